@@ -1,0 +1,1 @@
+"""recsys: implicit-feedback logs in; trained, honestly compared, deployable recommenders out."""

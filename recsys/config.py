@@ -1,0 +1,265 @@
+"""TOML to frozen, typed values and back, strictly.
+
+A settings class is declared once, with types, bounds and defaults:
+
+    @settings
+    class Train:
+        \"\"\"How to train.\"\"\"
+        lr: Annotated[float, Bound(gt=0)] = 1e-3
+
+Constructing one from Python and reading one from a file run the same checks, and both answer a mistake with an
+`InputError` that names the place and suggests the word that was meant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform
+
+import pydantic
+from pydantic import Field as Bound
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from recsys.errors import InputError, suggest
+
+__all__ = ["ALIASES", "Bound", "build", "from_toml", "override", "read_toml", "schema", "settings", "to_dict", "to_toml"]
+
+T = TypeVar("T")
+
+# Words that users of other libraries type, and ours for the same thing.
+ALIASES: Mapping[str, str] = {
+    "learning_rate": "lr",
+    "embedding_size": "dim",
+    "embedding_dim": "dim",
+    "embed_dim": "dim",
+    "emb_size": "dim",
+    "factors": "dim",
+    "n_factors": "dim",
+    "num_factors": "dim",
+    "latent_dim": "dim",
+    "n_layers": "layers",
+    "num_layers": "layers",
+    "train_batch_size": "batch_size",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "eval_batch_size": "block",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "stopping_step": "patience",
+    "early_stopping": "patience",
+    "eval_step": "eval_every",
+    "num_negatives": "negatives",
+    "n_neg": "negatives",
+    "num_neg": "negatives",
+    "train_neg_sample_args": "sampler",
+    "reg": "l2",
+    "reg_weight": "l2",
+    "regularization": "l2",
+    "regularisation": "l2",
+    "lambda": "l2",
+    "topk": "cutoffs",
+    "k_list": "cutoffs",
+    "valid_metric": "monitor",
+    "random_state": "seed",
+    "dataset": "source",
+    "neighbors": "k",
+    "neighbours": "k",
+    "n_neighbors": "k",
+    "evaluation": "evaluate",
+    "eval": "evaluate",
+    "training": "train",
+    "trainer": "train",
+    "user_id": "user",
+    "item_id": "item",
+    "timestamp": "time",
+    "rating": "weight",
+}
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, Bound))
+def settings(cls: type[T]) -> type[T]:
+    """Turn a class into a frozen, keyword-only dataclass whose values are checked on construction.
+
+    Raises (on construction):
+        InputError: an unknown key, a wrong type, a value out of bounds or a missing key.
+    """
+    checked: Any = pydantic_dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid", strict=True))(cls)
+    construct = checked.__init__
+
+    def __init__(self: Any, *args: Any, **values: Any) -> None:
+        if args:
+            raise InputError(f"{cls.__name__} takes its settings by name", remedy=f"write {cls.__name__}(key=value)")
+        try:
+            construct(self, **{key: _tuples(value) for key, value in values.items()})
+        except pydantic.ValidationError as error:
+            raise _first(error, checked) from None
+
+    checked.__init__ = __init__
+    checked.__settings__ = True
+    return typing.cast(type[T], checked)
+
+
+def build(cls: type[T], values: Mapping[str, Any], place: str = "") -> T:
+    """Build a settings class, nested ones too, from plain values such as TOML gives.
+
+    Args:
+        cls: a class made by `settings`.
+        values: plain numbers, strings, lists and tables.
+        place: what to call this table in an error, as in `cml.toml: [model]`.
+
+    Raises:
+        InputError: as `settings`, with the place.
+    """
+    hints = typing.get_type_hints(cls)
+    converted: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = _settings_class(hints.get(key))
+        if inner is not None and isinstance(value, Mapping):
+            converted[key] = build(inner, value, f"{place} {key}".strip())
+        else:
+            converted[key] = value
+    try:
+        return cls(**converted)
+    except InputError as error:
+        raise (error.at(place) if place else error) from None
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file into plain values.
+
+    Raises:
+        InputError: the file is missing, unreadable or not TOML (with line and column).
+    """
+    path = Path(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        raise InputError("no such file", place=str(path), remedy=suggest(str(path), near) if near else "check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"not valid TOML: {error}", place=str(path), remedy="see https://toml.io for the syntax") from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", place=str(path), remedy="check the path and its permissions") from None
+
+
+def override(tree: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Apply dotted assignments such as `model.layers=3` to a copy of `tree`.
+
+    The right side is read as TOML; what is not TOML is taken as a string, so that `model.name=cml` needs no quotes.
+
+    Raises:
+        InputError: an assignment without `=`, or one that descends into a plain value.
+    """
+    tree = json.loads(json.dumps(tree, default=str))
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path.strip():
+            raise InputError(f"'{assignment}' is not an assignment", place="command line", remedy="write section.key=value")
+        *parents, leaf = path.strip().split(".")
+        table = tree
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise InputError(f"'{parent}' in '{path}' is a value, not a section", place="command line", remedy="drop what follows it")
+        table[leaf] = _literal(text.strip())
+    return tree
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """The plain values of a settings object, nested ones too, without the keys that are None."""
+    plain: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if item is None:
+            continue
+        plain[field.name] = to_dict(item) if dataclasses.is_dataclass(item) else item
+    return plain
+
+
+def to_toml(tree: Mapping[str, Any]) -> str:
+    """Write plain values as TOML: scalars first, then one section per table. `from_toml` reads it back."""
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in tree.items() if not isinstance(value, Mapping)]
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{_key(key)}]"]
+            lines += [f"{_key(k)} = {_value(v)}" for k, v in value.items()]
+    return "\n".join(lines).strip() + "\n"
+
+
+def from_toml(text: str) -> dict[str, Any]:
+    """Read TOML text into plain values."""
+    return tomllib.loads(text)
+
+
+def schema(cls: type) -> dict[str, Any]:
+    """The JSON Schema of a settings class, for editors."""
+    return pydantic.TypeAdapter(cls).json_schema()
+
+
+def _first(error: pydantic.ValidationError, cls: type) -> InputError:
+    """The first complaint of pydantic in our words."""
+    details = error.errors(include_url=False)
+    detail = details[0]
+    key = ".".join(str(part) for part in detail["loc"])
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    known = [field.name for field in dataclasses.fields(cls)]
+    if detail["type"] == "unexpected_keyword_argument":
+        return InputError(f"unknown key '{key}'{more}", remedy=suggest(key, known, ALIASES))
+    if detail["type"] == "missing":
+        return InputError(f"key '{key}' is missing{more}", remedy=f"give it a value: {key} = ...")
+    said = detail["msg"].removeprefix("Value error, ")
+    said = said[0].lower() + said[1:]
+    if detail["type"] == "value_error":  # a rule of ours over several keys
+        return InputError(said + more, place=key or None)
+    root = str(detail["loc"][0]) if detail["loc"] else key
+    return InputError(f"{root} = {_short(detail['input'])}: {said}{more}", remedy="correct the value")
+
+
+def _settings_class(hint: Any) -> type | None:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for option in options:
+        if getattr(option, "__settings__", False):
+            return typing.cast(type, option)
+    return None
+
+
+def _tuples(value: Any) -> Any:
+    """TOML arrays arrive as lists; settings are hashable and hold tuples."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _literal(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _key(key: str) -> str:
+    return key if key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key) else json.dumps(key)
+
+
+def _value(value: Any) -> str:
+    writers: dict[type, Callable[[Any], str]] = {bool: lambda v: "true" if v else "false", str: json.dumps, Path: lambda v: json.dumps(str(v))}
+    for kind, write in writers.items():
+        if isinstance(value, kind):
+            return write(value)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    if isinstance(value, float):
+        return repr(value) if value == value and abs(value) != float("inf") else {"inf": "inf", "-inf": "-inf"}.get(repr(value), "nan")
+    return repr(value)

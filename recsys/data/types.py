@@ -1,0 +1,281 @@
+"""The nouns of the data: Vocab, Interactions, FeatureTable, Dataset, Sealed, Split.
+
+All are frozen. Outside ids live in a `Vocab` and nowhere else; everything else holds row numbers 0..n-1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from recsys.errors import InputError, suggest
+
+__all__ = ["Dataset", "FeatureTable", "Interactions", "Sealed", "Split", "Vocab"]
+
+
+@dataclass(frozen=True, eq=False)
+class Vocab:
+    """Outside ids <-> rows 0..n-1.
+
+    Args:
+        ids: unique outside ids [n], strings or integers; the position is the row.
+        name: what one of them is called in a message: "user" or "item".
+    """
+
+    ids: pl.Series
+    name: str = "id"
+
+    @classmethod
+    def of(cls, values: pl.Series, name: str = "id") -> Vocab:
+        """The sorted distinct values: the same rows whatever the order of the file."""
+        return cls(values.unique().drop_nulls().sort().alias(name), name)
+
+    @classmethod
+    def range(cls, n: int, name: str = "id") -> Vocab:
+        """Outside ids 0..n-1 for data that is numbered already, ids that never occur included."""
+        return cls(pl.Series(name, np.arange(n, dtype=np.int64)), name)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, values: pl.Series | Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Rows of outside ids, int32 [m]; -1 where an id is unknown. Integers and their decimal text both match."""
+        wanted = pl.Series("id", values, strict=False) if not isinstance(values, pl.Series) else values.alias("id")
+        if wanted.dtype != self.ids.dtype:
+            wanted = wanted.cast(self.ids.dtype, strict=False)
+        joined = wanted.to_frame().join(self._index, on="id", how="left", maintain_order="left")
+        return joined["row"].fill_null(-1).to_numpy().astype(np.int32)
+
+    def require(self, values: pl.Series | Sequence[Any] | np.ndarray, place: str = "") -> np.ndarray:
+        """As `rows`, but an unknown id is an error.
+
+        Raises:
+            InputError: names the first unknown id, the nearest known one and how many there are.
+        """
+        rows = self.rows(values)
+        unknown = np.flatnonzero(rows < 0)
+        if len(unknown):
+            first = list(values)[int(unknown[0])]
+            near = suggest(str(first), [str(i) for i in self.ids.head(20_000).to_list()]).split("? known")[0] if len(self) else ""
+            hint = near + "?" if near.startswith("did you mean") else "check the id, or leave it out"
+            raise InputError(f"unknown {self.name} {first!r} ({len(unknown)} of {len(rows)} are unknown)", place=place or None, remedy=hint)
+        return rows
+
+    @cached_property
+    def _index(self) -> pl.DataFrame:
+        return pl.DataFrame({"id": self.ids, "row": pl.Series(np.arange(len(self.ids), dtype=np.int32))})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the ids in row order."""
+        digest = hashlib.sha256(str(self.ids.dtype).encode())
+        if self.ids.dtype == pl.String:
+            digest.update("\0".join(self.ids.to_list()).encode())
+        else:
+            digest.update(np.ascontiguousarray(self.ids.to_numpy()).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Who met what, when, how often: integer rows, never a float matrix.
+
+    Args:
+        user, item: rows, int32 [n].
+        n_users, n_items: sizes of the two vocabularies; rows that never occur count.
+        time: seconds since 1970, int64 [n], or None.
+        weight: strength (rating, count), float32 [n], or None.
+        label: 1 where the pair is known to be clean, 0 where it is known to be noise, int8 [n], or None.
+            Never used for training, only to judge a denoiser.
+        behaviour: code of what was done, int16 [n], into `behaviours`, or None.
+        behaviours: names of the codes.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    n_users: int
+    n_items: int
+    time: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    label: np.ndarray | None = None
+    behaviour: np.ndarray | None = None
+    behaviours: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("user", np.int32), ("item", np.int32), ("time", np.int64), ("weight", np.float32), ("label", np.int8), ("behaviour", np.int16)):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            values = np.ascontiguousarray(values, dtype=dtype)
+            if values.shape != (len(self.user),):
+                raise ValueError(f"{name} has shape {values.shape}, user has {np.shape(self.user)}")
+            values.flags.writeable = False
+            object.__setattr__(self, name, values)
+        for name, limit in (("user", self.n_users), ("item", self.n_items)):
+            values = getattr(self, name)
+            if len(values) and (values.min() < 0 or values.max() >= limit):
+                raise ValueError(f"{name} rows must lie in 0..{limit - 1}")
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def take(self, rows: np.ndarray) -> Interactions:
+        """The interactions at `rows` (positions or a boolean mask), in that order."""
+        kept = {name: value[rows] for name in ("user", "item", "time", "weight", "label", "behaviour") if (value := getattr(self, name)) is not None}
+        return replace(self, **kept)
+
+    @cached_property
+    def csr(self) -> sp.csr_matrix:
+        """Users x items, float32 [n_users, n_items], 1 where they met, column indices sorted, duplicates merged."""
+        matrix = sp.csr_matrix((np.ones(len(self), dtype=np.float32), (self.user, self.item)), shape=(self.n_users, self.n_items))
+        matrix.sum_duplicates()
+        matrix.data[:] = 1.0
+        return matrix
+
+    @cached_property
+    def key(self) -> np.ndarray:
+        """`user * n_items + item`, int64 [n]: one number per pair."""
+        return self.user.astype(np.int64) * self.n_items + self.item
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every column and both sizes."""
+        digest = hashlib.sha256(f"{self.n_users} {self.n_items} {self.behaviours}".encode())
+        for name in ("user", "item", "time", "weight", "label", "behaviour"):
+            values = getattr(self, name)
+            digest.update(name.encode() if values is not None else b"-")
+            if values is not None:
+                digest.update(values.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """One modality of the items or users.
+
+    Args:
+        values: float32 [n, d], row i belongs to row i of the vocabulary.
+        present: bool [n]; False where the modality is missing: missing is data, not a row of zeros.
+    """
+
+    values: np.ndarray
+    present: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.present.shape != (len(self.values),):
+            raise ValueError(f"values {self.values.shape} and present {self.present.shape} do not belong together")
+
+    @property
+    def dim(self) -> int:
+        return int(self.values.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Interactions with the ids and the features that go with them.
+
+    Args:
+        pairs: the interactions.
+        users, items: the vocabularies.
+        features: named modalities of the items.
+        titles: text to show for an item [n_items], or None.
+        history: what was done to the raw log, one line per step, as in `min_rating 4: 100000 -> 55375`.
+    """
+
+    pairs: Interactions
+    users: Vocab
+    items: Vocab
+    features: Mapping[str, FeatureTable] = field(default_factory=dict)
+    titles: pl.Series | None = None
+    history: tuple[str, ...] = ()
+
+    @property
+    def n_users(self) -> int:
+        return self.pairs.n_users
+
+    @property
+    def n_items(self) -> int:
+        return self.pairs.n_items
+
+    def with_pairs(self, pairs: Interactions, note: str | None = None) -> Dataset:
+        """The same vocabularies and features over other interactions."""
+        return replace(self, pairs=pairs, history=(*self.history, note) if note else self.history)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over interactions and vocabularies."""
+        parts = (self.pairs.fingerprint, self.users.fingerprint, self.items.fingerprint)
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+class Sealed:
+    """The test interactions, behind a seal: reading them takes a reason, and every opening is kept.
+
+    Nothing that trains, tunes or selects receives one.
+    """
+
+    def __init__(self, pairs: Interactions) -> None:
+        self._pairs = pairs
+        self.openings: list[str] = []
+
+    def open(self, reason: str) -> Interactions:
+        """The test interactions; `reason` is added to `openings`."""
+        self.openings.append(reason)
+        return self._pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __repr__(self) -> str:
+        return f"Sealed({len(self)} interactions, opened {len(self.openings)} times)"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what is sealed; tells whether two tests are the same without opening either."""
+        return self._pairs.fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Train, valid and a sealed test over the same vocabularies.
+
+    Args:
+        train: what a method may learn from.
+        valid: what selects (early stopping, tuning), or None.
+        test: what is reported, sealed, or None for a split that keeps nothing back.
+        rule: how the split was made, in words.
+    """
+
+    train: Dataset
+    valid: Interactions | None
+    test: Sealed | None
+    rule: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the three parts."""
+        parts = [self.train.fingerprint, self.valid.fingerprint if self.valid is not None else "-", self.test.fingerprint if self.test is not None else "-"]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def refit(self) -> Split:
+        """Train and valid joined into train, for a last fit with settings that are already chosen."""
+        if self.valid is None:
+            return self
+        pairs = join(self.train.pairs, self.valid)
+        return replace(self, train=self.train.with_pairs(pairs, f"refit: train + valid = {len(pairs)}"), valid=None)
+
+
+def join(first: Interactions, second: Interactions) -> Interactions:
+    """Both, one after the other; a column that either lacks is dropped."""
+    columns: dict[str, Any] = {}
+    for name in ("user", "item", "time", "weight", "label", "behaviour"):
+        a, b = getattr(first, name), getattr(second, name)
+        columns[name] = np.concatenate([a, b]) if a is not None and b is not None else None
+    return replace(first, **columns)

@@ -1,0 +1,58 @@
+"""Every error a user can meet, said helpfully: the place, the cause, the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+__all__ = ["InputError", "TrainingError", "suggest"]
+
+
+class InputError(Exception):
+    """Something the user gave is wrong: a file, a setting, an id, a checkpoint.
+
+    The command line prints it as one line, `recsys: place: cause; remedy`, and exits with code 2.
+
+    Args:
+        cause: what is wrong, with the offending value.
+        place: where it is: a file with its line, a section with its key.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, cause: str, *, place: str | None = None, remedy: str | None = None) -> None:
+        self.cause, self.place, self.remedy = cause, place, remedy
+        super().__init__(cause, place, remedy)
+
+    def __str__(self) -> str:
+        line = f"{self.place}: {self.cause}" if self.place else self.cause
+        return f"{line}; {self.remedy}" if self.remedy else line
+
+    def at(self, place: str) -> InputError:
+        """The same error with an outer place put before its own, as in `file: [section] key`."""
+        inner = f"{place}: {self.place}" if self.place else place
+        return type(self)(self.cause, place=inner, remedy=self.remedy)
+
+
+class TrainingError(InputError):
+    """Training met a loss or a weight that is not a finite number."""
+
+
+def suggest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
+    """Say what the user may have meant.
+
+    Args:
+        word: what was typed.
+        known: the words that would have been accepted.
+        aliases: words that people bring from other libraries, mapped to ours.
+
+    Returns:
+        `did you mean 'dim'? known: dim, margin, ...`, the first half only where a near word exists.
+    """
+    names = sorted(known)
+    folded = word.lower().replace("-", "_")
+    meant = (aliases or {}).get(folded)
+    if meant not in names:
+        near = difflib.get_close_matches(folded, names, n=1, cutoff=0.6)
+        meant = near[0] if near else None
+    listing = f"known: {', '.join(names)}" if names else "there is none to choose from"
+    return f"did you mean '{meant}'? {listing}" if meant else listing

@@ -1,0 +1,256 @@
+"""Scorers: frozen values that can score. What is evaluated is exactly what is saved, exported and shipped.
+
+Every scorer here is a product of matrices or a sum of such, with one of three similarities at the end. That covers factor
+models (`Factors`), neighbourhood and linear models (`Product`) and their blends (`Sum`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recsys.errors import InputError
+
+__all__ = ["KINDS", "Factors", "Matrix", "Product", "Scorer", "Similarity", "Sum", "from_state"]
+
+Similarity = Literal["dot", "cosine", "euclidean"]
+Matrix: TypeAlias = "Tensor | sp.csr_matrix"
+
+
+class Scorer(Protocol):
+    """What can score every item for a block of users."""
+
+    @property
+    def n_users(self) -> int: ...
+
+    @property
+    def n_items(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def to(self, device: torch.device | str) -> Scorer: ...
+
+    def score(self, users: Tensor) -> Tensor:
+        """Scores of all items, float32 [B, n_items], for user rows [B]; higher is better."""
+        ...
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain metadata from which `from_state` makes an equal scorer."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """One vector per user and per item.
+
+    Args:
+        user: float32 [n_users, d].
+        item: float32 [n_items, d].
+        similarity: "dot" u.v, "cosine", or "euclidean" -|u - v|^2.
+        item_bias: float32 [n_items] added to each score, or None.
+    """
+
+    user: Tensor
+    item: Tensor
+    similarity: Similarity = "dot"
+    item_bias: Tensor | None = None
+
+    kind = "factors"
+
+    @property
+    def n_users(self) -> int:
+        return int(self.user.shape[0])
+
+    @property
+    def n_items(self) -> int:
+        return int(self.item.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        return self.item.device
+
+    def to(self, device: torch.device | str) -> Factors:
+        bias = None if self.item_bias is None else self.item_bias.to(device)
+        return Factors(self.user.to(device), self.item.to(device), self.similarity, bias)
+
+    def as_dot(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same ranking as inner products: queries [n_users, d'], keys [n_items, d'], and a term per user [n_users].
+
+        score = query . key + term. Distances become 2uv - |v|^2 with -|u|^2 as the term; a bias becomes one more column.
+        """
+        user, item, term = self.user, self.item, None
+        bias = self.item_bias
+        if self.similarity == "cosine":
+            user, item = torch.nn.functional.normalize(user, dim=-1), torch.nn.functional.normalize(item, dim=-1)
+        elif self.similarity == "euclidean":
+            term = -user.square().sum(-1)
+            squares = -item.square().sum(-1)
+            bias = squares if bias is None else bias + squares
+            user = 2 * user
+        if bias is not None:
+            user = torch.cat([user, user.new_ones(len(user), 1)], dim=1)
+            item = torch.cat([item, bias[:, None]], dim=1)
+        return user.contiguous(), item.contiguous(), term
+
+    def score(self, users: Tensor) -> Tensor:
+        query, key, term = Factors(self.user[users], self.item, self.similarity, self.item_bias).as_dot()
+        scores = query @ key.T
+        return scores if term is None else scores + term[:, None]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {"user": self.user, "item": self.item}
+        if self.item_bias is not None:
+            tensors["item_bias"] = self.item_bias
+        return tensors, {"kind": self.kind, "similarity": self.similarity}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Factors:
+        return cls(tensors["user"], tensors["item"], meta["similarity"], tensors.get("item_bias"))
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A chain of matrices: row u of the first, times the second, times the third... gives u's scores.
+
+    Neighbourhood and linear models are such chains: history x item similarity (ItemKNN, EASE), user similarity x history
+    (UserKNN), ones x counts (popularity). Sparse matrices are scipy CSR on the CPU, and are multiplied there.
+
+    Args:
+        matrices: at least two; the first [n_users, a], the last [b, n_items]; float32, each a torch tensor or a scipy CSR.
+    """
+
+    matrices: tuple[Matrix, ...]
+
+    kind = "product"
+
+    @property
+    def n_users(self) -> int:
+        return int(self.matrices[0].shape[0])
+
+    @property
+    def n_items(self) -> int:
+        return int(self.matrices[-1].shape[1])
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> Product:
+        return self  # sparse products run on the CPU: moving the block of scores costs less than a GPU sparse product
+
+    def score(self, users: Tensor) -> Tensor:
+        rows = users.cpu().numpy()
+        block: Any = _numpy(self.matrices[0])[rows]
+        for matrix in self.matrices[1:]:
+            block = block @ _numpy(matrix)
+        dense = block.toarray() if sp.issparse(block) else block
+        return torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors: dict[str, Tensor] = {}
+        shapes: list[list[int] | None] = []
+        for index, matrix in enumerate(self.matrices):
+            if isinstance(matrix, Tensor):
+                tensors[f"{index}"] = matrix
+                shapes.append(None)
+            else:
+                tensors[f"{index}.indptr"] = torch.from_numpy(matrix.indptr.astype(np.int64))
+                tensors[f"{index}.indices"] = torch.from_numpy(matrix.indices.astype(np.int32))
+                tensors[f"{index}.data"] = torch.from_numpy(matrix.data.astype(np.float32))
+                shapes.append([int(n) for n in matrix.shape])
+        return tensors, {"kind": self.kind, "shapes": shapes}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Product:
+        matrices: list[Matrix] = []
+        for index, shape in enumerate(meta["shapes"]):
+            if shape is None:
+                matrices.append(tensors[f"{index}"])
+            else:
+                parts = tuple(tensors[f"{index}.{part}"].numpy() for part in ("data", "indices", "indptr"))
+                matrices.append(sp.csr_matrix(parts, shape=tuple(shape)))
+        return cls(tuple(matrices))
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """A weighted sum of scorers over the same users and items.
+
+    Args:
+        parts: at least one scorer.
+        weights: one number per part.
+    """
+
+    parts: tuple[Scorer, ...]
+    weights: tuple[float, ...]
+
+    kind = "sum"
+
+    @property
+    def n_users(self) -> int:
+        return self.parts[0].n_users
+
+    @property
+    def n_items(self) -> int:
+        return self.parts[0].n_items
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts[0].device
+
+    def to(self, device: torch.device | str) -> Sum:
+        return Sum(tuple(part.to(device) for part in self.parts), self.weights)
+
+    def score(self, users: Tensor) -> Tensor:
+        total = self.parts[0].score(users).mul(self.weights[0])
+        for part, weight in zip(self.parts[1:], self.weights[1:], strict=True):
+            total.add_(part.score(users).to(total.device), alpha=weight)
+        return total
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors: dict[str, Tensor] = {}
+        metas = []
+        for index, part in enumerate(self.parts):
+            inner, meta = part.state()
+            tensors |= {f"part{index}.{name}": tensor for name, tensor in inner.items()}
+            metas.append(meta)
+        return tensors, {"kind": self.kind, "parts": metas, "weights": list(self.weights)}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Sum:
+        parts = []
+        for index, inner in enumerate(meta["parts"]):
+            prefix = f"part{index}."
+            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            parts.append(from_state(own, inner))
+        return cls(tuple(parts), tuple(meta["weights"]))
+
+
+KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (Factors, Product, Sum)}
+
+
+def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer:
+    """The scorer that `Scorer.state` described.
+
+    Raises:
+        InputError: an unknown kind or a missing tensor: the file is foreign or damaged.
+    """
+    kind = KINDS.get(str(meta.get("kind")))
+    if kind is None:
+        raise InputError(f"scorer of unknown kind {meta.get('kind')!r}", remedy=f"known kinds: {', '.join(KINDS)}; was it written by a newer version?")
+    try:
+        scorer: Scorer = kind.restore(tensors, meta)
+    except KeyError as missing:
+        raise InputError(f"scorer without its part {missing}", remedy="the file is damaged or foreign: train again") from None
+    return scorer
+
+
+def _numpy(matrix: Matrix) -> Any:
+    return matrix.cpu().numpy() if isinstance(matrix, Tensor) else matrix
