@@ -1,0 +1,17 @@
+"""Fixtures shared by the suite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of data sets that may not be redistributed; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("RECSYS_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("the measurement data is not here: set RECSYS_SHARED_DATA to its folder")
+    return folder
