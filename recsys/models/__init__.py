@@ -1,0 +1,118 @@
+"""One file per method: its recipe, its network. A method is found by its file name; nothing else is edited to add one.
+
+A recipe is a `@settings` class with `build(train) -> Network | Scorer`. Methods of other packages are found through the
+entry-point group `recsys.models`, whose names map to such modules.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pkgutil
+from types import ModuleType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from recsys.data.types import Dataset
+from recsys.errors import InputError, suggest
+from recsys.nn.losses import Terms
+from recsys.sample import Batch, Sampler
+from recsys.scorer import Scorer
+
+__all__ = ["Network", "Recipe", "names", "recipe", "recipe_name", "summary"]
+
+# What people call a method elsewhere, and the file it lives in here.
+_ALIASES = {
+    "bpr": "mf", "bpr_mf": "mf", "bprmf": "mf", "matrix_factorization": "mf", "pop": "popular", "popularity": "popular", "mostpop": "popular",
+    "als": "ials", "wmf": "ials", "implicit_als": "ials", "item_knn": "itemknn", "user_knn": "userknn", "knn": "itemknn", "ease_r": "ease", "gf_cf": "gfcf",
+    "light_gcn": "lightgcn",
+}  # fmt: skip
+
+
+class Network(nn.Module):
+    """What a recipe builds on training data, and `fit` trains.
+
+    A network gives the loss of a batch before reduction and, at any time, a frozen scorer.
+    """
+
+    sampler: Sampler
+    """The stream of batches it wants."""
+
+    rows: tuple[nn.Embedding, ...] = ()
+    """Tables whose gradient may be sparse: they are read only through their own forward."""
+
+    def loss(self, batch: Batch) -> Terms:
+        """Loss of the pairs of a batch, [B], before reduction."""
+        raise TypeError(f"{type(self).__name__} defines no loss")
+
+    def scorer(self) -> Scorer:
+        """A detached value that scores like the network does now."""
+        raise TypeError(f"{type(self).__name__} defines no scorer")
+
+    def constrain(self, batch: Batch) -> None:
+        """Projection after a step; nothing by default. `batch` tells which rows moved."""
+
+
+class Recipe(Protocol):
+    """The hyper-parameters of one method: a frozen value that can build it on training data."""
+
+    def build(self, train: Dataset) -> Network | Scorer: ...
+
+
+def names() -> list[str]:
+    """Names of all methods, without importing any."""
+    own = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return sorted({*own, *(point.name for point in importlib.metadata.entry_points(group="recsys.models"))})
+
+
+def recipe(name: str) -> type[Any]:
+    """The recipe class of a method.
+
+    Raises:
+        InputError: no such method, with the nearest name.
+    """
+    if name not in names():
+        raise InputError(f"unknown method '{name}'", remedy=suggest(name, names(), _ALIASES))
+    module = _module(name)
+    found = [value for value in vars(module).values() if getattr(value, "__settings__", False) and value.__module__ == module.__name__ and hasattr(value, "build")]
+    if len(found) != 1:
+        raise InputError(f"method '{name}' has {len(found)} recipes in {module.__name__}", remedy="a file holds one recipe: a @settings class with build()")
+    return found[0]
+
+
+def recipe_name(value: Recipe) -> str:
+    """The name of the method a recipe belongs to."""
+    for name in names():
+        if type(value).__module__ == f"{__name__}.{name}":
+            return name
+    for point in importlib.metadata.entry_points(group="recsys.models"):
+        if type(value).__module__ == point.value:
+            return point.name
+    return type(value).__name__
+
+
+def summary(name: str) -> str:
+    """First line of the recipe's docstring."""
+    return (recipe(name).__doc__ or "").strip().splitlines()[0]
+
+
+def _module(name: str) -> ModuleType:
+    for point in importlib.metadata.entry_points(group="recsys.models"):
+        if point.name == name:
+            return importlib.import_module(point.value)
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def embedding(n: int, dim: int, std: float) -> nn.Embedding:
+    """A table [n, dim] drawn from N(0, std^2)."""
+    table = nn.Embedding(n, dim)
+    with torch.no_grad():
+        table.weight.normal_(0.0, std)
+    return table
+
+
+def half_square(*parts: Tensor) -> Tensor:
+    """Half the squared norm of all parts together, a scalar."""
+    return torch.stack([part.square().sum() for part in parts]).sum() / 2

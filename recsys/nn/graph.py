@@ -1,0 +1,104 @@
+"""Graph propagation on the user-item graph: one CSR product a layer, forward and backward.
+
+Nodes are numbered users first, then items: item i is node n_users + i.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recsys.data.types import Dataset, Interactions
+
+__all__ = ["mean_layers", "mean_layers_rows", "normalised_adjacency", "to_hetero"]
+
+
+def normalised_adjacency(pairs: Interactions) -> Tensor:
+    """D^-1/2 A D^-1/2 of the bipartite graph, A = [[0, R], [R^T, 0]], without self loops.
+
+    Returns:
+        Sparse CSR float32 [n_users + n_items, n_users + n_items] with int32 indices: half the memory traffic of int64.
+        It is symmetric, so it is its own transpose: no backward pass needs another matrix.
+    """
+    met = pairs.csr.astype(np.float64)
+    degrees = [np.asarray(met.sum(axis)).ravel() for axis in (1, 0)]
+    user_scale, item_scale = (np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0) for degree in degrees)
+    scaled = sp.diags(user_scale) @ met @ sp.diags(item_scale)
+    whole = sp.bmat([[None, scaled], [scaled.T, None]], format="csr")
+    whole.sort_indices()
+    parts = (whole.indptr.astype(np.int32), whole.indices.astype(np.int32), whole.data.astype(np.float32))
+    return torch.sparse_csr_tensor(*map(torch.from_numpy, parts), size=whole.shape, check_invariants=False)
+
+
+def mean_layers(adjacency: Tensor, start: Tensor, layers: int) -> Tensor:
+    """Mean of `start` [N, d] and its first `layers` propagations, [N, d], no gradient."""
+    with torch.no_grad():
+        total, current = start.clone(), start
+        for _ in range(layers):
+            current = adjacency @ current
+            total += current
+        return total.div_(layers + 1)
+
+
+def mean_layers_rows(adjacency: Tensor, start: Tensor, rows: Tensor, layers: int) -> tuple[Tensor, Tensor]:
+    """`mean_layers` at some rows only, with a gradient for `start`.
+
+    A loss sees the rows of its batch and no others, so neither the mean over layers nor its gradient is ever formed for the
+    whole graph: per step 2 x `layers` sparse products and a few passes over R rows.
+
+    Args:
+        adjacency: symmetric sparse CSR [N, N].
+        start: layer 0, [N, d].
+        rows: distinct nodes, int64 [R]. Distinct, so that adding at rows has one summand a row and the same bytes every time.
+        layers: number of propagations.
+
+    Returns:
+        The mean at `rows` and layer 0 at `rows` (what is regularised), each [R, d].
+    """
+    mean, zeroth = _MeanLayersRows.apply(adjacency, start, rows, layers)
+    return mean, zeroth
+
+
+class _MeanLayersRows(torch.autograd.Function):
+    """mean = 1/(L+1) sum_l (A^l E)[rows]; its adjoint is the Horner scheme G + A(G + A(G + ...)), as A is symmetric."""
+
+    @staticmethod
+    def forward(ctx: Any, adjacency: Tensor, start: Tensor, rows: Tensor, layers: int) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(rows)
+        ctx.adjacency, ctx.layers, ctx.shape = adjacency, layers, start.shape
+        zeroth = start.index_select(0, rows)
+        mean, current = zeroth.clone(), start
+        for _ in range(layers):
+            current = adjacency @ current
+            mean += current.index_select(0, rows)
+        return mean.div_(layers + 1), zeroth
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:
+        (rows,) = ctx.saved_tensors
+        share = grads[0] / (ctx.layers + 1)
+        total = share.new_zeros(ctx.shape).index_add_(0, rows, share)
+        for _ in range(ctx.layers):
+            total = (ctx.adjacency @ total).index_add_(0, rows, share)
+        return None, total.index_add_(0, rows, grads[1]), None, None
+
+
+def to_hetero(train: Dataset) -> Any:
+    """The training graph as a `torch_geometric.data.HeteroData`, for methods built from PyG's layers and samplers.
+
+    Node types "user" and "item"; edge types ("user", "met", "item") and its reverse, with int64 `edge_index` [2, n].
+    """
+    from torch_geometric.data import HeteroData
+
+    data = HeteroData()
+    data["user"].num_nodes, data["item"].num_nodes = train.n_users, train.n_items
+    edges = torch.from_numpy(np.stack([train.pairs.user, train.pairs.item]).astype(np.int64))
+    data["user", "met", "item"].edge_index = edges
+    data["item", "met_by", "user"].edge_index = edges.flip(0)
+    for name, table in train.features.items():
+        data["item"][name] = torch.from_numpy(table.values)
+    return data

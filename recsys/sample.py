@@ -1,0 +1,205 @@
+"""Training pairs -> a stream of batches, on the device. A sampler never sees a model.
+
+Every draw is a function of (seed, epoch, step) alone: each step seeds its generator anew. So a run that stops anywhere can go
+on from any step with the same bytes, and nothing of the sampler needs to be stored but where it stood.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from recsys.config import Bound, settings
+from recsys.data.types import Interactions
+
+__all__ = ["Batch", "PairStream", "Sampler", "stream_seed"]
+
+# Multiplier of Knuth's multiplicative hashing for 64 bits, as a signed integer.
+_HASH = -7046029254386353131
+
+
+@settings
+class Sampler:
+    """Where the negatives of a pair come from.
+
+    Hardness is not decided here: the loss keeps the hardest of the candidates that are drawn (`Loss.reduce`).
+    """
+
+    negatives: Annotated[int, Bound(ge=0)] = 1
+    """Candidates per pair ("own"), or in the pool of a batch ("shared"); not used by "in-batch"."""
+    pool: Literal["own", "shared", "in-batch"] = "own"
+    """own: each pair draws its own; shared: one draw serves the whole batch (scores become one matrix product);
+    in-batch: the positives of the other pairs of the batch."""
+    proposal: Literal["uniform", "popularity"] = "uniform"
+    """Uniform over items, or proportional to (train count)^alpha."""
+    alpha: Annotated[float, Bound(ge=0)] = 0.75
+    """Exponent of the popularity proposal; items without a train pair are never drawn when it is positive."""
+    reject: bool = True
+    """Never use a train positive of the user as a negative. "own" draws again, at most `rounds` times, and masks what is
+    left; "shared" and "in-batch" mask only the pair's own positive, which is cheap, and say so here."""
+    rounds: Annotated[int, Bound(ge=1, le=100)] = 8
+    """Bound on the rounds of redrawing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a sampler yields: tensors on the device, nothing else.
+
+    Args:
+        row: identity of each pair, its position in the training interactions, int64 [B].
+        user, pos: rows, int64 [B].
+        neg: item rows, int64 [B, K], or [K] for a pool that the batch shares.
+        mask: bool [B, K], False where a candidate is no negative; None where all are.
+        log_q: log proposal probability of `pos` [B] and `neg` (its shape), or None for a uniform proposal.
+        epoch, step: position in the stream; step counts within the epoch.
+    """
+
+    row: Tensor
+    user: Tensor
+    pos: Tensor
+    neg: Tensor
+    mask: Tensor | None
+    log_q: tuple[Tensor, Tensor] | None
+    epoch: int
+    step: int
+
+    def __len__(self) -> int:
+        return int(self.user.shape[0])
+
+    @property
+    def shared(self) -> bool:
+        """Whether the batch shares one pool of negatives."""
+        return self.neg.dim() == 1
+
+
+def stream_seed(seed: int, *path: int | str) -> int:
+    """A seed for one named stream of random numbers, 63 bits: the same for the same path, unrelated for others."""
+    text = "/".join(str(part) for part in (seed, *path))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+class PairStream:
+    """Batches of observed pairs, each with its negatives.
+
+    Args:
+        pairs: the training interactions; they are moved to the device once.
+        sampler: how negatives are drawn.
+        batch_size: pairs per batch; the last batch of an epoch holds the rest.
+        seed: of every draw.
+        device: where batches live.
+    """
+
+    def __init__(self, pairs: Interactions, sampler: Sampler, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+        self.sampler, self.batch_size, self.seed, self.device = sampler, batch_size, seed, torch.device(device)
+        self.n_items = pairs.n_items
+        self.user = torch.tensor(pairs.user, dtype=torch.int64, device=self.device)
+        self.item = torch.tensor(pairs.item, dtype=torch.int64, device=self.device)
+        self._members = _Members(self.user * self.n_items + self.item)
+        self._cdf, self._log_q = self._proposal()
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return -(-len(self.user) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on: every pair once, in an order of its own."""
+        order = torch.randperm(len(self.user), generator=self._generator(epoch, "order"), device=self.device)
+        users, items = self.user[order], self.item[order]
+        generator = torch.Generator(device=self.device)
+        for step in range(start, len(self)):
+            span = slice(step * self.batch_size, min((step + 1) * self.batch_size, len(order)))
+            generator.manual_seed(stream_seed(self.seed, epoch, step))
+            yield self._batch(order[span], users[span], items[span], generator, epoch, step)
+
+    def _batch(self, row: Tensor, user: Tensor, pos: Tensor, generator: torch.Generator, epoch: int, step: int) -> Batch:
+        mask: Tensor | None = None
+        if self.sampler.pool == "in-batch":
+            neg = pos
+        elif self.sampler.pool == "shared":
+            neg = self._draw((self.sampler.negatives,), generator)
+        else:
+            neg = self._draw((len(user), self.sampler.negatives), generator)
+            if self.sampler.reject:
+                neg, mask = self._without_positives(user, neg, generator)
+        if neg.dim() == 1:
+            mask = neg[None, :] != pos[:, None]
+        log_q = None if self._log_q is None else (self._log_q[pos], self._log_q[neg])
+        return Batch(row, user, pos, neg, mask, log_q, epoch, step)
+
+    def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        if self._cdf is None:
+            return torch.randint(self.n_items, shape, generator=generator, device=self.device)
+        uniform = torch.rand(shape, generator=generator, device=self.device, dtype=torch.float64)
+        return torch.searchsorted(self._cdf, uniform, right=True).clamp_(max=self.n_items - 1)
+
+    def _without_positives(self, user: Tensor, neg: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Redraw what hits a positive, at most `rounds` times, and mask what still does."""
+        base = user[:, None] * self.n_items
+        if self.device.type == "cpu":
+            flat, keys = neg.view(-1), (base + neg).view(-1)
+            hit = self._members.find(keys)
+            for _ in range(self.sampler.rounds):
+                if not len(hit):
+                    return neg, None
+                flat[hit] = self._draw((len(hit),), generator)
+                owner = hit.div(neg.shape[1], rounding_mode="floor")
+                hit = hit[self._members.contains(user[owner] * self.n_items + flat[hit])]
+            if not len(hit):
+                return neg, None
+            mask = torch.ones(neg.numel(), dtype=torch.bool)
+            mask[hit] = False
+            return neg, mask.view_as(neg)
+        # On an accelerator a data-dependent shape would wait for the device: redraw everywhere, keep where needed.
+        taken = self._members.contains(base + neg)
+        for _ in range(min(self.sampler.rounds, 3)):
+            neg = torch.where(taken, self._draw(tuple(neg.shape), generator), neg)
+            taken = self._members.contains(base + neg)
+        return neg, ~taken
+
+    def _proposal(self) -> tuple[Tensor | None, Tensor | None]:
+        """Cumulative proposal for drawing, and log q for correcting the softmax; both None where uniform."""
+        counts = torch.bincount(self.item, minlength=self.n_items).double()
+        if self.sampler.pool == "in-batch":
+            return None, (counts / counts.sum()).clamp_min(1e-12).log().float()
+        if self.sampler.proposal == "uniform" or self.sampler.alpha == 0:
+            return None, None
+        weight = counts.pow(self.sampler.alpha) * (counts > 0)
+        q = weight / weight.sum()
+        return q.cumsum(0), q.clamp_min(1e-12).log().float()
+
+    def _generator(self, *path: int | str) -> torch.Generator:
+        return torch.Generator(device=self.device).manual_seed(stream_seed(self.seed, *path))
+
+
+class _Members:
+    """Which (user, item) keys are positives: exact, and fast when most are not.
+
+    A hashed bitmap answers "certainly not" for most keys with one read; the few that remain are looked up in the sorted keys.
+    """
+
+    def __init__(self, keys: Tensor) -> None:
+        self.sorted = keys.unique(sorted=True)
+        bits = max(10, min(26, (16 * max(1, len(keys)) - 1).bit_length()))
+        self.shift, self.low = 64 - bits, (1 << bits) - 1
+        self.bitmap = torch.zeros(1 << bits, dtype=torch.bool, device=keys.device)
+        self.bitmap[self._slot(self.sorted)] = True
+
+    def contains(self, keys: Tensor) -> Tensor:
+        """Bool, the shape of `keys`."""
+        if not len(self.sorted):
+            return torch.zeros_like(keys, dtype=torch.bool)
+        place = torch.searchsorted(self.sorted, keys).clamp_(max=len(self.sorted) - 1)
+        return self.sorted[place] == keys
+
+    def find(self, keys: Tensor) -> Tensor:
+        """Positions of the keys [n] that are positives, ascending."""
+        maybe = torch.take(self.bitmap, self._slot(keys)).nonzero().view(-1)
+        return maybe[self.contains(keys[maybe])] if len(maybe) else maybe
+
+    def _slot(self, keys: Tensor) -> Tensor:
+        return (keys * _HASH).bitwise_right_shift_(self.shift).bitwise_and_(self.low)

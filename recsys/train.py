@@ -1,0 +1,434 @@
+"""fit: the one loop.
+
+It sees the training data and the validation pairs, and no parameter of it could hold the test set.
+
+Every random number is a function of (seed, epoch, step), and every other moving part (weights, optimiser state, early
+stopping, position) is in the checkpoint. So a run that is killed at any moment and resumed ends with the same bytes as one
+that was left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from recsys.config import Bound, settings, to_dict
+from recsys.data.types import Dataset, Interactions
+from recsys.errors import InputError, TrainingError
+from recsys.evaluate import Evaluation, evaluate
+from recsys.models import Network, Recipe, recipe_name
+from recsys.nn.rows import RowOptimizer
+from recsys.sample import Batch, PairStream, stream_seed
+from recsys.scorer import Scorer
+from recsys.storage import load_scorer, read_tensors, save_scorer, write_tensors
+
+__all__ = ["Fitted", "Train", "fit", "pick_device"]
+
+Watch = Callable[[dict[str, Any]], None]
+
+# An epoch whose mean loss is this many times that of the first has diverged, though every number is still finite.
+_DIVERGED = 1e3
+
+
+@settings
+class Train:
+    """How to train; a method without gradients uses nothing of it but `seed` and `device`."""
+
+    epochs: Annotated[int, Bound(ge=1)] = 100
+    """At most; early stopping may end sooner."""
+    batch_size: Annotated[int, Bound(ge=1)] = 2048
+    """Observed pairs per step."""
+    lr: Annotated[float, Bound(gt=0)] = 1e-3
+    """Step size at its highest."""
+    optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adam"
+    rows: Literal["dense", "touched"] = "dense"
+    """dense: every row of a table moves at every step, as the optimiser is defined. touched: only rows of the batch do (lazy
+    Adam); several times faster with small batches, and not quite the same result."""
+    weight_decay: Annotated[float, Bound(ge=0)] = 0.0
+    """Decoupled decay, for adamw."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Of the step size after the warm-up: constant, or down to 0 at the last epoch."""
+    warmup: Annotated[int, Bound(ge=0)] = 0
+    """Steps over which the step size rises linearly from 0."""
+    clip: Annotated[float, Bound(gt=0)] | None = None
+    """Gradients are scaled back to this norm where theirs is larger."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: mixed precision; weights and optimiser stay in float32."""
+    compile: bool = False
+    """Compile the loss with torch.compile; needs a C++ compiler on the CPU."""
+    eval_every: Annotated[int, Bound(ge=1)] = 1
+    """Epochs between two evaluations on the validation pairs."""
+    patience: Annotated[int, Bound(ge=1)] | None = 10
+    """Evaluations without improvement before training stops; none: never."""
+    seed: Annotated[int, Bound(ge=0)] = 0
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; auto takes the first GPU there is."""
+    checkpoint_seconds: Annotated[float, Bound(ge=0)] = 60.0
+    """A checkpoint is written after the step at which this much time has passed since the last one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What training leaves.
+
+    Args:
+        scorer: the best on validation, or the last where there was none.
+        best_epoch: epochs of training it has had (0 for a closed-form method).
+        history: one entry per epoch.
+        stopped: why training ended.
+    """
+
+    scorer: Scorer
+    best_epoch: int
+    history: list[dict[str, Any]]
+    stopped: str
+
+
+@dataclass
+class _State:
+    """What moves from step to step besides the tensors; saved with them."""
+
+    epoch: int = 0
+    step: int = 0  # within the epoch, the next to be done
+    best: float = -math.inf
+    best_epoch: int = 0
+    waited: int = 0  # evaluations since the best
+    first_loss: float | None = None
+    seconds: float = 0.0  # of the current epoch so far
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit(
+    recipe: Recipe,
+    train: Dataset,
+    valid: Interactions | None = None,
+    config: Train | None = None,
+    evaluation: Evaluation | None = None,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    watch: Watch | None = None,
+) -> Fitted:
+    """Train a method and return its best scorer.
+
+    Args:
+        recipe: the method and its hyper-parameters.
+        train: what it learns from.
+        valid: what early stopping looks at and the best epoch is chosen by; None trains to the last epoch.
+        config: how to train.
+        evaluation: which metrics are computed on `valid`; its `monitor` decides.
+        folder: where checkpoint and best scorer are kept; None keeps nothing.
+        resume: go on from the checkpoint in `folder`, if there is one.
+        watch: called with {"event": "step" | "epoch", ...} as training goes on; what it does cannot change the result.
+
+    Raises:
+        TrainingError: the loss is no finite number, with the step, or has grown a thousandfold.
+        InputError: settings that do not go together, a checkpoint of other settings, a device that is not there.
+    """
+    config, evaluation = config or Train(), evaluation or Evaluation()
+    device = pick_device(config.device)
+    with _own_random_numbers(device):
+        _seed(device, stream_seed(config.seed, "start"))
+        started = time.perf_counter()
+        built = recipe.build(train)
+        if not isinstance(built, Network):
+            return _closed_form(built, train, valid, evaluation, time.perf_counter() - started, watch)
+        loop = _Loop(built.to(device), recipe, train, valid, config, evaluation, device, folder, watch)
+        if resume:
+            loop.restore()
+        return loop.run()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a name means.
+
+    Raises:
+        InputError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"device '{name}' cannot be used: {said}", place="[train] device", remedy="use auto or cpu") from None
+    return device
+
+
+def _closed_form(scorer: Scorer, train: Dataset, valid: Interactions | None, evaluation: Evaluation, seconds: float, watch: Watch | None) -> Fitted:
+    entry: dict[str, Any] = {"epoch": 0, "seconds": round(seconds, 3)}
+    if valid is not None and len(valid):
+        entry["valid"] = _validate(scorer, train, valid, evaluation)
+    if watch is not None:
+        watch({"event": "epoch", **entry})
+    return Fitted(scorer, 0, [entry], "closed form")
+
+
+def _validate(scorer: Scorer, train: Dataset, valid: Interactions, evaluation: Evaluation) -> dict[str, float]:
+    report = evaluate(scorer, train.pairs, valid, evaluation, features=train.features)
+    return {name: report.mean(name) for name in report.names}
+
+
+class _Loop:
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        train: Dataset,
+        valid: Interactions | None,
+        config: Train,
+        evaluation: Evaluation,
+        device: torch.device,
+        folder: Path | None,
+        watch: Watch | None,
+    ) -> None:
+        if not len(train.pairs):
+            raise InputError("there is nothing to train on: 0 interactions", remedy="loosen the filters in [data] or the ratios in [split]")
+        self.network, self.train, self.config, self.evaluation = network, train, config, evaluation
+        self.valid = valid if valid is not None and len(valid) else None
+        self.device, self.folder, self.watch = device, folder, watch
+        self.stream = PairStream(train.pairs, network.sampler, batch_size=config.batch_size, seed=config.seed, device=device)
+        self.optimizers = _optimizers(network, config)
+        self.loss = torch.compile(network.loss) if config.compile else network.loss
+        self.identity = _identity(recipe, train, valid, config, evaluation)
+        self.state = _State()
+        self.best: Scorer | None = None
+        self.best_saved = -1
+        # Both stay on the device, so that no step of an epoch waits for it.
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self.bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+        self.saved_at = time.monotonic()
+
+    def run(self) -> Fitted:
+        stopped = f"all {self.config.epochs} epochs done"
+        while self.state.epoch < self.config.epochs:
+            if self.config.patience is not None and self.state.waited >= self.config.patience:
+                stopped = f"no better for {self.state.waited} evaluations"
+                break
+            self._epoch()
+        if self.best is None:
+            self.best, self.state.best_epoch = self.network.scorer(), self.state.epoch
+        self.save()
+        return Fitted(self.best, self.state.best_epoch, self.state.history, stopped)
+
+    def _epoch(self) -> None:
+        state = self.state
+        self.network.train()
+        began = time.perf_counter() - state.seconds
+        for batch in self.stream.epoch(state.epoch, state.step):
+            self._step(batch)
+            state.step = batch.step + 1
+            if self.watch is not None:
+                self.watch({"event": "step", "epoch": state.epoch, "step": state.step, "steps": len(self.stream), "pairs": len(batch)})
+            if self.folder is not None and time.monotonic() - self.saved_at >= self.config.checkpoint_seconds and state.step < len(self.stream):
+                state.seconds = time.perf_counter() - began
+                self.save()
+        entry = self._close_epoch(time.perf_counter() - began)
+        if self.watch is not None:
+            self.watch({"event": "epoch", **entry})
+        if self.folder is not None and time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
+            self.save()
+
+    def _step(self, batch: Batch) -> None:
+        _seed(self.device, stream_seed(self.config.seed, "network", batch.epoch, batch.step))
+        done = batch.epoch * len(self.stream) + batch.step
+        if self.config.schedule != "constant" or done <= self.config.warmup:
+            self._set_lr(done)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            loss = self.loss(batch).total()
+        loss.backward()
+        if self.config.clip is not None:
+            _clip(self.network, self.config.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.network.constrain(batch)
+        self._note(loss.detach(), batch)
+
+    def _note(self, loss: Tensor, batch: Batch) -> None:
+        """Add up the loss and remember the first step at which it was no finite number."""
+        if self.device.type == "cpu":
+            if not math.isfinite(float(loss)):
+                self._not_finite(batch.epoch, batch.step)
+        else:
+            fresh = (self.bad_step < 0) & ~torch.isfinite(loss)
+            self.bad_step = torch.where(fresh, batch.step, self.bad_step)
+        self.loss_sum += loss.double() * len(batch)
+
+    def _close_epoch(self, seconds: float) -> dict[str, Any]:
+        state, pairs = self.state, len(self.train.pairs)
+        bad, mean = int(self.bad_step), float(self.loss_sum) / pairs
+        if bad >= 0 or not math.isfinite(mean):
+            self._not_finite(state.epoch, bad)
+        state.first_loss = mean if state.first_loss is None else state.first_loss
+        if mean > _DIVERGED * max(abs(state.first_loss), 1e-3):
+            raise TrainingError(
+                f"the loss has grown from {state.first_loss:.4g} to {mean:.4g}", place=f"epoch {state.epoch + 1}", remedy="lower train.lr, or set train.clip"
+            )
+        entry: dict[str, Any] = {"epoch": state.epoch + 1, "loss": mean, "seconds": round(seconds, 4), "pairs_per_second": round(pairs / max(seconds, 1e-9))}
+        state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
+        self.loss_sum.zero_()
+        if self.valid is not None and (state.epoch % self.config.eval_every == 0 or state.epoch == self.config.epochs):
+            self._select(entry)
+        state.history.append(entry)
+        return entry
+
+    def _select(self, entry: dict[str, Any]) -> None:
+        """Evaluate on validation; keep the scorer if it is the best so far."""
+        state, began = self.state, time.perf_counter()
+        assert self.valid is not None
+        self.network.eval()
+        scorer = self.network.scorer()
+        entry["valid"] = _validate(scorer, self.train, self.valid, self.evaluation)
+        entry["valid_seconds"] = round(time.perf_counter() - began, 4)
+        value = entry["valid"][self.evaluation.monitor]
+        if value > state.best:
+            state.best, state.best_epoch, state.waited, self.best = value, state.epoch, 0, scorer
+        else:
+            state.waited += 1
+        entry["best"] = state.best_epoch == state.epoch
+
+    def _not_finite(self, epoch: int, step: int) -> None:
+        raise TrainingError("the loss is not a finite number", place=f"epoch {epoch + 1}, step {step + 1}", remedy="lower train.lr, or set train.clip")
+
+    def _set_lr(self, done: int) -> None:
+        config, total = self.config, self.config.epochs * len(self.stream)
+        factor = min(1.0, (done + 1) / config.warmup) if config.warmup else 1.0
+        share = min(1.0, max(0, done - config.warmup) / max(1, total - config.warmup))
+        if config.schedule == "linear":
+            factor *= 1 - share
+        elif config.schedule == "cosine":
+            factor *= (1 + math.cos(math.pi * share)) / 2
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * factor
+
+    def save(self) -> None:
+        """Write the best scorer, then the checkpoint that refers to it; each is whole or not there."""
+        if self.folder is None:
+            return
+        if self.best is not None and self.best_saved != self.state.best_epoch:
+            save_scorer(self.folder / "scorer.safetensors", self.best, epoch=self.state.best_epoch)
+            self.best_saved = self.state.best_epoch
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        for index, optimizer in enumerate(self.optimizers):
+            for place, param in enumerate(_params(optimizer)):
+                for key, value in optimizer.state.get(param, {}).items():
+                    tensors[f"optimizer.{index}.{place}.{key}"] = value
+        tensors["loss_sum"] = self.loss_sum
+        tensors["bad_step"] = self.bad_step
+        write_tensors(self.folder / "checkpoint.safetensors", tensors, {"state": asdict(self.state), "identity": self.identity})
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        """Take up the checkpoint in the folder, if there is one.
+
+        Raises:
+            InputError: it is damaged, or was made with other settings or other data.
+        """
+        assert self.folder is not None
+        path = self.folder / "checkpoint.safetensors"
+        if not path.exists():
+            return
+        tensors, meta = read_tensors(path)
+        if meta.get("identity") != self.identity:
+            raise InputError("was made with other settings, data or devices", place=str(path), remedy="resume with the settings of the run, or start a new one")
+        self.state = _State(**meta["state"])
+        self.network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
+        for index, optimizer in enumerate(self.optimizers):
+            params = _params(optimizer)
+            for name, tensor in tensors.items():
+                if name.startswith(f"optimizer.{index}."):
+                    _, _, place, key = name.split(".", 3)
+                    param = params[int(place)]
+                    # Step counters live where the optimiser wants them: fused ones on the device, ours on the host.
+                    home = "cpu" if isinstance(optimizer, RowOptimizer) and tensor.dim() == 0 else self.device
+                    optimizer.state[param][key] = tensor.to(home)
+        self.loss_sum, self.bad_step = tensors["loss_sum"].to(self.device), tensors["bad_step"].to(self.device)
+        if self.state.best_epoch:
+            # A scorer newer than the checkpoint is one that the steps to come will find again.
+            scorer, about = load_scorer(self.folder / "scorer.safetensors")
+            if about.get("epoch") == self.state.best_epoch:
+                self.best, self.best_saved = scorer.to(self.device), self.state.best_epoch
+
+
+def _optimizers(network: Network, config: Train) -> list[torch.optim.Optimizer]:
+    """One optimiser for whole tensors and, if rows are touched singly, one for tables."""
+    touched = config.rows == "touched"
+    if touched and config.optimizer == "adamw":
+        raise InputError("adamw decays every row, so it cannot touch some only", place="[train] rows", remedy="use optimizer = 'adam', or rows = 'dense'")
+    for table in network.rows:
+        table.sparse = touched
+    tables = {id(table.weight) for table in network.rows} if touched else set()
+    rows = [param for param in network.parameters() if id(param) in tables]
+    whole = [param for param in network.parameters() if id(param) not in tables]
+    optimizers: list[torch.optim.Optimizer] = []
+    if whole:
+        optimizers.append(_dense(whole, config))
+    if rows and config.optimizer != "adamw":
+        optimizers.append(RowOptimizer(rows, config.optimizer, config.lr))
+    return optimizers
+
+
+def _dense(params: list[torch.nn.Parameter], config: Train) -> torch.optim.Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam(params, lr=config.lr, fused=True)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(params, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    if config.optimizer == "adagrad":
+        return torch.optim.Adagrad(params, lr=config.lr, fused=all(param.device.type == "cpu" for param in params))
+    return torch.optim.SGD(params, lr=config.lr, fused=True)
+
+
+def _params(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [param for group in optimizer.param_groups for param in group["params"]]
+
+
+def _clip(network: Network, limit: float) -> None:
+    """Scale all gradients together so that their norm is at most `limit`; sparse ones are added up per row first."""
+    dense: list[Tensor] = []
+    for param in network.parameters():
+        if param.grad is None:
+            continue
+        if param.grad.is_sparse:
+            param.grad = param.grad.coalesce()
+            dense.append(param.grad._values())
+        else:
+            dense.append(param.grad)
+    norm = torch.stack([grad.norm() for grad in dense]).norm()
+    scale = (limit / norm.clamp_min(1e-12)).clamp_max(1.0)
+    for grad in dense:
+        grad.mul_(scale)
+
+
+def _identity(recipe: Recipe, train: Dataset, valid: Interactions | None, config: Train, evaluation: Evaluation) -> str:
+    """What a checkpoint belongs to: everything that shapes the course of training, but not its length or its housekeeping."""
+    shaping = replace(config, epochs=1, checkpoint_seconds=0.0, patience=None) if config.schedule == "constant" else replace(config, checkpoint_seconds=0.0)
+    parts = [recipe_name(recipe), to_dict(recipe), to_dict(shaping), train.fingerprint, valid.fingerprint if valid is not None else "-", to_dict(evaluation)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed the generator that layers such as dropout draw from."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+
+
+@contextlib.contextmanager
+def _own_random_numbers(device: torch.device) -> Iterator[None]:
+    """Leave the caller's random numbers as they were."""
+    with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
+        yield
