@@ -177,7 +177,7 @@ def _closed_form(scorer: Scorer, train: Dataset, valid: Interactions | None, eva
 
 def _validate(scorer: Scorer, train: Dataset, valid: Interactions, evaluation: Evaluation) -> dict[str, float]:
     report = evaluate(scorer, train.pairs, valid, evaluation, features=train.features)
-    return {name: report.mean(name) for name in report.names}
+    return {name: report[name] for name in report.names}
 
 
 class _Loop:
@@ -197,6 +197,8 @@ class _Loop:
             raise InputError("there is nothing to train on: 0 interactions", remedy="loosen the filters in [data] or the ratios in [split]")
         self.network, self.train, self.config, self.evaluation = network, train, config, evaluation
         self.valid = valid if valid is not None and len(valid) else None
+        if evaluation.monitor not in evaluation.metrics:
+            self.evaluation = replace(evaluation, metrics=(*evaluation.metrics, evaluation.monitor))
         self.device, self.folder, self.watch = device, folder, watch
         self.stream = PairStream(train.pairs, network.sampler, batch_size=config.batch_size, seed=config.seed, device=device)
         self.optimizers = _optimizers(network, config)
@@ -362,6 +364,8 @@ class _Loop:
             scorer, about = load_scorer(self.folder / "scorer.safetensors")
             if about.get("epoch") == self.state.best_epoch:
                 self.best, self.best_saved = scorer.to(self.device), self.state.best_epoch
+        if self.watch is not None:
+            self.watch({"event": "resumed", "epoch": self.state.epoch, "step": self.state.step, "history": self.state.history})
 
 
 def _optimizers(network: Network, config: Train) -> list[torch.optim.Optimizer]:

@@ -1,0 +1,325 @@
+"""The run artefact: a folder that holds everything a result rests on and everything needed to use it.
+
+    config.toml          the resolved experiment
+    run.json             status, fingerprints of data and split, environment, best epoch, times
+    users.parquet        outside ids by row          items.parquet   outside ids by row, with titles
+    seen.parquet         the interactions the shipped scorer learned from, as rows
+    scorer.safetensors   what was measured and what ships
+    checkpoint.safetensors, history.jsonl            of training
+    valid/, test/        report.json and per_user.parquet of each evaluation
+    openings.jsonl       each opening of the test set: when, and what for
+    refit/               checkpoint and history of the last fit on train + valid, where it was asked for
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from recsys.config import from_toml
+from recsys.data.load import load
+from recsys.data.split import split as make_split
+from recsys.data.types import Dataset, Interactions, Split, Vocab
+from recsys.errors import InputError
+from recsys.evaluate import Report, evaluate
+from recsys.experiment import Experiment, from_tree
+from recsys.scorer import Scorer
+from recsys.storage import load_scorer, read_json, save_scorer, write, write_json
+from recsys.train import Fitted, fit
+
+__all__ = ["Run", "data_of", "execute", "open_run", "verify"]
+
+_FORMAT = 1  # of the folder; raised when an older reader would misread a newer folder
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run's folder, opened for reading. Parts are read when they are asked for."""
+
+    folder: Path
+    meta: dict[str, Any]
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The resolved experiment."""
+        path = self.folder / "config.toml"
+        try:
+            tree = from_toml(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot be read: {error}", place=str(path), remedy="the run is damaged: run again") from None
+        return from_tree(tree, str(path))
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The shipped scorer."""
+        scorer, _ = load_scorer(self.folder / "scorer.safetensors")
+        if (scorer.n_users, scorer.n_items) != (self.train.n_users, self.train.n_items):
+            raise InputError("scorer and vocabulary differ in size", place=str(self.folder), remedy="files of two runs were mixed: restore or run again")
+        return scorer
+
+    @cached_property
+    def train(self) -> Dataset:
+        """What the shipped scorer learned from, with the outside ids; enough to recommend without the raw data."""
+        users, items, seen = (_parquet(self.folder / f"{name}.parquet") for name in ("users", "items", "seen"))
+        pairs = Interactions(seen["user"].to_numpy(), seen["item"].to_numpy(), len(users), len(items))
+        titles = items["title"] if "title" in items.columns else None
+        return Dataset(pairs, Vocab(users["id"], "user"), Vocab(items["id"], "item"), titles=titles)
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """One entry per epoch."""
+        path = self.folder / "history.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def report(self, part: str = "test") -> Report:
+        """The stored report of "valid" or "test"."""
+        return Report.load(self.folder / part)
+
+    @property
+    def name(self) -> str:
+        return str(self.meta.get("name", self.folder.name))
+
+
+def open_run(folder: str | Path, *, finished: bool = True) -> Run:
+    """Open a run's folder.
+
+    Raises:
+        InputError: it is none, is of a newer format, or was not finished.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").exists():
+        raise InputError("is not the folder of a run: it has no run.json", place=str(folder), remedy="give the folder that `recsys run` printed")
+    meta = read_json(folder / "run.json")
+    if not isinstance(meta, dict) or not isinstance(meta.get("format"), int):
+        raise InputError("has a run.json that is not of a run", place=str(folder), remedy="give the folder that `recsys run` printed")
+    if meta["format"] > _FORMAT:
+        raise InputError(f"was written by a newer version (format {meta['format']})", place=str(folder), remedy="update recsys")
+    if finished and meta.get("status") != "finished":
+        raise InputError(f"is not finished (status: {meta.get('status')})", place=str(folder), remedy=f"recsys run --resume {folder}")
+    return Run(folder, meta)
+
+
+def data_of(experiment: Experiment) -> Split:
+    """Load and split the data of an experiment; the test part stays sealed."""
+    return make_split(load(experiment.data), experiment.split)
+
+
+def execute(
+    experiment: Experiment, folder: Path, *, resume: bool = False, split: Split | None = None, watch: Callable[[dict[str, Any]], None] | None = None
+) -> Run:
+    """Train, evaluate and write the run. Killed at any moment and resumed, it ends with the same scorer and the same numbers.
+
+    Args:
+        experiment: what to do.
+        folder: where; must be new or empty, unless `resume`.
+        resume: go on with what is there.
+        split: the data of the experiment, where the caller has loaded it already.
+        watch: told of the progress: {"event": "data" | "step" | "epoch" | "refit" | "evaluated", ...}.
+
+    Raises:
+        InputError: the folder is taken, the data have changed since the run began, and all that training can raise.
+    """
+    tell = watch or (lambda _: None)
+    folder = Path(folder)
+    meta = _begin(experiment, folder, resume)
+    if meta.get("status") == "finished":
+        return open_run(folder)
+    split = split or data_of(experiment)
+    _check_same_data(meta, split, folder)
+    tell({"event": "data", "split": split})
+    started = time.perf_counter()
+    fitted = _fit(experiment, split, folder, resume, tell)
+    reports: dict[str, Report] = {}
+    if split.valid is not None and len(split.valid):
+        reports["valid"] = _evaluated(fitted.scorer, split.train, split.valid, experiment, folder / "valid", None)
+        tell({"event": "evaluated", "part": "valid", "report": reports["valid"]})
+    train, shipped = split.train, fitted
+    if experiment.refit and split.valid is not None:
+        tell({"event": "refit", "epochs": fitted.best_epoch})
+        joined = split.refit()
+        once = replace(experiment, train=replace(experiment.train, epochs=max(1, fitted.best_epoch)))
+        shipped, train = _fit(once, joined, folder / "refit", resume, tell), joined.train
+    save_scorer(folder / "scorer.safetensors", shipped.scorer, epoch=fitted.best_epoch)
+    _write_vocabularies(folder, train)
+    if split.test is not None and len(split.test):
+        also = split.valid if train is split.train else None
+        test = _open_test(split, folder, "run: evaluation of the chosen scorer")
+        reports["test"] = _evaluated(shipped.scorer, train, test, experiment, folder / "test", also)
+        tell({"event": "evaluated", "part": "test", "report": reports["test"]})
+    meta |= {"status": "finished", "best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "train_seconds": _train_seconds(fitted)}
+    meta |= {"seconds": round(time.perf_counter() - started, 3), "finished": _now(), "parameters": _parameters(shipped.scorer)}
+    write_json(folder / "run.json", meta)
+    return open_run(folder)
+
+
+def verify(folder: str | Path) -> list[tuple[str, bool, str]]:
+    """Recompute what a run claims and compare.
+
+    Returns:
+        (what was checked, whether it holds, what was found) for: the settings, the data, the split, the scorer's learning data, and each
+        metric of each part, user by user.
+
+    Raises:
+        InputError: the run or its data cannot be read.
+    """
+    run = open_run(folder)
+    experiment = run.experiment
+    checks = [_check("settings", run.meta["experiment"], experiment.fingerprint)]
+    split = data_of(experiment)
+    checks.append(_check("data and split", run.meta["split"]["fingerprint"], split.fingerprint))
+    joined = split.refit() if experiment.refit else split
+    same = np.array_equal(run.train.pairs.key, joined.train.pairs.key)
+    checks.append(("learning data", same, f"{len(run.train.pairs)} interactions" if same else "differ from those of the split"))
+    also = split.valid if joined is split else None
+    if split.test is not None and (run.folder / "test" / "report.json").exists():
+        test = _open_test(split, run.folder, "verify: recomputation of the metrics")
+        again = evaluate(run.scorer, joined.train.pairs, test, experiment.evaluate, also_seen=also, features=joined.train.features)
+        checks += _compare_reports("test", run.report("test"), again)
+    if split.valid is not None and not experiment.refit and (run.folder / "valid" / "report.json").exists():
+        again = evaluate(run.scorer, split.train.pairs, split.valid, experiment.evaluate, features=split.train.features)
+        checks += _compare_reports("valid", run.report("valid"), again)
+    return checks
+
+
+def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]:
+    """The metadata to go on with: read when resuming, new and written otherwise."""
+    if resume and (folder / "run.json").exists():
+        run = open_run(folder, finished=False)
+        if run.meta["experiment"] != experiment.fingerprint:
+            raise InputError("was begun with other settings", place=str(folder), remedy="resume without changing them, or start a new run")
+        return run.meta
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError("exists already and is not empty", place=str(folder), remedy=f"choose another --out, or go on with it: recsys run --resume {folder}")
+    meta = {"format": _FORMAT, "status": "running", "name": experiment.name, "method": experiment.method, "experiment": experiment.fingerprint,
+            "started": _now(), "environment": _environment()}  # fmt: skip
+    write(folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"))
+    write_json(folder / "run.json", meta)
+    return meta
+
+
+def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
+    found = {
+        "fingerprint": split.fingerprint,
+        "rule": split.rule,
+        "users": split.train.n_users,
+        "items": split.train.n_items,
+        "train": len(split.train.pairs),
+        "valid": 0 if split.valid is None else len(split.valid),
+        "test": 0 if split.test is None else len(split.test),
+        "history": list(split.train.history),
+    }
+    before = meta.setdefault("split", found)
+    if before["fingerprint"] != split.fingerprint:
+        raise InputError("the data have changed since this run began", place=str(folder), remedy="restore the data, or start a new run")
+    write_json(folder / "run.json", meta)
+
+
+def _fit(experiment: Experiment, split: Split, folder: Path, resume: bool, tell: Callable[[dict[str, Any]], None]) -> Fitted:
+    history = folder / "history.jsonl"
+
+    def follow(event: dict[str, Any]) -> None:
+        if event["event"] == "epoch":
+            _append(history, {key: value for key, value in event.items() if key != "event"})
+        elif event["event"] == "resumed":
+            _write_lines(history, event["history"])
+        tell(event)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if history.exists():
+        history.unlink()
+    fitted = fit(experiment.model, split.train, split.valid, experiment.train, experiment.evaluate, folder=folder, resume=resume, watch=follow)
+    _write_lines(history, fitted.history)
+    return fitted
+
+
+def _evaluated(scorer: Scorer, train: Dataset, pairs: Interactions, experiment: Experiment, folder: Path, also: Interactions | None) -> Report:
+    report = evaluate(scorer, train.pairs, pairs, experiment.evaluate, also_seen=also, features=train.features)
+    report.save(folder)
+    return report
+
+
+def _open_test(split: Split, folder: Path, reason: str) -> Interactions:
+    """Open the sealed test set and put it on record before anything is read from it."""
+    assert split.test is not None
+    _append(folder / "openings.jsonl", {"time": _now(), "reason": reason, "process": os.getpid(), "test": split.test.fingerprint})
+    return split.test.open(reason)
+
+
+def _write_vocabularies(folder: Path, train: Dataset) -> None:
+    items = pl.DataFrame({"id": train.items.ids})
+    if train.titles is not None:
+        items = items.with_columns(train.titles.alias("title"))
+    seen = pl.DataFrame({"user": train.pairs.user, "item": train.pairs.item})
+    for name, frame in (("users", pl.DataFrame({"id": train.users.ids})), ("items", items), ("seen", seen)):
+        write(folder / f"{name}.parquet", lambda path, frame=frame: frame.write_parquet(path, compression="zstd"))  # type: ignore[misc]
+
+
+def _check(what: str, stored: str, now: str) -> tuple[str, bool, str]:
+    return what, stored == now, f"{now[:12]}" if stored == now else f"{stored[:12]} when it ran, {now[:12]} now"
+
+
+def _compare_reports(part: str, stored: Report, again: Report) -> list[tuple[str, bool, str]]:
+    checks = []
+    for name in stored.names:
+        if name in stored.whole:
+            gap = abs(stored.whole[name] - again.whole[name])
+        else:
+            a, b = stored.values(name), again.values(name)
+            gap = float(np.nanmax(np.abs(a - b), initial=0.0)) if a.shape == b.shape and np.array_equal(np.isnan(a), np.isnan(b)) else float("inf")
+        checks.append((f"{part} {name}", gap <= 1e-9, f"{stored[name]:.6f} stored, {again[name]:.6f} recomputed, largest gap of a user {gap:.2g}"))
+    return checks
+
+
+def _train_seconds(fitted: Fitted) -> float:
+    return round(sum(entry["seconds"] for entry in fitted.history), 3)
+
+
+def _parameters(scorer: Scorer) -> int:
+    return sum(tensor.numel() for tensor in scorer.state()[0].values())
+
+
+def _environment() -> dict[str, Any]:
+    packages = {}
+    for name in ("recsys", "torch", "numpy", "scipy", "polars", "pandas", "torch-geometric", "optuna"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "not installed"
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {"python": sys.version.split()[0], "system": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu,
+            "packages": packages}  # fmt: skip
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _append(path: Path, entry: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def _write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(entry) + "\n" for entry in entries)
+    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="the run is damaged: run again") from None
