@@ -13,8 +13,12 @@ Constructing one from Python and reading one from a file run the same checks, an
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import itertools
 import json
+import textwrap
 import tomllib
 import types
 import typing
@@ -28,7 +32,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from recsys.errors import InputError, suggest
 
-__all__ = ["ALIASES", "Bound", "build", "from_toml", "override", "read_toml", "schema", "settings", "to_dict", "to_toml"]
+__all__ = ["ALIASES", "Bound", "build", "describe", "from_toml", "override", "read_toml", "schema", "settings", "to_dict", "to_toml"]
 
 T = TypeVar("T")
 
@@ -201,6 +205,34 @@ def from_toml(text: str) -> dict[str, Any]:
 def schema(cls: type) -> dict[str, Any]:
     """The JSON Schema of a settings class, for editors."""
     return pydantic.TypeAdapter(cls).json_schema()
+
+
+def describe(cls: type) -> list[tuple[str, str, str, str]]:
+    """Name, type, default and meaning of each setting; the meaning is the text that stands below the field."""
+    meanings = _field_texts(cls)
+    rows = []
+    for field in dataclasses.fields(cls):
+        kind = str(field.type).replace("Annotated[", "").split(", Bound")[0].removesuffix("]") if "Annotated" in str(field.type) else str(field.type)
+        default = "required" if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING else _default(field)
+        rows.append((field.name, kind, default, meanings.get(field.name, "")))
+    return rows
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    value = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+    inner = getattr(value, "default", value)  # pydantic keeps the default of a bounded field inside its own marker
+    return _value(to_dict(inner)) if dataclasses.is_dataclass(inner) and not isinstance(inner, type) else "none" if inner is None else _value(inner)
+
+
+def _field_texts(cls: type) -> dict[str, str]:
+    """The text literals below the fields of a class, by field."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for field, below in itertools.pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            texts[field.target.id] = " ".join(str(below.value.value).split())
+    return texts
 
 
 def _first(error: pydantic.ValidationError, cls: type) -> InputError:

@@ -5,20 +5,21 @@
     users.parquet        outside ids by row          items.parquet   outside ids by row, with titles
     seen.parquet         the interactions the shipped scorer learned from, as rows
     scorer.safetensors   what was measured and what ships
-    checkpoint.safetensors, history.jsonl            of training
+    fit/                 checkpoint.safetensors, scorer.safetensors (the best so far), history.jsonl: the fit that selected
+    refit/               the same of the last fit on train + valid, where it was asked for
     valid/, test/        report.json and per_user.parquet of each evaluation
     openings.jsonl       each opening of the test set: when, and what for
-    refit/               checkpoint and history of the last fit on train + valid, where it was asked for
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -30,18 +31,19 @@ import numpy as np
 import polars as pl
 import torch
 
-from recsys.config import from_toml
+from recsys.config import build, from_toml, override, to_dict
 from recsys.data.load import load
 from recsys.data.split import split as make_split
 from recsys.data.types import Dataset, Interactions, Split, Vocab
 from recsys.errors import InputError
-from recsys.evaluate import Report, evaluate
+from recsys.evaluate import Evaluation, Report, evaluate
 from recsys.experiment import Experiment, from_tree
+from recsys.groups import by_activity, by_popularity
 from recsys.scorer import Scorer
 from recsys.storage import load_scorer, read_json, save_scorer, write, write_json
 from recsys.train import Fitted, fit
 
-__all__ = ["Run", "data_of", "execute", "open_run", "verify"]
+__all__ = ["Run", "data_of", "evaluate_again", "execute", "open_run", "verify"]
 
 _FORMAT = 1  # of the folder; raised when an older reader would misread a newer folder
 
@@ -82,12 +84,17 @@ class Run:
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """One entry per epoch."""
-        path = self.folder / "history.jsonl"
+        path = self.folder / "fit" / "history.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def report(self, part: str = "test") -> Report:
         """The stored report of "valid" or "test"."""
         return Report.load(self.folder / part)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the shipped scorer's file."""
+        return hashlib.sha256((self.folder / "scorer.safetensors").read_bytes()).hexdigest()
 
     @property
     def name(self) -> str:
@@ -142,7 +149,7 @@ def execute(
     _check_same_data(meta, split, folder)
     tell({"event": "data", "split": split})
     started = time.perf_counter()
-    fitted = _fit(experiment, split, folder, resume, tell)
+    fitted = _fit(experiment, split, folder / "fit", resume, tell)
     reports: dict[str, Report] = {}
     if split.valid is not None and len(split.valid):
         reports["valid"] = _evaluated(fitted.scorer, split.train, split.valid, experiment, folder / "valid", None)
@@ -187,12 +194,51 @@ def verify(folder: str | Path) -> list[tuple[str, bool, str]]:
     also = split.valid if joined is split else None
     if split.test is not None and (run.folder / "test" / "report.json").exists():
         test = _open_test(split, run.folder, "verify: recomputation of the metrics")
-        again = evaluate(run.scorer, joined.train.pairs, test, experiment.evaluate, also_seen=also, features=joined.train.features)
+        again = evaluate(run.scorer, joined.train.pairs, test, experiment.evaluate, also_seen=also)
         checks += _compare_reports("test", run.report("test"), again)
     if split.valid is not None and not experiment.refit and (run.folder / "valid" / "report.json").exists():
-        again = evaluate(run.scorer, split.train.pairs, split.valid, experiment.evaluate, features=split.train.features)
+        again = evaluate(run.scorer, split.train.pairs, split.valid, experiment.evaluate)
         checks += _compare_reports("valid", run.report("valid"), again)
     return checks
+
+
+def evaluate_again(
+    folder: str | Path, overrides: Sequence[str] = (), *, part: str = "test", groups: bool = False
+) -> tuple[Report, dict[str, pl.DataFrame]]:
+    """Evaluate a finished run with other settings of `[evaluate]`; its own report stays as it is.
+
+    Args:
+        folder: of the run.
+        overrides: settings of `[evaluate]`, such as `metrics=["recall@50"]`.
+        part: "test" (the opening is put on record) or "valid".
+        groups: also make tables by user activity and by item popularity.
+
+    Returns:
+        The report, and tables by name.
+
+    Raises:
+        InputError: a wrong setting, data that are not those of the run, or a part that it does not have.
+    """
+    run = open_run(folder)
+    experiment, split = run.experiment, data_of(run.experiment)
+    tree = override({"evaluate": to_dict(experiment.evaluate)}, [f"evaluate.{text.removeprefix('evaluate.')}" for text in overrides])
+    if groups:
+        tree["evaluate"]["groups"] = True
+    evaluation = build(Evaluation, tree["evaluate"], "[evaluate]")
+    if split.fingerprint != run.meta["split"]["fingerprint"]:
+        raise InputError("the data have changed since this run", place=str(run.folder), remedy="restore the data, or run again")
+    if part == "valid" and split.valid is not None and not experiment.refit:
+        report = evaluate(run.scorer, split.train.pairs, split.valid, evaluation)
+        learned = split.train
+    elif part == "test" and split.test is not None:
+        learned = split.refit().train if experiment.refit else split.train
+        also = None if experiment.refit else split.valid
+        report = evaluate(run.scorer, learned.pairs, _open_test(split, run.folder, "evaluate: other metrics"), evaluation, also_seen=also)
+    else:
+        why = "its scorer has learned from the validation pairs (refit)" if part == "valid" and experiment.refit else f"its split has no {part} part"
+        raise InputError(f"cannot evaluate on '{part}': {why}", place=str(run.folder), remedy="evaluate on the other of test and valid")
+    tables = {"by user activity": by_activity(report, learned.pairs), "by item popularity": by_popularity(report)} if groups else {}
+    return report, tables
 
 
 def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]:
@@ -247,7 +293,7 @@ def _fit(experiment: Experiment, split: Split, folder: Path, resume: bool, tell:
 
 
 def _evaluated(scorer: Scorer, train: Dataset, pairs: Interactions, experiment: Experiment, folder: Path, also: Interactions | None) -> Report:
-    report = evaluate(scorer, train.pairs, pairs, experiment.evaluate, also_seen=also, features=train.features)
+    report = evaluate(scorer, train.pairs, pairs, experiment.evaluate, also_seen=also)
     report.save(folder)
     return report
 

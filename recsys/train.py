@@ -176,7 +176,7 @@ def _closed_form(scorer: Scorer, train: Dataset, valid: Interactions | None, eva
 
 
 def _validate(scorer: Scorer, train: Dataset, valid: Interactions, evaluation: Evaluation) -> dict[str, float]:
-    report = evaluate(scorer, train.pairs, valid, evaluation, features=train.features)
+    report = evaluate(scorer, train.pairs, valid, evaluation)
     return {name: report[name] for name in report.names}
 
 

@@ -1,0 +1,38 @@
+"""`recsys audit`: leakage and health of a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.show import frame_table, print_json, split_line
+
+__all__ = ["audit"]
+
+
+def audit(
+    config: Annotated[Path, typer.Argument(help="TOML file of an experiment, or the folder of a run.", show_default=False)],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Dotted settings.", show_default=False)] = None,
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Look for leaks: duplicates across parts, test before train, unknown users and items, shifts, features that know the test.
+
+    Exit code 1 where something is wrong, 0 otherwise.
+    """
+    from recsys.data.audit import audit as look
+    from recsys.data.audit import table
+    from recsys.experiment import read
+    from recsys.run import data_of, open_run
+
+    experiment = open_run(config, finished=False).experiment if config.is_dir() else read(config, overrides or [])
+    split = data_of(experiment)
+    findings = look(split, features=split.train.features)
+    if json:
+        print_json(table(findings).to_dicts())
+    else:
+        typer.echo(split_line(split))
+        frame_table(table(findings), title=f"audit {config}")
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,31 @@
+"""`recsys models`: the methods and their settings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recsys.cli.show import print_json, table
+
+__all__ = ["models"]
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show the settings of this method.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="For machines; with a NAME, its JSON Schema.")] = False,
+) -> None:
+    """List the methods, or the settings of one."""
+    from recsys import models as methods
+    from recsys.config import describe, schema
+
+    if name is None:
+        rows = [(method, methods.summary(method)) for method in methods.names()]
+        print_json(dict(rows)) if json else table(["method", "what it is"], rows)
+        return
+    recipe = methods.recipe(name)
+    if json:
+        print_json(schema(recipe))
+        return
+    typer.echo(f"{name}: {methods.summary(name)}\n")
+    table(["setting", "type", "default", "meaning"], describe(recipe))

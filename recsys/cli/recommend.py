@@ -1,0 +1,77 @@
+"""`recsys recommend`: top-k for all or listed users, into a file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.show import frame_table, print_json
+
+__all__ = ["recommend"]
+
+
+class Unknown(StrEnum):
+    """What to do with users the model does not know."""
+
+    popular = "popular"
+    skip = "skip"
+    error = "error"
+
+
+class Format(StrEnum):
+    """Of the parts of a folder."""
+
+    parquet = "parquet"
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+def recommend(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="File (.parquet, .csv, .jsonl) or folder for parts; none prints.", show_default=False)] = None,
+    user: Annotated[list[str] | None, typer.Option(help="A user; may be given several times.", show_default=False)] = None,
+    users: Annotated[Path | None, typer.Option(help="File of users, one id a line; default: all users.", show_default=False)] = None,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 10,
+    keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Recommend what the user already has, too.")] = False,
+    candidates: Annotated[Path | None, typer.Option(help="File of the only items to recommend.", show_default=False)] = None,
+    exclude: Annotated[Path | None, typer.Option(help="File of items never to recommend.", show_default=False)] = None,
+    unknown: Annotated[Unknown, typer.Option(help="Users the model does not know: most popular items, leave out, or stop.")] = Unknown.popular,
+    titles: Annotated[bool, typer.Option("--titles", help="Add the items' titles.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Users per part of a folder; an interrupted job goes on with the next part.")] = 50_000,
+    format: Annotated[Format, typer.Option(help="Of the parts of a folder.")] = Format.parquet,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets torch choose.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Write the k best items of every user, in your own ids, with rank and score."""
+    import torch
+
+    from recsys import recommend as batchwise
+    from recsys.errors import InputError
+    from recsys.run import open_run
+
+    if user and users is not None:
+        raise InputError("--user and --users do not go together", remedy="put all of them into the file")
+    if threads:
+        torch.set_num_threads(threads)
+    run = open_run(folder)
+    wanted = batchwise.read_ids(users) if users is not None else user or None
+    limits = {name: batchwise.read_ids(path) if path is not None else None for name, path in (("candidates", candidates), ("exclude", exclude))}
+    if out is None:
+        frame = batchwise.recommend(
+            run.scorer, run.train, wanted if wanted is not None else run.train.users.ids.head(10), k, filter_seen=not keep_seen, unknown=unknown.value, titles=titles, **limits
+        )
+        print_json(frame.to_dicts()) if json else frame_table(frame)
+        return
+    job = batchwise.write_recommendations(
+        out, run.scorer, run.train, wanted, k, filter_seen=not keep_seen, unknown=unknown.value, titles=titles, batch=batch, format=format.value,
+        model=run.fingerprint, **limits,
+    )  # fmt: skip
+    if json:
+        print_json({"files": job.files, "users": job.users, "fallback": job.fallback, "rows": job.rows, "reused": job.reused})
+        return
+    typer.echo(f"{job.rows:,} recommendations for {job.users + job.fallback:,} users ({job.fallback:,} by popularity): {out}")
+    if job.reused:
+        typer.echo(f"{job.reused} parts were there already")

@@ -1,0 +1,117 @@
+"""`recsys check`, `run`, `evaluate`, `verify`: from a configuration to a verified result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys.cli.show import Follow, print_json, report_table, split_line, table
+from recsys.errors import InputError
+
+if TYPE_CHECKING:
+    from recsys.run import Run
+
+__all__ = ["check", "evaluate", "run", "verify"]
+
+Config = Annotated[Path, typer.Argument(help="TOML file of the experiment.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted settings such as model.dim=128 train.lr=1e-3.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+def check(config: Config, overrides: Overrides = None, data: Annotated[bool, typer.Option(help="Load and split the data too.")] = False, json: Json = False) -> None:
+    """Read an experiment strictly and print it resolved, without doing it."""
+    from recsys.experiment import read
+
+    experiment = read(config, overrides or [])
+    tree = experiment.to_tree()
+    if data:
+        from recsys.run import data_of
+
+        found = data_of(experiment)
+        typer.echo(split_line(found), err=json)
+    print_json(tree) if json else typer.echo(experiment.to_toml())
+
+
+def run(
+    config: Annotated[Path | None, typer.Argument(help="TOML file of the experiment; not needed with --resume.", show_default=False)] = None,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; must be new. Default: runs/NAME-TIME.", show_default=False)] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run where it stopped.", show_default=False)] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets torch choose.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
+    json: Json = False,
+) -> None:
+    """Train, evaluate, and write everything into the folder of a run."""
+    import torch
+
+    from recsys.experiment import read
+    from recsys.run import execute, open_run
+
+    if threads:
+        torch.set_num_threads(threads)
+    if resume is not None:
+        if out is not None:
+            raise InputError("--resume and --out do not go together", remedy="a resumed run stays in its folder")
+        begun = open_run(resume, finished=False)
+        experiment = begun.experiment if config is None else read(config, overrides or [])
+        folder = resume
+    else:
+        if config is None:
+            raise InputError("there is no experiment to run", remedy="give a TOML file, or --resume RUN")
+        experiment = read(config, overrides or [])
+        folder = out or _new_folder(experiment.name)
+    done = execute(experiment, folder, resume=resume is not None, watch=Follow(quiet or json, experiment.evaluate.monitor))
+    if json:
+        print_json({"run": str(folder), **done.meta, **{part: _numbers(done, part) for part in ("valid", "test")}})
+        return
+    for part in ("valid", "test"):
+        if (done.folder / part / "report.json").exists():
+            report_table(done.report(part), f"{part}: {done.name} ({done.meta['method']})")
+    typer.echo(f"run: {folder}")
+
+
+def evaluate(
+    folder: Folder,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings of [evaluate], such as metrics='[\"recall@50\"]'.", show_default=False)] = None,
+    part: Annotated[str, typer.Option(help="test or valid.")] = "test",
+    groups: Annotated[bool, typer.Option("--groups", help="Also by user activity and item popularity.")] = False,
+    json: Json = False,
+) -> None:
+    """Evaluate a finished run again, with other metrics or another protocol; opening the test set is put on record."""
+    from recsys import run as runs
+
+    report, tables = runs.evaluate_again(folder, overrides or [], part=part, groups=groups)
+    if json:
+        print_json({"metrics": report.table().to_dicts(), "notes": list(report.notes), "groups": {name: frame.to_dicts() for name, frame in tables.items()}})
+        return
+    report_table(report, f"{part}: {folder}")
+    from recsys.cli.show import frame_table
+
+    for name, frame in tables.items():
+        frame_table(frame, title=name)
+
+
+def verify(folder: Folder, json: Json = False) -> None:
+    """Recompute what a run claims and compare; exit code 1 where something does not hold."""
+    from recsys.run import verify as recompute
+
+    checks = recompute(folder)
+    if json:
+        print_json([{"check": what, "holds": holds, "found": found} for what, holds, found in checks])
+    else:
+        table(["check", "holds", "found"], [[what, "yes" if holds else "NO", found] for what, holds, found in checks], title=f"verify {folder}")
+    if not all(holds for _, holds, _ in checks):
+        raise typer.Exit(1)
+
+
+def _new_folder(name: str) -> Path:
+    from datetime import datetime
+
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _numbers(done: Run, part: str) -> list[dict[str, object]]:
+    return done.report(part).table().to_dicts() if (done.folder / part / "report.json").exists() else []

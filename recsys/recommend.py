@@ -1,0 +1,330 @@
+"""Recommendations out of a scorer, in outside ids: as a frame, or as a restartable job that writes files.
+
+The ranking is `recsys.rank.top_k`, the one that evaluation uses: what ships is what was measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from recsys.data.types import Dataset, Vocab
+from recsys.errors import InputError
+from recsys.rank import TopK, top_k
+from recsys.scorer import Factors, Scorer
+from recsys.storage import read_json, write, write_json
+
+__all__ = ["Job", "Unknown", "read_ids", "recommend", "similar_items", "write_recommendations"]
+
+Unknown = Literal["popular", "skip", "error"]
+Ids = Sequence[Any] | pl.Series | pd.Series | np.ndarray
+_FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
+
+
+def recommend(
+    scorer: Scorer,
+    train: Dataset,
+    users: Ids | None = None,
+    k: int = 10,
+    *,
+    filter_seen: bool = True,
+    candidates: Ids | None = None,
+    exclude: Ids | None = None,
+    unknown: Unknown = "popular",
+    titles: bool = False,
+) -> pl.DataFrame:
+    """The k best items of each user.
+
+    Args:
+        scorer: what ranks.
+        train: what it learned from: the ids, and what users have seen.
+        users: outside ids, in the order of the answer; None for every known user.
+        k: items per user; a user with fewer candidates gets fewer rows.
+        filter_seen: leave out what the user has in `train`.
+        candidates: outside ids of the only items to recommend; None for all.
+        exclude: outside ids of items never to recommend.
+        unknown: users the scorer does not know: "popular" gives the most popular candidates, "skip" leaves them out, "error" stops.
+        titles: add a column with the items' titles, where the data have them.
+
+    Returns:
+        user, item (outside ids), rank (1..k), score, source ("model", or "popular" for the fallback, whose score is the train count).
+
+    Raises:
+        InputError: an unknown item in `candidates` or `exclude`, no candidate left, or an unknown user with unknown = "error".
+    """
+    return _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles).frame(_wanted(train.users, users))
+
+
+def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl.DataFrame:
+    """The k items whose vectors are nearest to each given item (by distance where the scorer's is one, else cosine).
+
+    Returns:
+        item, similar, rank, score.
+
+    Raises:
+        InputError: the scorer has no item vectors, or an item is unknown.
+    """
+    vectors = getattr(scorer, "item", None)
+    if vectors is None:
+        raise InputError(f"a scorer of kind '{getattr(scorer, 'kind', type(scorer).__name__)}' has no item vectors", remedy="use a factor method")
+    rows = train.items.require(pl.Series("item", items), "items")
+    # An inner product favours popular items whatever the question; the angle does not. Distances stay distances.
+    itself = Factors(vectors[rows], vectors, "euclidean" if getattr(scorer, "similarity", "") == "euclidean" else "cosine")
+    # One more than asked for: an item is nearest to itself.
+    best = top_k(itself, np.arange(len(rows)), k + 1)
+    keep = best.item != rows[:, None]
+    keep &= keep.cumsum(1) <= k
+    owner = np.repeat(np.arange(len(rows)), keep.sum(1))
+    names = train.items.ids
+    return pl.DataFrame({"item": names.gather(rows[owner]), "similar": names.gather(best.item[keep]), "rank": keep.cumsum(1)[keep].astype(np.int32),
+                         "score": best.score[keep]})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a batch of recommendations wrote.
+
+    Args:
+        files: in order of the users.
+        users: how many were answered by the model.
+        fallback: how many were answered by popularity.
+        rows: recommendations written.
+        reused: files that an earlier, interrupted job had finished.
+    """
+
+    files: tuple[Path, ...]
+    users: int
+    fallback: int
+    rows: int
+    reused: int = 0
+
+
+def write_recommendations(
+    out: Path,
+    scorer: Scorer,
+    train: Dataset,
+    users: Ids | None = None,
+    k: int = 10,
+    *,
+    filter_seen: bool = True,
+    candidates: Ids | None = None,
+    exclude: Ids | None = None,
+    unknown: Unknown = "popular",
+    titles: bool = False,
+    batch: int = 50_000,
+    format: Literal["parquet", "csv", "jsonl"] = "parquet",
+    model: str = "",
+    tell: Callable[[int, int], None] | None = None,
+) -> Job:
+    """Write `recommend` to a file, or to a folder in parts of `batch` users.
+
+    A path that ends in .parquet, .csv or .jsonl is a file; any other is a folder of part-00000.<format> and manifest.json. A job that was
+    interrupted goes on where it stopped when it is started again with the same arguments: parts that are there are not made again, the
+    manifest is written last, and a reader that waits for it never sees half a job.
+
+    Args:
+        out: file or folder.
+        scorer, train, users, k, filter_seen, candidates, exclude, unknown, titles: as in `recommend`.
+        batch: users per part.
+        format: of the parts of a folder; a file's ending names its own.
+        model: identity of the model, for the manifest; a part of another model is not reused.
+        tell: told (users done, users in all).
+
+    Raises:
+        InputError: as `recommend`; the folder holds the parts of another job; the disk is full.
+    """
+    out = Path(out)
+    maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles)
+    wanted = _wanted(train.users, users)
+    if out.suffix in _FORMATS:
+        frame = maker.frame(wanted)
+        write(out, lambda path: _save(frame, path, _FORMATS[out.suffix]))
+        if tell is not None:
+            tell(len(wanted), len(wanted))
+        return _count([out], [frame])
+    if out.suffix and not out.is_dir():
+        raise InputError(f"unknown ending '{out.suffix}'", place=str(out), remedy=f"end in {', '.join(_FORMATS)}, or give a folder")
+    identity = maker.identity(wanted, batch, format, model)
+    _claim(out, identity)
+    parts, reused, rows, answered, fallback = [], 0, 0, 0, 0
+    for number, start in enumerate(range(0, max(1, len(wanted)), batch)):
+        path = out / f"part-{number:05d}.{format}"
+        if path.exists():
+            reused += 1
+            done = _count([path], [_load(path, format)])
+        else:
+            frame = maker.frame(wanted.slice(start, batch))
+            write(path, lambda temporary, frame=frame: _save(frame, temporary, format))  # type: ignore[misc]
+            done = _count([path], [frame])
+        parts.append(path)
+        rows, answered, fallback = rows + done.rows, answered + done.users, fallback + done.fallback
+        if tell is not None:
+            tell(min(start + batch, len(wanted)), len(wanted))
+    job = Job(tuple(parts), answered, fallback, rows, reused)
+    write_json(out / "manifest.json", {**identity, "status": "finished", "files": [path.name for path in parts], "rows": rows, "users": answered, "fallback": fallback})
+    return job
+
+
+class _Recommender:
+    """The arguments of `recommend`, resolved once to rows."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        train: Dataset,
+        k: int,
+        filter_seen: bool,
+        candidates: Ids | None,
+        exclude: Ids | None,
+        unknown: Unknown,
+        titles: bool,
+    ) -> None:
+        if k < 1:
+            raise InputError(f"k = {k} recommends nothing", remedy="ask for at least 1")
+        self.scorer, self.train, self.k, self.unknown = scorer, train, k, unknown
+        self.filter_seen = filter_seen
+        self.titles = train.titles if titles else None
+        self.allowed = _allowed(train.items, candidates, exclude)
+
+    def frame(self, users: pl.Series) -> pl.DataFrame:
+        """Recommendations for outside ids, in their order."""
+        rows = self.train.users.rows(users)
+        known, missing = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+        if len(missing) and self.unknown == "error":
+            self.train.users.require(users, "users")
+        seen = self.train.pairs.csr if self.filter_seen else None
+        best = top_k(self.scorer, rows[known], self.k, seen=seen, candidates=self.allowed)
+        frames = [self._table(users, known, best.item, best.score, "model")]
+        if len(missing) and self.unknown == "popular":
+            popular = self._popular()
+            frames.append(self._table(users, missing, *(np.repeat(part, len(missing), axis=0) for part in (popular.item, popular.score)), "popular"))
+        table = pl.concat(frames).sort("place", "rank").drop("place")
+        return table
+
+    def _table(self, users: pl.Series, places: np.ndarray, items: np.ndarray, scores: np.ndarray, source: str) -> pl.DataFrame:
+        there = items >= 0
+        owner = np.repeat(places, there.sum(1))
+        rank = np.broadcast_to(np.arange(1, self.k + 1, dtype=np.int32), items.shape)[there]
+        columns = {
+            "place": pl.Series(owner.astype(np.int64)),
+            "user": users.gather(owner),
+            "item": self.train.items.ids.gather(items[there]),
+            "rank": pl.Series(rank),
+            "score": pl.Series(scores[there].astype(np.float32)),
+            "source": pl.Series([source], dtype=pl.String).new_from_index(0, len(owner)),
+        }
+        if self.titles is not None:
+            columns["title"] = self.titles.gather(items[there])
+        return pl.DataFrame(columns)
+
+    def _popular(self) -> TopK:
+        """The most popular candidates, one list for all; ties in the order of the item rows."""
+        counts = np.bincount(self.train.pairs.item, minlength=self.train.n_items).astype(np.float32)
+        pool = np.arange(self.train.n_items) if self.allowed is None else self.allowed
+        order = pool[np.argsort(-counts[pool], kind="stable")][: self.k]
+        item = np.full((1, self.k), -1, dtype=np.int32)
+        score = np.full((1, self.k), -np.inf, dtype=np.float32)
+        item[0, : len(order)], score[0, : len(order)] = order, counts[order]
+        return TopK(np.zeros(1, dtype=np.int32), item, score)
+
+    def identity(self, users: pl.Series, batch: int, format: str, model: str) -> dict[str, Any]:
+        """What decides every byte of a job's parts."""
+        allowed = "all" if self.allowed is None else hashlib.sha256(self.allowed.tobytes()).hexdigest()
+        return {"model": model, "users_fingerprint": Vocab(users).fingerprint, "seen_fingerprint": self.train.fingerprint, "candidates": allowed, "k": self.k,
+                "filter_seen": self.filter_seen, "unknown": self.unknown, "titles": self.titles is not None, "batch": batch, "format": format}  # fmt: skip
+
+
+def read_ids(path: str | Path) -> pl.Series:
+    """Ids from a file: one a line, or the first column of a Parquet or CSV with a header `user`, `item` or `id`.
+
+    Raises:
+        InputError: missing, unreadable or empty.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".parquet":
+            ids = pl.read_parquet(path).to_series(0)
+        else:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            if path.suffix == ".csv":
+                lines = [line.split(",")[0].strip('"') for line in lines]
+            if lines and lines[0].lower() in ("user", "item", "id", "user_id", "item_id"):
+                lines = lines[1:]
+            ids = pl.Series("id", lines, dtype=pl.String)
+    except FileNotFoundError:
+        raise InputError("no such file", place=str(path), remedy="check the path") from None
+    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="give one id per line, or a Parquet file") from None
+    if not len(ids):
+        raise InputError("holds no id", place=str(path), remedy="give one id per line, or a Parquet file")
+    return ids
+
+
+def _wanted(vocab: Vocab, users: Ids | None) -> pl.Series:
+    """The ids asked for, in the type of the vocabulary where they can be."""
+    if users is None:
+        return vocab.ids.alias("user")
+    given = pl.from_pandas(users) if isinstance(users, pd.Series) else pl.Series("user", users, strict=False)
+    cast = given.cast(vocab.ids.dtype, strict=False)
+    return (given if cast.null_count() > given.null_count() else cast).alias("user")
+
+
+def _allowed(items: Vocab, candidates: Ids | None, exclude: Ids | None) -> np.ndarray | None:
+    """Rows that may be recommended, ascending, or None for all."""
+    if candidates is None and exclude is None:
+        return None
+    allowed = np.arange(len(items)) if candidates is None else np.unique(items.require(_series(candidates), "candidates"))
+    if exclude is not None:
+        allowed = np.setdiff1d(allowed, items.require(_series(exclude), "exclude"))
+    if not len(allowed):
+        raise InputError("no item is left to recommend", place="candidates", remedy="give more candidates, or exclude fewer items")
+    return allowed
+
+
+def _series(ids: Ids) -> pl.Series:
+    return pl.from_pandas(ids) if isinstance(ids, pd.Series) else pl.Series("item", ids, strict=False)
+
+
+def _claim(out: Path, identity: dict[str, Any]) -> None:
+    """Make the folder of a job, or find in it an earlier try at the same one."""
+    manifest = out / "manifest.json"
+    if manifest.exists():
+        before = read_json(manifest)
+        differing = [key for key, value in json.loads(json.dumps(identity)).items() if before.get(key) != value]
+        if differing:
+            raise InputError(f"holds the parts of another job ({', '.join(differing)} differ)", place=str(out), remedy="choose another folder, or empty this one")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("exists already and is not the folder of a job", place=str(out), remedy="choose another folder")
+    write_json(manifest, {**identity, "status": "running"})
+
+
+def _save(frame: pl.DataFrame, path: Path, format: str) -> None:
+    if format == "parquet":
+        frame.write_parquet(path, compression="zstd")
+    elif format == "csv":
+        frame.write_csv(path)
+    else:
+        frame.write_ndjson(path)
+
+
+def _load(path: Path, format: str) -> pl.DataFrame:
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {"parquet": pl.read_parquet, "csv": pl.read_csv, "jsonl": pl.read_ndjson}
+    try:
+        return readers[format](path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="delete this part and start the job again") from None
+
+
+def _count(files: list[Path], frames: list[pl.DataFrame]) -> Job:
+    users = pl.concat([frame.select("user", "source") for frame in frames]).unique()
+    fallback = users.filter(pl.col("source") == "popular").height
+    return Job(tuple(files), users.height - fallback, fallback, sum(frame.height for frame in frames))
