@@ -1,1 +1,39 @@
-"""recsys: implicit-feedback logs in; trained, honestly compared, deployable recommenders out."""
+"""recsys: implicit-feedback logs in; trained, honestly compared, deployable recommenders out.
+
+The names below are the public interface; they are loaded when they are first used, so importing recsys costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = [
+    "Evaluation", "InputError", "Train", "compare", "evaluate", "fit", "load", "open_run", "recipe", "recommend", "run", "split",
+]  # fmt: skip
+
+_HOMES = {
+    "Evaluation": ("recsys.evaluate", "Evaluation"),
+    "InputError": ("recsys.errors", "InputError"),
+    "Train": ("recsys.train", "Train"),
+    "compare": ("recsys.compare", "compare"),
+    "evaluate": ("recsys.api", "evaluate"),
+    "fit": ("recsys.api", "fit"),
+    "load": ("recsys.api", "load"),
+    "open_run": ("recsys.run", "open_run"),
+    "recipe": ("recsys.api", "recipe"),
+    "recommend": ("recsys.api", "recommend"),
+    "run": ("recsys.run", "execute"),
+    "split": ("recsys.api", "split"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'recsys' has no attribute '{name}'; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(home[0]), home[1])
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

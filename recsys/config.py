@@ -18,6 +18,7 @@ import dataclasses
 import inspect
 import itertools
 import json
+import re
 import textwrap
 import tomllib
 import types
@@ -122,10 +123,13 @@ def build(cls: type[T], values: Mapping[str, Any], place: str = "") -> T:
         InputError: as `settings`, with the place.
     """
     hints = typing.get_type_hints(cls)
+    optional = _unset(cls)
     converted: dict[str, Any] = {}
     for key, value in values.items():
         inner = _settings_class(hints.get(key))
-        if inner is not None and isinstance(value, Mapping):
+        if value == "none" and key in optional:
+            converted[key] = None
+        elif inner is not None and isinstance(value, Mapping):
             converted[key] = build(inner, value, f"{place} {key}".strip())
         else:
             converted[key] = value
@@ -177,11 +181,17 @@ def override(tree: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]
 
 
 def to_dict(value: Any) -> dict[str, Any]:
-    """The plain values of a settings object, nested ones too, without the keys that are None."""
+    """The plain values of a settings object, nested ones too, without the keys that are None.
+
+    TOML has no null, so a key that is None although its default is not becomes the word "none", which `build` reads back.
+    """
     plain: dict[str, Any] = {}
+    optional = _unset(type(value))
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
         if item is None:
+            if field.name in optional:
+                plain[field.name] = "none"
             continue
         plain[field.name] = to_dict(item) if dataclasses.is_dataclass(item) else item
     return plain
@@ -225,10 +235,18 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def _field_texts(cls: type) -> dict[str, str]:
-    """The text literals below the fields of a class, by field."""
+    """What is said of each field: the text literal below it, or its entry under `Args:` in the docstring of the class."""
+    texts: dict[str, str] = {}
+    names: list[str] = []
+    for line in inspect.cleandoc(cls.__doc__ or "").partition("Args:")[2].splitlines():
+        entry = re.match(r"    (\w+(?:, \w+)*): (.*)", line)
+        if entry:
+            names = entry[1].split(", ")
+            texts |= dict.fromkeys(names, entry[2].strip())
+        elif line.startswith("        "):
+            texts |= {name: f"{texts[name]} {line.strip()}" for name in names}
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
-    texts = {}
     for field, below in itertools.pairwise(body.body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             texts[field.target.id] = " ".join(str(below.value.value).split())
@@ -262,6 +280,16 @@ def _settings_class(hint: Any) -> type | None:
     return None
 
 
+def _unset(cls: type) -> set[str]:
+    """Keys that may be None but are not by default: only these need a word for it."""
+    hints = typing.get_type_hints(cls)
+    return {
+        field.name
+        for field in dataclasses.fields(cls)
+        if types.NoneType in typing.get_args(hints[field.name]) and field.default not in (None, dataclasses.MISSING)
+    }
+
+
 def _tuples(value: Any) -> Any:
     """TOML arrays arrive as lists; settings are hashable and hold tuples."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
@@ -280,11 +308,16 @@ def _short(value: Any) -> str:
 
 
 def _key(key: str) -> str:
-    return key if key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key) else json.dumps(key)
+    return key if key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key) else _text(key)
+
+
+def _text(value: str) -> str:
+    """A TOML basic string: as in JSON, but no pairs of surrogates and no bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(value: Any) -> str:
-    writers: dict[type, Callable[[Any], str]] = {bool: lambda v: "true" if v else "false", str: json.dumps, Path: lambda v: json.dumps(str(v))}
+    writers: dict[type, Callable[[Any], str]] = {bool: lambda v: "true" if v else "false", str: _text, Path: lambda v: _text(str(v))}
     for kind, write in writers.items():
         if isinstance(value, kind):
             return write(value)

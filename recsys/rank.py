@@ -81,8 +81,10 @@ def top_k(
         block: users at a time; 0 chooses it by memory.
 
     Raises:
-        InputError: a score that is not a number.
+        InputError: a score that is not a number, or k below 1.
     """
+    if k < 1:
+        raise InputError(f"k = {k}: a list holds at least one item", remedy="correct k")
     width = min(k, scorer.n_items)
     items = np.full((len(users), k), -1, dtype=np.int32)
     values = np.full((len(users), k), -np.inf, dtype=np.float32)
@@ -90,7 +92,7 @@ def top_k(
     def keep_best(span: slice, scores: Tensor, term: Tensor | None) -> None:
         value, item = _best(scores, width)
         if bool(torch.isnan(value).any()):
-            raise InputError("the scorer gives scores that are not numbers", remedy="train again with a smaller learning rate")
+            raise _not_numbers()
         items[span, :width] = item.masked_fill(value == -torch.inf, -1).cpu().numpy()
         values[span, :width] = (value if term is None else value + term[:, None]).cpu().numpy()
 
@@ -104,8 +106,12 @@ def ranks(
     """The rank of every target item among the candidates of its user.
 
     Args:
-        targets: CSR [n_users, n_items]; the items whose ranks are wanted. A masked target ranks last.
+        targets: CSR [n_users, n_items]; the items whose ranks are wanted. A masked target ranks after the candidates, and shares
+            the mean of the ranks that are left with all that is masked.
         scorer, users, seen, candidates, block: as in `top_k`.
+
+    Raises:
+        InputError: a score that is not a number.
     """
     part = targets[users]
     indptr = part.indptr.astype(np.int64)
@@ -116,13 +122,17 @@ def ranks(
 
     def count_above(span: slice, scores: Tensor, term: Tensor | None) -> None:
         local = order[span]
+        # A NaN is neither above nor equal to anything, so it would pass for a perfect rank.
+        if bool(torch.isnan(scores.amax(1)).any()):
+            raise _not_numbers()
         counts[local] = (scores > -torch.inf).sum(1).cpu().numpy()
+        padding = scores.shape[1] - scorer.n_items
         lengths = np.diff(indptr)[local]
         for j in range(int(lengths[0])):
             head = scores[: int(np.searchsorted(-lengths, -j, side="left"))]
             at = indptr[local[: len(head)]] + j
             value = head.gather(1, torch.as_tensor(part.indices[at], dtype=torch.long, device=scores.device)[:, None])
-            above, equal = (head > value).sum(1), (head == value).sum(1)
+            above, equal = (head > value).sum(1), (head == value).sum(1) - padding * (value[:, 0] == -torch.inf)
             found[at] = (above + (equal + 1) / 2).cpu().numpy()
 
     _each_block(scorer, users[order], seen, candidates, block, count_above)
@@ -143,6 +153,10 @@ def score_blocks(
         rows = users[start : start + size]
         scores, term = fill(rows)
         yield rows, (scores if term is None else scores.add_(term[:, None]))[:, : scorer.n_items]
+
+
+def _not_numbers() -> InputError:
+    return InputError("the scorer gives scores that are not numbers", remedy="train again with a smaller learning rate")
 
 
 def _each_block(

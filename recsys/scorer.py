@@ -175,7 +175,9 @@ class Product:
                 matrices.append(tensors[f"{index}"])
             else:
                 parts = tuple(tensors[f"{index}.{part}"].numpy() for part in ("data", "indices", "indptr"))
-                matrices.append(sp.csr_matrix(parts, shape=tuple(shape)))
+                matrix = sp.csr_matrix(parts, shape=tuple(shape))
+                matrix.check_format(full_check=True)  # an index out of bounds would read foreign memory
+                matrices.append(matrix)
         return cls(tuple(matrices))
 
 
@@ -249,6 +251,8 @@ def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer
         scorer: Scorer = kind.restore(tensors, meta)
     except KeyError as missing:
         raise InputError(f"scorer without its part {missing}", remedy="the file is damaged or foreign: train again") from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"scorer whose parts do not fit: {error}", remedy="the file is damaged or foreign: train again") from None
     return scorer
 
 

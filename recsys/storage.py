@@ -33,7 +33,7 @@ def write(path: Path, produce: Callable[[Path], object]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except Exception as error:
+    except BaseException as error:  # an interrupt too leaves nothing half-written behind
         temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
         cause = _disk_cause(error)
         if cause is None:
@@ -63,7 +63,13 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write named tensors with plain metadata as one safetensors file."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    homes: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        home = value.untyped_storage().data_ptr()
+        plain[name] = value.clone() if home in homes else value  # safetensors refuses two names for one memory
+        homes.add(home)
     header = {"recsys": json.dumps(meta, sort_keys=True)}
     write(path, lambda temporary: safetensors.torch.save_file(plain, str(temporary), metadata=header))
 
@@ -84,7 +90,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"is no readable safetensors file: {error}", place=str(path), remedy="it is damaged or foreign: run again") from None
     if meta is None:
         raise InputError("is a safetensors file of another program", place=str(path), remedy="give a file that recsys wrote")
-    return tensors, json.loads(meta)
+    try:
+        return tensors, dict(json.loads(meta))
+    except (TypeError, ValueError):
+        raise InputError("holds metadata that is not JSON", place=str(path), remedy="it is damaged or foreign: run again") from None
 
 
 def save_scorer(path: Path, scorer: Scorer, **about: Any) -> None:
@@ -108,7 +117,7 @@ def load_scorer(path: Path) -> tuple[Scorer, dict[str, Any]]:
         raise error.at(str(path)) from None
 
 
-def _disk_cause(error: Exception) -> str | None:
+def _disk_cause(error: BaseException) -> str | None:
     """In words, if it is the disk's fault; safetensors reports its own errors as text."""
     if isinstance(error, OSError):
         return "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))

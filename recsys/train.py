@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
+from recsys.allocator import keep_freed_memory
 from recsys.config import Bound, settings, to_dict
 from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError, TrainingError
@@ -137,6 +138,8 @@ def fit(
     """
     config, evaluation = config or Train(), evaluation or Evaluation()
     device = pick_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     with _own_random_numbers(device):
         _seed(device, stream_seed(config.seed, "start"))
         started = time.perf_counter()

@@ -72,7 +72,7 @@ class Follow:
         from rich.console import Console
 
         self.quiet, self.monitor = quiet, monitor
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, soft_wrap=True)
         self.bar: Any = None
         self.task: Any = None
 

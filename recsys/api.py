@@ -1,0 +1,90 @@
+"""The same words as the command line, for Python: load, split, fit, evaluate, compare, recommend.
+
+    import recsys
+
+    parts = recsys.split(recsys.load("online-retail"), by="ratio", seed=0)
+    fitted = recsys.fit(recsys.recipe("mf", dim=64), parts.train, parts.valid, epochs=20)
+    print(recsys.evaluate(fitted.scorer, parts).table())
+    print(recsys.recommend(fitted.scorer, parts.train, users=[12347], k=10))
+
+Frames come back as polars; `recommend` answers pandas users with a pandas frame.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+
+from recsys import models
+from recsys import recommend as _recommend
+from recsys import train as _train
+from recsys.config import build
+from recsys.data import load as _load
+from recsys.data import split as _split
+from recsys.data.load import Loaded
+from recsys.data.read import Source
+from recsys.data.split import SplitRule
+from recsys.data.types import Dataset, Interactions, Split
+from recsys.errors import InputError
+from recsys.evaluate import Evaluation, Report
+from recsys.evaluate import evaluate as _evaluate
+from recsys.models import Recipe
+from recsys.scorer import Scorer
+from recsys.train import Fitted, Train
+
+__all__ = ["evaluate", "fit", "load", "recipe", "recommend", "split"]
+
+
+def load(source: str | Path | Source | pl.DataFrame | pd.DataFrame, **settings: Any) -> Loaded:
+    """Load interactions.
+
+    Args:
+        source: the name of a catalogued data set, the path of a file or folder, or a pandas or polars frame.
+        settings: of `[data]`, such as user="customer", item="sku", min_weight=4.
+    """
+    return _load.load(source, **settings)
+
+
+def split(data: Loaded | Dataset, **settings: Any) -> Split:
+    """Split into train, valid and a sealed test; settings of `[split]`, such as by="time"."""
+    return _split.split(data, build(SplitRule, settings, "split"))
+
+
+def recipe(name: str, **settings: Any) -> Recipe:
+    """The hyper-parameters of a method, as in `recipe("lightgcn", layers=2, sampler={"negatives": 4})`."""
+    made: Recipe = build(models.recipe(name), settings, name)
+    return made
+
+
+def fit(method: Recipe, train: Dataset, valid: Interactions | None = None, *, evaluation: Evaluation | None = None, **settings: Any) -> Fitted:
+    """Train a method; settings of `[train]`, such as epochs=50, lr=1e-3. `valid` stops it and chooses its best epoch."""
+    return _train.fit(method, train, valid, build(Train, settings, "train"), evaluation)
+
+
+def evaluate(scorer: Scorer, parts: Split, *, part: str = "test", reason: str = "recsys.evaluate", **settings: Any) -> Report:
+    """Evaluate on the test or the validation part of a split; settings of `[evaluate]`, such as metrics=("ndcg@10",).
+
+    What was seen in training is masked; when testing, so are the validation pairs, unless keep_valid=True.
+
+    Args:
+        scorer: what is evaluated.
+        parts: the split it was trained on.
+        part: "test", which opens the seal and keeps `reason` in `parts.test.openings`, or "valid".
+        reason: why the test set is opened.
+        settings: of `[evaluate]`.
+    """
+    evaluation = build(Evaluation, settings, "evaluate")
+    if part == "valid" and parts.valid is not None:
+        return _evaluate(scorer, parts.train.pairs, parts.valid, evaluation)
+    if part == "test" and parts.test is not None:
+        return _evaluate(scorer, parts.train.pairs, parts.test.open(reason), evaluation, also_seen=parts.valid)
+    raise InputError(f"the split has no part '{part}'", remedy="evaluate on test or valid, whichever the split has")
+
+
+def recommend(scorer: Scorer, train: Dataset, users: Any = None, k: int = 10, **options: Any) -> Any:
+    """The k best items of each user as a frame of user, item, rank, score, source; options as `recsys.recommend.recommend`."""
+    frame = _recommend.recommend(scorer, train, users, k, **options)
+    return frame.to_pandas() if isinstance(users, (pd.Series, pd.Index)) else frame

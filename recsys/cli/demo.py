@@ -1,0 +1,79 @@
+"""`make demo`: six methods on the built-in data, one honest table, recommendations for every customer.
+
+    python -m recsys.cli.demo [FOLDER]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import typer
+
+from recsys.cli import show
+from recsys.cli.compare import show_comparison
+from recsys.errors import InputError
+
+__all__ = ["demo", "main"]
+
+METHODS = ("popular", "itemknn", "ease", "mf", "lightgcn", "cml")
+
+
+def demo(folder: Path) -> None:
+    """Run every method, compare, recommend, and say where everything is."""
+    from recsys.comparison import compare_runs
+    from recsys.data.catalog import configs_folder
+    from recsys.experiment import read
+    from recsys.recommendation import write_recommendations
+    from recsys.run import data_of, execute, open_run
+
+    started = time.perf_counter()
+    experiments = {method: read(configs_folder() / f"{method}-online-retail.toml") for method in METHODS}
+    split = data_of(experiments["popular"])
+    typer.echo("Online Retail: what 4,335 customers of a British gift shop bought in a year. The last tenth of each customer's products is the test.")
+    typer.echo(show.split_line(split) + "\n")
+    runs = []
+    for method, experiment in experiments.items():
+        out = folder / method
+        began = time.perf_counter()
+        execute(experiment, out, resume=(out / "run.json").exists(), split=split)
+        run = open_run(out)
+        runs.append(run)
+        typer.echo(f"  {method:<10} {run.report('test')[experiment.evaluate.monitor]:.4f} {experiment.evaluate.monitor} on test, {time.perf_counter() - began:6.1f} s")
+    comparison = compare_runs([run.folder for run in runs])
+    typer.echo("")
+    show_comparison(comparison)
+    (folder / "comparison.md").write_text(comparison.to_markdown(), encoding="utf-8")
+
+    best = max(runs, key=lambda run: run.report("valid")[run.experiment.evaluate.monitor])
+    out = folder / "recommendations.parquet"
+    job = write_recommendations(out, best.scorer, best.train, k=10, titles=True, model=best.fingerprint)
+    typer.echo(f"Chosen on validation: {best.name}. {job.rows:,} recommendations for all {job.users:,} customers. Ten of them:\n")
+    _show_ten(out)
+    typer.echo(f"Everything is in {folder}: a folder per run (config.toml, scorer.safetensors, reports), comparison.md, {out.name}.")
+    typer.echo(f"Done in {time.perf_counter() - started:.0f} s. Next: recsys run configs/lightgcn-online-retail.toml model.layers=2")
+
+
+def _show_ten(path: Path) -> None:
+    import polars as pl
+
+    lists = pl.read_parquet(path)
+    some = lists["user"].unique().sort().gather_every(max(1, lists["user"].n_unique() // 10)).head(10)
+    for user in some:
+        titles = lists.filter(pl.col("user") == user).sort("rank")["title"].head(4).to_list()
+        typer.echo(f"  customer {user}: " + " | ".join(str(title) for title in titles))
+    typer.echo("")
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        demo(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs") / "demo")
+    except InputError as error:
+        sys.stderr.write(f"recsys: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

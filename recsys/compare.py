@@ -1,0 +1,304 @@
+"""Many reports -> one honest table: means with intervals over the users all methods share, paired tests, Holm's correction."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from recsys.errors import InputError, suggest
+from recsys.evaluate import Report
+from recsys.metrics import parse
+from recsys.statistics import Paired, bootstrap, holm, paired
+
+__all__ = ["Cell", "Comparison", "Test", "compare"]
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method under one metric.
+
+    Args:
+        mean, low, high: over the common users for whom the metric is defined, with a 95 % interval; NaN interval for whole-system metrics.
+        best: the best mean of its metric. bold: it also beats the second with an adjusted p below 0.05.
+    """
+
+    method: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    users: int
+    best: bool = False
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Test:
+    """One paired test, first against second.
+
+    Args:
+        p: of the chosen test, unadjusted; p_holm: adjusted over every test of the comparison.
+        result: both tests, both effect sizes, the difference with its interval.
+    """
+
+    metric: str
+    first: str
+    second: str
+    p: float
+    p_holm: float
+    result: Paired
+
+    __test__ = False  # not a test of the suite
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Methods in rows, metrics in columns, and the tests behind the bold type.
+
+    Args:
+        methods, metrics: names in the order given.
+        cells: one per method and metric, methods outermost.
+        tests: the paired tests, of every pair or against the baseline, and of the best against the second.
+        n_users: users common to all methods.
+        dropped: users that some report has and another lacks.
+        test: which test `p` comes from.
+        notes: what the reader should know.
+    """
+
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    tests: tuple[Test, ...]
+    n_users: int
+    dropped: int
+    test: str
+    notes: tuple[str, ...] = ()
+
+    def cell(self, method: str, metric: str) -> Cell:
+        """The cell of a method and a metric."""
+        return self.cells[self.methods.index(method) * len(self.metrics) + self.metrics.index(metric)]
+
+    def table(self) -> pl.DataFrame:
+        """method, metric, mean, low, high, users, best, bold: one row per cell; null where there is no interval."""
+        frame = pl.DataFrame([asdict(cell) for cell in self.cells], infer_schema_length=None)
+        return frame.with_columns(pl.col("mean", "low", "high").cast(pl.Float64).fill_nan(None))
+
+    def tests_table(self) -> pl.DataFrame:
+        """metric, first, second, n, difference, low, high, p_t, p_wilcoxon, p_holm, d_z, rank_biserial, cliff, wins, losses."""
+        kept = ("n", "difference", "low", "high", "p_t", "p_wilcoxon", "p_holm", "d_z", "rank_biserial", "cliff", "wins", "losses")
+        types: dict[str, Any] = dict.fromkeys(("metric", "first", "second"), pl.String) | dict.fromkeys(kept, pl.Float64)
+        types |= dict.fromkeys(("n", "wins", "losses"), pl.Int64)
+        rows = []
+        for test in self.tests:
+            found = asdict(test) | asdict(test.result)
+            rows.append({name: found[name] for name in types})
+        return pl.DataFrame(rows, schema=types).with_columns(pl.col(pl.Float64).fill_nan(None))
+
+    def csv(self) -> str:
+        """`table` as CSV."""
+        return self.table().write_csv()
+
+    def json(self) -> str:
+        """Everything as JSON: methods, metrics, cells, tests, n_users, dropped, notes. Numbers that are not finite are null."""
+        plain = {
+            "methods": self.methods,
+            "metrics": self.metrics,
+            "n_users": self.n_users,
+            "dropped": self.dropped,
+            "test": self.test,
+            "notes": self.notes,
+            "cells": [asdict(cell) for cell in self.cells],
+            "tests": [asdict(test) for test in self.tests],
+        }
+        return json.dumps(_finite(plain), indent=1, allow_nan=False)
+
+    def markdown(self, digits: int = 4) -> str:
+        """A Markdown table, one row per method: mean, interval in brackets, bold where the best beats the second significantly."""
+        head = "| method | " + " | ".join(_plain(name) for name in self.metrics) + " |"
+        lines = [head, "|---|" + "---:|" * len(self.metrics)]
+        for method in self.methods:
+            texts = []
+            for metric in self.metrics:
+                cell = self.cell(method, metric)
+                mean = _number(cell.mean, digits)
+                interval = f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" if np.isfinite(cell.low) else ""
+                texts.append(f"**{mean}**{interval}" if cell.bold else mean + interval)
+            lines.append(f"| {_plain(method)} | " + " | ".join(texts) + " |")
+        return "\n".join([*lines, "", *self._caption()]) + "\n"
+
+    def latex(self, digits: int = 4) -> str:
+        r"""A LaTeX table for booktabs: `\usepackage{booktabs}`."""
+        lines = [r"\begin{tabular}{l" + "r" * len(self.metrics) + "}", r"\toprule"]
+        lines.append(" & ".join(["Method", *map(_tex, self.metrics)]) + r" \\")
+        lines.append(r"\midrule")
+        for method in self.methods:
+            texts = [_tex(method)]
+            for metric in self.metrics:
+                cell = self.cell(method, metric)
+                mean = _number(cell.mean, digits)
+                half = f" {{\\scriptsize [{cell.low:.{digits}f}, {cell.high:.{digits}f}]}}" if np.isfinite(cell.low) else ""
+                texts.append((f"\\textbf{{{mean}}}" if cell.bold else mean) + half)
+            lines.append(" & ".join(texts) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        return "\n".join([*lines, *(f"% {line}" for line in self._caption())]) + "\n"
+
+    def _caption(self) -> list[str]:
+        what = {"t": "paired t test", "wilcoxon": "Wilcoxon signed-rank test"}[self.test]
+        lines = [f"Means over {self.n_users} common users, 95 % bootstrap intervals."]
+        if self.tests:
+            lines.append(f"Bold: the best, where it beats the second ({what}, Holm over {len(self.tests)} tests, p < {LEVEL}).")
+        return [*lines, *self.notes]
+
+
+def compare(
+    reports: Mapping[str, Report],
+    metric: str | Sequence[str] | None = None,
+    baseline: str | None = None,
+    *,
+    test: Literal["t", "wilcoxon"] = "t",
+    fingerprints: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Compare methods on the users they share.
+
+    Args:
+        reports: a report per method, in the order of the rows.
+        metric: one metric or several; all that every report has by default.
+        baseline: test every other method against this one; without it, every pair. The best is tested against the second in any case.
+        test: which p value is corrected and decides the bold type. The t test is the default: with the numbers of users met here it agrees with
+            the randomisation test, and it tests the mean, which is what the table shows (Smucker, Allan & Carterette 2007).
+        fingerprints: fingerprint of data and split per method.
+
+    Raises:
+        InputError: fewer than one report, different data, splits or protocols, an unknown metric or baseline, no common user.
+    """
+    if not reports:
+        raise InputError("there is nothing to compare", remedy="name at least one run")
+    methods = tuple(reports)
+    _same("data or split", {method: (fingerprints or {}).get(method, "") for method in methods} if fingerprints else {})
+    _same("protocol", {method: report.protocol for method, report in reports.items()})
+    metrics = _metrics(reports, metric)
+    if baseline is not None and baseline not in reports:
+        raise InputError(f"unknown baseline '{baseline}'", remedy=suggest(baseline, methods))
+    users, rows, dropped = _common(reports)
+    cells: list[Cell] = []
+    pairs: list[tuple[str, str, str]] = []
+    columns: dict[str, dict[str, np.ndarray]] = {}
+    for name in metrics:
+        if any(name in report.whole for report in reports.values()):
+            means = {method: report[name] for method, report in reports.items()}
+            best = _order(means, name)[:1]
+            cells += [Cell(method, name, means[method], float("nan"), float("nan"), reports[method].n_users, method in best) for method in methods]
+            continue
+        values = np.stack([reports[method].values(name)[rows[method]] for method in methods], axis=1)
+        values = values[~np.isnan(values).any(1)]
+        low, high = bootstrap(values)
+        means = {method: float(values[:, j].mean()) if len(values) else float("nan") for j, method in enumerate(methods)}
+        columns[name] = {method: values[:, j] for j, method in enumerate(methods)}
+        order = _order(means, name)
+        for j, method in enumerate(methods):
+            cells.append(Cell(method, name, means[method], float(low[j]), float(high[j]), len(values), method in order[:1]))
+        wanted = list(itertools.combinations(methods, 2))
+        if baseline is not None:
+            wanted = [(method, baseline) for method in methods if method != baseline]
+        if len(order) > 1 and not any({*pair} == {*order[:2]} for pair in wanted):
+            wanted.append((order[0], order[1]))
+        pairs += [(name, first, second) for first, second in wanted]
+    results = [paired(columns[name][first], columns[name][second]) for name, first, second in pairs]
+    raw = [result.p_t if test == "t" else result.p_wilcoxon for result in results]
+    tests = tuple(
+        Test(name, first, second, p, float(adjusted), result)
+        for (name, first, second), result, p, adjusted in zip(pairs, results, raw, holm(raw), strict=True)
+    )
+    by_method = sorted((_bold(cell, cells, tests) for cell in cells), key=lambda cell: (methods.index(cell.method), metrics.index(cell.metric)))
+    notes = [f"{dropped} users that not every method was evaluated on are left out."] if dropped else []
+    notes += [f"{method}: {note}" for method, report in reports.items() for note in report.notes]
+    return Comparison(methods, metrics, tuple(by_method), tests, len(users), dropped, test, tuple(notes))
+
+
+def _same(what: str, values: Mapping[str, str]) -> None:
+    different = [method for method, value in values.items() if value != next(iter(values.values()))]
+    if different:
+        first = next(iter(values))
+        known = f": '{values[first]}' and '{values[different[0]]}'" if len(values[first]) + len(values[different[0]]) < 200 else ""
+        raise InputError(
+            f"'{first}' and '{different[0]}' were evaluated on different {what}{known}", remedy="compare runs of one data set, split and protocol"
+        )
+
+
+def _metrics(reports: Mapping[str, Report], metric: str | Sequence[str] | None) -> tuple[str, ...]:
+    shared = [name for name in next(iter(reports.values())).names if all(name in report.names for report in reports.values())]
+    if metric is None:
+        if not shared:
+            raise InputError("the reports have no metric in common", remedy="evaluate the runs with the same metrics")
+        return tuple(shared)
+    wanted = (metric,) if isinstance(metric, str) else tuple(dict.fromkeys(metric))
+    for name in wanted:
+        if name not in shared:
+            raise InputError(f"not every report has the metric '{name}'", remedy=suggest(name, shared))
+    return wanted
+
+
+def _common(reports: Mapping[str, Report]) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
+    """Common user rows, where they stand in each report, and how many users some report lacks."""
+    sets = {method: report.per_user["user"].to_numpy() for method, report in reports.items()}
+    common = every = next(iter(sets.values()))
+    for users in sets.values():
+        common, every = np.intersect1d(common, users), np.union1d(every, users)
+    if not len(common):
+        raise InputError("the reports have no user in common", remedy="compare runs of one data set and split")
+    rows = {}
+    for method, users in sets.items():
+        order = np.argsort(users, kind="stable")
+        rows[method] = order[np.searchsorted(users[order], common)]
+    return common, rows, len(every) - len(common)
+
+
+def _order(means: Mapping[str, float], metric: str) -> list[str]:
+    """Methods from best to worst; none where more is neither better nor worse."""
+    higher = parse(metric).higher
+    if higher is None:
+        return []
+    return sorted((method for method in means if np.isfinite(means[method])), key=lambda method: -means[method] if higher else means[method])
+
+
+def _bold(cell: Cell, cells: Sequence[Cell], tests: Sequence[Test]) -> Cell:
+    if not cell.best:
+        return cell
+    order = _order({other.method: other.mean for other in cells if other.metric == cell.metric}, cell.metric)
+    if len(order) < 2:
+        return cell
+    for test in tests:
+        if test.metric == cell.metric and {test.first, test.second} == {*order[:2]}:
+            return Cell(**(asdict(cell) | {"bold": bool(test.p_holm < LEVEL)}))
+    return cell
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _tex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
+    return "".join(special.get(c, c) for c in text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

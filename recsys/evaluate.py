@@ -1,0 +1,401 @@
+"""Scorer x interactions -> Report: per-user metric values, from which means, intervals and paired tests follow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from recsys import metrics as m
+from recsys import sampled
+from recsys.config import Bound, settings, to_dict
+from recsys.data.types import FeatureTable, Interactions
+from recsys.errors import InputError, suggest
+from recsys.metrics import Metric, parse
+from recsys.rank import ranks, top_k
+from recsys.scorer import Scorer
+from recsys.statistics import bootstrap
+
+__all__ = ["Evaluation", "Report", "evaluate"]
+
+
+@settings
+class Evaluation:
+    """How to evaluate: `[evaluate]`.
+
+    Args:
+        metrics: names such as "ndcg@20", "auc", "coverage@20".
+        monitor: the one that selects, on validation: early stopping, the best epoch, tuning.
+        skip_short_users: a metric at k counts only users with at least k test items (the LibCML protocol); off, everyone counts.
+        min_test_full: a metric over the full ranking counts only users with at least that many test items (LibCML: 3).
+        keep_valid: when testing, validation items stay candidates (LibCML); off, they are masked as the training items are.
+        candidates: "all" ranks the whole catalogue; "sampled" estimates the same numbers from a few candidates per user, or ranks all
+            where that is cheaper (a note says so).
+        sampled: candidates drawn per user.
+        sampled_by: draw them "uniform" or by "popularity".
+        estimator: how sampled ranks become metrics; "none" reports the uncorrected numbers, see `recsys.sampled`.
+        seed: of the drawn candidates.
+        block: users ranked at a time; 0 chooses. No number depends on it.
+        groups: also keep recall by item popularity (head, mid, tail).
+    """
+
+    metrics: tuple[str, ...] = ("recall@20", "ndcg@20", "precision@20", "hit@20", "mrr@20", "map@20", "coverage@20")
+    monitor: str = "ndcg@20"
+    skip_short_users: bool = False
+    min_test_full: Annotated[int, Bound(ge=1)] = 1
+    keep_valid: bool = False
+    candidates: Literal["all", "sampled"] = "all"
+    sampled: Annotated[int, Bound(ge=1, le=100_000)] = 100
+    sampled_by: Literal["uniform", "popularity"] = "uniform"
+    estimator: Literal["none", "rank", "bv", "mle", "bv_mle", "entropy"] = "mle"
+    seed: Annotated[int, Bound(ge=0)] = 0
+    block: Annotated[int, Bound(ge=0)] = 0
+    groups: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise InputError("metrics is empty", remedy='name at least one, as in metrics = ["ndcg@20"]')
+        resolved = [_parsed(name, "metrics") for name in self.metrics]
+        twice = sorted({metric.name for metric in resolved if sum(other.name == metric.name for other in resolved) > 1})
+        if twice:
+            raise InputError(f"metrics names {twice[0]} twice", remedy="name each metric once")
+        resolved.append(_parsed(self.monitor, "monitor"))
+        if resolved[-1].higher is None:
+            raise InputError(f"monitor = '{self.monitor}': more of it is neither better nor worse", remedy="monitor one such as ndcg@20")
+        if self.candidates == "sampled":
+            for metric in resolved:
+                if metric.source in ("lists", "catalogue"):
+                    raise InputError(f"{metric.name} is about whole lists, and candidates = 'sampled' makes none", remedy="use candidates = 'all'")
+            if self.sampled_by == "popularity" and self.estimator not in ("none", "rank"):
+                cause = f"estimator '{self.estimator}' supposes uniform candidates, and sampled_by = 'popularity'"
+                raise InputError(cause, remedy="use estimator = 'rank' or 'none'")
+            if self.groups:
+                raise InputError("groups needs whole lists, and candidates = 'sampled' makes none", remedy="use candidates = 'all'")
+
+    def protocol(self, drawn: bool) -> str:
+        """What decides the numbers, in words: reports of different protocols must not be compared. `drawn`: candidates were drawn."""
+        parts = ["all candidates"]
+        if drawn:
+            parts = [f"{self.sampled} {self.sampled_by} candidates, estimator {self.estimator}, seed {self.seed}"]
+        if self.skip_short_users:
+            parts.append("users with fewer than k test items skipped")
+        if self.min_test_full > 1:
+            parts.append(f"full-list metrics over users with {self.min_test_full} or more test items")
+        if self.keep_valid:
+            parts.append("validation items are candidates")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What one evaluation found.
+
+    Args:
+        per_user: one row per test user: `user` (row number, int32) and a float64 column per metric, null where it is not defined for the user.
+        whole: metrics of the system as a whole (coverage, gini), which have no per-user values and hence no interval: a resample of users
+            holds fewer distinct lists, so its coverage is lower by construction.
+        names: the metrics that were asked for, in order.
+        n_users: test users.
+        protocol: what the numbers depend on, in words.
+        notes: what the reader should know of these numbers.
+        seconds: wall time of the evaluation.
+        settings: the `[evaluate]` it was made with, as plain values.
+    """
+
+    per_user: pl.DataFrame
+    whole: Mapping[str, float]
+    names: tuple[str, ...]
+    n_users: int
+    protocol: str = ""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        """The value of a metric: the mean over users, or the whole-system number."""
+        if name in self.whole:
+            return self.whole[name]
+        return self.mean(name)
+
+    def mean(self, name: str) -> float:
+        """Mean over the users for whom the metric is defined; NaN where there are none.
+
+        Raises:
+            InputError: the report has no such metric.
+        """
+        values = self.values(name)
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else float("nan")
+
+    def values(self, name: str) -> np.ndarray:
+        """Per-user values, float64 [n_users], NaN where not defined, in the order of `per_user`."""
+        if name in self.whole:
+            raise InputError(f"{name} is a number of the whole system and has no per-user values", remedy=f'read it as report["{name}"]')
+        if name not in self.per_user.columns or name == "user":
+            known = [column for column in self.per_user.columns if column != "user"]
+            raise InputError(f"the report has no metric '{name}'", remedy=suggest(name, [*known, *self.whole]))
+        return self.per_user[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Bootstrap interval of the mean over users; NaN, NaN for a whole-system metric or fewer than two users."""
+        if name in self.whole:
+            return float("nan"), float("nan")
+        values = self.values(name)
+        if level == 0.95 and name in self._intervals:
+            return self._intervals[name]
+        low, high = bootstrap(values, level)
+        return float(low), float(high)
+
+    @cached_property
+    def _intervals(self) -> dict[str, tuple[float, float]]:
+        """All 95 % intervals from one set of resamples."""
+        names = [name for name in self.names if name not in self.whole]
+        if not names or not len(self.per_user):
+            return {}
+        low, high = bootstrap(np.stack([self.values(name) for name in names], axis=1))
+        return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
+
+    def table(self) -> pl.DataFrame:
+        """metric, mean, low, high (95 %), users who count; null where there is no interval."""
+        rows = []
+        for name in self.names:
+            low, high = self.interval(name)
+            users = self.n_users if name in self.whole else int(np.count_nonzero(~np.isnan(self.values(name))))
+            rows.append((name, self[name], low, high, users))
+        schema = {"metric": pl.String, "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64, "users": pl.Int64}
+        return pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col("mean", "low", "high").fill_nan(None))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `per_user.parquet` and `report.json` into a folder, each atomically, the JSON last.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            table = folder / "per_user.parquet"
+            part = folder / f".per_user.{os.getpid()}.parquet"
+            try:
+                self.per_user.write_parquet(part)
+                digest = hashlib.sha256(part.read_bytes()).hexdigest()
+                os.replace(part, table)
+            finally:
+                part.unlink(missing_ok=True)
+            rows = [{key: value for key, value in row.items() if value is not None} for row in self.table().iter_rows(named=True)]
+            plain = {
+                "version": 1,
+                "protocol": self.protocol,
+                "n_users": self.n_users,
+                "names": list(self.names),
+                "metrics": rows,
+                "whole": {name: value if np.isfinite(value) else None for name, value in self.whole.items()},
+                "notes": list(self.notes),
+                "seconds": self.seconds,
+                "settings": dict(self.settings),
+                "per_user_sha256": digest,
+            }
+            part = folder / f".report.{os.getpid()}.json"
+            try:
+                part.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+                os.replace(part, folder / "report.json")
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            cause = f"the report cannot be written: {error.strerror}"
+            raise InputError(cause, place=str(folder), remedy="check the path, its permissions and the disk") from None
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Report:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: a missing, damaged or foreign file.
+        """
+        folder = Path(folder)
+        head, table = folder / "report.json", folder / "per_user.parquet"
+        try:
+            plain = json.loads(head.read_text(encoding="utf-8"))
+            raw = table.read_bytes()
+        except FileNotFoundError as error:
+            raise InputError("no such file", place=str(error.filename), remedy="evaluate the run again") from None
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", place=str(folder), remedy="check its permissions") from None
+        except ValueError as error:
+            raise InputError(f"not valid JSON: {error}", place=str(head), remedy="evaluate the run again") from None
+        if not isinstance(plain, dict) or plain.get("version") != 1:
+            raise InputError("not a report of this version", place=str(head), remedy="evaluate the run again")
+        if hashlib.sha256(raw).hexdigest() != plain.get("per_user_sha256"):
+            raise InputError("does not belong to the report.json beside it, or is damaged", place=str(table), remedy="evaluate the run again")
+        try:
+            whole = {str(name): float("nan") if value is None else float(value) for name, value in plain["whole"].items()}
+            texts = tuple(plain["names"]), int(plain["n_users"]), str(plain["protocol"]), tuple(plain["notes"]), float(plain["seconds"])
+            return cls(pl.read_parquet(raw), whole, *texts, plain["settings"])
+        except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+            raise InputError(f"not a complete report: {error}", place=str(head), remedy="evaluate the run again") from None
+
+
+def evaluate(
+    scorer: Scorer,
+    train: Interactions,
+    test: Interactions,
+    evaluation: Evaluation | None = None,
+    *,
+    also_seen: Interactions | None = None,
+    features: FeatureTable | None = None,
+) -> Report:
+    """Rank every candidate for every test user and measure.
+
+    Only users with a test pair are scored. A test pair that was seen in training (or in `also_seen`) cannot be recommended: it counts as missed,
+    and a note says how many there are; `auc` alone leaves such pairs out, being a statement about candidates. Top-k lists order equal scores by
+    item row; full ranks give equal scores their mean rank.
+
+    The cost does not grow with the metrics: one top-k pass at the largest cut-off, and one rank pass only where a full-ranking metric is asked for.
+
+    Args:
+        scorer: what is evaluated.
+        train: masked, and the source of item popularity and co-occurrence.
+        test: what should be found; duplicates count once.
+        evaluation: which metrics and how.
+        also_seen: masked as well unless `keep_valid`: the validation pairs when testing.
+        features: item features for `diversity`; without them items are compared by the users they share.
+
+    Raises:
+        InputError: the sizes disagree, the test is empty, or the scorer gives NaN.
+    """
+    started = time.perf_counter()
+    evaluation = evaluation or Evaluation()
+    _check(scorer, train, test, also_seen)
+    wanted = [parse(name) for name in evaluation.metrics]
+    relevant = test.csr
+    users = np.flatnonzero(np.diff(relevant.indptr)).astype(np.int32)
+    relevant = relevant[users]
+    n_relevant = np.diff(relevant.indptr).astype(np.int64)
+    masked = train.csr if also_seen is None or evaluation.keep_valid else sp.csr_matrix(train.csr + also_seen.csr)
+    reachable = _minus(relevant, masked[users])
+    notes = _notes(relevant, reachable)
+
+    columns: dict[str, np.ndarray] = {}
+    whole: dict[str, float] = {}
+    drawn = evaluation.candidates == "sampled"
+    if drawn and evaluation.estimator != "none" and not sampled.worthwhile(evaluation.sampled, reachable):
+        drawn = False
+        notes += (f"drawing {evaluation.sampled} of {test.n_items} candidates costs more than ranking all: ranked in full, these numbers are exact",)
+    if drawn:
+        counts = _count(train) if evaluation.sampled_by == "popularity" else None
+        places = sampled.draw(scorer, users, reachable, masked, evaluation.sampled, counts=counts, seed=evaluation.seed)
+        columns = sampled.estimate(places, wanted, n_relevant, evaluation.estimator)
+        how = f"{evaluation.sampled} {evaluation.sampled_by} candidates per user"
+        notes += (f"uncorrected ranks among {how}" if evaluation.estimator == "none" else f"estimated from {how} ({evaluation.estimator})",)
+    else:
+        cut = max((metric.k for metric in wanted if metric.k is not None), default=20 if evaluation.groups else 0)
+        if cut:
+            items = top_k(scorer, users, cut, seen=masked, block=evaluation.block).item
+            hits = m.hit_matrix(items, relevant)
+            _of_lists([metric for metric in wanted if metric.k is not None], items, hits, n_relevant, users, train, features, columns, whole)
+            if evaluation.groups:
+                cuts = [metric.k for metric in wanted if metric.kind == "recall" and metric.k] or [cut]
+                columns |= m.recall_by_popularity(items, hits, relevant, m.popularity_group(_count(train)), cuts)
+        full = [metric for metric in wanted if metric.k is None]
+        if full:
+            targets = _place(reachable, users, test.n_users)
+            ranked = ranks(scorer, users, targets, seen=masked, block=evaluation.block)
+            for metric in full:
+                columns[metric.name] = metric.function(ranked.rank, ranked.indptr, ranked.candidates, n_relevant)
+    for metric in wanted:
+        short = n_relevant < (evaluation.min_test_full if metric.k is None else metric.k if evaluation.skip_short_users else 1)
+        if metric.name in columns and metric.source in ("hits", "ranks"):
+            columns[metric.name] = np.where(short, np.nan, columns[metric.name])
+    names = tuple(metric.name for metric in wanted)
+    order = [name for name in names if name in columns] + [name for name in columns if name not in names]
+    per_user = pl.DataFrame({"user": users, **{name: columns[name] for name in order}})
+    per_user = per_user.with_columns(pl.col(order).fill_nan(None)) if order else per_user
+    return Report(per_user, whole, names, len(users), evaluation.protocol(drawn), notes, time.perf_counter() - started, to_dict(evaluation))
+
+
+def _parsed(name: str, place: str) -> Metric:
+    try:
+        return parse(name)
+    except InputError as error:
+        raise error.at(place) from None
+
+
+def _check(scorer: Scorer, train: Interactions, test: Interactions, also_seen: Interactions | None) -> None:
+    sizes = {"train": train, "test": test} | ({"also_seen": also_seen} if also_seen is not None else {})
+    for what in ("n_users", "n_items"):
+        expected = getattr(scorer, what)
+        for name, pairs in sizes.items():
+            if getattr(pairs, what) != expected:
+                raise InputError(
+                    f"the scorer has {expected} {what[2:]} and {name} {getattr(pairs, what)}", remedy="evaluate it on the data it was trained on"
+                )
+    if not len(test):
+        raise InputError("the test has no pairs", remedy="split the data so that something is left to test on")
+
+
+def _notes(relevant: sp.csr_matrix, reachable: sp.csr_matrix) -> tuple[str, ...]:
+    lost = relevant.nnz - reachable.nnz
+    if not lost:
+        return ()
+    whole = int(np.count_nonzero(np.diff(reachable.indptr) == 0))
+    note = f"{lost} of {relevant.nnz} test pairs were already seen and cannot be hit"
+    return (f"{note}; {whole} users have no other test pair and score 0",) if whole else (note,)
+
+
+def _of_lists(
+    wanted: Sequence[Metric],
+    items: np.ndarray,
+    hits: np.ndarray,
+    n_relevant: np.ndarray,
+    users: np.ndarray,
+    train: Interactions,
+    features: FeatureTable | None,
+    columns: dict[str, np.ndarray],
+    whole: dict[str, float],
+) -> None:
+    """Fill in every metric at a cut-off from the lists at the largest one: a shorter list is a prefix."""
+    count = _count(train)
+    active = int(np.count_nonzero(np.diff(train.csr.indptr)))
+    for metric in wanted:
+        lists = items[:, : metric.k]
+        if metric.source == "hits":
+            columns[metric.name] = metric.function(hits[:, : metric.k], n_relevant)
+        elif metric.whole:
+            whole[metric.name] = metric.function(lists, train.n_items)
+        elif metric.kind == "lift":
+            columns[metric.name] = metric.function(lists, count, train.csr[users])
+        elif metric.kind == "diversity":
+            columns[metric.name] = m.diversity(lists, train.csr) if features is None else m.diversity_of(lists, features.values, features.present)
+        else:
+            columns[metric.name] = metric.function(lists, count, active)
+
+
+def _count(train: Interactions) -> np.ndarray:
+    """Distinct training users per item, int64 [n_items]."""
+    return np.bincount(train.csr.indices, minlength=train.n_items)
+
+
+def _minus(first: sp.csr_matrix, second: sp.csr_matrix) -> sp.csr_matrix:
+    """The entries of `first` that `second` lacks, column indices sorted."""
+    kept = sp.csr_matrix(first - first.multiply(second.astype(bool)))
+    kept.eliminate_zeros()
+    kept.sort_indices()
+    return kept
+
+
+def _place(rows: sp.csr_matrix, users: np.ndarray, n_users: int) -> sp.csr_matrix:
+    """The rows of `users` back in a matrix of all users."""
+    sizes = np.zeros(n_users, dtype=np.int64)
+    sizes[users] = np.diff(rows.indptr)
+    return sp.csr_matrix((rows.data, rows.indices, np.concatenate([[0], np.cumsum(sizes)])), shape=(n_users, rows.shape[1]))
