@@ -48,6 +48,8 @@ class Vocab:
     def rows(self, values: pl.Series | Sequence[Any] | np.ndarray) -> np.ndarray:
         """Rows of outside ids, int32 [m]; -1 where an id is unknown. Integers and their decimal text both match."""
         wanted = pl.Series("id", values, strict=False) if not isinstance(values, pl.Series) else values.alias("id")
+        if wanted.dtype.is_float() and self.ids.dtype.is_integer():
+            wanted = wanted.to_frame().select(pl.when(pl.col("id") == pl.col("id").floor()).then("id"))["id"]  # 1.5 is not 1
         if wanted.dtype != self.ids.dtype:
             wanted = wanted.cast(self.ids.dtype, strict=False)
         joined = wanted.to_frame().join(self._index, on="id", how="left", maintain_order="left")
@@ -63,6 +65,7 @@ class Vocab:
         unknown = np.flatnonzero(rows < 0)
         if len(unknown):
             first = list(values)[int(unknown[0])]
+            first = first.item() if isinstance(first, np.generic) else first
             near = suggest(str(first), [str(i) for i in self.ids.head(20_000).to_list()]).split("? known")[0] if len(self) else ""
             hint = near + "?" if near.startswith("did you mean") else "check the id, or leave it out"
             raise InputError(f"unknown {self.name} {first!r} ({len(unknown)} of {len(rows)} are unknown)", place=place or None, remedy=hint)
@@ -109,6 +112,10 @@ class Interactions:
     behaviours: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, limit in (("user", self.n_users), ("item", self.n_items)):
+            values = np.asarray(getattr(self, name))  # before the conversion, which would wrap around
+            if len(values) and (values.min() < 0 or values.max() >= limit):
+                raise ValueError(f"{name} rows must lie in 0..{limit - 1}")
         for name, dtype in (("user", np.int32), ("item", np.int32), ("time", np.int64), ("weight", np.float32), ("label", np.int8), ("behaviour", np.int16)):
             values = getattr(self, name)
             if values is None:
@@ -118,10 +125,6 @@ class Interactions:
                 raise ValueError(f"{name} has shape {values.shape}, user has {np.shape(self.user)}")
             values.flags.writeable = False
             object.__setattr__(self, name, values)
-        for name, limit in (("user", self.n_users), ("item", self.n_items)):
-            values = getattr(self, name)
-            if len(values) and (values.min() < 0 or values.max() >= limit):
-                raise ValueError(f"{name} rows must lie in 0..{limit - 1}")
 
     def __len__(self) -> int:
         return len(self.user)

@@ -5,6 +5,7 @@ Nodes are numbered users first, then items: item i is node n_users + i.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ def normalised_adjacency(pairs: Interactions) -> Tensor:
     whole = sp.bmat([[None, scaled], [scaled.T, None]], format="csr")
     whole.sort_indices()
     parts = (whole.indptr.astype(np.int32), whole.indices.astype(np.int32), whole.data.astype(np.float32))
-    return torch.sparse_csr_tensor(*map(torch.from_numpy, parts), size=whole.shape, check_invariants=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(*map(torch.from_numpy, parts), size=whole.shape, check_invariants=False)
 
 
 def mean_layers(adjacency: Tensor, start: Tensor, layers: int) -> Tensor:
@@ -72,9 +75,10 @@ class _MeanLayersRows(torch.autograd.Function):
         ctx.adjacency, ctx.layers, ctx.shape = adjacency, layers, start.shape
         zeroth = start.index_select(0, rows)
         mean, current = zeroth.clone(), start
-        for _ in range(layers):
-            current = adjacency @ current
-            mean += current.index_select(0, rows)
+        with torch.autocast(start.device.type, enabled=False):  # there is no sparse product in bfloat16
+            for _ in range(layers):
+                current = adjacency @ current
+                mean += current.index_select(0, rows)
         return mean.div_(layers + 1), zeroth
 
     @staticmethod

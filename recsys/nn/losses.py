@@ -52,7 +52,7 @@ class Loss:
     margin: float = 1.0
     """Of hinge and ccl."""
     temperature: Annotated[float, Bound(gt=0)] = 1.0
-    """Of softmax: scores are divided by it."""
+    """Of softmax and bpr: score differences are divided by it; with cosine scores, around 0.1."""
     weight: Annotated[float, Bound(ge=0)] = 1.0
     """Weight of the negative part, for bce and ccl."""
     correct: bool = True
@@ -75,7 +75,7 @@ def pair_loss(
     if loss.kind == "softmax":
         return _softmax(loss, pos, neg, mask, log_q)
     if loss.kind == "bpr":
-        each = F.softplus(neg - pos[:, None])
+        each = F.softplus((neg - pos[:, None]) / loss.temperature)
     elif loss.kind == "hinge":
         each = F.relu(loss.margin - pos[:, None] + neg)
     elif loss.kind == "bce":
@@ -110,7 +110,8 @@ def _reduce(loss: Loss, each: Tensor, neg: Tensor, pos: Tensor, mask: Tensor | N
         return each.mean(1) if mask is None else each.sum(1) / mask.sum(1).clamp_min(1)
     # Every loss here grows with the score of the negative, so the hardest negatives are the largest terms.
     if loss.reduce == "top":
-        return each.topk(min(loss.top, each.shape[1]), dim=1).values.mean(1)
+        hard = each.topk(min(loss.top, each.shape[1]), dim=1).values
+        return hard.mean(1) if mask is None else hard.sum(1) / mask.sum(1).clamp(1, hard.shape[1])
     hardest = each.max(1).values
     if loss.reduce == "warp":
         return warp_weight(pos, neg, margin=loss.margin, n_items=n_items, mask=mask) * hardest

@@ -1,0 +1,261 @@
+"""From the columns of any table to the house's own: user, item, time, weight, label, behaviour."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import polars as pl
+
+from recsys.errors import InputError, suggest
+
+__all__ = ["KNOWN", "ROLES", "Where", "choose", "folded", "normalise", "seconds"]
+
+Where = Callable[[int], str]  # number of a row of the table -> how to say where it stands, as in "ratings.csv, line 7"
+
+ROLES = ("user", "item", "time", "weight", "label", "behaviour")
+
+# Names that are taken without being told, letters and digits only, in order of preference. A `label` is never taken
+# untold: in click logs it says whether a row is a positive, here whether a positive is known to be noise.
+KNOWN: Mapping[str, tuple[str, ...]] = {
+    "user": ("userid", "user", "uid", "customerid", "customer", "visitorid", "reviewerid", "memberid", "clientid", "userindex"),
+    "item": (
+        "itemid",
+        "item",
+        "iid",
+        "movieid",
+        "productid",
+        "stockcode",
+        "parentasin",
+        "asin",
+        "bookid",
+        "isbn",
+        "artistid",
+        "trackid",
+        "businessid",
+        "itemindex",
+    ),
+    "time": ("timestamp", "time", "datetime", "unixreviewtime", "invoicedate", "date", "ts"),
+    "weight": ("rating", "weight", "count", "overall", "score", "stars", "plays"),
+    "behaviour": ("behaviour", "behavior", "behaviourtype", "behaviortype", "event", "eventtype", "action"),
+}
+
+# A count of seconds beyond these magnitudes is a count of something smaller.
+_UNITS = ((1e11, 1, "seconds"), (1e14, 1_000, "milliseconds"), (1e17, 1_000_000, "microseconds"), (float("inf"), 1_000_000_000, "nanoseconds"))
+
+
+def choose(
+    names: Sequence[str], wanted: Mapping[str, str | int | None], *, place: str, header: bool = True, sample: pl.DataFrame | None = None
+) -> dict[str, str]:
+    """Which column plays which role.
+
+    Args:
+        names: the columns of the table.
+        wanted: role -> name or position (from 0), None for a guess.
+        place: the file, for the message.
+        header: False where `names` were made up because the file has none; roles then go by position: user, item, weight, time.
+        sample: the first rows; tells a third column of times from one of weights.
+
+    Raises:
+        InputError: a wanted column is not there, no column looks like users or items, or one column has two roles.
+    """
+    chosen: dict[str, str] = {}
+    for role, want in wanted.items():
+        if isinstance(want, int):
+            if not 0 <= want < len(names):
+                raise InputError(
+                    f"{role} = {want}: there are {len(names)} columns", place=place, remedy=f"give a position from 0 to {len(names) - 1}"
+                )
+            chosen[role] = names[want]
+        elif want is not None:
+            if not header:
+                raise InputError(
+                    f"{role} = '{want}', but the file has no header", place=place, remedy=f"give a position, as in {role} = 0, or set header = true"
+                )
+            if want not in names:
+                raise InputError(f"no column '{want}' for {role}", place=place, remedy=suggest(want, names))
+            chosen[role] = want
+    free = [name for name in names if name not in chosen.values()]
+    if header:
+        plain = {folded(name): name for name in reversed(free)}
+        for role, known in KNOWN.items():
+            if role in wanted and role not in chosen:
+                found = next((plain[word] for word in known if word in plain), None)
+                if found is not None:
+                    chosen[role] = found
+    else:
+        guessed = ["user", "item"] + (_third(sample, free) if len(free) == len(names) else [])
+        chosen |= dict(zip([role for role in guessed if role not in chosen], free, strict=False))
+    for role in ("user", "item"):
+        if role not in chosen:
+            raise InputError(
+                f"no column looks like the {role}s; found: {', '.join(names)}",
+                place=place,
+                remedy=f'name it: {role} = "{names[0] if names else "..."}"',
+            )
+    for name in set(chosen.values()):
+        roles = [role for role, own in chosen.items() if own == name]
+        if len(roles) > 1:
+            raise InputError(f"column '{name}' is taken for {' and '.join(roles)}", place=place, remedy="name a column for each")
+    return {role: chosen[role] for role in ROLES if role in chosen}
+
+
+def normalise(frame: pl.DataFrame, chosen: Mapping[str, str], where: Where, *, nulls: str = "error") -> tuple[pl.DataFrame, list[str]]:
+    """The house's columns out of a table.
+
+    Args:
+        frame: the table, of any types; text from a file without types.
+        chosen: role -> column, as from `choose`.
+        where: says where a row stands.
+        nulls: "error", or "drop" for rows without a user or an item.
+
+    Returns:
+        the frame with user and item (Int64 or String), time (Int64 seconds), weight (Float32), label (Int8), behaviour (String),
+        as far as `chosen` names them, and notes on what was done.
+
+    Raises:
+        InputError: an empty id, a weight or time that is no finite number, a label other than 0 and 1.
+    """
+    notes: list[str] = []
+    frame = frame.select(pl.col(name).alias(role) for role, name in chosen.items())
+    frame = frame.with_columns(_text(frame[role]) for role in ("user", "item"))
+    if frame["user"].null_count() or frame["item"].null_count():
+        missing = frame["user"].is_null() | frame["item"].is_null()
+        if nulls == "error":
+            row = _first(missing)
+            role = "user" if frame["user"][row] is None else "item"
+            cause = f"no {role} (column '{chosen[role]}'; {missing.sum()} such rows)"
+            raise InputError(cause, place=where(row), remedy='fill it in, or set nulls = "drop"')
+        kept = (~missing).arg_true()
+        outer = where
+        where = lambda row: outer(int(kept[row]))  # noqa: E731  the rows have moved up
+        notes.append(f"rows without user or item dropped: {frame.height} -> {len(kept)} rows")
+        frame = frame.filter(~missing)
+    columns = [_ids(frame[role]) for role in ("user", "item")]
+    if "time" in chosen:
+        time, unit = seconds(frame["time"], where, chosen["time"])
+        columns.append(time)
+        if unit not in ("seconds", "dates"):
+            notes.append(f"times in '{chosen['time']}' read as {unit}")
+    if "weight" in chosen:
+        columns.append(_numbers(frame["weight"], where, chosen["weight"], "weight"))
+    if "label" in chosen:
+        columns.append(_labels(frame["label"], where, chosen["label"]))
+    if "behaviour" in chosen:
+        behaviour = frame["behaviour"].cast(pl.String)
+        _refuse(behaviour.is_null(), frame["behaviour"], where, chosen["behaviour"], "behaviour", "fill it in")
+        columns.append(behaviour)
+    return pl.DataFrame(columns), notes
+
+
+def seconds(values: pl.Series, where: Where, column: str = "time") -> tuple[pl.Series, str]:
+    """Times as seconds since 1970, Int64, and what they were: "dates" or a unit.
+
+    Accepts dates, date-times (without zone: UTC), ISO 8601 text, and numbers, whose unit is told by their size:
+    below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
+
+    Raises:
+        InputError: at the first value that is none of these.
+    """
+    if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
+        result = values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("s")
+        _refuse(result.is_null(), values, where, column, "time", "fill it in, or leave the column out")
+        return result.alias("time"), "dates"
+    if values.dtype == pl.String:
+        numbers = values.cast(pl.Int64, strict=False)
+        if numbers.null_count():
+            numbers = values.cast(pl.Float64, strict=False)
+        if numbers.null_count() > 0 and (numbers.null_count() == len(values) or numbers[0] is None):
+            dates = _dates(values)
+            _refuse(dates.is_null(), values, where, column, "time", "write unix seconds or ISO dates, as in 2011-12-09 08:26:00")
+            return dates.alias("time"), "dates"
+    else:
+        numbers = values if values.dtype.is_integer() else values.cast(pl.Float64, strict=False)
+    bad = numbers.is_null() if numbers.dtype.is_integer() else ~(numbers.is_finite().fill_null(value=False))
+    _refuse(bad, values, where, column, "time", "write unix seconds or ISO dates, as in 2011-12-09 08:26:00")
+    size = float(numbers.cast(pl.Float64).abs().max() or 0)  # type: ignore[arg-type]
+    divisor, unit = next((divisor, unit) for limit, divisor, unit in _UNITS if size < limit)
+    whole = numbers if numbers.dtype.is_integer() else numbers.floor()
+    if divisor == 1:
+        return whole.cast(pl.Int64).alias("time"), unit
+    return (whole.cast(pl.Int64) // divisor).alias("time"), unit
+
+
+def _dates(text: pl.Series) -> pl.Series:
+    """ISO 8601 text to seconds; null where it is not."""
+    plain = text.str.strip_chars().str.replace("T", " ", literal=True).str.replace("Z$", "+0000").str.replace(r"([+-]\d\d):(\d\d)$", "$1$2")
+    result = pl.Series(text.name, [None] * len(text), dtype=pl.Int64)
+    for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f%z"):
+        if not result.null_count():
+            break
+        found = (
+            plain.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+            if form == "%Y-%m-%d"
+            else plain.str.to_datetime(form, strict=False, time_unit="us")
+        )
+        result = pl.select(pl.coalesce(pl.lit(result), pl.lit(found.dt.epoch("s")))).to_series()
+    return result
+
+
+def _third(sample: pl.DataFrame | None, names: Sequence[str]) -> list[str]:
+    """The roles after user and item in a file without header: weight, then time; a lone column of large numbers is a time."""
+    if len(names) == 3 and sample is not None:
+        values = sample[names[2]].cast(pl.Float64, strict=False)
+        if values.null_count() == len(values) or float(values.abs().min() or 0) > 1e8:  # type: ignore[arg-type]
+            return ["time"]
+    return ["weight"] if len(names) == 3 else ["weight", "time"] if len(names) == 4 else []
+
+
+def _text(values: pl.Series) -> pl.Series:
+    """Ids as Int64 or String; null where there is none."""
+    if values.dtype.is_integer() and values.dtype != pl.UInt64:
+        return values.cast(pl.Int64)
+    if values.dtype.is_float():
+        whole = values.fill_nan(None)
+        if (whole == whole.floor()).all() and (whole.abs() < 2**53).all():
+            return whole.cast(pl.Int64)  # what pandas makes of integers in a column with gaps
+        return whole.cast(pl.String)
+    text = values.cast(pl.String)
+    return text.set(text == "", None) if text.dtype == pl.String and (text == "").any() else text
+
+
+def _ids(values: pl.Series) -> pl.Series:
+    """Text that is integers throughout becomes Int64; '007' and '7' stay apart, so a column holding '007' stays text."""
+    if values.dtype != pl.String:
+        return values
+    unique = values.unique()
+    if unique.str.ends_with(".0").all() and len(unique):
+        values, unique = values.str.strip_suffix(".0"), unique.str.strip_suffix(".0")
+    numbers = unique.cast(pl.Int64, strict=False)
+    return values.cast(pl.Int64) if not numbers.null_count() and (numbers.cast(pl.String) == unique).all() else values
+
+
+def _numbers(values: pl.Series, where: Where, column: str, role: str) -> pl.Series:
+    numbers = values.cast(pl.Float64, strict=False).cast(pl.Float32, strict=False)
+    bad = ~numbers.is_finite().fill_null(value=False)
+    _refuse(bad, values, where, column, role, "write a finite number")
+    return numbers.alias(role)
+
+
+def _labels(values: pl.Series, where: Where, column: str) -> pl.Series:
+    numbers = values.cast(pl.Float64, strict=False)
+    _refuse(~numbers.is_in([0.0, 1.0]).fill_null(value=False), values, where, column, "label", "a label is 1 (clean) or 0 (noise)")
+    return numbers.cast(pl.Int8).alias("label")
+
+
+def _refuse(bad: pl.Series, values: pl.Series, where: Where, column: str, role: str, remedy: str) -> None:
+    if not bad.any():
+        return
+    row = _first(bad)
+    value = values[row]
+    cause = f"the {role} is empty" if value is None else f"'{value}' is not a {role}" if role != "weight" else f"'{value}' is not a finite number"
+    raise InputError(cause, place=f"{where(row)}, column '{column}'", remedy=remedy)
+
+
+def _first(mask: pl.Series) -> int:
+    return int(mask.arg_true()[0])
+
+
+def folded(name: str) -> str:
+    """Letters and digits of a column name, in lower case."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,0 +1,99 @@
+"""From a name, a path or a frame to a Dataset, in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recsys.config import build
+from recsys.data.columns import ROLES
+from recsys.data.prepare import dataset, prepare
+from recsys.data.read import Source, frame, read, titles
+from recsys.data.types import Dataset, Interactions
+from recsys.errors import InputError
+
+__all__ = ["Loaded", "load"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loaded:
+    """What `load` gives and `split` takes.
+
+    Args:
+        dataset: all interactions, or the train part of a source that is split already.
+        parts: (valid, test) of a source that is split already, either may be None; None for one log.
+    """
+
+    dataset: Dataset
+    parts: tuple[Interactions | None, Interactions | None] | None = None
+
+
+def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings: Any) -> Loaded:
+    """Read, prepare and number the interactions of a source.
+
+    Args:
+        source: a `Source`, the name of a data set of the catalogue, a path, or a pandas or polars frame.
+        resolve: name -> Source; the catalogue by default.
+        settings: keys of `Source` that win over those of `source`, as in `load("ratings.csv", min_weight=4)`.
+
+    Raises:
+        InputError: an unknown name or key, and all that `read` and `prepare` find.
+    """
+    if isinstance(source, Source):
+        chosen = _over(source, settings)
+    elif isinstance(source, Path):
+        chosen = build(Source, {"path": str(source), **settings})
+    elif isinstance(source, str):
+        chosen = build(Source, {"path" if _is_path(source) else "source": source, **settings})
+    else:
+        chosen = build(Source, settings)
+        read_from_disk = [key for key in ("source", "path", "train", "valid", "test", "format", "separator", "header") if key in settings]
+        if read_from_disk:
+            raise InputError(f"{read_from_disk[0]} does not go with a data frame", place="load", remedy="leave it out")
+        roles = {role: getattr(chosen, role) for role in ROLES}
+        return _finish(frame(source, **roles, nulls=chosen.nulls, ordered=chosen.ordered), chosen, None)
+    name = chosen.source
+    if name is not None:
+        if resolve is None:
+            from recsys.data import catalog
+
+            resolve = catalog.resolve
+        chosen = _over(resolve(name), _told(chosen))
+    return _finish(read(chosen), chosen, name)
+
+
+def _finish(parts: Any, source: Source, name: str | None) -> Loaded:
+    data, held = dataset(prepare(parts, source))
+    text, features = None, {}
+    if name is not None:
+        from recsys.data import catalog
+
+        text, features = catalog.titles(name, data.items), dict(catalog.features(name, data.items))
+    if source.titles is not None:
+        text = titles(_beside(source), data.items)
+    return Loaded(dataclasses.replace(data, titles=text, features=features), held)
+
+
+def _beside(source: Source) -> Path:
+    """The item table, seen from the folder of the interactions or from the working folder."""
+    path = Path(source.titles or "").expanduser()
+    base = Path(source.path).expanduser() if source.path else Path()
+    near = (base if base.is_dir() else base.parent) / path
+    return near if near.exists() else path
+
+
+def _told(source: Source) -> dict[str, Any]:
+    """The settings that are not at their default, the name aside."""
+    fields = dataclasses.fields(source)
+    return {field.name: value for field in fields if field.name != "source" and (value := getattr(source, field.name)) != field.default}
+
+
+def _over(source: Source, settings: dict[str, Any]) -> Source:
+    """`source` with some settings changed, checked."""
+    return build(Source, {field.name: getattr(source, field.name) for field in dataclasses.fields(source)} | settings)
+
+
+def _is_path(text: str) -> bool:
+    return Path(text).expanduser().exists() or "/" in text or "\\" in text or "." in text

@@ -1,0 +1,224 @@
+"""What is kept of a log: pure functions from a frame to a frame, each with a line for the history; and the Dataset made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys.data.columns import seconds
+from recsys.data.read import Parts, Source
+from recsys.data.types import Dataset, Interactions, Vocab
+from recsys.errors import InputError, suggest
+
+__all__ = ["behaviours", "dataset", "duplicates", "interactions", "k_core", "min_user", "moment", "positives", "prepare", "window"]
+
+Step = tuple[pl.DataFrame, str | None]
+
+
+def prepare(parts: Parts, source: Source) -> Parts:
+    """All the preparation a source asks for, in this order: behaviours, positives, window, duplicates, min_user, core.
+
+    Raises:
+        InputError: a setting that needs a column which is not there, that leaves no row, or a core of presplit files
+            (a core of train alone would be another data set).
+    """
+    if source.behaviours is not None:
+        wanted = source.behaviours
+        parts = parts.each(lambda frame: behaviours(frame, wanted))
+    if source.min_weight is not None:
+        least = source.min_weight
+        parts = parts.each(lambda frame: positives(frame, least))
+    if source.since is not None or source.until is not None:
+        parts = parts.each(lambda frame: window(frame, source.since, source.until))
+    parts = parts.each(lambda frame: duplicates(frame, source.duplicates))
+    cores = {name: value for name in ("min_user", "user_core", "item_core") if (value := getattr(source, name))}
+    if cores and parts.all is None:
+        raise InputError(
+            f"{', '.join(cores)} cannot be taken of presplit files", place="[data]", remedy="leave it out, or give the whole log as path"
+        )
+    if source.min_user:
+        parts = parts.each(lambda frame: min_user(frame, source.min_user))
+        parts = replace(parts, users=None)
+    if source.user_core or source.item_core:
+        parts = parts.each(lambda frame: k_core(frame, source.user_core, source.item_core))
+        # Ids that were removed are no dead ids: they leave the ranges, and with them the candidates.
+        parts = replace(parts, users=None, items=None if source.item_core else parts.items)
+    for name, frame in parts.frames.items():
+        if not frame.height and name in ("all", "train"):
+            raise InputError("no interaction is left", place="[data]", remedy=f"loosen the settings; {'; '.join(parts.history[-3:])}")
+    return parts
+
+
+def positives(frame: pl.DataFrame, min_weight: float) -> Step:
+    """Rows whose weight is at least `min_weight`."""
+    _need(frame, "weight", "min_weight")
+    return _told(frame, frame.filter(pl.col("weight") >= min_weight), f"min_weight {min_weight:g}")
+
+
+def behaviours(frame: pl.DataFrame, wanted: Sequence[str]) -> Step:
+    """Rows with one of the behaviours.
+
+    Raises:
+        InputError: there is no such column, or a behaviour never occurs.
+    """
+    _need(frame, "behaviour", "behaviours")
+    known = [str(name) for name in frame["behaviour"].unique().sort()]
+    for name in wanted:
+        if name not in known:
+            raise InputError(f"no row has the behaviour '{name}'", place="[data] behaviours", remedy=suggest(name, known))
+    return _told(frame, frame.filter(pl.col("behaviour").is_in(list(wanted))), f"behaviours {', '.join(wanted)}")
+
+
+def window(frame: pl.DataFrame, since: str | int | None = None, until: str | int | None = None) -> Step:
+    """Rows with since <= time < until."""
+    _need(frame, "time", "since and until")
+    kept = frame
+    if since is not None:
+        kept = kept.filter(pl.col("time") >= moment(since, "since"))
+    if until is not None:
+        kept = kept.filter(pl.col("time") < moment(until, "until"))
+    return _told(frame, kept, " ".join(f"{word} {value}" for word, value in (("since", since), ("until", until)) if value is not None))
+
+
+def duplicates(frame: pl.DataFrame, how: str = "first") -> Step:
+    """One row per user and item.
+
+    Args:
+        frame: user, item and more.
+        how: "first" or "last" in time (rows of the same time, or without one, in the order of the frame), "sum" the first with
+            the sum of the weights (the number of rows where there are none), "error".
+
+    Raises:
+        InputError: how is "error" and a pair occurs twice.
+    """
+    if not _repeated(frame) and (how != "sum" or "weight" in frame.columns):
+        return frame, None
+    ordered = frame.sort("time", maintain_order=True) if "time" in frame.columns else frame
+    if how == "sum":
+        weight = pl.col("weight").cast(pl.Float64).sum() if "weight" in frame.columns else pl.len()
+        ordered = ordered.with_columns(weight.over("user", "item").cast(pl.Float32).alias("weight"))
+    kept = ordered.unique(["user", "item"], keep="last" if how == "last" else "first", maintain_order=True)
+    if how == "error":
+        row = frame.filter(frame.select("user", "item").is_duplicated()).row(0, named=True)
+        cause = f"user {row['user']!r} met item {row['item']!r} more than once"
+        raise InputError(cause, place="[data]", remedy='set duplicates to "first", "last" or "sum"')
+    after, note = _told(frame, kept, f"duplicates {how}")
+    return after, note if kept.height < frame.height else None
+
+
+def min_user(frame: pl.DataFrame, least: int) -> Step:
+    """Users with at least `least` rows; items are not filtered."""
+    return _told(frame, frame.filter(pl.len().over("user") >= least), f"min_user {least}")
+
+
+def k_core(frame: pl.DataFrame, user_core: int = 0, item_core: int = 0) -> Step:
+    """The largest part in which every user has `user_core` rows and every item `item_core`.
+
+    Rows are counted, so repeated pairs count as often as they occur: merge them first.
+    """
+    users, items = (Vocab.of(frame[role]).rows(frame[role]) for role in ("user", "item"))
+    rows = np.arange(frame.height)
+    sizes = [int(each.max(initial=-1)) + 1 for each in (users, items)]
+    while len(rows):
+        enough = np.bincount(users, minlength=sizes[0])[users] >= user_core
+        enough &= np.bincount(items, minlength=sizes[1])[items] >= item_core
+        if enough.all():
+            break
+        rows, users, items = rows[enough], users[enough], items[enough]
+    words = f"k_core {user_core}" if user_core == item_core else f"user_core {user_core} item_core {item_core}"
+    return _told(frame, frame[rows], words)
+
+
+def dataset(data: Parts | pl.DataFrame) -> tuple[Dataset, tuple[Interactions | None, Interactions | None] | None]:
+    """Vocabularies and integer rows.
+
+    Ids are sorted, so that rows do not depend on the order of the file; where the format numbers its ids they are the whole
+    range. The vocabularies of presplit parts span all parts. Pairs are sorted by user, then item, then time.
+
+    Args:
+        data: a frame of one log, or parts.
+
+    Returns:
+        the Dataset over everything, or over the train part; and (valid, test) where the data is split already, else None.
+    """
+    parts = Parts(all=data) if isinstance(data, pl.DataFrame) else data
+    frames = list(parts.frames.values())
+    users, items = (_vocab(frames, role, numbered) for role, numbered in (("user", parts.users), ("item", parts.items)))
+    if parts.all is not None:
+        return Dataset(interactions(parts.all, users, items), users, items, history=parts.history), None
+    if parts.train is None:
+        raise InputError("there is no train part", place="[data]", remedy="give train")
+    valid, test = (interactions(each, users, items) if each is not None else None for each in (parts.valid, parts.test))
+    return Dataset(interactions(parts.train, users, items), users, items, history=parts.history), (valid, test)
+
+
+def interactions(frame: pl.DataFrame, users: Vocab, items: Vocab) -> Interactions:
+    """The rows of a frame in the numbers of two vocabularies, sorted by user, item and time.
+
+    Raises:
+        InputError: an id that a vocabulary does not hold.
+    """
+    columns: dict[str, Any] = {"user": users.require(frame["user"]), "item": items.require(frame["item"])}
+    for name in ("time", "weight", "label"):
+        if name in frame.columns:
+            columns[name] = frame[name].to_numpy()
+    names: tuple[str, ...] = ()
+    if "behaviour" in frame.columns:
+        vocab = Vocab.of(frame["behaviour"], "behaviour")
+        names = tuple(str(name) for name in vocab.ids)
+        columns["behaviour"] = vocab.rows(frame["behaviour"])
+    key = columns["user"].astype(np.int64) * len(items) + columns["item"]
+    if len(key) > 1 and not (key[1:] > key[:-1]).all():
+        order = np.lexsort((columns["time"], key)) if "time" in columns else np.argsort(key, kind="stable")
+        columns = {name: values[order] for name, values in columns.items()}
+    return Interactions(**columns, n_users=len(users), n_items=len(items), behaviours=names)
+
+
+def moment(value: str | int, name: str = "time") -> int:
+    """A point in time as seconds since 1970.
+
+    Raises:
+        InputError: neither an integer nor an ISO date.
+    """
+    if isinstance(value, int):
+        return value
+    try:
+        return int(seconds(pl.Series([value]), lambda _: name)[0][0])
+    except InputError:
+        remedy = f"write an ISO date, as in {datetime.now(UTC):%Y-%m-%d}, or unix seconds"
+        raise InputError(f"{value!r} is not a point in time", place=name, remedy=remedy) from None
+
+
+def _vocab(frames: Sequence[pl.DataFrame], role: str, numbered: range | None) -> Vocab:
+    if numbered is not None:
+        return Vocab(pl.Series(role, np.arange(numbered.start, numbered.stop, dtype=np.int64)), role)
+    columns = [frame[role] for frame in frames]
+    if len({column.dtype for column in columns}) > 1:
+        columns = [column.cast(pl.String) for column in columns]
+    return Vocab.of(pl.concat([column.unique() for column in columns]), role)
+
+
+def _repeated(frame: pl.DataFrame) -> bool:
+    """Whether a pair occurs twice; sorting one number per pair is several times faster than hashing two columns."""
+    users, items = (Vocab.of(frame[role]) for role in ("user", "item"))
+    key = users.rows(frame["user"]).astype(np.int64) * max(len(items), 1) + items.rows(frame["item"])
+    key.sort()
+    return bool((key[1:] == key[:-1]).any())
+
+
+def _need(frame: pl.DataFrame, column: str, setting: str) -> None:
+    if column not in frame.columns:
+        raise InputError(
+            f"{setting} needs a {column} column, which the data lacks",
+            place="[data]",
+            remedy=f'name it: {column} = "..."; found: {", ".join(frame.columns)}',
+        )
+
+
+def _told(before: pl.DataFrame, after: pl.DataFrame, words: str) -> Step:
+    return after, f"{words}: {before.height} -> {after.height} rows"

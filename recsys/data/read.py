@@ -1,0 +1,355 @@
+"""Raw files and frames of any origin to frames with the columns user, item, time, weight, label, behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from recsys.config import Bound, settings
+from recsys.data import formats
+from recsys.data.columns import ROLES, choose, folded, normalise
+from recsys.data.formats import Numbered
+from recsys.data.locate import Format, guess, listing, locate
+from recsys.data.table import Table, parquet, scan_text
+from recsys.data.types import Vocab
+from recsys.errors import InputError
+
+__all__ = ["Parts", "Source", "frame", "read", "titles"]
+
+Column = str | int | None
+Core = Annotated[int, Bound(ge=0)]
+
+
+@settings
+class Source:
+    """Where the interactions come from, and what of them is kept.
+
+    Args:
+        source: name of a data set of the catalogue; what is set beside it wins over the catalogue's own settings.
+        path: a file, a folder, or the folder (or the beginning of the names) of presplit files.
+        train, valid, test: presplit files, seen from `path` where that is a folder.
+        format: how they are written; "auto" tells from name and first lines, and the history says what it took them for.
+        user, item, time, weight, label, behaviour: column names, or positions from 0. Untold, the usual names are tried
+            (user_id, CustomerID, movieId, timestamp, rating, ...) and, in a file without header, the order user item weight time.
+            A label (1 clean, 0 known noise) is only read when named.
+        separator, header: of delimited text; told from the first lines when not given.
+        ordered: rows without a time column are in time order, so that their position is the time.
+        nulls: what to do with rows that lack a user or an item.
+        titles: table with a text per item, CSV or Parquet, its columns an item id and `title` or `name`.
+        min_weight: keep rows whose weight is at least this.
+        behaviours: keep these behaviours.
+        since, until: keep times from `since` (inclusive) to `until` (exclusive); ISO dates or unix seconds, UTC.
+        duplicates: of one user and item keep the first or last (in time, else in the file), the first with the sum of the
+            weights (1 each where there are none), or raise an error.
+        user_core, item_core: remove users and items with fewer rows, again and again until none is left.
+        min_user: remove users with fewer rows, once, items untouched (the LibCML protocol).
+    """
+
+    source: str | None = None
+    path: str | None = None
+    train: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    format: Format = "auto"
+    user: Column = None
+    item: Column = None
+    time: Column = None
+    weight: Column = None
+    label: Column = None
+    behaviour: Column = None
+    separator: str | None = None
+    header: bool | None = None
+    ordered: bool = False
+    nulls: Literal["error", "drop"] = "error"
+    titles: str | None = None
+    min_weight: float | None = None
+    behaviours: tuple[str, ...] | None = None
+    since: str | int | None = None
+    until: str | int | None = None
+    duplicates: Literal["first", "last", "sum", "error"] = "first"
+    user_core: Core = 0
+    item_core: Core = 0
+    min_user: Core = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a source holds, with outside ids.
+
+    Args:
+        all: one log, or None where the source is split already into
+        train, valid, test: frames of user, item and, where known, time (Int64 seconds), weight (Float32), label (Int8), behaviour (String).
+        users, items: the ids that exist where the format numbers them, those that never occur included; None: the ids that occur.
+        history: what was read and guessed, one line per step.
+    """
+
+    all: pl.DataFrame | None = None
+    train: pl.DataFrame | None = None
+    valid: pl.DataFrame | None = None
+    test: pl.DataFrame | None = None
+    users: range | None = None
+    items: range | None = None
+    history: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """The frames that are there, by name."""
+        return {name: value for name in ("all", "train", "valid", "test") if (value := getattr(self, name)) is not None}
+
+    def each(self, change: Callable[[pl.DataFrame], tuple[pl.DataFrame, str | None]]) -> Parts:
+        """The parts after a step of preparation on each frame, with its note in the history."""
+        frames: dict[str, Any] = {}
+        history = list(self.history)
+        for name, value in self.frames.items():
+            frames[name], note = change(value)
+            if note:
+                history.append(note if name == "all" else f"{name}: {note}")
+        return replace(self, **frames, history=tuple(history))
+
+
+def read(source: Source) -> Parts:
+    """Read the file or files of a source; nothing is filtered yet.
+
+    Raises:
+        InputError: names the file, the line and the column where something is wrong, and what to do.
+    """
+    given = {name: value for name in ("train", "valid", "test") if (value := getattr(source, name))}
+    found = locate(source.path, given, whole=source.format == "parquet")
+    chosen = source.format if source.format != "auto" else guess(next(iter(found.values())))
+    opened = "" if source.format == chosen else " (guessed)"
+    tables = {name: _read_one(path, chosen, source) for name, path in found.items()}
+    history = tuple(
+        f"{path.name}: {chosen}{opened}{''.join(', ' + note for note in tables[name].notes)}, {tables[name].frame.height} rows"
+        for name, path in found.items()
+    )
+    frames = {name: _ordered(value.frame, source) for name, value in tables.items()}
+    if chosen == "x-label":
+        if "all" not in frames:
+            raise InputError("an x-label file holds all three parts", place=str(next(iter(found.values()))), remedy="give it as path")
+        frames = _by_label(frames["all"], found["all"])
+    users, items = (_joined([getattr(value, role) for value in tables.values()], chosen, found) for role in ("users", "items"))
+    if users and items and chosen == "adjacency" and (users.start or items.start):
+        history += (f"users from {users.start}, items from {items.start}",)
+    return Parts(**frames, users=users, items=items, history=history)
+
+
+def frame(
+    data: Any,
+    *,
+    user: Column = None,
+    item: Column = None,
+    time: Column = None,
+    weight: Column = None,
+    label: Column = None,
+    behaviour: Column = None,
+    nulls: Literal["error", "drop"] = "error",
+    ordered: bool = False,
+    place: str = "data frame",
+) -> Parts:
+    """The same of a pandas or polars data frame; only the columns used are copied.
+
+    Raises:
+        InputError: no frame, no rows, a column that is missing or holds what it should not; says the row.
+    """
+    names = _frame_names(data, place)
+    wanted = {"user": user, "item": item, "time": time, "weight": weight, "label": label, "behaviour": behaviour}
+    chosen = choose(names, wanted, place=place)
+    table = _to_polars(data, list(chosen.values()), names, place)
+    if not table.height:
+        raise InputError("the frame has no rows", place=place, remedy="give a frame with interactions")
+    result, notes = normalise(table, chosen, lambda row: f"{place}, row {row}", nulls=nulls)
+    source = Source(ordered=ordered)
+    return Parts(all=_ordered(result, source), history=(f"{place}: {table.height} rows", *notes))
+
+
+def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = None) -> pl.Series:
+    """The text of every item from an item table; null where it has none.
+
+    Args:
+        path: CSV or Parquet with an item id and a text.
+        items: the vocabulary whose rows the texts belong to.
+        item, title: the columns; untold, the usual names of an item and `title`, `name` or `description`.
+
+    Returns:
+        String [n_items].
+    """
+    path = Path(path)
+    table = parquet(path) if guess(path) == "parquet" else scan_text(path)
+    if title is None:
+        plain = {folded(name): name for name in reversed(table.names)}
+        title = next((plain[word] for word in ("title", "name", "itemname", "description") if word in plain), None)
+        if title is None:
+            raise InputError(f"no column looks like the titles; found: {', '.join(table.names)}", place=str(path), remedy="call it title")
+    wanted: dict[str, Column] = {"user": title, "item": item}  # `choose` asks for two columns: here the text and the item
+    chosen = choose(table.names, wanted, place=str(path), header=table.header, sample=table.sample)
+    raw = table.collect(list(chosen.values()))
+    ids, text = raw[chosen["item"]], raw[chosen["user"]].cast(pl.String)
+    rows = items.rows(ids)
+    known = np.flatnonzero(rows >= 0)
+    result = np.full(len(items), -1, dtype=np.int64)
+    result[rows[known][::-1]] = known[::-1]  # the first of several
+    return text.gather(pl.Series(result).set(pl.Series(result < 0), None)).alias("title")
+
+
+def _read_one(path: Path, chosen: str, source: Source) -> Numbered:
+    """One file as a frame, with its ranges of ids where the format numbers them (empty otherwise)."""
+    if path.is_dir() and chosen != "parquet":
+        raise InputError(f"is a folder, {chosen} is a file", place=str(path), remedy=f"give one of {listing(path)}")
+    match chosen:
+        case "adjacency":
+            return formats.adjacency(path)
+        case "users-dat":
+            return formats.users_dat(path)
+        case "json-lists":
+            return formats.json_lists(path)
+        case "npz":
+            return formats.matrix(path)
+        case "noise-flag":
+            for role in ("label", "weight"):
+                if isinstance(getattr(source, role), str):
+                    raise InputError(
+                        f"{role} = '{getattr(source, role)}', but the format has no header",
+                        place=str(path),
+                        remedy=f"give a position, as in {role} = 2",
+                    )
+            return formats.noise_flag(path, source.label, source.weight)  # type: ignore[arg-type]
+        case _:
+            return _read_table(path, chosen, source)
+
+
+def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
+    wanted: dict[str, Column] = {role: getattr(source, role) for role in ROLES}
+    if chosen == "parquet":
+        table = parquet(path)
+    elif chosen == "csv":
+        told = [value for value in wanted.values() if value is not None]
+        named = None if not told else any(isinstance(value, str) for value in told)
+        table = scan_text(path, separator=source.separator, header=source.header, named=named)
+    else:
+        table = scan_text(path, separator=source.separator or "\t", header=True)
+    asked = {role: value for role, value in wanted.items() if value is not None}
+    if chosen == "inter":
+        table = _untyped(table)
+    if chosen == "x-label":
+        wanted |= {"label": "x_label"}
+        asked["label"] = "x_label"
+    if path.is_file():
+        wanted = _soft(wanted, table, source)
+    columns = choose(table.names, wanted, place=str(path), header=table.header, sample=table.sample)
+    raw = table.collect(list(columns.values()))
+    if chosen != "x-label":
+        result, notes = normalise(raw, columns, table.where, nulls=source.nulls)
+        return Numbered(
+            result, range(0), range(0), (*table.notes, *(f"{role} = '{name}'" for role, name in columns.items() if role not in asked), *notes)
+        )
+    labels = raw["x_label"].cast(pl.Int64, strict=False)
+    bad = ~labels.is_in([0, 1, 2]).fill_null(value=False)
+    if bad.any():
+        row = int(bad.arg_true()[0])
+        raise InputError(
+            f"'{raw['x_label'][row]}' is not a part", place=f"{table.where(row)}, column 'x_label'", remedy="0 is train, 1 valid, 2 test"
+        )
+    result, notes = normalise(raw, {role: name for role, name in columns.items() if role != "label"}, table.where)
+    result = result.with_columns(labels.cast(pl.Int8).alias("x_label"))
+    users, items = (_numbering(result[role]) for role in ("user", "item"))
+    return Numbered(result, users, items, tuple(notes))
+
+
+def _numbering(ids: pl.Series) -> range:
+    """0..max for ids that are row numbers, as the feature files beside an x-label file take them; else nothing."""
+    if ids.dtype != pl.Int64 or not len(ids) or int(ids.min()) < 0 or int(ids.max()) > max(10_000_000, 100 * len(ids)):  # type: ignore[arg-type]
+        return range(0)
+    return range(int(ids.max()) + 1)  # type: ignore[arg-type]
+
+
+def _soft(wanted: Mapping[str, Column], table: Table, source: Source) -> dict[str, Column]:
+    """Presplit files may differ in their columns: valid and test may lack time, weight, label and behaviour."""
+    if not source.train:
+        return dict(wanted)
+    size = len(table.names)
+    gone = {
+        role
+        for role, name in wanted.items()
+        if role in ROLES[2:] and ((isinstance(name, int) and name >= size) or (isinstance(name, str) and table.header and name not in table.names))
+    }
+    return {role: name for role, name in wanted.items() if role not in gone}
+
+
+def _untyped(table: Table) -> Table:
+    """RecBole's header `user_id:token` without the types."""
+    names = tuple(name.partition(":")[0] for name in table.names)
+    typed = dict(zip(names, table.names, strict=True))
+    back = {full: short for short, full in typed.items()}
+
+    def collect(columns: Sequence[str]) -> pl.DataFrame:
+        return table.collect([typed[name] for name in columns]).rename(lambda name: back[name])
+
+    return replace(table, names=names, sample=table.sample.rename(back), collect=collect)
+
+
+def _by_label(everything: pl.DataFrame, path: Path) -> dict[str, pl.DataFrame]:
+    parts = {name: everything.filter(pl.col("x_label") == code).drop("x_label") for code, name in enumerate(("train", "valid", "test"))}
+    if not parts["train"].height:
+        raise InputError("no row has x_label 0, so there is no train part", place=str(path), remedy="0 is train, 1 valid, 2 test")
+    return {name: value for name, value in parts.items() if value.height}
+
+
+def _ordered(result: pl.DataFrame, source: Source) -> pl.DataFrame:
+    if not source.ordered or "time" in result.columns:
+        return result
+    return result.with_columns(pl.Series("time", np.arange(result.height, dtype=np.int64)))
+
+
+def _joined(ranges: Sequence[range], chosen: str, found: Mapping[str, Path]) -> range | None:
+    """The range that holds all; None for formats that do not number their ids."""
+    if chosen in ("csv", "parquet", "inter"):
+        return None
+    sized = [each for each in ranges if len(each)]
+    if chosen == "npz" and len(set(ranges)) > 1:
+        shapes = ", ".join(f"{path.name} {len(each)}" for path, each in zip(found.values(), ranges, strict=True))
+        raise InputError(
+            f"the matrices differ in shape: {shapes}",
+            place=str(next(iter(found.values())).parent),
+            remedy="write all parts with the shape of the whole",
+        )
+    return range(min(each.start for each in sized), max(each.stop for each in sized)) if sized else None
+
+
+def _frame_names(data: Any, place: str) -> list[str]:
+    if isinstance(data, pl.LazyFrame):
+        return data.collect_schema().names()
+    if not hasattr(data, "columns"):
+        raise InputError(f"{type(data).__name__} is no data frame", place=place, remedy="give a pandas or polars frame, or a path")
+    names = [str(name) for name in data.columns]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two columns are called '{name}'", place=place, remedy="rename one")
+    return names
+
+
+def _to_polars(data: Any, columns: list[str], names: list[str], place: str) -> pl.DataFrame:
+    if isinstance(data, pl.LazyFrame):
+        return data.select(columns).collect()
+    if isinstance(data, pl.DataFrame):
+        return data.select(columns)
+    picked = data.iloc[:, [names.index(column) for column in columns]]
+    try:
+        return pl.DataFrame({column: _series(picked.iloc[:, i], column) for i, column in enumerate(columns)})
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise InputError(
+            f"a column mixes types: {str(error).splitlines()[0][:120]}", place=place, remedy="give each column one type, as with .astype(str)"
+        ) from None
+
+
+def _series(values: Any, name: str) -> pl.Series:
+    """One pandas column; text columns of Python objects through a list, so that pyarrow is not needed."""
+    if values.dtype.kind in "iufM" and isinstance(values.dtype, np.dtype):
+        return pl.Series(name, values.to_numpy())
+    if values.dtype.kind == "M":
+        return pl.Series(name, values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+    return pl.Series(name, [None if missing else value for value, missing in zip(values.tolist(), values.isna(), strict=True)])

@@ -1,0 +1,368 @@
+"""Tables on disk: delimited text, compressed or not, and Parquet, to frames that still carry the file's own columns."""
+
+from __future__ import annotations
+
+import csv as python_csv
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+import polars as pl
+
+from recsys.data.columns import KNOWN, Where, folded
+from recsys.errors import InputError
+
+__all__ = ["Table", "contents", "head", "lines", "parquet", "scan_text", "stem"]
+
+COMPRESSED = (".gz", ".xz", ".zst")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A file that has been opened and not yet read.
+
+    Args:
+        names: its columns; made up, "0", "1", ..., where the file has no header.
+        header: whether the file names its columns.
+        sample: the first rows, as text where the file has no types.
+        collect: reads the named columns.
+        where: says where a row stands.
+        notes: what was guessed.
+    """
+
+    names: tuple[str, ...]
+    header: bool
+    sample: pl.DataFrame
+    collect: Callable[[Sequence[str]], pl.DataFrame]
+    where: Where
+    notes: tuple[str, ...] = ()
+
+
+def stem(path: Path) -> str:
+    """The file's name in lower case without the ending of its compression."""
+    name = path.name.lower()
+    return name.removesuffix(path.suffix.lower()) if path.suffix.lower() in COMPRESSED else name
+
+
+def contents(path: Path) -> bytes:
+    """The file's bytes, decompressed.
+
+    Raises:
+        InputError: the file is missing, unreadable, empty or a damaged archive.
+    """
+    require(path)
+    try:
+        match path.suffix.lower():
+            case ".gz":
+                data = gzip.decompress(path.read_bytes())
+            case ".xz":
+                data = lzma.decompress(path.read_bytes())
+            case ".zst":
+                buffer = io.BytesIO()  # polars decompresses; a separator that no text holds keeps the lines whole
+                pl.read_csv(
+                    path, glob=False, has_header=False, separator="\x01", quote_char=None, infer_schema=False, empty_string_is_null=False
+                ).write_csv(buffer, include_header=False, quote_style="never", separator="\x01")
+                data = buffer.getvalue()
+            case _:
+                data = path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise damaged(path, error) from None
+    except pl.exceptions.NoDataError:
+        data = b""
+    except pl.exceptions.ComputeError:
+        raise InputError("not UTF-8 text", place=str(path), remedy="convert it to UTF-8") from None
+    except OSError as error:
+        raise (damaged(path, error) if path.suffix.lower() == ".zst" else unreadable(path, error)) from None
+    if not data.strip():
+        raise InputError("the file is empty", place=str(path), remedy="give a file with interactions")
+    return data
+
+
+def head(path: Path, n: int = 50) -> list[str]:
+    """The first lines, without reading a plain or gz/xz file to its end; what is not UTF-8 is replaced."""
+    require(path)
+    try:
+        if path.suffix.lower() == ".zst":
+            found = pl.read_lines(path, n_rows=n, glob=False)["line"].to_list()
+        else:
+            with _open(path) as file:
+                raw = [line for line, _ in zip(file, range(n), strict=False)]
+            found = [line.decode() for line in raw]
+    except UnicodeDecodeError:
+        data = b"".join(raw)
+        raise not_utf8(path, data, _undecodable(data)) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, pl.exceptions.PolarsError) as error:
+        raise damaged(path, error) from None
+    except OSError as error:
+        raise (damaged(path, error) if path.suffix.lower() == ".zst" else unreadable(path, error)) from None
+    if found:
+        found[0] = found[0].removeprefix("\ufeff")
+    found = [line.rstrip("\r\n") for line in found]
+    if not any(line.strip() for line in found):
+        raise InputError("the file is empty", place=str(path), remedy="give a file with interactions")
+    return found
+
+
+def _open(path: Path) -> IO[bytes]:
+    match path.suffix.lower():
+        case ".gz":
+            return cast(IO[bytes], gzip.open(path))
+        case ".xz":
+            return lzma.open(path)
+        case _:
+            return path.open("rb")
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a text file, trailing blank ones left out.
+
+    Raises:
+        InputError: as `contents`, or a line is not UTF-8.
+    """
+    data = contents(path)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, data, error.start) from None
+    return text.rstrip().replace("\r\n", "\n").split("\n")
+
+
+def scan_text(path: Path, *, separator: str | None = None, header: bool | None = None, named: bool | None = None) -> Table:
+    """Open delimited text, plain or gz/xz/zst.
+
+    Args:
+        separator: one character, or `::`; None looks at the first lines.
+        header: whether the first line names the columns; None looks at the first lines.
+        named: whether the caller will ask for columns by name (True) or by position (False); settles an open `header`.
+
+    Raises:
+        InputError: here for what the first lines show; `collect` for a row with too many or too few fields, an unclosed
+            quote or a line that is not UTF-8, with its line number.
+    """
+    first = [line for line in head(path) if line.strip()]
+    notes = []
+    if separator is None:
+        separator = _separator(path, first)
+        notes.append(f"separator {separator!r}")
+    elif separator not in first[0]:
+        raise InputError(
+            f"separator {separator!r} does not occur in the first line", place=f"{path}, line 1", remedy=f"it looks like {_separator(path, first)!r}"
+        )
+    single = "\t" if separator == "::" else separator
+    if len(single) != 1:
+        raise InputError(f"separator {separator!r} is longer than one character", place=str(path), remedy="use one character, or '::'")
+    rows = list(python_csv.reader((line.replace("::", "\t") if separator == "::" else line for line in first), delimiter=single))
+    if header is None:
+        header = _header(path, rows) if named is None else named
+        notes.append("with header" if header else "without header")
+    names = tuple(name.strip() for name in rows[0]) if header else tuple(str(i) for i in range(len(rows[0])))
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"two columns are called '{name}'", place=f"{path}, line 1", remedy="rename one, or set header = false and give positions"
+            )
+    sample = pl.DataFrame([row for row in rows[int(header) :] if len(row) == len(names)], schema=dict.fromkeys(names, pl.String), orient="row")
+
+    source: Path | bytes = path
+    if path.suffix.lower() in (".gz", ".xz") or separator == "::":
+        source = contents(path)
+        if separator == "::":
+            source = source.replace(b"::", b"\t")
+
+    def collect(columns: Sequence[str]) -> pl.DataFrame:
+        scan = pl.scan_csv(source, glob=False, has_header=header, separator=single, infer_schema=False, new_columns=list(names))
+        blank = pl.all_horizontal(pl.all().is_null())
+        picked = [pl.col(name) for name in columns] + [pl.col(names[-1]).is_null().alias("\0short")]
+        try:
+            # Without pushing the projection down every row's number of fields is checked, those that are not kept included.
+            frame = scan.filter(~blank).select(picked).collect(engine="streaming", optimizations=pl.QueryOptFlags(projection_pushdown=False))
+        except pl.exceptions.PolarsError as error:
+            raise _diagnose(path, source, single, len(names), str(error)) from None
+        except OSError as error:
+            raise damaged(path, error) from None
+        if frame["\0short"].any():
+            _check_fields(path, source, single, len(names))
+        if not frame.height:
+            raise InputError(
+                "there is a header and no row below it" if header else "the file is empty", place=str(path), remedy="give a file with interactions"
+            )
+        return frame.drop("\0short")
+
+    def where(row: int) -> str:
+        for number, (line, _) in enumerate(_records(_bytes(source), single, strict=False), start=-int(header)):
+            if number == row:
+                return f"{path}, line {line}"
+        return f"{path}, row {row + 1}"
+
+    return Table(names, header, sample, collect, where, tuple(notes))
+
+
+def parquet(path: Path) -> Table:
+    """Open one Parquet file or a folder of them; only the columns asked for are read.
+
+    Raises:
+        InputError: no file in the folder, a file that is truncated or not Parquet, parts with different columns.
+    """
+    require(path)
+    files = sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq") and p.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise InputError("the folder holds no .parquet file", place=str(path), remedy="check the path")
+    try:
+        scan = pl.scan_parquet(files, glob=False)
+        names = tuple(scan.collect_schema().names())
+        sample = scan.head(50).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _mismatch(path, files, error) from None
+
+    def collect(columns: Sequence[str]) -> pl.DataFrame:
+        try:
+            frame = scan.select(columns).collect()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _mismatch(path, files, error) from None
+        if not frame.height:
+            raise InputError("the table has no rows", place=str(path), remedy="give a file with interactions")
+        return frame
+
+    return Table(names, True, sample, collect, lambda row: f"{path}, row {row + 1}")
+
+
+def require(path: Path) -> None:
+    """Raise an InputError that names near files where there is no such file or folder."""
+    if not path.exists():
+        folder = path.parent
+        near = sorted(p.name for p in folder.iterdir())[:12] if folder.is_dir() else []
+        raise InputError("no such file or folder", place=str(path), remedy=f"the folder holds {', '.join(near)}" if near else "check the path")
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    said = str(error).strip().splitlines()
+    return InputError(
+        f"the file is damaged or not what its name says ({said[0][:120] if said else type(error).__name__})",
+        place=str(path),
+        remedy="fetch or write it again",
+    )
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot be read: {error.strerror or error}", place=str(path), remedy="check the path and its permissions")
+
+
+def not_utf8(path: Path, data: bytes, at: int) -> InputError:
+    line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
+    return InputError(
+        f"byte 0x{data[at]:02x} is not UTF-8", place=f"{path}, line {line}, byte {column}", remedy="convert it: iconv -f latin1 -t utf8"
+    )
+
+
+def _undecodable(data: bytes) -> int:
+    """Position of the first byte that is not UTF-8, -1 where all are."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return -1
+
+
+def _mismatch(path: Path, files: Sequence[Path], error: Exception) -> InputError:
+    """Why several Parquet files cannot be read as one table: one is damaged, or their columns differ."""
+    schemas: dict[Path, dict[str, pl.DataType]] = {}
+    for file in files:
+        try:
+            schemas[file] = dict(pl.read_parquet_schema(file))
+        except (pl.exceptions.PolarsError, OSError) as reason:
+            return damaged(file, reason)
+        if schemas[file] != schemas[files[0]]:
+            columns = ", ".join(f"{name} {kind}" for name, kind in schemas[files[0]].items() if schemas[file].get(name) != kind)
+            cause = f"its columns differ from those of {files[0].name}" + (f" ({columns} there)" if columns else "")
+            return InputError(cause, place=str(file), remedy="give files of one table")
+    return damaged(path, error)
+
+
+def _separator(path: Path, first: Sequence[str]) -> str:
+    for separator in ("\t", "::", ",", ";", "|", " "):
+        if separator in first[0]:
+            return separator
+    raise InputError(
+        "no separator found in the first line (tried tab, '::', ',', ';', '|', space)", place=f"{path}, line 1", remedy='give it: separator = "..."'
+    )
+
+
+def _header(path: Path, rows: Sequence[Sequence[str]]) -> bool:
+    """A first line with a known column name is a header; so is one of words above numbers; one with numbers is none."""
+    known = {word for words in KNOWN.values() for word in words}
+    if any(folded(cell.partition(":")[0]) in known for cell in rows[0]):
+        return True
+    if any(_number(cell) for cell in rows[0]):
+        return False
+    if len(rows) > 1 and any(_number(cell) for cell in rows[1]):
+        return True
+    raise InputError(
+        f"cannot tell whether the first line ({', '.join(rows[0])[:60]}) names the columns",
+        place=f"{path}, line 1",
+        remedy="set header = true or header = false",
+    )
+
+
+def _number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _bytes(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else contents(source)
+
+
+def _records(data: bytes, separator: str, *, strict: bool = True) -> Iterator[tuple[int, int]]:
+    """(line, number of fields) of every record that is not blank; the slow and exact pass, taken only after a failure."""
+    reader = python_csv.reader(io.StringIO(data.decode("utf-8-sig", errors="replace"), newline=""), delimiter=separator, strict=strict)
+    start = 1
+    for row in reader:
+        if any(row):
+            yield start, len(row)
+        start = reader.line_num + 1
+
+
+def _diagnose(path: Path, source: Path | bytes, separator: str, n: int, said: str) -> InputError:
+    """Why polars could not read this text, with the line."""
+    data = _bytes(source)
+    wrong = _undecodable(data)
+    if wrong >= 0:
+        return not_utf8(path, data, wrong)
+    last = 0
+    try:
+        for line, fields in _records(data, separator):
+            if fields != n:
+                return _ragged(path, line, fields, n)
+            last = line
+    except python_csv.Error as error:
+        return InputError(f"an unclosed or misplaced quote ({error})", place=f"{path}, after line {last}", remedy="close the quote, or double it")
+    return InputError(f"cannot be parsed: {said.splitlines()[0][:120]}", place=str(path), remedy="check the separator and the quotes")
+
+
+def _check_fields(path: Path, source: Path | bytes, separator: str, n: int) -> None:
+    """Refuse rows with too few fields, which polars fills up with nulls.
+
+    Separators are counted in bulk, quoted parts left out; the exact pass has the last word.
+    """
+    text = pl.read_lines(source, glob=False)["line"]
+    quoted = text.str.contains('"', literal=True)
+    if quoted.any():
+        text = text.str.replace_all(r'"[^"]*"', "")
+    if ((text.str.count_matches(separator, literal=True) < n - 1) & (text.str.len_bytes() > 0)).any():
+        for line, fields in _records(_bytes(source), separator, strict=False):
+            if fields != n:
+                raise _ragged(path, line, fields, n)
+
+
+def _ragged(path: Path, line: int, fields: int, n: int) -> InputError:
+    return InputError(
+        f"{fields} fields, the first line has {n}", place=f"{path}, line {line}", remedy="correct the line, or quote a field that holds the separator"
+    )

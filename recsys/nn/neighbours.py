@@ -1,0 +1,88 @@
+"""The k nearest rows of a sparse matrix, exactly, a block at a time.
+
+All similarities of n rows would be an n x n matrix, dense or nearly so. Here a span of rows is multiplied at a time, its k
+best are kept, and the rest is dropped before the next span begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+
+__all__ = ["nearest"]
+
+_BLOCK_BYTES = 128 << 20
+_ENTRY_BYTES = 32  # of one similarity while its span is worked on: value, column, and what the selection makes of them
+
+
+def nearest(rows: sp.csr_matrix, k: int, *, left: np.ndarray, right: np.ndarray, shrink: float = 0.0, block_bytes: int = _BLOCK_BYTES) -> sp.csr_matrix:
+    """The k most similar rows of every row: s(i, j) = x_i . x_j / (left_i * right_j + shrink), j != i.
+
+    Among equal similarities the lower row number is taken. Similarities that are not above zero are no neighbours, so a row
+    may have fewer than k.
+
+    Args:
+        rows: what is compared, CSR float32 [n, m], column indices sorted.
+        k: neighbours per row; n or more keeps all.
+        left: scale of the row whose neighbours are sought, [n].
+        right: scale of the neighbour, [n].
+        shrink: added to the product of the two scales; pulls similarities that rest on little evidence towards zero.
+        block_bytes: working memory beside the result. One row is the least that can be worked on, so the bound is the larger
+            of this and 32 n bytes.
+
+    Returns:
+        CSR float32 [n, n] with at most k entries a row, column indices sorted: row i holds the neighbours of row i.
+    """
+    turned = rows.T.tocsr()
+    spans = [_best(rows[span] @ turned, span, k, left, right, shrink) for span in _spans(rows, turned, block_bytes)]
+    n = rows.shape[0]
+    return sp.vstack(spans, format="csr", dtype=np.float32) if spans else sp.csr_matrix((n, n), dtype=np.float32)
+
+
+def _spans(rows: sp.csr_matrix, turned: sp.csr_matrix, block_bytes: int) -> Iterator[slice]:
+    """Spans of rows whose product is sure to fit: a row of it has at most as many entries as products are added up for it."""
+    n = rows.shape[0]
+    products = np.append(0, np.cumsum(np.diff(turned.indptr)[rows.indices], dtype=np.int64))[rows.indptr]
+    ends = np.cumsum(np.minimum(np.diff(products), n))
+    room = max(1, block_bytes // _ENTRY_BYTES)
+    start = 0
+    while start < n:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + room, side="right")))
+        yield slice(start, stop)
+        start = stop
+
+
+def _best(product: sp.csr_matrix, span: slice, k: int, left: np.ndarray, right: np.ndarray, shrink: float) -> sp.csr_matrix:
+    """The k best of each row of a span of inner products [B, n]."""
+    size, n = product.shape
+    row = np.repeat(np.arange(size, dtype=np.int32), np.diff(product.indptr))
+    column, value = product.indices, product.data
+    scale = left[span].astype(np.float32)[row] * right.astype(np.float32)[column]
+    scale += np.float32(shrink)
+    value = np.divide(value, scale, out=np.zeros_like(value), where=scale > 0)
+    value[(column == row + span.start) | ~(value > 0)] = -np.inf
+    least = np.full(size, np.finfo(np.float32).tiny, dtype=np.float32)
+    for local in np.flatnonzero(np.diff(product.indptr) > k):
+        own = value[product.indptr[local] : product.indptr[local + 1]]
+        least[local] = max(np.partition(own, len(own) - k)[len(own) - k], least[local])
+    kept = value >= least[row]
+    chosen = sp.csr_matrix((value[kept], column[kept], np.append(0, np.cumsum(np.bincount(row[kept], minlength=size)))), shape=(size, n))
+    chosen.sort_indices()
+    return _without_surplus(chosen, k, least)
+
+
+def _without_surplus(chosen: sp.csr_matrix, k: int, least: np.ndarray) -> sp.csr_matrix:
+    """Drop what exceeds k a row: the last of those equal to the row's least."""
+    counts = np.diff(chosen.indptr)
+    if not len(counts) or counts.max() <= k:
+        return chosen
+    row = np.repeat(np.arange(len(counts)), counts)
+    equal = chosen.data == least[row]
+    place = np.cumsum(equal) - np.append(0, np.cumsum(equal))[chosen.indptr[:-1]][row]  # 1-based among the equals of its row
+    room = k - (counts - np.bincount(row[equal], minlength=len(counts)))
+    kept = ~equal | (place <= room[row])
+    indptr = np.append(0, np.cumsum(np.bincount(row[kept], minlength=len(counts))))
+    return sp.csr_matrix((chosen.data[kept], chosen.indices[kept], indptr), shape=chosen.shape)
