@@ -1,0 +1,80 @@
+# Everything a contributor does. `make` alone lists it. Needs Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PY     := $(BIN)/python
+READY  := $(VENV)/.ready
+
+# The newest torch the suite has been run with. On Linux its usual wheel brings several GB of CUDA libraries, so a machine
+# without an NVIDIA driver takes the CPU build: from where pip is configured to look, else from PyTorch's own index.
+# Another build, when the environment is made: make TORCH="torch --index-url https://download.pytorch.org/whl/cu130" test
+TORCH_VERSION := 2.13.0
+TORCH ?=
+
+# One thread per process: the tensors of tests are small, and threads that outnumber the cores slow each other down.
+TEST_ENV := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1
+TEST     := $(TEST_ENV) $(PY) -m pytest -q -n auto --maxprocesses 4
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format slow gpu bench table clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## .venv with the package and its tools; the other targets call it
+
+demo: $(READY) ## six methods on the built-in data, one honest table, recommendations for every customer
+	@$(PY) -m recsys.cli.demo
+
+test: $(READY) ## the whole suite
+	@$(TEST)
+
+check: $(READY) ## before each commit, about a minute: format, lint, types, layers, tests
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(TEST_ENV) $(PY) -m pytest -q tests/test_layers.py tests/test_import.py tests/test_project.py
+	@$(TEST) --exitfirst
+
+format: $(READY) ## put every file into the house format
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+slow: $(READY) ## the tests that take minutes
+	@$(TEST_ENV) $(PY) -m pytest -m slow
+
+gpu: $(READY) ## the tests that need a CUDA device
+	@$(PY) -m pytest -m gpu
+
+bench: $(READY) ## speed and memory, measured here
+	@$(PY) benchmarks/speed.py
+
+table: $(READY) ## the accuracy tables of the README, recomputed
+	@$(PY) benchmarks/table.py
+
+clean: ## remove what tools leave behind; runs/ and .venv/ stay
+	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+			|| { echo 'recsys needs Python 3.11 or newer: make PYTHON=python3.12 ...' >&2; exit 1; }; \
+		echo 'making $(VENV)'; \
+		$(PYTHON) -m venv $(VENV); \
+	fi
+	@if [ -n "$(TORCH)" ]; then \
+		echo 'installing $(TORCH)'; \
+		$(PY) -m pip install --quiet $(TORCH); \
+	elif ! $(PY) -c 'import torch' >/dev/null 2>&1; then \
+		echo 'installing torch $(TORCH_VERSION) (the largest download)'; \
+		cpu='torch==$(TORCH_VERSION)+cpu'; \
+		{ ! command -v nvidia-smi >/dev/null 2>&1 && { \
+			$(PY) -m pip install --quiet "$$cpu" 2>/dev/null \
+			|| $(PY) -m pip install --quiet --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu "$$cpu" 2>/dev/null; }; } \
+		|| $(PY) -m pip install --quiet 'torch==$(TORCH_VERSION)'; \
+	fi
+	@echo 'installing recsys and its tools'
+	@$(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $@

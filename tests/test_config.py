@@ -1,0 +1,186 @@
+"""Settings: the same checks from Python and from a file, and TOML that comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.config import Bound, build, from_toml, override, read_toml, schema, settings, to_dict, to_toml
+from recsys.errors import InputError, suggest
+
+
+@settings
+class Inner:
+    """What is inside."""
+
+    kind: Literal["a", "b"] = "a"
+    margin: float = 1.0
+
+
+@settings
+class Outer:
+    """What is outside."""
+
+    name: str
+    dim: Annotated[int, Bound(ge=1)] = 64
+    lr: Annotated[float, Bound(gt=0)] = 1e-3
+    patience: Annotated[int, Bound(ge=1)] | None = 10
+    clip: float | None = None
+    on: bool = False
+    cutoffs: tuple[int, ...] = (5, 20)
+    inner: Inner = Inner()
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    texts, st.integers(1, 2**62), st.floats(1e-300, 1e300), st.none() | st.integers(1, 99), st.none() | numbers, st.booleans(),
+    st.lists(st.integers(-(2**62), 2**62), max_size=4), st.sampled_from("ab"), numbers,
+)  # fmt: skip
+def test_settings_come_back_from_toml(name, dim, lr, patience, clip, on, cutoffs, kind, margin):
+    value = Outer(name=name, dim=dim, lr=lr, patience=patience, clip=clip, on=on, cutoffs=tuple(cutoffs), inner=Inner(kind=kind, margin=margin))
+    assert build(Outer, from_toml(to_toml(to_dict(value)))) == value
+    assert build(Outer, json.loads(json.dumps(to_dict(value)))) == value
+
+
+tables = st.dictionaries(
+    texts,
+    st.one_of(st.booleans(), st.integers(-(2**62), 2**62), st.floats(allow_nan=False), texts, st.lists(texts, max_size=3), st.dictionaries(texts, numbers | texts, max_size=3)),
+    max_size=4,
+)
+
+
+@given(st.dictionaries(texts, st.one_of(texts, numbers, tables), max_size=4))
+def test_any_tree_comes_back_from_toml(tree):
+    assert from_toml(to_toml(tree)) == tree
+
+
+def test_an_unset_key_comes_back_as_unset():
+    """TOML has no null: without a word for it, a key whose default is something would come back as that."""
+    plain = to_dict(Outer(name="x", patience=None))
+    assert plain["patience"] == "none" and "clip" not in plain
+    assert build(Outer, {"name": "x", "patience": "none"}).patience is None
+    assert build(Outer, {"name": "none"}).name == "none"
+    with pytest.raises(InputError, match="clip"):
+        build(Outer, {"name": "x", "clip": "none"})
+    with pytest.raises(InputError, match="dim"):
+        build(Outer, {"name": "x", "dim": "none"})
+
+
+def test_numpy_numbers_are_written_as_numbers():
+    value = Outer(name="x", lr=np.float64(0.25))
+    assert build(Outer, from_toml(to_toml(to_dict(value)))) == value
+
+
+def message(action) -> str:
+    with pytest.raises(InputError) as caught:
+        action()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"name": "x", "dmi": 3}, ["unknown key 'dmi'", "did you mean 'dim'?", "known: clip, cutoffs, dim"]),
+        ({"name": "x", "embedding_size": 3}, ["unknown key 'embedding_size'", "did you mean 'dim'?"]),
+        ({"name": "x", "learning-rate": 3}, ["did you mean 'lr'?"]),
+        ({"name": "x", "zzzzzz": 3}, ["unknown key 'zzzzzz'", "known: "]),
+        ({}, ["key 'name' is missing"]),
+        ({"name": "x", "dim": 0}, ["dim = 0", "greater than or equal to 1"]),
+        ({"name": "x", "dim": 2.5}, ["dim = 2.5", "valid integer"]),
+        ({"name": "x", "dim": "64"}, ["dim = '64'", "valid integer"]),
+        ({"name": "x", "dim": True}, ["dim = True"]),
+        ({"name": "x", "lr": -1.0}, ["lr = -1.0", "greater than 0"]),
+        ({"name": "x", "lr": float("nan")}, ["lr = nan"]),
+        ({"name": "x", "lr": [0.1]}, ["lr = (0.1,)"]),
+        ({"name": "x", "patience": 0}, ["patience = 0"]),
+        ({"name": "x", "on": 1}, ["on = 1", "boolean"]),
+        ({"name": "x", "cutoffs": 5}, ["cutoffs = 5"]),
+        ({"name": "x", "cutoffs": [5, "x"]}, ["cutoffs = 'x'"]),
+        ({"name": 5}, ["name = 5", "string"]),
+        ({"name": "x", "inner": 3}, ["inner = 3"]),
+        ({"name": "x", "inner": {"kind": "c"}}, ["inner", "kind = 'c'", "'a' or 'b'"]),
+        ({"name": "x", "inner": {"margn": 1.0}}, ["inner", "unknown key 'margn'", "did you mean 'margin'?"]),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_place(values, said):
+    line = message(lambda: build(Outer, values, "cml.toml: [model]"))
+    assert line.startswith("cml.toml: [model]") and "\n" not in line
+    assert all(part in line for part in said)
+    if not isinstance(values.get("inner"), dict):
+        assert all(part in message(lambda: Outer(**values)) for part in said)  # the same from Python
+
+
+def test_several_mistakes_are_counted():
+    assert "(and 2 more)" in message(lambda: Outer(name="x", dim=0, lr=0.0, on=3))
+
+
+def test_settings_are_named_frozen_and_comparable():
+    value = Outer(name="x")
+    assert "by name" in message(lambda: Outer("x"))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        value.dim = 3
+    assert hash(value) == hash(Outer(name="x")) and value == Outer(name="x") != Outer(name="y")
+    assert dataclasses.replace(value, dim=3).dim == 3
+    with pytest.raises(InputError):
+        dataclasses.replace(value, dim=0)
+    assert build(Outer, {"name": "x", "lr": 1}).lr == 1.0  # TOML writes 1 for 1.0
+    assert build(Outer, {"name": "x", "cutoffs": [1]}).cutoffs == (1,)
+
+
+def test_overrides():
+    tree = {"model": {"dim": 3}, "train": {}}
+    got = override(tree, ["model.dim=4", "model.name=cml", "train.lr=1e-4", 'new.deep.key="x=y"', "train.on=true", "model.cutoffs=[1, 2]", "model.text=a=b"])
+    assert got == {
+        "model": {"dim": 4, "name": "cml", "cutoffs": [1, 2], "text": "a=b"}, "train": {"lr": 1e-4, "on": True}, "new": {"deep": {"key": "x=y"}},
+    }  # fmt: skip
+    assert tree == {"model": {"dim": 3}, "train": {}}
+    assert "is not an assignment" in message(lambda: override(tree, ["model.dim"]))
+    assert "is not an assignment" in message(lambda: override(tree, ["=3"]))
+    assert "'dim' in 'model.dim.x' is a value" in message(lambda: override(tree, ["model.dim.x=3"]))
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "mf.toml").write_text("[model]\nname = 'mf'\n")
+    assert read_toml(tmp_path / "mf.toml") == {"model": {"name": "mf"}}
+    assert "did you mean" in message(lambda: read_toml(tmp_path / "fm.toml"))
+    assert "no such file" in message(lambda: read_toml(tmp_path / "nowhere" / "mf.toml"))
+    (tmp_path / "bad.toml").write_text("[model]\nname = mf\n")
+    line = message(lambda: read_toml(tmp_path / "bad.toml"))
+    assert "not valid TOML" in line and "line 2" in line and "bad.toml" in line
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    assert "not valid TOML" in message(lambda: read_toml(tmp_path / "bytes.toml"))
+    assert "cannot be read" in message(lambda: read_toml(tmp_path))
+
+
+def test_a_path_is_written_as_text():
+    assert from_toml(to_toml({"path": Path("C:\\data\\é.csv")})) == {"path": "C:\\data\\é.csv"}
+
+
+def test_the_schema_tells_bounds_and_refuses_other_keys():
+    told = schema(Outer)
+    assert told["properties"]["dim"]["minimum"] == 1
+    assert told["required"] == ["name"]
+    assert told["additionalProperties"] is False
+
+
+def test_suggestions():
+    assert suggest("Dimm", ["dim", "lr"]) == "did you mean 'dim'? known: dim, lr"
+    assert suggest("bpr", ["mf"], {"bpr": "mf"}) == "did you mean 'mf'? known: mf"
+    assert suggest("bpr", ["dim"], {"bpr": "mf"}) == "known: dim"
+    assert suggest("x", []) == "there is none to choose from"
+
+
+def test_an_error_puts_the_outer_place_first():
+    error = InputError("is wrong", place="[model] dim", remedy="correct it").at("cml.toml")
+    assert str(error) == "cml.toml: [model] dim: is wrong; correct it"
+    assert str(InputError("is wrong")) == "is wrong"

@@ -1,0 +1,194 @@
+"""Losses against a double loop in plain Python, their gradients, and the estimators they promise to be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from recsys.errors import InputError
+from recsys.nn.losses import Loss, Terms, pair_loss, warp_weight
+
+KINDS = ["bpr", "bce", "hinge", "ccl"]
+REDUCES = ["each", "hardest", "top", "warp"]
+ITEMS = 37
+
+
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(-abs(x))) + max(x, 0.0)
+
+
+def naive(loss: Loss, pos: list[float], neg: list[list[float]], mask: list[list[bool]], log_q: tuple[list[float], list[list[float]]] | None) -> list[float]:
+    """The definition, one pair and one negative at a time."""
+    result = []
+    for b, s in enumerate(pos):
+        valid = [(neg[b][k], 0.0 if log_q is None else log_q[1][b][k]) for k in range(len(neg[b])) if mask[b][k]]
+        if loss.kind == "softmax":
+            own = s / loss.temperature - (log_q[0][b] if log_q and loss.correct else 0.0)
+            others = [n / loss.temperature - (q if loss.correct else 0.0) for n, q in valid]
+            result.append(math.log(sum(math.exp(x) for x in [own, *others])) - own)
+            continue
+        term = {
+            "bpr": lambda n, s=s: softplus(n - s),
+            "hinge": lambda n, s=s: max(0.0, loss.margin - s + n),
+            "bce": lambda n: loss.weight * softplus(n),
+            "ccl": lambda n: loss.weight * max(0.0, n - loss.margin),
+        }[loss.kind]
+        terms = sorted((term(n) for n, _ in valid), reverse=True)
+        if not terms:
+            part = 0.0
+        elif loss.reduce == "each":
+            part = sum(terms) / len(terms)
+        elif loss.reduce == "top":
+            part = sum(terms[: loss.top]) / len(terms[: loss.top])
+        else:
+            part = terms[0]
+        if loss.reduce == "warp" and valid:
+            impostors = sum(loss.margin - s + n > 0 for n, _ in valid)
+            part *= math.log(math.floor(ITEMS * impostors / len(valid)) + 1)
+        result.append(part + {"bce": softplus(-s), "ccl": max(0.0, 1 - s)}.get(loss.kind, 0.0))
+    return result
+
+
+@pytest.mark.parametrize("reduce", REDUCES)
+@pytest.mark.parametrize("kind", [*KINDS, "softmax"])
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_every_loss_is_its_definition(kind, reduce, data):
+    size, k = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
+    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
+    loss = Loss(
+        kind=kind, reduce=reduce, top=data.draw(st.integers(1, 6)), margin=data.draw(st.sampled_from([0.0, 0.5, 1.0])), temperature=0.7, weight=1.5,
+        correct=data.draw(st.booleans()),
+    )  # fmt: skip
+    pos, neg = rng.normal(size=size), rng.normal(size=(size, k))
+    mask = rng.random((size, k)) < data.draw(st.sampled_from([0.0, 0.6, 1.0]))
+    q = (np.log(rng.random(size)), np.log(rng.random((size, k)))) if data.draw(st.booleans()) else None
+    expected = naive(loss, pos.tolist(), neg.tolist(), mask.tolist(), None if q is None else (q[0].tolist(), q[1].tolist()))
+    tensors = [torch.tensor(x) for x in (pos, neg)]
+    log_q = None if q is None else (torch.tensor(q[0]), torch.tensor(q[1]))
+    got = pair_loss(loss, *tensors, n_items=ITEMS, mask=torch.tensor(mask), log_q=log_q)
+    assert got.shape == (size,)
+    assert np.allclose(got, expected, rtol=1e-6, atol=1e-9)
+    if mask.all():
+        assert torch.equal(got, pair_loss(loss, *tensors, n_items=ITEMS, log_q=log_q)) or np.allclose(
+            got, pair_loss(loss, *tensors, n_items=ITEMS, log_q=log_q), rtol=1e-12
+        )
+
+
+def scores(size: int = 5, k: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(size, generator=generator, dtype=torch.float64), torch.randn(size, k, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("reduce", REDUCES)
+@pytest.mark.parametrize("kind", [*KINDS, "softmax"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients(kind, reduce, masked):
+    pos, neg = (x.requires_grad_() for x in scores())
+    mask = torch.rand(neg.shape, generator=torch.Generator().manual_seed(1)) < 0.7 if masked else None
+    log_q = (pos.detach() - 2, neg.detach() - 3)
+    loss = Loss(kind=kind, reduce=reduce, margin=0.3)
+    assert torch.autograd.gradcheck(lambda p, n: pair_loss(loss, p, n, n_items=ITEMS, mask=mask, log_q=log_q), (pos, neg))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_hardest_is_the_top_one(kind):
+    pos, neg = scores()
+    mask = torch.rand(neg.shape) < 0.7
+    for m in (None, mask):
+        hardest = pair_loss(Loss(kind=kind, reduce="hardest"), pos, neg, n_items=ITEMS, mask=m)
+        assert torch.equal(hardest, pair_loss(Loss(kind=kind, reduce="top", top=1), pos, neg, n_items=ITEMS, mask=m))
+        every = pair_loss(Loss(kind=kind, reduce="each"), pos, neg, n_items=ITEMS, mask=m)
+        assert torch.allclose(every, pair_loss(Loss(kind=kind, reduce="top", top=99), pos, neg, n_items=ITEMS, mask=m))
+
+
+@pytest.mark.parametrize("reduce", REDUCES)
+@pytest.mark.parametrize("kind", [*KINDS, "softmax"])
+def test_what_is_masked_has_no_gradient(kind, reduce):
+    pos, neg = (x.float().requires_grad_() for x in scores())
+    mask = torch.ones(neg.shape, dtype=torch.bool)
+    mask[0] = False
+    mask[1, ::2] = False
+    neg.data[1, 0] = 50.0  # would be the hardest
+    pair_loss(Loss(kind=kind, reduce=reduce), pos, neg, n_items=ITEMS, mask=mask).sum().backward()
+    assert torch.isfinite(pos.grad).all() and torch.isfinite(neg.grad).all()
+    assert not neg.grad[~mask].any()
+    if kind in ("bpr", "hinge", "softmax"):
+        assert pos.grad[0] == 0
+
+
+def test_extreme_scores_stay_finite():
+    pos, neg = torch.tensor([1e4, -1e4]), torch.tensor([[-1e4, 1e4], [1e4, -1e4]])
+    for kind in ("bpr", "bce", "softmax"):
+        assert torch.isfinite(pair_loss(Loss(kind=kind), pos, neg, n_items=ITEMS)).all()
+
+
+def test_a_shared_pool_takes_one_log_q_for_all():
+    pos, neg = scores()
+    q = (torch.randn(5, dtype=torch.float64), torch.randn(6, dtype=torch.float64))
+    loss = Loss(kind="softmax")
+    one = pair_loss(loss, pos, neg, n_items=ITEMS, log_q=q)
+    assert torch.allclose(one, pair_loss(loss, pos, neg, n_items=ITEMS, log_q=(q[0], q[1].expand(5, 6))))
+
+
+def test_the_corrected_sampled_softmax_tends_to_the_softmax():
+    """With K draws from q its gradient tends to that of the cross-entropy over the whole catalogue, which uncorrected it does not."""
+    generator = torch.Generator().manual_seed(0)
+    score = torch.randn(8, generator=generator, dtype=torch.float64)
+    q = torch.softmax(2 * torch.randn(8, generator=generator, dtype=torch.float64), 0)
+    drawn = torch.multinomial(q, 200_000, replacement=True, generator=generator)
+
+    def gradient(correct: bool) -> Tensor:
+        leaf = score.clone().requires_grad_()
+        log_q = (q[[3]].log(), q[drawn][None].log())
+        pair_loss(Loss(kind="softmax", correct=correct), leaf[[3]], leaf[drawn][None], n_items=8, log_q=log_q).sum().backward()
+        return leaf.grad
+
+    leaf = score.clone().requires_grad_()
+    torch.nn.functional.cross_entropy(leaf[None], torch.tensor([3])).backward()
+    assert torch.allclose(gradient(True), leaf.grad, atol=0.01)
+    assert not torch.allclose(gradient(False), leaf.grad, atol=0.05)
+
+
+def test_the_warp_weight_is_that_of_the_paper():
+    # 2 of 3 negatives within the margin, 10 items: rank floor(10 * 2 / 3) = 6, weight ln 7.
+    pos, neg = torch.tensor([0.0]), torch.tensor([[-0.5, 2.0, -1.5]])
+    assert float(warp_weight(pos, neg, margin=1.0, n_items=10)) == pytest.approx(math.log(7))
+    assert float(warp_weight(pos, neg - 10, margin=1.0, n_items=10)) == 0
+    # exactly at the margin is not within it
+    assert float(warp_weight(pos, torch.tensor([[-1.0]]), margin=1.0, n_items=10)) == 0
+    assert float(warp_weight(pos, neg, margin=1.0, n_items=10, mask=torch.tensor([[False, True, False]]))) == pytest.approx(math.log(11))
+
+
+def test_no_gradient_passes_through_the_rank():
+    pos, neg = torch.tensor([0.2], requires_grad=True), torch.tensor([[0.1, 0.4, -2.0]], requires_grad=True)
+    assert not warp_weight(pos, neg, margin=1.0, n_items=50).requires_grad
+    pair_loss(Loss(kind="hinge", reduce="warp"), pos, neg, n_items=50).sum().backward()
+    weight = math.log(math.floor(50 * 2 / 3) + 1)
+    assert float(pos.grad) == pytest.approx(-weight)
+    assert neg.grad.tolist() == [[0.0, pytest.approx(weight), 0.0]]
+
+
+def test_one_negative_needs_no_reduction_but_warp_has_its_weight():
+    pos, neg = torch.tensor([0.0]), torch.tensor([[0.5]])
+    plain = [float(pair_loss(Loss(kind="hinge", reduce=reduce), pos, neg, n_items=9)) for reduce in ("each", "hardest", "top")]
+    assert plain == [1.5, 1.5, 1.5]
+    assert float(pair_loss(Loss(kind="hinge", reduce="warp"), pos, neg, n_items=9)) == pytest.approx(1.5 * math.log(10))
+
+
+def test_terms_are_the_mean_and_the_extra():
+    pair = torch.tensor([1.0, 3.0])
+    assert float(Terms(pair).total()) == 2
+    assert float(Terms(pair, torch.tensor(0.5)).total()) == 2.5
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "bprr"}, {"reduce": "max"}, {"top": 0}, {"temperature": 0.0}, {"weight": -1.0}])
+def test_a_loss_checks_its_settings(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Loss(**wrong)

@@ -1,0 +1,199 @@
+"""Samplers: every pair once, no positive among the negatives, the stated distribution, the same bytes from any step on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from recsys.data.types import Interactions
+from recsys.errors import InputError
+from recsys.sample import Batch, PairStream, Sampler, _Members, stream_seed
+
+
+def interactions(n_users: int, n_items: int, share: float, seed: int) -> Interactions:
+    user, item = np.nonzero(np.random.default_rng(seed).random((n_users, n_items)) < share)
+    return Interactions(user, item, n_users, n_items)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    def equal(x: torch.Tensor | None, y: torch.Tensor | None) -> bool:
+        return (x is None) == (y is None) and (x is None or torch.equal(x, y))
+
+    q = (a.log_q is None) == (b.log_q is None) and (a.log_q is None or all(map(equal, a.log_q, b.log_q)))
+    return q and all(equal(getattr(a, name), getattr(b, name)) for name in ("row", "user", "pos", "neg", "mask")) and (a.epoch, a.step) == (b.epoch, b.step)
+
+
+pools = st.sampled_from(["own", "shared", "in-batch"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.floats(0.05, 1), st.integers(1, 40), pools, st.integers(0, 3), st.integers(0, 5))
+def test_an_epoch_holds_every_pair_once(n_users, n_items, share, batch_size, pool, epoch, seed):
+    pairs = interactions(n_users, n_items, share, seed)
+    stream = PairStream(pairs, Sampler(pool=pool, negatives=2), batch_size=batch_size, seed=seed)
+    batches = list(stream.epoch(epoch))
+    assert len(batches) == len(stream) == -(-len(pairs) // batch_size)
+    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    row = torch.cat([batch.row for batch in batches]).numpy() if batches else np.array([], dtype=int)
+    assert sorted(row) == list(range(len(pairs)))
+    for batch in batches:
+        assert np.array_equal(batch.user, pairs.user[batch.row.numpy()]) and np.array_equal(batch.pos, pairs.item[batch.row.numpy()])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 10), st.integers(1, 15), st.floats(0.05, 1), st.integers(1, 6), st.sampled_from(["uniform", "popularity"]), st.integers(0, 1000))
+def test_a_positive_is_never_a_negative(n_users, n_items, share, negatives, proposal, seed):
+    pairs = interactions(n_users, n_items, share, seed)
+    known = set(zip(pairs.user.tolist(), pairs.item.tolist(), strict=True))
+    for batch in PairStream(pairs, Sampler(negatives=negatives, proposal=proposal), batch_size=7, seed=seed).epoch(0):
+        assert batch.neg.shape == (len(batch), negatives)
+        assert int(batch.neg.min()) >= 0 and int(batch.neg.max()) < n_items
+        for b, user in enumerate(batch.user.tolist()):
+            for k, item in enumerate(batch.neg[b].tolist()):
+                valid = batch.mask is None or bool(batch.mask[b, k])
+                assert valid == ((user, item) not in known)
+
+
+def test_a_user_who_has_everything_is_masked_and_the_others_are_not():
+    user = np.array([0] * 6 + [1])
+    pairs = Interactions(user, np.array([*range(6), 0]), 2, 6)
+    (batch,) = PairStream(pairs, Sampler(negatives=4, rounds=100), batch_size=10, seed=0).epoch(0)
+    assert batch.mask is not None
+    assert not batch.mask[batch.user == 0].any()
+    assert batch.mask[batch.user == 1].all()
+
+
+def test_without_rejection_positives_do_occur():
+    pairs = Interactions(np.zeros(5, int), np.arange(5), 1, 10)
+    (batch,) = PairStream(pairs, Sampler(negatives=200, reject=False), batch_size=5, seed=0).epoch(0)
+    assert batch.mask is None
+    assert 0.4 < float((batch.neg < 5).float().mean()) < 0.6
+
+
+def test_negatives_are_uniform_over_what_the_user_has_not():
+    pairs = Interactions(np.zeros(3, int), np.array([2, 5, 11]), 1, 20)
+    (batch,) = PairStream(pairs, Sampler(negatives=5000), batch_size=3, seed=1).epoch(0)
+    drawn = np.bincount(batch.neg.view(-1).numpy(), minlength=20)
+    assert drawn[[2, 5, 11]].sum() == 0
+    assert chisquare(np.delete(drawn, [2, 5, 11])).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("pool", ["own", "shared"])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.75, 1.0])
+def test_the_popularity_proposal_is_count_to_the_alpha(pool, alpha):
+    count = np.array([1, 2, 3, 5, 8, 0, 13, 0])
+    pairs = Interactions(np.arange(count.sum()), np.repeat(np.arange(8), count), int(count.sum()), 8)
+    negatives = 1000 if pool == "own" else 30_000
+    stream = PairStream(pairs, Sampler(pool=pool, negatives=negatives, proposal="popularity", alpha=alpha, reject=False), batch_size=len(pairs), seed=2)
+    (batch,) = stream.epoch(0)
+    drawn = np.bincount(batch.neg.view(-1).numpy(), minlength=8)
+    weight = np.where(count > 0, count.astype(float) ** alpha, 0) if alpha else np.ones(8)
+    if alpha:
+        assert drawn[count == 0].sum() == 0
+    kept = weight > 0
+    assert chisquare(drawn[kept], (weight / weight.sum() * drawn.sum())[kept]).pvalue > 1e-3
+    if alpha:
+        assert batch.log_q is not None
+        log_q = np.log(weight[kept] / weight.sum())
+        place = np.cumsum(kept) - 1
+        assert np.allclose(batch.log_q[0], log_q[place[batch.pos]], atol=1e-6)
+        assert np.allclose(batch.log_q[1], log_q[place[batch.neg]], atol=1e-6)
+        assert batch.log_q[1].shape == batch.neg.shape
+    else:
+        assert batch.log_q is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(pools, st.sampled_from(["uniform", "popularity"]), st.integers(1, 30), st.integers(0, 5), st.data())
+def test_any_step_can_be_the_first(pool, proposal, batch_size, epoch, data):
+    pairs = interactions(8, 9, 0.5, 3)
+    sampler = Sampler(pool=pool, proposal=proposal, negatives=3)
+    whole = list(PairStream(pairs, sampler, batch_size=batch_size, seed=7).epoch(epoch))
+    start = data.draw(st.integers(0, len(whole)))
+    other = PairStream(pairs, sampler, batch_size=batch_size, seed=7)
+    next(iter(other.epoch(epoch + 1)))  # what was drawn before must not matter
+    rest = list(other.epoch(epoch, start))
+    assert len(rest) == len(whole) - start
+    assert all(map(same, whole[start:], rest))
+
+
+def test_steps_epochs_and_seeds_differ():
+    pairs = Interactions(np.arange(64), np.zeros(64, int), 64, 10_000)
+
+    def draws(seed: int, epoch: int) -> list[Batch]:
+        return list(PairStream(pairs, Sampler(negatives=8), batch_size=32, seed=seed).epoch(epoch))
+
+    (a, b), (c, _), (d, _) = draws(0, 0), draws(0, 1), draws(1, 0)
+    for one, two in ((a, b), (a, c), (a, d), (c, d)):
+        assert not torch.equal(one.neg, two.neg)
+        assert not torch.equal(one.row, two.row)
+
+
+def test_a_shared_pool_masks_the_own_positive_only():
+    pairs = interactions(6, 5, 0.7, 0)
+    for batch in PairStream(pairs, Sampler(pool="shared", negatives=9), batch_size=8, seed=0).epoch(0):
+        assert batch.shared and batch.neg.shape == (9,)
+        assert batch.mask is not None and torch.equal(batch.mask, batch.neg[None] != batch.pos[:, None])
+
+
+def test_in_batch_negatives_are_the_other_positives():
+    pairs = interactions(6, 5, 0.7, 0)
+    share = np.bincount(pairs.item, minlength=5) / len(pairs)
+    for batch in PairStream(pairs, Sampler(pool="in-batch"), batch_size=8, seed=0).epoch(0):
+        assert batch.shared and torch.equal(batch.neg, batch.pos)
+        assert batch.mask is not None and batch.log_q is not None
+        assert not batch.mask.diagonal().any()
+        assert torch.equal(batch.mask, batch.pos[None] != batch.pos[:, None])
+        assert np.allclose(batch.log_q[0].exp(), share[batch.pos], atol=1e-6)
+        assert np.allclose(batch.log_q[1].exp(), share[batch.neg], atol=1e-6)
+
+
+def test_a_pair_given_twice_is_visited_twice():
+    pairs = Interactions(np.array([0, 0, 1]), np.array([1, 1, 0]), 2, 3)
+    (batch,) = PairStream(pairs, Sampler(), batch_size=3, seed=0).epoch(0)
+    assert sorted(zip(batch.user.tolist(), batch.pos.tolist(), strict=True)) == [(0, 1), (0, 1), (1, 0)]
+
+
+def test_the_callers_random_numbers_are_not_used():
+    pairs = interactions(6, 5, 0.7, 0)
+    before = torch.get_rng_state()
+    first = list(PairStream(pairs, Sampler(), batch_size=4, seed=0).epoch(0))
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(3)
+    assert all(map(same, first, PairStream(pairs, Sampler(), batch_size=4, seed=0).epoch(0)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.integers(0, 2**62), max_size=60), st.lists(st.integers(0, 2**62), max_size=60))
+def test_membership_is_that_of_a_set(members, others):
+    found = _Members(torch.tensor(members, dtype=torch.int64))
+    asked = members[::2] + others
+    keys = torch.tensor(asked, dtype=torch.int64)
+    expected = [key in set(members) for key in asked]
+    assert found.contains(keys).tolist() == expected
+    assert found.find(keys).tolist() == [place for place, inside in enumerate(expected) if inside]
+
+
+def test_membership_of_neighbouring_keys():
+    keys = torch.arange(0, 200_000, 2)
+    found = _Members(keys)
+    asked = torch.arange(200_000)
+    assert torch.equal(found.contains(asked), asked % 2 == 0)
+    assert torch.equal(found.find(asked), keys)
+
+
+def test_seeds_of_streams():
+    assert stream_seed(3, 4, "order") == stream_seed(3, 4, "order")
+    several = [stream_seed(1, 23), stream_seed(12, 3), stream_seed(123), stream_seed(1, 2, 3), stream_seed(0, "order"), stream_seed(0, "start")]
+    assert len(set(several)) == len(several)
+    assert all(0 <= seed < 2**63 for seed in several)
+
+
+@pytest.mark.parametrize("wrong", [{"negatives": -1}, {"alpha": -0.1}, {"pool": "mine"}, {"rounds": 0}, {"proposal": "hard"}])
+def test_a_sampler_checks_its_settings(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Sampler(**wrong)

@@ -1,0 +1,156 @@
+"""The nouns of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.data.types import Dataset, FeatureTable, Interactions, Sealed, Split, Vocab, join
+from recsys.errors import InputError
+
+
+def pairs(**columns: object) -> Interactions:
+    return Interactions(**{"user": np.array([0, 1, 1, 0]), "item": np.array([2, 0, 1, 2]), "n_users": 3, "n_items": 4} | columns)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=1), st.lists(st.text(max_size=2), max_size=5))
+def test_text_ids_come_back(ids, others):
+    vocab = Vocab.of(pl.Series("user", ids), "user")
+    assert vocab.ids.to_list() == sorted(set(ids), key=lambda text: text.encode())
+    rows = vocab.rows(ids)
+    assert rows.dtype == np.int32
+    assert [vocab.ids[int(row)] for row in rows] == ids
+    assert vocab.rows(others).tolist() == [vocab.ids.to_list().index(other) if other in ids else -1 for other in others]
+
+
+@given(st.lists(st.integers(-(2**62), 2**62), min_size=1), st.lists(st.integers(-5, 5), max_size=5))
+def test_integer_ids_come_back_as_numbers_and_as_text(ids, others):
+    vocab = Vocab.of(pl.Series(ids))
+    assert vocab.ids.to_list() == sorted(set(ids))
+    expected = [sorted(set(ids)).index(i) for i in ids]
+    assert vocab.rows(ids).tolist() == vocab.rows([str(i) for i in ids]).tolist() == vocab.rows(np.array(ids)).tolist() == expected
+    assert vocab.rows(others).tolist() == [sorted(set(ids)).index(i) if i in ids else -1 for i in others]
+
+
+def test_text_ids_match_numbers():
+    vocab = Vocab.of(pl.Series(["10", "9", "a"]))
+    assert vocab.rows([9, 10, 11]).tolist() == [1, 0, -1]
+
+
+def test_what_is_no_id_has_no_row():
+    vocab = Vocab.range(3)
+    assert vocab.rows([1.0, 1.5, float("nan"), None, 7.0, 1e300]).tolist() == [1, -1, -1, -1, -1, -1]
+    assert vocab.rows(["1", "x", "", None]).tolist() == [1, -1, -1, -1]
+    assert vocab.rows([]).tolist() == []
+    assert Vocab.of(pl.Series([None, 3, 3, None, 1])).ids.to_list() == [1, 3]
+
+
+def test_an_unknown_id_is_named_with_its_neighbour():
+    vocab = Vocab.of(pl.Series(["alice", "bob"]), "user")
+    assert vocab.require(["bob", "alice"]).tolist() == [1, 0]
+    with pytest.raises(InputError) as caught:
+        vocab.require(["bob", "alcie", "zed"], "users.csv: line 3")
+    assert str(caught.value) == "users.csv: line 3: unknown user 'alcie' (2 of 3 are unknown); did you mean 'alice'?"
+    with pytest.raises(InputError, match="check the id"):
+        vocab.require(["999999"])
+    with pytest.raises(InputError, match="unknown id 5"):
+        Vocab.range(0).require(np.array([5]))
+
+
+def test_interactions_have_one_type_and_cannot_be_written():
+    met = pairs(time=np.arange(4.0), weight=[1, 2, 3, 4], label=[True, False, True, True])
+    assert [met.user.dtype, met.item.dtype, met.time.dtype, met.weight.dtype, met.label.dtype] == [np.int32, np.int32, np.int64, np.float32, np.int8]
+    assert len(met) == 4
+    for column in (met.user, met.item, met.time, met.weight):
+        with pytest.raises(ValueError, match="read-only"):
+            column[0] = 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        met.n_users = 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"item": np.array([0, 1])}, {"time": np.arange(3)}, {"user": np.array([0, 1, 3, 0])}, {"user": np.array([0, -1, 1, 0])}, {"item": np.array([0, 1, 4, 0])},
+        {"user": np.array([0, 1, 2**32, 0])}, {"item": np.array([0, 1, -(2**32), 0])}, {"weight": np.ones((4, 2))},
+    ],
+)  # fmt: skip
+def test_rows_outside_the_vocabulary_are_refused(wrong):
+    with pytest.raises(ValueError, match="rows must lie|has shape"):
+        pairs(**wrong)
+
+
+def test_the_matrix_merges_what_is_given_twice():
+    matrix = pairs().csr
+    assert matrix.dtype == np.float32 and matrix.has_sorted_indices
+    assert matrix.toarray().tolist() == [[0, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
+    assert pairs().key.tolist() == [2, 4, 5, 2]
+    assert Interactions(np.array([2**17]), np.array([2**16]), 2**17 + 1, 2**17).key.tolist() == [2**34 + 2**16]
+
+
+def test_take_keeps_the_order_and_every_column():
+    met = pairs(time=[10, 11, 12, 13], behaviour=[0, 1, 0, 1], behaviours=("view", "buy"))
+    some = met.take(np.array([3, 0]))
+    assert (some.user.tolist(), some.item.tolist(), some.time.tolist(), some.behaviour.tolist()) == ([0, 0], [2, 2], [13, 10], [1, 0])
+    assert some.weight is None and some.behaviours == ("view", "buy") and (some.n_users, some.n_items) == (3, 4)
+    assert met.take(np.array([True, False, False, True])).time.tolist() == [10, 13]
+    assert len(met.take(np.array([], dtype=int))) == 0
+
+
+def test_a_fingerprint_sees_every_column():
+    several = [
+        pairs(), pairs(n_users=5), pairs(n_items=6), pairs(user=[0, 1, 1, 1]), pairs(item=[2, 0, 1, 1]), pairs(time=[1, 2, 3, 4]), pairs(weight=[1, 2, 3, 4]),
+        pairs(time=[1, 2, 3, 5]), pairs(label=[1, 1, 1, 1]), pairs(behaviour=[0, 0, 0, 0], behaviours=("a",)), pairs(behaviour=[0, 0, 0, 0], behaviours=("b",)),
+    ]  # fmt: skip
+    assert len({met.fingerprint for met in several}) == len(several)
+    assert pairs().fingerprint == pairs().fingerprint
+    vocabs = [Vocab.range(3), Vocab.range(4), Vocab(pl.Series(["0", "1", "2"])), Vocab(pl.Series([2, 1, 0]))]
+    assert len({vocab.fingerprint for vocab in vocabs}) == len(vocabs)
+
+
+def dataset(met: Interactions | None = None) -> Dataset:
+    return Dataset(met or pairs(), Vocab.range(3), Vocab.range(4))
+
+
+def test_a_dataset_over_other_pairs():
+    data = dataset()
+    other = data.with_pairs(pairs().take(np.array([0])), "one pair")
+    assert (other.n_users, other.n_items, len(other.pairs), other.history) == (3, 4, 1, ("one pair",))
+    assert data.history == () and data.fingerprint != other.fingerprint
+
+
+def test_a_feature_table_knows_its_shape():
+    assert FeatureTable(np.zeros((3, 5), np.float32), np.ones(3, bool)).dim == 5
+    for values, present in ((np.zeros(3), np.ones(3, bool)), (np.zeros((3, 2)), np.ones(2, bool))):
+        with pytest.raises(ValueError, match="do not belong"):
+            FeatureTable(values, present)
+
+
+def test_every_opening_of_the_test_is_kept():
+    sealed = Sealed(pairs())
+    assert (len(sealed), sealed.openings) == (4, [])
+    assert sealed.fingerprint == pairs().fingerprint and sealed.openings == []
+    assert sealed.open("final numbers") is sealed.open("verify")
+    assert sealed.openings == ["final numbers", "verify"]
+    assert repr(sealed) == "Sealed(4 interactions, opened 2 times)"
+
+
+def test_a_split_joins_train_and_valid():
+    valid, test = pairs(user=[2, 2, 2, 2], item=[0, 1, 2, 3]), Sealed(pairs())
+    split = Split(dataset(), valid, test, "by ratio")
+    joined = split.refit()
+    assert joined.valid is None and joined.test is test and test.openings == []
+    assert len(joined.train.pairs) == 8 and joined.train.pairs.user.tolist() == [0, 1, 1, 0, 2, 2, 2, 2]
+    assert joined.train.history[-1] == "refit: train + valid = 8"
+    assert joined.refit() is joined
+    assert len({split.fingerprint, joined.fingerprint, Split(dataset(), None, None).fingerprint}) == 3
+
+
+def test_join_drops_what_either_lacks():
+    both = join(pairs(time=[1, 2, 3, 4], weight=[1, 1, 1, 1]), pairs(time=[5, 6, 7, 8]))
+    assert both.time.tolist() == [1, 2, 3, 4, 5, 6, 7, 8] and both.weight is None and len(both) == 8
