@@ -190,37 +190,46 @@ def compare(
     users, rows, dropped = _common(reports)
     cells: list[Cell] = []
     pairs: list[tuple[str, str, str]] = []
-    columns: dict[str, dict[str, np.ndarray]] = {}
+    columns: dict[tuple[str, str], np.ndarray] = {}
+    order = {}
     for name in metrics:
         if any(name in report.whole for report in reports.values()):
-            means = {method: report[name] for method, report in reports.items()}
-            best = _order(means, name)[:1]
-            cells += [Cell(method, name, means[method], float("nan"), float("nan"), reports[method].n_users, method in best) for method in methods]
+            order[name] = _order({method: report[name] for method, report in reports.items()}, name)
             continue
         values = np.stack([reports[method].values(name)[rows[method]] for method in methods], axis=1)
-        values = values[~np.isnan(values).any(1)]
-        low, high = bootstrap(values)
-        means = {method: float(values[:, j].mean()) if len(values) else float("nan") for j, method in enumerate(methods)}
-        columns[name] = {method: values[:, j] for j, method in enumerate(methods)}
-        order = _order(means, name)
-        for j, method in enumerate(methods):
-            cells.append(Cell(method, name, means[method], float(low[j]), float(high[j]), len(values), method in order[:1]))
+        values[np.isnan(values).any(1)] = np.nan  # a user counts for all methods or for none
+        columns |= {(method, name): values[:, j] for j, method in enumerate(methods)}
+        order[name] = _order({method: _mean(values[:, j]) for j, method in enumerate(methods)}, name)
         wanted = list(itertools.combinations(methods, 2))
         if baseline is not None:
             wanted = [(method, baseline) for method in methods if method != baseline]
-        if len(order) > 1 and not any({*pair} == {*order[:2]} for pair in wanted):
-            wanted.append((order[0], order[1]))
+        if len(order[name]) > 1 and not any({*pair} == {*order[name][:2]} for pair in wanted):
+            wanted.append((order[name][0], order[name][1]))
         pairs += [(name, first, second) for first, second in wanted]
-    results = [paired(columns[name][first], columns[name][second]) for name, first, second in pairs]
+    # One set of resamples for every mean and every difference.
+    differences = [columns[first, name] - columns[second, name] for name, first, second in pairs]
+    low, high = bootstrap(np.stack([*columns.values(), *differences], axis=1)) if columns else (np.empty(0), np.empty(0))
+    place = {key: j for j, key in enumerate(columns)}
+    results = [
+        paired(columns[first, name], columns[second, name], interval=(float(low[j]), float(high[j])))
+        for j, (name, first, second) in enumerate(pairs, start=len(columns))
+    ]
     raw = [result.p_t if test == "t" else result.p_wilcoxon for result in results]
     tests = tuple(
         Test(name, first, second, p, float(adjusted), result)
         for (name, first, second), result, p, adjusted in zip(pairs, results, raw, holm(raw), strict=True)
     )
-    by_method = sorted((_bold(cell, cells, tests) for cell in cells), key=lambda cell: (methods.index(cell.method), metrics.index(cell.metric)))
+    for method, name in itertools.product(methods, metrics):
+        best = order[name][:1] == [method]
+        if (method, name) in place:
+            values, j = columns[method, name], place[method, name]
+            bold = best and _beats_second(name, order[name], tests)
+            cells.append(Cell(method, name, _mean(values), float(low[j]), float(high[j]), int((~np.isnan(values)).sum()), best, bold))
+        else:
+            cells.append(Cell(method, name, reports[method][name], float("nan"), float("nan"), reports[method].n_users, best))
     notes = [f"{dropped} users that not every method was evaluated on are left out."] if dropped else []
     notes += [f"{method}: {note}" for method, report in reports.items() for note in report.notes]
-    return Comparison(methods, metrics, tuple(by_method), tests, len(users), dropped, test, tuple(notes))
+    return Comparison(methods, metrics, tuple(cells), tests, len(users), dropped, test, tuple(notes))
 
 
 def _same(what: str, values: Mapping[str, str]) -> None:
@@ -269,16 +278,13 @@ def _order(means: Mapping[str, float], metric: str) -> list[str]:
     return sorted((method for method in means if np.isfinite(means[method])), key=lambda method: -means[method] if higher else means[method])
 
 
-def _bold(cell: Cell, cells: Sequence[Cell], tests: Sequence[Test]) -> Cell:
-    if not cell.best:
-        return cell
-    order = _order({other.method: other.mean for other in cells if other.metric == cell.metric}, cell.metric)
-    if len(order) < 2:
-        return cell
-    for test in tests:
-        if test.metric == cell.metric and {test.first, test.second} == {*order[:2]}:
-            return Cell(**(asdict(cell) | {"bold": bool(test.p_holm < LEVEL)}))
-    return cell
+def _beats_second(metric: str, order: Sequence[str], tests: Sequence[Test]) -> bool:
+    return any(test.metric == metric and {test.first, test.second} == {*order[:2]} and test.p_holm < LEVEL for test in tests)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _number(value: float, digits: int) -> str:

@@ -274,8 +274,7 @@ def evaluate(
     Raises:
         InputError: the sizes disagree, the test is empty, or the scorer gives NaN.
     """
-    started = time.perf_counter()
-    evaluation = evaluation or Evaluation()
+    started, evaluation = time.perf_counter(), evaluation or Evaluation()
     _check(scorer, train, test, also_seen)
     wanted = [parse(name) for name in evaluation.metrics]
     relevant = test.csr
@@ -348,9 +347,9 @@ def _notes(relevant: sp.csr_matrix, reachable: sp.csr_matrix) -> tuple[str, ...]
     lost = relevant.nnz - reachable.nnz
     if not lost:
         return ()
-    whole = int(np.count_nonzero(np.diff(reachable.indptr) == 0))
+    whole = np.count_nonzero(np.diff(reachable.indptr) == 0)
     note = f"{lost} of {relevant.nnz} test pairs were already seen and cannot be hit"
-    return (f"{note}; {whole} users have no other test pair and score 0",) if whole else (note,)
+    return (f"{note}; {whole} users have no other test pair and score 0" if whole else note,)
 
 
 def _of_lists(

@@ -117,27 +117,35 @@ def ranks(
     indptr = part.indptr.astype(np.int64)
     found = np.empty(len(part.indices), dtype=np.float64)
     counts = np.empty(len(users), dtype=np.int64)
-    # Users with many targets first: those with more than j targets are then the head of a block, a view of it.
-    order = np.argsort(-np.diff(indptr), kind="stable")
 
     def count_above(span: slice, scores: Tensor, term: Tensor | None) -> None:
-        local = order[span]
+        local = np.arange(span.start, span.stop)
         # A NaN is neither above nor equal to anything, so it would pass for a perfect rank.
         if bool(torch.isnan(scores.amax(1)).any()):
             raise _not_numbers()
         counts[local] = (scores > -torch.inf).sum(1).cpu().numpy()
         padding = scores.shape[1] - scorer.n_items
-        lengths = np.diff(indptr)[local]
-        for j in range(int(lengths[0])):
-            head = scores[: int(np.searchsorted(-lengths, -j, side="left"))]
-            at = indptr[local[: len(head)]] + j
-            value = head.gather(1, torch.as_tensor(part.indices[at], dtype=torch.long, device=scores.device)[:, None])
-            above, equal = (head > value).sum(1), (head == value).sum(1) - padding * (value[:, 0] == -torch.inf)
-            found[at] = (above + (equal + 1) / 2).cpu().numpy()
+        rows = scores[:, : scorer.n_items].cpu().numpy()
+        for place, user in enumerate(local):
+            at = slice(indptr[user], indptr[user + 1])
+            found[at] = _rank_of(rows[place], part.indices[at])
 
-    _each_block(scorer, users[order], seen, candidates, block, count_above)
+    _each_block(scorer, users, seen, candidates, block, count_above)
     owner = np.repeat(np.arange(len(users)), np.diff(indptr))
     return Ranks(np.asarray(users, dtype=np.int32), indptr, found[np.lexsort((found, owner))], counts)
+
+
+def _rank_of(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Mean ranks of a few items among the scores of one user. Few are counted one by one; for many, one sort serves all."""
+    values = scores[targets]
+    if len(targets) <= 16:
+        above = np.array([np.count_nonzero(scores > value) for value in values])
+        upto = np.array([np.count_nonzero(scores >= value) for value in values])
+    else:
+        ordered = np.sort(scores)
+        above = len(scores) - np.searchsorted(ordered, values, side="right")
+        upto = len(scores) - np.searchsorted(ordered, values, side="left")
+    return (above + upto + 1) / 2
 
 
 def score_blocks(
@@ -266,12 +274,11 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     value, column = _largest(scores, min(k + 1, scores.shape[1]))
     if value.shape[1] > k:
         # Where the value after the last is equal to it, which of the equals belong to the best k is a matter of order.
-        tied = (value[:, k] == value[:, k - 1]) & (value[:, k - 1] > -torch.inf)
-        value, column = value[:, :k], column[:, :k]
-        if bool(tied.any()):
+        tied = ((value[:, k] == value[:, k - 1]) & (value[:, k - 1] > -torch.inf)).nonzero().view(-1)
+        last, column = value[:, k - 1 : k], column[:, :k]
+        if len(tied):
             column = column.clone()
-            column[tied] = _first_of_equals(scores[tied], value[tied, k - 1 :], k)
-            value = scores.gather(1, column)
+            column[tied] = _first_of_equals(scores[tied], last[tied], k)
     column = column.sort(dim=1).values
     value, order = scores.gather(1, column).sort(dim=1, descending=True, stable=True)
     return value, column.gather(1, order)
@@ -279,10 +286,23 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _first_of_equals(scores: Tensor, last: Tensor, k: int) -> Tensor:
     """Columns [R, k] of all scores above `last` [R, 1] and of the first of those equal to it."""
+    value, column = _largest(scores, min(4 * k + 64, scores.shape[1]))
+    column, order = column.sort(dim=1)
+    value = value.gather(1, order)
+    chosen = _choose(value, last, k)
+    result = column[chosen].view(len(scores), k)
+    # More equals than these: only then the whole row has to be searched.
+    open_end = (value.min(1).values == last[:, 0]).nonzero().view(-1)
+    if len(open_end) and value.shape[1] < scores.shape[1]:
+        result[open_end] = _choose(scores[open_end], last[open_end], k).nonzero()[:, 1].view(len(open_end), k)
+    return result
+
+
+def _choose(scores: Tensor, last: Tensor, k: int) -> Tensor:
+    """Bool mask with k true per row: all above `last`, then the first of those equal to it."""
     above, equal = scores > last, scores == last
     room = k - above.sum(1, keepdim=True)
-    chosen = above | (equal & (equal.cumsum(1) <= room))
-    return chosen.nonzero()[:, 1].view(len(scores), k)
+    return above | (equal & (equal.cumsum(1) <= room))
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,8 @@ def bootstrap(
         low, high = bootstrap(matrix[:, None], level, resamples, seed, method)
         return low[0], high[0]
     n, columns = matrix.shape
+    if not columns:
+        return np.empty(0), np.empty(0)
     defined = ~np.isnan(matrix)
     counts = defined.sum(0)
     filled = np.where(defined, matrix, 0.0)
@@ -151,7 +153,9 @@ class Paired:
     losses: int
 
 
-def paired(a: np.ndarray, b: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Paired:
+def paired(
+    a: np.ndarray, b: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0, interval: tuple[float, float] | None = None
+) -> Paired:
     """Compare two methods user by user.
 
     Users for whom either value is NaN are left out. Where nothing can be told - identical values, fewer than two users - p is 1 and the
@@ -159,6 +163,7 @@ def paired(a: np.ndarray, b: np.ndarray, *, level: float = 0.95, resamples: int 
 
     Args:
         a, b: float [U], the same users in the same order.
+        interval: of the difference, where one `bootstrap` served many pairs already.
 
     Raises:
         ValueError: the shapes differ.
@@ -174,7 +179,7 @@ def paired(a: np.ndarray, b: np.ndarray, *, level: float = 0.95, resamples: int 
         return Paired(0, nan, nan, nan, nan, nan, nan, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0, 0)
     delta = a - b
     mean = float(delta.mean())
-    low, high = bootstrap(delta, level, resamples, seed)
+    low, high = bootstrap(delta, level, resamples, seed) if interval is None else interval
     t, p_t, d_z = _t(delta)
     w, p_w, biserial = _wilcoxon(delta)
     wins, losses = int(np.count_nonzero(delta > 0)), int(np.count_nonzero(delta < 0))

@@ -54,7 +54,14 @@ def test_settings_come_back_from_toml(name, dim, lr, patience, clip, on, cutoffs
 
 tables = st.dictionaries(
     texts,
-    st.one_of(st.booleans(), st.integers(-(2**62), 2**62), st.floats(allow_nan=False), texts, st.lists(texts, max_size=3), st.dictionaries(texts, numbers | texts, max_size=3)),
+    st.one_of(
+        st.booleans(),
+        st.integers(-(2**62), 2**62),
+        st.floats(allow_nan=False),
+        texts,
+        st.lists(texts, max_size=3),
+        st.dictionaries(texts, numbers | texts, max_size=3),
+    ),
     max_size=4,
 )
 
@@ -139,7 +146,9 @@ def test_settings_are_named_frozen_and_comparable():
 
 def test_overrides():
     tree = {"model": {"dim": 3}, "train": {}}
-    got = override(tree, ["model.dim=4", "model.name=cml", "train.lr=1e-4", 'new.deep.key="x=y"', "train.on=true", "model.cutoffs=[1, 2]", "model.text=a=b"])
+    got = override(
+        tree, ["model.dim=4", "model.name=cml", "train.lr=1e-4", 'new.deep.key="x=y"', "train.on=true", "model.cutoffs=[1, 2]", "model.text=a=b"]
+    )
     assert got == {
         "model": {"dim": 4, "name": "cml", "cutoffs": [1, 2], "text": "a=b"}, "train": {"lr": 1e-4, "on": True}, "new": {"deep": {"key": "x=y"}},
     }  # fmt: skip

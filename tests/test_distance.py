@@ -30,7 +30,12 @@ def naive(kind: str, u: Tensor, v: Tensor) -> float:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
 def test_all_forms_agree_with_the_definition(kind, size, k, dim, seed):
-    user, own, several, pool = normal(size, dim, seed=seed), normal(size, dim, seed=seed + 1), normal(size, k, dim, seed=seed + 2), normal(k, dim, seed=seed + 3)
+    user, own, several, pool = (
+        normal(size, dim, seed=seed),
+        normal(size, dim, seed=seed + 1),
+        normal(size, k, dim, seed=seed + 2),
+        normal(k, dim, seed=seed + 3),
+    )
     one = near(kind, user, own)
     assert one.tolist() == pytest.approx([naive(kind, user[b], own[b]) for b in range(size)])
     each = near(kind, user, several)

@@ -29,6 +29,11 @@ def pairs(dense: np.ndarray) -> Interactions:
     return Interactions(user, item, *dense.shape)
 
 
+def pairs_of(matrix: sp.spmatrix) -> Interactions:
+    found = matrix.tocoo()
+    return Interactions(found.row, found.col, *found.shape)
+
+
 def scorer_of(scores: np.ndarray) -> Product:
     """Exactly these scores."""
     return Product((sp.csr_matrix(np.eye(len(scores), dtype=np.float32)), torch.from_numpy(scores.astype(np.float32))))
@@ -109,7 +114,8 @@ def test_the_libcml_protocol():
     test[0, [3, 5, 9]] = 1
     test[1, [3, 4]] = 1
     test[2, 7] = 1
-    libcml = Evaluation(metrics=("precision@3", "recall@3", "ndcg@3", "precision@2", "map", "mrr", "auc"), skip_short_users=True, min_test_full=3, keep_valid=True)
+    names = ("precision@3", "recall@3", "ndcg@3", "precision@2", "map", "mrr", "auc")
+    libcml = Evaluation(metrics=names, skip_short_users=True, min_test_full=3, keep_valid=True)
     report = evaluate(scorer_of(scores), pairs(train), pairs(test), libcml, also_seen=pairs(valid))
     # Candidates 2..9, L = 8: user 0's test items stand at ranks 2, 4, 8; the other two have fewer than three.
     third = 1 / np.log2(3)
@@ -127,6 +133,16 @@ def test_the_libcml_protocol():
     assert usual["mrr"] == pytest.approx((1 + 1 + 1 / 5) / 3)  # the validation item no longer stands above
     assert usual["recall@3"] == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert usual.protocol != report.protocol
+
+
+@pytest.mark.parametrize(("name", "three", "five"), [("ml-100k-likes", 899, 722), ("steam-200k", 2488, 1304)])
+def test_the_libcml_protocol_counts_the_users_its_tables_count(shared_data, name, three, five):
+    train, test = (pairs_of(sp.load_npz(shared_data / name / f"user_{part}_matrix.npz")) for part in ("train", "test"))
+    popular = Product(
+        (sp.csr_matrix(np.ones((train.n_users, 1), dtype=np.float32)), torch.from_numpy(np.asarray(train.csr.sum(0), dtype=np.float32)))
+    )
+    libcml = Evaluation(metrics=("recall@3", "recall@5", "mrr@5"), skip_short_users=True, keep_valid=True)
+    assert evaluate(popular, train, test, libcml).table()["users"].to_list() == [three, five, five]
 
 
 def test_a_perfect_ranking_is_one_everywhere():
@@ -206,7 +222,7 @@ def test_groups():
     assert 2 <= len(recall) <= 3
     mean = (recall["mean"] * recall["users"]).sum() / report.n_users
     assert mean == pytest.approx(report["recall@5"])
-    assert [metric for metric in report.table()["metric"]] == ["recall@5", "recall@10", "auc"]
+    assert report.table()["metric"].to_list() == ["recall@5", "recall@10", "auc"]
     with pytest.raises(InputError, match="groups = true"):
         by_popularity(evaluate(scorer_of(scores), pairs(train), pairs(test)))
 
@@ -218,7 +234,13 @@ def test_a_report_survives_the_disk(tmp_path):
     again = Report.load(tmp_path / "run")
     assert again.per_user.equals(report.per_user)
     assert again.table().equals(report.table())
-    assert (again.whole, again.names, again.n_users, again.notes, again.protocol) == (report.whole, report.names, report.n_users, report.notes, report.protocol)
+    assert (again.whole, again.names, again.n_users, again.notes, again.protocol) == (
+        report.whole,
+        report.names,
+        report.n_users,
+        report.notes,
+        report.protocol,
+    )
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["per_user.parquet", "report.json"]
     assert build(Evaluation, dict(again.settings)) == Evaluation(metrics=EVERYTHING, groups=True)
 

@@ -108,6 +108,17 @@ def test_a_change_would_be_seen(act: str, name: str) -> None:
     assert f"'{name}'" in inside(WATCH.format(third=["numpy"], act=act))
 
 
+def test_no_module_has_the_name_of_a_public_function() -> None:
+    """Importing a submodule sets it on the package, where it would stand in the way of the function."""
+    code = "import recsys, pkgutil\nprint({module.name for module in pkgutil.iter_modules(recsys.__path__)} & set(recsys.__all__))"
+    assert inside(code).strip() == "set()"
+
+
+def test_every_public_name_can_be_had() -> None:
+    code = "import recsys\nprint(sorted(recsys.__all__) == sorted(dir(recsys)), all(callable(getattr(recsys, name)) for name in recsys.__all__))"
+    assert inside(code).strip() == "True True"
+
+
 def test_the_data_layer_brings_no_torch() -> None:
     names = [name for name in modules() if name.startswith(("recsys.data", "recsys.errors", "recsys.config"))]
     assert len(names) > 10

@@ -23,7 +23,9 @@ def softplus(x: float) -> float:
     return math.log1p(math.exp(-abs(x))) + max(x, 0.0)
 
 
-def naive(loss: Loss, pos: list[float], neg: list[list[float]], mask: list[list[bool]], log_q: tuple[list[float], list[list[float]]] | None) -> list[float]:
+def naive(
+    loss: Loss, pos: list[float], neg: list[list[float]], mask: list[list[bool]], log_q: tuple[list[float], list[list[float]]] | None
+) -> list[float]:
     """The definition, one pair and one negative at a time."""
     result = []
     for b, s in enumerate(pos):

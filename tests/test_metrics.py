@@ -177,7 +177,7 @@ def test_unreachable_test_items_are_missed_but_not_by_auc():
 
 @given(worlds())
 def test_beyond_accuracy_equals_plain_loops(world):
-    items, relevant, n_items = world
+    items, _, n_items = world
     generator = np.random.default_rng(1)
     train = sp.csr_matrix((generator.random((8, n_items)) < 0.4).astype(np.float32))
     count = np.bincount(train.indices, minlength=n_items)
@@ -236,7 +236,9 @@ def test_popularity_groups_are_thirds_of_the_interactions():
     np.testing.assert_array_equal(m.popularity_group(np.zeros(3, dtype=int)), [2, 2, 2])
 
 
-@pytest.mark.parametrize(("name", "kind", "k"), [("ndcg@20", "ndcg", 20), ("recall@50", "recall", 50), ("auc", "auc", None), ("map", "map", None), ("mrr@1", "mrr", 1)])
+@pytest.mark.parametrize(
+    ("name", "kind", "k"), [("ndcg@20", "ndcg", 20), ("recall@50", "recall", 50), ("auc", "auc", None), ("map", "map", None), ("mrr@1", "mrr", 1)]
+)
 def test_names_become_metrics(name, kind, k):
     metric = parse(name)
     assert (metric.name, metric.kind, metric.k) == (name, kind, k)

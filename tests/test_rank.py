@@ -139,8 +139,15 @@ def test_blocks_and_threads_change_nothing(n_items):
 def scorers() -> dict[str, object]:
     generator = torch.Generator().manual_seed(0)
     user, item, bias = (torch.randn(*shape, generator=generator) for shape in ((9, 6), (150, 6), (150,)))
-    history, similar = sp.random(9, 40, 0.3, "csr", dtype=np.float32, random_state=0), sp.random(40, 150, 0.3, "csr", dtype=np.float32, random_state=1)
-    made: dict[str, object] = {f"{kind}{' with bias' if b is not None else ''}": Factors(user, item, kind, b) for kind in ("dot", "cosine", "euclidean") for b in (None, bias)}
+    history, similar = (
+        sp.random(9, 40, 0.3, "csr", dtype=np.float32, random_state=0),
+        sp.random(40, 150, 0.3, "csr", dtype=np.float32, random_state=1),
+    )
+    made: dict[str, object] = {
+        f"{kind}{' with bias' if b is not None else ''}": Factors(user, item, kind, b)
+        for kind in ("dot", "cosine", "euclidean")
+        for b in (None, bias)
+    }
     made["product"] = Product((history, similar))
     made["sum"] = Sum((made["dot"], made["product"]), (1.0, -0.5))
     return made

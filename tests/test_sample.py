@@ -24,7 +24,11 @@ def same(a: Batch, b: Batch) -> bool:
         return (x is None) == (y is None) and (x is None or torch.equal(x, y))
 
     q = (a.log_q is None) == (b.log_q is None) and (a.log_q is None or all(map(equal, a.log_q, b.log_q)))
-    return q and all(equal(getattr(a, name), getattr(b, name)) for name in ("row", "user", "pos", "neg", "mask")) and (a.epoch, a.step) == (b.epoch, b.step)
+    return (
+        q
+        and all(equal(getattr(a, name), getattr(b, name)) for name in ("row", "user", "pos", "neg", "mask"))
+        and (a.epoch, a.step) == (b.epoch, b.step)
+    )
 
 
 pools = st.sampled_from(["own", "shared", "in-batch"])
@@ -45,7 +49,9 @@ def test_an_epoch_holds_every_pair_once(n_users, n_items, share, batch_size, poo
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 10), st.integers(1, 15), st.floats(0.05, 1), st.integers(1, 6), st.sampled_from(["uniform", "popularity"]), st.integers(0, 1000))
+@given(
+    st.integers(1, 10), st.integers(1, 15), st.floats(0.05, 1), st.integers(1, 6), st.sampled_from(["uniform", "popularity"]), st.integers(0, 1000)
+)
 def test_a_positive_is_never_a_negative(n_users, n_items, share, negatives, proposal, seed):
     pairs = interactions(n_users, n_items, share, seed)
     known = set(zip(pairs.user.tolist(), pairs.item.tolist(), strict=True))
@@ -88,7 +94,9 @@ def test_the_popularity_proposal_is_count_to_the_alpha(pool, alpha):
     count = np.array([1, 2, 3, 5, 8, 0, 13, 0])
     pairs = Interactions(np.arange(count.sum()), np.repeat(np.arange(8), count), int(count.sum()), 8)
     negatives = 1000 if pool == "own" else 30_000
-    stream = PairStream(pairs, Sampler(pool=pool, negatives=negatives, proposal="popularity", alpha=alpha, reject=False), batch_size=len(pairs), seed=2)
+    stream = PairStream(
+        pairs, Sampler(pool=pool, negatives=negatives, proposal="popularity", alpha=alpha, reject=False), batch_size=len(pairs), seed=2
+    )
     (batch,) = stream.epoch(0)
     drawn = np.bincount(batch.neg.view(-1).numpy(), minlength=8)
     weight = np.where(count > 0, count.astype(float) ** alpha, 0) if alpha else np.ones(8)

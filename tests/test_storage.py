@@ -139,7 +139,14 @@ def test_what_is_missing(tmp_path):
 
 def test_tensors_come_back(tmp_path):
     whole = torch.arange(12.0).view(3, 4)
-    tensors = {"a": whole, "column": whole[:, 1], "turned": whole.T, "scalar": torch.tensor(3), "none": torch.empty(0, 2), "flags": torch.tensor([True, False])}
+    tensors = {
+        "a": whole,
+        "column": whole[:, 1],
+        "turned": whole.T,
+        "scalar": torch.tensor(3),
+        "none": torch.empty(0, 2),
+        "flags": torch.tensor([True, False]),
+    }
     meta = {"text": "é ☃ 😀", "number": 0.1, "list": [1, None]}
     write_tensors(tmp_path / "t", tensors, meta)
     got, about = read_tensors(tmp_path / "t")
@@ -213,7 +220,13 @@ def test_files_of_other_programs(tmp_path):
 
 @pytest.mark.parametrize(
     "meta",
-    [{"kind": "robot"}, {}, {"kind": "factors", "similarity": "dot"}, {"kind": "product", "shapes": [[2, 2], None]}, {"kind": "sum", "parts": [{"kind": "factors"}], "weights": [1.0]}],
+    [
+        {"kind": "robot"},
+        {},
+        {"kind": "factors", "similarity": "dot"},
+        {"kind": "product", "shapes": [[2, 2], None]},
+        {"kind": "sum", "parts": [{"kind": "factors"}], "weights": [1.0]},
+    ],
 )
 def test_a_scorer_that_is_not_all_there(tmp_path, meta):
     path = tmp_path / "a.safetensors"
