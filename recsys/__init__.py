@@ -9,21 +9,21 @@ import importlib
 from typing import Any
 
 __all__ = [
-    "Evaluation", "InputError", "Train", "compare", "evaluate", "fit", "load", "open_run", "recipe", "recommend", "run", "split",
+    "Evaluation", "InputError", "Train", "compare", "evaluate", "execute", "fit", "load", "open_run", "recipe", "recommend", "split",
 ]  # fmt: skip
 
 _HOMES = {
-    "Evaluation": ("recsys.evaluate", "Evaluation"),
+    "Evaluation": ("recsys.evaluation", "Evaluation"),
     "InputError": ("recsys.errors", "InputError"),
     "Train": ("recsys.train", "Train"),
-    "compare": ("recsys.compare", "compare"),
+    "compare": ("recsys.comparison", "compare"),
     "evaluate": ("recsys.api", "evaluate"),
+    "execute": ("recsys.run", "execute"),
     "fit": ("recsys.api", "fit"),
     "load": ("recsys.api", "load"),
     "open_run": ("recsys.run", "open_run"),
     "recipe": ("recsys.api", "recipe"),
     "recommend": ("recsys.api", "recommend"),
-    "run": ("recsys.run", "execute"),
     "split": ("recsys.api", "split"),
 }
 

@@ -19,7 +19,7 @@ import pandas as pd
 import polars as pl
 
 from recsys import models
-from recsys import recommend as _recommend
+from recsys import recommendation as _recommendation
 from recsys import train as _train
 from recsys.config import build
 from recsys.data import load as _load
@@ -29,8 +29,8 @@ from recsys.data.read import Source
 from recsys.data.split import SplitRule
 from recsys.data.types import Dataset, Interactions, Split
 from recsys.errors import InputError
-from recsys.evaluate import Evaluation, Report
-from recsys.evaluate import evaluate as _evaluate
+from recsys.evaluation import Evaluation, Report
+from recsys.evaluation import evaluate as _evaluate
 from recsys.models import Recipe
 from recsys.scorer import Scorer
 from recsys.train import Fitted, Train
@@ -64,7 +64,7 @@ def fit(method: Recipe, train: Dataset, valid: Interactions | None = None, *, ev
     return _train.fit(method, train, valid, build(Train, settings, "train"), evaluation)
 
 
-def evaluate(scorer: Scorer, parts: Split, *, part: str = "test", reason: str = "recsys.evaluate", **settings: Any) -> Report:
+def evaluate(scorer: Scorer, parts: Split, *, part: str = "test", reason: str = "recsys.evaluation", **settings: Any) -> Report:
     """Evaluate on the test or the validation part of a split; settings of `[evaluate]`, such as metrics=("ndcg@10",).
 
     What was seen in training is masked; when testing, so are the validation pairs, unless keep_valid=True.
@@ -85,6 +85,6 @@ def evaluate(scorer: Scorer, parts: Split, *, part: str = "test", reason: str = 
 
 
 def recommend(scorer: Scorer, train: Dataset, users: Any = None, k: int = 10, **options: Any) -> Any:
-    """The k best items of each user as a frame of user, item, rank, score, source; options as `recsys.recommend.recommend`."""
-    frame = _recommend.recommend(scorer, train, users, k, **options)
+    """The k best items of each user as a frame of user, item, rank, score, source; options as `recsys.recommendation.recommend`."""
+    frame = _recommendation.recommend(scorer, train, users, k, **options)
     return frame.to_pandas() if isinstance(users, (pd.Series, pd.Index)) else frame

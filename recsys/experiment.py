@@ -14,7 +14,7 @@ from recsys.config import build, override, read_toml, to_dict, to_toml
 from recsys.data.read import Source
 from recsys.data.split import SplitRule
 from recsys.errors import InputError, suggest
-from recsys.evaluate import Evaluation
+from recsys.evaluation import Evaluation
 from recsys.models import Recipe
 from recsys.train import Train
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from recsys.data.types import Interactions
 from recsys.errors import InputError
-from recsys.evaluate import Report
+from recsys.evaluation import Report
 from recsys.metrics import GROUPS
 from recsys.statistics import bootstrap
 

@@ -36,7 +36,7 @@ from recsys.data.load import load
 from recsys.data.split import split as make_split
 from recsys.data.types import Dataset, Interactions, Split, Vocab
 from recsys.errors import InputError
-from recsys.evaluate import Evaluation, Report, evaluate
+from recsys.evaluation import Evaluation, Report, evaluate
 from recsys.experiment import Experiment, from_tree
 from recsys.groups import by_activity, by_popularity
 from recsys.scorer import Scorer

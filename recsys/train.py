@@ -26,7 +26,7 @@ from recsys.allocator import keep_freed_memory
 from recsys.config import Bound, settings, to_dict
 from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError, TrainingError
-from recsys.evaluate import Evaluation, evaluate
+from recsys.evaluation import Evaluation, evaluate
 from recsys.models import Network, Recipe, recipe_name
 from recsys.nn.rows import RowOptimizer
 from recsys.sample import Batch, PairStream, stream_seed

@@ -74,7 +74,8 @@ def test_any_tree_comes_back_from_toml(tree):
 def test_an_unset_key_comes_back_as_unset():
     """TOML has no null: without a word for it, a key whose default is something would come back as that."""
     plain = to_dict(Outer(name="x", patience=None))
-    assert plain["patience"] == "none" and "clip" not in plain
+    assert plain["patience"] == "none"
+    assert "clip" not in plain
     assert build(Outer, {"name": "x", "patience": "none"}).patience is None
     assert build(Outer, {"name": "none"}).name == "none"
     with pytest.raises(InputError, match="clip"):
@@ -121,7 +122,8 @@ def message(action) -> str:
 )
 def test_a_mistake_is_one_line_with_its_place(values, said):
     line = message(lambda: build(Outer, values, "cml.toml: [model]"))
-    assert line.startswith("cml.toml: [model]") and "\n" not in line
+    assert line.startswith("cml.toml: [model]")
+    assert "\n" not in line
     assert all(part in line for part in said)
     if not isinstance(values.get("inner"), dict):
         assert all(part in message(lambda: Outer(**values)) for part in said)  # the same from Python
@@ -136,7 +138,8 @@ def test_settings_are_named_frozen_and_comparable():
     assert "by name" in message(lambda: Outer("x"))
     with pytest.raises(dataclasses.FrozenInstanceError):
         value.dim = 3
-    assert hash(value) == hash(Outer(name="x")) and value == Outer(name="x") != Outer(name="y")
+    assert hash(value) == hash(Outer(name="x"))
+    assert value == Outer(name="x") != Outer(name="y")
     assert dataclasses.replace(value, dim=3).dim == 3
     with pytest.raises(InputError):
         dataclasses.replace(value, dim=0)
@@ -165,7 +168,9 @@ def test_files_that_cannot_be_read(tmp_path):
     assert "no such file" in message(lambda: read_toml(tmp_path / "nowhere" / "mf.toml"))
     (tmp_path / "bad.toml").write_text("[model]\nname = mf\n")
     line = message(lambda: read_toml(tmp_path / "bad.toml"))
-    assert "not valid TOML" in line and "line 2" in line and "bad.toml" in line
+    assert "not valid TOML" in line
+    assert "line 2" in line
+    assert "bad.toml" in line
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     assert "not valid TOML" in message(lambda: read_toml(tmp_path / "bytes.toml"))
     assert "cannot be read" in message(lambda: read_toml(tmp_path))

@@ -58,7 +58,8 @@ def test_a_zero_vector_has_a_cosine_of_zero_and_a_finite_gradient():
     value = near("cosine", user, item)
     value.sum().backward()
     assert value.item() == 0
-    assert torch.isfinite(user.grad).all() and torch.isfinite(item.grad).all()
+    assert torch.isfinite(user.grad).all()
+    assert torch.isfinite(item.grad).all()
 
 
 @pytest.mark.parametrize("radius", [0.5, 1.0, 3.0])
@@ -66,7 +67,8 @@ def test_clip_to_ball_moves_only_what_is_outside(radius):
     rows = normal(50, 4).float() * torch.linspace(0, 3, 50)[:, None]
     before = rows.clone()
     inside = before.norm(dim=1) <= radius
-    assert inside.any() and not inside.all()
+    assert inside.any()
+    assert not inside.all()
     result = clip_to_ball(rows, radius)
     assert result is rows
     assert torch.equal(rows[inside], before[inside])  # to the last bit

@@ -394,9 +394,11 @@ def test_of_several_threads_one_downloads(site, tmp_path):
     assert files(tmp_path) == ["f"]
 
 
-CHILD = (
-    "import sys; from recsys.data.fetch import fetch; print(fetch(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None).downloaded)"
-)
+CHILD = """
+import sys
+from recsys.data.fetch import fetch
+print(fetch(*sys.argv[1:]).downloaded)
+"""
 
 
 def child(*arguments: str) -> subprocess.Popen:

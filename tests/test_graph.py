@@ -49,7 +49,8 @@ def geometric():
 def test_the_adjacency_is_normalised_and_symmetric():
     pairs = graph()
     adjacency = normalised_adjacency(pairs)
-    assert adjacency.layout == torch.sparse_csr and adjacency.dtype == torch.float32
+    assert adjacency.layout == torch.sparse_csr
+    assert adjacency.dtype == torch.float32
     assert adjacency.crow_indices().dtype == adjacency.col_indices().dtype == torch.int32
     matrix = adjacency.to_dense()
     assert torch.equal(matrix, matrix.T)
@@ -125,7 +126,8 @@ def test_an_unused_part_needs_no_gradient():
     leaf = start(pairs).requires_grad_()
     mean, _ = mean_layers_rows(normalised_adjacency(pairs), leaf, torch.tensor([1, 2]), 2)
     mean.sum().backward()
-    assert torch.isfinite(leaf.grad).all() and leaf.grad.any()
+    assert torch.isfinite(leaf.grad).all()
+    assert leaf.grad.any()
 
 
 def test_a_node_that_stands_alone_keeps_its_share_of_layer_0():
@@ -139,7 +141,8 @@ def test_a_node_that_stands_alone_keeps_its_share_of_layer_0():
 def test_a_graph_without_edges():
     pairs = Interactions(np.array([], dtype=np.int32), np.array([], dtype=np.int32), 2, 3)
     adjacency = normalised_adjacency(pairs)
-    assert adjacency.shape == (5, 5) and not adjacency.to_dense().any()
+    assert adjacency.shape == (5, 5)
+    assert not adjacency.to_dense().any()
 
 
 def test_no_autocast_inside():
@@ -166,5 +169,6 @@ def test_to_hetero_holds_both_directions_and_the_features():
         data = to_hetero(Dataset(pairs, Vocab.range(7), Vocab.range(9), {"text": table}))
     assert (data["user"].num_nodes, data["item"].num_nodes) == (7, 9)
     there, back = data["user", "met", "item"].edge_index, data["item", "met_by", "user"].edge_index
-    assert np.array_equal(there, np.stack([pairs.user, pairs.item])) and torch.equal(there, back.flip(0))
+    assert np.array_equal(there, np.stack([pairs.user, pairs.item]))
+    assert torch.equal(there, back.flip(0))
     assert data["item"]["text"].shape == (9, 2)

@@ -20,11 +20,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),
     ("rank", "metrics", "statistics"),
     ("sampled",),
-    ("evaluate",),
+    ("evaluation",),
     ("train", "groups"),
     ("experiment",),
     ("run",),
-    ("tune", "compare", "recommend", "export", "report"),
+    ("tune", "comparison", "recommendation", "export", "report"),
     ("api",),
     ("cli",),
 )
@@ -86,7 +86,7 @@ def test_every_import_goes_downwards() -> None:
 
 def test_the_rule_is_strict_where_it_matters_most() -> None:
     """A method sees neither the loop that trains it nor the test set; the loop sees no experiment and no run."""
-    assert HEIGHT["models"] < min(HEIGHT["train"], HEIGHT["evaluate"], HEIGHT["rank"])
+    assert HEIGHT["models"] < min(HEIGHT["train"], HEIGHT["evaluation"], HEIGHT["rank"])
     assert HEIGHT["train"] < min(HEIGHT["experiment"], HEIGHT["run"])
     assert max(HEIGHT.values()) == HEIGHT["cli"]
     assert len(HEIGHT) == sum(map(len, LAYERS))
@@ -96,7 +96,7 @@ def test_the_rule_is_strict_where_it_matters_most() -> None:
     ("path", "source", "said"),
     [
         ("models/cml.py", "from recsys.train import fit", "models imports train"),
-        ("models/cml.py", "from recsys.evaluate import evaluate", "models imports evaluate"),
+        ("models/cml.py", "from recsys.evaluation import evaluate", "models imports evaluation"),
         ("models/cml.py", "from recsys import train", "models imports train"),
         ("models/cml.py", "import recsys.train as t", "models imports train"),
         ("models/cml.py", "from ..train import fit", "models imports train"),
@@ -132,7 +132,7 @@ def test_a_breach_is_found(tmp_path: Path, path: str, source: str, said: str) ->
     [
         ("models/cml.py", "from recsys.nn.losses import Terms\nfrom recsys.models import Network\nfrom . import mf\nimport torch"),
         ("data/read.py", "from recsys.data.types import Split\nfrom .types import Vocab\nimport polars"),
-        ("cli/run.py", "def late():\n    from recsys.run import execute\n    from recsys import recommend"),
+        ("cli/run.py", "def late():\n    from recsys.run import execute\n    from recsys import recommendation"),
         ("__init__.py", "from recsys.run import execute"),
     ],
 )

@@ -36,7 +36,7 @@ def naive(
             result.append(math.log(sum(math.exp(x) for x in [own, *others])) - own)
             continue
         term = {
-            "bpr": lambda n, s=s: softplus(n - s),
+            "bpr": lambda n, s=s: softplus((n - s) / loss.temperature),
             "hinge": lambda n, s=s: max(0.0, loss.margin - s + n),
             "bce": lambda n: loss.weight * softplus(n),
             "ccl": lambda n: loss.weight * max(0.0, n - loss.margin),
@@ -119,7 +119,8 @@ def test_what_is_masked_has_no_gradient(kind, reduce):
     mask[1, ::2] = False
     neg.data[1, 0] = 50.0  # would be the hardest
     pair_loss(Loss(kind=kind, reduce=reduce), pos, neg, n_items=ITEMS, mask=mask).sum().backward()
-    assert torch.isfinite(pos.grad).all() and torch.isfinite(neg.grad).all()
+    assert torch.isfinite(pos.grad).all()
+    assert torch.isfinite(neg.grad).all()
     assert not neg.grad[~mask].any()
     if kind in ("bpr", "hinge", "softmax"):
         assert pos.grad[0] == 0

@@ -71,11 +71,13 @@ def ndcg(scores: np.ndarray, k: int = 10) -> float:
 
 
 def test_the_planted_data_are_what_they_say():
-    assert len(TRAIN.pairs) == 480 and len(HELD) == 120
+    assert len(TRAIN.pairs) == 480
+    assert len(HELD) == 120
     assert not set(TRAIN.pairs.key) & set(HELD.key)
     for part in (TRAIN.pairs, HELD):
         assert (part.user % 2 == part.item % 2).all()
-        assert part.user.max() == TRAIN.n_users - 2 and part.item.max() <= TRAIN.n_items - 2
+        assert part.user.max() == TRAIN.n_users - 2
+        assert part.item.max() <= TRAIN.n_items - 2
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -107,11 +109,13 @@ def test_the_loss_is_finite_and_per_pair(name, size):
     net = network(name)
     batch = next(PairStream(TRAIN.pairs, net.sampler, batch_size=size, seed=0).epoch(0))
     terms = net.loss(batch)
-    assert terms.pair.shape == (size,) and torch.isfinite(terms.pair).all()
+    assert terms.pair.shape == (size,)
+    assert torch.isfinite(terms.pair).all()
     assert terms.extra is None or (terms.extra.dim() == 0 and torch.isfinite(terms.extra))
     terms.total().backward()
     gradients = [param.grad for param in net.parameters() if param.grad is not None]
-    assert gradients and all(torch.isfinite(gradient.to_dense()).all() for gradient in gradients)
+    assert gradients
+    assert all(torch.isfinite(gradient.to_dense()).all() for gradient in gradients)
     assert any(gradient.to_dense().any() for gradient in gradients)
 
 
@@ -154,7 +158,8 @@ def test_a_scorer_survives_saving(name, tmp_path):
     assert scores(from_state({key: tensor.clone() for key, tensor in tensors.items()}, meta)).tobytes() == before.tobytes()
     save_scorer(tmp_path / "scorer.safetensors", scorer, epoch=3)
     loaded, about = load_scorer(tmp_path / "scorer.safetensors")
-    assert about["epoch"] == 3 and np.allclose(scores(loaded), before, rtol=1e-5, atol=1e-6)
+    assert about["epoch"] == 3
+    assert np.allclose(scores(loaded), before, rtol=1e-5, atol=1e-6)
     users = np.arange(TRAIN.n_users)
     assert np.array_equal(top_k(loaded, users, 10).item, top_k(scorer, users, 10).item)
 
@@ -172,7 +177,8 @@ def test_a_scorer_survives_later_training(name):
             for param in net.parameters():
                 param.add_(torch.randn_like(param))
         net.constrain(batch)
-    assert saved(scorer) == bytes_before and np.array_equal(scores(scorer), before)
+    assert saved(scorer) == bytes_before
+    assert np.array_equal(scores(scorer), before)
     assert not np.array_equal(scores(net.scorer()), before)
 
 
@@ -202,8 +208,11 @@ def test_the_data_are_left_as_they_were(name):
     matrix, text = train.pairs.csr.copy(), train.features["text"].values.copy()
     fit(recipe(name), train, None, Train(epochs=1, device="cpu"))
     now = train.pairs.csr
-    assert now.has_sorted_indices and np.array_equal(now.indptr, matrix.indptr) and np.array_equal(now.indices, matrix.indices)
-    assert np.array_equal(now.data, matrix.data) and np.array_equal(train.features["text"].values, text)
+    assert now.has_sorted_indices
+    assert np.array_equal(now.indptr, matrix.indptr)
+    assert np.array_equal(now.indices, matrix.indices)
+    assert np.array_equal(now.data, matrix.data)
+    assert np.array_equal(train.features["text"].values, text)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -224,7 +233,8 @@ def test_degenerate_data(name, pairs):
         {"text": two_camps(items=pairs.n_items - 1, each=0, kept=0)[0].features["text"]},
     )
     values = scores(fit(recipe(name), train, None, Train(epochs=2, device="cpu")).scorer)
-    assert values.shape == (pairs.n_users, pairs.n_items) and np.isfinite(values).all()
+    assert values.shape == (pairs.n_users, pairs.n_items)
+    assert np.isfinite(values).all()
 
 
 @pytest.mark.parametrize("name", CLOSED)

@@ -146,6 +146,16 @@ def test_presplit_parts_share_vocabularies() -> None:
     assert data.pairs.item.tolist() == [0, 1], "sorted by user"
 
 
+def test_presplit_parts_share_the_codes_of_behaviours() -> None:
+    train = pl.DataFrame({"user": [1], "item": [1], "behaviour": ["view"]})
+    valid = pl.DataFrame({"user": [1], "item": [2], "behaviour": ["buy"]})
+    data, held = dataset(Parts(train=train, valid=valid))
+    assert held is not None
+    assert held[0] is not None
+    assert held[0].behaviours == data.pairs.behaviours == ("buy", "view")
+    assert (data.pairs.behaviour, held[0].behaviour) == (np.array([1]), np.array([0]))
+
+
 def test_unknown_ids_are_named() -> None:
     with pytest.raises(InputError, match="unknown user 'z'"):
         interactions(pl.DataFrame({"user": ["z"], "item": [0]}), Vocab(pl.Series(["a"]), "user"), Vocab.range(1, "item"))

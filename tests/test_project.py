@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import functools
+import os
 import re
 import subprocess
 import sys
@@ -25,14 +27,18 @@ EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 _LEFT_BEHIND = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "__pycache__", "runs", "build", "dist", "site"}
 
 
-def files(root: Path = ROOT) -> list[Path]:
-    """The files of the project: those git knows or would add, or all outside of known left-overs where there is no git."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=False
-    )
+@functools.cache
+def files() -> tuple[Path, ...]:
+    """The files of the project: those git knows or would add, or all outside of what tools leave behind where there is no git."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0 and listed.stdout:
-        return [path for name in sorted(set(listed.stdout.split("\0"))) if name and (path := root / name).is_file()]
-    return sorted(path for path in root.rglob("*") if path.is_file() and not _LEFT_BEHIND & set(path.relative_to(root).parts))
+        return tuple(path for name in sorted(set(listed.stdout.split("\0"))) if name and (path := ROOT / name).is_file())
+    found: list[Path] = []
+    for folder, inner, names in os.walk(ROOT):
+        inner[:] = [name for name in inner if name not in _LEFT_BEHIND]
+        found += [Path(folder, name) for name in names]
+    return tuple(sorted(found))
 
 
 def texts() -> Iterator[tuple[str, str]]:

@@ -45,7 +45,8 @@ def test_an_epoch_holds_every_pair_once(n_users, n_items, share, batch_size, poo
     row = torch.cat([batch.row for batch in batches]).numpy() if batches else np.array([], dtype=int)
     assert sorted(row) == list(range(len(pairs)))
     for batch in batches:
-        assert np.array_equal(batch.user, pairs.user[batch.row.numpy()]) and np.array_equal(batch.pos, pairs.item[batch.row.numpy()])
+        assert np.array_equal(batch.user, pairs.user[batch.row.numpy()])
+        assert np.array_equal(batch.pos, pairs.item[batch.row.numpy()])
 
 
 @settings(max_examples=60, deadline=None)
@@ -57,7 +58,8 @@ def test_a_positive_is_never_a_negative(n_users, n_items, share, negatives, prop
     known = set(zip(pairs.user.tolist(), pairs.item.tolist(), strict=True))
     for batch in PairStream(pairs, Sampler(negatives=negatives, proposal=proposal), batch_size=7, seed=seed).epoch(0):
         assert batch.neg.shape == (len(batch), negatives)
-        assert int(batch.neg.min()) >= 0 and int(batch.neg.max()) < n_items
+        assert int(batch.neg.min()) >= 0
+        assert int(batch.neg.max()) < n_items
         for b, user in enumerate(batch.user.tolist()):
             for k, item in enumerate(batch.neg[b].tolist()):
                 valid = batch.mask is None or bool(batch.mask[b, k])
@@ -144,16 +146,20 @@ def test_steps_epochs_and_seeds_differ():
 def test_a_shared_pool_masks_the_own_positive_only():
     pairs = interactions(6, 5, 0.7, 0)
     for batch in PairStream(pairs, Sampler(pool="shared", negatives=9), batch_size=8, seed=0).epoch(0):
-        assert batch.shared and batch.neg.shape == (9,)
-        assert batch.mask is not None and torch.equal(batch.mask, batch.neg[None] != batch.pos[:, None])
+        assert batch.shared
+        assert batch.neg.shape == (9,)
+        assert batch.mask is not None
+        assert torch.equal(batch.mask, batch.neg[None] != batch.pos[:, None])
 
 
 def test_in_batch_negatives_are_the_other_positives():
     pairs = interactions(6, 5, 0.7, 0)
     share = np.bincount(pairs.item, minlength=5) / len(pairs)
     for batch in PairStream(pairs, Sampler(pool="in-batch"), batch_size=8, seed=0).epoch(0):
-        assert batch.shared and torch.equal(batch.neg, batch.pos)
-        assert batch.mask is not None and batch.log_q is not None
+        assert batch.shared
+        assert torch.equal(batch.neg, batch.pos)
+        assert batch.mask is not None
+        assert batch.log_q is not None
         assert not batch.mask.diagonal().any()
         assert torch.equal(batch.mask, batch.pos[None] != batch.pos[:, None])
         assert np.allclose(batch.log_q[0].exp(), share[batch.pos], atol=1e-6)

@@ -9,7 +9,7 @@ import torch
 
 from recsys import sampled
 from recsys.data.types import Interactions
-from recsys.evaluate import Evaluation, evaluate
+from recsys.evaluation import Evaluation, evaluate
 from recsys.metrics import parse
 from recsys.sampled import draw, estimate, worthwhile
 from recsys.scorer import Factors, Product

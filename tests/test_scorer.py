@@ -68,7 +68,8 @@ def test_scores_are_their_definition(name):
     assert (scorer.n_users, scorer.n_items) == (USERS, ITEMS)
     users = torch.tensor([5, 0, 0, 3])
     got = scorer.score(users)
-    assert got.shape == (4, ITEMS) and got.dtype == torch.float32
+    assert got.shape == (4, ITEMS)
+    assert got.dtype == torch.float32
     assert np.allclose(got, expected[users.numpy()], atol=1e-5)
     assert scorer.score(torch.tensor([], dtype=torch.int64)).shape == (0, ITEMS)
 

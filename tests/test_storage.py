@@ -53,7 +53,9 @@ def test_a_failing_producer_leaves_the_old_file(tmp_path, fault):
     with pytest.raises(InputError if isinstance(fault, OSError) else type(fault)) as caught:
         write(path, produce)
     if isinstance(fault, OSError):
-        assert "the disk is full" in str(caught.value) and str(path) in str(caught.value) and caught.value.remedy
+        assert "the disk is full" in str(caught.value)
+        assert str(path) in str(caught.value)
+        assert caught.value.remedy
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file.txt"]
 
@@ -69,7 +71,8 @@ def test_a_disk_that_fills_at_the_flush(tmp_path, monkeypatch):
     for attempt in (lambda: write_json(path, {"a": 1}), lambda: write_tensors(path, {"a": torch.ones(2)}, {})):
         with pytest.raises(InputError, match="the disk is full"):
             attempt()
-        assert path.read_text() == "old" and names(tmp_path) == ["file.txt"]
+        assert path.read_text() == "old"
+        assert names(tmp_path) == ["file.txt"]
 
 
 def test_a_disk_that_fills_while_safetensors_writes(tmp_path, monkeypatch):
@@ -159,7 +162,8 @@ def test_one_tensor_under_two_names(tmp_path):
     one = torch.ones(3, 2, requires_grad=True)
     write_tensors(tmp_path / "t", {"a": one, "b": one, "head": one[:1]}, {})
     got, _ = read_tensors(tmp_path / "t")
-    assert torch.equal(got["a"], got["b"]) and torch.equal(got["head"], one[:1])
+    assert torch.equal(got["a"], got["b"])
+    assert torch.equal(got["head"], one[:1])
 
 
 class _Bomb:
@@ -198,9 +202,10 @@ def test_a_damaged_file_is_an_input_error_or_the_whole_truth(tmp_path_factory, d
     try:
         scorer, _ = load_scorer(path)
     except InputError as error:
-        assert str(path) in str(error)
+        said = str(error)
     else:
-        assert scorer.score(torch.arange(3)).shape == (3, 4)
+        said = str(path) if scorer.score(torch.arange(3)).shape == (3, 4) else ""
+    assert str(path) in said
 
 
 def test_files_of_other_programs(tmp_path):

@@ -76,18 +76,25 @@ def test_interactions_have_one_type_and_cannot_be_written():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"item": np.array([0, 1])}, {"time": np.arange(3)}, {"user": np.array([0, 1, 3, 0])}, {"user": np.array([0, -1, 1, 0])}, {"item": np.array([0, 1, 4, 0])},
-        {"user": np.array([0, 1, 2**32, 0])}, {"item": np.array([0, 1, -(2**32), 0])}, {"weight": np.ones((4, 2))},
+        {"item": np.array([0, 1])},
+        {"time": np.arange(3)},
+        {"user": np.array([0, 1, 3, 0])},
+        {"user": np.array([0, -1, 1, 0])},
+        {"item": np.array([0, 1, 4, 0])},
+        {"user": np.array([0, 1, 2**32, 0])},
+        {"item": np.array([0, 1, -(2**32), 0])},
+        {"weight": np.ones((4, 2))},
     ],
-)  # fmt: skip
+)
 def test_rows_outside_the_vocabulary_are_refused(wrong):
-    with pytest.raises(ValueError, match="rows must lie|has shape"):
+    with pytest.raises(ValueError, match=r"rows must lie|has shape"):
         pairs(**wrong)
 
 
 def test_the_matrix_merges_what_is_given_twice():
     matrix = pairs().csr
-    assert matrix.dtype == np.float32 and matrix.has_sorted_indices
+    assert matrix.dtype == np.float32
+    assert matrix.has_sorted_indices
     assert matrix.toarray().tolist() == [[0, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
     assert pairs().key.tolist() == [2, 4, 5, 2]
     assert Interactions(np.array([2**17]), np.array([2**16]), 2**17 + 1, 2**17).key.tolist() == [2**34 + 2**16]
@@ -97,16 +104,27 @@ def test_take_keeps_the_order_and_every_column():
     met = pairs(time=[10, 11, 12, 13], behaviour=[0, 1, 0, 1], behaviours=("view", "buy"))
     some = met.take(np.array([3, 0]))
     assert (some.user.tolist(), some.item.tolist(), some.time.tolist(), some.behaviour.tolist()) == ([0, 0], [2, 2], [13, 10], [1, 0])
-    assert some.weight is None and some.behaviours == ("view", "buy") and (some.n_users, some.n_items) == (3, 4)
+    assert some.weight is None
+    assert some.behaviours == ("view", "buy")
+    assert (some.n_users, some.n_items) == (3, 4)
     assert met.take(np.array([True, False, False, True])).time.tolist() == [10, 13]
     assert len(met.take(np.array([], dtype=int))) == 0
 
 
 def test_a_fingerprint_sees_every_column():
     several = [
-        pairs(), pairs(n_users=5), pairs(n_items=6), pairs(user=[0, 1, 1, 1]), pairs(item=[2, 0, 1, 1]), pairs(time=[1, 2, 3, 4]), pairs(weight=[1, 2, 3, 4]),
-        pairs(time=[1, 2, 3, 5]), pairs(label=[1, 1, 1, 1]), pairs(behaviour=[0, 0, 0, 0], behaviours=("a",)), pairs(behaviour=[0, 0, 0, 0], behaviours=("b",)),
-    ]  # fmt: skip
+        pairs(),
+        pairs(n_users=5),
+        pairs(n_items=6),
+        pairs(user=[0, 1, 1, 1]),
+        pairs(item=[2, 0, 1, 1]),
+        pairs(time=[1, 2, 3, 4]),
+        pairs(weight=[1, 2, 3, 4]),
+        pairs(time=[1, 2, 3, 5]),
+        pairs(label=[1, 1, 1, 1]),
+        pairs(behaviour=[0, 0, 0, 0], behaviours=("a",)),
+        pairs(behaviour=[0, 0, 0, 0], behaviours=("b",)),
+    ]
     assert len({met.fingerprint for met in several}) == len(several)
     assert pairs().fingerprint == pairs().fingerprint
     vocabs = [Vocab.range(3), Vocab.range(4), Vocab(pl.Series(["0", "1", "2"])), Vocab(pl.Series([2, 1, 0]))]
@@ -121,7 +139,8 @@ def test_a_dataset_over_other_pairs():
     data = dataset()
     other = data.with_pairs(pairs().take(np.array([0])), "one pair")
     assert (other.n_users, other.n_items, len(other.pairs), other.history) == (3, 4, 1, ("one pair",))
-    assert data.history == () and data.fingerprint != other.fingerprint
+    assert data.history == ()
+    assert data.fingerprint != other.fingerprint
 
 
 def test_a_feature_table_knows_its_shape():
@@ -134,7 +153,8 @@ def test_a_feature_table_knows_its_shape():
 def test_every_opening_of_the_test_is_kept():
     sealed = Sealed(pairs())
     assert (len(sealed), sealed.openings) == (4, [])
-    assert sealed.fingerprint == pairs().fingerprint and sealed.openings == []
+    assert sealed.fingerprint == pairs().fingerprint
+    assert sealed.openings == []
     assert sealed.open("final numbers") is sealed.open("verify")
     assert sealed.openings == ["final numbers", "verify"]
     assert repr(sealed) == "Sealed(4 interactions, opened 2 times)"
@@ -144,8 +164,11 @@ def test_a_split_joins_train_and_valid():
     valid, test = pairs(user=[2, 2, 2, 2], item=[0, 1, 2, 3]), Sealed(pairs())
     split = Split(dataset(), valid, test, "by ratio")
     joined = split.refit()
-    assert joined.valid is None and joined.test is test and test.openings == []
-    assert len(joined.train.pairs) == 8 and joined.train.pairs.user.tolist() == [0, 1, 1, 0, 2, 2, 2, 2]
+    assert joined.valid is None
+    assert joined.test is test
+    assert test.openings == []
+    assert len(joined.train.pairs) == 8
+    assert joined.train.pairs.user.tolist() == [0, 1, 1, 0, 2, 2, 2, 2]
     assert joined.train.history[-1] == "refit: train + valid = 8"
     assert joined.refit() is joined
     assert len({split.fingerprint, joined.fingerprint, Split(dataset(), None, None).fingerprint}) == 3
@@ -153,4 +176,6 @@ def test_a_split_joins_train_and_valid():
 
 def test_join_drops_what_either_lacks():
     both = join(pairs(time=[1, 2, 3, 4], weight=[1, 1, 1, 1]), pairs(time=[5, 6, 7, 8]))
-    assert both.time.tolist() == [1, 2, 3, 4, 5, 6, 7, 8] and both.weight is None and len(both) == 8
+    assert both.time.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert both.weight is None
+    assert len(both) == 8

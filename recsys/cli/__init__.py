@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -45,24 +45,54 @@ def options(version: Annotated[bool, typer.Option("--version", callback=_version
     """Implicit-feedback logs in; trained, honestly compared, deployable recommenders out."""
 
 
+# What typer raises when the words of a command do not fit it; it gives out only a child of it by name.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+_INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the command line. A mistake of the user's is one line on standard error and exit code 2."""
     try:
-        app()
+        code = app(prog_name="recsys", standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
         _stop(str(error))
+    except _UsageError as error:
+        _misused(error)
     except OSError as error:  # the disk, the network: nothing a traceback would help with
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
-        _stop(f"{error.filename}: {error.strerror}; check the path, its permissions and the space on the disk" if error.filename else str(error))
-    except MemoryError:
-        _stop("out of memory; use fewer items ([data] item_core), a smaller batch, or another method")
+        _stop(f"{error.filename or 'output'}: {error.strerror or error}; check the path, its permissions and the space on the disk")
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        _stop("out of memory; use fewer items ([data] item_core), a smaller model or batch, or another method")
     except KeyboardInterrupt:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
         sys.stderr.write("recsys: interrupted; a run goes on with `recsys run --resume RUN`\n")
-        sys.exit(130)
+    sys.exit(code or 0)
 
 
-def _stop(line: str) -> None:
+def _misused(error: Any) -> NoReturn:
+    """A command, option or argument that is none; called without any command, help."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "recsys"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(2)
+    said = error.format_message().strip().rstrip(".").replace("Value error, ", "")
+    _stop(f"{said[0].lower()}{said[1:]}; see {command} --help")
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed; torch says so in words."""
+    words = ("not enough memory", "can't allocate memory", "out of memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def _stop(line: str) -> NoReturn:
     sys.stderr.write(f"recsys: {' '.join(line.split())}\n")
     sys.exit(2)

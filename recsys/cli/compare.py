@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-__all__ = ["compare"]
+from recsys.cli.show import table
+
+if TYPE_CHECKING:
+    from recsys.comparison import Comparison
+
+__all__ = ["compare", "show_comparison"]
 
 
 class Form(StrEnum):
@@ -23,25 +28,47 @@ class Form(StrEnum):
 
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)],
-    metric: Annotated[str | None, typer.Option(help="The metric that is tested; default: the one that selected.", show_default=False)] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric that is tested; default: all of them, which costs power.", show_default=False)] = None,
     baseline: Annotated[str | None, typer.Option(help="Test every run against this one (its name); default: all pairs.", show_default=False)] = None,
     form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.table,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.", show_default=False)] = None,
 ) -> None:
     """Compare runs on the same test users: means, 95 % intervals, paired tests with Holm's correction, effect sizes."""
-    from recsys.run import compare_runs
+    from recsys.comparison import compare_runs
     from recsys.storage import write
 
     comparison = compare_runs(folders, metric=metric, baseline=baseline)
     chosen = Form.json if json else form
     if chosen is Form.table and out is None:
-        show(comparison)
+        show_comparison(comparison)
         return
-    writers = {Form.table: comparison.to_markdown, Form.markdown: comparison.to_markdown, Form.latex: comparison.to_latex, Form.csv: comparison.to_csv, Form.json: comparison.to_json}
-    text = writers[chosen]()
+    writers = {Form.latex: comparison.latex, Form.csv: comparison.csv, Form.json: comparison.json}
+    text = writers.get(chosen, comparison.markdown)()
     if out is None:
         typer.echo(text)
     else:
         write(out, lambda path: path.write_text(text, encoding="utf-8"))
         typer.echo(f"written: {out}")
+
+
+def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
+    """Print the table of means, then the paired tests of one metric (the first that has tests)."""
+    best = {cell.metric: cell.method for cell in comparison.cells if cell.bold}
+    rows = []
+    for method in comparison.methods:
+        row = [method]
+        for name in comparison.metrics:
+            cell = comparison.cell(method, name)
+            interval = "" if cell.low != cell.low else f" [{cell.low:.4f}, {cell.high:.4f}]"
+            row.append(f"{cell.mean:.4f}{interval}{' *' if best.get(name) == method else ''}")
+        rows.append(row)
+    table(["method", *comparison.metrics], rows, title=f"test, {comparison.n_users:,} users, mean with 95 % interval; * beats the second significantly")
+    tests = [test for test in comparison.tests if metric is None or test.metric == metric]
+    tested = next((test.metric for test in tests), None)
+    lines = [[test.first, test.second, f"{test.result.difference:+.4f}", f"{test.result.d_z:+.2f}", f"{test.p:.2g}", f"{test.p_holm:.2g}"] for test in tests if test.metric == tested]
+    if lines:
+        title = f"paired tests of {tested} ({comparison.test} test; p corrected after Holm over all {len(comparison.tests)} tests)"
+        table(["first", "second", "difference", "effect size d", "p", "p corrected"], lines, title=title, right=["difference", "effect size d", "p", "p corrected"])
+    for note in comparison.notes:
+        typer.echo(f"note: {note}")

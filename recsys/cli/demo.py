@@ -23,13 +23,12 @@ METHODS = ("popular", "itemknn", "ease", "mf", "lightgcn", "cml")
 def demo(folder: Path) -> None:
     """Run every method, compare, recommend, and say where everything is."""
     from recsys.comparison import compare_runs
-    from recsys.data.catalog import configs_folder
     from recsys.experiment import read
     from recsys.recommendation import write_recommendations
     from recsys.run import data_of, execute, open_run
 
     started = time.perf_counter()
-    experiments = {method: read(configs_folder() / f"{method}-online-retail.toml") for method in METHODS}
+    experiments = {method: read(_configs() / f"{method}-online-retail.toml") for method in METHODS}
     split = data_of(experiments["popular"])
     typer.echo("Online Retail: what 4,335 customers of a British gift shop bought in a year. The last tenth of each customer's products is the test.")
     typer.echo(show.split_line(split) + "\n")
@@ -44,7 +43,7 @@ def demo(folder: Path) -> None:
     comparison = compare_runs([run.folder for run in runs])
     typer.echo("")
     show_comparison(comparison)
-    (folder / "comparison.md").write_text(comparison.to_markdown(), encoding="utf-8")
+    (folder / "comparison.md").write_text(comparison.markdown(), encoding="utf-8")
 
     best = max(runs, key=lambda run: run.report("valid")[run.experiment.evaluate.monitor])
     out = folder / "recommendations.parquet"
@@ -53,6 +52,12 @@ def demo(folder: Path) -> None:
     _show_ten(out)
     typer.echo(f"Everything is in {folder}: a folder per run (config.toml, scorer.safetensors, reports), comparison.md, {out.name}.")
     typer.echo(f"Done in {time.perf_counter() - started:.0f} s. Next: recsys run configs/lightgcn-online-retail.toml model.layers=2")
+
+
+def _configs() -> Path:
+    """The ready configurations: inside the installed package, or beside it in a source checkout."""
+    package = Path(__file__).parents[1]
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
 
 def _show_ten(path: Path) -> None:

@@ -48,7 +48,7 @@ def recommend(
     """Write the k best items of every user, in your own ids, with rank and score."""
     import torch
 
-    from recsys import recommend as batchwise
+    from recsys import recommendation as batchwise
     from recsys.errors import InputError
     from recsys.run import open_run
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from recsys.data.types import Split
-    from recsys.evaluate import Report
+    from recsys.evaluation import Report
 
 __all__ = ["Follow", "frame_table", "print_json", "report_table", "split_line", "table"]
 

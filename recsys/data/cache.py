@@ -47,8 +47,8 @@ def data_folder() -> Path:
 
 def home(variable: str, default: str, leaf: str) -> Path:
     """A folder of ours: $RECSYS_HOME/leaf, else ${variable}/recsys/leaf, else ~/default/recsys/leaf."""
-    if home := os.environ.get("RECSYS_HOME"):
-        return Path(home).expanduser().absolute() / leaf
+    if root := os.environ.get("RECSYS_HOME"):
+        return Path(root).expanduser().absolute() / leaf
     return Path(os.environ.get(variable) or Path.home() / default) / "recsys" / leaf
 
 

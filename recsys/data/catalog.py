@@ -268,21 +268,12 @@ def add(
     tree |= {key: value for key, value in (about or {}).items() if value is not None}
     tree["read"] = tree["read"] | dict(read or {})
     if path is not None:
-        given = Path(path).expanduser().absolute()
-        if not given.exists():
-            raise InputError("no such file or folder", place=str(given), remedy="check the path")
-        tree["folder"] = str(given if given.is_dir() else given.parent)
-        if given.is_file():
-            if "train" in tree["read"]:
-                raise InputError(f"'{name}' is split into several files", place=str(given), remedy="give their folder")
-            tree["read"]["path"] = given.name
+        tree |= _place(name, Path(path).expanduser().absolute(), tree["read"])
     else:
         tree["files"] = [_download(url, sha256[i] if sha256 else None) for i, url in enumerate(urls)]
         if len(urls) == 1 and not tree["files"][0]["unpack"] and "train" not in tree["read"]:
             tree["read"]["path"] = File(url=urls[0]).name
-    wanted = _entry(name, tree, f"data set '{name}'")
-    if wanted.folder and wanted.read.path and not (Path(wanted.folder) / wanted.read.path).exists():
-        raise InputError(f"'{wanted.read.path}' is not there", place=wanted.folder, remedy="give the file itself")
+    _entry(name, tree, f"data set '{name}'")  # checked before it is written
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if urls:  # what is in the cache under this name came from elsewhere
@@ -292,6 +283,24 @@ def add(
     except OSError as error:
         raise disk_error(error, target) from None
     return target
+
+
+def _place(name: str, given: Path, read: dict[str, Any]) -> dict[str, str]:
+    """The folder that the paths of an entry are seen from, when its files are at `given`; `read` learns the rest."""
+    if not given.exists():
+        raise InputError("no such file or folder", place=str(given), remedy="check the path")
+    usual = Path(read.get("path", "")).parts
+    if given.is_dir():
+        inside = next((base for base in (given, given.parent) if usual and base.joinpath(*usual).exists()), None)
+        if usual and inside is None:
+            raise InputError(f"'{read['path']}' is not there", place=str(given), remedy="give the file itself")
+        return {"folder": str(inside or given)}
+    if "train" in read:
+        raise InputError(f"'{name}' is split into several files", place=str(given), remedy="give their folder")
+    if usual and given.parts[-len(usual) :] == usual:
+        return {"folder": str(Path(*given.parts[: -len(usual)]))}
+    read["path"] = given.name
+    return {"folder": str(given.parent)}
 
 
 def _download(url: str, sha256: str | None) -> dict[str, Any]:

@@ -84,6 +84,8 @@ def choose(
                 if found is not None:
                     chosen[role] = found
     else:
+        if len(names) > 4 and not chosen:
+            raise InputError(f"{len(names)} columns and no header to tell them apart", place=place, remedy="give positions, as in user = 0, item = 1")
         guessed = ["user", "item"] + (_third(sample, free) if len(free) == len(names) else [])
         chosen |= dict(zip([role for role in guessed if role not in chosen], free, strict=False))
     for role in ("user", "item"):

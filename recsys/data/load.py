@@ -35,7 +35,7 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
 
     Args:
         source: a `Source`, the name of a data set of the catalogue, a path, or a pandas or polars frame.
-        resolve: name -> Source; the catalogue by default.
+        resolve: name -> Source; by default the catalogue, which also gives item features and titles.
         settings: keys of `Source` that win over those of `source`, as in `load("ratings.csv", min_weight=4)`.
 
     Raises:
@@ -55,12 +55,14 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
         roles = {role: getattr(chosen, role) for role in ROLES}
         return _finish(frame(source, **roles, nulls=chosen.nulls, ordered=chosen.ordered), chosen, None)
     name = chosen.source
-    if name is not None:
-        if resolve is None:
-            from recsys.data import catalog
-
-            resolve = catalog.resolve
+    if name is None:
+        return _finish(read(chosen), chosen, None)
+    if resolve is not None:  # a name that is not the catalogue's has no features or titles there
         chosen = _over(resolve(name), _told(chosen))
+        return _finish(read(chosen), chosen, None)
+    from recsys.data import catalog
+
+    chosen = _over(catalog.resolve(name), _told(chosen))
     return _finish(read(chosen), chosen, name)
 
 

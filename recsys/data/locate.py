@@ -97,7 +97,7 @@ def guess(path: Path) -> Format:
         return "csv"
     if all(re.fullmatch(r"\s*\d+(\s+\d+)*\s*", line) for line in first):
         fields = [line.split() for line in first]
-        if len({len(row) for row in fields}) > 1:
+        if len({len(row) for row in fields}) > 1 or len(fields[0]) > 4:  # up to four columns may be a table: user item weight time
             return "users-dat" if all(int(row[0]) == len(row) - 1 for row in fields) else "adjacency"
     if path.suffix.lower() in (".npy", ".pkl", ".pickle", ".zip", ".xlsx", ".h5", ".mat"):
         raise InputError(

@@ -96,19 +96,21 @@ def duplicates(frame: pl.DataFrame, how: str = "first") -> Step:
     Raises:
         InputError: how is "error" and a pair occurs twice.
     """
-    if not _repeated(frame) and (how != "sum" or "weight" in frame.columns):
+    if how == "sum" and "weight" not in frame.columns:
+        frame = frame.with_columns(pl.lit(1.0, pl.Float32).alias("weight"))
+    repeated = _repeated(frame)
+    if not repeated.any():
         return frame, None
-    ordered = frame.sort("time", maintain_order=True) if "time" in frame.columns else frame
-    if how == "sum":
-        weight = pl.col("weight").cast(pl.Float64).sum() if "weight" in frame.columns else pl.len()
-        ordered = ordered.with_columns(weight.over("user", "item").cast(pl.Float32).alias("weight"))
-    kept = ordered.unique(["user", "item"], keep="last" if how == "last" else "first", maintain_order=True)
+    several = frame.filter(repeated)
     if how == "error":
-        row = frame.filter(frame.select("user", "item").is_duplicated()).row(0, named=True)
-        cause = f"user {row['user']!r} met item {row['item']!r} more than once"
-        raise InputError(cause, place="[data]", remedy='set duplicates to "first", "last" or "sum"')
-    after, note = _told(frame, kept, f"duplicates {how}")
-    return after, note if kept.height < frame.height else None
+        user, item = several.row(0)[:2]
+        raise InputError(f"user {user!r} met item {item!r} more than once", place="[data]", remedy='set duplicates to "first", "last" or "sum"')
+    if "time" in frame.columns:
+        several = several.sort("time", maintain_order=True)
+    if how == "sum":
+        several = several.with_columns(pl.col("weight").cast(pl.Float64).sum().over("user", "item").cast(pl.Float32))
+    one = several.unique(["user", "item"], keep="last" if how == "last" else "first", maintain_order=True)
+    return _told(frame, pl.concat([frame.filter(~repeated), one]), f"duplicates {how}")
 
 
 def min_user(frame: pl.DataFrame, least: int) -> Step:
@@ -149,16 +151,23 @@ def dataset(data: Parts | pl.DataFrame) -> tuple[Dataset, tuple[Interactions | N
     parts = Parts(all=data) if isinstance(data, pl.DataFrame) else data
     frames = list(parts.frames.values())
     users, items = (_vocab(frames, role, numbered) for role, numbered in (("user", parts.users), ("item", parts.items)))
+    named = [frame["behaviour"] for frame in frames if "behaviour" in frame.columns]
+    codes = Vocab.of(pl.concat(named), "behaviour") if named else None  # one numbering for all parts
     if parts.all is not None:
-        return Dataset(interactions(parts.all, users, items), users, items, history=parts.history), None
+        return Dataset(interactions(parts.all, users, items, codes), users, items, history=parts.history), None
     if parts.train is None:
         raise InputError("there is no train part", place="[data]", remedy="give train")
-    valid, test = (interactions(each, users, items) if each is not None else None for each in (parts.valid, parts.test))
-    return Dataset(interactions(parts.train, users, items), users, items, history=parts.history), (valid, test)
+    valid, test = (interactions(each, users, items, codes) if each is not None else None for each in (parts.valid, parts.test))
+    return Dataset(interactions(parts.train, users, items, codes), users, items, history=parts.history), (valid, test)
 
 
-def interactions(frame: pl.DataFrame, users: Vocab, items: Vocab) -> Interactions:
+def interactions(frame: pl.DataFrame, users: Vocab, items: Vocab, codes: Vocab | None = None) -> Interactions:
     """The rows of a frame in the numbers of two vocabularies, sorted by user, item and time.
+
+    Args:
+        frame: user, item and more.
+        users, items: the vocabularies.
+        codes: of the behaviours; those of the frame where not given.
 
     Raises:
         InputError: an id that a vocabulary does not hold.
@@ -169,12 +178,14 @@ def interactions(frame: pl.DataFrame, users: Vocab, items: Vocab) -> Interaction
             columns[name] = frame[name].to_numpy()
     names: tuple[str, ...] = ()
     if "behaviour" in frame.columns:
-        vocab = Vocab.of(frame["behaviour"], "behaviour")
+        vocab = codes or Vocab.of(frame["behaviour"], "behaviour")
         names = tuple(str(name) for name in vocab.ids)
         columns["behaviour"] = vocab.rows(frame["behaviour"])
     key = columns["user"].astype(np.int64) * len(items) + columns["item"]
     if len(key) > 1 and not (key[1:] > key[:-1]).all():
-        order = np.lexsort((columns["time"], key)) if "time" in columns else np.argsort(key, kind="stable")
+        order = np.argsort(key, kind="stable")
+        if "time" in columns and (key[order[1:]] == key[order[:-1]]).any():
+            order = np.lexsort((columns["time"], key))
         columns = {name: values[order] for name, values in columns.items()}
     return Interactions(**columns, n_users=len(users), n_items=len(items), behaviours=names)
 
@@ -203,12 +214,17 @@ def _vocab(frames: Sequence[pl.DataFrame], role: str, numbered: range | None) ->
     return Vocab.of(pl.concat([column.unique() for column in columns]), role)
 
 
-def _repeated(frame: pl.DataFrame) -> bool:
-    """Whether a pair occurs twice; sorting one number per pair is several times faster than hashing two columns."""
+def _repeated(frame: pl.DataFrame) -> pl.Series:
+    """Whether the pair of a row occurs more than once, bool [n]; sorting one number per pair is several times faster than hashing two columns."""
     users, items = (Vocab.of(frame[role]) for role in ("user", "item"))
     key = users.rows(frame["user"]).astype(np.int64) * max(len(items), 1) + items.rows(frame["item"])
-    key.sort()
-    return bool((key[1:] == key[:-1]).any())
+    repeated = np.zeros(len(key), dtype=bool)
+    ordered = np.sort(key)
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.argsort(key)
+        same = key[order[1:]] == key[order[:-1]]
+        repeated[order[1:][same]] = repeated[order[:-1][same]] = True
+    return pl.Series(repeated)
 
 
 def _need(frame: pl.DataFrame, column: str, setting: str) -> None:

@@ -31,6 +31,8 @@ from recsys.scorer import Product, Scorer, Sum
 __all__ = ["GFCF", "right_singular_vectors"]
 
 _DENSE = 1024  # a matrix of this size is diagonalised at once
+_GRAM_BYTES = 512 << 20  # N^T N is not formed beyond this size
+_LONG_ROWS = 1.6  # how much cheaper an entry is in the long rows of N^T N than in the short ones of N, measured
 
 
 @settings
@@ -65,18 +67,18 @@ def _inverse_root(degree: np.ndarray) -> np.ndarray:
 
 
 def _linear(met: sp.csr_matrix, normal: sp.csr_matrix) -> Product:
-    """R N^T N as a chain: with N^T N formed, or not, whichever costs fewer multiplications when all users are scored."""
+    """R N^T N as a chain, with N^T N formed where that makes scoring cheaper and does not take much memory."""
     turned = normal.T.tocsr()
-    row_cost = np.diff(normal.indptr).astype(np.float64)
-    item_cost = np.diff(turned.indptr).astype(np.float64)
-    # Upper bounds of the entries of a row of N^T N and of R N^T: one for every product that is added up, at most all columns.
-    gram_row = np.minimum(turned.astype(bool).astype(np.float64) @ row_cost, met.shape[1])
-    neighbours = np.minimum(met.astype(np.float64) @ item_cost, met.shape[0])
-    formed = row_cost @ row_cost + (met.astype(np.float64) @ gram_row).sum()
-    chained = (met.astype(np.float64) @ item_cost).sum() + neighbours.sum() * row_cost.mean()
-    if formed < chained:
-        return Product((met, (turned @ normal).tocsr()))
-    return Product((met, turned, normal))
+    chain = Product((met, turned, normal))
+    of_user = np.diff(normal.indptr).astype(np.float64)
+    # A row of N^T N has at most as many entries as numbers are added up for it, and no more than columns.
+    if 8 * np.minimum((turned != 0).astype(np.float64) @ of_user, met.shape[1]).sum() > _GRAM_BYTES:
+        return chain
+    gram = (turned @ normal).tocsr()
+    some = met[:: max(1, met.shape[0] // 256)]  # what these users cost stands for all
+    formed = np.diff(gram.indptr)[some.indices].sum(dtype=np.int64)
+    chained = of_user[(some @ turned).indices].sum()
+    return Product((met, gram)) if formed < _LONG_ROWS * chained else chain
 
 
 def right_singular_vectors(matrix: sp.csr_matrix, rank: int, seed: int = 0) -> np.ndarray:
@@ -107,10 +109,10 @@ def right_singular_vectors(matrix: sp.csr_matrix, rank: int, seed: int = 0) -> n
 def _lanczos(first: sp.csr_matrix, second: sp.csr_matrix, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The `rank` largest eigenvalues, descending, and their eigenvectors [n, rank] of A = second @ first, by a block Krylov space.
 
-    Every new block is made orthogonal to all before it. The space grows until |A v - value v| <= 1e-5 * the largest value for every
-    pair; it holds the basis [n, 4 to 8 times rank] in float32, and no more than n vectors.
+    Every new block is made orthogonal to all before it. The space grows until |A v - value v| <= 1e-4 * the largest value for every
+    pair; it holds the basis [n, 4 to 6 times rank] in float32, and no more than n vectors.
     """
-    n, width = first.shape[1], 64
+    n, width = first.shape[1], 32
     basis = np.empty((n, 0), dtype=np.float32, order="F")
     small = np.zeros((0, 0))  # the basis' own view of A: block tridiagonal
     link = np.zeros((0, 0))
@@ -134,7 +136,7 @@ def _lanczos(first: sp.csr_matrix, second: sp.csr_matrix, rank: int, seed: int) 
             size = basis.shape[1]
             value, inner = scipy.linalg.eigh(small, subset_by_index=[max(0, size - rank), size - 1])
             residual = np.linalg.norm(link @ inner[-width:], axis=0)
-            if full or residual.max() <= 1e-5 * value[-1]:
+            if full or residual.max() <= 1e-4 * value[-1]:
                 return value[::-1], (basis @ inner.astype(np.float32))[:, ::-1]
             check = size + max(width, rank // 2)
 

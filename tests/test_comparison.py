@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 import scipy.stats
 
-from recsys.compare import compare
+from recsys.comparison import compare
 from recsys.errors import InputError
-from recsys.evaluate import Report
+from recsys.evaluation import Report
 from recsys.statistics import holm
 
 

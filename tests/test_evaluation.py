@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from recsys.config import build, to_dict
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
-from recsys.evaluate import Evaluation, Report, evaluate
+from recsys.evaluation import Evaluation, Report, evaluate
 from recsys.groups import by_activity, by_popularity
 from recsys.scorer import Factors, Product
 
@@ -176,7 +176,7 @@ def test_users_without_test_pairs_are_left_out():
 
 
 def test_one_pass_serves_every_metric(monkeypatch):
-    import recsys.evaluate as module
+    import recsys.evaluation as module
 
     calls = []
     for name in ("top_k", "ranks"):

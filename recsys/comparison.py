@@ -6,17 +6,19 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from recsys.errors import InputError, suggest
-from recsys.evaluate import Report
+from recsys.evaluation import Report
 from recsys.metrics import parse
+from recsys.run import open_run
 from recsys.statistics import Paired, bootstrap, holm, paired
 
-__all__ = ["Cell", "Comparison", "Test", "compare"]
+__all__ = ["Cell", "Comparison", "Test", "compare", "compare_runs"]
 
 LEVEL = 0.05
 
@@ -230,6 +232,26 @@ def compare(
     notes = [f"{dropped} users that not every method was evaluated on are left out."] if dropped else []
     notes += [f"{method}: {note}" for method, report in reports.items() for note in report.notes]
     return Comparison(methods, metrics, tuple(cells), tests, len(users), dropped, test, tuple(notes))
+
+
+def compare_runs(folders: Sequence[str | Path], metric: str | None = None, baseline: str | None = None) -> Comparison:
+    """Compare the test reports of finished runs.
+
+    Args:
+        folders: of the runs; they must have been made on the same split with the same protocol.
+        metric: the one to test; None takes all, which costs power, as Holm's correction counts every test.
+        baseline: name of the run to test the others against; None tests every pair.
+
+    Raises:
+        InputError: a folder is no finished run, has no test report, or its data or protocol differ from the others'.
+    """
+    runs = [open_run(folder) for folder in folders]
+    names = [run.name for run in runs]
+    # Runs of one name are told apart by their folder.
+    names = [name if names.count(name) == 1 else str(run.folder) for name, run in zip(names, runs, strict=True)]
+    reports = {name: run.report("test") for name, run in zip(names, runs, strict=True)}
+    fingerprints = {name: str(run.meta["split"]["fingerprint"]) for name, run in zip(names, runs, strict=True)}
+    return compare(reports, metric, baseline, fingerprints=fingerprints)
 
 
 def _same(what: str, values: Mapping[str, str]) -> None:

@@ -1,0 +1,219 @@
+"""`recsys data`: named data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsys.cli.show import print_json, table
+
+if TYPE_CHECKING:
+    from recsys.data.catalog import Entry
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Data sets by name: list, show, fetch, stats, add.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A name that `recsys data list` shows.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """All data sets that are known by name."""
+    from recsys.data import catalog
+    from recsys.errors import InputError
+
+    rows: list[dict[str, Any]] = []
+    for name in catalog.names():
+        try:
+            entry = catalog.entry(name)
+        except InputError as error:  # one bad file of the user's must not hide the others
+            rows.append({"name": name, "title": str(error), "state": "broken"})
+            continue
+        rows.append(_plain(entry, brief=True))
+    if json:
+        print_json(rows)
+        return
+    cells = [
+        [row["name"], row["title"], *(_count(row.get(key)) for key in ("users", "items", "interactions")), row.get("licence", ""), _where(row)]
+        for row in rows
+    ]
+    table(["name", "title", "users", "items", "interactions", "licence", "where"], cells, right=["users", "items", "interactions"])
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """What is known of a data set: terms, origin, how it is read."""
+    from recsys.data import catalog
+
+    entry = catalog.entry(name)
+    plain = _plain(entry)
+    if json:
+        print_json(plain)
+        return
+    rows = [
+        [key, value if isinstance(value, str) else _count(value)]
+        for key in ("title", "licence", "home", "note", "users", "items", "interactions", "folder")
+        if (value := plain.get(key)) not in (None, "")
+    ]
+    rows.insert(2, ["may be passed on", "yes" if entry.redistribution else "no, or not clearly"])
+    rows.append(["where", _where(plain)])
+    rows += [["file", f"{file['url']}{_bytes(file['size'])}; {_checksum(file)}"] for file in plain["files"]]
+    rows += [["by hand" if number == 0 else "", f"({number + 1}) {step}"] for number, step in enumerate(entry.manual)]
+    rows.append(["read", ", ".join(f"{key} = {value!r}" for key, value in plain["read"].items())])
+    rows += [["features", ", ".join(entry.features)]] if entry.features else []
+    table(["", name], rows)
+
+
+@app.command()
+def fetch(name: Name, json: Json = False) -> None:
+    """Download a data set, check it, unpack it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    from recsys.data import catalog
+
+    entry = catalog.entry(name)
+    before = catalog.state(entry)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=json) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        folder = catalog.obtain(entry, lambda done, total: bar.update(task, completed=done, total=total, visible=True))
+    plain = _plain(entry)
+    if json:
+        print_json({"name": name, "folder": str(folder), "before": before, "files": plain["files"]})
+        return
+    typer.echo(f"{name} is in {folder}" + ("" if before == "to fetch" else f" ({before}, nothing to do)"))
+    typer.echo(f"licence: {entry.licence}")
+    for file in plain["files"]:
+        typer.echo(f"{file['name']}: {_checksum(file)}")
+
+
+@app.command()
+def stats(
+    what: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A name, or a file or folder.", show_default=False)],
+    settings: Annotated[list[str] | None, typer.Argument(help="How to read it, as in min_weight=4.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Users, items, interactions, times, labels, features of a data set or a file."""
+    from recsys.config import override
+    from recsys.data.load import load
+    from recsys.data.summary import summary
+
+    found = summary(load(what, **override({}, settings or [])))
+    if json:
+        print_json(found)
+        return
+    rows = [
+        ["users", f"{found['users']:,}" + _dead(found, "users")],
+        ["items", f"{found['items']:,}" + _dead(found, "items")],
+        [
+            "interactions",
+            f"{found['interactions']:,}" + "".join(f" + {found[part]:,} {part}" for part in ("valid", "test") if found[part] is not None),
+        ],
+        ["density", f"{found['density']:.4%}"],
+    ]
+    rows += [[key.replace("_", " "), "  ".join(f"{share} {value:,.0f}" for share, value in found[key].items())] for key in ("per_user", "per_item")]
+    rows.append(["time", " to ".join(found["time"]) if found["time"] else "none"])
+    if found["weight"]:
+        rows.append(["weight", "{:g} to {:g}, mean {:.3g}".format(found["weight"][0], found["weight"][2], found["weight"][1])])
+    if found["labels"] is not None:
+        rows.append(["labels", f"{found['labels']:.2%} clean, {1 - found['labels']:.2%} noise"])
+    if found["behaviours"]:
+        rows.append(["behaviours", ", ".join(f"{name} {count:,}" for name, count in found["behaviours"].items())])
+    for name, modality in found["features"].items():
+        rows.append([f"feature {name}", f"{modality['dim']} numbers, {modality['present']:.1%} of the items"])
+    if found["titles"] is not None:
+        rows.append(["titles", f"{found['titles']:.1%} of the items"])
+    rows += [["" if number else "read", line] for number, line in enumerate(found["history"])]
+    rows.append(["fingerprint", found["fingerprint"]])
+    table(["", what], rows)
+
+
+@app.command()
+def add(
+    name: Annotated[
+        str, typer.Argument(help="Lower-case letters, digits, - and _; a shipped name says where that data set lies.", show_default=False)
+    ],
+    path: Annotated[Path | None, typer.Option(help="File or folder that is here.", show_default=False)] = None,
+    url: Annotated[list[str] | None, typer.Option(help="File to download; again for several.", show_default=False)] = None,
+    sha256: Annotated[list[str] | None, typer.Option(help="Checksum of each url.", show_default=False)] = None,
+    format: Annotated[
+        str | None, typer.Option(help="csv, parquet, inter, adjacency, ...; told from the file when not given.", show_default=False)
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Column of users, a name or a position from 0.", show_default=False)] = None,
+    item: Annotated[str | None, typer.Option(help="Column of items.", show_default=False)] = None,
+    time: Annotated[str | None, typer.Option(help="Column of times.", show_default=False)] = None,
+    weight: Annotated[str | None, typer.Option(help="Column of ratings or counts.", show_default=False)] = None,
+    label: Annotated[str | None, typer.Option(help="Column of labels, 1 clean, 0 noise.", show_default=False)] = None,
+    behaviour: Annotated[str | None, typer.Option(help="Column of behaviours.", show_default=False)] = None,
+    separator: Annotated[str | None, typer.Option(help="Between fields.", show_default=False)] = None,
+    header: Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns.", show_default=False)] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="Any other key of [data], as in min_weight=4.", show_default=False)] = None,
+    title: Annotated[str | None, typer.Option(help="In words.", show_default=False)] = None,
+    licence: Annotated[str | None, typer.Option(help="Its terms.", show_default=False)] = None,
+    home: Annotated[str | None, typer.Option(help="Its page.", show_default=False)] = None,
+    note: Annotated[str | None, typer.Option(help="What to know.", show_default=False)] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite an entry of yours.")] = False,
+    json: Json = False,
+) -> None:
+    """Give a data set of yours a name, or say where one that was fetched by hand lies."""
+    from recsys.config import override
+    from recsys.data import catalog
+
+    columns = {"user": user, "item": item, "time": time, "weight": weight, "label": label, "behaviour": behaviour}
+    read: dict[str, Any] = {key: int(value) if value.isdigit() else value for key, value in columns.items() if value is not None}
+    read |= {key: value for key, value in (("format", format), ("separator", separator), ("header", header)) if value is not None}
+    read |= override({}, setting or [])
+    about = {"title": title, "licence": licence, "home": home, "note": note}
+    written = catalog.add(name, path=path, urls=url or [], sha256=sha256 or [], read=read, about=about, replace=replace)
+    if json:
+        print_json({"name": name, "entry": str(written)})
+    else:
+        typer.echo(f"{name} is known now ({written}); `recsys data stats {name}` reads it")
+
+
+def _plain(entry: Entry, *, brief: bool = False) -> dict[str, Any]:
+    """An entry as plain values, with where it is and which checksum its files have."""
+    from recsys.config import to_dict
+    from recsys.data import cache, catalog
+
+    plain = {**to_dict(entry), "state": catalog.state(entry), "size": entry.size}
+    if brief:
+        keys = ("name", "title", "users", "items", "interactions", "licence", "redistribution", "state", "size")
+        return {key: plain.get(key) for key in keys}
+    trusted = cache.recorded(entry.name) if entry.files else {}
+    plain["files"] = [
+        {"name": file.name, "url": file.url, "size": file.size, "sha256": file.sha256, "recorded": trusted.get(file.name)} for file in entry.files
+    ]
+    defaults = to_dict(type(entry.read)())
+    plain["read"] = {key: value for key, value in plain["read"].items() if defaults.get(key) != value}
+    return plain
+
+
+def _checksum(file: dict[str, Any]) -> str:
+    if file["sha256"]:
+        return f"SHA-256 {file['sha256']}, published, checked at download"
+    if file["recorded"]:
+        return f"SHA-256 {file['recorded']}, none known before: recorded at the first download here, compared at every later one"
+    return "no checksum known: what comes first is trusted, its SHA-256 recorded and compared from then on"
+
+
+def _where(row: dict[str, Any]) -> str:
+    return row["state"] + (_bytes(row.get("size")) if row["state"] == "to fetch" else "")
+
+
+def _bytes(size: int | None) -> str:
+    return "" if size is None else f", {size / 1e6:,.1f} MB"
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _dead(found: dict[str, Any], which: str) -> str:
+    dead = found[which] - found[f"{which}_that_occur"]
+    return f" ({dead:,} of them never occur)" if dead else ""

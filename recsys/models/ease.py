@@ -1,0 +1,177 @@
+"""EASE: a linear model from all items to each item, in closed form.
+
+Paper: Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
+
+    min_B |X - X B|_F^2 + l2 |B|_F^2   subject to   B_ii = 0,
+    P = (X^T X + l2 I)^-1,    B_ij = -P_ij / P_jj  (i != j),    scores X B,
+
+X the binary users x items matrix, B [items, items].
+
+Differs from the paper: the matrix is scaled to a unit diagonal before it is inverted, which takes most of the rounding error of
+float32 away and leaves P the same after scaling back; the inverse is taken in place, block by block, so the whole needs little more
+than one n x n float32 matrix, and no LAPACK call sees more than one block: 32-bit LAPACK fails beyond n = 32,767. `keep` makes B
+sparse after the fact by dropping the smallest entries of each column; the paper's own sparse approximation is another one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recsys.config import Bound, settings
+from recsys.data.types import Dataset
+from recsys.errors import InputError
+from recsys.scorer import Product
+
+__all__ = ["EASE", "available_bytes", "invert_lower"]
+
+_BLOCK = 1024
+
+
+@settings
+class EASE:
+    """Linear autoencoder without self-loops, in closed form (Steck, 2019)."""
+
+    l2: Annotated[float, Bound(gt=0)] = 200.0
+    """Weight of the squared weights."""
+    keep: Annotated[int, Bound(ge=1)] | None = None
+    """Entries per column of B that are kept, the largest in absolute value; none: all, a dense B."""
+    memory_gb: Annotated[float, Bound(gt=0)] | None = None
+    """Do not use more than this; none: what the machine has free."""
+
+    def build(self, train: Dataset) -> Product:
+        n = train.n_items
+        self._check_memory(n)
+        met = train.pairs.csr
+        diagonal = np.bincount(met.indices, minlength=n) + self.l2
+        scale = 1 / np.sqrt(diagonal)
+        matrix = _gram(met, scale, self.l2)
+        invert_lower(matrix)
+        _to_weights(matrix, torch.from_numpy(scale.astype(np.float32)))
+        return Product((met, matrix if self.keep is None else _largest(matrix, self.keep)))
+
+    def _check_memory(self, n: int) -> None:
+        gigabyte = 1e9
+        needed = (4 * n * n + 4 * 4 * n * _BLOCK) / gigabyte  # the matrix, and four panels of it while it is worked on
+        if self.keep is not None:
+            needed += 2 * 12 * n * min(self.keep, n) / gigabyte
+        free = available_bytes() / gigabyte
+        limit = free if self.memory_gb is None else min(self.memory_gb, free)
+        if needed > limit:
+            why = f"memory_gb = {self.memory_gb:g}" if self.memory_gb is not None and self.memory_gb <= free else f"{free:.1f} GB are available"
+            raise InputError(
+                f"EASE needs {needed:.1f} GB for {n:,} items, and {why}",
+                place="[model] ease",
+                remedy="keep fewer items with item_core in [data], or use another method: itemknn, gfcf and ials need no item x item matrix",
+            )
+
+
+def available_bytes() -> int:
+    """Memory this process may still take: what the machine has free, or the rest of its control group's share if that is less."""
+    found = []
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+    except (OSError, ValueError, IndexError):
+        pass
+    if not found:
+        names = os.sysconf_names
+        pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in names else "SC_PHYS_PAGES"
+        found.append(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
+    try:
+        group = Path("/sys/fs/cgroup")
+        share = int((group / "memory.max").read_text(encoding="ascii"))
+        found.append(max(0, share - int((group / "memory.current").read_text(encoding="ascii"))))
+    except (OSError, ValueError):  # no such group, or no limit ("max")
+        pass
+    return min(found)
+
+
+def _gram(met: sp.csr_matrix, scale: np.ndarray, l2: float) -> Tensor:
+    """diag(scale) (X^T X + l2 I) diag(scale), dense float32 [n, n], made a span of rows at a time."""
+    scaled = (met @ sp.diags(scale)).tocsr().astype(np.float32)
+    turned = scaled.T.tocsr()
+    n = len(scale)
+    matrix = torch.empty(n, n)
+    for a in range(0, n, _BLOCK):
+        matrix[a : a + _BLOCK] = torch.from_numpy((turned[a : a + _BLOCK] @ scaled).toarray())
+    matrix.diagonal().add_(torch.from_numpy((l2 * scale**2).astype(np.float32)))
+    return matrix
+
+
+def invert_lower(matrix: Tensor, block: int = _BLOCK) -> None:
+    """Invert a symmetric positive definite matrix in place, by its lower triangle.
+
+    The symmetric sweep: for each diagonal block P with the block column C of which it is part, the rest becomes
+    A - C P^-1 C^T, the column C P^-1 and the block -P^-1; after the last, A is minus its inverse. n^3 operations, nearly all in
+    products of large blocks; the blocks P are inverted in float64. Beside the matrix it needs three panels [n, block].
+
+    Args:
+        matrix: float32 [n, n], contiguous; only the lower triangle is read. Afterwards its lower triangle holds the inverse's, and
+            what is above the diagonal blocks is without meaning.
+        block: width of a panel.
+
+    Raises:
+        InputError: the matrix is not positive definite to the precision of float32.
+    """
+    n = len(matrix)
+    for a in range(0, n, block):
+        b = min(a + block, n)
+        pivot = matrix[a:b, a:b].double().tril()
+        pivot += pivot.tril(-1).T
+        factor, failed = torch.linalg.cholesky_ex(pivot)
+        if failed:
+            raise InputError("the matrix of EASE is not positive definite in float32", place="[model] l2", remedy="use a larger l2")
+        inverse = torch.cholesky_inverse(factor)
+        column = torch.cat([matrix[a:b, :a].T, pivot.float(), matrix[b:, a:b]])
+        swept = column @ inverse.float()
+        for c in range(0, n, block):
+            d = min(c + block, n)
+            if c != a:
+                matrix[c:, c:d].addmm_(swept[c:], column[c:d].T, alpha=-1)
+        matrix[a:b, :a] = swept[:a].T
+        matrix[b:, a:b] = swept[b:]
+        matrix[a:b, a:b] = -inverse.float()
+    for a in range(0, n, block):
+        matrix[a : a + block, : a + block].neg_()
+
+
+def _to_weights(matrix: Tensor, scale: Tensor) -> None:
+    """From the lower triangle of the scaled inverse Q, P = diag(scale) Q diag(scale), to the full B, in place."""
+    n = len(matrix)
+    row, column = scale.neg(), 1 / (matrix.diagonal() * scale)  # B_ij = -Q_ij scale_i / (Q_jj scale_j)
+    for a in range(0, n, _BLOCK):
+        i = slice(a, min(a + _BLOCK, n))
+        for c in range(0, a, _BLOCK):
+            j = slice(c, c + _BLOCK)
+            below = matrix[i, j]
+            matrix[j, i] = below.T * row[j, None] * column[i]
+            below.mul_(row[i, None]).mul_(column[j])
+        own = matrix[i, i].tril()
+        own += own.tril(-1).T.clone()
+        matrix[i, i] = own * row[i, None] * column[i]
+    matrix.diagonal().zero_()
+
+
+def _largest(matrix: Tensor, keep: int) -> sp.csr_matrix:
+    """The `keep` entries of largest absolute value of each column, CSR float32 [n, n]."""
+    n = len(matrix)
+    keep = min(keep, n - 1)
+    if keep < 1:
+        return sp.csr_matrix((n, n), dtype=np.float32)
+    rows: list[Any] = []
+    values: list[Any] = []
+    for c in range(0, n, _BLOCK):
+        panel = matrix[:, c : c + _BLOCK].T.contiguous()
+        place = panel.abs().topk(keep, dim=1).indices.sort(dim=1).values
+        rows.append(place.int().numpy())
+        values.append(panel.gather(1, place).numpy())
+    indptr = np.arange(0, n * keep + 1, keep)
+    return sp.csc_matrix((np.concatenate(values).ravel(), np.concatenate(rows).ravel(), indptr), shape=(n, n)).tocsr()
