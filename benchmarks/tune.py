@@ -28,13 +28,15 @@ from recsys.train import fit
 Space = dict[str, Any]
 
 LR = ("float", 3e-4, 3e-2)
+POWER = ("choice", [0.0, 0.25, 0.5, 0.75, 1.0])
+KNN: Space = {"model.k": ("choice", [20, 50, 100, 200, 500, 1000]), "model.shrink": ("float", 0.1, 100.0)}
 TRAINED: Space = {"train.lr": LR, "model.l2": ("float", 1e-6, 1e-2)}
 SPACES: dict[str, Space] = {
     "popular": {},
-    "itemknn": {"model.k": ("choice", [20, 50, 100, 200, 500, 1000]), "model.shrink": ("float", 0.1, 100.0)},
-    "userknn": {"model.k": ("choice", [20, 50, 100, 200, 500, 1000]), "model.shrink": ("float", 0.1, 100.0)},
+    "itemknn": KNN | {"model.user_power": POWER, "model.history_power": POWER, "model.target_power": POWER},
+    "userknn": KNN | {"model.item_power": POWER, "model.own_power": POWER, "model.neighbour_power": POWER},
     "ease": {"model.l2": ("float", 1.0, 3000.0)},
-    "ials": {"model.alpha0": ("float", 1e-3, 1.0), "model.l2": ("float", 1e-4, 1e-1)},
+    "ials": {"model.unobserved": ("float", 1e-3, 1.0), "model.l2": ("float", 1e-4, 1e-1)},
     "gfcf": {"model.low_pass": ("choice", [0.0, 0.1, 0.3, 1.0]), "model.rank": ("choice", [32, 64, 128, 256])},
     "mf": TRAINED | {"model.loss.kind": ("choice", ["bpr", "softmax"]), "model.sampler.negatives": ("choice", [1, 4, 16, 64])},
     "lightgcn": TRAINED | {"model.layers": ("choice", [1, 2, 3]), "model.loss.kind": ("choice", ["bpr", "softmax"]), "model.sampler.negatives": ("choice", [1, 4, 16, 64])},
@@ -59,7 +61,7 @@ def main() -> None:
     from recsys.config import read_toml
 
     base = read_toml(base_path)
-    split = data_of(read(base_path))
+    split = data_of(read(base_path, ["model.name=popular"]))
     log = Path("runs") / f"tune-{arguments.data}.jsonl"
     log.parent.mkdir(exist_ok=True)
     for method in arguments.methods or SPACES:

@@ -7,14 +7,46 @@ best are kept, and the rest is dropped before the next span begins.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["nearest"]
+__all__ = ["Weighting", "nearest", "weigh"]
+
+Weighting: TypeAlias = Literal["cosine", "tfidf", "bm25"]
 
 _BLOCK_BYTES = 128 << 20
 _ENTRY_BYTES = 32  # of one similarity while its span is worked on: value, column, and what the selection makes of them
+
+
+def weigh(rows: sp.csr_matrix, weighting: Weighting, power: float = 0.0, k1: float = 1.2, b: float = 0.75) -> sp.csr_matrix:
+    """Give the entries of a binary matrix a weight before its rows are compared.
+
+    An entry (i, u) gets d_u^(-power / 2), d_u the entries of column u, and beside that
+    "cosine": nothing; "tfidf": idf_u = log(1 + n / (1 + d_u)); "bm25": idf_u (k1 + 1) / (1 + k1 (1 - b + b l_i / mean l)), l_i the
+    entries of row i. (Robertson, Zaragoza, "The probabilistic relevance framework", 2009, with term frequency 1.)
+
+    Args:
+        rows: CSR [n, m], ones.
+        weighting, power: as above.
+        k1, b: of "bm25" alone.
+
+    Returns:
+        CSR float32 [n, m], column indices sorted.
+    """
+    n = rows.shape[0]
+    spread = np.bincount(rows.indices, minlength=rows.shape[1]).astype(np.float64)
+    column = np.maximum(spread, 1) ** (-power / 2)
+    if weighting != "cosine":
+        column *= np.log1p(n / (1 + spread))
+    lengths = np.diff(rows.indptr)
+    value = column[rows.indices]
+    if weighting == "bm25":
+        value *= np.repeat((k1 + 1) / (1 + k1 * (1 - b + b * lengths / max(float(lengths.mean()), 1.0))), lengths)
+    out = sp.csr_matrix((value.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape)
+    out.sort_indices()
+    return out
 
 
 def nearest(rows: sp.csr_matrix, k: int, *, left: np.ndarray, right: np.ndarray, shrink: float = 0.0, block_bytes: int = _BLOCK_BYTES) -> sp.csr_matrix:
