@@ -60,7 +60,13 @@ def one(path: Path) -> None:
     parts = split(loaded)
     marks.append(time.perf_counter())
     epochs: list[float] = []
-    fitted = fit(MF(dim=64), parts.train, None, Train(epochs=2, batch_size=8192, rows="touched", device="cpu"), watch=lambda event: epochs.append(event["seconds"]) if event["event"] == "epoch" else None)
+    fitted = fit(
+        MF(dim=64),
+        parts.train,
+        None,
+        Train(epochs=2, batch_size=8192, rows="touched", device="cpu"),
+        watch=lambda event: epochs.append(event["seconds"]) if event["event"] == "epoch" else None,
+    )
     began = time.perf_counter()
     top_k(fitted.scorer, np.arange(parts.train.n_users), 20, seen=parts.train.pairs.csr)
     rank = time.perf_counter() - began

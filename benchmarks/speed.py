@@ -49,7 +49,9 @@ def main() -> None:
     else:
         pairs = log(29_858, 40_981, 810_128)
         train = dataset(pairs)
-    print(f"{pairs.n_users:,} users x {pairs.n_items:,} items, {len(pairs):,} pairs; {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}; torch {torch.__version__}")
+    print(
+        f"{pairs.n_users:,} users x {pairs.n_items:,} items, {len(pairs):,} pairs; {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}; torch {torch.__version__}"
+    )
     for name, measure in (("ranking", ranking), ("mf", mf), ("lightgcn", lightgcn)):
         if arguments.only in (None, name):
             measure(train, arguments.repeats)
@@ -86,11 +88,21 @@ def ranking(train: Dataset, repeats: int) -> None:
 
 def mf(train: Dataset, repeats: int) -> None:
     """Epochs of BPR-MF, d 64."""
-    for rows, optimizer, batch in (("dense", "adam", 2048), ("touched", "adam", 2048), ("touched", "adagrad", 2048), ("touched", "adam", 8192), ("touched", "sgd", 8192)):
+    for rows, optimizer, batch in (
+        ("dense", "adam", 2048),
+        ("touched", "adam", 2048),
+        ("touched", "adagrad", 2048),
+        ("touched", "adam", 8192),
+        ("touched", "sgd", 8192),
+    ):
         cpu = epoch_seconds(MF(dim=64, l2=1e-4), train, Train(epochs=repeats + 1, batch_size=batch, rows=rows, optimizer=optimizer, device="cpu"))
         print(f"BPR-MF, batch {batch}, {optimizer} on {rows} rows: {len(train.pairs) / cpu:,.0f} pairs per cpu-second ({cpu:.2f} cpu-s an epoch)")
-    cpu = epoch_seconds(MF(dim=64, sampler=Sampler(negatives=256, pool="shared"), l2=1e-4), train, Train(epochs=3, batch_size=2048, rows="touched", device="cpu"))
-    print(f"BPR-MF, batch 2048, 256 shared negatives, adam on touched rows: {len(train.pairs) / cpu:,.0f} pairs, {256 * len(train.pairs) / cpu / 1e6:,.0f} M comparisons per cpu-second")
+    cpu = epoch_seconds(
+        MF(dim=64, sampler=Sampler(negatives=256, pool="shared"), l2=1e-4), train, Train(epochs=3, batch_size=2048, rows="touched", device="cpu")
+    )
+    print(
+        f"BPR-MF, batch 2048, 256 shared negatives, adam on touched rows: {len(train.pairs) / cpu:,.0f} pairs, {256 * len(train.pairs) / cpu / 1e6:,.0f} M comparisons per cpu-second"
+    )
 
 
 def lightgcn(train: Dataset, repeats: int) -> None:
@@ -120,7 +132,9 @@ def lightgcn(train: Dataset, repeats: int) -> None:
         alone = statistics.median(timed(products)[0] for _ in range(10)) * steps
         ratios.append(wall / alone)
         epochs.append(wall)
-    print(f"LightGCN, 3 layers, d 64, batch 2048: {statistics.median(epochs):.1f} s an epoch, {statistics.median(ratios):.2f} x its {6 * steps} sparse products; peak memory {peak():.0f} MB")
+    print(
+        f"LightGCN, 3 layers, d 64, batch 2048: {statistics.median(epochs):.1f} s an epoch, {statistics.median(ratios):.2f} x its {6 * steps} sparse products; peak memory {peak():.0f} MB"
+    )
 
 
 def epoch_seconds(recipe: MF, train: Dataset, config: Train) -> float:

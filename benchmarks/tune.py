@@ -39,7 +39,12 @@ SPACES: dict[str, Space] = {
     "ials": {"model.unobserved": ("float", 1e-3, 1.0), "model.l2": ("float", 1e-4, 1e-1)},
     "gfcf": {"model.low_pass": ("choice", [0.0, 0.1, 0.3, 1.0]), "model.rank": ("choice", [32, 64, 128, 256])},
     "mf": TRAINED | {"model.loss.kind": ("choice", ["bpr", "softmax"]), "model.sampler.negatives": ("choice", [1, 4, 16, 64])},
-    "lightgcn": TRAINED | {"model.layers": ("choice", [1, 2, 3]), "model.loss.kind": ("choice", ["bpr", "softmax"]), "model.sampler.negatives": ("choice", [1, 4, 16, 64])},
+    "lightgcn": TRAINED
+    | {
+        "model.layers": ("choice", [1, 2, 3]),
+        "model.loss.kind": ("choice", ["bpr", "softmax"]),
+        "model.sampler.negatives": ("choice", [1, 4, 16, 64]),
+    },
     "cml": {
         "train.lr": LR,
         "model.loss.margin": ("float", 0.2, 2.0),
@@ -94,7 +99,14 @@ def tune(method: str, base: dict[str, Any], split: Any, trials: int, log: Path) 
         except TrainingError:
             fitted, value = None, 0.0
         seconds = time.perf_counter() - began
-        entry = {"method": method, "trial": trial.number, "value": value, "seconds": round(seconds, 2), "epochs": fitted.best_epoch if fitted else 0, "params": trial.params}
+        entry = {
+            "method": method,
+            "trial": trial.number,
+            "value": value,
+            "seconds": round(seconds, 2),
+            "epochs": fitted.best_epoch if fitted else 0,
+            "params": trial.params,
+        }
         with log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         print(f"{method} {trial.number:>3} {value:.4f} {seconds:6.1f} s {trial.params}", file=sys.stderr, flush=True)

@@ -9,8 +9,19 @@ import importlib
 from typing import Any
 
 __all__ = [
-    "Evaluation", "InputError", "Train", "compare", "evaluate", "execute", "fit", "load", "open_run", "recipe", "recommend", "split",
-]  # fmt: skip
+    "Evaluation",
+    "InputError",
+    "Train",
+    "compare",
+    "evaluate",
+    "execute",
+    "fit",
+    "load",
+    "open_run",
+    "recipe",
+    "recommend",
+    "split",
+]
 
 _HOMES = {
     "Evaluation": ("recsys.evaluation", "Evaluation"),

@@ -24,6 +24,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
@@ -95,7 +96,7 @@ def settings(cls: type[T]) -> type[T]:
     Raises (on construction):
         InputError: an unknown key, a wrong type, a value out of bounds or a missing key.
     """
-    checked: Any = pydantic_dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid", strict=True))(cls)
+    checked: Any = pydantic_dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))(cls)
     construct = checked.__init__
 
     def __init__(self: Any, *args: Any, **values: Any) -> None:
@@ -229,7 +230,7 @@ def describe(cls: type) -> list[tuple[str, str, str, str]]:
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
-    value = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+    value = field.default if field.default is not dataclasses.MISSING else typing.cast(Any, field.default_factory)()
     inner = getattr(value, "default", value)  # pydantic keeps the default of a bounded field inside its own marker
     return _value(to_dict(inner)) if dataclasses.is_dataclass(inner) and not isinstance(inner, type) else "none" if inner is None else _value(inner)
 
@@ -248,7 +249,12 @@ def _field_texts(cls: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
     for field, below in itertools.pairwise(body.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
             texts[field.target.id] = " ".join(str(below.value.value).split())
     return texts
 
@@ -262,6 +268,8 @@ def _first(error: pydantic.ValidationError, cls: type) -> InputError:
     known = [field.name for field in dataclasses.fields(cls)]
     if detail["type"] == "unexpected_keyword_argument":
         return InputError(f"unknown key '{key}'{more}", remedy=suggest(key, known, ALIASES))
+    if detail["type"] == "missing" and len(detail["loc"]) > 1:
+        return InputError(f"{detail['loc'][0]} = {_short(detail['input'])}: a value is missing{more}", remedy="give as many as the default has")
     if detail["type"] == "missing":
         return InputError(f"key '{key}' is missing{more}", remedy=f"give it a value: {key} = ...")
     said = detail["msg"].removeprefix("Value error, ")
@@ -297,9 +305,10 @@ def _tuples(value: Any) -> Any:
 
 def _literal(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return str(value) if isinstance(value, (date, time)) else value  # settings hold dates as text, as `override` makes of those of a file
 
 
 def _short(value: Any) -> str:

@@ -18,11 +18,18 @@ from recsys.evaluation import Evaluation
 from recsys.models import Recipe
 from recsys.train import Train
 
-__all__ = ["Experiment", "SECTIONS", "from_tree", "read"]
+__all__ = ["SECTIONS", "Experiment", "from_tree", "read"]
 
 SECTIONS: Mapping[str, type] = {"data": Source, "split": SplitRule, "train": Train, "evaluate": Evaluation}
-_SECTION_ALIASES = {"dataset": "data", "splits": "split", "method": "model", "recipe": "model", "training": "train", "trainer": "train", "eval": "evaluate",
-                    "evaluation": "evaluate"}  # fmt: skip
+_SECTION_ALIASES = {
+    "dataset": "data",
+    "method": "model",
+    "recipe": "model",
+    "training": "train",
+    "trainer": "train",
+    "eval": "evaluate",
+    "evaluation": "evaluate",
+}
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,9 @@ def _place(place: str, section: str) -> str:
 
 def _absolute(source: Source) -> Source:
     """The same source with paths that do not depend on the working folder."""
-    paths = {key: str(Path(value).expanduser().resolve()) for key in ("path", "train", "valid", "test") if (value := getattr(source, key))}
+    paths: dict[str, Any] = {
+        key: str(Path(value).expanduser().resolve()) for key in ("path", "train", "valid", "test") if (value := getattr(source, key))
+    }
     if source.path and (source.train or source.valid or source.test):
         # Presplit files beside a base folder are given relative to it.
         paths = {"path": paths["path"]}

@@ -101,7 +101,13 @@ def top_k(
 
 
 def ranks(
-    scorer: Scorer, users: np.ndarray, targets: sp.csr_matrix, *, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None, block: int = 0
+    scorer: Scorer,
+    users: np.ndarray,
+    targets: sp.csr_matrix,
+    *,
+    seen: sp.csr_matrix | None = None,
+    candidates: np.ndarray | None = None,
+    block: int = 0,
 ) -> Ranks:
     """The rank of every target item among the candidates of its user.
 
@@ -124,7 +130,6 @@ def ranks(
         if bool(torch.isnan(scores.amax(1)).any()):
             raise _not_numbers()
         counts[local] = (scores > -torch.inf).sum(1).cpu().numpy()
-        padding = scores.shape[1] - scorer.n_items
         rows = scores[:, : scorer.n_items].cpu().numpy()
         for place, user in enumerate(local):
             at = slice(indptr[user], indptr[user + 1])

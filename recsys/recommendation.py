@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from recsys.storage import read_json, write, write_json
 __all__ = ["Job", "Unknown", "read_ids", "recommend", "similar_items", "write_recommendations"]
 
 Unknown = Literal["popular", "skip", "error"]
-Ids = Sequence[Any] | pl.Series | pd.Series | np.ndarray
+Ids: TypeAlias = "Sequence[Any] | pl.Series | pd.Series | np.ndarray"
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 
 
@@ -84,8 +84,14 @@ def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl
     keep &= keep.cumsum(1) <= k
     owner = np.repeat(np.arange(len(rows)), keep.sum(1))
     names = train.items.ids
-    return pl.DataFrame({"item": names.gather(rows[owner]), "similar": names.gather(best.item[keep]), "rank": keep.cumsum(1)[keep].astype(np.int32),
-                         "score": best.score[keep]})  # fmt: skip
+    return pl.DataFrame(
+        {
+            "item": names.gather(rows[owner]),
+            "similar": names.gather(best.item[keep]),
+            "rank": keep.cumsum(1)[keep].astype(np.int32),
+            "score": best.score[keep],
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,10 @@ def write_recommendations(
         if tell is not None:
             tell(min(start + batch, len(wanted)), len(wanted))
     job = Job(tuple(parts), answered, fallback, rows, reused)
-    write_json(out / "manifest.json", {**identity, "status": "finished", "files": [path.name for path in parts], "rows": rows, "users": answered, "fallback": fallback})
+    write_json(
+        out / "manifest.json",
+        {**identity, "status": "finished", "files": [path.name for path in parts], "rows": rows, "users": answered, "fallback": fallback},
+    )
     return job
 
 
@@ -205,9 +214,9 @@ class _Recommender:
         frames = [self._table(users, known, best.item, best.score, "model")]
         if len(missing) and self.unknown == "popular":
             popular = self._popular()
-            frames.append(self._table(users, missing, *(np.repeat(part, len(missing), axis=0) for part in (popular.item, popular.score)), "popular"))
-        table = pl.concat(frames).sort("place", "rank").drop("place")
-        return table
+            items, scores = (np.repeat(part, len(missing), axis=0) for part in (popular.item, popular.score))
+            frames.append(self._table(users, missing, items, scores, "popular"))
+        return pl.concat(frames).sort("place", "rank").drop("place")
 
     def _table(self, users: pl.Series, places: np.ndarray, items: np.ndarray, scores: np.ndarray, source: str) -> pl.DataFrame:
         there = items >= 0
@@ -238,8 +247,18 @@ class _Recommender:
     def identity(self, users: pl.Series, batch: int, format: str, model: str) -> dict[str, Any]:
         """What decides every byte of a job's parts."""
         allowed = "all" if self.allowed is None else hashlib.sha256(self.allowed.tobytes()).hexdigest()
-        return {"model": model, "users_fingerprint": Vocab(users).fingerprint, "seen_fingerprint": self.train.fingerprint, "candidates": allowed, "k": self.k,
-                "filter_seen": self.filter_seen, "unknown": self.unknown, "titles": self.titles is not None, "batch": batch, "format": format}  # fmt: skip
+        return {
+            "model": model,
+            "users_fingerprint": Vocab(users).fingerprint,
+            "seen_fingerprint": self.train.fingerprint,
+            "candidates": allowed,
+            "k": self.k,
+            "filter_seen": self.filter_seen,
+            "unknown": self.unknown,
+            "titles": self.titles is not None,
+            "batch": batch,
+            "format": format,
+        }
 
 
 def read_ids(path: str | Path) -> pl.Series:
@@ -251,7 +270,8 @@ def read_ids(path: str | Path) -> pl.Series:
     path = Path(path)
     try:
         if path.suffix == ".parquet":
-            ids = pl.read_parquet(path).to_series(0)
+            frame = pl.read_parquet(path)
+            ids = frame.to_series(0) if frame.width else pl.Series("id", [], dtype=pl.String)
         else:
             lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             if path.suffix == ".csv":
@@ -272,7 +292,7 @@ def _wanted(vocab: Vocab, users: Ids | None) -> pl.Series:
     """The ids asked for, in the type of the vocabulary where they can be."""
     if users is None:
         return vocab.ids.alias("user")
-    given = pl.from_pandas(users) if isinstance(users, pd.Series) else pl.Series("user", users, strict=False)
+    given = _series(users)
     cast = given.cast(vocab.ids.dtype, strict=False)
     return (given if cast.null_count() > given.null_count() else cast).alias("user")
 
@@ -290,7 +310,7 @@ def _allowed(items: Vocab, candidates: Ids | None, exclude: Ids | None) -> np.nd
 
 
 def _series(ids: Ids) -> pl.Series:
-    return pl.from_pandas(ids) if isinstance(ids, pd.Series) else pl.Series("item", ids, strict=False)
+    return pl.Series("id", ids.to_numpy() if isinstance(ids, (pd.Series, pd.Index)) else ids, strict=False)
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:
@@ -300,7 +320,9 @@ def _claim(out: Path, identity: dict[str, Any]) -> None:
         before = read_json(manifest)
         differing = [key for key, value in json.loads(json.dumps(identity)).items() if before.get(key) != value]
         if differing:
-            raise InputError(f"holds the parts of another job ({', '.join(differing)} differ)", place=str(out), remedy="choose another folder, or empty this one")
+            raise InputError(
+                f"holds the parts of another job ({', '.join(differing)} differ)", place=str(out), remedy="choose another folder, or empty this one"
+            )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("exists already and is not the folder of a job", place=str(out), remedy="choose another folder")
@@ -321,7 +343,9 @@ def _load(path: Path, format: str) -> pl.DataFrame:
     try:
         return readers[format](path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="delete this part and start the job again") from None
+        raise InputError(
+            f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="delete this part and start the job again"
+        ) from None
 
 
 def _count(files: list[Path], frames: list[pl.DataFrame]) -> Job:

@@ -1,18 +1,19 @@
 """The run artefact: a folder that holds everything a result rests on and everything needed to use it.
 
-    config.toml          the resolved experiment
-    run.json             status, fingerprints of data and split, environment, best epoch, times
-    users.parquet        outside ids by row          items.parquet   outside ids by row, with titles
-    seen.parquet         the interactions the shipped scorer learned from, as rows
-    scorer.safetensors   what was measured and what ships
-    fit/                 checkpoint.safetensors, scorer.safetensors (the best so far), history.jsonl: the fit that selected
-    refit/               the same of the last fit on train + valid, where it was asked for
-    valid/, test/        report.json and per_user.parquet of each evaluation
-    openings.jsonl       each opening of the test set: when, and what for
+config.toml          the resolved experiment
+run.json             status, fingerprints of data and split, environment, best epoch, times
+users.parquet        outside ids by row          items.parquet   outside ids by row, with titles
+seen.parquet         the interactions the shipped scorer learned from, as rows
+scorer.safetensors   what was measured and what ships
+fit/                 checkpoint.safetensors, scorer.safetensors (the best so far), history.jsonl: the fit that selected
+refit/               the same of the last fit on train + valid, where it was asked for
+valid/, test/        report.json and per_user.parquet of each evaluation
+openings.jsonl       each opening of the test set: when, and what for
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -46,6 +47,7 @@ from recsys.train import Fitted, fit
 __all__ = ["Run", "data_of", "evaluate_again", "execute", "open_run", "verify"]
 
 _FORMAT = 1  # of the folder; raised when an older reader would misread a newer folder
+_DAMAGED = "the run is damaged: restore it, or run again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,7 @@ class Run:
         try:
             tree = from_toml(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot be read: {error}", place=str(path), remedy="the run is damaged: run again") from None
+            raise InputError(f"cannot be read: {error}", place=str(path), remedy=_DAMAGED) from None
         return from_tree(tree, str(path))
 
     @cached_property
@@ -70,14 +72,22 @@ class Run:
         """The shipped scorer."""
         scorer, _ = load_scorer(self.folder / "scorer.safetensors")
         if (scorer.n_users, scorer.n_items) != (self.train.n_users, self.train.n_items):
-            raise InputError("scorer and vocabulary differ in size", place=str(self.folder), remedy="files of two runs were mixed: restore or run again")
+            raise InputError(
+                "scorer and vocabulary differ in size", place=str(self.folder), remedy="files of two runs were mixed: restore or run again"
+            )
         return scorer
 
     @cached_property
     def train(self) -> Dataset:
         """What the shipped scorer learned from, with the outside ids; enough to recommend without the raw data."""
-        users, items, seen = (_parquet(self.folder / f"{name}.parquet") for name in ("users", "items", "seen"))
-        pairs = Interactions(seen["user"].to_numpy(), seen["item"].to_numpy(), len(users), len(items))
+        users, items = (_parquet(self.folder / f"{name}.parquet", "id") for name in ("users", "items"))
+        seen = _parquet(self.folder / "seen.parquet", "user", "item")
+        try:
+            pairs = Interactions(seen["user"].to_numpy(), seen["item"].to_numpy(), len(users), len(items))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"does not fit users.parquet and items.parquet: {error}", place=str(self.folder / "seen.parquet"), remedy=_DAMAGED
+            ) from None
         titles = items["title"] if "title" in items.columns else None
         return Dataset(pairs, Vocab(users["id"], "user"), Vocab(items["id"], "item"), titles=titles)
 
@@ -115,6 +125,9 @@ def open_run(folder: str | Path, *, finished: bool = True) -> Run:
         raise InputError("has a run.json that is not of a run", place=str(folder), remedy="give the folder that `recsys run` printed")
     if meta["format"] > _FORMAT:
         raise InputError(f"was written by a newer version (format {meta['format']})", place=str(folder), remedy="update recsys")
+    missing = [key for key in ("status", "experiment", *(["split"] if meta.get("status") == "finished" else [])) if key not in meta]
+    if missing:
+        raise InputError(f"has a run.json without '{missing[0]}'", place=str(folder), remedy=_DAMAGED)
     if finished and meta.get("status") != "finished":
         raise InputError(f"is not finished (status: {meta.get('status')})", place=str(folder), remedy=f"recsys run --resume {folder}")
     return Run(folder, meta)
@@ -146,10 +159,18 @@ def execute(
     if meta.get("status") == "finished":
         return open_run(folder)
     split = split or data_of(experiment)
-    _check_same_data(meta, split, folder)
-    tell({"event": "data", "split": split})
+    fresh = not (folder / "run.json").exists()
     started = time.perf_counter()
-    fitted = _fit(experiment, split, folder / "fit", resume, tell)
+    try:
+        if fresh:
+            write(folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"))
+        _check_same_data(meta, split, folder)
+        tell({"event": "data", "split": split})
+        fitted = _fit(experiment, split, folder / "fit", resume, tell)
+    except Exception:
+        if fresh:
+            _forget(folder)
+        raise
     reports: dict[str, Report] = {}
     if split.valid is not None and len(split.valid):
         reports["valid"] = _evaluated(fitted.scorer, split.train, split.valid, experiment, folder / "valid", None)
@@ -242,19 +263,39 @@ def evaluate_again(
 
 
 def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]:
-    """The metadata to go on with: read when resuming, new and written otherwise."""
+    """The metadata to go on with: read when resuming, new otherwise. Nothing is written yet."""
     if resume and (folder / "run.json").exists():
         run = open_run(folder, finished=False)
         if run.meta["experiment"] != experiment.fingerprint:
             raise InputError("was begun with other settings", place=str(folder), remedy="resume without changing them, or start a new run")
         return run.meta
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError("exists already and is not empty", place=str(folder), remedy=f"choose another --out, or go on with it: recsys run --resume {folder}")
-    meta = {"format": _FORMAT, "status": "running", "name": experiment.name, "method": experiment.method, "experiment": experiment.fingerprint,
-            "started": _now(), "environment": _environment()}  # fmt: skip
-    write(folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"))
-    write_json(folder / "run.json", meta)
+        begun = (folder / "run.json").exists()
+        remedy = f"choose another --out, or go on with it: recsys run --resume {folder}" if begun else "choose another --out"
+        raise InputError("exists already and is not empty", place=str(folder), remedy=remedy)
+    meta = {
+        "format": _FORMAT,
+        "status": "running",
+        "name": experiment.name,
+        "method": experiment.method,
+        "experiment": experiment.fingerprint,
+        "started": _now(),
+        "environment": _environment(),
+    }
     return meta
+
+
+def _forget(folder: Path) -> None:
+    """Take back a run that failed before it had anything to keep, so that its folder is free for the next try."""
+    fit_folder = folder / "fit"
+    if fit_folder.is_dir() and any(fit_folder.iterdir()):
+        return
+    with contextlib.suppress(OSError):
+        for name in ("config.toml", "run.json"):
+            (folder / name).unlink(missing_ok=True)
+        for empty in (fit_folder, folder):
+            if empty.is_dir():
+                empty.rmdir()
 
 
 def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
@@ -276,17 +317,20 @@ def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
 
 def _fit(experiment: Experiment, split: Split, folder: Path, resume: bool, tell: Callable[[dict[str, Any]], None]) -> Fitted:
     history = folder / "history.jsonl"
+    begun = False
 
     def follow(event: dict[str, Any]) -> None:
+        nonlocal begun
+        if event["event"] == "resumed":
+            _write_lines(history, event["history"])
+        elif not begun:  # what an earlier try left is dropped once this one has something to say
+            history.unlink(missing_ok=True)
+        begun = True
         if event["event"] == "epoch":
             _append(history, {key: value for key, value in event.items() if key != "event"})
-        elif event["event"] == "resumed":
-            _write_lines(history, event["history"])
         tell(event)
 
     folder.mkdir(parents=True, exist_ok=True)
-    if history.exists():
-        history.unlink()
     fitted = fit(experiment.model, split.train, split.valid, experiment.train, experiment.evaluate, folder=folder, resume=resume, watch=follow)
     _write_lines(history, fitted.history)
     return fitted
@@ -346,8 +390,14 @@ def _environment() -> dict[str, Any]:
         except PackageNotFoundError:
             packages[name] = "not installed"
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    return {"python": sys.version.split()[0], "system": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu,
-            "packages": packages}  # fmt: skip
+    return {
+        "python": sys.version.split()[0],
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "packages": packages,
+    }
 
 
 def _now() -> str:
@@ -364,8 +414,12 @@ def _write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
     write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _parquet(path: Path) -> pl.DataFrame:
+def _parquet(path: Path, *columns: str) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="the run is damaged: run again") from None
+        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy=_DAMAGED) from None
+    for column in columns:
+        if column not in frame.columns:
+            raise InputError(f"has no column '{column}'", place=str(path), remedy=_DAMAGED)
+    return frame

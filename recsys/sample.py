@@ -183,7 +183,7 @@ class _Members:
     """
 
     def __init__(self, keys: Tensor) -> None:
-        self.sorted = keys.unique(sorted=True)
+        self.sorted = torch.unique(keys)
         bits = max(10, min(26, (16 * max(1, len(keys)) - 1).bit_length()))
         self.shift, self.low = 64 - bits, (1 << bits) - 1
         self.bitmap = torch.zeros(1 << bits, dtype=torch.bool, device=keys.device)

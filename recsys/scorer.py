@@ -246,7 +246,9 @@ def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer
     """
     kind = KINDS.get(str(meta.get("kind")))
     if kind is None:
-        raise InputError(f"scorer of unknown kind {meta.get('kind')!r}", remedy=f"known kinds: {', '.join(KINDS)}; was it written by a newer version?")
+        raise InputError(
+            f"scorer of unknown kind {meta.get('kind')!r}", remedy=f"known kinds: {', '.join(KINDS)}; was it written by a newer version?"
+        )
     try:
         scorer: Scorer = kind.restore(tensors, meta)
     except KeyError as missing:

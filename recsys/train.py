@@ -254,7 +254,7 @@ class _Loop:
             optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             loss = self.loss(batch).total()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip is not None:
             _clip(self.network, self.config.clip)
         for optimizer in self.optimizers:
@@ -280,9 +280,16 @@ class _Loop:
         state.first_loss = mean if state.first_loss is None else state.first_loss
         if mean > _DIVERGED * max(abs(state.first_loss), 1e-3):
             raise TrainingError(
-                f"the loss has grown from {state.first_loss:.4g} to {mean:.4g}", place=f"epoch {state.epoch + 1}", remedy="lower train.lr, or set train.clip"
+                f"the loss has grown from {state.first_loss:.4g} to {mean:.4g}",
+                place=f"epoch {state.epoch + 1}",
+                remedy="lower train.lr, or set train.clip",
             )
-        entry: dict[str, Any] = {"epoch": state.epoch + 1, "loss": mean, "seconds": round(seconds, 4), "pairs_per_second": round(pairs / max(seconds, 1e-9))}
+        entry: dict[str, Any] = {
+            "epoch": state.epoch + 1,
+            "loss": mean,
+            "seconds": round(seconds, 4),
+            "pairs_per_second": round(pairs / max(seconds, 1e-9)),
+        }
         state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
         self.loss_sum.zero_()
         if self.valid is not None and (state.epoch % self.config.eval_every == 0 or state.epoch == self.config.epochs):
@@ -306,7 +313,9 @@ class _Loop:
         entry["best"] = state.best_epoch == state.epoch
 
     def _not_finite(self, epoch: int, step: int) -> None:
-        raise TrainingError("the loss is not a finite number", place=f"epoch {epoch + 1}, step {step + 1}", remedy="lower train.lr, or set train.clip")
+        raise TrainingError(
+            "the loss is not a finite number", place=f"epoch {epoch + 1}, step {step + 1}", remedy="lower train.lr, or set train.clip"
+        )
 
     def _set_lr(self, done: int) -> None:
         config, total = self.config, self.config.epochs * len(self.stream)
@@ -349,7 +358,9 @@ class _Loop:
             return
         tensors, meta = read_tensors(path)
         if meta.get("identity") != self.identity:
-            raise InputError("was made with other settings, data or devices", place=str(path), remedy="resume with the settings of the run, or start a new one")
+            raise InputError(
+                "was made with other settings, data or devices", place=str(path), remedy="resume with the settings of the run, or start a new one"
+            )
         self.state = _State(**meta["state"])
         self.network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
         for index, optimizer in enumerate(self.optimizers):
@@ -375,7 +386,9 @@ def _optimizers(network: Network, config: Train) -> list[torch.optim.Optimizer]:
     """One optimiser for whole tensors and, if rows are touched singly, one for tables."""
     touched = config.rows == "touched"
     if touched and config.optimizer == "adamw":
-        raise InputError("adamw decays every row, so it cannot touch some only", place="[train] rows", remedy="use optimizer = 'adam', or rows = 'dense'")
+        raise InputError(
+            "adamw decays every row, so it cannot touch some only", place="[train] rows", remedy="use optimizer = 'adam', or rows = 'dense'"
+        )
     for table in network.rows:
         table.sparse = touched
     tables = {id(table.weight) for table in network.rows} if touched else set()
@@ -422,8 +435,17 @@ def _clip(network: Network, limit: float) -> None:
 
 def _identity(recipe: Recipe, train: Dataset, valid: Interactions | None, config: Train, evaluation: Evaluation) -> str:
     """What a checkpoint belongs to: everything that shapes the course of training, but not its length or its housekeeping."""
-    shaping = replace(config, epochs=1, checkpoint_seconds=0.0, patience=None) if config.schedule == "constant" else replace(config, checkpoint_seconds=0.0)
-    parts = [recipe_name(recipe), to_dict(recipe), to_dict(shaping), train.fingerprint, valid.fingerprint if valid is not None else "-", to_dict(evaluation)]
+    shaping = (
+        replace(config, epochs=1, checkpoint_seconds=0.0, patience=None) if config.schedule == "constant" else replace(config, checkpoint_seconds=0.0)
+    )
+    parts = [
+        recipe_name(recipe),
+        to_dict(recipe),
+        to_dict(shaping),
+        train.fingerprint,
+        valid.fingerprint if valid is not None else "-",
+        to_dict(evaluation),
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

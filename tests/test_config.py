@@ -45,7 +45,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 @given(
     texts, st.integers(1, 2**62), st.floats(1e-300, 1e300), st.none() | st.integers(1, 99), st.none() | numbers, st.booleans(),
     st.lists(st.integers(-(2**62), 2**62), max_size=4), st.sampled_from("ab"), numbers,
-)  # fmt: skip
+)
 def test_settings_come_back_from_toml(name, dim, lr, patience, clip, on, cutoffs, kind, margin):
     value = Outer(name=name, dim=dim, lr=lr, patience=patience, clip=clip, on=on, cutoffs=tuple(cutoffs), inner=Inner(kind=kind, margin=margin))
     assert build(Outer, from_toml(to_toml(to_dict(value)))) == value
@@ -154,7 +154,7 @@ def test_overrides():
     )
     assert got == {
         "model": {"dim": 4, "name": "cml", "cutoffs": [1, 2], "text": "a=b"}, "train": {"lr": 1e-4, "on": True}, "new": {"deep": {"key": "x=y"}},
-    }  # fmt: skip
+    }
     assert tree == {"model": {"dim": 3}, "train": {}}
     assert "is not an assignment" in message(lambda: override(tree, ["model.dim"]))
     assert "is not an assignment" in message(lambda: override(tree, ["=3"]))

@@ -67,7 +67,7 @@ def test_every_loss_is_its_definition(kind, reduce, data):
     loss = Loss(
         kind=kind, reduce=reduce, top=data.draw(st.integers(1, 6)), margin=data.draw(st.sampled_from([0.0, 0.5, 1.0])), temperature=0.7, weight=1.5,
         correct=data.draw(st.booleans()),
-    )  # fmt: skip
+    )
     pos, neg = rng.normal(size=size), rng.normal(size=(size, k))
     mask = rng.random((size, k)) < data.draw(st.sampled_from([0.0, 0.6, 1.0]))
     q = (np.log(rng.random(size)), np.log(rng.random((size, k)))) if data.draw(st.booleans()) else None

@@ -30,7 +30,13 @@ def binary(seed, n, m, density):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 10_000), st.integers(1, 25), st.integers(1, 12), st.sampled_from([0.05, 0.3, 0.9]), st.integers(1, 30), st.sampled_from([0.0, 2.5]), st.integers(1, 5000)
+    st.integers(0, 10_000),
+    st.integers(1, 25),
+    st.integers(1, 12),
+    st.sampled_from([0.05, 0.3, 0.9]),
+    st.integers(1, 30),
+    st.sampled_from([0.0, 2.5]),
+    st.integers(1, 5000),
 )
 def test_every_pair_compared_in_a_loop_gives_the_same(seed, n, m, density, k, shrink, block_bytes):
     # Powers of two as scales: quotients that are equal in exact arithmetic are equal in float32 too, and ties are many.

@@ -52,6 +52,24 @@ def test_all_rows_touched_is_the_dense_optimiser(kind):
     assert torch.allclose(ours, train(dense(kind, 0.1), False, steps), atol=2e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_distinct_rows_in_any_order(kind):
+    """No row twice: there is nothing to add up, but an order to keep."""
+    generator = torch.Generator().manual_seed(4)
+    steps = [(torch.randperm(ROWS, generator=generator), torch.randn(ROWS, DIM, generator=generator)) for _ in range(4)]
+    ours = train(lambda params: RowOptimizer(params, kind, lr=0.1), True, steps)
+    assert torch.allclose(ours, train(dense(kind, 0.1), False, steps), atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["adagrad", "adam"])
+def test_eps_is_where_the_dense_optimiser_has_it(kind):
+    """With gradients as small as eps, which is when it matters."""
+    steps = [(index, weight * 1e-8) for index, weight in batches(partial=False)]
+    start = torch.zeros(ROWS, DIM)
+    ours = train(lambda params: RowOptimizer(params, kind, lr=0.1), True, steps, start)
+    assert torch.allclose(ours, train(dense(kind, 0.1), False, steps, start), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["sgd", "adagrad"])
 def test_without_momentum_an_untouched_row_does_not_move_in_either(kind):
     steps = batches(partial=True)

@@ -21,7 +21,9 @@ def log(folder: Path, seed: int = 0) -> Path:
     user = np.repeat(np.arange(90), 14)
     item = taste[user] * 20 + rng.integers(20, size=len(user))
     path = folder / "log.csv"
-    pl.DataFrame({"user": [f"u{u}" for u in user], "item": [f"i{i}" for i in item], "time": rng.integers(10**9, 10**9 + 10**6, size=len(user))}).write_csv(path)
+    pl.DataFrame(
+        {"user": [f"u{u}" for u in user], "item": [f"i{i}" for i in item], "time": rng.integers(10**9, 10**9 + 10**6, size=len(user))}
+    ).write_csv(path)
     return path
 
 
@@ -41,8 +43,21 @@ def experiment(folder: Path, **changes: Any) -> Experiment:
 def test_a_run_holds_all_it_takes_to_use_and_check_it(tmp_path: Path) -> None:
     log(tmp_path)
     run = execute(experiment(tmp_path), tmp_path / "run")
-    for name in ("config.toml", "run.json", "scorer.safetensors", "users.parquet", "items.parquet", "seen.parquet", "openings.jsonl", "fit/history.jsonl",
-                 "fit/checkpoint.safetensors", "valid/report.json", "valid/per_user.parquet", "test/report.json", "test/per_user.parquet"):  # fmt: skip
+    for name in (
+        "config.toml",
+        "run.json",
+        "scorer.safetensors",
+        "users.parquet",
+        "items.parquet",
+        "seen.parquet",
+        "openings.jsonl",
+        "fit/history.jsonl",
+        "fit/checkpoint.safetensors",
+        "valid/report.json",
+        "valid/per_user.parquet",
+        "test/report.json",
+        "test/per_user.parquet",
+    ):
         assert (tmp_path / "run" / name).is_file(), name
     assert run.meta["status"] == "finished"
     assert run.meta["environment"]["packages"]["torch"]

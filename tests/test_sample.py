@@ -200,6 +200,16 @@ def test_membership_of_neighbouring_keys():
     assert torch.equal(found.find(asked), keys)
 
 
+def test_membership_of_keys_that_share_a_slot():
+    """Of many strangers some fall into the slot of a member, and are told from it."""
+    generator = torch.Generator().manual_seed(0)
+    members, strangers = torch.randint(2**61, (1000,), generator=generator), torch.randint(2**61, 2**62, (50_000,), generator=generator)
+    found = _Members(members)
+    assert found.bitmap[found._slot(strangers)].any()
+    assert not len(found.find(strangers))
+    assert torch.equal(found.find(torch.cat([strangers, members])), torch.arange(50_000, 51_000))
+
+
 def test_seeds_of_streams():
     assert stream_seed(3, 4, "order") == stream_seed(3, 4, "order")
     several = [stream_seed(1, 23), stream_seed(12, 3), stream_seed(123), stream_seed(1, 2, 3), stream_seed(0, "order"), stream_seed(0, "start")]

@@ -425,6 +425,20 @@ def test_early_stopping_keeps_the_best():
     assert (never.best_epoch, len(never.history)) == (3, 8)
 
 
+def test_patience_goes_on_where_it_broke_off(tmp_path):
+    evaluation = Evaluation(metrics=("mrr@20",), monitor="mrr@20")
+    config = Train(**SHORT | {"epochs": 12, "patience": 4, "checkpoint_seconds": 0.0})
+    recipe = Scripted(quality=(0.3, 0.5, 0.4, 0.4, 0.4, 0.4, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9))
+    expected = course(fit(recipe, TRAIN, LONE, config, evaluation))
+    assert expected[0] == 2
+    assert len(expected[2]) == 6
+    for moment in range(4, 30, 3):
+        folder = tmp_path / str(moment)
+        with pytest.raises(Power):
+            fit(recipe, TRAIN, LONE, config, evaluation, folder=folder, watch=until(moment))
+        assert course(fit(recipe, TRAIN, LONE, config, evaluation, folder=folder, resume=True)) == expected
+
+
 def test_of_equals_the_first_is_the_best():
     assert scripted((0.5,) * 8, patience=None).best_epoch == 1
 

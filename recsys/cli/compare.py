@@ -28,7 +28,9 @@ class Form(StrEnum):
 
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)],
-    metric: Annotated[str | None, typer.Option(help="The metric that is tested; default: all of them, which costs power.", show_default=False)] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The metric that is tested; default: all of them, which costs power.", show_default=False)
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="Test every run against this one (its name); default: all pairs.", show_default=False)] = None,
     form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.table,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
@@ -63,12 +65,23 @@ def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
             interval = "" if cell.low != cell.low else f" [{cell.low:.4f}, {cell.high:.4f}]"
             row.append(f"{cell.mean:.4f}{interval}{' *' if best.get(name) == method else ''}")
         rows.append(row)
-    table(["method", *comparison.metrics], rows, title=f"test, {comparison.n_users:,} users, mean with 95 % interval; * beats the second significantly")
+    table(
+        ["method", *comparison.metrics], rows, title=f"test, {comparison.n_users:,} users, mean with 95 % interval; * beats the second significantly"
+    )
     tests = [test for test in comparison.tests if metric is None or test.metric == metric]
     tested = next((test.metric for test in tests), None)
-    lines = [[test.first, test.second, f"{test.result.difference:+.4f}", f"{test.result.d_z:+.2f}", f"{test.p:.2g}", f"{test.p_holm:.2g}"] for test in tests if test.metric == tested]
+    lines = [
+        [test.first, test.second, f"{test.result.difference:+.4f}", f"{test.result.d_z:+.2f}", f"{test.p:.2g}", f"{test.p_holm:.2g}"]
+        for test in tests
+        if test.metric == tested
+    ]
     if lines:
         title = f"paired tests of {tested} ({comparison.test} test; p corrected after Holm over all {len(comparison.tests)} tests)"
-        table(["first", "second", "difference", "effect size d", "p", "p corrected"], lines, title=title, right=["difference", "effect size d", "p", "p corrected"])
+        table(
+            ["first", "second", "difference", "effect size d", "p", "p corrected"],
+            lines,
+            title=title,
+            right=["difference", "effect size d", "p", "p corrected"],
+        )
     for note in comparison.notes:
         typer.echo(f"note: {note}")

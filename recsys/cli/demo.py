@@ -1,6 +1,6 @@
 """`make demo`: six methods on the built-in data, one honest table, recommendations for every customer.
 
-    python -m recsys.cli.demo [FOLDER]
+python -m recsys.cli.demo [FOLDER]
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def demo(folder: Path) -> None:
         execute(experiment, out, resume=(out / "run.json").exists(), split=split)
         run = open_run(out)
         runs.append(run)
-        typer.echo(f"  {method:<10} {run.report('test')[experiment.evaluate.monitor]:.4f} {experiment.evaluate.monitor} on test, {time.perf_counter() - began:6.1f} s")
+        typer.echo(
+            f"  {method:<10} {run.report('test')[experiment.evaluate.monitor]:.4f} {experiment.evaluate.monitor} on test, {time.perf_counter() - began:6.1f} s"
+        )
     comparison = compare_runs([run.folder for run in runs])
     typer.echo("")
     show_comparison(comparison)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,17 +58,36 @@ def recommend(
         torch.set_num_threads(threads)
     run = open_run(folder)
     wanted = batchwise.read_ids(users) if users is not None else user or None
-    limits = {name: batchwise.read_ids(path) if path is not None else None for name, path in (("candidates", candidates), ("exclude", exclude))}
+    limits: dict[str, Any] = {
+        name: batchwise.read_ids(path) if path is not None else None for name, path in (("candidates", candidates), ("exclude", exclude))
+    }
     if out is None:
         frame = batchwise.recommend(
-            run.scorer, run.train, wanted if wanted is not None else run.train.users.ids.head(10), k, filter_seen=not keep_seen, unknown=unknown.value, titles=titles, **limits
+            run.scorer,
+            run.train,
+            wanted if wanted is not None else run.train.users.ids.head(10),
+            k,
+            filter_seen=not keep_seen,
+            unknown=unknown.value,
+            titles=titles,
+            **limits,
         )
         print_json(frame.to_dicts()) if json else frame_table(frame)
         return
     job = batchwise.write_recommendations(
-        out, run.scorer, run.train, wanted, k, filter_seen=not keep_seen, unknown=unknown.value, titles=titles, batch=batch, format=format.value,
-        model=run.fingerprint, **limits,
-    )  # fmt: skip
+        out,
+        run.scorer,
+        run.train,
+        wanted,
+        k,
+        filter_seen=not keep_seen,
+        unknown=unknown.value,
+        titles=titles,
+        batch=batch,
+        format=format.value,
+        model=run.fingerprint,
+        **limits,
+    )
     if json:
         print_json({"files": job.files, "users": job.users, "fallback": job.fallback, "rows": job.rows, "reused": job.reused})
         return

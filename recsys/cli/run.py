@@ -21,7 +21,9 @@ Folder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=Fa
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
-def check(config: Config, overrides: Overrides = None, data: Annotated[bool, typer.Option(help="Load and split the data too.")] = False, json: Json = False) -> None:
+def check(
+    config: Config, overrides: Overrides = None, data: Annotated[bool, typer.Option(help="Load and split the data too.")] = False, json: Json = False
+) -> None:
     """Read an experiment strictly and print it resolved, without doing it."""
     from recsys.experiment import read
 
@@ -75,7 +77,9 @@ def run(
 
 def evaluate(
     folder: Folder,
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings of [evaluate], such as metrics='[\"recall@50\"]'.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings of [evaluate], such as metrics='[\"recall@50\"]'.", show_default=False)
+    ] = None,
     part: Annotated[str, typer.Option(help="test or valid.")] = "test",
     groups: Annotated[bool, typer.Option("--groups", help="Also by user activity and item popularity.")] = False,
     json: Json = False,
@@ -85,7 +89,9 @@ def evaluate(
 
     report, tables = runs.evaluate_again(folder, overrides or [], part=part, groups=groups)
     if json:
-        print_json({"metrics": report.table().to_dicts(), "notes": list(report.notes), "groups": {name: frame.to_dicts() for name, frame in tables.items()}})
+        print_json(
+            {"metrics": report.table().to_dicts(), "notes": list(report.notes), "groups": {name: frame.to_dicts() for name, frame in tables.items()}}
+        )
         return
     report_table(report, f"{part}: {folder}")
     from recsys.cli.show import frame_table
@@ -110,7 +116,7 @@ def verify(folder: Folder, json: Json = False) -> None:
 def _new_folder(name: str) -> Path:
     from datetime import datetime
 
-    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    return Path("runs") / f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def _numbers(done: Run, part: str) -> list[dict[str, object]]:

@@ -92,7 +92,13 @@ class Follow:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         if self.bar is None:
-            columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
+            columns = (
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[speed]}"),
+                TimeRemainingColumn(),
+            )
             self.bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=4)
             self.bar.start()
             self.task = self.bar.add_task("", total=event["steps"], epoch=event["epoch"] + 1, speed="")

@@ -54,7 +54,7 @@ class SplitRule:
     def __post_init__(self) -> None:
         _check_ratios(self.ratios)
         if self.by == "time" and self.test_from is None:
-            raise ValueError("by = 'time' needs test_from: an ISO date, unix seconds, or a fraction of the time span")
+            raise InputError("by = 'time' needs test_from", remedy="give an ISO date, unix seconds, or a fraction of the time span")
 
 
 def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
@@ -129,10 +129,7 @@ def by_ratio(
     Raises:
         InputError: order "time" without times.
     """
-    try:
-        _check_ratios(ratios)
-    except ValueError as error:
-        raise InputError(str(error), place="ratios") from None
+    _check_ratios(ratios)
     canonical, group = _canonical(pairs), pairs.user if per == "user" else np.zeros(len(pairs), dtype=np.int32)
     if order == "time":
         place, counts = _places(group, canonical, _times(pairs, "order = 'time'"))
@@ -326,4 +323,5 @@ def _point(value: Moment, time: np.ndarray, name: str) -> int | None:
 
 def _check_ratios(ratios: Sequence[float]) -> None:
     if len(ratios) != 3 or min(ratios) < 0 or not abs(sum(ratios) - 1) < 1e-6 or ratios[0] <= 0:
-        raise ValueError(f"ratios = {list(ratios)}: give shares of train, valid and test that add up to 1, as in [0.8, 0.1, 0.1]")
+        cause = f"ratios = {list(ratios)} are no shares of train, valid and test that add up to 1"
+        raise InputError(cause, remedy="correct them, as in ratios = [0.8, 0.1, 0.1]")

@@ -17,6 +17,9 @@ import scipy.sparse as sp
 
 from recsys.errors import InputError, suggest
 
+# The columns of interactions and how they are held.
+_COLUMNS = {"user": np.int32, "item": np.int32, "time": np.int64, "weight": np.float32, "label": np.int8, "behaviour": np.int16}
+
 __all__ = ["Dataset", "FeatureTable", "Interactions", "Sealed", "Split", "Vocab"]
 
 
@@ -116,7 +119,7 @@ class Interactions:
             values = np.asarray(getattr(self, name))  # before the conversion, which would wrap around
             if len(values) and (values.min() < 0 or values.max() >= limit):
                 raise ValueError(f"{name} rows must lie in 0..{limit - 1}")
-        for name, dtype in (("user", np.int32), ("item", np.int32), ("time", np.int64), ("weight", np.float32), ("label", np.int8), ("behaviour", np.int16)):
+        for name, dtype in _COLUMNS.items():
             values = getattr(self, name)
             if values is None:
                 continue
@@ -131,7 +134,7 @@ class Interactions:
 
     def take(self, rows: np.ndarray) -> Interactions:
         """The interactions at `rows` (positions or a boolean mask), in that order."""
-        kept = {name: value[rows] for name in ("user", "item", "time", "weight", "label", "behaviour") if (value := getattr(self, name)) is not None}
+        kept = {name: value[rows] for name in _COLUMNS if (value := getattr(self, name)) is not None}
         return replace(self, **kept)
 
     @cached_property
@@ -151,7 +154,7 @@ class Interactions:
     def fingerprint(self) -> str:
         """SHA-256 over every column and both sizes."""
         digest = hashlib.sha256(f"{self.n_users} {self.n_items} {self.behaviours}".encode())
-        for name in ("user", "item", "time", "weight", "label", "behaviour"):
+        for name in _COLUMNS:
             values = getattr(self, name)
             digest.update(name.encode() if values is not None else b"-")
             if values is not None:
@@ -264,7 +267,8 @@ class Split:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the three parts."""
-        parts = [self.train.fingerprint, self.valid.fingerprint if self.valid is not None else "-", self.test.fingerprint if self.test is not None else "-"]
+        held = [part.fingerprint if part is not None else "-" for part in (self.valid, self.test)]
+        parts = [self.train.fingerprint, *held]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def refit(self) -> Split:
@@ -278,7 +282,7 @@ class Split:
 def join(first: Interactions, second: Interactions) -> Interactions:
     """Both, one after the other; a column that either lacks is dropped."""
     columns: dict[str, Any] = {}
-    for name in ("user", "item", "time", "weight", "label", "behaviour"):
+    for name in _COLUMNS:
         a, b = getattr(first, name), getattr(second, name)
         columns[name] = np.concatenate([a, b]) if a is not None and b is not None else None
     return replace(first, **columns)

@@ -25,10 +25,23 @@ __all__ = ["Network", "Recipe", "names", "recipe", "recipe_name", "summary"]
 
 # What people call a method elsewhere, and the file it lives in here.
 _ALIASES = {
-    "bpr": "mf", "bpr_mf": "mf", "bprmf": "mf", "matrix_factorization": "mf", "pop": "popular", "popularity": "popular", "mostpop": "popular",
-    "als": "ials", "wmf": "ials", "implicit_als": "ials", "item_knn": "itemknn", "user_knn": "userknn", "knn": "itemknn", "ease_r": "ease", "gf_cf": "gfcf",
+    "bpr": "mf",
+    "bpr_mf": "mf",
+    "bprmf": "mf",
+    "matrix_factorization": "mf",
+    "pop": "popular",
+    "popularity": "popular",
+    "mostpop": "popular",
+    "als": "ials",
+    "wmf": "ials",
+    "implicit_als": "ials",
+    "item_knn": "itemknn",
+    "user_knn": "userknn",
+    "knn": "itemknn",
+    "ease_r": "ease",
+    "gf_cf": "gfcf",
     "light_gcn": "lightgcn",
-}  # fmt: skip
+}
 
 
 class Network(nn.Module):
@@ -76,9 +89,15 @@ def recipe(name: str) -> type[Any]:
     if name not in names():
         raise InputError(f"unknown method '{name}'", remedy=suggest(name, names(), _ALIASES))
     module = _module(name)
-    found = [value for value in vars(module).values() if getattr(value, "__settings__", False) and value.__module__ == module.__name__ and hasattr(value, "build")]
+    found = [
+        value
+        for value in vars(module).values()
+        if getattr(value, "__settings__", False) and value.__module__ == module.__name__ and hasattr(value, "build")
+    ]
     if len(found) != 1:
-        raise InputError(f"method '{name}' has {len(found)} recipes in {module.__name__}", remedy="a file holds one recipe: a @settings class with build()")
+        raise InputError(
+            f"method '{name}' has {len(found)} recipes in {module.__name__}", remedy="a file holds one recipe: a @settings class with build()"
+        )
     return found[0]
 
 

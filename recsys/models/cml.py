@@ -72,7 +72,7 @@ class _CML(Network):
     def constrain(self, batch: Batch) -> None:
         for table, touched in ((self.user, batch.user), (self.item, torch.cat([batch.pos, batch.neg.reshape(-1)]))):
             if table.sparse:
-                rows = touched.unique()
+                rows = torch.unique(touched)
                 table.weight.index_copy_(0, rows, clip_to_ball(table.weight.index_select(0, rows), self.recipe.radius))
             else:
                 clip_to_ball(table.weight, self.recipe.radius)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
@@ -76,14 +76,10 @@ def available_bytes() -> int:
     """Memory this process may still take: what the machine has free, or the rest of its control group's share if that is less."""
     found = []
     try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
-    except (OSError, ValueError, IndexError):
-        pass
-    if not found:
-        names = os.sysconf_names
-        pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in names else "SC_PHYS_PAGES"
+        free = Path("/proc/meminfo").read_text(encoding="ascii").split("MemAvailable:")[1].split()[0]
+        found.append(int(free) * 1024)
+    except (OSError, ValueError, IndexError):  # not Linux
+        pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
         found.append(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
     try:
         group = Path("/sys/fs/cgroup")
@@ -166,8 +162,8 @@ def _largest(matrix: Tensor, keep: int) -> sp.csr_matrix:
     keep = min(keep, n - 1)
     if keep < 1:
         return sp.csr_matrix((n, n), dtype=np.float32)
-    rows: list[Any] = []
-    values: list[Any] = []
+    rows: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     for c in range(0, n, _BLOCK):
         panel = matrix[:, c : c + _BLOCK].T.contiguous()
         place = panel.abs().topk(keep, dim=1).indices.sort(dim=1).values

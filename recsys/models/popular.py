@@ -41,7 +41,11 @@ def _counts(pairs: Interactions, half_life: float | None) -> np.ndarray:
     if half_life is None:
         return np.bincount(pairs.csr.indices, minlength=pairs.n_items).astype(np.float64)
     if pairs.time is None:
-        raise InputError("half_life needs to know when, and these interactions have no time", place="[model] half_life", remedy="name the time column, or drop half_life")
+        raise InputError(
+            "half_life needs to know when, and these interactions have no time",
+            place="[model] half_life",
+            remedy="name the time column, or drop half_life",
+        )
     if not len(pairs):
         return np.zeros(pairs.n_items)
     order = np.lexsort((pairs.time, pairs.key))

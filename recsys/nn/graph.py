@@ -31,10 +31,11 @@ def normalised_adjacency(pairs: Interactions) -> Tensor:
     scaled = sp.diags(user_scale) @ met @ sp.diags(item_scale)
     whole = sp.bmat([[None, scaled], [scaled.T, None]], format="csr")
     whole.sort_indices()
-    parts = (whole.indptr.astype(np.int32), whole.indices.astype(np.int32), whole.data.astype(np.float32))
+    start, column = (torch.from_numpy(part.astype(np.int32)) for part in (whole.indptr, whole.indices))
+    value = torch.from_numpy(whole.data.astype(np.float32))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(*map(torch.from_numpy, parts), size=whole.shape, check_invariants=False)
+        return torch.sparse_csr_tensor(start, column, value, size=whole.shape, check_invariants=False)
 
 
 def mean_layers(adjacency: Tensor, start: Tensor, layers: int) -> Tensor:
@@ -62,7 +63,7 @@ def mean_layers_rows(adjacency: Tensor, start: Tensor, rows: Tensor, layers: int
     Returns:
         The mean at `rows` and layer 0 at `rows` (what is regularised), each [R, d].
     """
-    mean, zeroth = _MeanLayersRows.apply(adjacency, start, rows, layers)
+    mean, zeroth = _MeanLayersRows.apply(adjacency, start, rows, layers)  # type: ignore[no-untyped-call]
     return mean, zeroth
 
 

@@ -49,7 +49,9 @@ def weigh(rows: sp.csr_matrix, weighting: Weighting, power: float = 0.0, k1: flo
     return out
 
 
-def nearest(rows: sp.csr_matrix, k: int, *, left: np.ndarray, right: np.ndarray, shrink: float = 0.0, block_bytes: int = _BLOCK_BYTES) -> sp.csr_matrix:
+def nearest(
+    rows: sp.csr_matrix, k: int, *, left: np.ndarray, right: np.ndarray, shrink: float = 0.0, block_bytes: int = _BLOCK_BYTES
+) -> sp.csr_matrix:
     """The k most similar rows of every row: s(i, j) = x_i . x_j / (left_i * right_j + shrink), j != i.
 
     Among equal similarities the lower row number is taken. Similarities that are not above zero are no neighbours, so a row

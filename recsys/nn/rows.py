@@ -29,7 +29,12 @@ class RowOptimizer(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], kind: Literal["sgd", "adagrad", "adam"], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+        self,
+        params: Iterable[Tensor],
+        kind: Literal["sgd", "adagrad", "adam"],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
         self.kind = kind
