@@ -273,7 +273,7 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]
         begun = (folder / "run.json").exists()
         remedy = f"choose another --out, or go on with it: recsys run --resume {folder}" if begun else "choose another --out"
         raise InputError("exists already and is not empty", place=str(folder), remedy=remedy)
-    meta = {
+    return {
         "format": _FORMAT,
         "status": "running",
         "name": experiment.name,
@@ -282,7 +282,6 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]
         "started": _now(),
         "environment": _environment(),
     }
-    return meta
 
 
 def _forget(folder: Path) -> None:

@@ -39,9 +39,8 @@ def demo(folder: Path) -> None:
         execute(experiment, out, resume=(out / "run.json").exists(), split=split)
         run = open_run(out)
         runs.append(run)
-        typer.echo(
-            f"  {method:<10} {run.report('test')[experiment.evaluate.monitor]:.4f} {experiment.evaluate.monitor} on test, {time.perf_counter() - began:6.1f} s"
-        )
+        monitor = experiment.evaluate.monitor
+        typer.echo(f"  {method:<10} {run.report('test')[monitor]:.4f} {monitor} on test, {time.perf_counter() - began:6.1f} s")
     comparison = compare_runs([run.folder for run in runs])
     typer.echo("")
     show_comparison(comparison)

@@ -113,7 +113,8 @@ class Follow:
             return
         line = f"epoch {event['epoch']:>4}  loss {event['loss']:.5f}  {event['seconds']:.2f} s  {event['pairs_per_second']:,} pairs/s"
         if "valid" in event:
-            line += f"  valid {self.monitor} {event['valid'].get(self.monitor, float('nan')):.4f}{' *' if event.get('best') else ''}  ({event['valid_seconds']:.2f} s)"
+            value = event["valid"].get(self.monitor, float("nan"))
+            line += f"  valid {self.monitor} {value:.4f}{' *' if event.get('best') else ''}  ({event['valid_seconds']:.2f} s)"
         self.console.print(line, highlight=False)
 
     def _resumed(self, event: Mapping[str, Any]) -> None:
