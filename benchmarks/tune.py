@@ -89,7 +89,7 @@ def tune(method: str, base: dict[str, Any], split: Any, trials: int, log: Path) 
         negatives = tree["model"].get("sampler", {}).get("negatives", 1)
         if negatives > 16:  # many negatives only pay when a batch shares them
             _set(tree, "model.sampler.pool", "shared")
-            _set(tree, "model.sampler.negatives", 8 * negatives)
+            _set(tree, "model.sampler.negatives", 2 * negatives)
         trees.append(tree)
         experiment = from_tree(tree)
         began = time.perf_counter()

@@ -102,6 +102,9 @@ def settings(cls: type[T]) -> type[T]:
     def __init__(self: Any, *args: Any, **values: Any) -> None:
         if args:
             raise InputError(f"{cls.__name__} takes its settings by name", remedy=f"write {cls.__name__}(key=value)")
+        for key, value in values.items():
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise InputError(f"{key} = {_short(value)}: a whole number has at most 64 bits here, as in TOML", remedy="correct the value")
         try:
             construct(self, **{key: _tuples(value) for key, value in values.items()})
         except pydantic.ValidationError as error:

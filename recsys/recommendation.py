@@ -198,7 +198,8 @@ class _Recommender:
     ) -> None:
         if k < 1:
             raise InputError(f"k = {k} recommends nothing", remedy="ask for at least 1")
-        self.scorer, self.train, self.k, self.unknown = scorer, train, k, unknown
+        self.scorer, self.train, self.unknown = scorer, train, unknown
+        self.k = min(k, train.n_items)  # a longer list has nothing more to hold
         self.filter_seen = filter_seen
         self.titles = train.titles if titles else None
         self.allowed = _allowed(train.items, candidates, exclude)

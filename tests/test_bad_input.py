@@ -150,8 +150,6 @@ def npz(**arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-RUN = ("runs/new/config.toml", "runs/new/run.json")
-
 COMMANDS = [
     Case("A command that is none", "runn mf.toml", ("'runn'", "recsys --help")),
     Case("An option that is none", "run mf.toml --outt runs/new", ("--outt", "--out", "recsys run --help")),
@@ -200,6 +198,7 @@ SETTINGS = [
     Case("An endless step size", "check mf.toml train.lr=inf", ("mf.toml: [train]", "lr = inf")),
     Case("A negative count", "check mf.toml model.sampler.negatives=-1", ("mf.toml: [model] sampler", "negatives = -1")),
     Case("A negative seed", "check mf.toml train.seed=-1", ("mf.toml: [train]", "seed = -1")),
+    Case("A seed beyond 64 bits", "check mf.toml train.seed=99999999999999999999", ("mf.toml: [train]", "seed = 99999999999999999999", "64 bits")),
     Case("An unknown optimiser", "check mf.toml train.optimizer=adma", ("mf.toml: [train]", "optimizer = 'adma'", "adam")),
     Case("An unknown pool of negatives", "check mf.toml model.sampler.pool=inbatch", ("mf.toml: [model] sampler", "pool = 'inbatch'", "in-batch")),
     Case("An unknown loss", "check mf.toml model.loss.kind=bpr2", ("mf.toml: [model] loss", "kind = 'bpr2'", "bpr")),
@@ -247,7 +246,7 @@ DATA = [
     Case("Nothing to read", "check --data bad.toml", ("[data]", "neither source nor path", "source ="), {"bad.toml": '[model]\nname = "mf"\n'}),
     Case("Test without train", "check --data bad.toml", ("[data]", "test without train"), {"bad.toml": '[data]\ntest = "log.csv"\n[model]\nname = "mf"\n'}),
     Case("An unknown data set", "check --data mf.toml data.path=none data.source=online-retial", ("'online-retial'", "did you mean 'online-retail'?")),
-    Case("A data set that a program cannot fetch", "data fetch {manual}", ("{manual}", "cannot be downloaded", "(1)")),
+    Case("A data set that a program cannot fetch", "data fetch retailrocket", ("'retailrocket'", "cannot be downloaded", "(1)")),
     Case("A data set that is not here, offline", "data stats gowalla", ("'gowalla'", "RECSYS_OFFLINE"), around=("RECSYS_OFFLINE=1", lambda: mock.patch.dict(os.environ, RECSYS_OFFLINE="1"))),
     Case("A mistake in an entry of one's own", "data show mine", ("home/catalog/mine.toml", "'paht'", "did you mean 'path'?"), {"home/catalog/mine.toml": 'folder = "."\n[read]\npaht = "log.csv"\n'}),
     Case("Ratings asked for that are not there", "data stats a.csv min_weight=4", ("[data]", "min_weight", "weight ="), {"a.csv": "user,item\nu1,i1\n"}),
@@ -255,7 +254,7 @@ DATA = [
     Case("A threshold above all ratings", "data stats log.csv min_weight=9", ("[data]", "no interaction is left", "240 -> 0")),
     Case("A core that is empty", "data stats log.csv user_core=100", ("[data]", "no interaction is left", "240 -> 0")),
     Case("A negative core", "data stats log.csv user_core=-2", ("user_core = -2",)),
-    Case("A date that is none", "data stats log.csv since=yesterday", ("since", "'yesterday'", "ISO date")),
+    Case("A date that is none", "data stats log.csv since=yesterday", ("since", "'yesterday'", "ISO date"), theirs=r"as in \d{4}-\d\d-\d\d"),
     Case("A window after the end", "data stats log.csv since=2099-01-01", ("[data]", "no interaction is left")),
     Case("A pair twice where that is forbidden", "data stats a.csv duplicates=error", ("[data]", "'u1'", "'i1'", "duplicates"), {"a.csv": HEAD + "u1,i1,5\nu1,i1,4\n"}),
     Case("A behaviour that never occurs", "data stats a.csv 'behaviours=[\"buyy\"]'", ("[data] behaviours", "did you mean 'buy'?"), {"a.csv": "user,item,event\nu1,i1,buy\nu1,i2,view\n"}),
@@ -267,15 +266,16 @@ SPLITS = [
     Case("A point in time before everything", "run mf.toml -q --out runs/new split.by=time split.test_from=2001-01-01", ("[split]", "no train row")),
     Case("A point in time after everything", "run mf.toml -q --out runs/new split.by=time split.test_from=2099-01-01", ("[split]", "test")),
     Case("Points in time the wrong way round", "run mf.toml -q --out runs/new split.by=time split.valid_from=0.9 split.test_from=0.5", ("[split]", "later than", "exchange")),
-    Case("A point in time that is none", "run mf.toml -q --out runs/new split.by=time split.test_from=soon", ("[split] test_from", "'soon'")),
+    Case("A point in time that is none", "run mf.toml -q --out runs/new split.by=time split.test_from=soon", ("[split] test_from", "'soon'"), theirs=r"as in \d{4}-\d\d-\d\d"),
     Case("Too few new items", "run mf.toml -q --out runs/new split.by=new-item split.new_items=0.01", ("[split] new_items", "0.01 of 30 items")),
+    Case("A seed beyond its generator", "run mf.toml -q --out runs/new split.by=libcml split.seed=5000000000", ("[split] seed", "32 bits")),
     Case("Parts asked for that are not there", "run mf.toml -q --out runs/new split.by=presplit", ("[split]", "presplit")),
 ]
 
 TRAINING = [
     Case("A step size far too large", "run mf.toml -q --out runs/new train.optimizer=sgd train.lr=1e30", ("epoch 1", "loss", "lower train.lr"), theirs=r"epoch \d+(, step \d+)?: .*;"),
     Case("More memory than there is", "run mf.toml -q --out runs/new model.dim=1000000000000", ("memory",), theirs=r"\(.*\)"),
-    Case("An item-item matrix that does not fit", "run mf.toml -q --out runs/new 'model={name=\"ease\"}'", ("memory", "item_core")),
+    Case("An item-item matrix that does not fit", "run mf.toml -q --out runs/new 'model={name=\"ease\", memory_gb=1e-6}'", ("[model] ease", "memory_gb = 1e-06", "item_core")),
     Case("Ages without times", "run mf.toml -q --out runs/new data.path=a.csv 'model={name=\"popular\", half_life=7}'", ("[model] half_life", "time"), {"a.csv": re.sub(r",\d+\n", "\n", LOG).replace(",time", "")}),
     Case("A folder that is taken", "run mf.toml -q --out runs/done", ("runs/done: exists already", "--resume runs/done")),
     Case("A file where the folder should be", "run mf.toml -q --out log.csv", ("log.csv: exists already", "another --out")),
@@ -302,6 +302,7 @@ RUNS = [
     Case("A run of a newer version", "recommend runs/done", ("runs/done", "format 99", "update recsys"), before=("`run.json` says format 99", edit("runs/done/run.json", '"format": 1', '"format": 99'))),
     Case("A run.json that is damaged", "recommend runs/done", ("runs/done/run.json",), before=("`run.json` is cut off", shorten("runs/done/run.json")), theirs=r"read: [^;]*"),
     Case("A run.json that is something else", "recommend runs/done", ("runs/done", "not of a run"), {"runs/done/run.json": "[1, 2]\n"}),
+    Case("A run.json with something left out", "verify runs/done", ("runs/done", "without 'experiment'"), before=("`experiment` is struck from `run.json`", edit("runs/done/run.json", '"experiment"', '"something"'))),
     Case("A configuration that was edited", "verify runs/done", ("runs/done/config.toml: [train]", "lr = -1"), before=("`lr = -1` in `config.toml`", edit("runs/done/config.toml", "lr = 0.001", "lr = -1.0"))),
     Case("A configuration that is damaged", "verify runs/done", ("runs/done/config.toml",), before=("`config.toml` is cut off", shorten("runs/done/config.toml", 0.101)), theirs=r"read: [^;]*"),
     Case("A scorer that is cut off", "recommend runs/done", ("runs/done/scorer.safetensors", "run again"), before=("the scorer is cut off", shorten("runs/done/scorer.safetensors")), theirs=r"file: [^;]*"),

@@ -216,6 +216,8 @@ def libcml(pairs: Interactions, seed: int = 1234) -> np.ndarray:
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
     """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed = {seed}: the generator of 'libcml' takes 32 bits", place="[split] seed", remedy="give a number below 4294967296")
     order = _canonical(pairs)
     ends = np.cumsum(np.bincount(pairs.user, minlength=pairs.n_users))
     generator = np.random.RandomState(seed)  # the released split is a draw of the legacy generator
