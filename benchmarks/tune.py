@@ -83,6 +83,8 @@ def tune(method: str, base: dict[str, Any], split: Any, trials: int, log: Path) 
     def objective(trial: optuna.Trial) -> float:
         tree: dict[str, Any] = json.loads(json.dumps(base))
         tree["model"] = {"name": method}
+        if method == "lightgcn":
+            _set(tree, "train.rows", "dense")  # its every row has a gradient
         if trial.number:  # the first is the default
             for path, spec in space.items():
                 _set(tree, path, trial.suggest_categorical(path, spec[1]) if spec[0] == "choice" else trial.suggest_float(path, *spec[1:], log=True))

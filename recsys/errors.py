@@ -27,10 +27,18 @@ class InputError(Exception):
         line = f"{self.place}: {self.cause}" if self.place else self.cause
         return f"{line}; {self.remedy}" if self.remedy else line
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remake, (type(self), self.cause, self.place, self.remedy)
+
     def at(self, place: str) -> InputError:
         """The same error with an outer place put before its own, as in `file: [section] key`."""
         inner = f"{place}: {self.place}" if self.place else place
         return type(self)(self.cause, place=inner, remedy=self.remedy)
+
+
+def _remake(kind: type[InputError], cause: str, place: str | None, remedy: str | None) -> InputError:
+    """The same error in another process."""
+    return kind(cause, place=place, remedy=remedy)
 
 
 class TrainingError(InputError):

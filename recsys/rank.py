@@ -14,6 +14,7 @@ several threads, which would wait for each other after every step, and makes the
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from recsys.errors import InputError
@@ -201,13 +202,19 @@ def _each_block(
                 pass
 
 
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """The numeric libraries of this process; finding them takes longer than ranking a few users."""
+    return ThreadpoolController()
+
+
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[None]:
     """One thread for torch and for the BLAS behind numpy while inside."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(limits=1):
+        with _libraries().limit(limits=1):
             yield
     finally:
         torch.set_num_threads(threads)

@@ -268,6 +268,8 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]
         run = open_run(folder, finished=False)
         if run.meta["experiment"] != experiment.fingerprint:
             raise InputError("was begun with other settings", place=str(folder), remedy="resume without changing them, or start a new run")
+        for left in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            left.unlink()
         return run.meta
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         begun = (folder / "run.json").exists()

@@ -27,6 +27,7 @@ from recsys.config import Bound, settings, to_dict
 from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation, evaluate
+from recsys.metrics import parse
 from recsys.models import Network, Recipe, recipe_name
 from recsys.nn.rows import RowOptimizer
 from recsys.sample import Batch, PairStream, stream_seed
@@ -39,6 +40,7 @@ Watch = Callable[[dict[str, Any]], None]
 
 # An epoch whose mean loss is this many times that of the first has diverged, though every number is still finite.
 _DIVERGED = 1e3
+_EPS = 1e-8  # of Adam and Adagrad, on dense and on touched rows alike
 
 
 @settings
@@ -137,6 +139,8 @@ def fit(
         InputError: settings that do not go together, a checkpoint of other settings, a device that is not there.
     """
     config, evaluation = config or Train(), evaluation or Evaluation()
+    if resume and folder is None:
+        raise InputError("there is nothing to resume", remedy="give the folder of the checkpoint")
     device = pick_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -147,8 +151,8 @@ def fit(
         if not isinstance(built, Network):
             return _closed_form(built, train, valid, evaluation, time.perf_counter() - started, watch)
         loop = _Loop(built.to(device), recipe, train, valid, config, evaluation, device, folder, watch)
-        if resume:
-            loop.restore()
+        if resume and folder is not None:
+            loop.restore(folder)
         return loop.run()
 
 
@@ -208,6 +212,7 @@ class _Loop:
         self.loss = torch.compile(network.loss) if config.compile else network.loss
         self.identity = _identity(recipe, train, valid, config, evaluation)
         self.state = _State()
+        self.sign = 1.0 if parse(evaluation.monitor).higher else -1.0
         self.best: Scorer | None = None
         self.best_saved = -1
         # Both stay on the device, so that no step of an epoch waits for it.
@@ -222,10 +227,14 @@ class _Loop:
                 stopped = f"no better for {self.state.waited} evaluations"
                 break
             self._epoch()
-        if self.best is None:
-            self.best, self.state.best_epoch = self.network.scorer(), self.state.epoch
         self.save()
-        return Fitted(self.best, self.state.best_epoch, self.state.history, stopped)
+        if self.best is not None:
+            return Fitted(self.best, self.state.best_epoch, self.state.history, stopped)
+        # Without validation the last is the best, and is no state: a longer fit that goes on from here has another last.
+        last = self.network.scorer()
+        if self.folder is not None:
+            save_scorer(self.folder / "scorer.safetensors", last, epoch=self.state.epoch)
+        return Fitted(last, self.state.epoch, self.state.history, stopped)
 
     def _epoch(self) -> None:
         state = self.state
@@ -277,6 +286,9 @@ class _Loop:
         bad, mean = int(self.bad_step), float(self.loss_sum) / pairs
         if bad >= 0 or not math.isfinite(mean):
             self._not_finite(state.epoch, bad)
+        if not all(bool(torch.isfinite(param).all()) for param in self.network.parameters()):
+            place = f"epoch {state.epoch + 1}, step {state.step}"
+            raise TrainingError("a weight is not a finite number", place=place, remedy="lower train.lr, or set train.clip")
         state.first_loss = mean if state.first_loss is None else state.first_loss
         if mean > _DIVERGED * max(abs(state.first_loss), 1e-3):
             raise TrainingError(
@@ -305,7 +317,7 @@ class _Loop:
         scorer = self.network.scorer()
         entry["valid"] = _validate(scorer, self.train, self.valid, self.evaluation)
         entry["valid_seconds"] = round(time.perf_counter() - began, 4)
-        value = entry["valid"][self.evaluation.monitor]
+        value = self.sign * entry["valid"][self.evaluation.monitor]
         if value > state.best:
             state.best, state.best_epoch, state.waited, self.best = value, state.epoch, 0, scorer
         else:
@@ -346,40 +358,63 @@ class _Loop:
         write_tensors(self.folder / "checkpoint.safetensors", tensors, {"state": asdict(self.state), "identity": self.identity})
         self.saved_at = time.monotonic()
 
-    def restore(self) -> None:
+    def restore(self, folder: Path) -> None:
         """Take up the checkpoint in the folder, if there is one.
 
         Raises:
             InputError: it is damaged, or was made with other settings or other data.
         """
-        assert self.folder is not None
-        path = self.folder / "checkpoint.safetensors"
+        path = folder / "checkpoint.safetensors"
         if not path.exists():
             return
         tensors, meta = read_tensors(path)
         if meta.get("identity") != self.identity:
-            raise InputError(
-                "was made with other settings, data or devices", place=str(path), remedy="resume with the settings of the run, or start a new one"
-            )
-        self.state = _State(**meta["state"])
+            remedy = "resume with the settings of the run, or start a new one"
+            raise InputError("was made with other settings, data or devices", place=str(path), remedy=remedy)
+        try:
+            self._take(tensors, meta["state"])
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+            said = str(error).splitlines()[0]
+            raise InputError(f"is not a whole checkpoint: {said}", place=str(path), remedy="delete it to start again, or restore it") from None
+        if self.state.best_epoch:
+            # A scorer newer than the checkpoint is one that the steps to come will find again.
+            scorer, about = load_scorer(folder / "scorer.safetensors")
+            if about.get("epoch") == self.state.best_epoch:
+                self.best, self.best_saved = scorer.to(self.device), self.state.best_epoch
+        if self.watch is not None:
+            self.watch({"event": "resumed", "epoch": self.state.epoch, "step": self.state.step, "history": self.state.history})
+
+    def _take(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """The moving parts of a checkpoint in place of our own."""
+        self.state = _State(**state)
         self.network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
         for index, optimizer in enumerate(self.optimizers):
             params = _params(optimizer)
             for name, tensor in tensors.items():
                 if name.startswith(f"optimizer.{index}."):
                     _, _, place, key = name.split(".", 3)
-                    param = params[int(place)]
                     # Step counters live where the optimiser wants them: fused ones on the device, ours on the host.
                     home = "cpu" if isinstance(optimizer, RowOptimizer) and tensor.dim() == 0 else self.device
-                    optimizer.state[param][key] = tensor.to(home)
+                    optimizer.state[params[int(place)]][key] = tensor.to(home)
+        if state["epoch"] or state["step"]:
+            _check_optimizers(self.optimizers)
         self.loss_sum, self.bad_step = tensors["loss_sum"].to(self.device), tensors["bad_step"].to(self.device)
-        if self.state.best_epoch:
-            # A scorer newer than the checkpoint is one that the steps to come will find again.
-            scorer, about = load_scorer(self.folder / "scorer.safetensors")
-            if about.get("epoch") == self.state.best_epoch:
-                self.best, self.best_saved = scorer.to(self.device), self.state.best_epoch
-        if self.watch is not None:
-            self.watch({"event": "resumed", "epoch": self.state.epoch, "step": self.state.step, "history": self.state.history})
+
+
+def _check_optimizers(optimizers: list[torch.optim.Optimizer]) -> None:
+    """Refuse a state that lacks what a step has left behind."""
+    wanted = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Adagrad": {"step", "sum"}}
+    for optimizer in optimizers:
+        keys = (
+            {"sgd": set(), "adagrad": {"second"}, "adam": {"first", "second", "step"}}[optimizer.kind]
+            if isinstance(optimizer, RowOptimizer)
+            else None
+        )
+        needed = wanted.get(type(optimizer).__name__, set()) if keys is None else keys
+        for param in _params(optimizer):
+            missing = needed - optimizer.state[param].keys()
+            if missing:
+                raise KeyError(f"optimiser state without {', '.join(sorted(missing))}")
 
 
 def _optimizers(network: Network, config: Train) -> list[torch.optim.Optimizer]:
@@ -389,6 +424,9 @@ def _optimizers(network: Network, config: Train) -> list[torch.optim.Optimizer]:
         raise InputError(
             "adamw decays every row, so it cannot touch some only", place="[train] rows", remedy="use optimizer = 'adam', or rows = 'dense'"
         )
+    if touched and not network.rows:
+        remedy = "use rows = 'dense' with this method"
+        raise InputError("every row has a gradient at every step, so none can be left out", place="[train] rows", remedy=remedy)
     for table in network.rows:
         table.sparse = touched
     tables = {id(table.weight) for table in network.rows} if touched else set()
@@ -398,7 +436,7 @@ def _optimizers(network: Network, config: Train) -> list[torch.optim.Optimizer]:
     if whole:
         optimizers.append(_dense(whole, config))
     if rows and config.optimizer != "adamw":
-        optimizers.append(RowOptimizer(rows, config.optimizer, config.lr))
+        optimizers.append(RowOptimizer(rows, config.optimizer, config.lr, eps=_EPS))
     return optimizers
 
 
@@ -408,7 +446,7 @@ def _dense(params: list[torch.nn.Parameter], config: Train) -> torch.optim.Optim
     if config.optimizer == "adamw":
         return torch.optim.AdamW(params, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     if config.optimizer == "adagrad":
-        return torch.optim.Adagrad(params, lr=config.lr, fused=all(param.device.type == "cpu" for param in params))
+        return torch.optim.Adagrad(params, lr=config.lr, eps=_EPS, fused=all(param.device.type == "cpu" for param in params))
     return torch.optim.SGD(params, lr=config.lr, fused=True)
 
 

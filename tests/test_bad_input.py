@@ -264,7 +264,7 @@ DATA = [
 SPLITS = [
     Case("The last of each user, without times", "run mf.toml -q --out runs/new data.path=a.csv split.by=last", ("[split]", "needs times", "[data]"), {"a.csv": re.sub(r",\d+\n", "\n", LOG).replace(",time", "")}),
     Case("A point in time before everything", "run mf.toml -q --out runs/new split.by=time split.test_from=2001-01-01", ("[split]", "no train row")),
-    Case("A point in time after everything", "run mf.toml -q --out runs/new split.by=time split.test_from=2099-01-01", ("[split]", "test")),
+    Case("A point in time after everything", "run mf.toml -q --out runs/new split.by=time split.test_from=2099-01-01", ("[split]", "test_from 2099-01-01", "earlier point")),
     Case("Points in time the wrong way round", "run mf.toml -q --out runs/new split.by=time split.valid_from=0.9 split.test_from=0.5", ("[split]", "later than", "exchange")),
     Case("A point in time that is none", "run mf.toml -q --out runs/new split.by=time split.test_from=soon", ("[split] test_from", "'soon'"), theirs=r"as in \d{4}-\d\d-\d\d"),
     Case("Too few new items", "run mf.toml -q --out runs/new split.by=new-item split.new_items=0.01", ("[split] new_items", "0.01 of 30 items")),
@@ -335,7 +335,7 @@ RECOMMENDING = [
     Case("A file of users that is empty", "recommend runs/done --users ids.txt", ("ids.txt: holds no id", "one id per line"), {"ids.txt": "\n\n"}),
     Case("A file of users that is not text", "recommend runs/done --users ids.txt", ("ids.txt: cannot be read",), {"ids.txt": b"u01\n\xff\xfe\n"}, theirs=r"read: [^;]*"),
     Case("A Parquet file of users that is cut off", "recommend runs/done --users ids.parquet", ("ids.parquet: cannot be read",), {"ids.parquet": parquet(pl.DataFrame({"id": ["u01"]}))[:-9]}, theirs=r"read: [^;]*"),
-    Case("A Parquet file of users without a column", "recommend runs/done --users ids.parquet", ("ids.parquet",), {"ids.parquet": parquet(pl.DataFrame())}, theirs=r"read: [^;]*"),
+    Case("A Parquet file of users without a column", "recommend runs/done --users ids.parquet", ("ids.parquet: holds no id",), {"ids.parquet": parquet(pl.DataFrame())}),
     Case("An item that nobody knows", "recommend runs/done --candidates items.txt", ("candidates", "'i98'", "1 of 2"), {"items.txt": "i01\ni98\n"}),
     Case("Nothing left to recommend", "recommend runs/done --candidates items.txt --exclude items.txt", ("candidates", "no item is left"), {"items.txt": "i01\n"}),
     Case("An ending that is none", "recommend runs/done --out best.xlsx", ("best.xlsx", "'.xlsx'", ".parquet, .csv, .jsonl")),

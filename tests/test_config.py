@@ -43,8 +43,15 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(
-    texts, st.integers(1, 2**62), st.floats(1e-300, 1e300), st.none() | st.integers(1, 99), st.none() | numbers, st.booleans(),
-    st.lists(st.integers(-(2**62), 2**62), max_size=4), st.sampled_from("ab"), numbers,
+    texts,
+    st.integers(1, 2**62),
+    st.floats(1e-300, 1e300),
+    st.none() | st.integers(1, 99),
+    st.none() | numbers,
+    st.booleans(),
+    st.lists(st.integers(-(2**62), 2**62), max_size=4),
+    st.sampled_from("ab"),
+    numbers,
 )
 def test_settings_come_back_from_toml(name, dim, lr, patience, clip, on, cutoffs, kind, margin):
     value = Outer(name=name, dim=dim, lr=lr, patience=patience, clip=clip, on=on, cutoffs=tuple(cutoffs), inner=Inner(kind=kind, margin=margin))
@@ -153,7 +160,9 @@ def test_overrides():
         tree, ["model.dim=4", "model.name=cml", "train.lr=1e-4", 'new.deep.key="x=y"', "train.on=true", "model.cutoffs=[1, 2]", "model.text=a=b"]
     )
     assert got == {
-        "model": {"dim": 4, "name": "cml", "cutoffs": [1, 2], "text": "a=b"}, "train": {"lr": 1e-4, "on": True}, "new": {"deep": {"key": "x=y"}},
+        "model": {"dim": 4, "name": "cml", "cutoffs": [1, 2], "text": "a=b"},
+        "train": {"lr": 1e-4, "on": True},
+        "new": {"deep": {"key": "x=y"}},
     }
     assert tree == {"model": {"dim": 3}, "train": {}}
     assert "is not an assignment" in message(lambda: override(tree, ["model.dim"]))

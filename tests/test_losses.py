@@ -65,7 +65,12 @@ def test_every_loss_is_its_definition(kind, reduce, data):
     size, k = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
     rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
     loss = Loss(
-        kind=kind, reduce=reduce, top=data.draw(st.integers(1, 6)), margin=data.draw(st.sampled_from([0.0, 0.5, 1.0])), temperature=0.7, weight=1.5,
+        kind=kind,
+        reduce=reduce,
+        top=data.draw(st.integers(1, 6)),
+        margin=data.draw(st.sampled_from([0.0, 0.5, 1.0])),
+        temperature=0.7,
+        weight=1.5,
         correct=data.draw(st.booleans()),
     )
     pos, neg = rng.normal(size=size), rng.normal(size=(size, k))

@@ -122,9 +122,7 @@ def test_resuming_what_has_ended_changes_nothing(tmp_path):
     assert "step" not in events
 
 
-@pytest.mark.parametrize(
-    "valid", [VALID, pytest.param(None, marks=pytest.mark.xfail(strict=True, reason="the scorer of the shorter fit is returned"))]
-)
+@pytest.mark.parametrize("valid", [VALID, None])
 def test_a_fit_can_be_made_longer(valid, tmp_path):
     """More epochs are no other settings while the step size does not depend on their number."""
     fit(MF(dim=4), TRAIN, valid, Train(**SHORT | {"epochs": 2}), EVALUATION, folder=tmp_path)
@@ -377,14 +375,14 @@ def test_random_layers_resume_to_the_same_bytes(tmp_path):
 class _Scripted(_Line):
     """Its scorer puts every held item at a quality of its own after each epoch; its loss may turn bad."""
 
-    def __init__(self, train: Dataset, quality: tuple[float, ...], bad: tuple[int, int, float] | None) -> None:
+    def __init__(self, train: Dataset, quality: tuple[float, ...], bad: tuple[int, int, str] | None) -> None:
         super().__init__(train, 0.0)
         self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
         self.quality, self.bad = quality, bad
 
     def loss(self, batch: Batch) -> Terms:
         self.epochs.fill_(batch.epoch)
-        value = self.bad[2] if self.bad is not None and (batch.epoch, batch.step) == self.bad[:2] else 1.0
+        value = float(self.bad[2]) if self.bad is not None and (batch.epoch, batch.step) == self.bad[:2] else 1.0
         return Terms(self.weight * 0 + torch.full((len(batch),), value))
 
     def scorer(self) -> Factors:
@@ -398,7 +396,7 @@ class Scripted:
     """A course known in advance."""
 
     quality: tuple[float, ...] = (0.5,) * 20
-    bad: tuple[int, int, float] | None = None
+    bad: tuple[int, int, str] | None = None  # at which epoch and step, and the loss there
 
     def build(self, train: Dataset) -> Network:
         return _Scripted(train, self.quality, self.bad)
@@ -462,7 +460,7 @@ def test_the_best_scorer_is_what_is_on_disk(tmp_path):
     assert vectors(scorer) == vectors(fitted.scorer)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_a_loss_that_is_no_number_names_the_step(value):
     with pytest.raises(TrainingError, match="epoch 2, step 3: the loss is not a finite number") as caught:
         fit(Scripted(bad=(1, 2, value)), TRAIN, None, Train(**SHORT))
@@ -472,7 +470,7 @@ def test_a_loss_that_is_no_number_names_the_step(value):
 
 def test_a_loss_that_grows_a_thousandfold_is_an_error():
     with pytest.raises(TrainingError, match="has grown from 1 to"):
-        fit(Scripted(bad=(2, 0, 1e6)), TRAIN, None, Train(**SHORT))
+        fit(Scripted(bad=(2, 0, "1e6")), TRAIN, None, Train(**SHORT))
 
 
 @pytest.mark.parametrize("recipe", [MF(dim=4, init_std=1.0), LightGCN(dim=4, init_std=1.0)])
@@ -496,14 +494,12 @@ def test_poisoned_weights_are_noticed():
         fit(Poisoned(dim=4), TRAIN, VALID, Train(**SHORT | {"batch_size": 1000}), EVALUATION)
 
 
-@pytest.mark.xfail(strict=True, reason="weights after the last step are not looked at")
 def test_a_last_step_into_nowhere_is_noticed():
     """The loss of the last step was finite, the weights after it are not: nothing that scores NaN may be returned."""
     with pytest.raises(InputError):
         fit(MF(dim=4, init_std=1e4), TRAIN, None, Train(**SHORT | {"optimizer": "sgd", "lr": 3e38, "epochs": 1, "batch_size": 1000}))
 
 
-@pytest.mark.xfail(strict=True, reason="the loop keeps the greatest value, whatever the metric")
 def test_lower_can_be_better():
     """Early stopping on a metric of which less is better keeps the least."""
     evaluation = Evaluation(metrics=("gini@3",), monitor="gini@3")

@@ -79,7 +79,8 @@ def fetch(name: Name, json: Json = False) -> None:
     entry = catalog.entry(name)
     before = catalog.state(entry)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=json) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=json or not console.is_terminal) as bar:
         task = bar.add_task("", total=None, visible=False)
         folder = catalog.obtain(entry, lambda done, total: bar.update(task, completed=done, total=total, visible=True))
     plain = _plain(entry)

@@ -174,7 +174,7 @@ def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.nd
         0 train, 1 valid, 2 test; int8 [n].
 
     Raises:
-        InputError: no times, points that cannot be read or stand the wrong way round, or no row before the first point.
+        InputError: no times, points that cannot be read or stand the wrong way round, no row before the first point or after the last.
     """
     time = _times(pairs, "by = 'time'")
     points = [_point(value, time, name) for value, name in ((valid_from, "valid_from"), (test_from, "test_from"))]
@@ -184,6 +184,9 @@ def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.nd
     first = last if points[0] is None else points[0]
     if first > last:
         raise InputError(f"valid_from {valid_from} is later than test_from {test_from}", place="[split]", remedy="exchange them")
+    if len(time) and last > time.max():
+        remedy = "choose an earlier point, or a fraction of the time span such as 0.9"
+        raise InputError(f"no row is at or after test_from {test_from}", place="[split]", remedy=remedy)
     return ((time >= first).astype(np.int8) + (time >= last)).astype(np.int8)
 
 

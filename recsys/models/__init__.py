@@ -124,6 +124,12 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
+def require_negatives(sampler: Sampler) -> None:
+    """Refuse a sampler that draws no negatives, for methods whose loss compares with them."""
+    if sampler.negatives < 1 and sampler.pool != "in-batch":
+        raise InputError("sampler.negatives = 0, and the loss compares with negatives", remedy="draw at least 1")
+
+
 def embedding(n: int, dim: int, std: float) -> nn.Embedding:
     """A table [n, dim] drawn from N(0, std^2)."""
     table = nn.Embedding(n, dim)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding
+from recsys.models import Network, embedding, require_negatives
 from recsys.nn.distance import clip_to_ball, near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
@@ -42,6 +42,9 @@ class CML:
     """Weight of the covariance regulariser (the paper tunes it around 10, for a sum over the batch)."""
     radius: Annotated[float, Bound(gt=0)] = 1.0
     """Of the ball every vector is kept in."""
+
+    def __post_init__(self) -> None:
+        require_negatives(self.sampler)
 
     def build(self, train: Dataset) -> Network:
         return _CML(self, train)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square
+from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.losses import Loss, Terms, pair_loss
@@ -42,6 +42,9 @@ class LightGCN:
     """Weight of the squared norms of layer 0 at the rows of a batch."""
     init_std: Annotated[float, Bound(gt=0)] = 0.1
     """Standard deviation of the start values."""
+
+    def __post_init__(self) -> None:
+        require_negatives(self.sampler)
 
     def build(self, train: Dataset) -> Network:
         return _LightGCN(self, train)

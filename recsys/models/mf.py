@@ -19,7 +19,7 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square
+from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
@@ -43,6 +43,9 @@ class MF:
     """Standard deviation of the start values."""
     item_bias: bool = False
     """One number per item, added to its scores."""
+
+    def __post_init__(self) -> None:
+        require_negatives(self.sampler)
 
     def build(self, train: Dataset) -> Network:
         return _MF(self, train)
