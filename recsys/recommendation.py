@@ -284,6 +284,8 @@ def read_ids(path: str | Path) -> pl.Series:
         raise InputError("no such file", place=str(path), remedy="check the path") from None
     except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="give one id per line, or a Parquet file") from None
+    if ids.dtype.is_nested():
+        raise InputError(f"its first column holds {ids.dtype}, not ids", place=str(path), remedy="give one id a row")
     if not len(ids):
         raise InputError("holds no id", place=str(path), remedy="give one id per line, or a Parquet file")
     return ids

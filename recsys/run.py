@@ -125,9 +125,10 @@ def open_run(folder: str | Path, *, finished: bool = True) -> Run:
         raise InputError("has a run.json that is not of a run", place=str(folder), remedy="give the folder that `recsys run` printed")
     if meta["format"] > _FORMAT:
         raise InputError(f"was written by a newer version (format {meta['format']})", place=str(folder), remedy="update recsys")
-    missing = [key for key in ("status", "experiment", *(["split"] if meta.get("status") == "finished" else [])) if key not in meta]
-    if missing:
-        raise InputError(f"has a run.json without '{missing[0]}'", place=str(folder), remedy=_DAMAGED)
+    finished_too = meta.get("status") == "finished"
+    for key, kind in {"status": str, "experiment": str, **({"split": dict} if finished_too else {})}.items():
+        if not isinstance(meta.get(key), kind):
+            raise InputError(f"has a run.json without '{key}'", place=str(folder), remedy=_DAMAGED)
     if finished and meta.get("status") != "finished":
         raise InputError(f"is not finished (status: {meta.get('status')})", place=str(folder), remedy=f"recsys run --resume {folder}")
     return Run(folder, meta)
@@ -213,11 +214,12 @@ def verify(folder: str | Path) -> list[tuple[str, bool, str]]:
     same = np.array_equal(run.train.pairs.key, joined.train.pairs.key)
     checks.append(("learning data", same, f"{len(run.train.pairs)} interactions" if same else "differ from those of the split"))
     also = split.valid if joined is split else None
-    if split.test is not None and (run.folder / "test" / "report.json").exists():
+    if split.test is not None and len(split.test) and _there(run, "test", checks):
+        stored = run.report("test")
         test = _open_test(split, run.folder, "verify: recomputation of the metrics")
         again = evaluate(run.scorer, joined.train.pairs, test, experiment.evaluate, also_seen=also)
-        checks += _compare_reports("test", run.report("test"), again)
-    if split.valid is not None and not experiment.refit and (run.folder / "valid" / "report.json").exists():
+        checks += _compare_reports("test", stored, again)
+    if split.valid is not None and len(split.valid) and not experiment.refit and _there(run, "valid", checks):
         again = evaluate(run.scorer, split.train.pairs, split.valid, experiment.evaluate)
         checks += _compare_reports("valid", run.report("valid"), again)
     return checks
@@ -361,6 +363,14 @@ def _write_vocabularies(folder: Path, train: Dataset) -> None:
 
 def _check(what: str, stored: str, now: str) -> tuple[str, bool, str]:
     return what, stored == now, f"{now[:12]}" if stored == now else f"{stored[:12]} when it ran, {now[:12]} now"
+
+
+def _there(run: Run, part: str, checks: list[tuple[str, bool, str]]) -> bool:
+    """Whether the run has the report of a part; one that has gone is a check that does not hold."""
+    there = (run.folder / part / "report.json").exists()
+    if not there:
+        checks.append((f"{part} report", False, "is missing"))
+    return there
 
 
 def _compare_reports(part: str, stored: Report, again: Report) -> list[tuple[str, bool, str]]:

@@ -43,8 +43,14 @@ def dataset(matrix):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 60), st.sampled_from([0.05, 0.5, 1.5]), st.integers(1, 24),
-    st.sampled_from([0.01, 0.5]), st.sampled_from([0.0, 1.0]), st.sampled_from([1, 1000, 1 << 20]),
+    st.integers(0, 10_000),
+    st.integers(1, 40),
+    st.integers(1, 60),
+    st.sampled_from([0.05, 0.5, 1.5]),
+    st.integers(1, 24),
+    st.sampled_from([0.01, 0.5]),
+    st.sampled_from([0.0, 1.0]),
+    st.sampled_from([1, 1000, 1 << 20]),
 )
 def test_a_solved_row_is_the_minimum(seed, n, m, density, dim, unobserved, nu, block_bytes):
     met = binary(seed, n, m, density)

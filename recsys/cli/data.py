@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsys.cli.show import print_json, table
+from recsys.errors import InputError
 
 if TYPE_CHECKING:
     from recsys.data.catalog import Entry
@@ -24,7 +25,6 @@ Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 def list_(json: Json = False) -> None:
     """All data sets that are known by name."""
     from recsys.data import catalog
-    from recsys.errors import InputError
 
     rows: list[dict[str, Any]] = []
     for name in catalog.names():
@@ -104,7 +104,10 @@ def stats(
     from recsys.data.load import load
     from recsys.data.summary import summary
 
-    found = summary(load(what, **override({}, settings or [])))
+    chosen = override({}, settings or [])
+    if "source" in chosen:
+        raise InputError("source goes first, without its name", place="command line", remedy=f"recsys data stats {chosen['source']}")
+    found = summary(load(what, **chosen))
     if json:
         print_json(found)
         return

@@ -119,6 +119,9 @@ def normalise(frame: pl.DataFrame, chosen: Mapping[str, str], where: Where, *, n
         InputError: an empty id, a weight or time that is no finite number, a label other than 0 and 1.
     """
     notes: list[str] = []
+    for name in chosen.values():
+        if frame[name].dtype.is_nested():
+            raise InputError(f"column '{name}' holds {frame[name].dtype}, not one value a row", place=where(0), remedy="give one row per interaction")
     frame = frame.select(pl.col(name).alias(role) for role, name in chosen.items())
     frame = frame.with_columns(_text(frame[role]) for role in ("user", "item"))
     if frame["user"].null_count() or frame["item"].null_count():
@@ -173,7 +176,7 @@ def seconds(values: pl.Series, where: Where, column: str = "time") -> tuple[pl.S
             return dates.alias("time"), "dates"
     else:
         numbers = values if values.dtype.is_integer() else values.cast(pl.Float64, strict=False)
-    bad = numbers.is_null() if numbers.dtype.is_integer() else ~(numbers.is_finite().fill_null(value=False))
+    bad = numbers.is_null() if numbers.dtype.is_integer() else ~(numbers.abs() < 2.0**63).fill_null(value=False)
     _refuse(bad, values, where, column, "time", "write unix seconds or ISO dates, as in 2011-12-09 08:26:00")
     size = float(numbers.cast(pl.Float64).abs().max() or 0)  # type: ignore[arg-type]
     divisor, unit = next((divisor, unit) for limit, divisor, unit in _UNITS if size < limit)

@@ -156,7 +156,10 @@ def scan_text(path: Path, *, separator: str | None = None, header: bool | None =
     single = "\t" if separator == "::" else separator
     if len(single) != 1:
         raise InputError(f"separator {separator!r} is longer than one character", place=str(path), remedy="use one character, or '::'")
-    rows = list(python_csv.reader((line.replace("::", "\t") if separator == "::" else line for line in first), delimiter=single))
+    try:
+        rows = list(python_csv.reader((line.replace("::", "\t") if separator == "::" else line for line in first), delimiter=single))
+    except python_csv.Error as error:  # such as a bare carriage return
+        raise InputError(f"cannot be parsed: {error}", place=str(path), remedy="end lines with a line feed, and quote fields that hold one") from None
     if header is None:
         header = _header(path, rows) if named is None else named
         notes.append("with header" if header else "without header")

@@ -7,7 +7,7 @@ A pair's loss compares the score of its positive with the scores of its K negati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -122,6 +122,26 @@ def _softmax(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: t
     pos, neg = pos / loss.temperature, neg / loss.temperature
     if log_q is not None and loss.correct:
         pos, neg = pos - log_q[0], neg - log_q[1]
-    if mask is not None:
-        neg = neg.masked_fill(~mask, torch.finfo(neg.dtype).min / 2)  # not -inf: a row that is masked whole keeps a gradient of 0
-    return torch.logaddexp(pos, neg.logsumexp(1)) - pos
+    value: Tensor = _LogOnePlusSum.apply(neg - pos[:, None], mask)  # type: ignore[no-untyped-call]
+    return value
+
+
+class _LogOnePlusSum(torch.autograd.Function):
+    """log(1 + sum_k exp(z_k)) over the last dimension; its gradient is exp(z_k) / (1 + sum), kept from the forward pass.
+
+    Written out because [B, K] is large: two buffers and a handful of passes instead of autograd's dozen.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, mask: Tensor | None) -> Tensor:
+        z = z if mask is None else z.masked_fill(~mask, -torch.inf)
+        top = z.amax(1).clamp_min_(0)  # of the 1 as well, whose exponent is 0
+        share = (z - top[:, None]).exp_()
+        total = share.sum(1).add_(torch.exp(-top))
+        ctx.save_for_backward(share.div_(total[:, None]))
+        return total.log_().add_(top)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (share,) = ctx.saved_tensors
+        return share * grads[0][:, None], None
