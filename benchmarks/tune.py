@@ -27,10 +27,20 @@ from recsys.train import fit
 
 Space = dict[str, Any]
 
-LR = ("float", 3e-4, 3e-2)
+LR = ("float", 1e-3, 2e-2)
 POWER = ("choice", [0.0, 0.25, 0.5, 0.75, 1.0])
 KNN: Space = {"model.k": ("choice", [20, 50, 100, 200, 500, 1000]), "model.shrink": ("float", 0.1, 100.0)}
-TRAINED: Space = {"train.lr": LR, "model.l2": ("float", 1e-6, 1e-2)}
+TRAINED: Space = {
+    "train.lr": LR,
+    "model.l2": ("float", 1e-3, 1e-1),
+    "model.loss": ("choice", ["bpr", "bpr of the hardest", "softmax"]),
+    "model.sampler.negatives": ("choice", [32, 128]),
+}
+LOSSES: Space = {
+    "bpr": {"kind": "bpr"},
+    "bpr of the hardest": {"kind": "bpr", "reduce": "top", "top": 8},
+    "softmax": {"kind": "softmax"},
+}
 SPACES: dict[str, Space] = {
     "popular": {},
     "itemknn": KNN | {"model.user_power": POWER, "model.history_power": POWER, "model.target_power": POWER},
@@ -38,18 +48,13 @@ SPACES: dict[str, Space] = {
     "ease": {"model.l2": ("float", 1.0, 3000.0)},
     "ials": {"model.unobserved": ("float", 1e-3, 1.0), "model.l2": ("float", 1e-4, 1e-1)},
     "gfcf": {"model.low_pass": ("choice", [0.0, 0.1, 0.3, 1.0]), "model.rank": ("choice", [32, 64, 128, 256])},
-    "mf": TRAINED | {"model.loss.kind": ("choice", ["bpr", "softmax"]), "model.sampler.negatives": ("choice", [1, 4, 16, 64])},
-    "lightgcn": TRAINED
-    | {
-        "model.layers": ("choice", [1, 2, 3]),
-        "model.loss.kind": ("choice", ["bpr", "softmax"]),
-        "model.sampler.negatives": ("choice", [1, 4, 16, 64]),
-    },
+    "mf": TRAINED,
+    "lightgcn": TRAINED | {"model.layers": ("choice", [1, 2, 3])},
     "cml": {
         "train.lr": LR,
         "model.loss.margin": ("float", 0.2, 2.0),
         "model.loss.reduce": ("choice", ["warp", "hardest"]),
-        "model.sampler.negatives": ("choice", [4, 16, 64]),
+        "model.sampler.negatives": ("choice", [8, 32, 128]),
         "model.covariance": ("float", 1e-3, 10.0),
     },
 }
@@ -88,10 +93,10 @@ def tune(method: str, base: dict[str, Any], split: Any, trials: int, log: Path) 
         if trial.number:  # the first is the default
             for path, spec in space.items():
                 _set(tree, path, trial.suggest_categorical(path, spec[1]) if spec[0] == "choice" else trial.suggest_float(path, *spec[1:], log=True))
-        negatives = tree["model"].get("sampler", {}).get("negatives", 1)
-        if negatives > 16:  # many negatives only pay when a batch shares them
+        if isinstance(tree["model"].get("loss"), str):
+            tree["model"]["loss"] = dict(LOSSES[tree["model"]["loss"]])
+        if tree["model"].get("sampler", {}).get("negatives", 1) > 8:  # many negatives only pay when a batch shares them
             _set(tree, "model.sampler.pool", "shared")
-            _set(tree, "model.sampler.negatives", 2 * negatives)
         trees.append(tree)
         experiment = from_tree(tree)
         began = time.perf_counter()

@@ -5,6 +5,7 @@ The ranking is `recsys.rank.top_k`, the one that evaluation uses: what ships is 
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -80,7 +81,7 @@ def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl
     itself = Factors(vectors[rows], vectors, "euclidean" if getattr(scorer, "similarity", "") == "euclidean" else "cosine")
     # One more than asked for: an item is nearest to itself.
     best = top_k(itself, np.arange(len(rows)), k + 1)
-    keep = best.item != rows[:, None]
+    keep = (best.item != rows[:, None]) & (best.item >= 0)
     keep &= keep.cumsum(1) <= k
     owner = np.repeat(np.arange(len(rows)), keep.sum(1))
     names = train.items.ids
@@ -274,15 +275,15 @@ def read_ids(path: str | Path) -> pl.Series:
             frame = pl.read_parquet(path)
             ids = frame.to_series(0) if frame.width else pl.Series("id", [], dtype=pl.String)
         else:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
             if path.suffix == ".csv":
-                lines = [line.split(",")[0].strip('"') for line in lines]
+                lines = [row[0].strip() for row in csv.reader(lines, strict=True)]
             if lines and lines[0].lower() in ("user", "item", "id", "user_id", "item_id"):
                 lines = lines[1:]
             ids = pl.Series("id", lines, dtype=pl.String)
     except FileNotFoundError:
         raise InputError("no such file", place=str(path), remedy="check the path") from None
-    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="give one id per line, or a Parquet file") from None
     if ids.dtype.is_nested():
         raise InputError(f"its first column holds {ids.dtype}, not ids", place=str(path), remedy="give one id a row")
@@ -296,6 +297,10 @@ def _wanted(vocab: Vocab, users: Ids | None) -> pl.Series:
     if users is None:
         return vocab.ids.alias("user")
     given = _series(users)
+    if given.null_count():
+        raise InputError(f"{given.null_count()} of {len(given)} ids is missing", place="users", remedy="leave it out")
+    if given.dtype.is_float() and not (given == given.floor()).all():
+        return given.alias("user")  # half an id is nobody's
     cast = given.cast(vocab.ids.dtype, strict=False)
     return (given if cast.null_count() > given.null_count() else cast).alias("user")
 
@@ -313,7 +318,10 @@ def _allowed(items: Vocab, candidates: Ids | None, exclude: Ids | None) -> np.nd
 
 
 def _series(ids: Ids) -> pl.Series:
-    return pl.Series("id", ids.to_numpy() if isinstance(ids, (pd.Series, pd.Index)) else ids, strict=False)
+    if isinstance(ids, (pd.Series, pd.Index)):
+        ids = [None if gone else value for value, gone in zip(ids.tolist(), ids.isna(), strict=True)] if ids.hasnans else ids.to_numpy()
+    series = pl.Series("id", ids, strict=False)
+    return series.fill_nan(None) if series.dtype.is_float() else series
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:
@@ -342,8 +350,14 @@ def _save(frame: pl.DataFrame, path: Path, format: str) -> None:
 
 
 def _load(path: Path, format: str) -> pl.DataFrame:
-    readers: dict[str, Callable[[Path], pl.DataFrame]] = {"parquet": pl.read_parquet, "csv": pl.read_csv, "jsonl": pl.read_ndjson}
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        "parquet": pl.read_parquet,
+        "csv": lambda file: pl.read_csv(file, infer_schema=False),
+        "jsonl": pl.read_ndjson,
+    }
     try:
+        if format == "jsonl" and not path.stat().st_size:  # nobody in it has a recommendation
+            return pl.DataFrame(schema={"user": pl.String, "source": pl.String})
         return readers[format](path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(

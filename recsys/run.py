@@ -214,14 +214,13 @@ def verify(folder: str | Path) -> list[tuple[str, bool, str]]:
     same = np.array_equal(run.train.pairs.key, joined.train.pairs.key)
     checks.append(("learning data", same, f"{len(run.train.pairs)} interactions" if same else "differ from those of the split"))
     also = split.valid if joined is split else None
-    if split.test is not None and len(split.test) and _there(run, "test", checks):
-        stored = run.report("test")
+    if split.test is not None and len(split.test) and (stored := _stored(run, "test", checks)) is not None:
         test = _open_test(split, run.folder, "verify: recomputation of the metrics")
         again = evaluate(run.scorer, joined.train.pairs, test, experiment.evaluate, also_seen=also)
         checks += _compare_reports("test", stored, again)
-    if split.valid is not None and len(split.valid) and not experiment.refit and _there(run, "valid", checks):
+    if split.valid is not None and len(split.valid) and not experiment.refit and (stored := _stored(run, "valid", checks)) is not None:
         again = evaluate(run.scorer, split.train.pairs, split.valid, experiment.evaluate)
-        checks += _compare_reports("valid", run.report("valid"), again)
+        checks += _compare_reports("valid", stored, again)
     return checks
 
 
@@ -365,17 +364,21 @@ def _check(what: str, stored: str, now: str) -> tuple[str, bool, str]:
     return what, stored == now, f"{now[:12]}" if stored == now else f"{stored[:12]} when it ran, {now[:12]} now"
 
 
-def _there(run: Run, part: str, checks: list[tuple[str, bool, str]]) -> bool:
-    """Whether the run has the report of a part; one that has gone is a check that does not hold."""
-    there = (run.folder / part / "report.json").exists()
-    if not there:
-        checks.append((f"{part} report", False, "is missing"))
-    return there
+def _stored(run: Run, part: str, checks: list[tuple[str, bool, str]]) -> Report | None:
+    """The stored report of a part; one that is gone or damaged is a check that does not hold."""
+    try:
+        return run.report(part)
+    except InputError as error:
+        checks.append((f"{part} report", False, error.cause))
+        return None
 
 
 def _compare_reports(part: str, stored: Report, again: Report) -> list[tuple[str, bool, str]]:
     checks = []
     for name in stored.names:
+        if name not in again.names:
+            checks.append((f"{part} {name}", False, "is not among the metrics of config.toml"))
+            continue
         if name in stored.whole:
             gap = abs(stored.whole[name] - again.whole[name])
         else:
