@@ -365,12 +365,11 @@ def _check(what: str, stored: str, now: str) -> tuple[str, bool, str]:
 
 
 def _stored(run: Run, part: str, checks: list[tuple[str, bool, str]]) -> Report | None:
-    """The stored report of a part; one that is gone or damaged is a check that does not hold."""
-    try:
+    """The stored report of a part; one that is gone is a check that does not hold."""
+    if (run.folder / part / "report.json").exists():
         return run.report(part)
-    except InputError as error:
-        checks.append((f"{part} report", False, error.cause))
-        return None
+    checks.append((f"{part} report", False, "is missing"))
+    return None
 
 
 def _compare_reports(part: str, stored: Report, again: Report) -> list[tuple[str, bool, str]]:
@@ -419,12 +418,13 @@ def _now() -> str:
 
 
 def _append(path: Path, entry: dict[str, Any]) -> None:
+    # Keys sorted, as a checkpoint keeps them: the history of a resumed run is then the same text.
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+        file.write(json.dumps(entry, sort_keys=True) + "\n")
 
 
 def _write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(entry) + "\n" for entry in entries)
+    text = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in entries)
     write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 

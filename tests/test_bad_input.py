@@ -143,7 +143,7 @@ def line_of(case: Case, found: Found) -> str:
 
 def shown(content: str | bytes | None) -> str | None:
     """A file's content for the page, where it is short text."""
-    if content is None or isinstance(content, bytes) or len(content) > 400:
+    if content is None or isinstance(content, bytes) or len(content) > 400 or "\r" in content:
         return None
     return content
 

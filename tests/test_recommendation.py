@@ -125,9 +125,19 @@ def test_titles() -> None:
 
 @pytest.mark.parametrize(
     "users",
-    [[7, 14], (7, 14), np.array([7, 14]), np.array([7, 14], dtype=np.int32), pl.Series([7, 14]), pl.Series([7.0, 14.0]), ["7", "14"], pd.Series([7, 14]), pd.Index([7, 14])],
+    [
+        [7, 14],
+        (7, 14),
+        np.array([7, 14]),
+        np.array([7, 14], dtype=np.int32),
+        pl.Series([7, 14]),
+        pl.Series([7.0, 14.0]),
+        ["7", "14"],
+        pd.Series([7, 14]),
+        pd.Index([7, 14]),
+    ],
     ids=["list", "tuple", "numpy", "int32", "polars", "whole floats", "text", "pandas", "index"],
-)  # fmt: skip
+)
 def test_ids_of_any_kind(users: object) -> None:
     scorer, train = world(numbers=True)
     expected = naive(scorer, train, [7, 14], 3)

@@ -11,6 +11,9 @@ Differs from the paper: the matrix is scaled to a unit diagonal before it is inv
 float32 away and leaves P the same after scaling back; the inverse is taken in place, block by block, so the whole needs little more
 than one n x n float32 matrix, and no LAPACK call sees more than one block: 32-bit LAPACK fails beyond n = 32,767. `keep` makes B
 sparse after the fact by dropping the smallest entries of each column; the paper's own sparse approximation is another one.
+
+Reproduces: the formula in float64 (`pytest tests/test_ease.py`). Published for the LightGCN split of Gowalla with l2 80: recall@20
+0.1765, ndcg@20 0.1467; not repeated yet, it takes 7.4 GB.
 """
 
 from __future__ import annotations
