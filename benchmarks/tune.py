@@ -1,7 +1,7 @@
 """Choose the settings of configs/<method>-<data>.toml: the same number of trials for every method, validation only.
 
-    python benchmarks/tune.py online-retail --trials 24                # all methods below
-    python benchmarks/tune.py online-retail mf lightgcn --trials 24    # some
+    python benchmarks/tune.py online-retail --trials 8                # all methods below
+    python benchmarks/tune.py online-retail mf lightgcn --trials 8    # some
     python benchmarks/tune.py gowalla mf --trials 8 --base path/to/base.toml
 
 The first trial is the method's default, the next ones are Optuna's TPE with a fixed seed. The test part stays sealed: nothing
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("methods", nargs="*")
-    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--base", type=Path, help="TOML with [data], [split], [train], [evaluate]; default benchmarks/base-<data>.toml")
     arguments = parser.parse_args()
     base_path = arguments.base or Path(__file__).parent / f"base-{arguments.data}.toml"
@@ -90,6 +90,7 @@ def tune(method: str, base: dict[str, Any], split: Any, trials: int, log: Path) 
         tree["model"] = {"name": method}
         if method == "lightgcn":
             _set(tree, "train.rows", "dense")  # its every row has a gradient
+            _set(tree, "train.batch_size", 8192)  # a step costs a pass over the graph, whatever the batch
         if trial.number:  # the first is the default
             for path, spec in space.items():
                 _set(tree, path, trial.suggest_categorical(path, spec[1]) if spec[0] == "choice" else trial.suggest_float(path, *spec[1:], log=True))

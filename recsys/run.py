@@ -20,7 +20,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,23 +28,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 
-from recsys.config import build, from_toml, override, to_dict
+from recsys.config import from_toml
 from recsys.data.load import load
 from recsys.data.split import split as make_split
 from recsys.data.types import Dataset, Interactions, Split, Vocab
 from recsys.errors import InputError
-from recsys.evaluation import Evaluation, Report, evaluate
+from recsys.evaluation import Report, evaluate
 from recsys.experiment import Experiment, from_tree
-from recsys.groups import by_activity, by_popularity
 from recsys.scorer import Scorer
 from recsys.storage import load_scorer, read_json, save_scorer, write, write_json
 from recsys.train import Fitted, fit
 
-__all__ = ["Run", "data_of", "evaluate_again", "execute", "open_run", "verify"]
+__all__ = ["Run", "data_of", "execute", "open_run", "open_test"]
 
 _FORMAT = 1  # of the folder; raised when an older reader would misread a newer folder
 _DAMAGED = "the run is damaged: restore it, or run again"
@@ -186,81 +184,13 @@ def execute(
     _write_vocabularies(folder, train)
     if split.test is not None and len(split.test):
         also = split.valid if train is split.train else None
-        test = _open_test(split, folder, "run: evaluation of the chosen scorer")
+        test = open_test(split, folder, "run: evaluation of the chosen scorer")
         reports["test"] = _evaluated(shipped.scorer, train, test, experiment, folder / "test", also)
         tell({"event": "evaluated", "part": "test", "report": reports["test"]})
     meta |= {"status": "finished", "best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "train_seconds": _train_seconds(fitted)}
     meta |= {"seconds": round(time.perf_counter() - started, 3), "finished": _now(), "parameters": _parameters(shipped.scorer)}
     write_json(folder / "run.json", meta)
     return open_run(folder)
-
-
-def verify(folder: str | Path) -> list[tuple[str, bool, str]]:
-    """Recompute what a run claims and compare.
-
-    Returns:
-        (what was checked, whether it holds, what was found) for: the settings, the data, the split, the scorer's learning data, and each
-        metric of each part, user by user.
-
-    Raises:
-        InputError: the run or its data cannot be read.
-    """
-    run = open_run(folder)
-    experiment = run.experiment
-    checks = [_check("settings", run.meta["experiment"], experiment.fingerprint)]
-    split = data_of(experiment)
-    checks.append(_check("data and split", run.meta["split"]["fingerprint"], split.fingerprint))
-    joined = split.refit() if experiment.refit else split
-    same = np.array_equal(run.train.pairs.key, joined.train.pairs.key)
-    checks.append(("learning data", same, f"{len(run.train.pairs)} interactions" if same else "differ from those of the split"))
-    also = split.valid if joined is split else None
-    if split.test is not None and len(split.test) and (stored := _stored(run, "test", checks)) is not None:
-        test = _open_test(split, run.folder, "verify: recomputation of the metrics")
-        again = evaluate(run.scorer, joined.train.pairs, test, experiment.evaluate, also_seen=also)
-        checks += _compare_reports("test", stored, again)
-    if split.valid is not None and len(split.valid) and not experiment.refit and (stored := _stored(run, "valid", checks)) is not None:
-        again = evaluate(run.scorer, split.train.pairs, split.valid, experiment.evaluate)
-        checks += _compare_reports("valid", stored, again)
-    return checks
-
-
-def evaluate_again(
-    folder: str | Path, overrides: Sequence[str] = (), *, part: str = "test", groups: bool = False
-) -> tuple[Report, dict[str, pl.DataFrame]]:
-    """Evaluate a finished run with other settings of `[evaluate]`; its own report stays as it is.
-
-    Args:
-        folder: of the run.
-        overrides: settings of `[evaluate]`, such as `metrics=["recall@50"]`.
-        part: "test" (the opening is put on record) or "valid".
-        groups: also make tables by user activity and by item popularity.
-
-    Returns:
-        The report, and tables by name.
-
-    Raises:
-        InputError: a wrong setting, data that are not those of the run, or a part that it does not have.
-    """
-    run = open_run(folder)
-    experiment, split = run.experiment, data_of(run.experiment)
-    tree = override({"evaluate": to_dict(experiment.evaluate)}, [f"evaluate.{text.removeprefix('evaluate.')}" for text in overrides])
-    if groups:
-        tree["evaluate"]["groups"] = True
-    evaluation = build(Evaluation, tree["evaluate"], "[evaluate]")
-    if split.fingerprint != run.meta["split"]["fingerprint"]:
-        raise InputError("the data have changed since this run", place=str(run.folder), remedy="restore the data, or run again")
-    if part == "valid" and split.valid is not None and not experiment.refit:
-        report = evaluate(run.scorer, split.train.pairs, split.valid, evaluation)
-        learned = split.train
-    elif part == "test" and split.test is not None:
-        learned = split.refit().train if experiment.refit else split.train
-        also = None if experiment.refit else split.valid
-        report = evaluate(run.scorer, learned.pairs, _open_test(split, run.folder, "evaluate: other metrics"), evaluation, also_seen=also)
-    else:
-        why = "its scorer has learned from the validation pairs (refit)" if part == "valid" and experiment.refit else f"its split has no {part} part"
-        raise InputError(f"cannot evaluate on '{part}': {why}", place=str(run.folder), remedy="evaluate on the other of test and valid")
-    tables = {"by user activity": by_activity(report, learned.pairs), "by item popularity": by_popularity(report)} if groups else {}
-    return report, tables
 
 
 def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]:
@@ -344,7 +274,7 @@ def _evaluated(scorer: Scorer, train: Dataset, pairs: Interactions, experiment: 
     return report
 
 
-def _open_test(split: Split, folder: Path, reason: str) -> Interactions:
+def open_test(split: Split, folder: Path, reason: str) -> Interactions:
     """Open the sealed test set and put it on record before anything is read from it."""
     assert split.test is not None
     _append(folder / "openings.jsonl", {"time": _now(), "reason": reason, "process": os.getpid(), "test": split.test.fingerprint})
@@ -358,33 +288,6 @@ def _write_vocabularies(folder: Path, train: Dataset) -> None:
     seen = pl.DataFrame({"user": train.pairs.user, "item": train.pairs.item})
     for name, frame in (("users", pl.DataFrame({"id": train.users.ids})), ("items", items), ("seen", seen)):
         write(folder / f"{name}.parquet", lambda path, frame=frame: frame.write_parquet(path, compression="zstd"))  # type: ignore[misc]
-
-
-def _check(what: str, stored: str, now: str) -> tuple[str, bool, str]:
-    return what, stored == now, f"{now[:12]}" if stored == now else f"{stored[:12]} when it ran, {now[:12]} now"
-
-
-def _stored(run: Run, part: str, checks: list[tuple[str, bool, str]]) -> Report | None:
-    """The stored report of a part; one that is gone is a check that does not hold."""
-    if (run.folder / part / "report.json").exists():
-        return run.report(part)
-    checks.append((f"{part} report", False, "is missing"))
-    return None
-
-
-def _compare_reports(part: str, stored: Report, again: Report) -> list[tuple[str, bool, str]]:
-    checks = []
-    for name in stored.names:
-        if name not in again.names:
-            checks.append((f"{part} {name}", False, "is not among the metrics of config.toml"))
-            continue
-        if name in stored.whole:
-            gap = abs(stored.whole[name] - again.whole[name])
-        else:
-            a, b = stored.values(name), again.values(name)
-            gap = float(np.nanmax(np.abs(a - b), initial=0.0)) if a.shape == b.shape and np.array_equal(np.isnan(a), np.isnan(b)) else float("inf")
-        checks.append((f"{part} {name}", gap <= 1e-9, f"{stored[name]:.6f} stored, {again[name]:.6f} recomputed, largest gap of a user {gap:.2g}"))
-    return checks
 
 
 def _train_seconds(fitted: Fitted) -> float:

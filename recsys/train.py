@@ -30,6 +30,7 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.metrics import parse
 from recsys.models import Network, Recipe, recipe_name
 from recsys.nn.rows import RowOptimizer
+from recsys.optimizers import Kind, check_state, clip, make_optimizers, params_of
 from recsys.sample import Batch, PairStream, stream_seed
 from recsys.scorer import Scorer
 from recsys.storage import load_scorer, read_tensors, save_scorer, write_tensors
@@ -40,7 +41,6 @@ Watch = Callable[[dict[str, Any]], None]
 
 # An epoch whose mean loss is this many times that of the first has diverged, though every number is still finite.
 _DIVERGED = 1e3
-_EPS = 1e-8  # of Adam and Adagrad, on dense and on touched rows alike
 
 
 @settings
@@ -53,7 +53,7 @@ class Train:
     """Observed pairs per step."""
     lr: Annotated[float, Bound(gt=0)] = 1e-3
     """Step size at its highest."""
-    optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adam"
+    optimizer: Kind = "adam"
     rows: Literal["dense", "touched"] = "dense"
     """dense: every row of a table moves at every step, as the optimiser is defined. touched: only rows of the batch do (lazy
     Adam); several times faster with small batches, and not quite the same result."""
@@ -166,6 +166,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("neither the CPU nor a CUDA device")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         said = str(error).splitlines()[0]
@@ -208,7 +210,8 @@ class _Loop:
             self.evaluation = replace(evaluation, metrics=(*evaluation.metrics, evaluation.monitor))
         self.device, self.folder, self.watch = device, folder, watch
         self.stream = PairStream(train.pairs, network.sampler, batch_size=config.batch_size, seed=config.seed, device=device)
-        self.optimizers = _optimizers(network, config)
+        touched = config.rows == "touched"
+        self.optimizers = make_optimizers(network, config.optimizer, config.lr, touched=touched, weight_decay=config.weight_decay)
         self.loss = torch.compile(network.loss) if config.compile else network.loss
         self.identity = _identity(recipe, train, valid, config, evaluation)
         self.state = _State()
@@ -265,7 +268,7 @@ class _Loop:
             loss = self.loss(batch).total()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip is not None:
-            _clip(self.network, self.config.clip)
+            clip(self.network, self.config.clip)
         for optimizer in self.optimizers:
             optimizer.step()
         self.network.constrain(batch)
@@ -318,6 +321,9 @@ class _Loop:
         entry["valid"] = _validate(scorer, self.train, self.valid, self.evaluation)
         entry["valid_seconds"] = round(time.perf_counter() - began, 4)
         value = self.sign * entry["valid"][self.evaluation.monitor]
+        if math.isnan(value):
+            cause = f"{self.evaluation.monitor} is defined for no user of the validation part"
+            raise InputError(cause, place="[evaluate] monitor", remedy="monitor another metric, or keep more for validation in [split]")
         if value > state.best:
             state.best, state.best_epoch, state.waited, self.best = value, state.epoch, 0, scorer
         else:
@@ -350,7 +356,7 @@ class _Loop:
             self.best_saved = self.state.best_epoch
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         for index, optimizer in enumerate(self.optimizers):
-            for place, param in enumerate(_params(optimizer)):
+            for place, param in enumerate(params_of(optimizer)):
                 for key, value in optimizer.state.get(param, {}).items():
                     tensors[f"optimizer.{index}.{place}.{key}"] = value
         tensors["loss_sum"] = self.loss_sum
@@ -389,7 +395,7 @@ class _Loop:
         self.state = _State(**state)
         self.network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
         for index, optimizer in enumerate(self.optimizers):
-            params = _params(optimizer)
+            params = params_of(optimizer)
             for name, tensor in tensors.items():
                 if name.startswith(f"optimizer.{index}."):
                     _, _, place, key = name.split(".", 3)
@@ -397,78 +403,8 @@ class _Loop:
                     home = "cpu" if isinstance(optimizer, RowOptimizer) and tensor.dim() == 0 else self.device
                     optimizer.state[params[int(place)]][key] = tensor.to(home)
         if state["epoch"] or state["step"]:
-            _check_optimizers(self.optimizers)
+            check_state(self.optimizers)
         self.loss_sum, self.bad_step = tensors["loss_sum"].to(self.device), tensors["bad_step"].to(self.device)
-
-
-def _check_optimizers(optimizers: list[torch.optim.Optimizer]) -> None:
-    """Refuse a state that lacks what a step has left behind."""
-    wanted = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Adagrad": {"step", "sum"}}
-    for optimizer in optimizers:
-        keys = (
-            {"sgd": set(), "adagrad": {"second"}, "adam": {"first", "second", "step"}}[optimizer.kind]
-            if isinstance(optimizer, RowOptimizer)
-            else None
-        )
-        needed = wanted.get(type(optimizer).__name__, set()) if keys is None else keys
-        for param in _params(optimizer):
-            missing = needed - optimizer.state[param].keys()
-            if missing:
-                raise KeyError(f"optimiser state without {', '.join(sorted(missing))}")
-
-
-def _optimizers(network: Network, config: Train) -> list[torch.optim.Optimizer]:
-    """One optimiser for whole tensors and, if rows are touched singly, one for tables."""
-    touched = config.rows == "touched"
-    if touched and config.optimizer == "adamw":
-        raise InputError(
-            "adamw decays every row, so it cannot touch some only", place="[train] rows", remedy="use optimizer = 'adam', or rows = 'dense'"
-        )
-    if touched and not network.rows:
-        remedy = "use rows = 'dense' with this method"
-        raise InputError("every row has a gradient at every step, so none can be left out", place="[train] rows", remedy=remedy)
-    for table in network.rows:
-        table.sparse = touched
-    tables = {id(table.weight) for table in network.rows} if touched else set()
-    rows = [param for param in network.parameters() if id(param) in tables]
-    whole = [param for param in network.parameters() if id(param) not in tables]
-    optimizers: list[torch.optim.Optimizer] = []
-    if whole:
-        optimizers.append(_dense(whole, config))
-    if rows and config.optimizer != "adamw":
-        optimizers.append(RowOptimizer(rows, config.optimizer, config.lr, eps=_EPS))
-    return optimizers
-
-
-def _dense(params: list[torch.nn.Parameter], config: Train) -> torch.optim.Optimizer:
-    if config.optimizer == "adam":
-        return torch.optim.Adam(params, lr=config.lr, fused=True)
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(params, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    if config.optimizer == "adagrad":
-        return torch.optim.Adagrad(params, lr=config.lr, eps=_EPS, fused=all(param.device.type == "cpu" for param in params))
-    return torch.optim.SGD(params, lr=config.lr, fused=True)
-
-
-def _params(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [param for group in optimizer.param_groups for param in group["params"]]
-
-
-def _clip(network: Network, limit: float) -> None:
-    """Scale all gradients together so that their norm is at most `limit`; sparse ones are added up per row first."""
-    dense: list[Tensor] = []
-    for param in network.parameters():
-        if param.grad is None:
-            continue
-        if param.grad.is_sparse:
-            param.grad = param.grad.coalesce()
-            dense.append(param.grad._values())
-        else:
-            dense.append(param.grad)
-    norm = torch.stack([grad.norm() for grad in dense]).norm()
-    scale = (limit / norm.clamp_min(1e-12)).clamp_max(1.0)
-    for grad in dense:
-        grad.mul_(scale)
 
 
 def _identity(recipe: Recipe, train: Dataset, valid: Interactions | None, config: Train, evaluation: Evaluation) -> str:

@@ -21,10 +21,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rank", "metrics", "statistics"),
     ("sampled",),
     ("evaluation",),
-    ("train", "groups"),
+    ("optimizers", "groups"),
+    ("train",),
     ("experiment",),
     ("run",),
-    ("tune", "comparison", "recommendation", "export", "report"),
+    ("tune", "comparison", "recommendation", "verification", "export", "report"),
     ("api",),
     ("cli",),
 )

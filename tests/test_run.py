@@ -12,7 +12,8 @@ import pytest
 
 from recsys.errors import InputError
 from recsys.experiment import Experiment, from_tree, read
-from recsys.run import data_of, evaluate_again, execute, open_run, verify
+from recsys.run import data_of, execute, open_run
+from recsys.verification import evaluate_again, verify
 
 
 def log(folder: Path, seed: int = 0) -> Path:

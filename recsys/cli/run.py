@@ -85,9 +85,9 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Evaluate a finished run again, with other metrics or another protocol; opening the test set is put on record."""
-    from recsys import run as runs
+    from recsys.verification import evaluate_again
 
-    report, tables = runs.evaluate_again(folder, overrides or [], part=part, groups=groups)
+    report, tables = evaluate_again(folder, overrides or [], part=part, groups=groups)
     if json:
         print_json(
             {"metrics": report.table().to_dicts(), "notes": list(report.notes), "groups": {name: frame.to_dicts() for name, frame in tables.items()}}
@@ -102,7 +102,7 @@ def evaluate(
 
 def verify(folder: Folder, json: Json = False) -> None:
     """Recompute what a run claims and compare; exit code 1 where something does not hold."""
-    from recsys.run import verify as recompute
+    from recsys.verification import verify as recompute
 
     checks = recompute(folder)
     if json:
