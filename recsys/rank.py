@@ -321,7 +321,7 @@ def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Values and columns [B, k] of the k largest of each row, in no promised order of equals."""
     size, n = values.shape
     width = _WIDTH if n > 4096 else 8
-    if 4 * k * width > n:
+    if 2 * k * width > n:
         value, column = values.topk(k, dim=1)
         return value, column
     if n % width:
