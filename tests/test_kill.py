@@ -98,19 +98,21 @@ def kill_until_done(config: Path, folder: Path, moments: random.Random, longest:
     return hit
 
 
-def check_method(tmp_path: Path, method: str, kills: int, rows: str = "touched", refit: bool = True, every: float = 0.0) -> int:
+def check_method(tmp_path: Path, method: str, kills: int, rows: str = "touched", refit: bool = True, every: float = 0.0) -> None:
     data = write_data(tmp_path)
     config = tmp_path / f"{method}.toml"
     config.write_text(CONFIG.format(data=data, method=method, settings=METHODS[method], refit=str(refit).lower(), rows=rows, every=every))
     began = time.monotonic()
     subprocess.run(command("run", str(config), "--out", str(tmp_path / "whole"), "-q"), env=environment(), check=True, stdout=subprocess.DEVNULL)
     longest = time.monotonic() - began
-    hit = kill_until_done(config, tmp_path / "killed", random.Random(method), longest, kills)
-    whole, killed = what_must_be_equal(tmp_path / "whole"), what_must_be_equal(tmp_path / "killed")
-    assert whole.keys() == killed.keys()
-    for name in whole:
-        assert whole[name] == killed[name], f"{name} differs after {hit} kills"
-    return hit
+    whole, moments, hit, tries = what_must_be_equal(tmp_path / "whole"), random.Random(method), 0, 0
+    while hit < kills:  # a run that is near its end may be done before it is killed; then another one is begun
+        tries += 1
+        hit += kill_until_done(config, tmp_path / f"killed{tries}", moments, longest, kills - hit)
+        killed = what_must_be_equal(tmp_path / f"killed{tries}")
+        assert whole.keys() == killed.keys()
+        for name in whole:
+            assert whole[name] == killed[name], f"{name} differs after {hit} kills"
 
 
 def test_two_kills_leave_no_trace(tmp_path: Path) -> None:
@@ -123,5 +125,4 @@ def test_two_kills_leave_no_trace(tmp_path: Path) -> None:
     [("mf", "touched", 0.0), ("mf", "dense", 0.2), ("cml", "touched", 0.0), ("lightgcn", "dense", 0.0), ("lightgcn", "dense", 0.2)],
 )
 def test_many_kills_leave_no_trace(tmp_path: Path, method: str, rows: str, every: float) -> None:
-    hit = check_method(tmp_path, method, kills=20, rows=rows, every=every)
-    assert hit >= 10, "most kills must find the run alive, or this proves nothing"
+    check_method(tmp_path, method, kills=20, rows=rows, every=every)
