@@ -115,7 +115,7 @@ def attempt(case: Case, usual: Mapping[str, bytes], folder: Path) -> Found:
     return Found(code, out, err.replace(f"{folder}/", ""), frozenset(changed))
 
 
-class Workplace:
+class Desk:
     """Where mistakes are made: each once, when it is first asked for, all in one folder, so that paths are the same."""
 
     def __init__(self, folder: Path) -> None:
@@ -148,7 +148,7 @@ def shown(content: str | bytes | None) -> str | None:
     return content
 
 
-def page(workplace: Workplace) -> str:
+def page(desk: Desk) -> str:
     """The page, in Markdown."""
     lines = [
         "# What happens when the input is wrong",
@@ -163,7 +163,7 @@ def page(workplace: Workplace) -> str:
     for number, (group, case) in enumerate(ALL):
         if case is GROUPS[group][0]:
             lines += ["", f"## {group}"]
-        found = workplace[number]
+        found = desk[number]
         said = [case.before[0]] if case.before else []
         said += [case.around[0]] if case.around else []
         said += [f"`{name}` is gone" for name, content in case.files.items() if content is None]
@@ -176,13 +176,13 @@ def page(workplace: Workplace) -> str:
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    return Workplace(tmp_path_factory.mktemp("mistakes"))
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(tmp_path_factory.mktemp("mistakes"))
 
 
 @pytest.mark.parametrize("number", range(len(ALL)), ids=[f"{group}: {case.what}" for group, case in ALL])
-def test_one_line_and_nothing_half_written(workplace: Workplace, number: int) -> None:
-    case, found = ALL[number][1], workplace[number]
+def test_one_line_and_nothing_half_written(desk: Desk, number: int) -> None:
+    case, found = ALL[number][1], desk[number]
     assert found.code == 2, f"exit code {found.code}\n{found.err}"
     assert found.out == ""
     assert found.err.startswith("recsys: ")
@@ -214,11 +214,11 @@ def test_a_traceback_or_a_file_left_behind_would_be_seen(tmp_path: Path) -> None
     assert found.changed == {"half-written", "log.csv"}
 
 
-def test_a_run_that_failed_on_the_way_can_go_on(workplace: Workplace) -> None:
+def test_a_run_that_failed_on_the_way_can_go_on(desk: Desk) -> None:
     """A full disk in the middle of training: what is there is a run, and it goes on."""
     from recsys import storage
 
-    restore(workplace.folder, workplace.usual)
+    restore(desk.folder, desk.usual)
     flush, calls = os.fsync, iter(range(1000))
 
     def fills_up(descriptor: int) -> None:
@@ -226,7 +226,7 @@ def test_a_run_that_failed_on_the_way_can_go_on(workplace: Workplace) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         flush(descriptor)
 
-    with at_work(workplace.folder):
+    with at_work(desk.folder):
         command = "run mf.toml -q --out runs/{} train.epochs=6 train.checkpoint_seconds=0"
         with mock.patch.object(storage.os, "fsync", fills_up):
             code, _, err = invoke(command.format("new"))
@@ -239,13 +239,13 @@ def test_a_run_that_failed_on_the_way_can_go_on(workplace: Workplace) -> None:
         assert Path("runs/new/scorer.safetensors").read_bytes() == Path("runs/whole/scorer.safetensors").read_bytes()
 
 
-def test_the_page_is_current(workplace: Workplace) -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(workplace), "run python tests/test_bad_input.py"
+def test_the_page_is_current(desk: Desk) -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(desk), "run python tests/test_bad_input.py"
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        PAGE.write_text(page(Workplace(Path(folder))), encoding="utf-8")
+        PAGE.write_text(page(Desk(Path(folder))), encoding="utf-8")
 
 
 if __name__ == "__main__":
