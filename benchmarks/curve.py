@@ -1,6 +1,6 @@
 """Quality on test after given numbers of epochs, by lengthening one fit: a curve to hold against published ones. It selects nothing.
 
-    python benchmarks/curve.py configs/lightgcn-gowalla.toml data.path=FOLDER --epochs 2 10 20
+python benchmarks/curve.py configs/lightgcn-gowalla.toml data.path=FOLDER --epochs 2 10 20
 """
 
 from __future__ import annotations
