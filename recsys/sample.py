@@ -1,5 +1,8 @@
 """Training pairs -> a stream of batches, on the device. A sampler never sees a model.
 
+There are two streams: batches of pairs, each with its negatives, and batches of users, each with all its items, for losses
+over whole rows. A network says which one it wants (`Network.sampler`).
+
 Every draw is a function of (seed, epoch, step) alone: each step seeds its generator anew. So a run that stops anywhere can go
 on from any step with the same bytes, and nothing of the sampler needs to be stored but where it stood.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -17,10 +20,13 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Interactions
 
-__all__ = ["Batch", "PairStream", "Sampler", "stream_seed"]
+__all__ = ["Batch", "PairStream", "Sampler", "Stream", "UserBatch", "UserStream", "stream", "stream_seed"]
 
 # Multiplier of Knuth's multiplicative hashing for 64 bits, as a signed integer.
 _HASH = -7046029254386353131
+
+# Negatives drawn at a time: the batches of several steps where they are small, so that drawing costs little beside a step.
+_DRAWS = 1 << 15
 
 
 @settings
@@ -31,10 +37,10 @@ class Sampler:
     """
 
     negatives: Annotated[int, Bound(ge=0)] = 1
-    """Candidates per pair ("own"), or in the pool of a batch ("shared"); not used by "in-batch"."""
-    pool: Literal["own", "shared", "in-batch"] = "own"
+    """Candidates per pair ("own"), or in the pool of a batch ("shared"); not used by "in-batch" and "all"."""
+    pool: Literal["own", "shared", "in-batch", "all"] = "own"
     """own: each pair draws its own; shared: one draw serves the whole batch (scores become one matrix product);
-    in-batch: the positives of the other pairs of the batch."""
+    in-batch: the positives of the other pairs of the batch; all: every item that the user has not met."""
     proposal: Literal["uniform", "popularity"] = "uniform"
     """Uniform over items, or proportional to (train count)^alpha."""
     alpha: Annotated[float, Bound(ge=0)] = 0.75
@@ -42,6 +48,8 @@ class Sampler:
     reject: bool = True
     """Never use a train positive of the user as a negative. "own" draws again, at most `rounds` times, and masks what is
     left; "shared" and "in-batch" mask only the pair's own positive, which is cheap, and say so here."""
+    strict: bool = False
+    """"shared" and "in-batch": mask every train positive of the user, not only the pair's own; costs a look at the histories."""
     rounds: Annotated[int, Bound(ge=1, le=100)] = 8
     """Bound on the rounds of redrawing."""
 
@@ -77,6 +85,47 @@ class Batch:
         return self.neg.dim() == 1
 
 
+@dataclass(frozen=True, eq=False)
+class UserBatch:
+    """Users, each with all its training items.
+
+    Args:
+        user: rows, int64 [B].
+        item: the item rows of all of them, one user after the other, int64 [P]; none twice for a user.
+        owner: which user of the batch an item belongs to, int64 [P], ascending in 0..B-1.
+        epoch, step: position in the stream; step counts within the epoch.
+    """
+
+    user: Tensor
+    item: Tensor
+    owner: Tensor
+    epoch: int
+    step: int
+
+    def __len__(self) -> int:
+        return int(self.user.shape[0])
+
+
+class Stream(Protocol):
+    """What the loop reads: the same batches for the same epoch, from any step on."""
+
+    @property
+    def size(self) -> int:
+        """What an epoch visits, once each: pairs or users. The lengths of its batches add up to it."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]: ...
+
+
+def stream(pairs: Interactions, sampler: Sampler | None, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> Stream:
+    """The stream a network wants: of pairs with the negatives of `sampler`, or, without one, of whole users."""
+    if sampler is None:
+        return UserStream(pairs, batch_size=batch_size, seed=seed, device=device)
+    return PairStream(pairs, sampler, batch_size=batch_size, seed=seed, device=device)
+
+
 def stream_seed(seed: int, *path: int | str) -> int:
     """A seed for one named stream of random numbers, 63 bits: the same for the same path, unrelated for others."""
     text = "/".join(str(part) for part in (seed, *path))
@@ -100,7 +149,15 @@ class PairStream:
         self.user = torch.tensor(pairs.user, dtype=torch.int64, device=self.device)
         self.item = torch.tensor(pairs.item, dtype=torch.int64, device=self.device)
         self._members = _Members(self.user * self.n_items + self.item)
+        if sampler.pool == "all" or sampler.strict:
+            self._everything = torch.arange(self.n_items, device=self.device)
+            self._history = UserStream(pairs, batch_size=batch_size, seed=seed, device=device)
         self._cdf, self._log_q = self._proposal()
+
+    @property
+    def size(self) -> int:
+        """Pairs per epoch."""
+        return len(self.user)
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -111,25 +168,47 @@ class PairStream:
         order = torch.randperm(len(self.user), generator=self._generator(epoch, "order"), device=self.device)
         users, items = self.user[order], self.item[order]
         generator = torch.Generator(device=self.device)
-        for step in range(start, len(self)):
-            span = slice(step * self.batch_size, min((step + 1) * self.batch_size, len(order)))
-            generator.manual_seed(stream_seed(self.seed, epoch, step))
-            yield self._batch(order[span], users[span], items[span], generator, epoch, step)
+        steps = max(1, _DRAWS // max(1, self.batch_size * self.sampler.negatives)) if self.sampler.pool == "own" else 1
+        for first in range(start - start % steps, len(self), steps):
+            generator.manual_seed(stream_seed(self.seed, epoch, first))
+            base, end = first * self.batch_size, min((first + steps) * self.batch_size, len(order))
+            neg, mask = self._negatives(users[base:end], items[base:end], generator)
+            for step in range(max(first, start), min(first + steps, len(self))):
+                span = slice(step * self.batch_size, min((step + 1) * self.batch_size, end))
+                own = slice(span.start - base, span.stop - base)
+                pos = items[span]
+                mine = neg if neg.dim() == 1 else neg[own]
+                log_q = None if self._log_q is None else (self._log_q[pos], self._log_q[mine])
+                yield Batch(order[span], users[span], pos, mine, None if mask is None else mask[own], log_q, epoch, step)
 
-    def _batch(self, row: Tensor, user: Tensor, pos: Tensor, generator: torch.Generator, epoch: int, step: int) -> Batch:
-        mask: Tensor | None = None
-        if self.sampler.pool == "in-batch":
-            neg = pos
-        elif self.sampler.pool == "shared":
-            neg = self._draw((self.sampler.negatives,), generator)
-        else:
+    def _negatives(self, user: Tensor, pos: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Negatives of some pairs, [n, K] or [K] for a pool, and where they are none."""
+        if self.sampler.pool == "own":
             neg = self._draw((len(user), self.sampler.negatives), generator)
-            if self.sampler.reject:
-                neg, mask = self._without_positives(user, neg, generator)
-        if neg.dim() == 1:
-            mask = neg[None, :] != pos[:, None]
-        log_q = None if self._log_q is None else (self._log_q[pos], self._log_q[neg])
-        return Batch(row, user, pos, neg, mask, log_q, epoch, step)
+            return self._without_positives(user, neg, generator) if self.sampler.reject else (neg, None)
+        if self.sampler.pool == "all":
+            return self._everything, self._unmet(user)
+        neg = pos if self.sampler.pool == "in-batch" else self._draw((self.sampler.negatives,), generator)
+        return neg, self._unmet_of(user, neg) if self.sampler.strict else neg[None, :] != pos[:, None]
+
+    def _unmet(self, user: Tensor) -> Tensor:
+        """Which items a user has not met in training, bool [n, n_items]."""
+        batch = self._history.batch(user)
+        mask = torch.ones(len(user), self.n_items, dtype=torch.bool, device=self.device)
+        mask[batch.owner, batch.item] = False
+        return mask
+
+    def _unmet_of(self, user: Tensor, pool: Tensor) -> Tensor:
+        """Which items of a pool [K] a user has not met in training, bool [n, K]."""
+        distinct, where = torch.unique(pool, return_inverse=True)
+        column = torch.full((self.n_items,), -1, dtype=torch.int64, device=self.device)
+        column[distinct] = torch.arange(len(distinct), device=self.device)
+        batch = self._history.batch(user)
+        at = column[batch.item]
+        met = (at >= 0).nonzero().view(-1)
+        mask = torch.ones(len(user), len(distinct), dtype=torch.bool, device=self.device)
+        mask[batch.owner[met], at[met]] = False
+        return mask[:, where]
 
     def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         if self._cdf is None:
@@ -174,6 +253,48 @@ class PairStream:
 
     def _generator(self, *path: int | str) -> torch.Generator:
         return torch.Generator(device=self.device).manual_seed(stream_seed(self.seed, *path))
+
+
+class UserStream:
+    """Batches of users with all their training items. Users without any are left out.
+
+    Args:
+        pairs: the training interactions; what occurs twice counts once.
+        batch_size: users per batch; the last batch of an epoch holds the rest.
+        seed: of the order.
+        device: where batches live.
+    """
+
+    def __init__(self, pairs: Interactions, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+        self.batch_size, self.seed, self.device = batch_size, seed, torch.device(device)
+        matrix = pairs.csr
+        self.indptr = torch.tensor(matrix.indptr, dtype=torch.int64, device=self.device)
+        self.item = torch.tensor(matrix.indices, dtype=torch.int64, device=self.device)
+        self.user = (self.indptr.diff() > 0).nonzero().view(-1)
+
+    @property
+    def size(self) -> int:
+        """Users per epoch."""
+        return len(self.user)
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return -(-len(self.user) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[UserBatch]:
+        """The batches of one epoch from step `start` on: every user once, in an order of its own."""
+        generator = torch.Generator(device=self.device).manual_seed(stream_seed(self.seed, epoch, "order"))
+        users = self.user[torch.randperm(len(self.user), generator=generator, device=self.device)]
+        for step in range(start, len(self)):
+            yield self.batch(users[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
+
+    def batch(self, user: Tensor, epoch: int = 0, step: int = 0) -> UserBatch:
+        """The batch of the given users [B]."""
+        first, count = self.indptr[user], self.indptr[user + 1] - self.indptr[user]
+        owner = torch.repeat_interleave(torch.arange(len(user), device=self.device), count)
+        # Position p of the batch is the (p - what came before its user)-th item of its user.
+        place = torch.arange(len(owner), device=self.device) + (first - count.cumsum(0) + count)[owner]
+        return UserBatch(user, self.item[place], owner, epoch, step)
 
 
 class _Members:

@@ -1,12 +1,12 @@
 """Scorers: frozen values that can score. What is evaluated is exactly what is saved, exported and shipped.
 
-Every scorer here is a product of matrices or a sum of such, with one of three similarities at the end. That covers factor
-models (`Factors`), neighbourhood and linear models (`Product`) and their blends (`Sum`).
+Nearly every scorer here is a product of matrices or a sum of such, with one of three similarities at the end. That covers factor
+models (`Factors`, and `MultiFactors` for several vectors per user), neighbourhood and linear models (`Product`) and their blends (`Sum`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -17,10 +17,12 @@ from torch import Tensor
 
 from recsys.errors import InputError
 
-__all__ = ["KINDS", "Factors", "Matrix", "Product", "Scorer", "Similarity", "Sum", "from_state"]
+__all__ = ["KINDS", "Factors", "Matrix", "MultiFactors", "Product", "Relational", "Scorer", "Similarity", "Sum", "from_state"]
 
 Similarity = Literal["dot", "cosine", "euclidean"]
 Matrix: TypeAlias = "Tensor | sp.csr_matrix"
+
+_ROOM = 1 << 20  # numbers that `Relational` holds at a time
 
 
 class Scorer(Protocol):
@@ -113,6 +115,138 @@ class Factors:
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Factors:
         return cls(tensors["user"], tensors["item"], meta["similarity"], tensors.get("item_bias"))
+
+
+@dataclass(frozen=True, eq=False)
+class MultiFactors:
+    """Several vectors per user and one per item: a user's score for an item is that of the best of the user's vectors.
+
+    Args:
+        user: float32 [n_users, C, d].
+        item: float32 [n_items, d].
+        similarity: "dot" max_c u_c.v, "cosine", or "euclidean" -min_c |u_c - v|^2.
+        count: int64 [n_users], how many of the C vectors a user has, the first ones, at least 1; None: all.
+    """
+
+    user: Tensor
+    item: Tensor
+    similarity: Similarity = "dot"
+    count: Tensor | None = None
+
+    kind = "multi-factors"
+
+    @property
+    def n_users(self) -> int:
+        return int(self.user.shape[0])
+
+    @property
+    def n_items(self) -> int:
+        return int(self.item.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        return self.item.device
+
+    @property
+    def valid(self) -> Tensor:
+        """Which vectors a user has, bool [n_users, C]."""
+        place = torch.arange(self.user.shape[1], device=self.device)
+        return torch.ones(self.user.shape[:2], dtype=torch.bool, device=self.device) if self.count is None else place < self.count[:, None]
+
+    def to(self, device: torch.device | str) -> MultiFactors:
+        return MultiFactors(self.user.to(device), self.item.to(device), self.similarity, None if self.count is None else self.count.to(device))
+
+    def as_dot(self) -> tuple[Tensor, Tensor]:
+        """The same scores as the largest of inner products: queries [n_users, C, d'], keys [n_items, d'].
+
+        Distances become 2 u.v - |u|^2 - |v|^2 by two more columns. A vector that a user lacks repeats the user's first, so it never wins alone.
+        """
+        user, item = self.user, self.item
+        if self.count is not None:
+            user = torch.where(self.valid[:, :, None], user, user[:, :1])
+        if self.similarity == "cosine":
+            user, item = torch.nn.functional.normalize(user, dim=-1), torch.nn.functional.normalize(item, dim=-1)
+        elif self.similarity == "euclidean":
+            one = user.new_ones(())
+            user = torch.cat([2 * user, -user.square().sum(-1, keepdim=True), one.expand(*user.shape[:2], 1)], dim=2)
+            item = torch.cat([item, one.expand(len(item), 1), -item.square().sum(-1, keepdim=True)], dim=1)
+        return user.contiguous(), item.contiguous()
+
+    def score(self, users: Tensor) -> Tensor:
+        count = None if self.count is None else self.count[users]
+        query, key = MultiFactors(self.user[users], self.item, self.similarity, count).as_dot()
+        return (query @ key.T).amax(1)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {"user": self.user, "item": self.item}
+        if self.count is not None:
+            tensors["count"] = self.count
+        return tensors, {"kind": self.kind, "similarity": self.similarity}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MultiFactors:
+        return cls(tensors["user"], tensors["item"], meta["similarity"], tensors.get("count"))
+
+
+@dataclass(frozen=True, eq=False)
+class Relational:
+    """One vector per user and per item, and between the two a relation that is mixed from a memory which all share.
+
+    score = -|u + r - v|^2 with r = a M and a = softmax((u * v) K). Relations are never built: with E = M M' the score is
+    -(|u|^2 + |v|^2 - 2 u.v + 2 a.(M u) - 2 a.(M v) + a' E a), which needs of each user and item the m numbers a alone.
+    Source: Tay, Luu, Hui, "Latent relational metric learning via memory-based attention for collaborative ranking", WWW 2018.
+
+    Args:
+        user: float32 [n_users, d].
+        item: float32 [n_items, d].
+        key: float32 [d, m].
+        memory: float32 [m, d].
+    """
+
+    user: Tensor
+    item: Tensor
+    key: Tensor
+    memory: Tensor
+
+    kind = "relational"
+
+    @property
+    def n_users(self) -> int:
+        return int(self.user.shape[0])
+
+    @property
+    def n_items(self) -> int:
+        return int(self.item.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        return self.item.device
+
+    def to(self, device: torch.device | str) -> Relational:
+        return Relational(self.user.to(device), self.item.to(device), self.key.to(device), self.memory.to(device))
+
+    def score(self, users: Tensor) -> Tensor:
+        user, memories = self.user[users], len(self.memory)
+        scores = user.new_empty(len(users), self.n_items)
+        for rows in _blocks(len(users), _ROOM // (64 * memories)):
+            some = user[rows]
+            # Keys as each user sees them, so that all logits of a user and an item are one row of a matrix product: [B m, d].
+            query = (some[:, None, :] * self.key.T).reshape(-1, some.shape[1])
+            by_user, at_user = some.square().sum(-1, keepdim=True), some @ self.memory.T
+            for columns in _blocks(self.n_items, _ROOM // max(1, len(query))):
+                item = self.item[columns]
+                a = (query @ item.T).view(len(some), memories, -1).softmax(1)
+                turned = ((self.memory @ self.memory.T) @ a).add_(2 * at_user[:, :, None]).sub_(2 * (self.memory @ item.T))
+                distance = a.mul_(turned).sum(1).add_(by_user).add_(item.square().sum(-1)).sub_(2 * (some @ item.T))
+                scores[rows, columns] = distance.neg_()
+        return scores
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {"user": self.user, "item": self.item, "key": self.key, "memory": self.memory}, {"kind": self.kind}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Relational:
+        return cls(tensors["user"], tensors["item"], tensors["key"], tensors["memory"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +369,7 @@ class Sum:
         return cls(tuple(parts), tuple(meta["weights"]))
 
 
-KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (Factors, Product, Sum)}
+KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (Factors, MultiFactors, Relational, Product, Sum)}
 
 
 def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer:
@@ -256,6 +390,12 @@ def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer
     except (TypeError, ValueError) as error:
         raise InputError(f"scorer whose parts do not fit: {error}", remedy="the file is damaged or foreign: train again") from None
     return scorer
+
+
+def _blocks(n: int, size: int) -> Iterator[slice]:
+    """0..n in stretches of `size`, at least 1."""
+    size = max(1, size)
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
 def _numpy(matrix: Matrix) -> Any:

@@ -31,7 +31,7 @@ from recsys.metrics import parse
 from recsys.models import Network, Recipe, recipe_name
 from recsys.nn.rows import RowOptimizer
 from recsys.optimizers import Kind, check_state, clip, make_optimizers, params_of
-from recsys.sample import Batch, PairStream, stream_seed
+from recsys.sample import Batch, UserBatch, stream, stream_seed
 from recsys.scorer import Scorer
 from recsys.storage import load_scorer, read_tensors, save_scorer, write_tensors
 
@@ -50,7 +50,7 @@ class Train:
     epochs: Annotated[int, Bound(ge=1)] = 100
     """At most; early stopping may end sooner."""
     batch_size: Annotated[int, Bound(ge=1)] = 2048
-    """Observed pairs per step."""
+    """Observed pairs per step; users per step for methods that take a user with all its items."""
     lr: Annotated[float, Bound(gt=0)] = 1e-3
     """Step size at its highest."""
     optimizer: Kind = "adam"
@@ -209,7 +209,7 @@ class _Loop:
         if evaluation.monitor not in evaluation.metrics:
             self.evaluation = replace(evaluation, metrics=(*evaluation.metrics, evaluation.monitor))
         self.device, self.folder, self.watch = device, folder, watch
-        self.stream = PairStream(train.pairs, network.sampler, batch_size=config.batch_size, seed=config.seed, device=device)
+        self.stream = stream(train.pairs, network.sampler, batch_size=config.batch_size, seed=config.seed, device=device)
         touched = config.rows == "touched"
         self.optimizers = make_optimizers(network, config.optimizer, config.lr, touched=touched, weight_decay=config.weight_decay)
         self.loss = torch.compile(network.loss) if config.compile else network.loss
@@ -257,7 +257,7 @@ class _Loop:
         if self.folder is not None and time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
             self.save()
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batch: Batch | UserBatch) -> None:
         _seed(self.device, stream_seed(self.config.seed, "network", batch.epoch, batch.step))
         done = batch.epoch * len(self.stream) + batch.step
         if self.config.schedule != "constant" or done <= self.config.warmup:
@@ -274,7 +274,7 @@ class _Loop:
         self.network.constrain(batch)
         self._note(loss.detach(), batch)
 
-    def _note(self, loss: Tensor, batch: Batch) -> None:
+    def _note(self, loss: Tensor, batch: Batch | UserBatch) -> None:
         """Add up the loss and remember the first step at which it was no finite number."""
         if self.device.type == "cpu":
             if not math.isfinite(float(loss)):
@@ -286,7 +286,7 @@ class _Loop:
 
     def _close_epoch(self, seconds: float) -> dict[str, Any]:
         state, pairs = self.state, len(self.train.pairs)
-        bad, mean = int(self.bad_step), float(self.loss_sum) / pairs
+        bad, mean = int(self.bad_step), float(self.loss_sum) / self.stream.size
         if bad >= 0 or not math.isfinite(mean):
             self._not_finite(state.epoch, bad)
         if not all(bool(torch.isfinite(param).all()) for param in self.network.parameters()):

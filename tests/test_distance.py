@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from recsys.nn.distance import clip_to_ball, near, near_pool
+from recsys.nn.distance import clip_to_ball, keep_in, near, near_multi, near_pool, near_winner, project
 
 KINDS = ["dot", "cosine", "euclidean"]
 
@@ -51,6 +51,65 @@ def test_gradients(kind):
     user, pool, several = normal(3, 4).requires_grad_(), normal(5, 4, seed=1).requires_grad_(), normal(3, 2, 4, seed=2).requires_grad_()
     assert torch.autograd.gradcheck(lambda u, v: near_pool(kind, u, v), (user, pool))
     assert torch.autograd.gradcheck(lambda u, v: near(kind, u, v), (user, several))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_vectors_agree_with_one_at_a_time(kind):
+    users, items, pool = normal(3, 4, 5), normal(3, 6, 5, seed=1), normal(7, 5, seed=2)
+    own, shared = near_multi(kind, users, items), near_multi(kind, users, pool)
+    assert (own.shape, shared.shape) == ((3, 4, 6), (3, 4, 7))
+    for c in range(4):
+        assert torch.allclose(own[:, c], near(kind, users[:, c], items))
+        assert torch.allclose(shared[:, c], near_pool(kind, users[:, c], pool))
+    with torch.no_grad():  # the other way to multiply
+        assert torch.allclose(near_multi(kind, users, items), own)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_chosen_vector_alone_counts_and_alone_moves(kind):
+    users, items = normal(3, 4, 5).requires_grad_(), normal(3, 6, 5, seed=1).requires_grad_()
+    winner = torch.tensor([[0, 0, 1, 3, 3, 0], [2] * 6, [0, 1, 2, 3, 0, 1]])
+    value = near_winner(kind, users, items, winner)
+    assert torch.allclose(value, near_multi(kind, users, items).gather(1, winner[:, None, :])[:, 0])
+    assert torch.autograd.gradcheck(lambda u, v: near_winner(kind, u, v, winner), (users, items))
+    value.sum().backward()
+    assert not users.grad[1, [0, 1, 3]].any()
+    assert users.grad[1, 2].any()
+
+
+def test_each_space():
+    rows = normal(20, 4).float() * torch.linspace(0, 3, 20)[:, None]
+    before = rows.clone()
+    assert torch.equal(project(rows.clone(), "free"), before)
+    assert torch.equal(project(rows.clone(), "ball", 0.7), clip_to_ball(before.clone(), 0.7))
+    on = project(rows.clone(), "sphere", 2.0)
+    assert torch.allclose(on[1:].norm(dim=1), torch.tensor(2.0))
+    assert torch.allclose(torch.nn.functional.normalize(on[1:]), torch.nn.functional.normalize(before[1:]), atol=1e-6)
+    assert torch.equal(on[0], torch.zeros(4)), "a row of zeros has no direction"
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_a_table_is_kept_in_its_space_where_it_has_moved(vectors):
+    def table(sparse: bool) -> torch.nn.Embedding:
+        made = torch.nn.Embedding(6, 4 * vectors, sparse=sparse)
+        with torch.no_grad():
+            made.weight.copy_(normal(6, 4 * vectors).float() * 3)
+        return made
+
+    def norms(t: torch.nn.Embedding) -> Tensor:
+        return t.weight.detach().view(6, vectors, 4).norm(dim=2)
+
+    dense, sparse, free = table(False), table(True), table(False)
+    before = norms(dense)
+    for t in (dense, sparse):
+        t(torch.tensor([1, 4, 1])).sum().backward()
+        keep_in(t, "sphere", 0.5, vectors=vectors)
+    assert torch.allclose(norms(dense), torch.tensor(0.5))
+    assert torch.allclose(norms(sparse)[[1, 4]], torch.tensor(0.5))
+    assert torch.equal(norms(sparse)[[0, 2, 3, 5]], before[[0, 2, 3, 5]])
+    keep_in(free, "ball", rows=torch.tensor([2, 2]), vectors=vectors)
+    assert torch.allclose(norms(free)[2], before[2].clamp(max=1))
+    assert torch.equal(norms(free)[3], before[3])
 
 
 def test_a_zero_vector_has_a_cosine_of_zero_and_a_finite_gradient():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recsys.errors import InputError
-from recsys.nn.losses import Loss, Terms, pair_loss, warp_weight
+from recsys.nn.losses import Loss, Terms, choose, pair_loss, warp_weight
 
 KINDS = ["bpr", "bce", "hinge", "ccl"]
 REDUCES = ["each", "hardest", "top", "warp"]
@@ -40,6 +40,7 @@ def naive(
             "hinge": lambda n, s=s: max(0.0, loss.margin - s + n),
             "bce": lambda n: loss.weight * softplus(n),
             "ccl": lambda n: loss.weight * max(0.0, n - loss.margin),
+            "square": lambda n: loss.weight * n * n,
         }[loss.kind]
         terms = sorted((term(n) for n, _ in valid), reverse=True)
         if not terms:
@@ -53,7 +54,7 @@ def naive(
         if loss.reduce == "warp" and valid:
             impostors = sum(loss.margin - s + n > 0 for n, _ in valid)
             part *= math.log(math.floor(ITEMS * impostors / len(valid)) + 1)
-        result.append(part + {"bce": softplus(-s), "ccl": max(0.0, 1 - s)}.get(loss.kind, 0.0))
+        result.append(part + {"bce": softplus(-s), "ccl": max(0.0, 1 - s), "square": (1 - s) ** 2}.get(loss.kind, 0.0))
     return result
 
 
@@ -200,3 +201,49 @@ def test_terms_are_the_mean_and_the_extra():
 def test_a_loss_checks_its_settings(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Loss(**wrong)
+
+
+SETTINGS = [
+    *(Loss(kind=kind, reduce=reduce, top=3, margin=0.7, weight=0.6) for kind in KINDS for reduce in REDUCES),
+    Loss(kind="hinge", reduce="top", share=0.4),
+    Loss(kind="hinge", reduce="top", share=0.01),
+    Loss(kind="softmax", temperature=0.5),
+    Loss(kind="square", weight=0.3),
+]
+
+
+@pytest.mark.parametrize("loss", SETTINGS, ids=repr)
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_is_not_chosen_has_no_part(loss, masked):
+    """Value and gradient from the chosen negatives alone are those from all of them."""
+    generator = torch.Generator().manual_seed(3)
+    pos, neg = (torch.randn(6, *shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in ((), (7,)))
+    mask = torch.rand(6, 7, generator=generator) < 0.7 if masked else None
+    if mask is not None:
+        mask[0] = False
+    whole = pair_loss(loss, pos, neg, n_items=ITEMS, mask=mask)
+    wanted = torch.autograd.grad(whole.sum(), (pos, neg))
+    chosen = choose(loss, pos, neg, n_items=ITEMS, mask=mask)
+    kept = loss.n_kept(7)
+    assert (chosen is None) == (kept == 7)
+    few = neg if chosen is None else neg.gather(1, chosen.place)
+    assert few.shape == (6, kept)
+    part = pair_loss(loss, pos, few, n_items=ITEMS, mask=mask, chosen=chosen)
+    assert torch.allclose(part, whole, atol=1e-12)
+    for got, want in zip(torch.autograd.grad(part.sum(), (pos, neg)), wanted, strict=True):
+        assert torch.allclose(got, want, atol=1e-12)
+
+
+def test_how_many_negatives_are_kept():
+    assert [Loss(kind="hinge", reduce="top", share=share).n_kept(50) for share in (0.02, 0.1, 0.3, 1.0)] == [1, 5, 15, 50]
+    assert Loss(kind="hinge", reduce="top", share=0.001).n_kept(50) == 1
+    assert Loss(kind="hinge", reduce="top", top=9).n_kept(4) == 4
+    assert [Loss(kind="hinge", reduce=reduce).n_kept(8) for reduce in ("each", "hardest", "warp")] == [8, 1, 1]
+    assert Loss(kind="softmax", reduce="hardest").n_kept(8) == 8
+
+
+def test_the_square_loss_is_not_largest_at_the_highest_score():
+    with pytest.raises(InputError, match="the square loss is not largest there"):
+        Loss(kind="square", reduce="hardest")
+    value = pair_loss(Loss(kind="square", weight=0.5), torch.tensor([0.5]), torch.tensor([[1.0, -3.0]]), n_items=ITEMS)
+    assert float(value) == pytest.approx(0.25 + 0.5 * 5)

@@ -22,7 +22,7 @@ from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.models import Network
 from recsys.rank import top_k
-from recsys.sample import PairStream
+from recsys.sample import stream
 from recsys.scorer import Scorer, from_state
 from recsys.storage import load_scorer, save_scorer
 from recsys.train import Fitted, Train, fit
@@ -30,9 +30,11 @@ from recsys.train import Fitted, Train, fit
 METHODS = models.names()
 NETWORKS = [name for name in METHODS if Network in (hint := typing.get_type_hints(models.recipe(name).build)["return"], *typing.get_args(hint))]
 CLOSED = [name for name in METHODS if name not in NETWORKS]
-TINY = {"dim": 8, "epochs": 5}
+TINY = {"dim": 8, "epochs": 5, "vectors": 2}
 TRAIN, HELD = two_camps()
+# Eight steps an epoch, of pairs or of users.
 CONFIG = Train(epochs=12, batch_size=64, lr=0.03, device="cpu", checkpoint_seconds=0.0)
+BY_USER = dataclasses.replace(CONFIG, batch_size=8)
 
 
 def recipe(name: str) -> Any:
@@ -42,13 +44,23 @@ def recipe(name: str) -> Any:
 
 
 @functools.cache
+def config(name: str) -> Train:
+    return BY_USER if name in NETWORKS and network(name).sampler is None else CONFIG
+
+
+@functools.cache
 def fitted(name: str) -> Fitted:
-    return fit(recipe(name), TRAIN, None, CONFIG)
+    return fit(recipe(name), TRAIN, None, config(name))
 
 
 def network(name: str, train: Dataset = TRAIN) -> Network:
     torch.manual_seed(0)
     return recipe(name).build(train)
+
+
+def batch_of(net: Network, size: int) -> Any:
+    """A first batch, of pairs or of users as the network wants it."""
+    return next(stream(TRAIN.pairs, net.sampler, batch_size=size, seed=0).epoch(0))
 
 
 def scores(scorer: Scorer) -> np.ndarray:
@@ -105,10 +117,9 @@ def test_what_is_built_is_what_is_announced(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("size", [1, 50])
-def test_the_loss_is_finite_and_per_pair(name, size):
+def test_the_loss_is_finite_and_per_pair_or_user(name, size):
     net = network(name)
-    batch = next(PairStream(TRAIN.pairs, net.sampler, batch_size=size, seed=0).epoch(0))
-    terms = net.loss(batch)
+    terms = net.loss(batch_of(net, size))
     assert terms.pair.shape == (size,)
     assert torch.isfinite(terms.pair).all()
     assert terms.extra is None or (terms.extra.dim() == 0 and torch.isfinite(terms.extra))
@@ -122,7 +133,7 @@ def test_the_loss_is_finite_and_per_pair(name, size):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_bytes(name):
     torch.rand(7)  # whatever the caller did
-    again = fit(recipe(name), TRAIN, None, CONFIG)
+    again = fit(recipe(name), TRAIN, None, config(name))
     assert saved(again.scorer) == saved(fitted(name).scorer)
     assert [entry.get("loss") for entry in again.history] == [entry.get("loss") for entry in fitted(name).history]
 
@@ -134,8 +145,8 @@ def test_it_resumes_to_the_same_bytes(name, tmp_path):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        fit(recipe(name), TRAIN, None, CONFIG, folder=tmp_path, watch=watch)
-    assert saved(fit(recipe(name), TRAIN, None, CONFIG, folder=tmp_path, resume=True).scorer) == saved(fitted(name).scorer)
+        fit(recipe(name), TRAIN, None, config(name), folder=tmp_path, watch=watch)
+    assert saved(fit(recipe(name), TRAIN, None, config(name), folder=tmp_path, resume=True).scorer) == saved(fitted(name).scorer)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "popular"])
@@ -171,7 +182,7 @@ def test_a_scorer_survives_later_training(name):
     assert not any(tensor.requires_grad for tensor in scorer.state()[0].values())
     before, bytes_before = scores(scorer).copy(), saved(scorer)
     for _ in range(2):
-        batch = next(PairStream(TRAIN.pairs, net.sampler, batch_size=50, seed=0).epoch(0))
+        batch = batch_of(net, 50)
         net.loss(batch).total().backward()
         with torch.no_grad():
             for param in net.parameters():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import InputError
 from recsys.rank import TopK, ranks, score_blocks, top_k
-from recsys.scorer import Factors, Product, Sum
+from recsys.scorer import Factors, MultiFactors, Product, Sum
 
 
 class Table:
@@ -231,3 +231,22 @@ def test_the_callers_arrays_are_left_alone():
     assert torch.equal(before[0], scorer.user)
     assert torch.equal(before[1], scorer.item)
     assert (before[2] != seen).nnz == 0
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine", "euclidean"])
+@pytest.mark.parametrize("n_items", [70, 1300])
+@pytest.mark.parametrize("counted", [False, True])
+def test_the_best_of_several_vectors_is_ranked(similarity, n_items, counted):
+    generator = torch.Generator().manual_seed(1)
+    count = torch.randint(1, 4, (23,), generator=generator) if counted else None
+    scorer = MultiFactors(torch.randn(23, 3, 5, generator=generator), torch.randn(n_items, 5, generator=generator), similarity, count)
+    seen = sp.csr_matrix(sp.random(23, n_items, 0.2, "csr", random_state=0))
+    users = np.arange(23)
+    scores = scorer.score(torch.from_numpy(users)).numpy()
+    wanted, _ = naive_top(np.round(scores, 5), users, 10, allowed(scores.shape, seen, None))
+    for block in (0, 7):
+        found = top_k(scorer, users, 10, seen=seen, block=block)
+        assert np.allclose(found.score, np.take_along_axis(scores, found.item.astype(np.int64), 1), atol=1e-5)
+        assert (found.item == wanted).mean() > 0.99, "items may change places only where their scores agree to five digits"
+    for rows, block_scores in score_blocks(scorer, users, seen=seen):
+        assert np.allclose(np.where(np.isinf(block_scores.numpy()), scores[rows], block_scores.numpy()), scores[rows], atol=1e-5)

@@ -221,3 +221,25 @@ def test_seeds_of_streams():
 def test_a_sampler_checks_its_settings(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Sampler(**wrong)
+
+
+def test_a_strict_pool_masks_all_positives_of_a_user():
+    pairs = interactions(9, 12, 0.4, 1)
+    met = pairs.csr.toarray() > 0
+    for sampler in (Sampler(pool="shared", negatives=30, strict=True), Sampler(pool="in-batch", strict=True), Sampler(pool="all")):
+        for batch in PairStream(pairs, sampler, batch_size=7, seed=2).epoch(0):
+            assert batch.shared
+            assert batch.mask.shape == (len(batch), len(batch.neg))
+            assert np.array_equal(batch.mask.numpy(), ~met[batch.user.numpy()][:, batch.neg.numpy()])
+            if sampler.pool == "all":
+                assert np.array_equal(batch.neg, np.arange(12))
+
+
+@pytest.mark.parametrize("batch_size", [3, 50, 40_000])
+def test_small_batches_are_drawn_together_and_begin_anywhere(batch_size):
+    pairs = interactions(40, 30, 0.3, 5)
+    stream = PairStream(pairs, Sampler(negatives=2), batch_size=batch_size, seed=1)
+    whole = list(stream.epoch(4))
+    for start in {0, 1, len(whole) // 2, len(whole) - 1}:
+        assert all(same(a, b) for a, b in zip(stream.epoch(4, start), whole[start:], strict=True))
+    assert len({tuple(batch.neg.view(-1)[:6].tolist()) for batch in whole}) == len(whole), "no two steps draw the same"

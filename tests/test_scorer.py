@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recsys.errors import InputError
-from recsys.scorer import KINDS, Factors, Product, Scorer, Sum, from_state
+from recsys.scorer import KINDS, Factors, MultiFactors, Product, Scorer, Sum, from_state
 
 USERS, ITEMS, DIM = 6, 8, 3
 
@@ -37,6 +37,9 @@ def examples() -> dict[str, Scorer]:
         "dense x sparse": Product((normal(USERS, 5, seed=1), similar)),
         "three": Product((history, normal(5, 4, seed=2), normal(4, ITEMS, seed=3))),
     }
+    for kind in ("dot", "cosine", "euclidean"):
+        made[f"several {kind}"] = MultiFactors(normal(USERS, 4, DIM, seed=5), normal(ITEMS, DIM, seed=6), kind)
+        made[f"some {kind}"] = MultiFactors(normal(USERS, 4, DIM, seed=5), normal(ITEMS, DIM, seed=6), kind, torch.tensor([1, 4, 2, 3, 1, 4]))
     made["sum"] = Sum((made["dot False"], made["sparse x sparse"]), (0.5, -2.0))
     made["sum of many"] = Sum(tuple(factors(seed=i) for i in range(12)), tuple(float(i) for i in range(12)))
     made["sum of sums"] = Sum((made["sum"], made["euclidean True"]), (1.0, 1.0))
@@ -52,6 +55,10 @@ def naive(scorer: Scorer) -> np.ndarray:
         for matrix in dense[1:]:
             result = result @ matrix
         return result
+    if isinstance(scorer, MultiFactors):
+        count = scorer.count if scorer.count is not None else torch.full((USERS,), scorer.user.shape[1])
+        each = [naive(Factors(scorer.user[:, c], scorer.item, scorer.similarity)) for c in range(scorer.user.shape[1])]
+        return np.stack([np.max([each[c][u] for c in range(int(count[u]))], axis=0) for u in range(USERS)])
     scores = np.zeros((USERS, ITEMS))
     for u in range(USERS):
         for i in range(ITEMS):
@@ -115,7 +122,7 @@ def test_scorers_are_frozen():
 
 
 def test_every_kind_is_known_by_its_name():
-    assert set(KINDS) == {"factors", "product", "sum"}
+    assert {"factors", "multi-factors", "product", "sum"} <= set(KINDS)
     assert all(KINDS[scorer.state()[1]["kind"]] is type(scorer) for scorer in examples().values())
 
 

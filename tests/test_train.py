@@ -20,7 +20,7 @@ from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation
 from recsys.models import Network
-from recsys.models.cml import CML
+from recsys.models.cml import CML, Covariance
 from recsys.models.lightgcn import LightGCN
 from recsys.models.mf import MF
 from recsys.nn.losses import Loss, Terms
@@ -78,7 +78,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "lightgcn": (LightGCN(dim=8, layers=2), {}),
     "lightgcn cosine": (LightGCN(dim=8, layers=2), {"schedule": "cosine", "warmup": 3, "clip": 0.01}),
     "cml warp": (CML(dim=8, sampler=Sampler(negatives=4)), {"schedule": "cosine", "optimizer": "adagrad"}),
-    "cml touched": (CML(dim=8, sampler=Sampler(negatives=4), covariance=1.0), {"rows": "touched", "clip": 0.5}),
+    "cml touched": (CML(dim=8, sampler=Sampler(negatives=4), covariance=Covariance(weight=1.0)), {"rows": "touched", "clip": 0.5}),
     "early stopping": (MF(dim=8), {"lr": 1.5, "optimizer": "sgd", "patience": 1, "epochs": 8}),
     "seldom evaluated": (MF(dim=8), {"eval_every": 3}),
 }

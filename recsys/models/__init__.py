@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from recsys.data.types import Dataset
 from recsys.errors import InputError, suggest
 from recsys.nn.losses import Terms
-from recsys.sample import Batch, Sampler
+from recsys.sample import Sampler
 from recsys.scorer import Scorer
 
 __all__ = ["Network", "Recipe", "names", "recipe", "recipe_name", "summary"]
@@ -50,21 +50,21 @@ class Network(nn.Module):
     A network gives the loss of a batch before reduction and, at any time, a frozen scorer.
     """
 
-    sampler: Sampler
-    """The stream of batches it wants."""
+    sampler: Sampler | None = None
+    """The stream of batches it wants: pairs with the negatives of this sampler, or, with None, users with all their items."""
 
     rows: tuple[nn.Embedding, ...] = ()
     """Tables whose gradient may be sparse: they are read only through their own forward."""
 
-    def loss(self, batch: Batch) -> Terms:
-        """Loss of the pairs of a batch, [B], before reduction."""
+    def loss(self, batch: Any) -> Terms:
+        """Loss of the pairs (or users) of a batch, [B], before reduction."""
         raise TypeError(f"{type(self).__name__} defines no loss")
 
     def scorer(self) -> Scorer:
         """A detached value that scores like the network does now."""
         raise TypeError(f"{type(self).__name__} defines no scorer")
 
-    def constrain(self, batch: Batch) -> None:
+    def constrain(self, batch: Any) -> None:
         """Projection after a step; nothing by default. `batch` tells which rows moved."""
 
 
@@ -126,7 +126,7 @@ def _module(name: str) -> ModuleType:
 
 def require_negatives(sampler: Sampler) -> None:
     """Refuse a sampler that draws no negatives, for methods whose loss compares with them."""
-    if sampler.negatives < 1 and sampler.pool != "in-batch":
+    if sampler.negatives < 1 and sampler.pool in ("own", "shared"):
         raise InputError("sampler.negatives = 0, and the loss compares with negatives", remedy="draw at least 1")
 
 

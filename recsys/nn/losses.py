@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.config import Bound, settings
+from recsys.errors import InputError
 
-__all__ = ["Loss", "Terms", "pair_loss", "warp_weight"]
+__all__ = ["Chosen", "Loss", "Terms", "choose", "pair_loss", "warp_weight"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,27 +41,81 @@ class Terms:
 class Loss:
     """Which loss, and what it does with several negatives."""
 
-    kind: Literal["bpr", "bce", "hinge", "softmax", "ccl"] = "bpr"
+    kind: Literal["bpr", "bce", "hinge", "softmax", "ccl", "square"] = "bpr"
     """bpr: -log sigmoid(s+ - s-) (Rendle et al., UAI 2009). bce: binary cross-entropy. hinge: [margin - s+ + s-]+.
     softmax: sampled softmax, cross-entropy of the positive among its negatives. ccl: cosine contrastive loss,
-    [1 - s+]+ + weight * mean [s- - margin]+ (Mao et al., CIKM 2021)."""
+    [1 - s+]+ + weight * mean [s- - margin]+ (Mao et al., CIKM 2021). square: (1 - s+)^2 + weight * mean (s-)^2."""
     reduce: Literal["each", "hardest", "top", "warp"] = "each"
-    """Over the K negatives, for bpr, bce, hinge and ccl: mean of each, only the hardest, mean of the `top` hardest, or the hardest
-    weighted by the estimated rank of the positive (WARP)."""
+    """Over the K negatives, for all but softmax: mean of each, only the hardest (HarS), mean of the `top` hardest (DiHarS, DNS), or
+    the hardest weighted by the estimated rank of the positive (WARP)."""
     top: Annotated[int, Bound(ge=1)] = 2
     """How many of the hardest negatives "top" keeps."""
+    share: Annotated[float, Bound(gt=0, le=1)] | None = None
+    """"top" keeps this share of the candidates, at least one, instead of `top` of them: the beta of one-way partial AUC."""
     margin: float = 1.0
     """Of hinge and ccl."""
     temperature: Annotated[float, Bound(gt=0)] = 1.0
     """Of softmax and bpr: score differences are divided by it; with cosine scores, around 0.1."""
     weight: Annotated[float, Bound(ge=0)] = 1.0
-    """Weight of the negative part, for bce and ccl."""
+    """Weight of the negative part, for bce, ccl and square."""
     correct: bool = True
     """softmax: subtract log q of the proposal from the scores (the logQ correction), where it is not uniform."""
 
+    def __post_init__(self) -> None:
+        if self.kind == "square" and self.reduce != "each":
+            cause = f"reduce = '{self.reduce}' keeps the negatives of the highest scores, and the square loss is not largest there"
+            raise InputError(cause, remedy='use reduce = "each"')
+
+    def n_kept(self, drawn: int) -> int:
+        """How many of `drawn` negatives have a part in the loss of a pair."""
+        if self.kind == "softmax" or self.reduce == "each":
+            return drawn
+        if self.reduce != "top":
+            return min(1, drawn)
+        return min(drawn, self.top) if self.share is None else max(1, int(self.share * drawn + 1e-9))
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The negatives that have a part in the loss of each pair.
+
+    Args:
+        place: which of the K candidates, int64 [B, k], the hardest first.
+        mask: bool [B, k], False where a candidate is no negative, or None.
+        weight: what the loss of a pair is multiplied by [B] (WARP), or None.
+    """
+
+    place: Tensor
+    mask: Tensor | None
+    weight: Tensor | None
+
+
+@torch.no_grad()
+def choose(loss: Loss, pos: Tensor, neg: Tensor, *, n_items: int, mask: Tensor | None = None) -> Chosen | None:
+    """The negatives that `pair_loss` would look at, so that only they need a gradient; None where all do.
+
+    Every loss here grows with the score of a negative, so the hardest are those with the highest scores, and the gradient of
+    the hardest few is that of these few. With ten candidates of which one is kept this saves most of the work of a step.
+    Arguments as of `pair_loss`.
+    """
+    kept = loss.n_kept(neg.shape[1])
+    if kept == neg.shape[1] and loss.reduce != "warp":
+        return None
+    usable = neg if mask is None else neg.masked_fill(~mask, -torch.inf)
+    place = usable.argmax(1, keepdim=True) if kept == 1 else usable.topk(kept, dim=1).indices
+    weight = warp_weight(pos, neg, margin=loss.margin, n_items=n_items, mask=mask) if loss.reduce == "warp" else None
+    return Chosen(place, None if mask is None else mask.gather(1, place), weight)
+
 
 def pair_loss(
-    loss: Loss, pos: Tensor, neg: Tensor, *, n_items: int, mask: Tensor | None = None, log_q: tuple[Tensor, Tensor] | None = None
+    loss: Loss,
+    pos: Tensor,
+    neg: Tensor,
+    *,
+    n_items: int,
+    mask: Tensor | None = None,
+    log_q: tuple[Tensor, Tensor] | None = None,
+    chosen: Chosen | None = None,
 ) -> Tensor:
     """Loss of each pair [B].
 
@@ -71,23 +126,33 @@ def pair_loss(
         n_items: size of the catalogue, for the rank estimate of "warp".
         mask: bool [B, K], False where a candidate is no negative, or None.
         log_q: log proposal of the positives [B] and of the negatives [B, K] or [K], or None.
+        chosen: what `choose` found, where `neg` holds only those it chose; `mask` is then not looked at.
     """
     if loss.kind == "softmax":
         return _softmax(loss, pos, neg, mask, log_q)
-    if loss.kind == "bpr":
-        each = F.softplus((neg - pos[:, None]) / loss.temperature)
-    elif loss.kind == "hinge":
-        each = F.relu(loss.margin - pos[:, None] + neg)
-    elif loss.kind == "bce":
-        each = loss.weight * F.softplus(neg)
+    each = _each(loss, pos, neg)
+    if chosen is not None:
+        reduced = _mean(each, chosen.mask) if chosen.weight is None else chosen.weight * _mean(each, chosen.mask)
     else:
-        each = loss.weight * F.relu(neg - loss.margin)
-    if mask is not None:
-        each = each * mask
-    reduced = _reduce(loss, each, neg, pos, mask, n_items)
+        reduced = _reduce(loss, each if mask is None else each * mask, neg, pos, mask, n_items)
     if loss.kind == "bce":
         return F.softplus(-pos) + reduced
+    if loss.kind == "square":
+        return (1 - pos).square() + reduced
     return F.relu(1 - pos) + reduced if loss.kind == "ccl" else reduced
+
+
+def _each(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    """What every negative adds, [B, K]."""
+    if loss.kind == "bpr":
+        return F.softplus((neg - pos[:, None]) / loss.temperature)
+    if loss.kind == "hinge":
+        return F.relu(loss.margin - pos[:, None] + neg)
+    if loss.kind == "bce":
+        return loss.weight * F.softplus(neg)
+    if loss.kind == "square":
+        return loss.weight * neg.square()
+    return loss.weight * F.relu(neg - loss.margin)
 
 
 def warp_weight(pos: Tensor, neg: Tensor, *, margin: float, n_items: int, mask: Tensor | None = None) -> Tensor:
@@ -107,15 +172,22 @@ def _reduce(loss: Loss, each: Tensor, neg: Tensor, pos: Tensor, mask: Tensor | N
     if neg.shape[1] == 1 and loss.reduce != "warp":
         return each[:, 0]
     if loss.reduce == "each":
-        return each.mean(1) if mask is None else each.sum(1) / mask.sum(1).clamp_min(1)
-    # Every loss here grows with the score of the negative, so the hardest negatives are the largest terms.
+        return _mean(each, mask)
+    # The hardest negatives are the largest terms.
     if loss.reduce == "top":
-        hard = each.topk(min(loss.top, each.shape[1]), dim=1).values
+        hard = each.topk(loss.n_kept(each.shape[1]), dim=1).values
         return hard.mean(1) if mask is None else hard.sum(1) / mask.sum(1).clamp(1, hard.shape[1])
     hardest = each.max(1).values
     if loss.reduce == "warp":
         return warp_weight(pos, neg, margin=loss.margin, n_items=n_items, mask=mask) * hardest
     return hardest
+
+
+def _mean(each: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the negatives that are some, 0 where none is; [B]."""
+    if mask is None:
+        return each[:, 0] if each.shape[1] == 1 else each.mean(1)
+    return (each * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
 def _softmax(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None) -> Tensor:
