@@ -22,7 +22,7 @@ __all__ = ["KINDS", "Factors", "Matrix", "MultiFactors", "Product", "Relational"
 Similarity = Literal["dot", "cosine", "euclidean"]
 Matrix: TypeAlias = "Tensor | sp.csr_matrix"
 
-_ROOM = 1 << 20  # numbers that `Relational` holds at a time
+_ROOM = 1 << 18  # numbers that `Relational` holds at a time: what a cache holds
 
 
 class Scorer(Protocol):

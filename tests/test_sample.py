@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 
 from recsys.data.types import Interactions
 from recsys.errors import InputError
-from recsys.sample import Batch, PairStream, Sampler, _Members, stream_seed
+from recsys.sample import Batch, PairStream, Sampler, UserBatch, UserStream, _Members, stream, stream_seed
 
 
 def interactions(n_users: int, n_items: int, share: float, seed: int) -> Interactions:
@@ -243,3 +243,65 @@ def test_small_batches_are_drawn_together_and_begin_anywhere(batch_size):
     for start in {0, 1, len(whole) // 2, len(whole) - 1}:
         assert all(same(a, b) for a, b in zip(stream.epoch(4, start), whole[start:], strict=True))
     assert len({tuple(batch.neg.view(-1)[:6].tolist()) for batch in whole}) == len(whole), "no two steps draw the same"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.floats(0, 1), st.integers(1, 15), st.integers(0, 3), st.integers(0, 5))
+def test_an_epoch_of_users_holds_each_once_with_all_items(n_users, n_items, share, batch_size, epoch, seed):
+    pairs = interactions(n_users, n_items, share, seed)
+    users = UserStream(pairs, batch_size=batch_size, seed=seed)
+    batches = list(users.epoch(epoch))
+    known = np.unique(pairs.user).tolist()
+    assert len(batches) == len(users) == -(-len(known) // batch_size)
+    assert users.size == sum(len(batch) for batch in batches) == len(known)
+    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    assert [(batch.epoch, batch.step) for batch in batches] == [(epoch, step) for step in range(len(batches))]
+    assert sorted(user for batch in batches for user in batch.user.tolist()) == known  # users without a pair are in no batch
+    for batch in batches:
+        assert batch.owner.tolist() == sorted(batch.owner.tolist())
+        for place, user in enumerate(batch.user.tolist()):
+            assert sorted(batch.item[batch.owner == place].tolist()) == sorted(pairs.item[pairs.user == user].tolist())
+
+
+def same_users(a: UserBatch, b: UserBatch) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("user", "item", "owner")) and (a.epoch, a.step) == (b.epoch, b.step)
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 5])
+def test_users_go_on_from_any_step(start):
+    pairs = interactions(17, 9, 0.4, 1)
+    whole = list(UserStream(pairs, batch_size=4, seed=3).epoch(2))
+    rest = list(UserStream(pairs, batch_size=4, seed=3).epoch(2, start))
+    assert len(rest) == len(whole) - start
+    assert all(map(same_users, rest, whole[start:]))
+
+
+def test_the_order_of_users_is_of_the_epoch_and_the_seed():
+    pairs = interactions(40, 9, 0.4, 1)
+    orders = [
+        torch.cat([batch.user for batch in UserStream(pairs, batch_size=7, seed=seed).epoch(epoch)]).tolist()
+        for seed, epoch in ((0, 0), (0, 1), (1, 0))
+    ]
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_a_pair_given_twice_is_one_item_of_the_user():
+    pairs = Interactions(np.array([1, 1, 1, 0]), np.array([2, 2, 0, 1]), 3, 3)
+    (batch,) = UserStream(pairs, batch_size=9, seed=0).epoch(0)
+    mine = batch.item[batch.owner == batch.user.tolist().index(1)]
+    assert sorted(mine.tolist()) == [0, 2]
+
+
+def test_a_batch_of_given_users():
+    pairs = Interactions(np.array([0, 2, 2]), np.array([1, 0, 2]), 3, 3)
+    batch = UserStream(pairs, batch_size=9, seed=0).batch(torch.tensor([2, 1, 2]))
+    assert batch.item.tolist() == [0, 2, 0, 2]
+    assert batch.owner.tolist() == [0, 0, 2, 2]
+
+
+def test_which_stream_a_sampler_means():
+    pairs = interactions(5, 6, 0.5, 0)
+    assert isinstance(stream(pairs, None, batch_size=2, seed=0), UserStream)
+    paired = stream(pairs, Sampler(), batch_size=2, seed=0)
+    assert isinstance(paired, PairStream)
+    assert paired.size == len(pairs)

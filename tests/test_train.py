@@ -23,8 +23,9 @@ from recsys.models import Network
 from recsys.models.cml import CML, Covariance
 from recsys.models.lightgcn import LightGCN
 from recsys.models.mf import MF
+from recsys.models.sfcml import SFCML
 from recsys.nn.losses import Loss, Terms
-from recsys.sample import Batch, Sampler
+from recsys.sample import Batch, Sampler, UserBatch
 from recsys.scorer import Factors, Scorer
 from recsys.storage import load_scorer
 from recsys.train import Fitted, Train, fit, pick_device
@@ -32,6 +33,7 @@ from recsys.train import Fitted, Train, fit, pick_device
 TRAIN, VALID = two_camps(users=20, items=20, each=5, kept=2)  # 100 pairs
 EVALUATION = Evaluation(metrics=("ndcg@5", "recall@5"), monitor="ndcg@5")
 SHORT = {"epochs": 4, "batch_size": 23, "lr": 0.05, "device": "cpu"}  # 5 steps an epoch, the last of them short
+BY_USER = {"batch_size": 4}  # the same of the 20 users
 
 
 def vectors(scorer: Scorer) -> bytes:
@@ -79,6 +81,8 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "lightgcn cosine": (LightGCN(dim=8, layers=2), {"schedule": "cosine", "warmup": 3, "clip": 0.01}),
     "cml warp": (CML(dim=8, sampler=Sampler(negatives=4)), {"schedule": "cosine", "optimizer": "adagrad"}),
     "cml touched": (CML(dim=8, sampler=Sampler(negatives=4), covariance=Covariance(weight=1.0)), {"rows": "touched", "clip": 0.5}),
+    "sfcml adagrad": (SFCML(dim=8, l2=1e-3), BY_USER | {"optimizer": "adagrad"}),
+    "sfcml touched": (SFCML(dim=8, user_space="ball"), BY_USER | {"rows": "touched", "schedule": "linear", "warmup": 7, "clip": 0.5}),
     "early stopping": (MF(dim=8), {"lr": 1.5, "optimizer": "sgd", "patience": 1, "epochs": 8}),
     "seldom evaluated": (MF(dim=8), {"eval_every": 3}),
 }
@@ -549,3 +553,31 @@ def test_features_reach_the_evaluation():
     evaluation = Evaluation(metrics=("ndcg@5", "diversity@5"), monitor="ndcg@5")
     with_features = fit(MF(dim=4), TRAIN, VALID, Train(**SHORT | {"epochs": 1}), evaluation).history[0]["valid"]
     assert math.isfinite(with_features["diversity@5"])
+
+
+def test_the_loss_of_an_epoch_of_users_is_their_mean():
+    """Each user counts once, however many pairs it has, and in a short last batch no more than elsewhere."""
+
+    class Sizes(Network):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def loss(self, batch: UserBatch) -> Terms:
+            return Terms(batch.user + 1.0 + 0 * self.weight)
+
+        def scorer(self) -> Scorer:
+            return Factors(torch.zeros(TRAIN.n_users, 1), torch.zeros(TRAIN.n_items, 1))
+
+    @settings
+    class Recipe:
+        """A loss that is known."""
+
+        def build(self, train: Dataset) -> Network:
+            return Sizes()
+
+    seen: list[int] = []
+    config = Train(epochs=1, batch_size=7, device="cpu")
+    fitted = fit(Recipe(), TRAIN, None, config, watch=lambda event: seen.append(event["pairs"]) if event["event"] == "step" else None)
+    assert seen == [7, 7, 6]
+    assert fitted.history[0]["loss"] == pytest.approx(np.mean(np.arange(20) + 1.0))

@@ -41,6 +41,17 @@ _ALIASES = {
     "ease_r": "ease",
     "gf_cf": "gfcf",
     "light_gcn": "lightgcn",
+    "unis": "cml",
+    "pops": "cml",
+    "hars": "cml",
+    "2sts": "cml",
+    "sf_cml": "sfcml",
+    "cocml": "dpcml",
+    "harcml": "dpcml",
+    "dpcml1": "dpcml",
+    "dpcml2": "dpcml",
+    "gfja": "dpcml",
+    "mgmf": "m2f",
 }
 
 

@@ -1,0 +1,355 @@
+"""The table of the metric-learning family: tuned alike, several seeds, beside the published rows.
+
+    python benchmarks/metric_learning.py tune steam-200k --path users.dat      # the same trials for every method, on valid only
+    python benchmarks/metric_learning.py run steam-200k --path users.dat       # the chosen settings, five seeds each
+    python benchmarks/metric_learning.py table steam-200k                      # means, intervals, tests -> docs/tables/
+
+`--path` is the users.dat of the data set where the catalogue does not have it. `--workers 2` works on two methods at a time, `--methods`
+names some. Everything done is kept in runs/metric-learning/ and not done again. The test part is opened by `run` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+
+from recsys.config import to_toml
+from recsys.data.types import Split
+from recsys.errors import InputError, TrainingError
+from recsys.evaluation import Evaluation, Report, evaluate
+from recsys.experiment import Experiment, from_tree
+from recsys.run import data_of, execute
+from recsys.statistics import holm, over_seeds, paired
+from recsys.train import fit
+
+ROOT = Path(__file__).parents[1]
+KEEP = Path("runs") / "metric-learning"
+DATA = {"steam-200k": "Steam-200k", "ml-100k-likes": "MovieLens-100k, ratings of 4 and more"}
+METRICS = ["precision@3", "recall@3", "ndcg@3", "precision@5", "recall@5", "ndcg@5", "map", "mrr", "auc"]
+OURS = ("recall@20", "ndcg@20", "coverage@20")
+SEEDS = 5
+
+# What every method shares: the split, the metrics and the selection of Bao et al. (NeurIPS 2022).
+BASE: dict[str, Any] = {
+    "split": {"by": "libcml", "drop_cold": False},
+    "train": {"epochs": 80, "batch_size": 512, "lr": 3e-3, "eval_every": 4, "patience": 3},
+    "evaluate": {"metrics": METRICS, "monitor": "precision@3", "skip_short_users": True, "min_test_full": 3, "keep_valid": True},
+}
+
+LR = ("log", 5e-4, 1e-2)
+MARGIN = ("choice", [0.5, 1.0, 1.5, 2.0])
+BAND = ("choice", [[0.05, 0.25], [0.1, 0.35], [0.2, 0.5]])
+METRIC = {"train.lr": LR, "model.loss.margin": MARGIN}
+SEVERAL = METRIC | {"model.vectors": ("choice", [3, 5]), "band": BAND, "model.diversity.weight": ("choice", [3.0, 10.0, 30.0])}
+POOL = ("choice", [[10, 0.2], [50, 0.1], [50, 0.04]])
+PAIRS = {"train.lr": LR, "model.l2": ("log", 1e-3, 1e-1), "model.loss.top": ("choice", [4, 8, 16])}
+HARD = {"kind": "bpr", "reduce": "top", "top": 8}
+KNN = ("choice", [0.0, 0.25, 0.5, 0.75, 1.0])
+
+
+def hinge(reduce: str, **more: Any) -> dict[str, Any]:
+    return {"kind": "hinge", "reduce": reduce, "margin": 1.0, **more}
+
+
+def cml(reduce: str, sampler: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": "cml", "user_space": "sphere", "loss": hinge(reduce), "sampler": sampler, **more}
+
+
+def dpcml(reduce: str, assign: str = "basic", **more: Any) -> dict[str, Any]:
+    loss = hinge(reduce, share=0.2) if reduce == "top" else hinge(reduce)
+    return {"name": "dpcml", "vectors": 5, "assign": assign, "loss": loss, "sampler": {"negatives": 10}, **more}
+
+
+TEN = {"negatives": 10}
+STAGES = {"pool": "shared", "strict": True, "proposal": "popularity", "alpha": 1.0, "negatives": 300}
+
+# name in the table -> (the model with its published or default settings, what is tuned, changes to [train])
+METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "popular": ({"name": "popular"}, {}, {}),
+    "itemknn": (
+        {"name": "itemknn"},
+        {"model.k": ("choice", [50, 100, 200, 500]), "model.shrink": ("log", 0.1, 100.0), "model.user_power": KNN, "model.history_power": KNN, "model.target_power": KNN},
+        {},
+    ),
+    "ease": ({"name": "ease"}, {"model.l2": ("log", 10.0, 3000.0)}, {}),
+    "ials": ({"name": "ials"}, {"model.unobserved": ("log", 1e-3, 1.0), "model.l2": ("log", 1e-4, 1e-1)}, {}),
+    "mf": ({"name": "mf", "loss": HARD, "sampler": {"negatives": 128, "pool": "shared"}, "l2": 0.01}, PAIRS, {}),
+    "lightgcn": (
+        {"name": "lightgcn", "loss": HARD, "sampler": {"negatives": 128, "pool": "shared"}, "l2": 0.001},
+        PAIRS | {"model.l2": ("log", 1e-4, 1e-2), "model.layers": ("choice", [1, 2, 3])},
+        {"batch_size": 2048},
+    ),
+    "m2f": ({"name": "m2f", "sampler": TEN, "l2": 0.01}, {"train.lr": LR, "model.l2": ("log", 1e-3, 1.0), "model.vectors": ("choice", [3, 5])}, {}),
+    "mgmf": (
+        {"name": "m2f", "weights": True, "loss": {"kind": "bce"}, "sampler": TEN, "l2": 0.01},
+        {"train.lr": LR, "model.l2": ("log", 1e-3, 1.0), "model.vectors": ("choice", [3, 5])},
+        {},
+    ),
+    "unis": (cml("each", TEN), METRIC, {}),
+    "pops": (cml("each", TEN | {"proposal": "popularity", "alpha": 1.0}), METRIC, {}),
+    "2sts": (
+        cml("hardest", STAGES, second_stage=10),
+        METRIC | {"model.second_stage": ("choice", [1, 10]), "model.sampler.proposal": ("choice", ["popularity", "uniform"])},
+        {},
+    ),
+    "hars": (cml("hardest", TEN), METRIC, {}),
+    "cml": ({"name": "cml", "loss": hinge("warp"), "sampler": TEN}, METRIC | {"model.covariance.weight": ("choice", [0.0, 1.0, 10.0])}, {}),
+    "lrml": ({"name": "lrml", "loss": hinge("each"), "sampler": TEN}, METRIC, {}),
+    "cpe": ({"name": "cpe", "sampler": TEN}, {"train.lr": LR, "model.margin": ("choice", [0.5, 1.0, 1.25, 1.5]), "model.weight": ("log", 1e-4, 1e-1)}, {}),
+    "sfcml": (
+        {"name": "sfcml", "dim": 256, "margin": 2.0, "l2": 1e-5},
+        {"train.lr": ("log", 0.01, 0.2), "model.margin": ("choice", [1.0, 1.5, 2.0, 2.5])},
+        {"optimizer": "adagrad", "lr": 0.05, "batch_size": 256},
+    ),
+    "gfja": (dpcml("each", similarity="dot", item_space="sphere", diversity={"weight": 0.0}), METRIC | {"model.vectors": ("choice", [3, 5])}, {}),
+    "dpcml1": (dpcml("each", diversity={"low": 0.1, "high": 0.35}), SEVERAL, {}),
+    "dpcml2": (dpcml("hardest"), SEVERAL, {}),
+    "apa-unis": (dpcml("each", "adaptive", diversity={"low": 0.1, "high": 0.35}), SEVERAL, {}),
+    "apa-hars": (dpcml("hardest", "adaptive"), SEVERAL, {}),
+    "bpa-dihars": (dpcml("top"), SEVERAL | {"pool": POOL}, {}),
+    "apa-dihars": (dpcml("top", "adaptive"), SEVERAL | {"pool": POOL}, {}),
+}
+
+
+def tree_of(method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
+    """The experiment of a method with some of its settings changed."""
+    model, _, train = METHODS[method]
+    tree: dict[str, Any] = json.loads(json.dumps(BASE | {"data": {"path": path, "min_user": 5}, "model": model}))
+    tree["train"] |= train
+    for name, value in params.items():
+        if name == "band":
+            tree["model"].setdefault("diversity", {}).update(low=value[0], high=value[1])
+        elif name == "pool":
+            tree["model"]["sampler"]["negatives"], tree["model"]["loss"]["share"] = value
+        else:
+            *parents, leaf = name.split(".")
+            at = tree
+            for parent in parents:
+                at = at.setdefault(parent, {})
+            at[leaf] = value
+    return tree
+
+
+def log_of(data: str, method: str) -> Path:
+    return KEEP / data / "trials" / f"{method}.jsonl"
+
+
+def trials_of(data: str, method: str) -> list[dict[str, Any]]:
+    path = log_of(data, method)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def tune(data: str, method: str, path: str, n_trials: int) -> None:
+    """The trials that are missing; the first is the published or default setting, an unpromising one ends early."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    split: Split | None = None
+    space = METHODS[method][1]
+    for number in range(len(trials_of(data, method)), n_trials if space else 1):
+        split = split or data_of(from_tree(tree_of(method, path, {})))
+        done = trials_of(data, method)
+        params = propose(method, space, done) if number else {}
+        best = max((trial["value"] for trial in done), default=0.0)
+        entry = {"trial": number, "params": params} | attempt(from_tree(tree_of(method, path, params)), split, best)
+        log_of(data, method).parent.mkdir(parents=True, exist_ok=True)
+        with log_of(data, method).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        print(f"{data} {method} trial {number}: {entry['value']:.4f} in {entry['seconds']:.0f} s, epoch {entry['epoch']} {params}", flush=True)
+
+
+def propose(method: str, space: dict[str, Any], done: list[dict[str, Any]]) -> dict[str, Any]:
+    """The next point: a function of the trials before it, so that an interrupted search goes on as it would have."""
+    sampler = optuna.samplers.TPESampler(seed=zlib.crc32(f"{method}/{len(done)}".encode()), n_startup_trials=4)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    dists = {name: optuna.distributions.FloatDistribution(*s[1:], log=True) if s[0] == "log" else optuna.distributions.CategoricalDistribution(range(len(s[1]))) for name, s in space.items()}
+    for trial in done[1:]:
+        known = {name: value if space[name][0] == "log" else space[name][1].index(value) for name, value in trial["params"].items()}
+        study.add_trial(optuna.trial.create_trial(params=known, distributions=dists, value=trial["value"]))
+    drawn = study.ask(dists).params
+    return {name: float(f"{drawn[name]:.4g}") if s[0] == "log" else s[1][drawn[name]] for name, s in space.items()}
+
+
+class _Unpromising(Exception):
+    """A trial that is far behind the best after a third of its epochs."""
+
+
+def attempt(experiment: Experiment, split: Split, best: float) -> dict[str, Any]:
+    monitor, seen, began = experiment.evaluate.monitor, [], time.perf_counter()
+
+    def watch(event: dict[str, Any]) -> None:
+        if event["event"] == "epoch" and "valid" in event:
+            seen.append((event["valid"][monitor], event["epoch"]))
+            if len(seen) >= 6 and max(seen)[0] < 0.85 * best:
+                raise _Unpromising
+
+    light = Evaluation(metrics=(monitor,), monitor=monitor, skip_short_users=True, min_test_full=3)
+    with contextlib.suppress(TrainingError, _Unpromising):
+        fit(experiment.model, split.train, split.valid, experiment.train, light, watch=watch)
+    value, epoch = max(seen, default=(0.0, 0))
+    return {"value": value, "epoch": epoch, "seconds": time.perf_counter() - began}
+
+
+def chosen(data: str, method: str) -> dict[str, Any]:
+    """The parameters of the best trial."""
+    return max(trials_of(data, method), key=lambda trial: trial["value"])["params"]
+
+
+def run(data: str, method: str, path: str, seeds: int) -> None:
+    """The chosen settings, once per seed; a closed form needs one. Both protocols are measured on the same scorer."""
+    split: Split | None = None
+    tree = tree_of(method, path, chosen(data, method))
+    closed = method in ("popular", "itemknn", "ease", "ials", "gfcf")
+    for seed in range(1 if closed else seeds):
+        folder = KEEP / data / method / f"{seed}"
+        if (folder / "ours" / "report.json").exists():
+            continue
+        tree["train"]["seed"] = seed
+        tree["name"] = method
+        experiment = from_tree(tree)
+        split = split or data_of(experiment)
+        made = execute(experiment, folder, resume=(folder / "run.json").exists(), split=split)
+        test = split.test.open("metric-learning table: our own protocol")
+        evaluate(made.scorer, split.train.pairs, test, Evaluation(metrics=OURS), also_seen=split.valid).save(folder / "ours")
+        report = made.report("test")
+        print(f"{data} {method} seed {seed}: " + " ".join(f"{name} {100 * report[name]:.2f}" for name in ("precision@3", "map", "auc")), flush=True)
+
+
+def reports(data: str, method: str, part: str) -> list[Report]:
+    folders = sorted((KEEP / data / method).glob(f"[0-9]/{part}"))
+    return [Report.load(folder) for folder in folders]
+
+
+def table(data: str) -> str:
+    """Markdown: means over seeds and users with 95 % intervals, differences from the best, published values."""
+    published = json.loads((ROOT / "benchmarks" / "published-metric-learning.json").read_text(encoding="utf-8"))[data]
+    found = {method: reports(data, method, "test") for method in METHODS}
+    found = {method: several for method, several in found.items() if several}
+    lines = [f"# {DATA[data]}: the metric-learning family", ""]
+    lines += [*section(data, found, ["precision@3", "map", "auc"], published), ""]
+    lines += ["All metrics, x 100 (means over seeds; published row below where there is one):", "", "| method | " + " | ".join(METRICS) + " |", "|---|" + "---:|" * len(METRICS)]
+    for method, several in ordered(found, "precision@3"):
+        lines.append(f"| {method} | " + " | ".join(f"{100 * mean(several, name):.2f}" for name in METRICS) + " |")
+        if method in published:
+            values = published[method]["values"]
+            lines.append("| *published* | " + " | ".join(f"*{values[name]}*" if name in values else "" for name in METRICS) + " |")
+    own = {method: reports(data, method, "ours") for method in found}
+    lines += ["", "Our own protocol on the same scorers: every test user counts, validation items are masked (values as fractions):", ""]
+    lines += section(data, own, list(OURS), {}, scale=1)
+    lines += ["", "Cost: seconds of training and evaluation for one seed (median), and of all trials:", "", "| method | one run | trials | tried |", "|---|---:|---:|---:|"]
+    for method in found:
+        seconds = [json.loads((KEEP / data / method / f"{seed}" / "run.json").read_text())["seconds"] for seed in range(len(found[method]))]
+        tried = trials_of(data, method)
+        lines.append(f"| {method} | {np.median(seconds):.1f} | {sum(trial['seconds'] for trial in tried):.0f} | {len(tried)} |")
+    return "\n".join(lines) + "\n"
+
+
+def section(data: str, found: dict[str, list[Report]], names: list[str], published: dict[str, Any], scale: float = 100) -> Iterator[str]:
+    first = names[0]
+    order = ordered(found, first)
+    best = order[0][1]
+    tests = {method: paired(per_user(several, first), per_user(best, first)) for method, several in order[1:]}
+    adjusted = dict(zip(tests, holm([test.p_t for test in tests.values()]), strict=True))
+    digits = 2 if scale == 100 else 4
+    head = [f"{name} [95 %]" for name in names] + [f"p against the best ({first})", *(["published " + " / ".join(names)] if published else [])]
+    yield "| method | seeds | " + " | ".join(head) + " |"
+    yield "|---|---:|" + "---:|" * len(head)
+    for method, several in order:
+        cells = []
+        for name in names:
+            low, high = interval(several, name)
+            shown = f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]" if np.isfinite(low) else ""
+            cells.append(f"{scale * mean(several, name):.{digits}f}{shown}")
+        cells.append(f"{adjusted[method]:.1e}" if method in adjusted and adjusted[method] < 1e-3 else f"{adjusted[method]:.3f}" if method in adjusted else "best")
+        if published:
+            values = published.get(method, {}).get("values", {})
+            cells.append(" / ".join(str(values.get(name, "-")) for name in names) if values else "")
+        yield f"| {method} | {len(several)} | " + " | ".join(cells) + " |"
+    yield ""
+    yield f"Intervals hold users and seeds as random (one seed: bootstrap over users); p of paired t tests over users on means over seeds, Holm over {len(tests)} tests."
+
+
+def ordered(found: dict[str, list[Report]], metric: str) -> list[tuple[str, list[Report]]]:
+    return sorted(found.items(), key=lambda entry: -mean(entry[1], metric))
+
+
+def mean(several: list[Report], name: str) -> float:
+    return float(np.mean([report[name] for report in several]))
+
+
+def interval(several: list[Report], name: str) -> tuple[float, float]:
+    if name in several[0].whole or len(several) == 1:
+        return several[0].interval(name)
+    found = over_seeds(np.stack([report.values(name) for report in several]))
+    return found.low, found.high
+
+
+def per_user(several: list[Report], name: str) -> np.ndarray:
+    return np.mean([report.values(name) for report in several], axis=0)
+
+
+def job(task: tuple[str, str, str, str, int]) -> None:
+    torch.set_num_threads(1)
+    command, data, method, path, number = task
+    try:
+        (tune if command == "tune" else run)(data, method, path, number)
+    except Exception as error:  # one method must not stop the others
+        print(f"{data} {method}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
+def configs(data: str, path: Path) -> None:
+    """Write configs/<method>-<data>.toml with the chosen settings."""
+    for method in METHODS:
+        if not trials_of(data, method):
+            continue
+        tree = tree_of(method, "", chosen(data, method))
+        tree["data"] = {"source": data}
+        if method in ("popular", "itemknn", "ease", "ials"):
+            del tree["train"]
+        tried = len(trials_of(data, method))
+        about = f"# {method} on {DATA[data]}, split, metrics and selection of Bao et al. (2022).\n# Best of {tried} trials on valid (benchmarks/metric_learning.py)."
+        (path / f"{method}-{data}.toml").write_text(f"{about}\n\n{to_toml(tree)}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["tune", "run", "table", "configs"])
+    parser.add_argument("data", choices=list(DATA))
+    parser.add_argument("--path", default="", help="users.dat")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.command == "table":
+        text = table(arguments.data)
+        out = ROOT / "docs" / "tables"
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"metric-learning-{arguments.data}.md").write_text(text, encoding="utf-8")
+        print(text)
+        return
+    if arguments.command == "configs":
+        configs(arguments.data, ROOT / "configs")
+        return
+    number = arguments.trials if arguments.command == "tune" else arguments.seeds
+    tasks = [(arguments.command, arguments.data, method, arguments.path, number) for method in arguments.methods]
+    with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
+        for _ in pool.imap_unordered(job, tasks):
+            pass
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"metric_learning: {error}")
