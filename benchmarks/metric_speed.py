@@ -64,10 +64,7 @@ def variants() -> dict[str, tuple[Any, str]]:
 
 
 def train(path: str | None) -> None:
-    if path:
-        data = split(load(path, min_user=5), SplitRule(by="libcml")).train
-    else:
-        data = dataset(log(938, 1675, 32_844))
+    data = split(load(path, min_user=5), SplitRule(by="libcml")).train if path else dataset(log(938, 1675, 32_844))
     n = len(data.pairs)
     print(f"{n:,} pairs, {data.n_users:,} users, {data.n_items:,} items; batch {BATCH}, d {DIM}, {NEGATIVES} negatives, 1 thread, positives per cpu-second")
     found: dict[str, list[float]] = {}

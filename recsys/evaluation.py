@@ -10,90 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
+import torch
 
+from recsys import lists as of_lists
 from recsys import metrics as m
 from recsys import sampled
-from recsys.config import Bound, settings, to_dict
+from recsys.config import to_dict
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError, suggest
 from recsys.metrics import Metric, parse
+from recsys.protocol import Evaluation
 from recsys.rank import ranks, top_k
-from recsys.scorer import Scorer
+from recsys.scorer import Factors, MultiFactors, Scorer
 from recsys.statistics import bootstrap
 
 __all__ = ["Evaluation", "Report", "evaluate"]
-
-
-@settings
-class Evaluation:
-    """How to evaluate: `[evaluate]`.
-
-    Args:
-        metrics: names such as "ndcg@20", "auc", "coverage@20".
-        monitor: the one that selects, on validation: early stopping, the best epoch, tuning.
-        skip_short_users: a metric at k counts only users with at least k test items (the LibCML protocol); off, everyone counts.
-        min_test_full: a metric over the full ranking counts only users with at least that many test items (LibCML: 3).
-        keep_valid: when testing, validation items stay candidates (LibCML); off, they are masked as the training items are.
-        candidates: "all" ranks the whole catalogue; "sampled" estimates the same numbers from a few candidates per user, or ranks all
-            where that is cheaper (a note says so).
-        sampled: candidates drawn per user.
-        sampled_by: draw them "uniform" or by "popularity".
-        estimator: how sampled ranks become metrics; "none" reports the uncorrected numbers, see `recsys.sampled`.
-        seed: of the drawn candidates.
-        block: users ranked at a time; 0 chooses. No number depends on it.
-        groups: also keep recall by item popularity (head, mid, tail).
-    """
-
-    metrics: tuple[str, ...] = ("recall@20", "ndcg@20", "precision@20", "hit@20", "mrr@20", "map@20", "coverage@20")
-    monitor: str = "ndcg@20"
-    skip_short_users: bool = False
-    min_test_full: Annotated[int, Bound(ge=1)] = 1
-    keep_valid: bool = False
-    candidates: Literal["all", "sampled"] = "all"
-    sampled: Annotated[int, Bound(ge=1, le=100_000)] = 100
-    sampled_by: Literal["uniform", "popularity"] = "uniform"
-    estimator: Literal["none", "rank", "bv", "mle", "bv_mle", "entropy"] = "mle"
-    seed: Annotated[int, Bound(ge=0)] = 0
-    block: Annotated[int, Bound(ge=0)] = 0
-    groups: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.metrics:
-            raise InputError("metrics is empty", remedy='name at least one, as in metrics = ["ndcg@20"]')
-        resolved = [_parsed(name, "metrics") for name in self.metrics]
-        twice = sorted({metric.name for metric in resolved if sum(other.name == metric.name for other in resolved) > 1})
-        if twice:
-            raise InputError(f"metrics names {twice[0]} twice", remedy="name each metric once")
-        resolved.append(_parsed(self.monitor, "monitor"))
-        if resolved[-1].higher is None:
-            raise InputError(f"monitor = '{self.monitor}': more of it is neither better nor worse", remedy="monitor one such as ndcg@20")
-        if self.candidates == "sampled":
-            for metric in resolved:
-                if metric.source in ("lists", "catalogue"):
-                    raise InputError(f"{metric.name} is about whole lists, and candidates = 'sampled' makes none", remedy="use candidates = 'all'")
-            if self.sampled_by == "popularity" and self.estimator not in ("none", "rank"):
-                cause = f"estimator '{self.estimator}' supposes uniform candidates, and sampled_by = 'popularity'"
-                raise InputError(cause, remedy="use estimator = 'rank' or 'none'")
-            if self.groups:
-                raise InputError("groups needs whole lists, and candidates = 'sampled' makes none", remedy="use candidates = 'all'")
-
-    def protocol(self, drawn: bool) -> str:
-        """What decides the numbers, in words: reports of different protocols must not be compared. `drawn`: candidates were drawn."""
-        parts = ["all candidates"]
-        if drawn:
-            parts = [f"{self.sampled} {self.sampled_by} candidates, estimator {self.estimator}, seed {self.seed}"]
-        if self.skip_short_users:
-            parts.append("users with fewer than k test items skipped")
-        if self.min_test_full > 1:
-            parts.append(f"full-list metrics over users with {self.min_test_full} or more test items")
-        if self.keep_valid:
-            parts.append("validation items are candidates")
-        return "; ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +238,10 @@ def evaluate(
         if cut:
             items = top_k(scorer, users, cut, seen=masked, block=evaluation.block).item
             hits = m.hit_matrix(items, relevant)
-            _of_lists([metric for metric in wanted if metric.k is not None], items, hits, n_relevant, users, train, features, columns, whole)
+            vectors = _item_vectors(scorer) if any(metric.kind == "maxdiv" for metric in wanted) else None
+            _of_lists([metric for metric in wanted if metric.k is not None], items, hits, n_relevant, users, train, features, vectors, columns, whole)
+            if vectors is None and any(metric.kind == "maxdiv" for metric in wanted):
+                notes += ("maxdiv is not defined: the scorer has no item vectors",)
             if evaluation.groups:
                 cuts = [metric.k for metric in wanted if metric.kind == "recall" and metric.k] or [cut]
                 columns |= m.recall_by_popularity(items, hits, relevant, m.popularity_group(_count(train)), cuts)
@@ -310,8 +249,10 @@ def evaluate(
         if full:
             targets = _place(reachable, users, test.n_users)
             ranked = ranks(scorer, users, targets, seen=masked, block=evaluation.block)
+            standing = ranked.rank, ranked.indptr, ranked.candidates, n_relevant
             for metric in full:
-                columns[metric.name] = metric.function(ranked.rank, ranked.indptr, ranked.candidates, n_relevant)
+                columns[metric.name] = metric.function(*standing) if metric.kept is None else metric.function(*standing, ranked.tied)
+            notes += _floors(full, columns, reachable)
     for metric in wanted:
         short = n_relevant < (evaluation.min_test_full if metric.k is None else metric.k if evaluation.skip_short_users else 1)
         if metric.name in columns and metric.source in ("hits", "ranks"):
@@ -321,13 +262,6 @@ def evaluate(
     per_user = pl.DataFrame({"user": users, **{name: columns[name] for name in order}})
     per_user = per_user.with_columns(pl.col(order).fill_nan(None)) if order else per_user
     return Report(per_user, whole, names, len(users), evaluation.protocol(drawn), notes, time.perf_counter() - started, to_dict(evaluation))
-
-
-def _parsed(name: str, place: str) -> Metric:
-    try:
-        return parse(name)
-    except InputError as error:
-        raise error.at(place) from None
 
 
 def _check(scorer: Scorer, train: Interactions, test: Interactions, also_seen: Interactions | None) -> None:
@@ -352,6 +286,15 @@ def _notes(relevant: sp.csr_matrix, reachable: sp.csr_matrix) -> tuple[str, ...]
     return (f"{note}; {whole} users have no other test pair and score 0" if whole else note,)
 
 
+def _floors(wanted: Sequence[Metric], columns: Mapping[str, np.ndarray], reachable: sp.csr_matrix) -> tuple[str, ...]:
+    """Which partial AUCs leave out users who have test items: a fraction of theirs may be less than one item."""
+    some = np.diff(reachable.indptr) > 0
+    counts = {metric.name: int(np.isnan(columns[metric.name][some]).sum()) for metric in wanted if metric.kept is not None}
+    return tuple(
+        f"{name} is not defined for {n} of {some.sum()} users: a fraction of their items is less than one" for name, n in counts.items() if n
+    )
+
+
 def _of_lists(
     wanted: Sequence[Metric],
     items: np.ndarray,
@@ -360,6 +303,7 @@ def _of_lists(
     users: np.ndarray,
     train: Interactions,
     features: FeatureTable | None,
+    vectors: np.ndarray | None,
     columns: dict[str, np.ndarray],
     whole: dict[str, float],
 ) -> None:
@@ -375,9 +319,21 @@ def _of_lists(
         elif metric.kind == "lift":
             columns[metric.name] = metric.function(lists, count, train.csr[users])
         elif metric.kind == "diversity":
-            columns[metric.name] = m.diversity(lists, train.csr) if features is None else m.diversity_of(lists, features.values, features.present)
+            columns[metric.name] = (
+                of_lists.diversity(lists, train.csr) if features is None else of_lists.diversity_of(lists, features.values, features.present)
+            )
+        elif metric.kind == "maxdiv":
+            columns[metric.name] = np.full(len(lists), np.nan) if vectors is None else metric.function(lists, vectors)
         else:
             columns[metric.name] = metric.function(lists, count, active)
+
+
+def _item_vectors(scorer: Scorer) -> np.ndarray | None:
+    """The item vectors a scorer ranks with, float32 [n_items, d]; of unit length for a cosine. None for a scorer without."""
+    if not isinstance(scorer, Factors | MultiFactors):
+        return None
+    vectors = torch.nn.functional.normalize(scorer.item, dim=-1) if scorer.similarity == "cosine" else scorer.item
+    return np.asarray(vectors.detach().float().cpu().numpy())
 
 
 def _count(train: Interactions) -> np.ndarray:

@@ -2,13 +2,15 @@
 
     at a cut-off   (hits bool [U, k], n_relevant int [U]) -> float64 [U]
     full ranking   (rank [sum of targets], indptr [U + 1], candidates [U], n_relevant [U]) -> float64 [U]
-    lists          items int [U, k], -1 as padding, with what the training data says of the items
+    partial AUC    as full ranking, and how many candidates share the score of each target: `recsys.partial_auc`
+    lists          items int [U, k], -1 as padding, with what is known of the items: `recsys.lists`
 
 NaN means "not defined for this user" and is left out of means. docs/metrics.md has the formulas and how other libraries differ.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.errors import InputError, suggest
+from recsys.lists import coverage, diversity, gini, lift, maxdiv, novelty, popularity
+from recsys.partial_auc import Region, partial_auc, region
 
 __all__ = ["GROUPS", "KINDS", "Kind", "Metric", "hit_matrix", "parse", "popularity_group", "recall_by_popularity"]
 
@@ -94,102 +98,18 @@ def full_ndcg(rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_re
     return _defined(_sums(1 / np.log2(rank + 1), indptr) / ideal[n_relevant], n_relevant)
 
 
-# Of the lists. `count[i]` is the number of training users who met item i.
-
-
-def novelty(items: np.ndarray, count: np.ndarray, n_users: int) -> np.ndarray:
-    """Mean self-information -log2(count / n_users) in bits (Zhou et al. 2010); an item nobody met counts as met by one."""
-    return _list_mean(-np.log2(np.maximum(count, 1) / max(n_users, 1)), items)
-
-
-def popularity(items: np.ndarray, count: np.ndarray, n_users: int) -> np.ndarray:
-    """Mean share of training users who met the recommended items (average recommendation popularity, Yin et al. 2012)."""
-    return _list_mean(count / max(n_users, 1), items)
-
-
-def lift(items: np.ndarray, count: np.ndarray, history: sp.csr_matrix) -> np.ndarray:
-    """Mean popularity of the list over that of the user's own history, minus 1; 0 is calibrated (Abdollahpouri et al. 2019, per user).
-
-    Args:
-        history: CSR [U, n_items], the training items of the same users; NaN where a user has none.
-    """
-    met = np.diff(history.indptr)
-    own = np.divide(history.astype(bool).astype(np.float64) @ count, met, out=np.full(len(met), np.nan), where=met > 0)
-    return np.asarray(_list_mean(count.astype(np.float64), items) / own - 1)
-
-
-def coverage(items: np.ndarray, n_items: int) -> float:
-    """Share of the catalogue that is in at least one list."""
-    return len(np.unique(items[items >= 0])) / n_items
-
-
-def gini(items: np.ndarray, n_items: int) -> float:
-    """Gini index of how often each item of the catalogue is recommended: 0 all equally often, near 1 all lists the same."""
-    times = np.sort(np.bincount(items[items >= 0], minlength=n_items)).astype(np.float64)
-    total = times.sum()
-    return float(((2 * np.arange(1, n_items + 1) - n_items - 1) * times).sum() / (n_items * total)) if total else float("nan")
-
-
-def diversity(items: np.ndarray, train: sp.csr_matrix) -> np.ndarray:
-    """Intra-list: 1 - mean cosine over the pairs of a list; an item's vector is its training column, so cosine is co-occurrence / sqrt(c_i c_j).
-
-    Memory is bounded by taking lists and similarity rows in blocks. Items without training users are similar to none.
-    NaN where the list has fewer than two items.
-
-    Args:
-        train: CSR [n_users, n_items], binary.
-    """
-    count = np.maximum(np.asarray(train.sum(0)).ravel(), 1)
-    unit = (train @ sp.diags_array(1 / np.sqrt(count))).tocsc()
-    out = np.full(len(items), np.nan)
-    width = items.shape[1]
-    first, second = np.triu_indices(width, 1)
-    step = max(1, (4 << 20) // max(1, len(first)))
-    for start in range(0, len(items), step):
-        block = items[start : start + step]
-        a, b = np.minimum(block[:, first], block[:, second]).ravel(), np.maximum(block[:, first], block[:, second]).ravel()
-        owner = np.repeat(np.arange(len(block)), len(first))
-        usable = a >= 0
-        a, b, owner = a[usable], b[usable], owner[usable]
-        similarity = _pair_cosines(unit, a, b)
-        pairs = np.bincount(owner, minlength=len(block))
-        total = np.bincount(owner, similarity, minlength=len(block))
-        np.divide(total, pairs, out=out[start : start + step], where=pairs > 0)
-    return 1 - out
-
-
-def diversity_of(items: np.ndarray, vectors: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Intra-list: 1 - mean cosine of the items' feature vectors; items without features are left out, NaN below two items.
-
-    The mean over pairs follows from the norm of the sum of unit vectors, so no pair is formed.
-
-    Args:
-        vectors: float [n_items, d].
-        present: bool [n_items].
-    """
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, norm, out=np.zeros(vectors.shape), where=norm > 0)
-    known = present & (norm[:, 0] > 0)
-    unit[~known] = 0
-    out = np.full(len(items), np.nan)
-    step = max(1, (32 << 20) // (8 * max(1, items.shape[1] * vectors.shape[1])))
-    for start in range(0, len(items), step):
-        block = items[start : start + step]
-        counted = (block >= 0) & known[block]
-        total = (unit[block] * counted[:, :, None]).sum(1)
-        n = counted.sum(1)
-        np.divide((total**2).sum(1) - n, n * (n - 1), out=out[start : start + step], where=n > 1)
-    return 1 - out
-
-
 @dataclass(frozen=True)
 class Kind:
-    """What a metric is computed from, whether more is better (None: neither), and its functions with and without a cut-off."""
+    """What a metric is computed from, whether more is better (None: neither), and its functions with and without a cut-off.
+
+    Where `partial` is set, what stands behind the @ is no cut-off but the fractions of `recsys.partial_auc`.
+    """
 
     source: Source
     higher: bool | None
     at: Callable[..., Any] | None = None
     full: Callable[..., Any] | None = None
+    partial: Literal["opauc", "tpauc", "llpauc"] | None = None
 
 
 KINDS: Mapping[str, Kind] = {
@@ -200,12 +120,16 @@ KINDS: Mapping[str, Kind] = {
     "mrr": Kind("hits", True, mrr, full_mrr),
     "map": Kind("hits", True, average_precision, full_map),
     "auc": Kind("ranks", True, None, full_auc),
+    "opauc": Kind("ranks", True, partial="opauc"),
+    "tpauc": Kind("ranks", True, partial="tpauc"),
+    "llpauc": Kind("ranks", True, partial="llpauc"),
     "coverage": Kind("catalogue", True, coverage),
     "gini": Kind("catalogue", False, gini),
     "novelty": Kind("lists", None, novelty),
     "popularity": Kind("lists", None, popularity),
     "lift": Kind("lists", None, lift),
     "diversity": Kind("lists", True, diversity),
+    "maxdiv": Kind("lists", None, maxdiv),
 }
 
 # Words that users of other libraries type.
@@ -232,6 +156,9 @@ WORDS: Mapping[str, str] = {
     "ild": "diversity",
     "gauc": "auc",
     "roc_auc": "auc",
+    "pauc": "opauc",
+    "partial_auc": "opauc",
+    "max_div": "maxdiv",
 }
 
 
@@ -240,14 +167,16 @@ class Metric:
     """One metric, resolved from its name.
 
     Args:
-        name: as the user writes it, `ndcg@20` or `auc`.
+        name: as the user writes it, `ndcg@20`, `auc` or `opauc@5%`.
         kind: key of `KINDS`.
         k: cut-off, or None over the full ranking.
+        kept: of a partial AUC, the fractions of test items and of other candidates that are kept.
     """
 
     name: str
     kind: str
     k: int | None
+    kept: Region | None = None
 
     @property
     def source(self) -> Source:
@@ -266,17 +195,20 @@ class Metric:
 
     @property
     def function(self) -> Callable[..., Any]:
+        """What computes it; the head of this module says from what."""
         kind = KINDS[self.kind]
+        if kind.partial is not None and self.kept is not None:
+            return functools.partial(partial_auc, end=kind.partial, kept=self.kept)
         function = kind.full if self.k is None else kind.at
         assert function is not None  # parse saw to it
         return function
 
 
 def parse(name: str) -> Metric:
-    """Resolve `ndcg@20`, `recall@50`, `auc`, `map`...
+    """Resolve `ndcg@20`, `recall@50`, `auc`, `map`, `opauc@5%`, `llpauc@30%x5%`...
 
     Raises:
-        InputError: an unknown name (with the one that was meant), a missing, superfluous or impossible cut-off.
+        InputError: an unknown name (with the one that was meant), a missing, superfluous or impossible cut-off or fraction.
     """
     matched = re.fullmatch(r"([^@]*)(?:@(.*))?", name.strip(), flags=re.DOTALL)
     word, cut = (matched.group(1), matched.group(2)) if matched else (name, None)
@@ -286,18 +218,33 @@ def parse(name: str) -> Metric:
         known = [f"{k}{tail or '@20'}" for k, v in KINDS.items() if v.at is not None]
         if not tail:
             known += [k for k, v in KINDS.items() if v.full is not None]
-        aliases = {f"{k}{tail}": v if not tail and KINDS[v].full is not None else f"{v}{tail or '@20'}" for k, v in WORDS.items()}
+        known += [_example(k, "") for k, v in KINDS.items() if v.partial is not None]
+        aliases = {f"{k}{tail}": _example(v, tail) for k, v in WORDS.items()}
         plain = word.strip().lower().replace("-", "_").replace(" ", "")
         raise InputError(f"unknown metric '{name}'", remedy=suggest(f"{plain}{tail}", known, aliases))
+    if kind.partial is not None:
+        plainest, kept = region(name, kind.partial, cut)
+        return Metric(f"{word}@{plainest}", word, None, kept)
     if cut is None:
         if kind.full is None:
             raise InputError(f"metric '{name}' needs a cut-off", remedy=f"write {word}@20, for example")
         return Metric(word, word, None)
     if kind.at is None:
-        raise InputError(f"metric '{name}': {word} is over the full ranking and takes no cut-off", remedy=f"write {word}")
+        raise InputError(
+            f"metric '{name}': {word} is over the full ranking and takes no cut-off",
+            remedy=f"write {word}{', or opauc@5% against the best-ranked 5% of the other candidates' * ('%' in cut)}",
+        )
     if not re.fullmatch(r"[1-9][0-9]{0,8}", cut):
         raise InputError(f"metric '{name}': the cut-off '{cut}' is not a whole number from 1", remedy=f"write {word}@20, for example")
     return Metric(f"{word}@{int(cut)}", word, int(cut))
+
+
+def _example(word: str, tail: str) -> str:
+    """The kind in a form that can be asked for, with the cut-off of `tail` where it takes one."""
+    kind = KINDS[word]
+    if kind.partial is not None:
+        return f"{word}@5%" if kind.partial == "opauc" else f"{word}@30%x30%"
+    return word if not tail and kind.full is not None else f"{word}{tail or '@20'}"
 
 
 def hit_matrix(items: np.ndarray, relevant: sp.csr_matrix) -> np.ndarray:
@@ -362,25 +309,3 @@ def _sums(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
     """Sum over each user's stretch; 0 where it is empty."""
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     return np.bincount(owner, values, minlength=len(indptr) - 1)
-
-
-def _list_mean(value: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Mean of an item property over each list; NaN for an empty list."""
-    filled = items >= 0
-    n = filled.sum(1)
-    return np.asarray(np.divide((value[items] * filled).sum(1), n, out=np.full(len(items), np.nan), where=n > 0))
-
-
-def _pair_cosines(unit: sp.csc_matrix, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Inner products of columns a[j] and b[j] of `unit`, a block of similarity rows at a time (about 64 MiB each)."""
-    out = np.empty(len(a))
-    order = np.argsort(a, kind="stable")
-    rows, starts = np.unique(a[order], return_index=True)
-    starts = np.append(starts, len(order))
-    step = max(1, (64 << 20) // (8 * unit.shape[1]))
-    for lo in range(0, len(rows), step):
-        span = order[starts[lo] : starts[min(lo + step, len(rows))]]
-        columns, place = np.unique(b[span], return_inverse=True)
-        gram = (unit[:, rows[lo : lo + step]].T @ unit[:, columns]).toarray()
-        out[span] = gram[np.searchsorted(rows[lo : lo + step], a[span]), place]
-    return out

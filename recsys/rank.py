@@ -61,12 +61,14 @@ class Ranks:
         indptr: int64 [U + 1]; user i's targets are rank[indptr[i]:indptr[i + 1]].
         rank: 1-based ranks, float64 [sum of targets], ascending within a user; equal scores share their mean rank.
         candidates: number of ranked items per user, int64 [U].
+        tied: how many candidates have the score of each target, itself included, int64 [sum of targets], in the order of `rank`.
     """
 
     user: np.ndarray
     indptr: np.ndarray
     rank: np.ndarray
     candidates: np.ndarray
+    tied: np.ndarray
 
 
 def top_k(
@@ -123,7 +125,7 @@ def ranks(
     """
     part = targets[users]
     indptr = part.indptr.astype(np.int64)
-    found = np.empty(len(part.indices), dtype=np.float64)
+    found, tied = np.empty(len(part.indices), dtype=np.float64), np.empty(len(part.indices), dtype=np.int64)
     counts = np.empty(len(users), dtype=np.int64)
 
     def count_above(span: slice, scores: Tensor, term: Tensor | None) -> None:
@@ -135,15 +137,19 @@ def ranks(
         rows = scores[:, : scorer.n_items].cpu().numpy()
         for place, user in enumerate(local):
             at = slice(indptr[user], indptr[user + 1])
-            found[at] = _rank_of(rows[place], part.indices[at])
+            found[at], tied[at] = _rank_of(rows[place], part.indices[at])
 
     _each_block(scorer, users, seen, candidates, block, count_above)
     owner = np.repeat(np.arange(len(users)), np.diff(indptr))
-    return Ranks(np.asarray(users, dtype=np.int32), indptr, found[np.lexsort((found, owner))], counts)
+    order = np.lexsort((found, owner))
+    return Ranks(np.asarray(users, dtype=np.int32), indptr, found[order], counts, tied[order])
 
 
-def _rank_of(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Mean ranks of a few items among the scores of one user. Few are counted one by one; for many, one sort serves all."""
+def _rank_of(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean ranks of a few items among the scores of one user, and how many scores equal theirs.
+
+    Few are counted one by one; for many, one sort serves all.
+    """
     values = scores[targets]
     if len(targets) <= 16:
         above = np.array([np.count_nonzero(scores > value) for value in values])
@@ -152,7 +158,7 @@ def _rank_of(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         ordered = np.sort(scores)
         above = len(scores) - np.searchsorted(ordered, values, side="right")
         upto = len(scores) - np.searchsorted(ordered, values, side="left")
-    return (above + upto + 1) / 2
+    return (above + upto + 1) / 2, upto - above
 
 
 def score_blocks(

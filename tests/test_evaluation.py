@@ -13,13 +13,17 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planted import two_camps
 
+from recsys.comparison import compare
 from recsys.config import build, to_dict
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
 from recsys.evaluation import Evaluation, Report, evaluate
 from recsys.groups import by_activity, by_popularity
-from recsys.scorer import Factors, Product
+from recsys.models.mf import MF
+from recsys.scorer import Factors, MultiFactors, Product
+from recsys.train import Train, fit
 
 EVERYTHING = ("recall@3", "ndcg@3", "precision@3", "hit@3", "mrr@3", "map@3", "ndcg@7", "auc", "map", "mrr", "ndcg", "coverage@3", "gini@3")
 
@@ -93,6 +97,129 @@ def test_equal_to_a_loop_over_users(seed, n_users, n_items, tied):
             assert np.isnan(report[name])
     assert report.n_users == int(test.any(1).sum())
     np.testing.assert_array_equal(report.per_user["user"], np.flatnonzero(test.any(1)))
+
+
+PARTIAL = {"opauc@40%": (1.0, 0.4), "tpauc@50%x40%": (0.5, 0.4), "llpauc@50%x40%": (0.5, 0.4)}
+
+
+def plain_partial(scores: np.ndarray, seen: np.ndarray, test: np.ndarray) -> dict[str, list[float]]:
+    """Every pair that is kept, one user at a time."""
+    out: dict[str, list[float]] = {name: [] for name in PARTIAL}
+    for score, masked, mine in zip(scores, seen, test, strict=True):
+        if not mine.any():
+            continue
+        pos, neg = np.sort(score[mine & ~masked]), np.sort(score[~mine & ~masked])[::-1]
+        for name, (a, b) in PARTIAL.items():
+            n_pos = int(a * len(pos) + 1e-9)
+            kept = pos[:n_pos] if name.startswith("tpauc") else pos[::-1][:n_pos]
+            won = [(p > n) + (p == n) / 2 for p in kept for n in neg[: int(b * len(neg) + 1e-9)]]
+            out[name].append(float(np.mean(won)) if won else float("nan"))
+    return out
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 60), st.booleans(), st.integers(0, 4))
+def test_partial_auc_equals_a_loop_over_users(seed, n_users, n_items, tied, block):
+    scores, train, valid, test = world(seed, n_users, n_items, tied)
+    how = Evaluation(metrics=(*PARTIAL, "auc", "opauc@100%"), block=block)
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test), how, also_seen=pairs(valid))
+    for name, wanted in plain_partial(scores, train | valid, test).items():
+        np.testing.assert_allclose(report.values(name), wanted, atol=1e-9, err_msg=name)
+    np.testing.assert_array_equal(report.values("opauc@100%"), report.values("auc"))
+
+
+@pytest.mark.parametrize("kind", ["dot", "cosine", "euclidean"])
+@pytest.mark.parametrize("several", [False, True])
+def test_partial_auc_of_vectors(kind, several):
+    """Users far from the items: -|u - v|^2 in single precision ties what the ranking tells apart; every third item has a twin."""
+    generator = torch.Generator().manual_seed(1)
+    user, item = torch.randn(20, 3, 4, generator=generator) + 300, torch.randn(90, 4, generator=generator)
+    item[::3] = item[1::3]
+    scorer = MultiFactors(user, item, kind) if several else Factors(user[:, 0], item, kind)
+    _, train, _, test = world(8, 20, 90, False)
+    query, key = (part.double().numpy() for part in scorer.as_dot()[:2])
+    scores = np.einsum("ucd,nd->ucn", query, key).max(1) if several else query @ key.T
+    report = evaluate(scorer, pairs(train), pairs(test), Evaluation(metrics=tuple(PARTIAL)))
+    for name, wanted in plain_partial(scores, train.astype(bool), test.astype(bool)).items():
+        np.testing.assert_allclose(report.values(name), wanted, atol=0.02, err_msg=name)  # single precision may turn near pairs around
+        assert np.nanmin(report.values(name)) >= 0
+        assert np.nanmax(report.values(name)) <= 1
+
+
+def test_partial_auc_ties_what_the_ranking_ties():
+    """|u|^2 = 10^6 swallows what tells the two items apart, and no ranking looks at it."""
+    user, item = torch.tensor([[1000.0, 0.0]]), torch.tensor([[1.0e-6, 0.0], [2.0e-6, 0.0], [0.0, 0.0]])
+    assert Factors(user, item, "euclidean").score(torch.tensor([0]))[0].unique().numel() == 1
+    how = Evaluation(metrics=("opauc@50%", "opauc@100%"))
+    report = evaluate(Factors(user, item, "euclidean"), pairs(np.zeros((1, 3))), pairs(np.array([[1, 0, 0]])), how)
+    assert (report["opauc@50%"], report["opauc@100%"]) == (0.0, 0.5)
+
+
+def test_partial_auc_is_a_metric_of_the_full_ranking():
+    scores, train, _, test = world(3, 40, 50, True)
+    everyone, some = (evaluate(scorer_of(scores), pairs(train), pairs(test), Evaluation(metrics=("opauc@10%",), min_test_full=n)) for n in (1, 12))
+    n_test = test.sum(1)[test.any(1)]
+    np.testing.assert_array_equal(np.isnan(some.values("opauc@10%")), n_test < 12)
+    kept = n_test >= 12
+    np.testing.assert_array_equal(some.values("opauc@10%")[kept], everyone.values("opauc@10%")[kept])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["dot", "cosine", "euclidean"]), st.booleans())
+def test_maxdiv_equals_a_loop(seed, kind, several):
+    generator = torch.Generator().manual_seed(seed)
+    item = torch.randn(30, 3, generator=generator)
+    user = torch.randn(12, 2, 3, generator=generator)
+    scorer = MultiFactors(user, item, kind) if several else Factors(user[:, 0], item, kind, torch.randn(30, generator=generator))
+    _, train, _, test = world(seed, 12, 30, False)
+    report = evaluate(scorer, pairs(train), pairs(test), Evaluation(metrics=("maxdiv@4", "recall@4"), skip_short_users=True))
+    vectors = (torch.nn.functional.normalize(item, dim=1) if kind == "cosine" else item).double().numpy()
+    wanted = []
+    for user_row in np.flatnonzero(test.any(1)):
+        score = scorer.score(torch.tensor([int(user_row)]))[0].numpy().copy()
+        score[train[user_row]] = -np.inf
+        top = [i for i in np.argsort(-score, kind="stable")[:4] if np.isfinite(score[i])]
+        wanted.append(sum(float(((vectors[i] - vectors[j]) ** 2).sum()) for i in top for j in top))
+    np.testing.assert_allclose(report.values("maxdiv@4"), wanted, rtol=1e-5, atol=1e-9)  # every user with a test item, short or not
+    assert report["maxdiv@4"] == pytest.approx(np.mean(wanted), rel=1e-5)
+    assert report.notes == evaluate(scorer, pairs(train), pairs(test)).notes
+
+
+def test_a_partial_auc_can_be_monitored_and_compared():
+    data, held = two_camps()
+    how = Evaluation(metrics=("opauc@20%", "recall@5", "maxdiv@5"), monitor="opauc@20%")
+    fitted = fit(MF(dim=8), data, held, Train(epochs=4, batch_size=64, lr=0.02, device="cpu"), how)
+    values = [entry["valid"]["opauc@20%"] for entry in fitted.history]
+    assert all(0 <= value <= 1 for value in values)
+    report = evaluate(fitted.scorer, data.pairs, held, how)
+    assert report["opauc@20%"] == pytest.approx(max(values))
+    same = compare({"one": report, "two": report})
+    assert same.metrics == how.metrics
+
+
+def test_users_without_a_partial_auc_are_counted():
+    scores, train, test = np.tile(np.arange(10), (3, 1)), np.zeros((3, 10)), np.zeros((3, 10))
+    test[0, 0] = test[1, [1, 2]] = test[2, [0, 1, 2, 3]] = 1
+    train[1, 5] = 1
+    how = Evaluation(metrics=("tpauc@50%x100%", "opauc@10%", "opauc@50%"))
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test), how)
+    assert np.isnan(report.values("tpauc@50%x100%")).tolist() == [True, False, False]
+    assert np.isnan(report.values("opauc@10%")).all()
+    assert report.notes == (
+        "tpauc@50%x100% is not defined for 1 of 3 users: a fraction of their items is less than one",
+        "opauc@10% is not defined for 3 of 3 users: a fraction of their items is less than one",
+    )
+
+
+def test_maxdiv_needs_item_vectors():
+    scores, train, _, test = world(2, 8, 12, False)
+    test = test & ~train
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test), Evaluation(metrics=("maxdiv@4", "recall@4")))
+    assert np.isnan(report.values("maxdiv@4")).all()
+    assert np.isnan(report["maxdiv@4"])
+    assert report.notes == ("maxdiv is not defined: the scorer has no item vectors",)
+    assert report.table()["users"].to_list() == [0, report.n_users]
+    assert np.isfinite(report["recall@4"])
 
 
 @settings(max_examples=15, deadline=None)
@@ -330,6 +457,11 @@ def test_intervals_are_of_the_mean_over_users():
         ({"candidates": "sampled"}, "coverage@20"),
         ({"candidates": "sampled", "metrics": ["auc"], "sampled_by": "popularity"}, "uniform"),
         ({"candidates": "sampled", "metrics": ["auc"], "groups": True}, "groups"),
+        ({"candidates": "sampled", "metrics": ["auc", "opauc@5%"], "monitor": "auc"}, "opauc@5% has no estimator"),
+        ({"candidates": "sampled", "metrics": ["auc"], "monitor": "tpauc@30%x30%"}, "tpauc@30%x30% has no estimator"),
+        ({"metrics": ["opauc@5"]}, "'5' is not a percentage"),
+        ({"metrics": ["opauc@5%", "opauc@5.0%"]}, "names opauc@5% twice"),
+        ({"monitor": "maxdiv@10"}, "neither better nor worse"),
         ({"candidates": "sampled", "metrics": ["auc"], "sampled": 0}, "sampled"),
     ],
 )

@@ -14,7 +14,7 @@ from torch import Tensor
 from recsys.errors import InputError
 from recsys.nn.losses import Loss, Terms, choose, pair_loss, warp_weight
 
-KINDS = ["bpr", "bce", "hinge", "ccl"]
+KINDS = ["bpr", "bce", "hinge", "ccl", "opauc"]
 REDUCES = ["each", "hardest", "top", "warp"]
 ITEMS = 37
 
@@ -41,6 +41,7 @@ def naive(
             "bce": lambda n: loss.weight * softplus(n),
             "ccl": lambda n: loss.weight * max(0.0, n - loss.margin),
             "square": lambda n: loss.weight * n * n,
+            "opauc": lambda n, s=s: (1 - 1 / (1 + math.exp(-s / loss.temperature)) + 1 / (1 + math.exp(-n / loss.temperature))) ** 2,
         }[loss.kind]
         terms = sorted((term(n) for n, _ in valid), reverse=True)
         if not terms:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
+from recsys import lists as of_lists
 from recsys import metrics as m
 from recsys.errors import InputError
 from recsys.metrics import hit_matrix, parse
@@ -139,6 +140,82 @@ def test_auc_equals_sklearn_with_ties(seed, n_items, tied):
             assert np.isnan(got[user])
 
 
+def ties(score: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Candidates of the score of each test item, itself included, in the order of `ranked`."""
+    return np.array([np.count_nonzero(row == value) for row, mask in zip(score, test, strict=True) for value in sorted(row[mask])[::-1]], dtype=int)
+
+
+def kept_parts(score: np.ndarray, test: np.ndarray, kind: str, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of the test items and of the others that a partial AUC keeps."""
+    pos, neg = np.sort(score[test]), np.sort(score[~test])[::-1]
+    n_pos, n_neg = int(a * len(pos) + 1e-9), int(b * len(neg) + 1e-9)
+    return (pos if kind == "opauc" else pos[:n_pos] if kind == "tpauc" else pos[::-1][:n_pos]), neg[:n_neg]
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 6), st.sampled_from([0.05, 0.3, 0.5, 1.0]), st.sampled_from([0.05, 0.29, 0.5, 1.0])
+)
+def test_partial_auc_equals_every_pair_and_sklearn(seed, n_items, levels, a, b):
+    generator = np.random.default_rng(seed)
+    score = generator.integers(0, levels, size=(5, n_items)).astype(float) if levels < 6 else generator.random((5, n_items))
+    test = generator.random((5, n_items)) < 0.4
+    for kind in ("opauc", "tpauc", "llpauc"):
+        metric = parse(f"opauc@{b:.0%}" if kind == "opauc" else f"{kind}@{a:.0%}x{b:.0%}")
+        got = metric.function(*ranked(score, test), ties(score, test))
+        for user in range(5):
+            pos, neg = kept_parts(score[user], test[user], kind, a, b)
+            if not len(pos) or not len(neg):
+                assert np.isnan(got[user])
+                continue
+            assert got[user] == pytest.approx(np.mean([(p > n) + (p == n) / 2 for p in pos for n in neg]), abs=1e-12)
+            assert got[user] == pytest.approx(roc_auc_score([1] * len(pos) + [0] * len(neg), [*pos, *neg]))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(1, 6))
+def test_the_whole_of_a_partial_auc_is_auc(seed, n_items, levels):
+    generator = np.random.default_rng(seed)
+    score, test = generator.integers(0, levels, size=(5, n_items)).astype(float), generator.random((5, n_items)) < 0.4
+    whole = m.full_auc(*ranked(score, test))
+    for name in ("opauc@100%", "tpauc@100%x100%", "llpauc@100%x100%"):
+        np.testing.assert_array_equal(parse(name).function(*ranked(score, test), ties(score, test)), whole)
+
+
+def test_partial_auc_by_hand():
+    # Test items at ranks 1, 5 and 10 of 10 candidates; the others hold 2-4 and 6-9.
+    standing = np.array([1.0, 5, 10]), np.array([0, 3]), np.array([10]), np.array([3]), np.array([1, 1, 1])
+    for name, wanted in (
+        ("opauc@15%", 1 / 3),  # one other: only the first test item is above it
+        ("opauc@60%", (4 + 1 + 0) / 12),
+        ("tpauc@70%x60%", (1 + 0) / 8),  # the two worst-ranked test items
+        ("llpauc@70%x60%", (4 + 1) / 8),  # the two best-ranked
+        ("llpauc@34%x15%", 1.0),
+        ("tpauc@34%x15%", 0.0),
+        ("opauc@14%", np.nan),  # floor(0.98) others
+        ("tpauc@33%x100%", np.nan),  # floor(0.99) test items
+    ):
+        np.testing.assert_allclose(parse(name).function(*standing), [wanted], err_msg=name)
+
+
+def test_equal_ranks_need_the_number_of_ties():
+    # Rank 2 of 4: below one other, or level with two. Against the best-ranked other that is no win or half of one.
+    standing = np.array([2.0, 2.0]), np.array([0, 1, 2]), np.array([4, 4]), np.array([1, 1])
+    np.testing.assert_allclose(parse("opauc@34%").function(*standing, np.array([1, 3])), [0, 0.5])
+    np.testing.assert_allclose(parse("auc").function(*standing), [2 / 3, 2 / 3])
+
+
+def test_fractions_are_exact():
+    # In floating point, 0.29 * 100 is 28.999999999999996.
+    rank, candidates = np.array([30.0]), np.array([101])
+    got = parse("opauc@29%").function(rank, np.array([0, 1]), candidates, np.array([1]), np.array([1]))
+    assert got == 0
+    assert parse("opauc@30%").function(rank, np.array([0, 1]), candidates, np.array([1]), np.array([1])) == pytest.approx(1 / 30)
+
+
+def test_a_user_without_reachable_test_items_has_no_partial_auc():
+    got = parse("opauc@50%").function(np.empty(0), np.array([0, 0]), np.array([5]), np.array([1]), np.empty(0, dtype=int))
+    assert np.isnan(got).all()
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30))
 def test_full_ranking_equals_the_cutoff_at_the_end_of_the_list(seed, n_items):
     generator = np.random.default_rng(seed)
@@ -182,16 +259,18 @@ def test_beyond_accuracy_equals_plain_loops(world):
     train = sp.csr_matrix((generator.random((8, n_items)) < 0.4).astype(np.float32))
     count = np.bincount(train.indices, minlength=n_items)
     lists = [[int(i) for i in row if i >= 0] for row in items]
-    assert m.coverage(items, n_items) == pytest.approx(len({i for row in lists for i in row}) / n_items)
+    assert of_lists.coverage(items, n_items) == pytest.approx(len({i for row in lists for i in row}) / n_items)
     times = np.array([sum(i in row for row in lists) for i in range(n_items)], dtype=float)
     if times.sum():
         wanted = np.abs(times[:, None] - times[None, :]).sum() / (2 * n_items * times.sum())
-        assert m.gini(items, n_items) == pytest.approx(wanted, abs=1e-12)
+        assert of_lists.gini(items, n_items) == pytest.approx(wanted, abs=1e-12)
     else:
-        assert np.isnan(m.gini(items, n_items))
+        assert np.isnan(of_lists.gini(items, n_items))
     nan = float("nan")
-    np.testing.assert_allclose(m.novelty(items, count, 8), [np.mean([-np.log2(max(count[i], 1) / 8) for i in row]) if row else nan for row in lists])
-    np.testing.assert_allclose(m.popularity(items, count, 8), [np.mean([count[i] / 8 for i in row]) if row else nan for row in lists])
+    np.testing.assert_allclose(
+        of_lists.novelty(items, count, 8), [np.mean([-np.log2(max(count[i], 1) / 8) for i in row]) if row else nan for row in lists]
+    )
+    np.testing.assert_allclose(of_lists.popularity(items, count, 8), [np.mean([count[i] / 8 for i in row]) if row else nan for row in lists])
     dense = train.toarray()
 
     def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -202,16 +281,21 @@ def test_beyond_accuracy_equals_plain_loops(world):
         pairs = [cosine(vectors[i], vectors[j]) for x, i in enumerate(row) for j in row[x + 1 :]]
         return 1 - float(np.mean(pairs)) if pairs else nan
 
-    np.testing.assert_allclose(m.diversity(items, train), [spread(row, dense.T) for row in lists], atol=1e-6)
+    np.testing.assert_allclose(of_lists.diversity(items, train), [spread(row, dense.T) for row in lists], atol=1e-6)
     vectors, present = generator.normal(size=(n_items, 3)), generator.random(n_items) < 0.7
     wanted = [spread([i for i in row if present[i]], vectors) for row in lists]
-    np.testing.assert_allclose(m.diversity_of(items, vectors, present), wanted, atol=1e-9)
+    np.testing.assert_allclose(of_lists.diversity_of(items, vectors, present), wanted, atol=1e-9)
+
+    norms = vectors * 1e3 + 1e6  # far from the origin, where the squares alone would cancel
+    for table in (vectors, norms):
+        wanted = [sum(float(((table[i] - table[j]) ** 2).sum()) for i in row for j in row) for row in lists]
+        np.testing.assert_allclose(of_lists.maxdiv(items, table), wanted, rtol=1e-7, atol=1e-9)
 
 
 def test_lift_compares_with_the_users_own_history():
     count = np.array([8, 4, 2])
     history = sp.csr_matrix(np.array([[0, 1, 1], [0, 0, 0]], dtype=np.float32))
-    lifted = m.lift(np.array([[0, 1], [0, 1]]), count, history)
+    lifted = of_lists.lift(np.array([[0, 1], [0, 1]]), count, history)
     assert lifted[0] == pytest.approx(6 / 3 - 1)
     assert np.isnan(lifted[1])
 
@@ -245,6 +329,56 @@ def test_names_become_metrics(name, kind, k):
     assert metric.source == ("ranks" if k is None else "hits")
     assert not metric.whole
     assert metric.higher
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "kept"),
+    [
+        ("opauc@5%", "opauc@5%", (1, 0.05)),
+        ("opauc@5.0%", "opauc@5%", (1, 0.05)),
+        ("opauc@0.05%", "opauc@0.05%", (1, 0.0005)),
+        ("opauc@100%", "opauc@100%", (1, 1)),
+        ("llpauc@30%x5%", "llpauc@30%x5%", (0.3, 0.05)),
+        ("tpauc@12.50%x30%", "tpauc@12.5%x30%", (0.125, 0.3)),
+    ],
+)
+def test_names_become_partial_aucs(name, plain, kept):
+    metric = parse(name)
+    assert (metric.name, metric.k, metric.source, metric.higher, metric.whole) == (plain, None, "ranks", True, False)
+    assert tuple(map(float, metric.kept)) == pytest.approx(kept)
+    assert parse(metric.name) == metric
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "remedy"),
+    [
+        ("opauc", "needs the fraction of other candidates", "write opauc@5%"),
+        ("tpauc", "needs the fractions of test items and of other candidates", "write tpauc@30%x30%"),
+        ("opauc@5", "'5' is not a percentage", "write opauc@5%"),
+        ("opauc@0.05", "'0.05' is not a percentage", "write opauc@5%"),
+        ("opauc@0%", "'0%' is not a percentage above 0%", "write opauc@5%"),
+        ("opauc@0.00%", "'0.00%' is not a percentage above 0%", "write opauc@5%"),
+        ("opauc@101%", "up to 100%", "write opauc@5%"),
+        ("opauc@-5%", "'-5%' is not a percentage", "write opauc@5%"),
+        ("opauc@1e1%", "'1e1%' is not a percentage", "write opauc@5%"),
+        ("opauc@05%", "'05%' is not a percentage", "write opauc@5%"),
+        ("opauc@\N{ARABIC-INDIC DIGIT FIVE}%", "is not a percentage", "write opauc@5%"),
+        ("opauc@30%x5%", "instead of the fraction", "write opauc@5%"),
+        ("tpauc@30%", "instead of the fractions", "write tpauc@30%x30%"),
+        ("llpauc@30%x", "'' is not a percentage", "write llpauc@30%x30%"),
+        ("llpauc@30%x5%x5%", "instead of the fractions", "write llpauc@30%x30%"),
+        ("auc@5%", "takes no cut-off", "or opauc@5%"),
+        ("pauc@5%", "unknown metric", "did you mean 'opauc@5%'"),
+        ("OPAUC@10%", "unknown metric", "did you mean 'opauc@5%'"),
+        ("opacu@5%", "unknown metric", "did you mean 'opauc@5%'"),
+        ("maxdiv", "needs a cut-off", "write maxdiv@20"),
+    ],
+)
+def test_a_wrong_fraction_is_answered_with_a_right_one(name, said, remedy):
+    with pytest.raises(InputError) as caught:
+        parse(name)
+    assert said in str(caught.value)
+    assert remedy in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -285,3 +419,4 @@ def test_coverage_and_gini_are_of_the_whole_system():
     assert parse("gini@10").whole
     assert parse("gini@10").higher is False
     assert parse("novelty@10").higher is None
+    assert parse("maxdiv@10").higher is None

@@ -163,7 +163,7 @@ class _DPCML(Network):
         return torch.arange(self.recipe.vectors, device=count.device) < count[:, None]
 
     def _above_threshold(self, gamma: nn.Embedding, pos: Tensor, neg: Tensor, batch: Batch) -> Tensor:
-        """gamma + sum_k [l_k - gamma]+ / kappa: an upper bound of the mean of the kappa largest l_k, and equal to it at the best gamma."""
+        """The value gamma + sum_k [l_k - gamma]+ / kappa: an upper bound of the mean of the kappa largest l_k, and equal to it at the best gamma."""
         each = F.relu(self.recipe.loss.margin - pos[:, None] + neg)
         if batch.mask is not None:
             each = each * batch.mask

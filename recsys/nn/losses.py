@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.errors import InputError
+from recsys.nn.partial_auc import pair_square
 
 __all__ = ["Chosen", "Loss", "Terms", "choose", "pair_loss", "warp_weight"]
 
@@ -41,10 +42,11 @@ class Terms:
 class Loss:
     """Which loss, and what it does with several negatives."""
 
-    kind: Literal["bpr", "bce", "hinge", "softmax", "ccl", "square"] = "bpr"
+    kind: Literal["bpr", "bce", "hinge", "softmax", "ccl", "square", "opauc"] = "bpr"
     """bpr: -log sigmoid(s+ - s-) (Rendle et al., UAI 2009). bce: binary cross-entropy. hinge: [margin - s+ + s-]+.
     softmax: sampled softmax, cross-entropy of the positive among its negatives. ccl: cosine contrastive loss,
-    [1 - s+]+ + weight * mean [s- - margin]+ (Mao et al., CIKM 2021). square: (1 - s+)^2 + weight * mean (s-)^2."""
+    [1 - s+]+ + weight * mean [s- - margin]+ (Mao et al., CIKM 2021). square: (1 - s+)^2 + weight * mean (s-)^2.
+    opauc: (1 - f+ + f-)^2 of f = sigmoid(s / temperature), with reduce = "top" and a share the one-way partial AUC of `recsys.nn.partial_auc`."""
     reduce: Literal["each", "hardest", "top", "warp"] = "each"
     """Over the K negatives, for all but softmax: mean of each, only the hardest (HarS), mean of the `top` hardest (DiHarS, DNS), or
     the hardest weighted by the estimated rank of the positive (WARP)."""
@@ -55,7 +57,7 @@ class Loss:
     margin: float = 1.0
     """Of hinge and ccl."""
     temperature: Annotated[float, Bound(gt=0)] = 1.0
-    """Of softmax and bpr: score differences are divided by it; with cosine scores, around 0.1."""
+    """Of softmax, bpr and opauc: scores are divided by it; with cosine scores, around 0.1."""
     weight: Annotated[float, Bound(ge=0)] = 1.0
     """Weight of the negative part, for bce, ccl and square."""
     correct: bool = True
@@ -152,6 +154,8 @@ def _each(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
         return loss.weight * F.softplus(neg)
     if loss.kind == "square":
         return loss.weight * neg.square()
+    if loss.kind == "opauc":
+        return pair_square(torch.sigmoid(pos / loss.temperature), torch.sigmoid(neg / loss.temperature))
     return loss.weight * F.relu(neg - loss.margin)
 
 
