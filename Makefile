@@ -17,10 +17,10 @@ TEST_ENV := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1
 TEST     := $(TEST_ENV) $(PY) -m pytest -q -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format slow gpu bench table clean
+.PHONY: help setup demo test check format slow gpu bench table table-metric-learning ablation-dpcml clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## .venv with the package and its tools; the other targets call it
 
@@ -52,6 +52,17 @@ bench: $(READY) ## speed and memory, measured here
 
 table: $(READY) ## the accuracy tables of the README, recomputed
 	@$(PY) benchmarks/table.py
+
+table-metric-learning: $(READY) ## the metric-learning family, tuned alike: make table-metric-learning STEAM=users.dat LIKES=users.dat
+	@for data in steam-200k:$(STEAM) ml-100k-likes:$(LIKES); do \
+		name=$${data%%:*}; path=$${data#*:}; \
+		for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/metric_learning.py $$step $$name --path "$$path" --workers 2 || exit 1; done; \
+		$(PY) benchmarks/metric_learning.py table $$name || exit 1; \
+	done
+
+ablation-dpcml: $(READY) ## what each part of DPCML adds: make ablation-dpcml STEAM=users.dat
+	@OMP_NUM_THREADS=1 $(PY) benchmarks/ablation.py run --path "$(STEAM)" --workers 2
+	@$(PY) benchmarks/ablation.py table
 
 clean: ## remove what tools leave behind; runs/ and .venv/ stay
 	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,6 +37,9 @@ from recsys.train import fit
 ROOT = Path(__file__).parents[1]
 KEEP = Path("runs") / "metric-learning"
 DATA = {"steam-200k": "Steam-200k", "ml-100k-likes": "MovieLens-100k, ratings of 4 and more"}
+# Where each comes from in the catalogue, and what its configurations are called.
+SOURCE = {"steam-200k": "steam-200k-played", "ml-100k-likes": "ml-100k-likes"}
+SHORT = {"steam-200k": "steam200k", "ml-100k-likes": "ml100k"}
 METRICS = ["precision@3", "recall@3", "ndcg@3", "precision@5", "recall@5", "ndcg@5", "map", "mrr", "auc"]
 OURS = ("recall@20", "ndcg@20", "coverage@20")
 SEEDS = 5
@@ -313,12 +316,12 @@ def configs(data: str, path: Path) -> None:
         if not trials_of(data, method):
             continue
         tree = tree_of(method, "", chosen(data, method))
-        tree["data"] = {"source": data}
+        tree["data"] = {"source": SOURCE[data]}
         if method in ("popular", "itemknn", "ease", "ials"):
             del tree["train"]
         tried = len(trials_of(data, method))
         about = f"# {method} on {DATA[data]}, split, metrics and selection of Bao et al. (2022).\n# Best of {tried} trials on valid (benchmarks/metric_learning.py)."
-        (path / f"{method}-{data}.toml").write_text(f"{about}\n\n{to_toml(tree)}", encoding="utf-8")
+        (path / f"{method}-{SHORT[data]}.toml").write_text(f"{about}\n\n{to_toml(tree)}", encoding="utf-8")
 
 
 def main() -> None:

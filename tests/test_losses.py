@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsys.errors import InputError
 from recsys.nn.losses import Loss, Terms, choose, pair_loss, warp_weight
+from recsys.nn.partial_auc import square
 
 KINDS = ["bpr", "bce", "hinge", "ccl", "opauc"]
 REDUCES = ["each", "hardest", "top", "warp"]
@@ -248,3 +249,27 @@ def test_the_square_loss_is_not_largest_at_the_highest_score():
         Loss(kind="square", reduce="hardest")
     value = pair_loss(Loss(kind="square", weight=0.5), torch.tensor([0.5]), torch.tensor([[1.0, -3.0]]), n_items=ITEMS)
     assert float(value) == pytest.approx(0.25 + 0.5 * 5)
+
+
+@pytest.mark.parametrize(("pairs", "end"), [("hardest", "two-way"), ("easiest", "lower-left")])
+@pytest.mark.parametrize("share", [0.1, 0.4, 1.0])
+def test_partial_auc_of_a_batch_is_its_closed_form(pairs, end, share):
+    """Pairs that share one pool of scores: the mean over pairs is the linear-time formula over the two sets."""
+    generator = torch.Generator().manual_seed(2)
+    pos = torch.randn(11, generator=generator, dtype=torch.float64).requires_grad_()
+    neg = torch.randn(9, generator=generator, dtype=torch.float64).requires_grad_()
+    loss = Loss(kind="opauc", reduce="top", share=0.5, pairs=pairs, pair_share=share)
+    value = pair_loss(loss, pos, neg.expand(11, -1), n_items=ITEMS).mean()
+    wanted = square(torch.sigmoid(pos), torch.sigmoid(neg), pos_share=share, neg_share=0.5, end=end)
+    assert float(value.detach()) == pytest.approx(float(wanted.detach()))
+    for got, want in zip(torch.autograd.grad(value, (pos, neg)), torch.autograd.grad(wanted, (pos, neg)), strict=True):
+        assert torch.allclose(got, want, atol=1e-12)
+
+
+def test_pairs_that_do_not_count_have_no_loss():
+    pos = torch.tensor([3.0, -1.0, 0.5, 2.0])
+    whole = pair_loss(Loss(kind="bpr"), pos, torch.zeros(4, 3), n_items=ITEMS)
+    hardest = pair_loss(Loss(kind="bpr", pairs="hardest", pair_share=0.5), pos, torch.zeros(4, 3), n_items=ITEMS)
+    easiest = pair_loss(Loss(kind="bpr", pairs="easiest", pair_share=0.25), pos, torch.zeros(4, 3), n_items=ITEMS)
+    assert torch.allclose(hardest, whole * torch.tensor([0.0, 2.0, 2.0, 0.0]))
+    assert torch.allclose(easiest, whole * torch.tensor([4.0, 0.0, 0.0, 0.0]))

@@ -54,6 +54,11 @@ class Loss:
     """How many of the hardest negatives "top" keeps."""
     share: Annotated[float, Bound(gt=0, le=1)] | None = None
     """"top" keeps this share of the candidates, at least one, instead of `top` of them: the beta of one-way partial AUC."""
+    pairs: Literal["all", "hardest", "easiest"] = "all"
+    """Which pairs of a batch count: all; those whose positives have the lowest scores, which with "top" is two-way partial AUC; or the
+    highest, which is lower-left partial AUC. `pair_share` says how many."""
+    pair_share: Annotated[float, Bound(gt=0, le=1)] = 0.5
+    """Share of the pairs of a batch that "hardest" or "easiest" keep, at least one."""
     margin: float = 1.0
     """Of hinge and ccl."""
     temperature: Annotated[float, Bound(gt=0)] = 1.0
@@ -130,6 +135,20 @@ def pair_loss(
         log_q: log proposal of the positives [B] and of the negatives [B, K] or [K], or None.
         chosen: what `choose` found, where `neg` holds only those it chose; `mask` is then not looked at.
     """
+    pair = _pair_loss(loss, pos, neg, n_items, mask, log_q, chosen)
+    return pair if loss.pairs == "all" else _some_pairs(loss, pair, pos)
+
+
+def _some_pairs(loss: Loss, pair: Tensor, pos: Tensor) -> Tensor:
+    """The loss of the kept pairs, scaled so that the mean over all pairs is the mean over the kept ones; 0 for the others."""
+    kept = max(1, int(loss.pair_share * len(pos) + 1e-9))
+    place = pos.detach().topk(kept, largest=loss.pairs == "easiest", sorted=False).indices
+    return pair * torch.zeros_like(pair).index_fill_(0, place, len(pos) / kept)
+
+
+def _pair_loss(
+    loss: Loss, pos: Tensor, neg: Tensor, n_items: int, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None, chosen: Chosen | None
+) -> Tensor:
     if loss.kind == "softmax":
         return _softmax(loss, pos, neg, mask, log_q)
     each = _each(loss, pos, neg)
