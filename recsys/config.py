@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import json
@@ -23,10 +24,10 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 import pydantic
 from pydantic import Field as Bound
@@ -126,15 +127,20 @@ def build(cls: type[T], values: Mapping[str, Any], place: str = "") -> T:
     Raises:
         InputError: as `settings`, with the place.
     """
-    hints = typing.get_type_hints(cls)
-    optional = _unset(cls)
+    hints, optional = _hints(cls), _unset(cls)
     converted: dict[str, Any] = {}
     for key, value in values.items():
-        inner = _settings_class(hints.get(key))
+        inner, each = _settings_class(hints.get(key)), _settings_class_of_values(hints.get(key))
         if value == "none" and key in optional:
             converted[key] = None
         elif inner is not None and isinstance(value, Mapping):
             converted[key] = build(inner, value, f"{place} {key}".strip())
+        elif each is not None and isinstance(value, Mapping):
+            where = f"{place} {key}".strip()
+            for name, item in value.items():
+                if not isinstance(item, Mapping):
+                    raise InputError(f"'{name}' is a table, not a value", place=where, remedy=f"write {_key(name)} = {{ key = value }}")
+            converted[key] = {name: build(each, item, f"{where} {_key(name)}") for name, item in value.items()}
         else:
             converted[key] = value
     try:
@@ -197,17 +203,24 @@ def to_dict(value: Any) -> dict[str, Any]:
             if field.name in optional:
                 plain[field.name] = "none"
             continue
-        plain[field.name] = to_dict(item) if dataclasses.is_dataclass(item) else item
+        if isinstance(item, Mapping):
+            plain[field.name] = {name: to_dict(inner) if dataclasses.is_dataclass(inner) else inner for name, inner in item.items()}
+        else:
+            plain[field.name] = to_dict(item) if dataclasses.is_dataclass(item) else item
     return plain
 
 
 def to_toml(tree: Mapping[str, Any]) -> str:
-    """Write plain values as TOML: scalars first, then one section per table. `from_toml` reads it back."""
+    """Write plain values as TOML: scalars first, then one section per table, and one more for a table of tables. `from_toml` reads it back."""
     lines = [f"{_key(key)} = {_value(value)}" for key, value in tree.items() if not isinstance(value, Mapping)]
     for key, value in tree.items():
         if isinstance(value, Mapping):
+            own = {k: v for k, v in value.items() if isinstance(v, Mapping) and v and all(isinstance(inner, Mapping) for inner in v.values())}
             lines += ["", f"[{_key(key)}]"]
-            lines += [f"{_key(k)} = {_value(v)}" for k, v in value.items()]
+            lines += [f"{_key(k)} = {_value(v)}" for k, v in value.items() if k not in own]
+            for k, v in own.items():
+                lines += ["", f"[{_key(key)}.{_key(k)}]"]
+                lines += [f"{_key(name)} = {_value(inner)}" for name, inner in v.items()]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -222,20 +235,45 @@ def schema(cls: type) -> dict[str, Any]:
 
 
 def describe(cls: type) -> list[tuple[str, str, str, str]]:
-    """Name, type, default and meaning of each setting; the meaning is the text that stands below the field."""
-    meanings = _field_texts(cls)
-    rows = []
+    """Name, type, default and meaning of each setting; the meaning is the text that stands below the field.
+
+    The settings within a setting follow it with dotted names, with the defaults they have in its place.
+    """
+    return list(_describe(cls, "", None))
+
+
+def _describe(cls: type, prefix: str, instance: Any) -> Iterator[tuple[str, str, str, str]]:
+    """The rows of one class; `instance` holds the defaults where it stands in another's field."""
+    meanings, kinds = _field_texts(cls), typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        kind = str(field.type).replace("Annotated[", "").split(", Bound")[0].removesuffix("]") if "Annotated" in str(field.type) else str(field.type)
-        default = "required" if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING else _default(field)
-        rows.append((field.name, kind, default, meanings.get(field.name, "")))
-    return rows
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        value = getattr(instance, field.name) if instance is not None else None if required else _default(field)
+        name = prefix + field.name
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            yield name, type(value).__name__, "", meanings.get(field.name, "")
+            yield from _describe(type(value), f"{name}.", value)
+            continue
+        yield (
+            name,
+            _type_text(kinds[field.name]),
+            "required" if required else "none" if value is None else _value(value),
+            meanings.get(field.name, ""),
+        )
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
+def _default(field: dataclasses.Field[Any]) -> Any:
     value = field.default if field.default is not dataclasses.MISSING else typing.cast(Any, field.default_factory)()
-    inner = getattr(value, "default", value)  # pydantic keeps the default of a bounded field inside its own marker
-    return _value(to_dict(inner)) if dataclasses.is_dataclass(inner) and not isinstance(inner, type) else "none" if inner is None else _value(inner)
+    return getattr(value, "default", value)  # pydantic keeps the default of a bounded field inside its own marker
+
+
+def _type_text(kind: Any) -> str:
+    """What may stand there, in the words of TOML: choices by their names."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        return " | ".join(str(option) for option in options)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " | ".join("none" if option is type(None) else _type_text(option) for option in options)
+    return str(getattr(kind, "__name__", kind)) if not options else str(kind).replace("typing.", "")
 
 
 def _field_texts(cls: type) -> dict[str, str]:
@@ -291,14 +329,25 @@ def _settings_class(hint: Any) -> type | None:
     return None
 
 
+def _settings_class_of_values(hint: Any) -> type | None:
+    """The settings class of the values of a table whose keys are free, `dict[str, Class]`."""
+    return _settings_class(typing.get_args(hint)[1]) if typing.get_origin(hint) is dict else None
+
+
+@functools.cache
 def _unset(cls: type) -> set[str]:
     """Keys that may be None but are not by default: only these need a word for it."""
-    hints = typing.get_type_hints(cls)
     return {
         field.name
         for field in dataclasses.fields(cls)
-        if types.NoneType in typing.get_args(hints[field.name]) and field.default not in (None, dataclasses.MISSING)
+        if types.NoneType in typing.get_args(_hints(cls)[field.name]) and field.default not in (None, dataclasses.MISSING)
     }
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Types of the fields of a settings class; the text of an annotation is read once."""
+    return typing.get_type_hints(cls)
 
 
 def _tuples(value: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.config import Bound, build, from_toml, override, read_toml, schema, settings, to_dict, to_toml
+from recsys.config import Bound, build, describe, from_toml, override, read_toml, schema, settings, to_dict, to_toml
 from recsys.errors import InputError, suggest
 
 
@@ -207,3 +207,15 @@ def test_an_error_puts_the_outer_place_first():
     error = InputError("is wrong", place="[model] dim", remedy="correct it").at("cml.toml")
     assert str(error) == "cml.toml: [model] dim: is wrong; correct it"
     assert str(InputError("is wrong")) == "is wrong"
+
+
+def test_nested_settings_are_described_with_the_defaults_of_their_place():
+    from recsys.models.dpcml import DPCML
+
+    rows = {name: (kind, default, meaning) for name, kind, default, meaning in describe(DPCML)}
+    assert rows["loss.reduce"][:2] == ("each | hardest | top | warp", '"hardest"')
+    assert rows["loss.share"][:2] == ("float | none", "none")
+    assert rows["sampler.negatives"][:2] == ("int", "10")
+    assert rows["user_space"][0] == "free | ball | sphere"
+    assert list(rows).index("sampler") == list(rows).index("loss.correct") + 1
+    assert all(meaning for name, (kind, _, meaning) in rows.items() if name not in ("loss", "sampler", "diversity"))
