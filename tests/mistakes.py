@@ -134,6 +134,21 @@ def job_and(change: Callable[[Path], object]) -> Callable[[Path], object]:
     return work
 
 
+def finished(command: str) -> Callable[[Path], object]:
+    """A command that ran before, and well."""
+
+    def work(_: Path) -> None:
+        code, _, err = invoke(command)
+        assert code == 0, err
+
+    return work
+
+
+def without(module: str) -> Callable[[], contextlib.AbstractContextManager[object]]:
+    """A library that is not installed."""
+    return lambda: mock.patch.dict(sys.modules, {module: None})
+
+
 @contextlib.contextmanager
 def full_disk() -> Iterator[None]:
     """Whatever is flushed to the disk finds it full."""
@@ -433,6 +448,22 @@ RECOMMENDING = [
          theirs=r"written: ([^;]*)"),
 ]
 
+EXPORTING = [
+    Case("A method that has no vectors", "export runs/knn --out vectors", ("runs/knn: a scorer of kind 'product'", "export a factor method"),
+         {"knn.toml": MF.replace('name = "mf"\ndim = 8', 'name = "itemknn"')},
+         before=("`recsys run knn.toml --out runs/knn` ran before", finished("run knn.toml -q --out runs/knn"))),
+    Case("No folder to export to", "export runs/done", ("--out", "recsys export --help")),
+    Case("An index that is none", "export runs/done --out vectors --index annoy", ("--index", "annoy", "hnsw")),
+    Case("A folder that is not empty", "export runs/done --out runs", ("runs: exists already and is not empty", "another --out")),
+    Case("Exporting a run that was interrupted", "export runs/half --out vectors", ("runs/half: is not finished", "--resume")),
+    Case("An index without the library for it", "export runs/done --out vectors --index flat", ("faiss", "pip install 'recsys[index]'"),
+         around=("faiss is not installed", without("faiss"))),
+    Case("A disk that is full when vectors are written", "export runs/done --out vectors", ("vectors/items.parquet", "the disk is full"),
+         around=("the disk is full", full_disk)),
+    Case("Vectors below a file", "export runs/done --out log.csv/vectors", ("log.csv/vectors/items.parquet", "cannot be written"),
+         theirs=r"written: ([^;]*)"),
+]
+
 GROUPS = {
     "The command line": COMMANDS,
     "Settings": SETTINGS,
@@ -441,6 +472,7 @@ GROUPS = {
     "Training": TRAINING,
     "Runs": RUNS,
     "Recommending": RECOMMENDING,
+    "Exporting": EXPORTING,
 }
 # fmt: on
 

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sample", "nn", "storage"),
     ("models",),
     ("lists", "partial_auc"),
-    ("rank", "metrics", "statistics"),
+    ("rank", "index", "metrics", "statistics"),
     ("sampled", "protocol"),
     ("evaluation",),
     ("optimizers", "groups", "space"),

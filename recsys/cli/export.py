@@ -1,0 +1,51 @@
+"""`recsys export`: the vectors of a run, and an index of them, for systems that search vectors."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.show import print_json, table
+
+__all__ = ["export"]
+
+
+class Index(StrEnum):
+    """Of the item vectors."""
+
+    flat = "flat"
+    hnsw = "hnsw"
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.", show_default=False)],
+    index: Annotated[
+        Index | None, typer.Option(help="Write a faiss index too: flat is exact, hnsw approximate and faster; none by default.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Write the vectors of users and items, ready for any library that searches vectors."""
+    from recsys.export import export as write_vectors
+    from recsys.run import open_run
+
+    done = write_vectors(open_run(folder), out, None if index is None else index.value)
+    manifest = done.manifest
+    if json:
+        print_json({"folder": done.folder, "files": done.files, **manifest})
+        return
+    each = manifest["vectors_per_user"]
+    several = f"{each['all']:,} vectors of {manifest['users']:,} users" if each["most"] > 1 else f"{manifest['users']:,} users"
+    holds = {
+        "items.parquet": f"{manifest['items']:,} items x {manifest['dim']}",
+        "users.parquet": f"{several} x {manifest['dim']}",
+        "items.faiss": f"{index.value if index else ''} index of the items",
+        "manifest.json": "how to search",
+    }
+    table(["file", "holds"], [[str(path), holds[path.name]] for path in done.files])
+    best = ", the best of a user's vectors" if each["most"] > 1 else ""
+    offset = f" (offset {manifest['offset']:.6g})" if manifest["score"].startswith("offset") else ""
+    typer.echo(f"score = {manifest['score']}{offset}{best}")
