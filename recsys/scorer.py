@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recsys.errors import InputError
 
-__all__ = ["KINDS", "Factors", "Matrix", "MultiFactors", "Product", "Relational", "Scorer", "Similarity", "Sum", "from_state"]
+__all__ = ["KINDS", "Deep", "Factors", "Matrix", "MultiFactors", "Product", "Relational", "Scorer", "Similarity", "Sum", "from_state"]
 
 Similarity = Literal["dot", "cosine", "euclidean"]
 Matrix: TypeAlias = "Tensor | sp.csr_matrix"
@@ -369,7 +369,75 @@ class Sum:
         return cls(tuple(parts), tuple(meta["weights"]))
 
 
-KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (Factors, MultiFactors, Relational, Product, Sum)}
+@dataclass(frozen=True, eq=False)
+class Deep:
+    """An inner product plus a small network over user and item, whose first layer is taken apart into what each of the two gives to it.
+
+    score = p_u.q_i + c + a.h_L,  h_1 = relu(x_u + y_i),  h_(l+1) = relu(W_l h_l + b_l). A user and an item meet only at x_u + y_i, so no
+    layer of the width of both is computed for a pair.
+    Source: He, Liao, Zhang, Nie, Hu, Chua, "Neural collaborative filtering", WWW 2017, whose NeuMF it is.
+
+    Args:
+        user, item: p float32 [n_users, d] and q [n_items, d], the weights of the inner product's coordinates within p.
+        user_part, item_part: x float32 [n_users, h_1], with the bias of the first layer, and y [n_items, h_1].
+        layers: W_l float32 [h_(l+1), h_l] and b_l [h_(l+1)] of the layers after the first.
+        output: a float32 [h_L].
+        bias: c, float32 [].
+    """
+
+    user: Tensor
+    item: Tensor
+    user_part: Tensor
+    item_part: Tensor
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    output: Tensor
+    bias: Tensor
+
+    kind = "deep"
+
+    @property
+    def n_users(self) -> int:
+        return int(self.user.shape[0])
+
+    @property
+    def n_items(self) -> int:
+        return int(self.item.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        return self.item.device
+
+    def to(self, device: torch.device | str) -> Deep:
+        user, item, user_part, item_part = (tensor.to(device) for tensor in (self.user, self.item, self.user_part, self.item_part))
+        layers = tuple((weight.to(device), bias.to(device)) for weight, bias in self.layers)
+        return Deep(user, item, user_part, item_part, layers, self.output.to(device), self.bias.to(device))
+
+    def score(self, users: Tensor) -> Tensor:
+        scores = torch.addmm(self.bias, self.user[users], self.item.T)
+        part, width = self.user_part[users], self.user_part.shape[1]
+        room = _ROOM if self.device.type == "cpu" else _ROOM << 8  # an accelerator has little to do with what fits a cache
+        for rows in _blocks(len(users), room // (64 * width)):
+            for columns in _blocks(self.n_items, room // (width * max(1, len(part[rows])))):
+                hidden = (part[rows, None] + self.item_part[None, columns]).relu_().view(-1, width)
+                for weight, bias in self.layers:
+                    hidden = torch.addmm(bias, hidden, weight.T).relu_()
+                scores[rows, columns] += (hidden @ self.output).view(len(part[rows]), -1)
+        return scores
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {name: getattr(self, name) for name in ("user", "item", "user_part", "item_part", "output", "bias")}
+        for index, (weight, bias) in enumerate(self.layers):
+            tensors |= {f"{index}.weight": weight, f"{index}.bias": bias}
+        return tensors, {"kind": self.kind, "layers": len(self.layers)}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Deep:
+        layers = tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(meta["layers"]))
+        user, item, user_part, item_part = (tensors[name] for name in ("user", "item", "user_part", "item_part"))
+        return cls(user, item, user_part, item_part, layers, tensors["output"], tensors["bias"])
+
+
+KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (Factors, MultiFactors, Relational, Product, Sum, Deep)}
 
 
 def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer:

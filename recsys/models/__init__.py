@@ -52,6 +52,13 @@ _ALIASES = {
     "dpcml2": "dpcml",
     "gfja": "dpcml",
     "mgmf": "m2f",
+    "ncf": "neumf",
+    "neural_mf": "neumf",
+    "multivae": "multvae",
+    "mult_vae": "multvae",
+    "vae_cf": "multvae",
+    "direct_au": "directau",
+    "ultra_gcn": "ultragcn",
 }
 
 

@@ -16,7 +16,7 @@ Differs: a denoising study takes the mean over positives and negatives together,
 does not tell the two apart. The start is the studies': N(0, 0.01^2) for vectors, U(-sqrt(3 / dim), sqrt(3 / dim)) for a, 0 for c.
 Should reproduce (Yelp, Amazon-Book and Adressa with ratings below 3 or short visits as noise, plain binary cross-entropy, batch 1024, lr 1e-3):
 recall@50 0.0840 / 0.0609 on Yelp / Amazon-Book and recall@20 0.2141 on Adressa, from the training logs of the WSDM 2021 authors; 0.2178 on
-Adressa in the mean over three seeds of the SIGIR 2025 re-evaluation. Of the two train files of Yelp and Amazon-Book no copy is public.
+Adressa in the mean over three seeds of the SIGIR 2025 re-evaluation. The public copy of their data lacks all three train files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
-from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.losses import Loss, Terms, logits, pair_loss
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -75,8 +75,10 @@ class _GMF(Network):
         weighed = user * self.output
         pos = near("dot", weighed, item) + self.bias
         neg = near_pool("dot", weighed, negatives) if batch.shared else near("dot", weighed, negatives.view(*batch.neg.shape, -1))
-        pair = pair_loss(recipe.loss, pos, neg + self.bias, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q)
-        return Terms(pair, recipe.l2 / size * half_square(user, items) if recipe.l2 else None)
+        neg = neg + self.bias
+        pair = pair_loss(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q)
+        extra = recipe.l2 / size * half_square(user, items) if recipe.l2 else None
+        return Terms(pair, extra, logits(recipe.loss, pos, neg, batch.mask))
 
     def scorer(self) -> Factors:
         """The weights a go into the user vectors; c, the same for all items, is their bias, so that a score is a logit."""

@@ -21,7 +21,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
-from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.losses import Loss, Terms, logits, pair_loss
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -71,7 +71,7 @@ class _LightGCN(Network):
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives.view(*batch.neg.shape, -1))
         pair = pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
         extra = recipe.l2 / size * half_square(F.embedding(where, zeroth)) if recipe.l2 else None
-        return Terms(pair, extra)
+        return Terms(pair, extra, logits(recipe.loss, pos, neg, batch.mask))
 
     def scorer(self) -> Factors:
         vectors = mean_layers(self.adjacency, self.nodes.weight.detach(), self.recipe.layers)

@@ -19,8 +19,8 @@ constants. They run side by side as one product of width 3 dim, the first layer 
 the sum of their gradients is propagated: about 4 L products of width dim instead of 6 L.
 
 Differs from the authors' library (SELFRec): l2 is half a squared norm of E^(0), where the library takes the norm, not squared, of the
-vectors that are ranked; a product with no further constant in the logarithm, where its first version added 1e-5. The start
-is that of the library, uniform after Xavier for users and items apart; with a larger one the noise, whose length is fixed, is too small.
+vectors that are ranked. The start is that of the library, uniform after Xavier for users and items apart; beside a larger one the noise,
+whose length is fixed, would be smaller.
 Should reproduce (LightGCN split of Yelp2018, these settings, batch 2048, lr 1e-3): recall@20 / ndcg@20 0.0721 / 0.0601, from the README of
 SELFRec, selected on test; 0.0517 / 0.0412 on Amazon-Book is quoted from CAFU. With batches of 8192 users report 0.0613 on Yelp2018.
 """
@@ -38,7 +38,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, normalised_adjacency
-from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.losses import Logits, Loss, Terms, logits, pair_loss
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -56,7 +56,7 @@ class SimGCL:
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
     contrast: Annotated[float, Bound(ge=0)] = 0.5
-    """Weight of the contrast, lambda of the paper: 0.5 on Yelp2018, 2 on Amazon-Book."""
+    """Weight of the contrast, lambda of the paper."""
     temperature: Annotated[float, Bound(gt=0)] = 0.2
     """Of the contrast."""
     eps: Annotated[float, Bound(ge=0)] = 0.1
@@ -104,16 +104,17 @@ class GraphContrast(Network):
         self.n_users, self.n_items = train.n_users, train.n_items
         self.nodes = nn.Embedding(train.n_users + train.n_items, recipe.dim)
         with torch.no_grad():
-            for part in self.nodes.weight.split([train.n_users, train.n_items]):
+            for part in torch.split(self.nodes.weight, [train.n_users, train.n_items]):
                 nn.init.xavier_uniform_(part)
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
 
-    def pairs(self, batch: Batch, rows: Rows, vectors: Tensor) -> Tensor:
-        """Loss of each pair [B], from the vectors [R, d] of the nodes of the batch."""
+    def pairs(self, batch: Batch, rows: Rows, vectors: Tensor) -> tuple[Tensor, Logits | None]:
+        """Loss of each pair [B], from the vectors [R, d] of the nodes of the batch, and the logits of a loss by labels."""
         user, item, negatives = (F.embedding(at, vectors) for at in (rows.user, rows.pos, rows.neg))
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
-        return pair_loss(self.recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
+        pair = pair_loss(self.recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
+        return pair, logits(self.recipe.loss, pos, neg, batch.mask)
 
     def extra(self, batch: Batch, rows: Rows, one: Tensor, other: Tensor, zeroth: Tensor) -> Tensor:
         """The contrast of two views [R, d] of the nodes of the batch, and the regularisation of layer 0 [R, d]; a scalar."""
@@ -139,8 +140,10 @@ class _SimGCL(GraphContrast):
         recipe, rows = self.recipe, Rows(batch, self.n_users)
         levels = (0.0, recipe.eps, recipe.eps) if recipe.contrast else (0.0,)
         layers, zeroth = noisy_layers_rows(self.adjacency, self.nodes.weight, rows.nodes, recipe.layers, levels)
-        views = layers.mean(1)
-        return Terms(self.pairs(batch, rows, views[0]), self.extra(batch, rows, views[-2], views[-1], zeroth) if len(views) > 1 or recipe.l2 else None)
+        clean, *noisy = layers.mean(1)
+        one, other = noisy or (clean, clean)
+        pair, labels = self.pairs(batch, rows, clean)
+        return Terms(pair, self.extra(batch, rows, one, other, zeroth) if recipe.contrast or recipe.l2 else None, labels)
 
 
 def info_nce(one: Tensor, other: Tensor, temperature: float) -> Tensor:

@@ -64,5 +64,6 @@ class _XSimGCL(GraphContrast):
         recipe, rows = self.recipe, Rows(batch, self.n_users)
         layers, zeroth = noisy_layers_rows(self.adjacency, self.nodes.weight, rows.nodes, recipe.layers, (recipe.eps,))
         mean = layers[0].mean(0)
+        pair, labels = self.pairs(batch, rows, mean)
         extra = self.extra(batch, rows, mean, layers[0, recipe.contrast_layer - 1], zeroth) if recipe.contrast or recipe.l2 else None
-        return Terms(self.pairs(batch, rows, mean), extra)
+        return Terms(pair, extra, labels)

@@ -17,7 +17,24 @@ from recsys.config import Bound, settings
 from recsys.errors import InputError
 from recsys.nn.partial_auc import pair_square
 
-__all__ = ["Chosen", "Loss", "Terms", "choose", "pair_loss", "warp_weight"]
+__all__ = ["Chosen", "Logits", "Loss", "Terms", "choose", "label_losses", "logits", "mean_negatives", "pair_loss", "warp_weight"]
+
+
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """What stands behind a loss by labels (binary cross-entropy): a denoiser weighs positives and negatives apart, or turns a label round.
+
+    Args:
+        pos: logits of the observed pairs [B].
+        neg: logits of their negatives [B, K].
+        mask: bool [B, K], False where a candidate is no negative; None where all are.
+        weight: of the negative part.
+    """
+
+    pos: Tensor
+    neg: Tensor
+    mask: Tensor | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +42,14 @@ class Terms:
     """A loss before reduction.
 
     Args:
-        pair: loss of each observed pair [B]; a denoiser may weight these.
+        pair: loss of each observed pair [B].
         extra: what belongs to no pair (regularisation), a scalar.
+        logits: what `pair` was made of, where it is a loss by labels; a denoiser makes another `pair` of it.
     """
 
     pair: Tensor
     extra: Tensor | None = None
+    logits: Logits | None = None
 
     def total(self) -> Tensor:
         """Mean over the pairs plus the extra, a scalar."""
@@ -137,6 +156,27 @@ def pair_loss(
     """
     pair = _pair_loss(loss, pos, neg, n_items, mask, log_q, chosen)
     return pair if loss.pairs == "all" else _some_pairs(loss, pair, pos)
+
+
+def logits(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None = None) -> Logits | None:
+    """What `Terms.logits` wants: the scores of a loss by labels in which every pair and every negative counts; None for any other.
+
+    Arguments as of `pair_loss`.
+    """
+    if loss.kind != "bce" or loss.reduce != "each" or loss.pairs != "all":
+        return None
+    return Logits(pos, neg, mask, loss.weight)
+
+
+def label_losses(logits: Logits) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy of the observed pairs for label 1 [B] and of their negatives for label 0 [B, K], unweighted."""
+    return F.softplus(-logits.pos), F.softplus(logits.neg)
+
+
+def mean_negatives(logits: Logits, each: Tensor) -> Tensor:
+    """What the negatives add to the loss of a pair [B], of a value each [B, K]: to the bit as in `pair_loss`."""
+    each = logits.weight * each
+    return _mean(each if logits.mask is None else each * logits.mask, logits.mask)
 
 
 def _some_pairs(loss: Loss, pair: Tensor, pos: Tensor) -> Tensor:
