@@ -1,0 +1,122 @@
+"""Scorers: frozen values that can score. What is evaluated is exactly what is saved, exported and shipped.
+
+Nearly every scorer here is a product of matrices or a sum of such, with one of three similarities at the end. That covers factor
+models (`Factors`, and `MultiFactors` for several vectors per user), neighbourhood and linear models (`Product`) and their blends (`Sum`).
+Where user and item meet in more than a product there are `Relational` and `Deep`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from recsys.errors import InputError
+from recsys.scorer.factors import Factors, MultiFactors, Similarity
+from recsys.scorer.pairwise import Deep, Relational
+from recsys.scorer.product import Matrix, Product
+
+__all__ = ["KINDS", "Deep", "Factors", "Matrix", "MultiFactors", "Product", "Relational", "Scorer", "Similarity", "Sum", "from_state"]
+
+
+class Scorer(Protocol):
+    """What can score every item for a block of users."""
+
+    @property
+    def n_users(self) -> int: ...
+
+    @property
+    def n_items(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def to(self, device: torch.device | str) -> Scorer: ...
+
+    def score(self, users: Tensor) -> Tensor:
+        """Scores of all items, float32 [B, n_items], for user rows [B]; higher is better."""
+        ...
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain metadata from which `from_state` makes an equal scorer."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """A weighted sum of scorers over the same users and items.
+
+    Args:
+        parts: at least one scorer.
+        weights: one number per part.
+    """
+
+    parts: tuple[Scorer, ...]
+    weights: tuple[float, ...]
+
+    kind = "sum"
+
+    @property
+    def n_users(self) -> int:
+        return self.parts[0].n_users
+
+    @property
+    def n_items(self) -> int:
+        return self.parts[0].n_items
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts[0].device
+
+    def to(self, device: torch.device | str) -> Sum:
+        return Sum(tuple(part.to(device) for part in self.parts), self.weights)
+
+    def score(self, users: Tensor) -> Tensor:
+        total = self.parts[0].score(users).mul(self.weights[0])
+        for part, weight in zip(self.parts[1:], self.weights[1:], strict=True):
+            total.add_(part.score(users).to(total.device), alpha=weight)
+        return total
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors: dict[str, Tensor] = {}
+        metas = []
+        for index, part in enumerate(self.parts):
+            inner, meta = part.state()
+            tensors |= {f"part{index}.{name}": tensor for name, tensor in inner.items()}
+            metas.append(meta)
+        return tensors, {"kind": self.kind, "parts": metas, "weights": list(self.weights)}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Sum:
+        parts = []
+        for index, inner in enumerate(meta["parts"]):
+            prefix = f"part{index}."
+            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            parts.append(from_state(own, inner))
+        return cls(tuple(parts), tuple(meta["weights"]))
+
+
+KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (Factors, MultiFactors, Relational, Product, Sum, Deep)}
+
+
+def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer:
+    """The scorer that `Scorer.state` described.
+
+    Raises:
+        InputError: an unknown kind or a missing tensor: the file is foreign or damaged.
+    """
+    kind = KINDS.get(str(meta.get("kind")))
+    if kind is None:
+        raise InputError(
+            f"scorer of unknown kind {meta.get('kind')!r}", remedy=f"known kinds: {', '.join(KINDS)}; was it written by a newer version?"
+        )
+    try:
+        scorer: Scorer = kind.restore(tensors, meta)
+    except KeyError as missing:
+        raise InputError(f"scorer without its part {missing}", remedy="the file is damaged or foreign: train again") from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"scorer whose parts do not fit: {error}", remedy="the file is damaged or foreign: train again") from None
+    return scorer

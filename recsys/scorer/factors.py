@@ -1,0 +1,154 @@
+"""Scorers made of vectors: the whole ranking is one product of matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+__all__ = ["Factors", "MultiFactors", "Similarity"]
+
+Similarity = Literal["dot", "cosine", "euclidean"]
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """One vector per user and per item.
+
+    Args:
+        user: float32 [n_users, d].
+        item: float32 [n_items, d].
+        similarity: "dot" u.v, "cosine", or "euclidean" -|u - v|^2.
+        item_bias: float32 [n_items] added to each score, or None.
+    """
+
+    user: Tensor
+    item: Tensor
+    similarity: Similarity = "dot"
+    item_bias: Tensor | None = None
+
+    kind = "factors"
+
+    @property
+    def n_users(self) -> int:
+        return int(self.user.shape[0])
+
+    @property
+    def n_items(self) -> int:
+        return int(self.item.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        return self.item.device
+
+    def to(self, device: torch.device | str) -> Factors:
+        bias = None if self.item_bias is None else self.item_bias.to(device)
+        return Factors(self.user.to(device), self.item.to(device), self.similarity, bias)
+
+    def as_dot(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same ranking as inner products: queries [n_users, d'], keys [n_items, d'], and a term per user [n_users].
+
+        score = query . key + term. Distances become 2uv - |v|^2 with -|u|^2 as the term; a bias becomes one more column.
+        """
+        user, item, term = self.user, self.item, None
+        bias = self.item_bias
+        if self.similarity == "cosine":
+            user, item = torch.nn.functional.normalize(user, dim=-1), torch.nn.functional.normalize(item, dim=-1)
+        elif self.similarity == "euclidean":
+            term = -user.square().sum(-1)
+            squares = -item.square().sum(-1)
+            bias = squares if bias is None else bias + squares
+            user = 2 * user
+        if bias is not None:
+            user = torch.cat([user, user.new_ones(len(user), 1)], dim=1)
+            item = torch.cat([item, bias[:, None]], dim=1)
+        return user.contiguous(), item.contiguous(), term
+
+    def score(self, users: Tensor) -> Tensor:
+        query, key, term = Factors(self.user[users], self.item, self.similarity, self.item_bias).as_dot()
+        scores = query @ key.T
+        return scores if term is None else scores + term[:, None]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {"user": self.user, "item": self.item}
+        if self.item_bias is not None:
+            tensors["item_bias"] = self.item_bias
+        return tensors, {"kind": self.kind, "similarity": self.similarity}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Factors:
+        return cls(tensors["user"], tensors["item"], meta["similarity"], tensors.get("item_bias"))
+
+
+@dataclass(frozen=True, eq=False)
+class MultiFactors:
+    """Several vectors per user and one per item: a user's score for an item is that of the best of the user's vectors.
+
+    Args:
+        user: float32 [n_users, C, d].
+        item: float32 [n_items, d].
+        similarity: "dot" max_c u_c.v, "cosine", or "euclidean" -min_c |u_c - v|^2.
+        count: int64 [n_users], how many of the C vectors a user has, the first ones, at least 1; None: all.
+    """
+
+    user: Tensor
+    item: Tensor
+    similarity: Similarity = "dot"
+    count: Tensor | None = None
+
+    kind = "multi-factors"
+
+    @property
+    def n_users(self) -> int:
+        return int(self.user.shape[0])
+
+    @property
+    def n_items(self) -> int:
+        return int(self.item.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        return self.item.device
+
+    @property
+    def valid(self) -> Tensor:
+        """Which vectors a user has, bool [n_users, C]."""
+        place = torch.arange(self.user.shape[1], device=self.device)
+        return torch.ones(self.user.shape[:2], dtype=torch.bool, device=self.device) if self.count is None else place < self.count[:, None]
+
+    def to(self, device: torch.device | str) -> MultiFactors:
+        return MultiFactors(self.user.to(device), self.item.to(device), self.similarity, None if self.count is None else self.count.to(device))
+
+    def as_dot(self) -> tuple[Tensor, Tensor]:
+        """The same scores as the largest of inner products: queries [n_users, C, d'], keys [n_items, d'].
+
+        Distances become 2 u.v - |u|^2 - |v|^2 by two more columns. A vector that a user lacks repeats the user's first, so it never wins alone.
+        """
+        user, item = self.user, self.item
+        if self.count is not None:
+            user = torch.where(self.valid[:, :, None], user, user[:, :1])
+        if self.similarity == "cosine":
+            user, item = torch.nn.functional.normalize(user, dim=-1), torch.nn.functional.normalize(item, dim=-1)
+        elif self.similarity == "euclidean":
+            one = user.new_ones(())
+            user = torch.cat([2 * user, -user.square().sum(-1, keepdim=True), one.expand(*user.shape[:2], 1)], dim=2)
+            item = torch.cat([item, one.expand(len(item), 1), -item.square().sum(-1, keepdim=True)], dim=1)
+        return user.contiguous(), item.contiguous()
+
+    def score(self, users: Tensor) -> Tensor:
+        count = None if self.count is None else self.count[users]
+        query, key = MultiFactors(self.user[users], self.item, self.similarity, count).as_dot()
+        return (query @ key.T).amax(1)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {"user": self.user, "item": self.item}
+        if self.count is not None:
+            tensors["count"] = self.count
+        return tensors, {"kind": self.kind, "similarity": self.similarity}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MultiFactors:
+        return cls(tensors["user"], tensors["item"], meta["similarity"], tensors.get("count"))
