@@ -117,7 +117,11 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"train.lr": ("log", 0.01, 0.2), "model.margin": ("choice", [1.0, 1.5, 2.0, 2.5])},
         {"optimizer": "adagrad", "lr": 0.05, "batch_size": 256},
     ),
-    "gfja": (dpcml("each", similarity="dot", item_space="sphere", diversity={"weight": 0.0}), METRIC | {"model.vectors": ("choice", [3, 5])}, {}),
+    "gfja": (  # on the sphere a margin of inner products is half that of squared distances
+        dpcml("each", similarity="dot", item_space="sphere", diversity={"weight": 0.0}) | {"loss": hinge("each") | {"margin": 0.5}},
+        METRIC | {"model.loss.margin": ("choice", [0.25, 0.5, 0.75, 1.0]), "model.vectors": ("choice", [3, 5])},
+        {},
+    ),
     "dpcml1": (dpcml("each", diversity={"low": 0.1, "high": 0.35}), SEVERAL, {}),
     "dpcml2": (dpcml("hardest"), SEVERAL, {}),
     "apa-unis": (dpcml("each", "adaptive", diversity={"low": 0.1, "high": 0.35}), SEVERAL, {}),
@@ -271,7 +275,8 @@ def section(data: str, found: dict[str, list[Report]], names: list[str], publish
             low, high = interval(several, name)
             shown = f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]" if np.isfinite(low) else ""
             cells.append(f"{scale * mean(several, name):.{digits}f}{shown}")
-        cells.append(f"{adjusted[method]:.1e}" if method in adjusted and adjusted[method] < 1e-3 else f"{adjusted[method]:.3f}" if method in adjusted else "best")
+        p = adjusted.get(method)
+        cells.append("best" if p is None else "< 1e-9" if p < 1e-9 else f"{p:.1e}" if p < 1e-3 else f"{p:.3f}")
         if published:
             values = published.get(method, {}).get("values", {})
             cells.append(" / ".join(str(values.get(name, "-")) for name in names) if values else "")

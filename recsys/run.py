@@ -3,9 +3,10 @@
 config.toml          the resolved experiment
 run.json             status, fingerprints of data and split, environment, best epoch, times
 users.parquet        outside ids by row          items.parquet   outside ids by row, with titles
-seen.parquet         the interactions the shipped scorer learned from, as rows
+seen.parquet         the interactions the shipped scorer learned from, as rows, with their labels where known
 scorer.safetensors   what was measured and what ships
 fit/                 checkpoint.safetensors, scorer.safetensors (the best so far), history.jsonl: the fit that selected
+                     and denoiser.safetensors, what a denoiser knew of every pair at the end, where there was one
 refit/               the same of the last fit on train + valid, where it was asked for
 valid/, test/        report.json and per_user.parquet of each evaluation
 openings.jsonl       each opening of the test set: when, and what for
@@ -286,6 +287,8 @@ def _write_vocabularies(folder: Path, train: Dataset) -> None:
     if train.titles is not None:
         items = items.with_columns(train.titles.alias("title"))
     seen = pl.DataFrame({"user": train.pairs.user, "item": train.pairs.item})
+    if train.pairs.label is not None:
+        seen = seen.with_columns(label=train.pairs.label)
     for name, frame in (("users", pl.DataFrame({"id": train.users.ids})), ("items", items), ("seen", seen)):
         write(folder / f"{name}.parquet", lambda path, frame=frame: frame.write_parquet(path, compression="zstd"))  # type: ignore[misc]
 

@@ -141,14 +141,25 @@ class PairStream:
         batch_size: pairs per batch; the last batch of an epoch holds the rest.
         seed: of every draw.
         device: where batches live.
+        met: pairs that are no negatives either, as those of train where `pairs` are of another part; for negatives of a pair's "own".
     """
 
-    def __init__(self, pairs: Interactions, sampler: Sampler, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        pairs: Interactions,
+        sampler: Sampler,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        met: Interactions | None = None,
+    ) -> None:
         self.sampler, self.batch_size, self.seed, self.device = sampler, batch_size, seed, torch.device(device)
         self.n_items = pairs.n_items
         self.user = torch.tensor(pairs.user, dtype=torch.int64, device=self.device)
         self.item = torch.tensor(pairs.item, dtype=torch.int64, device=self.device)
-        self._members = _Members(self.user * self.n_items + self.item)
+        keys = self.user * self.n_items + self.item
+        self._members = _Members(keys if met is None else torch.cat([keys, torch.tensor(met.key, device=self.device)]))
         if sampler.pool == "all" or sampler.strict:
             self._everything = torch.arange(self.n_items, device=self.device)
             self._history = UserStream(pairs, batch_size=batch_size, seed=seed, device=device)

@@ -29,10 +29,12 @@ from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation, evaluate
 from recsys.metrics import parse
 from recsys.models import Network, Recipe, recipe_name
+from recsys.nn.denoise import Denoise, Denoiser
 from recsys.nn.rows import RowOptimizer
 from recsys.optimizers import Kind, check_state, clip, make_optimizers, params_of
-from recsys.sample import Batch, UserBatch, stream, stream_seed
+from recsys.sample import Batch, PairStream, UserBatch, stream, stream_seed
 from recsys.scorer import Scorer
+from recsys.selection import held_loss
 from recsys.storage import load_scorer, read_tensors, save_scorer, write_tensors
 
 __all__ = ["Fitted", "Train", "fit", "pick_device"]
@@ -73,6 +75,12 @@ class Train:
     """Epochs between two evaluations on the validation pairs."""
     patience: Annotated[int, Bound(ge=1)] | None = 10
     """Evaluations without improvement before training stops; none: never."""
+    select: Literal["metric", "loss"] = "metric"
+    """What chooses the best epoch and stops training: evaluate.monitor, or the loss of the valid pairs, for losses by labels (bce)."""
+    trim: Annotated[float, Bound(ge=0, lt=1)] = 0.2
+    """select = "loss": share of the valid pairs that is left out, those of largest loss, for they may be noise."""
+    denoise: Denoise = Denoise()
+    """What is done about noise among the training pairs."""
     seed: Annotated[int, Bound(ge=0)] = 0
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto takes the first GPU there is."""
@@ -213,6 +221,9 @@ class _Loop:
         touched = config.rows == "touched"
         self.optimizers = make_optimizers(network, config.optimizer, config.lr, touched=touched, weight_decay=config.weight_decay)
         self.loss = torch.compile(network.loss) if config.compile else network.loss
+        self.denoiser, self.held = self._denoiser(), self._held()
+        # Looked at when an epoch has ended, to tell what the denoiser found; trains nothing.
+        self.noise = None if train.pairs.label is None else torch.tensor(train.pairs.label == 0, device=device)
         self.identity = _identity(recipe, train, valid, config, evaluation)
         self.state = _State()
         self.sign = 1.0 if parse(evaluation.monitor).higher else -1.0
@@ -223,6 +234,27 @@ class _Loop:
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=device)
         self.saved_at = time.monotonic()
 
+    def _denoiser(self) -> Denoiser | None:
+        config = self.config
+        if config.denoise.kind == "none":
+            return None
+        if self.network.sampler is None:
+            cause = f"'{config.denoise.kind}' judges pairs, and this method learns from whole users"
+            raise InputError(cause, place="[train] denoise", remedy="choose a method that draws negatives for pairs")
+        size, steps = len(self.train.pairs), len(self.stream)
+        return Denoiser(config.denoise, size, steps=steps, epochs=config.epochs, batch_size=config.batch_size, device=self.device)
+
+    def _held(self) -> PairStream | None:
+        """The valid pairs with negatives, the same in every epoch, where their loss selects."""
+        config, sampler = self.config, self.network.sampler
+        if config.select == "metric" or self.valid is None:
+            return None
+        if sampler is None:
+            cause = "select = 'loss' looks at pairs, and this method learns from whole users"
+            raise InputError(cause, place="[train] select", remedy='say select = "metric"')
+        seed = stream_seed(config.seed, "held")
+        return PairStream(self.valid, sampler, batch_size=config.batch_size, seed=seed, device=self.device, met=self.train.pairs)
+
     def run(self) -> Fitted:
         stopped = f"all {self.config.epochs} epochs done"
         while self.state.epoch < self.config.epochs:
@@ -231,6 +263,8 @@ class _Loop:
                 break
             self._epoch()
         self.save()
+        if self.denoiser is not None and self.folder is not None:
+            write_tensors(self.folder / "denoiser.safetensors", self.denoiser.state, {"kind": self.config.denoise.kind, "epochs": self.state.epoch})
         if self.best is not None:
             return Fitted(self.best, self.state.best_epoch, self.state.history, stopped)
         # Without validation the last is the best, and is no state: a longer fit that goes on from here has another last.
@@ -265,7 +299,10 @@ class _Loop:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            loss = self.loss(batch).total()
+            terms = self.loss(batch)
+            if self.denoiser is not None and isinstance(batch, Batch):
+                terms = self.denoiser(terms, batch.row, batch.epoch, batch.step)
+            loss = terms.total()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip is not None:
             clip(self.network, self.config.clip)
@@ -305,6 +342,8 @@ class _Loop:
             "seconds": round(seconds, 4),
             "pairs_per_second": round(pairs / max(seconds, 1e-9)),
         }
+        if self.denoiser is not None:
+            entry["denoise"] = self.denoiser.summary(self.noise)
         state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
         self.loss_sum.zero_()
         if self.valid is not None and (state.epoch % self.config.eval_every == 0 or state.epoch == self.config.epochs):
@@ -321,6 +360,10 @@ class _Loop:
         entry["valid"] = _validate(scorer, self.train, self.valid, self.evaluation)
         entry["valid_seconds"] = round(time.perf_counter() - began, 4)
         value = self.sign * entry["valid"][self.evaluation.monitor]
+        if self.held is not None:
+            _seed(self.device, stream_seed(self.config.seed, "held"))
+            entry["valid_loss"] = held_loss(self.network, self.held.epoch(0), self.config.trim)
+            value = -entry["valid_loss"]
         if math.isnan(value):
             cause = f"{self.evaluation.monitor} is defined for no user of the validation part"
             raise InputError(cause, place="[evaluate] monitor", remedy="monitor another metric, or keep more for validation in [split]")
@@ -359,6 +402,8 @@ class _Loop:
             for place, param in enumerate(params_of(optimizer)):
                 for key, value in optimizer.state.get(param, {}).items():
                     tensors[f"optimizer.{index}.{place}.{key}"] = value
+        if self.denoiser is not None:
+            tensors |= {f"denoise.{name}": tensor for name, tensor in self.denoiser.state.items()}
         tensors["loss_sum"] = self.loss_sum
         tensors["bad_step"] = self.bad_step
         write_tensors(self.folder / "checkpoint.safetensors", tensors, {"state": asdict(self.state), "identity": self.identity})
@@ -404,14 +449,16 @@ class _Loop:
                     optimizer.state[params[int(place)]][key] = tensor.to(home)
         if state["epoch"] or state["step"]:
             check_state(self.optimizers)
+        if self.denoiser is not None:
+            self.denoiser.state = {name: tensors[f"denoise.{name}"].to(self.device) for name in self.denoiser.state}
         self.loss_sum, self.bad_step = tensors["loss_sum"].to(self.device), tensors["bad_step"].to(self.device)
 
 
 def _identity(recipe: Recipe, train: Dataset, valid: Interactions | None, config: Train, evaluation: Evaluation) -> str:
     """What a checkpoint belongs to: everything that shapes the course of training, but not its length or its housekeeping."""
-    shaping = (
-        replace(config, epochs=1, checkpoint_seconds=0.0, patience=None) if config.schedule == "constant" else replace(config, checkpoint_seconds=0.0)
-    )
+    shaping = replace(config, checkpoint_seconds=0.0)
+    if config.schedule == "constant" and config.denoise.kind != "dcf":  # else the course depends on its length
+        shaping = replace(shaping, epochs=1, patience=None)
     parts = [
         recipe_name(recipe),
         to_dict(recipe),

@@ -22,11 +22,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rank", "index", "metrics", "statistics"),
     ("sampled", "protocol"),
     ("evaluation",),
-    ("optimizers", "groups", "space"),
+    ("optimizers", "groups", "space", "selection"),
     ("train",),
     ("experiment",),
     ("run",),
-    ("study", "comparison", "recommendation", "verification", "export", "report"),
+    ("study", "comparison", "recommendation", "verification", "export", "noise", "report"),
     ("api",),
     ("cli",),
 )

@@ -15,13 +15,13 @@ from recsys.data.read import Parts, Source
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError, suggest
 
-__all__ = ["behaviours", "dataset", "duplicates", "interactions", "k_core", "min_user", "moment", "positives", "prepare", "window"]
+__all__ = ["behaviours", "dataset", "duplicates", "interactions", "k_core", "labels", "min_user", "moment", "positives", "prepare", "window"]
 
 Step = tuple[pl.DataFrame, str | None]
 
 
 def prepare(parts: Parts, source: Source) -> Parts:
-    """All the preparation a source asks for, in this order: behaviours, positives, window, duplicates, min_user, core.
+    """All the preparation a source asks for, in this order: behaviours, positives, window, duplicates, labels, min_user, core.
 
     Raises:
         InputError: a setting that needs a column which is not there, that leaves no row, or a core of presplit files
@@ -36,6 +36,9 @@ def prepare(parts: Parts, source: Source) -> Parts:
     if source.since is not None or source.until is not None:
         parts = parts.each(lambda frame: window(frame, source.since, source.until))
     parts = parts.each(lambda frame: duplicates(frame, source.duplicates))
+    if source.clean_weight is not None:
+        clean = source.clean_weight
+        parts = parts.each(lambda frame: labels(frame, clean))
     cores = {name: value for name in ("min_user", "user_core", "item_core") if (value := getattr(source, name))}
     if cores and parts.all is None:
         raise InputError(
@@ -58,6 +61,19 @@ def positives(frame: pl.DataFrame, min_weight: float) -> Step:
     """Rows whose weight is at least `min_weight`."""
     _need(frame, "weight", "min_weight")
     return _told(frame, frame.filter(pl.col("weight") >= min_weight), f"min_weight {min_weight:g}")
+
+
+def labels(frame: pl.DataFrame, clean_weight: float) -> Step:
+    """Every row labelled by its weight: 1 where that is at least `clean_weight`, else 0.
+
+    Raises:
+        InputError: there is no weight, or a label already.
+    """
+    _need(frame, "weight", "clean_weight")
+    if "label" in frame.columns:
+        raise InputError("the data has labels already", place="[data] clean_weight", remedy="leave out clean_weight, or the column of labels")
+    clean = (frame["weight"] >= clean_weight).cast(pl.Int8)
+    return frame.with_columns(label=clean), f"clean_weight {clean_weight:g}: {frame.height - clean.sum()} of {frame.height} rows labelled as noise"
 
 
 def behaviours(frame: pl.DataFrame, wanted: Sequence[str]) -> Step:

@@ -42,6 +42,7 @@ class Source:
         nulls: what to do with rows that lack a user or an item.
         titles: table with a text per item, CSV or Parquet, its columns an item id and `title` or `name`.
         min_weight: keep rows whose weight is at least this.
+        clean_weight: label rows by their weight: 1 (clean) where it is at least this, else 0 (noise), as a rating of 2 where 3 is liked.
         behaviours: keep these behaviours.
         since, until: keep times from `since` (inclusive) to `until` (exclusive); ISO dates or unix seconds, UTC.
         duplicates: of one user and item keep the first or last (in time, else in the file), the first with the sum of the
@@ -68,6 +69,7 @@ class Source:
     nulls: Literal["error", "drop"] = "error"
     titles: str | None = None
     min_weight: float | None = None
+    clean_weight: float | None = None
     behaviours: tuple[str, ...] | None = None
     since: str | int | None = None
     until: str | int | None = None

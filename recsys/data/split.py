@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from recsys.config import Bound, settings
+from recsys.data.inject import Noise, inject, labelled
 from recsys.data.load import Loaded
 from recsys.data.prepare import moment
 from recsys.data.types import Dataset, Interactions, Sealed, Split
@@ -25,8 +26,9 @@ class SplitRule:
 
     Args:
         by: "ratio" by shares; "last" the last k of every user; "time" at two points in time; "new-item" by items, which leave
-            train wholly; "presplit" as the files say; "libcml" the recipe of the LibCML data; "auto" presplit where there are
-            files for the parts, else ratio.
+            train wholly; "label" by shares, or as the files say, and then rows known to be noise leave the test, so that train and
+            valid are as noisy as ever and the test is clean; "presplit" as the files say; "libcml" the recipe of the LibCML data;
+            "auto" presplit where there are files for the parts, else ratio.
         ratios: shares of train, valid and test; they add up to 1.
         per: ratio within each user, or over all rows.
         order: ratio at random, or in time order, train first.
@@ -37,9 +39,10 @@ class SplitRule:
         valid_share: share of each user's train rows that becomes valid where presplit files give none.
         seed: of everything random. For "libcml" 0 stands for 1234, the seed of its recipe.
         drop_cold: leave out rows of valid and test whose user has no row in train.
+        noise: false pairs that are put into train and valid, for experiments with noise.
     """
 
-    by: Literal["auto", "ratio", "last", "time", "new-item", "presplit", "libcml"] = "auto"
+    by: Literal["auto", "ratio", "last", "time", "new-item", "label", "presplit", "libcml"] = "auto"
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     per: Literal["user", "all"] = "user"
     order: Literal["random", "time"] = "random"
@@ -50,6 +53,7 @@ class SplitRule:
     valid_share: Annotated[float, Bound(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Bound(ge=0)] = 0
     drop_cold: bool = True
+    noise: Noise = Noise()
 
     def __post_init__(self) -> None:
         _check_ratios(self.ratios)
@@ -74,21 +78,23 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
     rule = rule or SplitRule()
     loaded = data if isinstance(data, Loaded) else Loaded(data)
     by = rule.by if rule.by != "auto" else "presplit" if loaded.parts is not None else "ratio"
-    if by != "presplit" and loaded.parts is not None:
+    if by not in ("presplit", "label") and loaded.parts is not None:
         raise InputError(
             f"by = '{by}' parts one log, but the source is split already",
             place="[split]",
             remedy="use by = 'presplit', or give the whole log as path",
         )
     dataset, pairs = loaded.dataset, loaded.dataset.pairs
-    if by == "presplit":
-        if loaded.parts is None:
-            raise InputError(
-                "by = 'presplit', but the source is one log", place="[split]", remedy="give train, valid and test in [data], or choose another rule"
-            )
-        return presplit(dataset, *loaded.parts, valid_share=rule.valid_share, seed=rule.seed, drop_cold=rule.drop_cold)
+    if by == "presplit" and loaded.parts is None:
+        raise InputError(
+            "by = 'presplit', but the source is one log", place="[split]", remedy="give train, valid and test in [data], or choose another rule"
+        )
+    if loaded.parts is not None:
+        valid, test = loaded.parts
+        test, words = _clean(test, "presplit") if by == "label" else (test, "presplit")
+        return presplit(dataset, valid, test, valid_share=rule.valid_share, seed=rule.seed, drop_cold=rule.drop_cold, noise=rule.noise, words=words)
     match by:
-        case "ratio":
+        case "ratio" | "label":
             part = by_ratio(pairs, rule.ratios, per=rule.per, order=rule.order, seed=rule.seed)
             shares = "/".join(f"{share:g}" for share in rule.ratios)
             words = f"ratio {shares} per {rule.per}, {f'random with seed {rule.seed}' if rule.order == 'random' else 'in time order'}"
@@ -104,8 +110,11 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
         case _:
             part = libcml(pairs, rule.seed or 1234)
             words = f"libcml 3:1:1 per user, seed {rule.seed or 1234}"
-    train, valid, test = (pairs.take(part == number) for number in (TRAIN, VALID, TEST))
-    return _assemble(dataset.with_pairs(train), valid if len(valid) else None, test if len(test) else None, words, drop_cold=rule.drop_cold)
+    learned, held, kept = (pairs.take(part == number) for number in (TRAIN, VALID, TEST))
+    test = kept if len(kept) else None
+    if by == "label":
+        test, words = _clean(test, words)
+    return _assemble(dataset.with_pairs(learned), held if len(held) else None, test, words, drop_cold=rule.drop_cold, noise=rule.noise)
 
 
 def by_ratio(
@@ -236,7 +245,15 @@ def libcml(pairs: Interactions, seed: int = 1234) -> np.ndarray:
 
 
 def presplit(
-    train: Dataset, valid: Interactions | None, test: Interactions | None, *, valid_share: float = 0.0, seed: int = 0, drop_cold: bool = True
+    train: Dataset,
+    valid: Interactions | None,
+    test: Interactions | None,
+    *,
+    valid_share: float = 0.0,
+    seed: int = 0,
+    drop_cold: bool = True,
+    noise: Noise | None = None,
+    words: str = "presplit",
 ) -> Split:
     """Parts that were made elsewhere, as they are.
 
@@ -246,16 +263,17 @@ def presplit(
         valid_share: where there is no valid, this share of each user's train rows at random, as `by_ratio` takes it.
         seed: of that draw.
         drop_cold: leave out rows of users without a row in train.
+        noise: false pairs that are put into train and valid.
+        words: what the rule is called.
     """
-    words = "presplit"
     if valid is None and valid_share > 0:
         part = by_ratio(train.pairs, (1 - valid_share, valid_share, 0.0), seed=seed)
         valid, train = train.pairs.take(part == VALID), train.with_pairs(train.pairs.take(part == TRAIN))
         words += f", valid {valid_share:g} of each user's train rows, seed {seed}"
-    return _assemble(train, valid, test, words, drop_cold=drop_cold)
+    return _assemble(train, valid, test, words, drop_cold=drop_cold, noise=noise or Noise())
 
 
-def _assemble(train: Dataset, valid: Interactions | None, test: Interactions | None, words: str, *, drop_cold: bool) -> Split:
+def _assemble(train: Dataset, valid: Interactions | None, test: Interactions | None, words: str, *, drop_cold: bool, noise: Noise) -> Split:
     if not len(train.pairs):
         raise InputError("the rule leaves no train row", place="[split]", remedy="give train a larger share, or move the points in time")
     if drop_cold:
@@ -270,9 +288,39 @@ def _assemble(train: Dataset, valid: Interactions | None, test: Interactions | N
         valid, test = held
         if left:
             words += f"; {' and '.join(left)} rows of users without train rows dropped"
+    if noise.kind != "none":
+        pairs, valid, test, said = _with_noise(train.pairs, valid, test, noise)
+        train, words = train.with_pairs(pairs), f"{words}; {said}"
     sizes = " / ".join(str(len(part)) if part is not None else "-" for part in (train.pairs, valid, test))
     train = train.with_pairs(train.pairs, f"{words}: {sizes}")
     return Split(train, valid, Sealed(test) if test is not None else None, words)
+
+
+def _clean(test: Interactions | None, words: str) -> tuple[Interactions | None, str]:
+    """The test without rows known to be noise."""
+    if test is None:
+        return None, f"{words}, by label"
+    if test.label is None:
+        cause = "by = 'label' keeps noise out of the test, but no row is labelled"
+        raise InputError(
+            cause, place="[split]", remedy='name the labels in [data], as in label = "clean" or clean_weight = 3, or choose another rule'
+        )
+    clean = test.label == 1
+    return test.take(clean) if clean.any() else None, f"{words}, {int((~clean).sum())} noisy test rows left out"
+
+
+def _with_noise(
+    train: Interactions, valid: Interactions | None, test: Interactions | None, noise: Noise
+) -> tuple[Interactions, Interactions | None, Interactions | None, str]:
+    """False pairs in train and valid, labels everywhere, and what to say of it."""
+    met = [part for part in (train, valid, test) if part is not None]
+    noisy = inject(train, train, met, noise)
+    words = f"noise {noise.kind} {noise.share:g} per {noise.per}, seed {noise.seed}: {len(noisy) - len(train)} false pairs in train"
+    held = None if valid is None else labelled(valid)
+    if valid is not None and noise.valid:
+        held = inject(valid, train, [*met, noisy], noise, name="valid")
+        words += f", {len(held) - len(valid)} in valid"
+    return noisy, held, None if test is None else labelled(test), words
 
 
 def _canonical(pairs: Interactions) -> np.ndarray:

@@ -1,0 +1,127 @@
+"""DeCA: its terms against plain Python, whose turn it is, and the auxiliary model of DeCA(p) that stays as it is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from planted import two_camps
+
+from recsys.errors import InputError
+from recsys.models.deca import DeCA, agreement, expectation
+from recsys.sample import Sampler, stream
+from recsys.train import Train, fit
+
+TRAIN, _ = two_camps(users=20, items=20, each=5, kept=2)
+
+
+def sigma(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def kl(p: float, q: float) -> float:
+    return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+
+
+def expected(f: float, h: float, observed: bool, positives: bool, cost: float) -> float:
+    """As the paper has it, with one of the two likelihoods held fixed."""
+    h1, h2 = (h, None) if positives else (None, h)
+    if observed:
+        return (1 - f) * math.log(h1) if positives else f * math.log(h2) - cost * (1 - f)
+    return (1 - f) * math.log(1 - h1) - cost * f if positives else f * math.log(1 - h2)
+
+
+def test_terms_are_their_definitions():
+    rng = np.random.default_rng(0)
+    for f, g, h in rng.normal(0, 2, (50, 3)):
+        tensors = [torch.tensor(x, dtype=torch.float64) for x in (f, g, h)]
+        for alpha in (0.0, 0.3, 1.0):
+            value = alpha * kl(sigma(g), sigma(f)) + (1 - alpha) * kl(sigma(f), sigma(g))
+            assert float(agreement(tensors[0], tensors[1], alpha)) == pytest.approx(value)
+        for observed in (True, False):
+            for positives in (True, False):
+                found = expectation(tensors[0], tensors[2], observed=observed, positives=positives, cost=3.0)
+                assert float(found) == pytest.approx(expected(sigma(f), sigma(h), observed, positives, 3.0))
+    assert float(agreement(torch.tensor(60.0), torch.tensor(-60.0), 0.5)) == pytest.approx(60.0)
+
+
+def logit(likes: torch.nn.Module, user: int, item: int) -> float:
+    table = likes.nodes.weight.detach()
+    return float(table[user] @ table[21 + item])
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_the_loss_is_the_sum_of_its_terms(step):
+    recipe = DeCA(dim=4, init_std=1.0, alpha=0.3, c1=2.0, c2=5.0, l2=0.7, sampler=Sampler(negatives=3))
+    torch.manual_seed(0)
+    net = recipe.build(TRAIN).double()
+    batch = [*stream(TRAIN.pairs, net.sampler, batch_size=10, seed=0).epoch(0)][step]
+    positives = step == 0
+    likelihood = net.false_positive if positives else net.true_positive
+    pairs = []
+    for user, pos, others in zip(batch.user.tolist(), batch.pos.tolist(), batch.neg.tolist(), strict=True):
+        values = []
+        for item, observed in ((pos, True), *((item, False) for item in others)):
+            f, g, h = (sigma(logit(likes, user, item)) for likes in (net.target, net.auxiliary, likelihood))
+            cost = 2.0 if positives else 5.0
+            values.append(0.3 * kl(g, f) + 0.7 * kl(f, g) - expected(f, h, observed, positives, cost))
+        pairs.append(values[0] + sum(values[1:]) / 3)
+    terms = net.loss(batch)
+    assert terms.pair.tolist() == pytest.approx(pairs)
+    learning = (net.target, net.auxiliary, likelihood)
+    assert float(terms.extra.detach()) == pytest.approx(sum(float((likes.nodes.weight.detach() ** 2).sum()) for likes in learning) * 0.7 / 2 / 21)
+    terms.total().backward()
+    assert (likelihood.nodes.weight.grad != 0).any()
+    other = (net.true_positive if positives else net.false_positive).nodes.weight.grad
+    assert other is None or (step == 0 and not other.any())
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_the_auxiliary_model_of_deca_p_learns_first_and_then_stays(layers):
+    recipe = DeCA(dim=4, layers=layers, pretrain=2)
+    torch.manual_seed(0)
+    net = recipe.build(TRAIN)
+    assert (net.auxiliary.adjacency is None) == (layers == 0)
+    assert DeCA(dim=4, layers=2).build(TRAIN).auxiliary.adjacency is None
+    for epoch, moving in ((0, ["auxiliary"]), (1, ["auxiliary"]), (2, ["target", "false_positive", "true_positive"])):
+        for batch in stream(TRAIN.pairs, net.sampler, batch_size=30, seed=0).epoch(epoch):
+            net.loss(batch).total().backward()
+        moved = {name.split(".")[0] for name, param in net.named_parameters() if param.grad is not None and param.grad.any()}
+        assert moved == set(moving)
+        net.zero_grad(set_to_none=True)
+    config = {"batch_size": 30, "lr": 0.05, "device": "cpu"}
+    start, before, after = (fit(recipe, TRAIN, None, Train(epochs=n, **config)).scorer for n in (1, 2, 3))
+    assert torch.equal(start.user, before.user)
+    assert not torch.equal(before.user, after.user)
+
+
+def test_a_graph_target_learns():
+    history = fit(DeCA(dim=8, layers=2), TRAIN, None, Train(epochs=6, batch_size=30, lr=0.03, device="cpu")).history
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_resuming_in_either_phase(tmp_path):
+    recipe, config = DeCA(dim=4, pretrain=2), Train(epochs=4, batch_size=30, lr=0.05, device="cpu", checkpoint_seconds=0.0)
+    whole = fit(recipe, TRAIN, None, config).scorer
+    for moment in (3, 7, 12):
+        count = iter(range(1, 99))
+
+        def watch(_: object, moment: int = moment, count: object = count) -> None:
+            if next(count) == moment:
+                raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            fit(recipe, TRAIN, None, config, folder=tmp_path / str(moment), watch=watch)
+        again = fit(recipe, TRAIN, None, config, folder=tmp_path / str(moment), resume=True).scorer
+        assert torch.equal(whole.user, again.user)
+        assert torch.equal(whole.item, again.item)
+
+
+def test_bad_settings_are_refused():
+    for bad in ({"alpha": 1.1}, {"c1": 0.0}, {"layers": -1}):
+        with pytest.raises(InputError):
+            DeCA(**bad)
+    with pytest.raises(InputError, match="negatives of its own"):
+        DeCA(sampler=Sampler(pool="in-batch"))
