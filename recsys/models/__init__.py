@@ -59,6 +59,8 @@ _ALIASES = {
     "vae_cf": "multvae",
     "direct_au": "directau",
     "ultra_gcn": "ultragcn",
+    "clc": "clcrec",
+    "dropout_net": "dropoutnet",
 }
 
 

@@ -1,0 +1,91 @@
+"""DUIF: a user's vector against a linear map of an item's features, and nothing else about the item.
+
+Symbols: f_i are the features of item i, all modalities one after the other; p_u and W are learned. Score: s(u, i) = p_u . W f_i, for items with
+and without training pairs alike. Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i) - s(u, j)) + l2 * (|p_u|^2 + |W f_i|^2 +
+|W f_j|^2), j the sampled negatives.
+Source: Geng, Zhang, Bian, Chua, "Learning image and user features for recommendation in social networks", ICCV 2015.
+
+RECONSTRUCTED from descriptions and from its place in later work: the loss, the regularisation, the features scaled to length 1 by row. It is MILK
+with one map of all modalities instead of one for each, and without its alignment and its environments. Reproduces nothing published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+
+from recsys.config import Bound, settings
+from recsys.data.types import Dataset
+from recsys.models import Network, embedding, half_square, require_negatives
+from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values, side_by_side
+from recsys.nn.distance import near, near_pool
+from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.sample import Batch, Sampler
+from recsys.scorer import Factors
+
+__all__ = ["DUIF", "Pool", "from_pool"]
+
+Pool = Literal["all", "warm"]
+
+# A popularity proposal of this exponent is uniform over the items that have a training pair: n^1e-9 is 1 to seven digits.
+_FLAT = 1e-9
+
+
+@settings
+class DUIF:
+    """Users against a linear map of item features, for new items too (Geng et al., ICCV 2015)."""
+
+    dim: Annotated[int, Bound(ge=1)] = 64
+    """Length of a vector."""
+    loss: Loss = Loss()
+    sampler: Sampler = Sampler()
+    negatives_from: Pool = "warm"
+    """Whether negatives are items with a training pair alone, or all; all lets the features of new items push users away."""
+    l2: Annotated[float, Bound(ge=0)] = 1e-4
+    """Weight of the squared norms of the vectors of a pair."""
+    init_std: Annotated[float, Bound(gt=0)] = 0.1
+    """Standard deviation of the users' start values."""
+    scale: Scale = "row"
+    """row: every row of a modality has length 1 (RECONSTRUCTED)."""
+    impute: Impute = "mean"
+    """What stands where a modality is missing."""
+
+    def __post_init__(self) -> None:
+        require_negatives(self.sampler)
+
+    def build(self, train: Dataset) -> Network:
+        return _DUIF(self, train)
+
+
+class _DUIF(Network):
+    def __init__(self, recipe: DUIF, train: Dataset) -> None:
+        super().__init__()
+        self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
+        self.user = embedding(train.n_users, recipe.dim, recipe.init_std)
+        self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
+        self.map = affine(self.features.width, recipe.dim, bias=False)
+        self.rows = (self.user,)
+
+    def loss(self, batch: Batch) -> Terms:
+        recipe = self.recipe
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        vectors = self.map(self.features(items))
+        user, item, negatives = self.user(batch.user), F.embedding(pos_at, vectors), F.embedding(neg_at, vectors)
+        pos = near("dot", user, item)
+        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
+        pair = pair_loss(recipe.loss, pos, neg, n_items=len(self.features.values), mask=batch.mask, log_q=batch.log_q)
+        return Terms(pair, recipe.l2 * 2 / len(batch) * half_square(user, item, negatives) if recipe.l2 else None)
+
+    @torch.no_grad()
+    def scorer(self) -> Factors:
+        return Factors(self.user.weight.clone(), self.map(self.features.values))
+
+
+def from_pool(sampler: Sampler, pool: Pool) -> Sampler:
+    """The sampler, held to items that have a training pair if `pool` is "warm"; other proposals than uniform keep to these anyway."""
+    if pool == "warm" and (sampler.proposal == "uniform" or sampler.alpha == 0):
+        return replace(sampler, proposal="popularity", alpha=_FLAT)
+    return sampler

@@ -1,0 +1,104 @@
+"""Features as networks read them: what is filled in, what is counted, what is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
+from recsys.models.duif import from_pool
+from recsys.nn.content import Table, affine, distinct, feature_values, side_by_side, warm_items, xavier
+from recsys.sample import Sampler
+
+
+def data(values: np.ndarray, present: list[bool], met: tuple[int, ...] = (0, 1)) -> Dataset:
+    pairs = Interactions(np.zeros(len(met), dtype=np.int32), np.array(met), 1, len(values))
+    return Dataset(pairs, Vocab.range(1), Vocab.range(len(values)), {"text": FeatureTable(values, np.array(present))})
+
+
+def test_the_mean_is_of_training_items_that_have_the_modality():
+    values = np.arange(10, dtype=np.float32).reshape(5, 2)
+    train = data(values, [True, False, True, True, False], met=(0, 1, 2))
+    found = feature_values(train)["text"]
+    assert found[[1, 4]].tolist() == [[2.0, 3.0]] * 2, "item 1 has none, item 3 nobody has met"
+    assert found[[0, 2, 3]].tolist() == values[[0, 2, 3]].tolist()
+    assert feature_values(train, impute="zero")["text"][[1, 4]].tolist() == [[0.0, 0.0]] * 2
+    assert values[1].tolist() == [2.0, 3.0]
+    other = replace(train, pairs=train.pairs.take(np.array([0])))
+    assert feature_values(other)["text"][1].tolist() == [0.0, 1.0], "of this training set alone"
+
+
+def test_where_no_training_item_has_it():
+    values = np.arange(6, dtype=np.float32).reshape(3, 2)
+    assert feature_values(data(values, [False, False, True]))["text"].tolist() == [[4.0, 5.0]] * 3
+    assert not feature_values(data(values, [False] * 3))["text"].any()
+
+
+def test_halves_are_wide_before_they_are_added_up():
+    """2,000 times 60 is more than a half can count to, and 60.03 is no half."""
+    values = np.full((2001, 1), 60.03, dtype=np.float16)
+    train = data(values, [True] * 2000 + [False], met=tuple(range(2000)))
+    found = feature_values(train)["text"]
+    assert found.dtype == torch.float32
+    assert found[2000, 0].item() == pytest.approx(float(values[0, 0]), abs=1e-6)
+
+
+def test_rows_are_scaled_after_gaps_are_filled():
+    values = np.array([[3.0, 4.0], [0.0, 1.0], [9.0, 9.0], [0.0, 0.0]], dtype=np.float32)
+    found = feature_values(data(values, [True, True, False, True]), scale="row")["text"]
+    assert found[0].tolist() == pytest.approx([0.6, 0.8])
+    assert found[2].tolist() == pytest.approx((np.array([1.5, 2.5]) / np.hypot(1.5, 2.5)).tolist())
+    assert found[3].tolist() == [0.0, 0.0]
+
+
+def test_what_is_whole_is_not_copied_and_never_changed():
+    values = np.ones((2, 3), dtype=np.float32)
+    train = data(values, [True, True])
+    assert np.shares_memory(feature_values(train)["text"].numpy(), values)
+    table = Table(feature_values(train)["text"], train=True)
+    with torch.no_grad():
+        table.values.zero_()
+    assert values.all()
+    values.flags.writeable = False
+    assert feature_values(train)["text"].all(), "read-only arrays are copied"
+
+
+def test_side_by_side_keeps_the_order():
+    train = data(np.ones((2, 1), dtype=np.float32), [True, True])
+    train = replace(train, features={"b": train.features["text"], "a": FeatureTable(np.zeros((2, 2), dtype=np.float32), np.ones(2, dtype=bool))})
+    assert side_by_side(feature_values(train)).tolist() == [[1.0, 0.0, 0.0]] * 2
+
+
+def test_distinct_rows_and_their_places():
+    first, second = torch.tensor([5, 2, 5]), torch.tensor([[7, 2], [1, 5], [5, 5]])
+    rows, places = distinct(first, second)
+    assert rows.tolist() == [1, 2, 5, 7]
+    assert torch.equal(rows[places[0]], first)
+    assert torch.equal(rows[places[1]], second)
+
+
+def test_pools():
+    train = data(np.ones((4, 1), dtype=np.float32), [True] * 4)
+    assert warm_items(train).tolist() == [True, True, False, False]
+    popular = Sampler(proposal="popularity", alpha=0.5)
+    assert from_pool(Sampler(), "all") == Sampler()
+    assert from_pool(popular, "warm") == popular
+    assert from_pool(Sampler(negatives=7), "warm").negatives == 7
+    for flat in (Sampler(), Sampler(proposal="popularity", alpha=0.0)):
+        held = from_pool(flat, "warm")
+        assert held.proposal == "popularity"
+        assert 10_000_000**held.alpha == pytest.approx(1, abs=1e-6)
+
+
+def test_start_values():
+    torch.manual_seed(0)
+    table, layer = xavier(300, 20), affine(30, 500, "xavier")
+    edge, rows, weight, bias = (6 / 320) ** 0.5, table.weight.detach(), layer.weight.detach(), layer.bias.detach()
+    assert float(rows.abs().max()) <= edge
+    assert float(rows.std()) == pytest.approx(edge / 3**0.5, rel=0.05)
+    assert float(weight.std()) == pytest.approx((2 / 530) ** 0.5, rel=0.05)
+    assert float(bias.abs().max()) <= 30**-0.5
+    assert affine(3, 2, bias=False).bias is None
