@@ -122,11 +122,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["run", "table"])
     parser.add_argument("--path", default="", help="users.dat of Steam-200k")
+    parser.add_argument("--names", nargs="*", default=list(variants()), help="some of the settings, as 'dpcml2 C=3'")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.command == "run":
-        tasks = [(name, arguments.path, seed) for seed in range(arguments.seeds) for name in variants()]
+        tasks = [(name, arguments.path, seed) for seed in range(arguments.seeds) for name in arguments.names]
         with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
             for _ in pool.imap_unordered(job, tasks):
                 pass

@@ -464,6 +464,7 @@ def _identity(recipe: Recipe, train: Dataset, valid: Interactions | None, config
         to_dict(recipe),
         to_dict(shaping),
         train.fingerprint,
+        {name: table.fingerprint for name, table in train.features.items()},
         valid.fingerprint if valid is not None else "-",
         to_dict(evaluation),
     ]

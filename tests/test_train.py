@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from planted import two_camps
 
 from recsys.config import settings
-from recsys.data.types import Dataset, Interactions, Vocab
+from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation
 from recsys.models import Network
@@ -581,3 +582,13 @@ def test_the_loss_of_an_epoch_of_users_is_their_mean():
     fitted = fit(Recipe(), TRAIN, None, config, watch=lambda event: seen.append(event["pairs"]) if event["event"] == "step" else None)
     assert seen == [7, 7, 6]
     assert fitted.history[0]["loss"] == pytest.approx(np.mean(np.arange(20) + 1.0))
+
+
+def test_a_checkpoint_belongs_to_its_features(tmp_path):
+    table = next(iter(TRAIN.features.values()))
+    other = FeatureTable(table.values + 1, table.present)
+    fit(MF(dim=4), TRAIN, None, Train(epochs=1, device="cpu"), folder=tmp_path)
+    changed = replace(TRAIN, features={**TRAIN.features, next(iter(TRAIN.features)): other})
+    with pytest.raises(InputError, match="made with other settings, data or devices"):
+        fit(MF(dim=4), changed, None, Train(epochs=2, device="cpu"), folder=tmp_path, resume=True)
+    fit(MF(dim=4), replace(TRAIN, features=dict(TRAIN.features)), None, Train(epochs=2, device="cpu"), folder=tmp_path, resume=True)

@@ -182,6 +182,14 @@ class FeatureTable:
     def dim(self) -> int:
         return int(self.values.shape[1])
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the values and where they are missing."""
+        digest = hashlib.sha256(f"{self.values.dtype} {self.values.shape}".encode())
+        for array in (self.values, self.present):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
