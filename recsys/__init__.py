@@ -18,9 +18,11 @@ __all__ = [
     "fit",
     "load",
     "open_run",
+    "open_study",
     "recipe",
     "recommend",
     "split",
+    "tune",
 ]
 
 _HOMES = {
@@ -33,9 +35,11 @@ _HOMES = {
     "fit": ("recsys.api", "fit"),
     "load": ("recsys.api", "load"),
     "open_run": ("recsys.run", "open_run"),
+    "open_study": ("recsys.study", "open_study"),
     "recipe": ("recsys.api", "recipe"),
     "recommend": ("recsys.api", "recommend"),
     "split": ("recsys.api", "split"),
+    "tune": ("recsys.study", "tune"),
 }
 
 

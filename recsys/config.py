@@ -127,7 +127,7 @@ def build(cls: type[T], values: Mapping[str, Any], place: str = "") -> T:
     Raises:
         InputError: as `settings`, with the place.
     """
-    hints, optional = _hints(cls), _unset(cls)
+    hints, optional = _hints(typing.cast(Any, cls)), _unset(typing.cast(Any, cls))
     converted: dict[str, Any] = {}
     for key, value in values.items():
         inner, each = _settings_class(hints.get(key)), _settings_class_of_values(hints.get(key))
@@ -196,7 +196,7 @@ def to_dict(value: Any) -> dict[str, Any]:
     TOML has no null, so a key that is None although its default is not becomes the word "none", which `build` reads back.
     """
     plain: dict[str, Any] = {}
-    optional = _unset(type(value))
+    optional = _unset(typing.cast(Any, type(value)))
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
         if item is None:
@@ -335,7 +335,7 @@ def _settings_class_of_values(hint: Any) -> type | None:
 
 
 @functools.cache
-def _unset(cls: type) -> set[str]:
+def _unset(cls: Any) -> set[str]:
     """Keys that may be None but are not by default: only these need a word for it."""
     return {
         field.name
@@ -345,7 +345,7 @@ def _unset(cls: type) -> set[str]:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     """Types of the fields of a settings class; the text of an annotation is read once."""
     return typing.get_type_hints(cls)
 

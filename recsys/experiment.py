@@ -1,4 +1,4 @@
-"""One TOML file = one frozen value: data, split, model, train, evaluate. Every name in it is resolved when it is read."""
+"""One TOML file = one frozen value: data, split, model, train, evaluate, tune. Every name in it is resolved when it is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from recsys.data.split import SplitRule
 from recsys.errors import InputError, suggest
 from recsys.evaluation import Evaluation
 from recsys.models import Recipe
+from recsys.space import Dimension, Tune, check, flatten
 from recsys.train import Train
 
 __all__ = ["SECTIONS", "Experiment", "from_tree", "read"]
@@ -29,6 +31,10 @@ _SECTION_ALIASES = {
     "trainer": "train",
     "eval": "evaluate",
     "evaluation": "evaluate",
+    "tuning": "tune",
+    "optuna": "tune",
+    "hpo": "tune",
+    "sweep": "tune",
 }
 
 
@@ -42,6 +48,7 @@ class Experiment:
         name: what to call it; the name of the method where absent.
         refit: after the best epoch is known, train once more on train and valid together for as many epochs; the result is
             what is tested and shipped. The validation numbers stay those of the first fit.
+        tune: how a study of it searches; a run takes no part in it. None where there is no such section.
     """
 
     data: Source
@@ -51,6 +58,7 @@ class Experiment:
     evaluate: Evaluation
     name: str = ""
     refit: bool = False
+    tune: Tune | None = None
 
     @property
     def method(self) -> str:
@@ -62,16 +70,22 @@ class Experiment:
         tree: dict[str, Any] = {"name": self.name, "refit": self.refit}
         tree |= {section: to_dict(getattr(self, section)) for section in ("data", "split")}
         tree["model"] = {"name": self.method, **to_dict(self.model)}
-        return tree | {section: to_dict(getattr(self, section)) for section in ("train", "evaluate")}
+        tree |= {section: to_dict(getattr(self, section)) for section in ("train", "evaluate")}
+        return tree | ({"tune": to_dict(self.tune)} if self.tune is not None else {})
 
     def to_toml(self) -> str:
         """The resolved configuration as TOML."""
         return to_toml(self.to_tree())
 
+    @cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The fields that its [tune.space] searches, checked."""
+        return check(self.tune.space if self.tune is not None else {}, {**SECTIONS, "model": type(self.model)})
+
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the result; the name and the housekeeping of checkpoints do not."""
-        tree = replace(self, name="", train=replace(self.train, checkpoint_seconds=0.0)).to_tree()
+        """SHA-256 of everything that decides the result; the name, the housekeeping of checkpoints and [tune] do not."""
+        tree = replace(self, name="", tune=None, train=replace(self.train, checkpoint_seconds=0.0)).to_tree()
         return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -93,7 +107,7 @@ def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") 
     Raises:
         InputError: as `read`.
     """
-    known = [*SECTIONS, "model", "name", "refit"]
+    known = [*SECTIONS, "model", "name", "refit", "tune"]
     for key in tree:
         if key not in known:
             raise InputError(f"unknown section or key '{key}'", place=place or None, remedy=suggest(key, known, _SECTION_ALIASES))
@@ -113,7 +127,20 @@ def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") 
     if not isinstance(name, str) or not isinstance(refit, bool):
         raise InputError("'name' is a text and 'refit' is true or false", place=place or None, remedy="correct the value")
     data = _absolute(sections.pop("data"))
-    return Experiment(data=data, model=build(recipe, model, where), name=name or default_name or str(chosen), refit=refit, **sections)
+    tune = _tune(tree, place) if "tune" in tree else None
+    made = Experiment(data=data, model=build(recipe, model, where), name=name or default_name or str(chosen), refit=refit, tune=tune, **sections)
+    try:
+        _ = made.dimensions  # a run does not need them, but a mistake in a file is one whoever reads it
+    except InputError as error:
+        raise (error.at(place) if place else error) from None
+    return made
+
+
+def _tune(tree: Mapping[str, Any], place: str) -> Tune:
+    table = dict(_table(tree, "tune", place))
+    if isinstance(table.get("space"), Mapping):
+        table["space"] = flatten(table["space"])
+    return build(Tune, table, _place(place, "tune"))
 
 
 def _table(tree: Mapping[str, Any], section: str, place: str) -> Mapping[str, Any]:

@@ -149,6 +149,12 @@ def without(module: str) -> Callable[[], contextlib.AbstractContextManager[objec
     return lambda: mock.patch.dict(sys.modules, {module: None})
 
 
+def studied(_: Path) -> None:
+    """A study of one trial."""
+    code, _, err = invoke("tune mf.toml -q --out runs/study --trials 1")
+    assert code == 0, err
+
+
 @contextlib.contextmanager
 def full_disk() -> Iterator[None]:
     """Whatever is flushed to the disk finds it full."""
@@ -464,6 +470,61 @@ EXPORTING = [
          theirs=r"written: ([^;]*)"),
 ]
 
+TUNING = [
+    Case("No experiment", "tune --trials 3", ("no experiment to tune", "--resume STUDY")),
+    Case("A field that is none", "tune mf.toml --out runs/new 'tune.space.train.lrr={low=0.1,high=0.2}'",
+         ('mf.toml: [tune.space] "train.lrr"', "no field 'lrr'", "did you mean 'lr'?")),
+    Case("A field as other libraries call it", "tune mf.toml --out runs/new 'tune.space.model.embedding_size={low=8,high=16}'",
+         ("did you mean 'dim'?",)),
+    Case("A section that is none", "tune mf.toml --out runs/new 'tune.space.mdoel.dim={low=8,high=16}'", ("'mdoel'", "did you mean 'model'?")),
+    Case("A bound that the field does not have", "tune mf.toml --out runs/new 'tune.space.train.lr={low=0,high=1}'",
+         ('"train.lr" low: 0', "greater than 0")),
+    Case("A fraction for a count", "tune mf.toml --out runs/new 'tune.space.model.dim={low=8.5,high=16}'", ('"model.dim" low: 8.5', "integer")),
+    Case("Low and high for words", "tune mf.toml --out runs/new 'tune.space.train.optimizer={low=0,high=1}'", ("for numbers", "'adam'")),
+    Case("A choice that is none", "tune mf.toml --out runs/new 'tune.space.train.optimizer={choices=[\"adma\"]}'", ("'adma'", "'adam'")),
+    Case("Bounds the wrong way round", "tune mf.toml --out runs/new 'tune.space.train.lr={low=1,high=0.1}'", ("above high", "exchange")),
+    Case("A logarithm of 0", "tune mf.toml --out runs/new 'tune.space.model.l2={low=0,high=1,log=true}'", ("logarithmic", "leave out log")),
+    Case("A search in what is measured", "tune mf.toml --out runs/new 'tune.space.split.seed={low=0,high=9}'", ("[split] decides what is measured",)),
+    Case("A search for the luckiest seed", "tune mf.toml --out runs/new 'tune.space.train.seed={low=0,high=9}'", ("luckiest seed", "other seeds")),
+    Case("Values that do not go together", "tune mf.toml --out runs/new "
+         "'tune.space.model.loss.kind={choices=[\"bpr\",\"square\"]}' 'tune.space.model.loss.reduce={choices=[\"each\",\"top\"]}'",
+         ("'square'", "'top'", "choices of one path")),
+    Case("A field and what it holds", "tune bad.toml --out runs/new", ("bad.toml: [tune.space]", "'model.loss' holds 'model.loss.margin'"),
+         {"bad.toml": MF + '[tune.space]\n"model.loss" = { choices = [{ kind = "bpr" }] }\n"model.loss.margin" = { low = 1.0, high = 2.0 }\n'}),
+    Case("A mistake in a space that is only run", "run mf.toml --out runs/new 'tune.space.train.lrr={low=0.1,high=0.2}'", ("did you mean 'lr'?",)),
+    Case("A sampler that is none", "tune mf.toml --out runs/new tune.sampler=tpee", ("sampler = 'tpee'", "'tpe'")),
+    Case("A sampler that takes no choices", "tune mf.toml --out runs/new tune.sampler=cma", ("takes numbers, not choices", "sampler = 'tpe'")),
+    Case("A grid without an end", "tune mf.toml --out runs/new tune.sampler=grid", ("no end without a step", "step")),
+    Case("An objective that is none", """tune mf.toml --out runs/new 'tune.objectives=["loss"]'""", ("[tune] objectives", "latency")),
+    Case("Curves of several objectives", """tune mf.toml --out runs/new tune.pruner=median 'tune.objectives=["ndcg@5","latency"]'""",
+         ("one objective", "pruner = 'none'")),
+    Case("Nothing to select on", "tune mf.toml --out runs/new split.ratios=[0.8,0.0,0.2]", ("[split]", "selects on valid")),
+    Case("A method without a space", "tune mf.toml --out runs/new 'model={name=\"popular\"}'", ("nothing to search", "low = 1e-4")),
+    Case("A space that is not there", "tune mf.toml --out runs/new --space spaces.toml", ("spaces.toml: no such file",)),
+    Case("An experiment for a space", "tune mf.toml --out runs/new --space mf.toml", ("mf.toml: is no space", "[tune.space]")),
+    Case("A folder that is taken", "tune mf.toml --out runs/done", ("runs/done: exists already", "another --out")),
+    Case("Resuming what is no study", "tune --resume runs/done", ("runs/done: is not the folder of a study",)),
+    Case("Showing what is no study", "tune show runs", ("runs: is not the folder of a study", "`recsys tune` printed")),
+    Case("Resuming a study with other settings", "tune mf.toml --resume runs/study tune.seed=9", ("runs/study", "other settings"),
+         before=("a study of mf.toml is in `runs/study`", studied)),
+    Case("Resuming a study on other data", "tune --resume runs/study --trials 3", ("runs/study", "data have changed"),
+         before=("a study of mf.toml is in `runs/study`, then a row is added to the log",
+                 lambda folder: (studied(folder), (folder / "log.csv").write_text(LOG + "u99,i01,5,1700000000\n")))),
+    Case("A study that is damaged", "tune show runs/study", ("runs/study/study.json", "damaged"),
+         before=("a study of mf.toml is in `runs/study`, its study.json cut off",
+                 lambda folder: (studied(folder), shorten("runs/study/study.json")(folder))), theirs=r"read: ([^;]*)"),
+    Case("A journal that is gone", "tune show runs/study", ("runs/study/study.journal: no such file", "restore it"),
+         before=("a study of mf.toml is in `runs/study`, without its journal",
+                 lambda folder: (studied(folder), (folder / "runs/study/study.journal").unlink()))),
+    Case("Trials that are none", "tune mf.toml --out runs/new --import log.csv", ("log.csv: holds no trials", "trials.parquet")),
+    Case("A warm start from nowhere", """tune mf.toml --out runs/new 'tune.warm=["runs/nothing"]'""", ("[tune] warm", "runs/nothing")),
+    Case("A warm start from another method", """tune mf.toml --out runs/new 'model={name="ease"}' 'tune.warm=["runs/done"]'""",
+         ("'mf', not 'ease'", "leave it out")),
+    Case("A database that is none", "tune mf.toml --out runs/new --storage nonsense", ("nonsense", "cannot be used", "postgresql://"),
+         theirs=r"used: ([^;]*)"),
+    Case("A full disk", "tune mf.toml --out runs/new", ("runs/new", "the disk is full"), around=("the disk is full", full_disk)),
+]
+
 GROUPS = {
     "The command line": COMMANDS,
     "Settings": SETTINGS,
@@ -472,6 +533,7 @@ GROUPS = {
     "Training": TRAINING,
     "Runs": RUNS,
     "Recommending": RECOMMENDING,
+    "Tuning": TUNING,
     "Exporting": EXPORTING,
 }
 # fmt: on

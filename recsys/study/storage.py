@@ -1,0 +1,175 @@
+"""Where the trials of a study are kept: a journal in its folder, which needs nothing installed, or a database.
+
+The journal is Optuna's own, so its tools can open it. Two things are ours: its lock is one of the kernel's, which goes with the process that
+holds it, whatever ends that process; and a last line that was cut off (a full disk, a power failure) is taken away before the next is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._file import BaseJournalFileLock
+
+from recsys.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Lock", "hold", "open_journal", "open_url", "quiet", "without_password"]
+
+# Seconds between two signs of life of a trial in a database, and without one until it counts as lost.
+HEARTBEAT, GRACE = 30, 120
+
+
+class Lock:
+    """A lock on a file that the kernel gives back when its holder dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def take(self, *, wait: bool) -> bool:
+        """Take the lock; without `wait`, answer at once whether it could be had."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            os.close(descriptor)
+            return False
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return True
+
+    def free(self) -> None:
+        """Give the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold the lock of a file."""
+    lock = Lock(path)
+    lock.take(wait=True)
+    try:
+        yield
+    finally:
+        lock.free()
+
+
+class _JournalLock(BaseJournalFileLock):
+    """The lock of a journal, for Optuna; whoever takes it finds the journal whole."""
+
+    def __init__(self, journal: Path) -> None:
+        self.journal, self.lock = journal, Lock(journal.with_name(f".{journal.name}.lock"))
+
+    def acquire(self) -> bool:
+        self.lock.take(wait=True)
+        try:
+            _mend(self.journal)
+        except BaseException:
+            self.lock.free()
+            raise
+        return True
+
+    def release(self) -> None:
+        self.lock.free()
+
+
+def _mend(journal: Path) -> None:
+    """Take away a last line that was not written to its end."""
+    if not journal.exists():
+        return
+    with journal.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        end = size
+        while end:
+            start = max(0, end - 4096)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                end = start + found + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)
+
+
+def open_journal(path: Path) -> BaseStorage:
+    """The journal at a path, made where there is none.
+
+    Raises:
+        InputError: it is not one, or damaged before its last line.
+    """
+    lock = _JournalLock(path) if fcntl is not None else JournalFileOpenLock(str(path))
+    try:
+        if fcntl is not None:
+            with hold(path.with_name(f".{path.name}.lock")):
+                _mend(path)
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise InputError(f"is not a whole journal: {error}", place=str(path), remedy="restore it, or start a new study") from None
+    except OSError as error:
+        raise InputError(f"cannot be opened: {error.strerror}", place=str(path), remedy="check the path and its permissions") from None
+
+
+def open_url(url: str) -> BaseStorage:
+    """A database, through Optuna and SQLAlchemy; a trial without a sign of life for some minutes is begun again by another worker.
+
+    Raises:
+        InputError: no such database, its driver is not installed, or it refuses.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if url.startswith(("postgresql://", "postgres://")):
+        url = "postgresql+psycopg://" + url.split("://", 1)[1]
+    shown = without_password(url)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        again = optuna.storages.RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
+        try:
+            storage = RDBStorage(url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, heartbeat_stale_trial_callback=again)
+        except ImportError:
+            remedy = "pip install 'recsys[postgres]'"
+            raise InputError("the driver of this database is not installed", place=shown, remedy=remedy) from None
+        except (SQLAlchemyError, ValueError, RuntimeError) as error:
+            said = str(error).splitlines()[0]
+            raise InputError(f"the database cannot be used: {said}", place=shown, remedy="check the URL, as in postgresql://user@host/name") from None
+    weakref.finalize(storage, storage.engine.dispose)  # its connections are closed with it
+    return storage
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown and stored."""
+    """A URL that may be shown and stored."""
+    scheme, mark, rest = url.partition("://")
+    login, at, host = rest.rpartition("@")
+    return f"{scheme}{mark}{login.partition(':')[0]}{at}{host}"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from talking, and from warning that what is used here may change in its next version."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)
