@@ -110,7 +110,8 @@ def plot(found: dict[str, list[Report]], out: Path) -> None:
     axes[0].set_xticks(WEIGHTS, [str(weight) for weight in WEIGHTS])
     axes[0].minorticks_off()
     axes[1].set(xlabel="vectors per user (C)")
-    axes[0].legend(fontsize=7)
+    axes[1].set_xticks(VECTORS)
+    axes[1].legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="lower right")
     for axis in axes:
         axis.grid(alpha=0.3)
     out.mkdir(parents=True, exist_ok=True)
