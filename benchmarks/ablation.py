@@ -105,7 +105,9 @@ def plot(found: dict[str, list[Report]], out: Path) -> None:
             if theirs:
                 axis.plot(*zip(*theirs, strict=True), "s--", color=colour, alpha=0.5, mfc="none", label=f"{method}, published")
         if f"{method} without" in found:
-            axes[0].axhline(100 * value(found[f"{method} without"], "precision@3"), color=colour, lw=0.8, ls=":", label=f"{method} without DCRS, ours")
+            axes[0].axhline(
+                100 * value(found[f"{method} without"], "precision@3"), color=colour, lw=0.8, ls=":", label=f"{method} without DCRS, ours"
+            )
     axes[0].set(xscale="log", xlabel="weight of DCRS (eta)", ylabel="P@3 x 100", title="Steam-200k")
     axes[0].set_xticks(WEIGHTS, [str(weight) for weight in WEIGHTS])
     axes[0].minorticks_off()

@@ -84,7 +84,13 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "popular": ({"name": "popular"}, {}, {}),
     "itemknn": (
         {"name": "itemknn"},
-        {"model.k": ("choice", [50, 100, 200, 500]), "model.shrink": ("log", 0.1, 100.0), "model.user_power": KNN, "model.history_power": KNN, "model.target_power": KNN},
+        {
+            "model.k": ("choice", [50, 100, 200, 500]),
+            "model.shrink": ("log", 0.1, 100.0),
+            "model.user_power": KNN,
+            "model.history_power": KNN,
+            "model.target_power": KNN,
+        },
         {},
     ),
     "ease": ({"name": "ease"}, {"model.l2": ("log", 10.0, 3000.0)}, {}),
@@ -111,7 +117,11 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "hars": (cml("hardest", TEN), METRIC, {}),
     "cml": ({"name": "cml", "loss": hinge("warp"), "sampler": TEN}, METRIC | {"model.covariance.weight": ("choice", [0.0, 1.0, 10.0])}, {}),
     "lrml": ({"name": "lrml", "loss": hinge("each"), "sampler": TEN}, METRIC, {}),
-    "cpe": ({"name": "cpe", "sampler": TEN}, {"train.lr": LR, "model.margin": ("choice", [0.5, 1.0, 1.25, 1.5]), "model.covariance": ("log", 1e-4, 1e-1)}, {}),
+    "cpe": (
+        {"name": "cpe", "sampler": TEN},
+        {"train.lr": LR, "model.margin": ("choice", [0.5, 1.0, 1.25, 1.5]), "model.covariance": ("log", 1e-4, 1e-1)},
+        {},
+    ),
     "sfcml": (
         {"name": "sfcml", "dim": 256, "margin": 2.0, "l2": 1e-5},
         {"train.lr": ("log", 0.01, 0.2), "model.margin": ("choice", [1.0, 1.5, 2.0, 2.5])},
@@ -180,7 +190,12 @@ def propose(method: str, space: dict[str, Any], done: list[dict[str, Any]]) -> d
     """The next point: a function of the trials before it, so that an interrupted search goes on as it would have."""
     sampler = optuna.samplers.TPESampler(seed=zlib.crc32(f"{method}/{len(done)}".encode()), n_startup_trials=4)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    dists = {name: optuna.distributions.FloatDistribution(*s[1:], log=True) if s[0] == "log" else optuna.distributions.CategoricalDistribution(range(len(s[1]))) for name, s in space.items()}
+    dists = {
+        name: optuna.distributions.FloatDistribution(*s[1:], log=True)
+        if s[0] == "log"
+        else optuna.distributions.CategoricalDistribution(range(len(s[1])))
+        for name, s in space.items()
+    }
     for trial in done[1:]:
         known = {name: value if space[name][0] == "log" else space[name][1].index(value) for name, value in trial["params"].items()}
         study.add_trial(optuna.trial.create_trial(params=known, distributions=dists, value=trial["value"]))
@@ -245,7 +260,12 @@ def table(data: str) -> str:
     found = {method: several for method, several in found.items() if several}
     lines = [f"# {DATA[data]}: the metric-learning family", ""]
     lines += [*section(data, found, ["precision@3", "map", "auc"], published), ""]
-    lines += ["All metrics, x 100 (means over seeds; published row below where there is one):", "", "| method | " + " | ".join(METRICS) + " |", "|---|" + "---:|" * len(METRICS)]
+    lines += [
+        "All metrics, x 100 (means over seeds; published row below where there is one):",
+        "",
+        "| method | " + " | ".join(METRICS) + " |",
+        "|---|" + "---:|" * len(METRICS),
+    ]
     for method, several in ordered(found, "precision@3"):
         lines.append(f"| {method} | " + " | ".join(f"{100 * mean(several, name):.2f}" for name in METRICS) + " |")
         if method in published:
@@ -255,7 +275,12 @@ def table(data: str) -> str:
     lines += ["", "Our own protocol on the same scorers: every test user counts, validation items are masked (values as fractions):", ""]
     lines += section(data, own, list(OURS), {}, scale=1)
     tried = {method: len(trials_of(data, method)[: TRIALS[data]]) for method in found}
-    lines += ["", f"Trials on valid per method: {TRIALS[data]} (1 where nothing is set: " + ", ".join(method for method, n in tried.items() if n < TRIALS[data]) + ")."]
+    lines += [
+        "",
+        f"Trials on valid per method: {TRIALS[data]} (1 where nothing is set: "
+        + ", ".join(method for method, n in tried.items() if n < TRIALS[data])
+        + ").",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -66,7 +66,9 @@ def variants() -> dict[str, tuple[Any, str]]:
 def train(path: str | None) -> None:
     data = split(load(path, min_user=5), SplitRule(by="libcml")).train if path else dataset(log(938, 1675, 32_844))
     n = len(data.pairs)
-    print(f"{n:,} pairs, {data.n_users:,} users, {data.n_items:,} items; batch {BATCH}, d {DIM}, {NEGATIVES} negatives, 1 thread, positives per cpu-second")
+    print(
+        f"{n:,} pairs, {data.n_users:,} users, {data.n_items:,} items; batch {BATCH}, d {DIM}, {NEGATIVES} negatives, 1 thread, positives per cpu-second"
+    )
     found: dict[str, list[float]] = {}
     for _ in range(3):
         for name, (recipe, rows) in variants().items():
@@ -168,7 +170,9 @@ def rank() -> None:
             if name == "top 20, five vectors":
                 peak = max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) if not rates["top 20, by broadcasting [B, C, N, d]"] else peak
             gc.collect()
-    print(f"{n_items:,} items, d {DIM}, {VECTORS} vectors per user, {size:,} users, 1 thread, users per cpu-second; peak {peak / 1024:,.0f} MB in all")
+    print(
+        f"{n_items:,} items, d {DIM}, {VECTORS} vectors per user, {size:,} users, 1 thread, users per cpu-second; peak {peak / 1024:,.0f} MB in all"
+    )
     for name, values in rates.items():
         print(f"{name:<40}{statistics.median(values):>10,.0f}")
     print(f"ranking / GEMM alone: {statistics.median(rates['GEMM alone, five vectors']) / statistics.median(rates['top 20, five vectors']):.2f}")

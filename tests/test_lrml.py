@@ -12,13 +12,13 @@ from planted import two_camps
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recsys import scorer as scorers
 from recsys.errors import InputError
 from recsys.models.cml import CML
 from recsys.models.lrml import LRML
 from recsys.nn.losses import Loss
 from recsys.sample import PairStream, Sampler
 from recsys.scorer import Factors, Relational, from_state
+from recsys.scorer import pairwise as scorers
 from recsys.storage import load_scorer, save_scorer
 
 TRAIN, _ = two_camps()

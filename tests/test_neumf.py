@@ -15,13 +15,13 @@ from planted import two_camps
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recsys import scorer as scorers
 from recsys.errors import InputError
 from recsys.models.gmf import GMF
 from recsys.models.neumf import NeuMF
 from recsys.nn.losses import label_losses, mean_negatives
 from recsys.sample import PairStream, Sampler
 from recsys.scorer import Deep, from_state
+from recsys.scorer import pairwise as scorers
 from recsys.storage import load_scorer, save_scorer
 
 TRAIN, _ = two_camps()

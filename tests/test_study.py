@@ -177,7 +177,7 @@ def _paraboloid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., trials.Outcome
     return run_trial
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cma"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.slow), "cma"])
 def test_samplers_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str) -> None:
     """They end nearer to the optimum than as many draws at random, in the mean over seeds."""
     if sampler == "cma":
