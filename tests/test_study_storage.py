@@ -69,7 +69,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'trials.db'}"
         return
-    import psycopg
+    psycopg = pytest.importorskip("psycopg")
 
     server = request.getfixturevalue("postgres")
     name = "study_" + str(abs(hash(str(tmp_path))))
