@@ -19,7 +19,7 @@ The samplers of the later papers, all of them without weights (`loss.reduce = "e
 Differs from the paper: mean over the batch instead of the sum (with Adam or Adagrad the same but for the weight of the
 covariance); the printed covariance term takes its first norm unsquared, the released code adds up signed entries, so both are
 choices beside the evident meaning; only the rows that moved are put back into the ball, as no other can have left it; only
-the negatives that are kept are given a gradient, which is the same gradient.
+the negatives that are kept are given a gradient, which is the same gradient, but with touched rows moves fewer rows.
 """
 
 from __future__ import annotations
