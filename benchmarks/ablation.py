@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from metric_learning import METHODS, METRICS, ROOT, tree_of
+from harness import ROOT, mean, work
+from metric_learning import METHODS, METRICS, tree_of
 
 from recsys.errors import InputError
 from recsys.evaluation import Report
@@ -48,27 +46,19 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def job(task: tuple[str, str, int]) -> None:
-    torch.set_num_threads(1)
     name, path, seed = task
     method, changes = variants()[name]
     tree = tree_of(method, path, changes)
     tree["name"], tree["train"]["seed"] = name, seed
     tree["evaluate"]["metrics"] = METRICS + MAXDIV
     folder = KEEP / name.replace(" ", "-") / f"{seed}"
-    try:
-        report = execute(from_tree(tree), folder, resume=(folder / "run.json").exists()).report("test")
-        print(f"{name} seed {seed}: " + " ".join(f"{metric} {100 * report[metric]:.2f}" for metric in SHOWN), flush=True)
-    except Exception as error:  # one run must not stop the others
-        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    report = execute(from_tree(tree), folder, resume=(folder / "run.json").exists()).report("test")
+    print(f"{name} seed {seed}: " + " ".join(f"{metric} {100 * report[metric]:.2f}" for metric in SHOWN), flush=True)
 
 
 def measured() -> dict[str, list[Report]]:
     found = {name: [Report.load(folder) for folder in sorted((KEEP / name.replace(" ", "-")).glob("*/test"))] for name in variants()}
     return {name: several for name, several in found.items() if several}
-
-
-def value(several: list[Report], metric: str) -> float:
-    return float(np.mean([report[metric] for report in several]))
 
 
 def table(found: dict[str, list[Report]]) -> str:
@@ -78,8 +68,8 @@ def table(found: dict[str, list[Report]]) -> str:
     lines += [f"Ours / *published*, x 100; {max(len(several) for several in found.values())} seed(s). MaxDiv as it is."]
     lines += ["", "| setting | " + " | ".join([*SHOWN, *MAXDIV]) + " |", "|---|" + "---:|" * (len(SHOWN) + len(MAXDIV))]
     for name, several in found.items():
-        cells = [f"{100 * value(several, metric):.2f}" + (f" / *{published[name][metric]:.2f}*" if name in published else "") for metric in SHOWN]
-        cells += [f"{value(several, metric):.2f}" for metric in MAXDIV]
+        cells = [f"{100 * mean(several, metric):.2f}" + (f" / *{published[name][metric]:.2f}*" if name in published else "") for metric in SHOWN]
+        cells += [f"{mean(several, metric):.2f}" for metric in MAXDIV]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", "Published MaxDiv at 3 / 5 / 10 / 20:", ""]
     lines += [f"- {name}: " + " / ".join(f"{number:g}" for number in values) for name, values in known["maxdiv"]["steam-200k"].items()]
@@ -99,15 +89,13 @@ def plot(found: dict[str, list[Report]], out: Path) -> None:
         for axis, key, values in ((axes[0], "weight", WEIGHTS), (axes[1], "C", VECTORS)):
             base = f"{method} weight=10"
             names = {v: f"{method} {key}={v}" if f"{method} {key}={v}" in variants() else base for v in values}
-            ours = [(v, 100 * value(found[name], "precision@3")) for v, name in names.items() if name in found]
+            ours = [(v, 100 * mean(found[name], "precision@3")) for v, name in names.items() if name in found]
             axis.plot(*zip(*ours, strict=True), "o-", color=colour, label=f"{method}, ours")
             theirs = [(v, known[name]["values"]["precision@3"]) for v, name in names.items() if key == "weight" and name in known]
             if theirs:
                 axis.plot(*zip(*theirs, strict=True), "s--", color=colour, alpha=0.5, mfc="none", label=f"{method}, published")
         if f"{method} without" in found:
-            axes[0].axhline(
-                100 * value(found[f"{method} without"], "precision@3"), color=colour, lw=0.8, ls=":", label=f"{method} without DCRS, ours"
-            )
+            axes[0].axhline(100 * mean(found[f"{method} without"], "precision@3"), color=colour, lw=0.8, ls=":", label=f"{method} without DCRS, ours")
     axes[0].set(xscale="log", xlabel="weight of DCRS (eta)", ylabel="P@3 x 100", title="Steam-200k")
     axes[0].set_xticks(WEIGHTS, [str(weight) for weight in WEIGHTS])
     axes[0].minorticks_off()
@@ -131,9 +119,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command == "run":
         tasks = [(name, arguments.path, seed) for seed in range(arguments.seeds) for name in arguments.names]
-        with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
-            for _ in pool.imap_unordered(job, tasks):
-                pass
+        work(job, tasks, arguments.workers)
         return
     found = measured()
     if not found:

@@ -5,36 +5,27 @@
     python benchmarks/metric_learning.py table steam-200k                      # means, intervals, tests -> docs/tables/
 
 `--path` is the users.dat of the data set where the catalogue does not have it. `--workers 2` works on two methods at a time, `--methods`
-names some. Everything done is kept in runs/metric-learning/ and not done again. The test part is opened by `run` alone.
+names some. Trials are kept in benchmarks/trials/, runs in runs/metric-learning/; what is there is not done again. The test part is opened by `run` alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import multiprocessing
 import sys
-import time
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import optuna
-import torch
+from harness import ROOT, attempt, chosen, mean, ordered, put, search, section, trials_of, work
+from harness import TRIALS as TRIAL_LOGS
 
 from recsys.config import to_toml
 from recsys.data.types import Split
-from recsys.errors import InputError, TrainingError
+from recsys.errors import InputError
 from recsys.evaluation import Evaluation, Report, evaluate
-from recsys.experiment import Experiment, from_tree
+from recsys.experiment import from_tree
 from recsys.run import data_of, execute
-from recsys.statistics import holm, over_seeds, paired
-from recsys.train import fit
 
-ROOT = Path(__file__).parents[1]
 KEEP = Path("runs") / "metric-learning"
 DATA = {"steam-200k": "Steam-200k", "ml-100k-likes": "MovieLens-100k, ratings of 4 and more"}
 # Where each comes from in the catalogue, and what its configurations are called.
@@ -152,86 +143,33 @@ def tree_of(method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
         elif name == "pool":
             tree["model"]["sampler"]["negatives"], tree["model"]["loss"]["share"] = value
         else:
-            *parents, leaf = name.split(".")
-            at = tree
-            for parent in parents:
-                at = at.setdefault(parent, {})
-            at[leaf] = value
+            put(tree, name, value)
     return tree
 
 
 def log_of(data: str, method: str) -> Path:
-    return KEEP / data / "trials" / f"{method}.jsonl"
-
-
-def trials_of(data: str, method: str) -> list[dict[str, Any]]:
-    path = log_of(data, method)
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return TRIAL_LOGS / "metric-learning" / data / f"{method}.jsonl"
 
 
 def tune(data: str, method: str, path: str, n_trials: int) -> None:
     """The trials that are missing; the first is the published or default setting, an unpromising one ends early."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    split: Split | None = None
-    space = METHODS[method][1]
-    for number in range(len(trials_of(data, method)), n_trials if space else 1):
-        split = split or data_of(from_tree(tree_of(method, path, {})))
-        done = trials_of(data, method)
-        params = propose(method, space, done) if number else {}
-        best = max((trial["value"] for trial in done), default=0.0)
-        entry = {"trial": number, "params": params} | attempt(from_tree(tree_of(method, path, params)), split, best)
-        log_of(data, method).parent.mkdir(parents=True, exist_ok=True)
-        with log_of(data, method).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        print(f"{data} {method} trial {number}: {entry['value']:.4f} in {entry['seconds']:.0f} s, epoch {entry['epoch']} {params}", flush=True)
+    parts: list[Split] = []
 
+    def trial(params: dict[str, Any], best: float) -> dict[str, Any]:
+        experiment = from_tree(tree_of(method, path, params))
+        if not parts:
+            parts.append(data_of(experiment))
+        return attempt(
+            experiment, parts[0], best, Evaluation(metrics=("precision@3",), monitor="precision@3", skip_short_users=True, min_test_full=3)
+        )
 
-def propose(method: str, space: dict[str, Any], done: list[dict[str, Any]]) -> dict[str, Any]:
-    """The next point: a function of the trials before it, so that an interrupted search goes on as it would have."""
-    sampler = optuna.samplers.TPESampler(seed=zlib.crc32(f"{method}/{len(done)}".encode()), n_startup_trials=4)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    dists = {
-        name: optuna.distributions.FloatDistribution(*s[1:], log=True)
-        if s[0] == "log"
-        else optuna.distributions.CategoricalDistribution(range(len(s[1])))
-        for name, s in space.items()
-    }
-    for trial in done[1:]:
-        known = {name: value if space[name][0] == "log" else space[name][1].index(value) for name, value in trial["params"].items()}
-        study.add_trial(optuna.trial.create_trial(params=known, distributions=dists, value=trial["value"]))
-    drawn = study.ask(dists).params
-    return {name: float(f"{drawn[name]:.4g}") if s[0] == "log" else s[1][drawn[name]] for name, s in space.items()}
-
-
-class _Unpromising(Exception):
-    """A trial that is far behind the best after a third of its epochs."""
-
-
-def attempt(experiment: Experiment, split: Split, best: float) -> dict[str, Any]:
-    monitor, seen, began = experiment.evaluate.monitor, [], time.perf_counter()
-
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch" and "valid" in event:
-            seen.append((event["valid"][monitor], event["epoch"]))
-            if len(seen) >= 6 and max(seen)[0] < 0.85 * best:
-                raise _Unpromising
-
-    light = Evaluation(metrics=(monitor,), monitor=monitor, skip_short_users=True, min_test_full=3)
-    with contextlib.suppress(TrainingError, _Unpromising):
-        fit(experiment.model, split.train, split.valid, experiment.train, light, watch=watch)
-    value, epoch = max(seen, default=(0.0, 0))
-    return {"value": value, "epoch": epoch, "seconds": time.perf_counter() - began}
-
-
-def chosen(data: str, method: str) -> dict[str, Any]:
-    """The parameters of the best trial."""
-    return max(trials_of(data, method)[: TRIALS[data]], key=lambda trial: trial["value"])["params"]
+    search(log_of(data, method), METHODS[method][1], n_trials, trial)
 
 
 def run(data: str, method: str, path: str, seeds: int) -> None:
     """The chosen settings, once per seed; a closed form needs one. Both protocols are measured on the same scorer."""
     split: Split | None = None
-    tree = tree_of(method, path, chosen(data, method))
+    tree = tree_of(method, path, chosen(log_of(data, method), TRIALS[data]))
     closed = method in ("popular", "itemknn", "ease", "ials", "gfcf")
     for seed in range(1 if closed else seeds):
         folder = KEEP / data / method / f"{seed}"
@@ -259,7 +197,7 @@ def table(data: str) -> str:
     found = {method: reports(data, method, "test") for method in METHODS}
     found = {method: several for method, several in found.items() if several}
     lines = [f"# {DATA[data]}: the metric-learning family", ""]
-    lines += [*section(data, found, ["precision@3", "map", "auc"], published), ""]
+    lines += [*section(found, ["precision@3", "map", "auc"], published), ""]
     lines += [
         "All metrics, x 100 (means over seeds; published row below where there is one):",
         "",
@@ -273,8 +211,8 @@ def table(data: str) -> str:
             lines.append("| *published* | " + " | ".join(f"*{values[name]}*" if name in values else "" for name in METRICS) + " |")
     own = {method: reports(data, method, "ours") for method in found}
     lines += ["", "Our own protocol on the same scorers: every test user counts, validation items are masked (values as fractions):", ""]
-    lines += section(data, own, list(OURS), {}, scale=1)
-    tried = {method: len(trials_of(data, method)[: TRIALS[data]]) for method in found}
+    lines += section(own, list(OURS), {}, scale=1)
+    tried = {method: len(trials_of(log_of(data, method))[: TRIALS[data]]) for method in found}
     lines += [
         "",
         f"Trials on valid per method: {TRIALS[data]} (1 where nothing is set: "
@@ -284,70 +222,21 @@ def table(data: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def section(data: str, found: dict[str, list[Report]], names: list[str], published: dict[str, Any], scale: float = 100) -> Iterator[str]:
-    first = names[0]
-    order = ordered(found, first)
-    best = order[0][1]
-    tests = {method: paired(per_user(several, first), per_user(best, first)) for method, several in order[1:]}
-    adjusted = dict(zip(tests, holm([test.p_t for test in tests.values()]), strict=True))
-    digits = 2 if scale == 100 else 4
-    head = [f"{name} [95 %]" for name in names] + [f"p against the best ({first})", *(["published " + " / ".join(names)] if published else [])]
-    yield "| method | seeds | " + " | ".join(head) + " |"
-    yield "|---|---:|" + "---:|" * len(head)
-    for method, several in order:
-        cells = []
-        for name in names:
-            low, high = interval(several, name)
-            shown = f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]" if np.isfinite(low) else ""
-            cells.append(f"{scale * mean(several, name):.{digits}f}{shown}")
-        p = adjusted.get(method)
-        cells.append("best" if p is None else "< 1e-9" if p < 1e-9 else f"{p:.1e}" if p < 1e-3 else f"{p:.3f}")
-        if published:
-            values = published.get(method, {}).get("values", {})
-            cells.append(" / ".join(str(values.get(name, "-")) for name in names) if values else "")
-        yield f"| {method} | {len(several)} | " + " | ".join(cells) + " |"
-    yield ""
-    yield f"Intervals hold users and seeds as random (one seed: bootstrap over users); p of paired t tests over users on means over seeds, Holm over {len(tests)} tests."
-
-
-def ordered(found: dict[str, list[Report]], metric: str) -> list[tuple[str, list[Report]]]:
-    return sorted(found.items(), key=lambda entry: -mean(entry[1], metric))
-
-
-def mean(several: list[Report], name: str) -> float:
-    return float(np.mean([report[name] for report in several]))
-
-
-def interval(several: list[Report], name: str) -> tuple[float, float]:
-    if name in several[0].whole or len(several) == 1:
-        return several[0].interval(name)
-    found = over_seeds(np.stack([report.values(name) for report in several]))
-    return found.low, found.high
-
-
-def per_user(several: list[Report], name: str) -> np.ndarray:
-    return np.mean([report.values(name) for report in several], axis=0)
-
-
 def job(task: tuple[str, str, str, str, int]) -> None:
-    torch.set_num_threads(1)
     command, data, method, path, number = task
-    try:
-        (tune if command == "tune" else run)(data, method, path, number)
-    except Exception as error:  # one method must not stop the others
-        print(f"{data} {method}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    (tune if command == "tune" else run)(data, method, path, number)
 
 
 def configs(data: str, path: Path) -> None:
     """Write configs/<method>-<data>.toml with the chosen settings."""
     for method in METHODS:
-        if not trials_of(data, method):
+        if not trials_of(log_of(data, method)):
             continue
-        tree = tree_of(method, "", chosen(data, method))
+        tree = tree_of(method, "", chosen(log_of(data, method), TRIALS[data]))
         tree["data"] = {"source": SOURCE[data]}
         if method in ("popular", "itemknn", "ease", "ials"):
             del tree["train"]
-        tried = len(trials_of(data, method)[: TRIALS[data]])
+        tried = len(trials_of(log_of(data, method))[: TRIALS[data]])
         about = f"# {method} on {DATA[data]}, split, metrics and selection of Bao et al. (2022).\n# Best of {tried} trials on valid (benchmarks/metric_learning.py)."
         (path / f"{method}-{SHORT[data]}.toml").write_text(f"{about}\n\n{to_toml(tree)}", encoding="utf-8")
 
@@ -397,9 +286,7 @@ def main() -> None:
         return
     number = TRIALS[arguments.data] if arguments.command == "tune" else arguments.seeds
     tasks = [(arguments.command, arguments.data, method, arguments.path, number) for method in arguments.methods]
-    with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
-        for _ in pool.imap_unordered(job, tasks):
-            pass
+    work(job, tasks, arguments.workers)
 
 
 if __name__ == "__main__":
