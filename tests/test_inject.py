@@ -171,6 +171,18 @@ def test_by_label_of_files_that_are_split_already(tmp_path: Path):
     assert len(noisy[2]) == 2
 
 
+def test_selection_on_clean_pairs_alone():
+    noise = Noise(kind="random", share=0.5)
+    noisy, clean = (made(noise, clean_valid=clean) for clean in (False, True))
+    assert (noisy.valid.label == 0).any()
+    assert (clean.valid.label == 1).all()
+    assert set(clean.valid.key) == set(noisy.valid.key[noisy.valid.label == 1])
+    assert np.array_equal(clean.train.pairs.key, noisy.train.pairs.key)
+    assert "noisy valid rows left out" in clean.rule
+    with pytest.raises(InputError, match="no valid part with labels"):
+        made(clean_valid=True)
+
+
 def test_settings_come_back():
     rule = SplitRule(by="label", noise=Noise(kind="popular", share=0.2))
     assert build(SplitRule, to_dict(rule)) == rule

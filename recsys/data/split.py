@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -40,6 +41,7 @@ class SplitRule:
         seed: of everything random. For "libcml" 0 stands for 1234, the seed of its recipe.
         drop_cold: leave out rows of valid and test whose user has no row in train.
         noise: false pairs that are put into train and valid, for experiments with noise.
+        clean_valid: leave rows known to be noise out of valid too, so that what is selected is selected on clean pairs.
     """
 
     by: Literal["auto", "ratio", "last", "time", "new-item", "label", "presplit", "libcml"] = "auto"
@@ -54,6 +56,7 @@ class SplitRule:
     seed: Annotated[int, Bound(ge=0)] = 0
     drop_cold: bool = True
     noise: Noise = Noise()
+    clean_valid: bool = False
 
     def __post_init__(self) -> None:
         _check_ratios(self.ratios)
@@ -92,7 +95,8 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
     if loaded.parts is not None:
         valid, test = loaded.parts
         test, words = _clean(test, "presplit") if by == "label" else (test, "presplit")
-        return presplit(dataset, valid, test, valid_share=rule.valid_share, seed=rule.seed, drop_cold=rule.drop_cold, noise=rule.noise, words=words)
+        made = presplit(dataset, valid, test, valid_share=rule.valid_share, seed=rule.seed, drop_cold=rule.drop_cold, noise=rule.noise, words=words)
+        return _clean_valid(made) if rule.clean_valid else made
     match by:
         case "ratio" | "label":
             part = by_ratio(pairs, rule.ratios, per=rule.per, order=rule.order, seed=rule.seed)
@@ -114,7 +118,8 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
     test = kept if len(kept) else None
     if by == "label":
         test, words = _clean(test, words)
-    return _assemble(dataset.with_pairs(learned), held if len(held) else None, test, words, drop_cold=rule.drop_cold, noise=rule.noise)
+    made = _assemble(dataset.with_pairs(learned), held if len(held) else None, test, words, drop_cold=rule.drop_cold, noise=rule.noise)
+    return _clean_valid(made) if rule.clean_valid else made
 
 
 def by_ratio(
@@ -307,6 +312,16 @@ def _clean(test: Interactions | None, words: str) -> tuple[Interactions | None, 
         )
     clean = test.label == 1
     return test.take(clean) if clean.any() else None, f"{words}, {int((~clean).sum())} noisy test rows left out"
+
+
+def _clean_valid(made: Split) -> Split:
+    """The same without the rows of valid that are known to be noise."""
+    if made.valid is None or made.valid.label is None:
+        cause = "clean_valid leaves noise out of valid, but there is no valid part with labels"
+        raise InputError(cause, place="[split]", remedy='name the labels in [data], as in label = "clean", or leave out clean_valid')
+    clean = made.valid.label == 1
+    words = f"{made.rule}; {int((~clean).sum())} noisy valid rows left out"
+    return replace(made, valid=made.valid.take(clean), rule=words)
 
 
 def _with_noise(

@@ -1,0 +1,293 @@
+"""Denoisers x backbones on data whose noise is known, tuned alike on valid; the curves over injected noise; how well each finds the noise.
+
+    python benchmarks/denoising.py tune ml-100k-noisy --path FOLDER       # the same trials for every denoiser of every backbone, on noisy valid
+    python benchmarks/denoising.py run ml-100k-noisy --path FOLDER        # seeds of the chosen settings; selected on noisy and on clean valid
+    python benchmarks/denoising.py inject ml-100k-noisy --path FOLDER     # 10 to 40 % false pairs more, the same settings
+    python benchmarks/denoising.py table                                  # docs/tables/denoising.md, docs/pictures/denoising.svg
+
+Train and valid are as noisy as the data is; the test holds clean pairs alone. Noise is a rating below 5 (modcloth), the flag of the data
+(ml-100k-noisy), a purchase cancelled later (online-retail, which needs no --path). "none" watches: it trains as if there were no denoiser.
+Trials stand in benchmarks/trials/denoising/, runs in runs/denoising/; what is there is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import ROOT, TRIALS, attempt, chosen, interval, mean, ordered, p_value, per_user, put, search, work
+
+from recsys.data.types import Split
+from recsys.errors import InputError
+from recsys.evaluation import Evaluation, Report
+from recsys.experiment import from_tree
+from recsys.noise import area
+from recsys.run import data_of, execute
+from recsys.scorer import Scorer
+from recsys.statistics import holm, paired
+
+KEEP = Path("runs") / "denoising"
+N_TRIALS = 4
+RATES = [0.1, 0.2, 0.3, 0.4]
+METRICS = ["recall@5", "recall@20", "ndcg@20", "precision@5"]
+
+DATA: dict[str, tuple[str, dict[str, Any]]] = {
+    "ml-100k-noisy": (
+        "MovieLens-100k with noise flags (17.8 % of train)",
+        {"train": "ml100k.train.rating", "valid": "ml100k.valid.rating", "test": "ml100k.test.negative"},
+    ),
+    "modcloth": (
+        "Modcloth, a rating below 5 is noise (45.3 % of train)",
+        {"train": "modcloth.train.rating", "valid": "modcloth.valid.rating", "test": "modcloth.test.negative", "weight": 2, "clean_weight": 5},
+    ),
+    "online-retail": ("Online Retail, a purchase cancelled later is noise (2.6 % of train)", {"source": "online-retail"}),
+}
+BACKBONES: dict[str, dict[str, Any]] = {
+    "gmf": {"name": "gmf"},
+    "neumf": {"name": "neumf"},
+    "cdae": {"name": "cdae"},
+    "lightgcn": {"name": "lightgcn", "dim": 32, "loss": {"kind": "bce"}, "sampler": {"negatives": 1}, "l2": 0.0},
+}
+# DeCA is a pair of models of its own: matrix factorisation beside GMF, LightGCN beside LightGCN.
+DECA = {"gmf": {"name": "deca"}, "lightgcn": {"name": "deca", "layers": 3}}
+LR = {"train.lr": ("log", 2e-3, 2e-2)}
+DROP = {"train.denoise.drop": ("choice", [0.05, 0.1, 0.2]), "train.denoise.ramp": ("choice", [100, 400, 1000])}
+DENOISERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "none": ({"kind": "watch"}, LR),
+    "tce": ({"kind": "tce", "drop": 0.1, "ramp": 400}, LR | DROP),
+    "rce": ({"kind": "rce"}, LR | {"train.denoise.beta": ("log", 0.05, 1.0)}),
+    "dcf": (
+        {"kind": "dcf", "drop": 0.1, "ramp": 400, "relabel": 0.05},
+        LR | DROP | {"train.denoise.variance": ("choice", [1e-4, 1e-2, 0.1]), "train.denoise.relabel": ("choice", [0.0, 0.01, 0.05])},
+    ),
+    "deca": ({}, LR | {"model.c1": ("log", 1, 1000), "model.c2": ("log", 1, 1000), "model.alpha": ("choice", [0.0, 0.5, 1.0])}),
+}
+BATCH = {"ml-100k-noisy": 1024, "modcloth": 4096, "online-retail": 4096}
+# What is compared: the slow backbones are left out of the largest data.
+CELLS = {
+    data: [
+        (backbone, denoiser)
+        for backbone in (BACKBONES if data != "online-retail" else ("gmf", "lightgcn"))
+        for denoiser in DENOISERS
+        if denoiser != "deca" or backbone in DECA
+    ]
+    for data in DATA
+}
+
+
+def tree_of(data: str, backbone: str, denoiser: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
+    """The experiment of a cell with some of its settings changed."""
+    source = dict(DATA[data][1]) if "source" in DATA[data][1] else {"path": path} | DATA[data][1]
+    tree: dict[str, Any] = {
+        "data": source,
+        "split": {"by": "label", "drop_cold": False},
+        "model": dict(DECA[backbone] if denoiser == "deca" else BACKBONES[backbone]),
+        "train": {"epochs": 30, "batch_size": BATCH[data], "lr": 5e-3, "eval_every": 2, "patience": 3, "denoise": dict(DENOISERS[denoiser][0])},
+        "evaluate": {"metrics": METRICS, "monitor": "recall@20"},
+    }
+    for name, value in params.items():
+        put(tree, name, value)
+    return tree
+
+
+def log_of(data: str, backbone: str, denoiser: str) -> Path:
+    return TRIALS / "denoising" / data / f"{backbone}-{denoiser}.jsonl"
+
+
+def tune(data: str, backbone: str, denoiser: str, path: str) -> None:
+    parts: list[Split] = []
+
+    def trial(params: dict[str, Any], best: float) -> dict[str, Any]:
+        experiment = from_tree(tree_of(data, backbone, denoiser, path, params))
+        if not parts:
+            parts.append(data_of(experiment))
+        return attempt(experiment, parts[0], best, Evaluation(metrics=("recall@20",), monitor="recall@20"))
+
+    search(log_of(data, backbone, denoiser), DENOISERS[denoiser][1], N_TRIALS, trial)
+
+
+def run(data: str, backbone: str, denoiser: str, path: str, seed: int, selected: str = "noisy", noise: float = 0.0) -> None:
+    """One run of the chosen settings; `noise` false pairs are put in for every true one."""
+    name = f"inject-{noise:g}" if noise else selected
+    folder = KEEP / data / f"{backbone}-{denoiser}" / name / f"{seed}"
+    if (folder / "detection.json").exists():
+        return
+    tree = tree_of(data, backbone, denoiser, path, chosen(log_of(data, backbone, denoiser), N_TRIALS))
+    tree["name"], tree["train"]["seed"] = f"{backbone}-{denoiser}", seed
+    tree["split"] |= {"clean_valid": True} if selected == "clean" else {}
+    tree["split"] |= {"noise": {"kind": "random", "share": noise, "seed": seed}} if noise else {}
+    experiment = from_tree(tree)
+    split = data_of(experiment)
+    made = execute(experiment, folder, resume=(folder / "run.json").exists(), split=split)
+    found = {"auc": detection(made.scorer, split)}
+    (folder / "detection.json").write_text(json.dumps(found), encoding="utf-8")
+    report = made.report("test")
+    print(f"{data} {backbone} {denoiser} {name} seed {seed}: recall@20 {report['recall@20']:.4f} detection {found['auc']:.3f}", flush=True)
+
+
+def detection(scorer: Scorer, split: Split) -> float:
+    """AUC of a low score as a sign of noise, over the training pairs: 0.5 is chance."""
+    import torch
+
+    pairs = split.train.pairs
+    score = np.empty(len(pairs), dtype=np.float32)
+    order = np.argsort(pairs.user, kind="stable")
+    users, first = np.unique(pairs.user[order], return_index=True)
+    ends = np.append(first, len(order))
+    for start in range(0, len(users), 256):
+        block = users[start : start + 256]
+        rows = order[ends[start] : ends[min(start + 256, len(users))]]
+        with torch.inference_mode():
+            scores = scorer.score(torch.as_tensor(block, dtype=torch.int64)).numpy()
+        score[rows] = scores[np.searchsorted(block, pairs.user[rows]), pairs.item[rows]]
+    assert pairs.label is not None
+    return area(-score, pairs.label == 0) or 0.5
+
+
+def reports(data: str, backbone: str, denoiser: str, name: str) -> list[tuple[Report, float]]:
+    folders = sorted(path.parent for path in (KEEP / data / f"{backbone}-{denoiser}" / name).glob("*/detection.json"))
+    return [(Report.load(folder / "test"), json.loads((folder / "detection.json").read_text())["auc"]) for folder in folders]
+
+
+def table(data: str) -> list[str]:
+    lines = [f"## {DATA[data][0]}", ""]
+    for backbone in BACKBONES:
+        found = {d: reports(data, backbone, d, "noisy") for b, d in CELLS[data] if b == backbone}
+        found = {denoiser: several for denoiser, several in found.items() if several}
+        if "none" not in found:
+            continue
+        values = {denoiser: [report for report, _ in several] for denoiser, several in found.items()}
+        base = per_user(values["none"], "recall@20")
+        tests = {d: paired(per_user(v, "recall@20"), base) for d, v in values.items() if d != "none"}
+        adjusted = dict(zip(tests, holm([test.p_t for test in tests.values()]), strict=True)) if tests else {}
+        lines += [
+            f"### {backbone}",
+            "",
+            "| denoiser | seeds | recall@20 [95 %] | against none [95 %] | p | ndcg@20 | clean-selected recall@20 | detection AUC |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|",
+        ]
+        for denoiser, several in ordered(values, "recall@20"):
+            low, high = interval(several, "recall@20")
+            clean = [report for report, _ in reports(data, backbone, denoiser, "clean")]
+            against = "" if denoiser == "none" else f"{tests[denoiser].difference:+.4f} [{tests[denoiser].low:+.4f}, {tests[denoiser].high:+.4f}]"
+            p = "" if denoiser == "none" else p_value(adjusted[denoiser])
+            auc = float(np.mean([auc for _, auc in found[denoiser]]))
+            lines.append(
+                f"| {denoiser} | {len(several)} | {mean(several, 'recall@20'):.4f} [{low:.4f}, {high:.4f}] | {against} | {p} | {mean(several, 'ndcg@20'):.4f} | "
+                + (f"{mean(clean, 'recall@20'):.4f} ({len(clean)})" if clean else "")
+                + f" | {auc:.3f} |"
+            )
+        lines.append("")
+    return lines
+
+
+def curves() -> dict[str, dict[str, list[tuple[float, float, float, int]]]]:
+    """(data, backbone) -> denoiser -> (rate, recall@20, detection AUC, seeds)."""
+    found: dict[str, dict[str, list[tuple[float, float, float, int]]]] = {}
+    for data, cells in CELLS.items():
+        for backbone, denoiser in cells:
+            points = []
+            for rate in [0.0, *RATES]:
+                several = reports(data, backbone, denoiser, f"inject-{rate:g}" if rate else "noisy")
+                if several:
+                    reported = [report for report, _ in several]
+                    points.append((rate, mean(reported, "recall@20"), float(np.mean([auc for _, auc in several])), len(several)))
+            if len(points) > 1:
+                found.setdefault(f"{data}, {backbone}", {})[denoiser] = points
+    return found
+
+
+def plot(found: dict[str, dict[str, list[tuple[float, float, float, int]]]], out: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(found), figsize=(4.4 * len(found), 3.6), layout="constrained", squeeze=False)
+    for axis, (title, several) in zip(axes[0], found.items(), strict=True):
+        for denoiser, points in several.items():
+            axis.plot([100 * p[0] for p in points], [p[1] for p in points], "o-", label=denoiser)
+        axis.set(xlabel="false pairs put in, % of the true ones", ylabel="recall@20", title=title)
+        axis.grid(alpha=0.3)
+    axes[0][0].legend(fontsize=8)
+    for kind in ("svg", "png"):
+        figure.savefig(out / f"denoising.{kind}", dpi=150)
+
+
+def write() -> str:
+    lines = ["# Denoisers and backbones", ""]
+    lines += [
+        f"Every cell had {N_TRIALS} trials on noisy valid (learning rate and the denoiser's own settings; the first is the default), monitor recall@20;",
+        "train and valid are noisy, the test is clean. p: paired t tests over users on means over seeds against none, Holm within the backbone.",
+        "Clean-selected: the same settings with the epoch chosen on the clean pairs of valid (seeds in brackets). Detection AUC: of a low score of the",
+        "final model as a sign of noise, over the training pairs; 0.5 is chance. DeCA is matrix factorisation beside gmf and LightGCN beside lightgcn.",
+        "Modes and settings that are reconstructed are marked in recsys/nn/denoise.py.",
+        "",
+    ]
+    for data in DATA:
+        lines += table(data)
+    found = curves()
+    if found:
+        lines += [
+            "## Injected noise",
+            "",
+            "recall@20 (detection AUC) with so many random false pairs put in for every pair; settings as above, not tuned again.",
+            "",
+        ]
+        for title, several in found.items():
+            lines += [f"### {title}", "", "| denoiser | " + " | ".join(f"{100 * rate:g} %" for rate in [0, *RATES]) + " |", "|---|" + "---:|" * 5]
+            for denoiser, points in several.items():
+                at = {p[0]: f"{p[1]:.4f} ({p[2]:.3f})" for p in points}
+                lines.append(f"| {denoiser} | " + " | ".join(at.get(rate, "") for rate in [0.0, *RATES]) + " |")
+            lines += [
+                "",
+                f"Seeds: {min(p[3] for points in several.values() for p in points)} to {max(p[3] for points in several.values() for p in points)}.",
+                "",
+            ]
+        lines += ["![recall@20 against injected noise](../pictures/denoising.svg)"]
+        plot(found, ROOT / "docs" / "pictures")
+    return "\n".join(lines) + "\n"
+
+
+def job(task: tuple[Any, ...]) -> None:
+    command, *rest = task
+    (tune if command == "tune" else run)(*rest)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["tune", "run", "inject", "table"])
+    parser.add_argument("data", choices=list(DATA), nargs="?")
+    parser.add_argument("--path", default="", help="the folder of the data")
+    parser.add_argument("--backbones", nargs="*", default=list(BACKBONES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--selected", nargs="*", default=["noisy", "clean"])
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.command == "table":
+        text = write()
+        (ROOT / "docs" / "tables" / "denoising.md").write_text(text, encoding="utf-8")
+        print(text)
+        return
+    if arguments.data is None:
+        raise InputError("no data is named", remedy=f"one of {', '.join(DATA)}")
+    cells = [(arguments.data, b, d, arguments.path) for b, d in CELLS[arguments.data] if b in arguments.backbones]
+    tasks: list[tuple[Any, ...]]
+    if arguments.command == "tune":
+        tasks = [("tune", *cell) for cell in cells]
+    elif arguments.command == "run":
+        tasks = [("run", *cell, seed, selected) for selected in arguments.selected for seed in range(arguments.seeds) for cell in cells]
+    else:
+        tasks = [("run", *cell, seed, "noisy", rate) for seed in range(arguments.seeds) for rate in RATES for cell in cells]
+    work(job, tasks, arguments.workers)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"denoising: {error}")
