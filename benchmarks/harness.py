@@ -90,17 +90,17 @@ def propose(name: str, space: Space, done: list[dict[str, Any]]) -> Params:
 
 
 class _Unpromising(Exception):
-    """A trial that is far behind the best after a third of its epochs."""
+    """A trial that is far behind the best."""
 
 
-def attempt(experiment: Experiment, split: Split, best: float, light: Evaluation) -> dict[str, Any]:
-    """Train once, looking at valid alone: value, epoch and seconds. A trial far behind `best` after six evaluations ends there."""
+def attempt(experiment: Experiment, split: Split, best: float, light: Evaluation, after: int = 6) -> dict[str, Any]:
+    """Train once, looking at valid alone: value, epoch and seconds. A trial far behind `best` after so many evaluations ends there."""
     monitor, seen, began = experiment.evaluate.monitor, [], time.perf_counter()
 
     def watch(event: dict[str, Any]) -> None:
         if event["event"] == "epoch" and "valid" in event:
             seen.append((event["valid"][monitor], event["epoch"]))
-            if len(seen) >= 6 and max(seen)[0] < 0.85 * best:
+            if len(seen) >= after and max(seen)[0] < 0.85 * best:
                 raise _Unpromising
 
     with contextlib.suppress(TrainingError, _Unpromising):
