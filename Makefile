@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1
 TEST     := $(TEST_ENV) $(PY) -m pytest -q -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format slow gpu bench table table-metric-learning ablation-dpcml clean
+.PHONY: help setup demo test check format slow gpu bench table table-metric-learning ablation-dpcml table-denoising table-electronics clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,18 @@ table-metric-learning: $(READY) ## the metric-learning family, tuned alike: make
 ablation-dpcml: $(READY) ## what each part of DPCML adds: make ablation-dpcml STEAM=users.dat
 	@OMP_NUM_THREADS=1 $(PY) benchmarks/ablation.py run --path "$(STEAM)" --workers 2
 	@$(PY) benchmarks/ablation.py table
+
+table-denoising: $(READY) ## denoisers x backbones, injected noise: make table-denoising MODCLOTH=folder NOISY=folder-of-ml-100k-noisy
+	@for data in ml-100k-noisy:$(NOISY) modcloth:$(MODCLOTH) online-retail:; do \
+		name=$${data%%:*}; path=$${data#*:}; \
+		for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/denoising.py $$step $$name --path "$$path" --workers 2 || exit 1; done; \
+	done
+	@OMP_NUM_THREADS=1 $(PY) benchmarks/denoising.py inject ml-100k-noisy --path "$(NOISY)" --backbones gmf lightgcn --workers 2
+	@$(PY) benchmarks/denoising.py table
+
+table-electronics: $(READY) ## BPR, NBPO, UltraGCN, SimpleX on Amazon Electronics 14-core: make table-electronics ELECTRONICS=folder
+	@for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/electronics.py $$step --path "$(ELECTRONICS)" --workers 2 || exit 1; done
+	@$(PY) benchmarks/electronics.py table
 
 clean: ## remove what tools leave behind; runs/ and .venv/ stay
 	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
