@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1
 TEST     := $(TEST_ENV) $(PY) -m pytest -q -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format slow gpu bench table table-metric-learning ablation-dpcml table-denoising table-electronics clean
+.PHONY: help setup demo test check format slow gpu bench table table-metric-learning ablation-dpcml table-denoising table-electronics study-kill study-postgres study-overhead table-multimodal table-new-items benchmark-small clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,33 @@ table-denoising: $(READY) ## denoisers x backbones, injected noise: make table-d
 table-electronics: $(READY) ## BPR, NBPO, UltraGCN, SimpleX on Amazon Electronics 14-core: make table-electronics ELECTRONICS=folder
 	@for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/electronics.py $$step --path "$(ELECTRONICS)" --workers 2 || exit 1; done
 	@$(PY) benchmarks/electronics.py table
+
+study-kill: $(READY) ## a study killed five times and resumed is the same study: make study-kill STEAM=users.dat
+	@OMP_NUM_THREADS=1 $(PY) benchmarks/studies.py kill --path "$(STEAM)"
+
+study-postgres: $(READY) ## four workers on PostgreSQL, killed again and again: is a trial lost?
+	@$(TEST_ENV) $(PY) benchmarks/studies.py postgres
+
+study-overhead: $(READY) ## what a trial costs besides training, from the first to the thousandth
+	@$(TEST_ENV) $(PY) benchmarks/studies.py overhead
+
+table-multimodal: $(READY) ## methods with content beside those without: make table-multimodal TIKTOK=folder
+	@for data in tiktok:$(TIKTOK) online-retail:; do \
+		name=$${data%%:*}; path=$${data#*:}; \
+		for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/multimodal.py $$step $$name --path "$$path" --workers 2 || exit 1; done; \
+		$(PY) benchmarks/multimodal.py table $$name || exit 1; \
+	done
+
+table-new-items: $(READY) ## new items with missing modalities, a curve per method: make table-new-items TIKTOK=folder
+	@for data in tiktok:$(TIKTOK) online-retail:; do \
+		name=$${data%%:*}; path=$${data#*:}; \
+		for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/new_items.py $$step $$name --path "$$path" --workers 2 || exit 1; done; \
+		$(PY) benchmarks/new_items.py table $$name || exit 1; \
+	done
+
+benchmark-small: $(READY) ## thirteen methods, three parts of the built-in data, three seeds; a table and a page in runs/benchmark-small/
+	@$(PY) -m recsys.cli benchmark configs/benchmark-small.toml --workers 2 --out runs/benchmark-small
+	@$(PY) -m recsys.cli report runs/benchmark-small --out runs/benchmark-small/page.html
 
 clean: ## remove what tools leave behind; runs/ and .venv/ stay
 	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

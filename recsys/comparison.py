@@ -1,4 +1,7 @@
-"""Many reports -> one honest table: means with intervals over the users all methods share, paired tests, Holm's correction."""
+"""Many reports -> one honest table: means with intervals over the users all methods share, paired tests, Holm's correction.
+
+A method may have a report per training seed; the chance of the seeds then has its part in every interval and test.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from recsys.components import Gap, gap
 from recsys.errors import InputError, suggest
 from recsys.evaluation import Report
 from recsys.metrics import parse
 from recsys.run import open_run
-from recsys.statistics import Paired, bootstrap, holm, paired
+from recsys.statistics import Paired, bootstrap, holm, over_seeds, paired
 
 __all__ = ["Cell", "Comparison", "Test", "compare", "compare_runs"]
 
@@ -28,8 +32,11 @@ class Cell:
     """One method under one metric.
 
     Args:
-        mean, low, high: over the common users for whom the metric is defined, with a 95 % interval; NaN interval for whole-system metrics.
-        best: the best mean of its metric. bold: it also beats the second with an adjusted p below 0.05.
+        mean, low, high: over the common users for whom the metric is defined, and over seeds where there are several, with a 95 % interval; NaN
+            interval for whole-system metrics.
+        best: the best mean of its metric. bold: it also beats every method that it is tested against with an adjusted p below 0.05.
+        seeds: reports it rests on.
+        seeds_sd: standard deviation of the seeds' means; NaN with one.
     """
 
     method: str
@@ -40,6 +47,8 @@ class Cell:
     users: int
     best: bool = False
     bold: bool = False
+    seeds: int = 1
+    seeds_sd: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,9 @@ class Test:
 
     Args:
         p: of the chosen test, unadjusted; p_holm: adjusted over every test of the comparison.
-        result: both tests, both effect sizes, the difference with its interval.
+        result: both tests, both effect sizes, the difference with its interval; of the means over seeds where there are several, and the interval is
+            then that of `recsys.components.gap`.
+        seed_share: part of the squared standard error of the difference that is chance of the seeds; 0 where each has one.
     """
 
     metric: str
@@ -57,6 +68,7 @@ class Test:
     p: float
     p_holm: float
     result: Paired
+    seed_share: float = 0.0
 
     __test__ = False  # not a test of the suite
 
@@ -89,13 +101,13 @@ class Comparison:
         return self.cells[self.methods.index(method) * len(self.metrics) + self.metrics.index(metric)]
 
     def table(self) -> pl.DataFrame:
-        """method, metric, mean, low, high, users, best, bold: one row per cell; null where there is no interval."""
+        """method, metric, mean, low, high, users, best, bold, seeds, seeds_sd: one row per cell; null where there is no interval."""
         frame = pl.DataFrame([asdict(cell) for cell in self.cells], infer_schema_length=None)
-        return frame.with_columns(pl.col("mean", "low", "high").cast(pl.Float64).fill_nan(None))
+        return frame.with_columns(pl.col("mean", "low", "high", "seeds_sd").cast(pl.Float64).fill_nan(None))
 
     def tests_table(self) -> pl.DataFrame:
-        """metric, first, second, n, difference, low, high, p_t, p_wilcoxon, p_holm, d_z, rank_biserial, cliff, wins, losses."""
-        kept = ("n", "difference", "low", "high", "p_t", "p_wilcoxon", "p_holm", "d_z", "rank_biserial", "cliff", "wins", "losses")
+        """metric, first, second, n, difference, low, high, p, p_t, p_wilcoxon, p_holm, seed_share, d_z, rank_biserial, cliff, wins, losses."""
+        kept = ("n", "difference", "low", "high", "p", "p_t", "p_wilcoxon", "p_holm", "seed_share", "d_z", "rank_biserial", "cliff", "wins", "losses")
         types: dict[str, Any] = dict.fromkeys(("metric", "first", "second"), pl.String) | dict.fromkeys(kept, pl.Float64)
         types |= dict.fromkeys(("n", "wins", "losses"), pl.Int64)
         rows = []
@@ -153,15 +165,18 @@ class Comparison:
         return "\n".join([*lines, *(f"% {line}" for line in self._caption())]) + "\n"
 
     def _caption(self) -> list[str]:
+        several = any(cell.seeds > 1 for cell in self.cells)
         what = {"t": "paired t test", "wilcoxon": "Wilcoxon signed-rank test"}[self.test]
-        lines = [f"Means over {self.n_users} common users, 95 % bootstrap intervals."]
+        if several:
+            what = "t test over users, paired, and seeds"
+        lines = [f"Means over {self.n_users} common users, 95 % {'intervals over users and seeds' if several else 'bootstrap intervals'}."]
         if self.tests:
-            lines.append(f"Bold: the best, where it beats the second ({what}, Holm over {len(self.tests)} tests, p < {LEVEL}).")
+            lines.append(f"Bold: the best, where it beats every other it is tested against ({what}, Holm over {len(self.tests)} tests, p < {LEVEL}).")
         return [*lines, *self.notes]
 
 
 def compare(
-    reports: Mapping[str, Report],
+    reports: Mapping[str, Report | Sequence[Report]],
     metric: str | Sequence[str] | None = None,
     baseline: str | None = None,
     *,
@@ -171,7 +186,8 @@ def compare(
     """Compare methods on the users they share.
 
     Args:
-        reports: a report per method, in the order of the rows.
+        reports: a report per method, in the order of the rows, or one per seed. Where any method has several, intervals and tests are those of the
+            model of users and seeds (`over_seeds`, `recsys.components.gap`); a method with one report then counts as one without chance in its seed.
         metric: one metric or several; all that every report has by default.
         baseline: test every other method against this one; without it, every pair. The best is tested against the second in any case.
         test: which p value is corrected and decides the bold type. The t test is the default: with the numbers of users met here it agrees with
@@ -179,59 +195,104 @@ def compare(
         fingerprints: fingerprint of data and split per method.
 
     Raises:
-        InputError: fewer than one report, different data, splits or protocols, an unknown metric or baseline, no common user.
+        InputError: fewer than one report, different data, splits or protocols, an unknown metric or baseline, no common user, several seeds and the
+            Wilcoxon test, which has no part for them.
     """
     if not reports:
         raise InputError("there is nothing to compare", remedy="name at least one run")
-    methods = tuple(reports)
+    several = {method: (given,) if isinstance(given, Report) else tuple(given) for method, given in reports.items()}
+    methods, every = tuple(several), [(method, seed, report) for method, found in several.items() for seed, report in enumerate(found)]
+    none = next((method for method, found in several.items() if not found), None)
+    if none is not None:
+        raise InputError(f"'{none}' has no report", remedy="leave it out, or run it")
+    seeded = len(every) > len(methods)
+    if seeded and test != "t":
+        raise InputError(f"test = '{test}' has no part for the chance of seeds", remedy="use test = 't', or give one report per method")
     _same("data or split", {method: (fingerprints or {}).get(method, "") for method in methods} if fingerprints else {})
-    _same("protocol", {method: report.protocol for method, report in reports.items()})
-    metrics = _metrics(reports, metric)
+    _same("protocol", {method if not seed else f"{method}, seed {seed}": report.protocol for method, seed, report in every})
+    metrics = _metrics([report for _, _, report in every], metric)
     if baseline is not None and baseline not in reports:
         raise InputError(f"unknown baseline '{baseline}'", remedy=suggest(baseline, methods))
-    users, rows, dropped = _common(reports)
-    cells: list[Cell] = []
+    users, rows, dropped = _common({(method, seed): report for method, seed, report in every})
     pairs: list[tuple[str, str, str]] = []
-    columns: dict[tuple[str, str], np.ndarray] = {}
+    columns: dict[tuple[str, str], np.ndarray] = {}  # [seeds, users]
     order = {}
     for name in metrics:
-        if any(name in report.whole for report in reports.values()):
-            order[name] = _order({method: report[name] for method, report in reports.items()}, name)
+        if any(name in report.whole for _, _, report in every):
+            order[name] = _order({method: float(np.mean([report[name] for report in found])) for method, found in several.items()}, name)
             continue
-        values = np.stack([reports[method].values(name)[rows[method]] for method in methods], axis=1)
-        values[np.isnan(values).any(1)] = np.nan  # a user counts for all methods or for none
-        columns |= {(method, name): values[:, j] for j, method in enumerate(methods)}
-        order[name] = _order({method: _mean(values[:, j]) for j, method in enumerate(methods)}, name)
+        values = [np.stack([report.values(name)[rows[method, seed]] for seed, report in enumerate(found)]) for method, found in several.items()]
+        undefined = np.isnan(np.concatenate(values)).any(0)
+        for method, matrix in zip(methods, values, strict=True):
+            matrix[:, undefined] = np.nan  # a user counts for all methods or for none
+            columns[method, name] = matrix
+        order[name] = _order({method: _mean(columns[method, name]) for method in methods}, name)
         wanted = list(itertools.combinations(methods, 2))
         if baseline is not None:
             wanted = [(method, baseline) for method in methods if method != baseline]
         if len(order[name]) > 1 and not any({*pair} == {*order[name][:2]} for pair in wanted):
             wanted.append((order[name][0], order[name][1]))
         pairs += [(name, first, second) for first, second in wanted]
-    # One set of resamples for every mean and every difference.
-    differences = [columns[first, name] - columns[second, name] for name, first, second in pairs]
-    low, high = bootstrap(np.stack([*columns.values(), *differences], axis=1)) if columns else (np.empty(0), np.empty(0))
-    place = {key: j for j, key in enumerate(columns)}
-    results = [
-        paired(columns[first, name], columns[second, name], interval=(float(low[j]), float(high[j])))
-        for j, (name, first, second) in enumerate(pairs, start=len(columns))
-    ]
-    raw = [result.p_t if test == "t" else result.p_wilcoxon for result in results]
+    intervals, results, gaps = _over_users_and_seeds(columns, pairs) if seeded else _over_users(columns, pairs)
+    raw = [found.p for found in gaps] if seeded else [result.p_t if test == "t" else result.p_wilcoxon for result in results]
+    shares = [found.seed_share for found in gaps] if seeded else [0.0] * len(pairs)
     tests = tuple(
-        Test(name, first, second, p, float(adjusted), result)
-        for (name, first, second), result, p, adjusted in zip(pairs, results, raw, holm(raw), strict=True)
+        Test(name, first, second, p, float(adjusted), result, share)
+        for (name, first, second), result, p, adjusted, share in zip(pairs, results, raw, holm(raw), shares, strict=True)
     )
+    cells = []
     for method, name in itertools.product(methods, metrics):
-        best = order[name][:1] == [method]
-        if (method, name) in place:
-            values, j = columns[method, name], place[method, name]
-            bold = best and _beats_second(name, order[name], tests)
-            cells.append(Cell(method, name, _mean(values), float(low[j]), float(high[j]), int((~np.isnan(values)).sum()), best, bold))
+        best, found = order[name][:1] == [method], several[method]
+        if (method, name) in columns:
+            scored, (low, high) = columns[method, name], intervals[method, name]
+            bold = best and _beats_the_others(name, order[name], tests)
+            spread, counted = _spread([_mean(row) for row in scored]), int((~np.isnan(scored[0])).sum())
+            cells.append(Cell(method, name, _mean(scored), low, high, counted, best, bold, len(found), spread))
         else:
-            cells.append(Cell(method, name, reports[method][name], float("nan"), float("nan"), reports[method].n_users, best))
+            whole = [report[name] for report in found]
+            nan = float("nan")
+            cells.append(Cell(method, name, float(np.mean(whole)), nan, nan, found[0].n_users, best, seeds=len(found), seeds_sd=_spread(whole)))
     notes = [f"{dropped} users that not every method was evaluated on are left out."] if dropped else []
-    notes += [f"{method}: {note}" for method, report in reports.items() for note in report.notes]
+    notes += list(dict.fromkeys(f"{method}: {note}" for method, _, report in every for note in report.notes))
     return Comparison(methods, metrics, tuple(cells), tests, len(users), dropped, test, tuple(notes))
+
+
+Intervals = dict[tuple[str, str], tuple[float, float]]
+
+
+def _over_users(columns: Mapping[tuple[str, str], np.ndarray], pairs: Sequence[tuple[str, str, str]]) -> tuple[Intervals, list[Paired], list[Gap]]:
+    """Intervals and paired tests of one report per method: one set of resamples for every mean and every difference."""
+    if not columns:
+        return {}, [], []
+    differences = [columns[first, name][0] - columns[second, name][0] for name, first, second in pairs]
+    low, high = bootstrap(np.stack([*(values[0] for values in columns.values()), *differences], axis=1))
+    ends = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    results = [
+        paired(columns[first, name][0], columns[second, name][0], interval=interval)
+        for (name, first, second), interval in zip(pairs, ends[len(columns) :], strict=True)
+    ]
+    return dict(zip(columns, ends, strict=False)), results, []
+
+
+def _over_users_and_seeds(
+    columns: Mapping[tuple[str, str], np.ndarray], pairs: Sequence[tuple[str, str, str]]
+) -> tuple[Intervals, list[Paired], list[Gap]]:
+    """The same of several reports per method; a method with one has an interval over users."""
+    single = {key: values[0] for key, values in columns.items() if len(values) == 1}
+    intervals: Intervals = {}
+    if single:
+        low, high = bootstrap(np.stack(list(single.values()), axis=1))
+        intervals = {key: (float(a), float(b)) for key, a, b in zip(single, low, high, strict=True)}
+    for key, values in columns.items():
+        if key not in intervals:
+            found = over_seeds(values)
+            intervals[key] = (found.low, found.high)
+    gaps = [gap(columns[first, name], columns[second, name]) for name, first, second in pairs]
+    results = [
+        paired(columns[first, name].mean(0), columns[second, name].mean(0), interval=(found.low, found.high))
+        for (name, first, second), found in zip(pairs, gaps, strict=True)
+    ]
+    return intervals, results, gaps
 
 
 def compare_runs(folders: Sequence[str | Path], metric: str | None = None, baseline: str | None = None) -> Comparison:
@@ -264,8 +325,8 @@ def _same(what: str, values: Mapping[str, str]) -> None:
         )
 
 
-def _metrics(reports: Mapping[str, Report], metric: str | Sequence[str] | None) -> tuple[str, ...]:
-    shared = [name for name in next(iter(reports.values())).names if all(name in report.names for report in reports.values())]
+def _metrics(reports: Sequence[Report], metric: str | Sequence[str] | None) -> tuple[str, ...]:
+    shared = [name for name in reports[0].names if all(name in report.names for report in reports)]
     if metric is None:
         if not shared:
             raise InputError("the reports have no metric in common", remedy="evaluate the runs with the same metrics")
@@ -277,7 +338,7 @@ def _metrics(reports: Mapping[str, Report], metric: str | Sequence[str] | None) 
     return wanted
 
 
-def _common(reports: Mapping[str, Report]) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
+def _common(reports: Mapping[tuple[str, int], Report]) -> tuple[np.ndarray, dict[tuple[str, int], np.ndarray], int]:
     """Common user rows, where they stand in each report, and how many users some report lacks."""
     sets = {method: report.per_user["user"].to_numpy() for method, report in reports.items()}
     common = every = next(iter(sets.values()))
@@ -300,8 +361,14 @@ def _order(means: Mapping[str, float], metric: str) -> list[str]:
     return sorted((method for method in means if np.isfinite(means[method])), key=lambda method: -means[method] if higher else means[method])
 
 
-def _beats_second(metric: str, order: Sequence[str], tests: Sequence[Test]) -> bool:
-    return any(test.metric == metric and {test.first, test.second} == {*order[:2]} and test.p_holm < LEVEL for test in tests)
+def _beats_the_others(metric: str, order: Sequence[str], tests: Sequence[Test]) -> bool:
+    """Whether the best differs from every method it is tested against, the second among them."""
+    own = [test for test in tests if test.metric == metric and order[0] in (test.first, test.second)]
+    return any({test.first, test.second} == {*order[:2]} for test in own) and all(test.p_holm < LEVEL for test in own)
+
+
+def _spread(means: Sequence[float]) -> float:
+    return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
 
 
 def _mean(values: np.ndarray) -> float:

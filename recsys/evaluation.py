@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +15,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
-import torch
 
-from recsys import lists as of_lists
-from recsys import metrics as m
 from recsys import sampled
 from recsys.config import to_dict
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError, suggest
-from recsys.metrics import Metric, parse
 from recsys.protocol import Evaluation
-from recsys.rank import ranks, top_k
-from recsys.scorer import Factors, MultiFactors, Scorer
+from recsys.scorer import Scorer
 from recsys.statistics import bootstrap
+from recsys.views import Part, Ranking, leave_out_short, users_of_items
 
 __all__ = ["Evaluation", "Report", "evaluate"]
 
@@ -212,51 +208,29 @@ def evaluate(
     """
     started, evaluation = time.perf_counter(), evaluation or Evaluation()
     _check(scorer, train, test, also_seen)
-    wanted = [parse(name) for name in evaluation.metrics]
+    wanted = evaluation.wanted
     relevant = test.csr
     users = np.flatnonzero(np.diff(relevant.indptr)).astype(np.int32)
-    relevant = relevant[users]
-    n_relevant = np.diff(relevant.indptr).astype(np.int64)
     masked = train.csr if also_seen is None or evaluation.keep_valid else sp.csr_matrix(train.csr + also_seen.csr)
-    reachable = _minus(relevant, masked[users])
-    notes = _notes(relevant, reachable)
+    every = Part(users, np.arange(len(users)), relevant[users], _minus(relevant[users], masked[users]))
+    notes = _notes(every.relevant, every.reachable)
 
     columns: dict[str, np.ndarray] = {}
     whole: dict[str, float] = {}
     drawn = evaluation.candidates == "sampled"
-    if drawn and evaluation.estimator != "none" and not sampled.worthwhile(evaluation.sampled, reachable):
+    if drawn and evaluation.estimator != "none" and not sampled.worthwhile(evaluation.sampled, every.reachable):
         drawn = False
         notes += (f"drawing {evaluation.sampled} of {test.n_items} candidates costs more than ranking all: ranked in full, these numbers are exact",)
     if drawn:
-        counts = _count(train) if evaluation.sampled_by == "popularity" else None
-        places = sampled.draw(scorer, users, reachable, masked, evaluation.sampled, counts=counts, seed=evaluation.seed)
-        columns = sampled.estimate(places, wanted, n_relevant, evaluation.estimator)
+        counts = users_of_items(train) if evaluation.sampled_by == "popularity" else None
+        places = sampled.draw(scorer, users, every.reachable, masked, evaluation.sampled, counts=counts, seed=evaluation.seed)
+        columns = sampled.estimate(places, wanted, every.n_relevant, evaluation.estimator)
         how = f"{evaluation.sampled} {evaluation.sampled_by} candidates per user"
         notes += (f"uncorrected ranks among {how}" if evaluation.estimator == "none" else f"estimated from {how} ({evaluation.estimator})",)
+        leave_out_short(columns, wanted, every, evaluation)
     else:
-        cut = max((metric.k for metric in wanted if metric.k is not None), default=20 if evaluation.groups else 0)
-        if cut:
-            items = top_k(scorer, users, cut, seen=masked, block=evaluation.block).item
-            hits = m.hit_matrix(items, relevant)
-            vectors = _item_vectors(scorer) if any(metric.kind == "maxdiv" for metric in wanted) else None
-            _of_lists([metric for metric in wanted if metric.k is not None], items, hits, n_relevant, users, train, features, vectors, columns, whole)
-            if vectors is None and any(metric.kind == "maxdiv" for metric in wanted):
-                notes += ("maxdiv is not defined: the scorer has no item vectors",)
-            if evaluation.groups:
-                cuts = [metric.k for metric in wanted if metric.kind == "recall" and metric.k] or [cut]
-                columns |= m.recall_by_popularity(items, hits, relevant, m.popularity_group(_count(train)), cuts)
-        full = [metric for metric in wanted if metric.k is None]
-        if full:
-            targets = _place(reachable, users, test.n_users)
-            ranked = ranks(scorer, users, targets, seen=masked, block=evaluation.block)
-            standing = ranked.rank, ranked.indptr, ranked.candidates, n_relevant
-            for metric in full:
-                columns[metric.name] = metric.function(*standing) if metric.kept is None else metric.function(*standing, ranked.tied)
-            notes += _floors(full, columns, reachable)
-    for metric in wanted:
-        short = n_relevant < (evaluation.min_test_full if metric.k is None else metric.k if evaluation.skip_short_users else 1)
-        if metric.name in columns and metric.source in ("hits", "ranks"):
-            columns[metric.name] = np.where(short, np.nan, columns[metric.name])
+        ranking = Ranking(scorer, train, masked, evaluation, features)
+        notes += ranking.measure(wanted, every, columns, whole)
     names = tuple(metric.name for metric in wanted)
     order = [name for name in names if name in columns] + [name for name in columns if name not in names]
     per_user = pl.DataFrame({"user": users, **{name: columns[name] for name in order}})
@@ -286,71 +260,9 @@ def _notes(relevant: sp.csr_matrix, reachable: sp.csr_matrix) -> tuple[str, ...]
     return (f"{note}; {whole} users have no other test pair and score 0" if whole else note,)
 
 
-def _floors(wanted: Sequence[Metric], columns: Mapping[str, np.ndarray], reachable: sp.csr_matrix) -> tuple[str, ...]:
-    """Which partial AUCs leave out users who have test items: a fraction of theirs may be less than one item."""
-    some = np.diff(reachable.indptr) > 0
-    counts = {metric.name: int(np.isnan(columns[metric.name][some]).sum()) for metric in wanted if metric.kept is not None}
-    return tuple(
-        f"{name} is not defined for {n} of {some.sum()} users: a fraction of their items is less than one" for name, n in counts.items() if n
-    )
-
-
-def _of_lists(
-    wanted: Sequence[Metric],
-    items: np.ndarray,
-    hits: np.ndarray,
-    n_relevant: np.ndarray,
-    users: np.ndarray,
-    train: Interactions,
-    features: FeatureTable | None,
-    vectors: np.ndarray | None,
-    columns: dict[str, np.ndarray],
-    whole: dict[str, float],
-) -> None:
-    """Fill in every metric at a cut-off from the lists at the largest one: a shorter list is a prefix."""
-    count = _count(train)
-    active = int(np.count_nonzero(np.diff(train.csr.indptr)))
-    for metric in wanted:
-        lists = items[:, : metric.k]
-        if metric.source == "hits":
-            columns[metric.name] = metric.function(hits[:, : metric.k], n_relevant)
-        elif metric.whole:
-            whole[metric.name] = metric.function(lists, train.n_items)
-        elif metric.kind == "lift":
-            columns[metric.name] = metric.function(lists, count, train.csr[users])
-        elif metric.kind == "diversity":
-            columns[metric.name] = (
-                of_lists.diversity(lists, train.csr) if features is None else of_lists.diversity_of(lists, features.values, features.present)
-            )
-        elif metric.kind == "maxdiv":
-            columns[metric.name] = np.full(len(lists), np.nan) if vectors is None else metric.function(lists, vectors)
-        else:
-            columns[metric.name] = metric.function(lists, count, active)
-
-
-def _item_vectors(scorer: Scorer) -> np.ndarray | None:
-    """The item vectors a scorer ranks with, float32 [n_items, d]; of unit length for a cosine. None for a scorer without."""
-    if not isinstance(scorer, Factors | MultiFactors):
-        return None
-    vectors = torch.nn.functional.normalize(scorer.item, dim=-1) if scorer.similarity == "cosine" else scorer.item
-    return np.asarray(vectors.detach().float().cpu().numpy())
-
-
-def _count(train: Interactions) -> np.ndarray:
-    """Distinct training users per item, int64 [n_items]."""
-    return np.bincount(train.csr.indices, minlength=train.n_items)
-
-
 def _minus(first: sp.csr_matrix, second: sp.csr_matrix) -> sp.csr_matrix:
     """The entries of `first` that `second` lacks, column indices sorted."""
     kept = sp.csr_matrix(first - first.multiply(second.astype(bool)))
     kept.eliminate_zeros()
     kept.sort_indices()
     return kept
-
-
-def _place(rows: sp.csr_matrix, users: np.ndarray, n_users: int) -> sp.csr_matrix:
-    """The rows of `users` back in a matrix of all users."""
-    sizes = np.zeros(n_users, dtype=np.int64)
-    sizes[users] = np.diff(rows.indptr)
-    return sp.csr_matrix((rows.data, rows.indices, np.concatenate([[0], np.cumsum(sizes)])), shape=(n_users, rows.shape[1]))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,10 +23,13 @@ from recsys.errors import InputError, suggest
 from recsys.lists import coverage, diversity, gini, lift, maxdiv, novelty, popularity
 from recsys.partial_auc import Region, partial_auc, region
 
-__all__ = ["GROUPS", "KINDS", "Kind", "Metric", "hit_matrix", "parse", "popularity_group", "recall_by_popularity"]
+__all__ = ["GROUPS", "KINDS", "VIEWS", "Kind", "Metric", "hit_matrix", "parse", "popularity_group", "recall_by_popularity"]
 
 Source = Literal["hits", "ranks", "lists", "catalogue"]
 GROUPS = ("head", "mid", "tail")
+
+# Which test items count, and among which items they are ranked: behind a metric's name in brackets, as in `ndcg@20[new]`.
+VIEWS = ("new", "new in all", "warm", "warm in all")
 
 
 # At a cut-off. `hits[u, p]` says whether the item at position p (0-based) of u's list is one of u's test items.
@@ -40,6 +43,11 @@ def precision(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 def recall(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     """Hits / |test|."""
     return _defined(hits.sum(1) / np.maximum(n_relevant, 1), n_relevant)
+
+
+def f1(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
+    """Harmonic mean of precision and recall, which is 2 hits / (k + |test|); of each user, then averaged."""
+    return _defined(2 * hits.sum(1) / (hits.shape[1] + n_relevant), n_relevant)
 
 
 def hit(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
@@ -115,6 +123,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "precision": Kind("hits", True, precision),
     "recall": Kind("hits", True, recall),
+    "f1": Kind("hits", True, f1),
     "hit": Kind("hits", True, hit),
     "ndcg": Kind("hits", True, ndcg, full_ndcg),
     "mrr": Kind("hits", True, mrr, full_mrr),
@@ -171,12 +180,14 @@ class Metric:
         kind: key of `KINDS`.
         k: cut-off, or None over the full ranking.
         kept: of a partial AUC, the fractions of test items and of other candidates that are kept.
+        view: of `VIEWS`, or "" for all test items among all items.
     """
 
     name: str
     kind: str
     k: int | None
     kept: Region | None = None
+    view: str = ""
 
     @property
     def source(self) -> Source:
@@ -205,11 +216,20 @@ class Metric:
 
 
 def parse(name: str) -> Metric:
-    """Resolve `ndcg@20`, `recall@50`, `auc`, `map`, `opauc@5%`, `llpauc@30%x5%`...
+    """Resolve `ndcg@20`, `recall@50`, `auc`, `map`, `opauc@5%`, `llpauc@30%x5%`, `ndcg@20[new]`...
 
     Raises:
-        InputError: an unknown name (with the one that was meant), a missing, superfluous or impossible cut-off or fraction.
+        InputError: an unknown name (with the one that was meant), a missing, superfluous or impossible cut-off or fraction, or a view in
+            which the metric is no other than without it.
     """
+    base, bracket, view = name.strip().partition("[")
+    if bracket and view.endswith("]") and view[:-1] in VIEWS:
+        bare = parse(base)
+        made = replace(bare, name=f"{bare.name}[{view[:-1]}]", view=view[:-1])
+        if made.source in ("lists", "catalogue") and made.view.endswith("in all"):
+            cause = f"metric '{name}': {made.kind} is about whole lists, whatever the test items"
+            raise InputError(cause, remedy=f"write {bare.name}, or {bare.name}[{made.view.removesuffix(' in all')}] for other lists")
+        return made
     matched = re.fullmatch(r"([^@]*)(?:@(.*))?", name.strip(), flags=re.DOTALL)
     word, cut = (matched.group(1), matched.group(2)) if matched else (name, None)
     kind = KINDS.get(word)

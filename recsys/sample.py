@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Interactions
 
-__all__ = ["Batch", "PairStream", "Sampler", "Stream", "UserBatch", "UserStream", "stream", "stream_seed"]
+__all__ = ["Batch", "PairStream", "Sampler", "Stream", "UserBatch", "UserStream", "mixture_log_q", "stream", "stream_seed"]
 
 # Multiplier of Knuth's multiplicative hashing for 64 bits, as a signed integer.
 _HASH = -7046029254386353131
@@ -33,23 +34,26 @@ _DRAWS = 1 << 15
 class Sampler:
     """Where the negatives of a pair come from.
 
-    Hardness is not decided here: the loss keeps the hardest of the candidates that are drawn (`Loss.reduce`).
+    Hardness is not decided here: the loss keeps some of the candidates that are drawn (`Loss.reduce`). docs/negatives.md lists every rule.
     """
 
     negatives: Annotated[int, Bound(ge=0)] = 1
-    """Candidates per pair ("own"), or in the pool of a batch ("shared"); not used by "in-batch" and "all"."""
-    pool: Literal["own", "shared", "in-batch", "all"] = "own"
+    """Candidates per pair ("own"), or drawn for the pool of a batch ("shared", "mixed"); not used by "in-batch" and "all"."""
+    pool: Literal["own", "shared", "in-batch", "mixed", "all"] = "own"
     """own: each pair draws its own; shared: one draw serves the whole batch (scores become one matrix product);
-    in-batch: the positives of the other pairs of the batch; all: every item that the user has not met."""
+    in-batch: the positives of the other pairs of the batch; mixed: these and one draw, joined (Yang et al., WWW companion 2020);
+    all: every item that the user has not met."""
     proposal: Literal["uniform", "popularity"] = "uniform"
-    """Uniform over items, or proportional to (train count)^alpha."""
+    """Of what is drawn: uniform over items, or proportional to (train count)^alpha."""
+    items: Literal["all", "warm"] = "all"
+    """Which items may be candidates: all, or those with a train pair. all lets the features of new items push users away."""
     alpha: Annotated[float, Bound(ge=0)] = 0.75
     """Exponent of the popularity proposal; items without a train pair are never drawn when it is positive."""
     reject: bool = True
     """Never use a train positive of the user as a negative. "own" draws again, at most `rounds` times, and masks what is
-    left; "shared" and "in-batch" mask only the pair's own positive, which is cheap, and say so here."""
+    left; "shared", "in-batch" and "mixed" mask only the pair's own positive, which is cheap, and say so here."""
     strict: bool = False
-    """"shared" and "in-batch": mask every train positive of the user, not only the pair's own; costs a look at the histories."""
+    """"shared", "in-batch" and "mixed": mask every train positive of the user, not only the pair's own; costs a look at the histories."""
     rounds: Annotated[int, Bound(ge=1, le=100)] = 8
     """Bound on the rounds of redrawing."""
 
@@ -160,10 +164,14 @@ class PairStream:
         self.item = torch.tensor(pairs.item, dtype=torch.int64, device=self.device)
         keys = self.user * self.n_items + self.item
         self._members = _Members(keys if met is None else torch.cat([keys, torch.tensor(met.key, device=self.device)]))
+        known = self.item if met is None else torch.tensor(met.item, dtype=torch.int64, device=self.device)
+        self._warm = None if sampler.items == "all" else torch.bincount(known, minlength=self.n_items) > 0
         if sampler.pool == "all" or sampler.strict:
-            self._everything = torch.arange(self.n_items, device=self.device)
+            every = torch.arange(self.n_items, device=self.device)
+            self._everything = every if self._warm is None else every[self._warm]
             self._history = UserStream(pairs, batch_size=batch_size, seed=seed, device=device)
         self._cdf, self._log_q = self._proposal()
+        self._mixtures: dict[int, Tensor] = {}  # by the length of a batch: only the last one has another
 
     @property
     def size(self) -> int:
@@ -189,7 +197,8 @@ class PairStream:
                 own = slice(span.start - base, span.stop - base)
                 pos = items[span]
                 mine = neg if neg.dim() == 1 else neg[own]
-                log_q = None if self._log_q is None else (self._log_q[pos], self._log_q[mine])
+                table = self._mixture(len(pos)) if self.sampler.pool == "mixed" else self._log_q
+                log_q = None if table is None else (table[pos], table[mine])
                 yield Batch(order[span], users[span], pos, mine, None if mask is None else mask[own], log_q, epoch, step)
 
     def _negatives(self, user: Tensor, pos: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -200,14 +209,15 @@ class PairStream:
         if self.sampler.pool == "all":
             return self._everything, self._unmet(user)
         neg = pos if self.sampler.pool == "in-batch" else self._draw((self.sampler.negatives,), generator)
+        neg = torch.cat([pos, neg]) if self.sampler.pool == "mixed" else neg
         return neg, self._unmet_of(user, neg) if self.sampler.strict else neg[None, :] != pos[:, None]
 
     def _unmet(self, user: Tensor) -> Tensor:
-        """Which items a user has not met in training, bool [n, n_items]."""
+        """Which of all candidates a user has not met in training, bool [n, n_items], or [n, warm items]."""
         batch = self._history.batch(user)
         mask = torch.ones(len(user), self.n_items, dtype=torch.bool, device=self.device)
         mask[batch.owner, batch.item] = False
-        return mask
+        return mask if self._warm is None else mask[:, self._everything]
 
     def _unmet_of(self, user: Tensor, pool: Tensor) -> Tensor:
         """Which items of a pool [K] a user has not met in training, bool [n, K]."""
@@ -256,14 +266,45 @@ class PairStream:
         counts = torch.bincount(self.item, minlength=self.n_items).double()
         if self.sampler.pool == "in-batch":
             return None, (counts / counts.sum()).clamp_min(1e-12).log().float()
-        if self.sampler.proposal == "uniform" or self.sampler.alpha == 0:
+        uniform = self.sampler.proposal == "uniform" or self.sampler.alpha == 0
+        if uniform and self._warm is None:
             return None, None
-        weight = counts.pow(self.sampler.alpha) * (counts > 0)
+        weight = self._warm.double() if uniform and self._warm is not None else counts.pow(self.sampler.alpha) * (counts > 0)
         q = weight / weight.sum()
-        return q.cumsum(0), q.clamp_min(1e-12).log().float()
+        cdf = q.cumsum(0)
+        # Rounded sums may end below 1, and no draw may fall behind the last item that can be drawn.
+        cdf = torch.where(cdf >= cdf[-1:], 1.0, cdf)
+        return cdf, None if uniform else q.clamp_min(1e-12).log().float()
+
+    def _mixture(self, size: int) -> Tensor:
+        """Log proposal of every item [n_items] for a batch of `size` pairs and what is drawn beside them."""
+        if size not in self._mixtures:
+            # A cumulative proposal is read back as one, so that there is one truth about what is drawn.
+            drawn = None if self._cdf is None else self._cdf.diff(prepend=self._cdf.new_zeros(1))
+            count = torch.bincount(self.item, minlength=self.n_items)
+            self._mixtures[size] = mixture_log_q(count, size, self.sampler.negatives, drawn)
+        return self._mixtures[size]
 
     def _generator(self, *path: int | str) -> torch.Generator:
         return torch.Generator(device=self.device).manual_seed(stream_seed(self.seed, *path))
+
+
+def mixture_log_q(count: Tensor, in_batch: int, drawn: int, proposal: Tensor | None = None) -> Tensor:
+    """Log proposal of every item [n_items] for a pool of positives of the batch and of drawn items, joined.
+
+    q(j) = (in_batch * count_j / sum of counts + drawn * p_j) / (in_batch + drawn): what to subtract from the scores of the softmax.
+    Source: Yang, Yi, Cheng, Hong, Li, Wang, Xu, Chi, "Mixed negative sampling for learning two-tower neural networks in recommendations", WWW
+    companion 2020; the correction of Yi et al., RecSys 2019.
+
+    Args:
+        count: training pairs of every item [n_items].
+        in_batch: positives of the batch in the pool.
+        drawn: drawn items in the pool; above 0 wherever an item may have no pair.
+        proposal: p, how likely a draw is each item [n_items]; None: uniform.
+    """
+    frequency = count.double() / count.sum().clamp_min(1)
+    q = (in_batch * frequency + (drawn / len(count) if proposal is None else drawn * proposal.double())) / (in_batch + drawn)
+    return F.threshold(q, 1e-12, 1e-12).log().float()
 
 
 class UserStream:

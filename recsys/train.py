@@ -61,8 +61,10 @@ class Train:
     Adam); several times faster with small batches, and not quite the same result."""
     weight_decay: Annotated[float, Bound(ge=0)] = 0.0
     """Decoupled decay, for adamw."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Of the step size after the warm-up: constant, or down to 0 at the last epoch."""
+    schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    """Of the step size after the warm-up: constant; down to 0 at the last epoch; or, exponential, times `lr_decay` after each epoch."""
+    lr_decay: Annotated[float, Bound(gt=0, le=1)] = 0.99
+    """exponential: what the step size of an epoch is of that of the epoch before; the first has `lr`."""
     warmup: Annotated[int, Bound(ge=0)] = 0
     """Steps over which the step size rises linearly from 0."""
     clip: Annotated[float, Bound(gt=0)] | None = None
@@ -386,6 +388,8 @@ class _Loop:
             factor *= 1 - share
         elif config.schedule == "cosine":
             factor *= (1 + math.cos(math.pi * share)) / 2
+        elif config.schedule == "exponential":
+            factor *= config.lr_decay ** (done // len(self.stream))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * factor
@@ -457,7 +461,7 @@ class _Loop:
 def _identity(recipe: Recipe, train: Dataset, valid: Interactions | None, config: Train, evaluation: Evaluation) -> str:
     """What a checkpoint belongs to: everything that shapes the course of training, but not its length or its housekeeping."""
     shaping = replace(config, checkpoint_seconds=0.0)
-    if config.schedule == "constant" and config.denoise.kind != "dcf":  # else the course depends on its length
+    if config.schedule in ("constant", "exponential") and config.denoise.kind != "dcf":  # else the course depends on its length
         shaping = replace(shaping, epochs=1, patience=None)
     parts = [
         recipe_name(recipe),

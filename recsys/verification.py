@@ -104,7 +104,8 @@ def _compare_reports(part: str, stored: Report, again: Report) -> list[tuple[str
             checks.append((f"{part} {name}", False, "is not among the metrics of config.toml"))
             continue
         if name in stored.whole:
-            gap = abs(stored.whole[name] - again.whole[name])
+            before, now = stored.whole[name], again.whole[name]
+            gap = 0.0 if np.isnan(before) and np.isnan(now) else abs(before - now)  # a view that nobody is in has none
         else:
             a, b = stored.values(name), again.values(name)
             gap = float(np.nanmax(np.abs(a - b), initial=0.0)) if a.shape == b.shape and np.array_equal(np.isnan(a), np.isnan(b)) else float("inf")

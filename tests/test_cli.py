@@ -285,6 +285,46 @@ def test_recommend_for_listed_users_among_listed_items(here: Path) -> None:
     assert {row["item"] for row in rows} == {"i02", "i05", "i06"}
 
 
+KNN = """[data]
+path = "log.csv"
+
+[model]
+name = "itemknn"
+
+[evaluate]
+metrics = ["recall@5", "coverage@5"]
+monitor = "recall@5"
+"""
+
+
+def test_recommend_to_users_of_a_log(here: Path) -> None:
+    """A user by what a log says of them: one who was never there, and one who is served by the log instead of by training."""
+    (here / "knn.toml").write_text(KNN)
+    run(f"run {here / 'knn.toml'} -q --out {here / 'knn'}")
+    pl.DataFrame({"user": ["zoe", "zoe", "u01"], "item": ["i02", "i04", "i06"]}).write_csv(here / "visits.csv")
+    found = plain(f"recommend {here / 'knn'} --new-users {here / 'visits.csv'} -k 3 --json")
+    assert isinstance(found, list)
+    assert {row["user"] for row in found} == {"zoe", "u01"}
+    assert {row["source"] for row in found} == {"model"}
+    assert not {"i02", "i04"} & {row["item"] for row in found if row["user"] == "zoe"}
+    run(f"recommend {here / 'knn'} --new-users {here / 'visits.csv'} -k 3 --out {here / 'out.parquet'}")
+    assert pl.read_parquet(here / "out.parquet").to_dicts() == found
+    code, _, err = invoke(f"recommend runs/one --new-users {here / 'visits.csv'}")
+    assert code == 2
+    assert "runs/one (mf): this scorer ('factors') has something of each user that training found" in err
+
+
+def test_views_are_shown(here: Path) -> None:
+    """Names in brackets come out whole, on the way and at the end."""
+    (here / "mf.toml").write_text(MF.replace("monitor =", 'candidates = ["all", "warm", "new"]\nmonitor =').replace('"ndcg@5"\n', '"ndcg@5[warm]"\n'))
+    code, out, err = invoke(f"run {here / 'mf.toml'} --out {here / 'run'}")
+    assert code == 0, err
+    assert "valid ndcg@5[warm] 0." in err
+    for name in ("recall@5", "recall@5[warm]", "recall@5[new]"):
+        assert f"{name} " in out
+    assert "note: no test user has a new test item: [new] is not defined" in out
+
+
 def test_audit(here: Path, made: Path) -> None:
     found = plain("audit mf.toml --json")
     assert plain("audit runs/one --json") == found

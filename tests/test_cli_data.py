@@ -118,6 +118,40 @@ def test_stats_of_a_path_and_of_the_built_in(log, tmp_path):
     assert "did you mean 'min_weight'" in str(wrong("stats", "online-retail", "min_weigth=4"))
 
 
+def test_features_of_the_built_in_items(tmp_path):
+    out = tmp_path / "features" / "words.parquet"
+    text = said("features", "online-retail", "--text", "description", "--dim", "16", "--words", "--out", str(out))
+    assert "16 numbers for 3,6" in text
+    assert f'features = {{ words = "{out}" }}' in text
+    money = tmp_path / "money.parquet"
+    told = json.loads(said("features", "online-retail", "--log", "price", "--out", str(money), "--json"))
+    assert told == {"file": str(money), "dim": 1, "items": 3659, "present": 3659}
+    found = json.loads(said("stats", "online-retail", f'features={{words="{out}", money="{money}"}}', "--json"))["features"]
+    assert {name: table["dim"] for name, table in found.items()} == {"text": 64, "price": 11, "words": 16, "money": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ((), "nothing is asked for"),
+        (("--text", "title", "--numeric", "price"), "modalities of their own"),
+        (("--text", "titel"), "did you mean 'title'"),
+        (("--text", "title", "--dim", "9"), "ask for 1 or fewer"),
+        (("--numeric", "title"), "'red cup' is no number"),
+        (("--numeric", "price", "--words"), "--words does not go"),
+        (("--text", "title", "--encoder", "nowhere"), "none is downloaded"),
+        (("--images", "nowhere"), "give --backbone"),
+        (("--images", "nowhere", "--backbone", "resnet18", "--weights", "w.safetensors"), "no such folder"),
+        (("--text", "title", "--item", "idd"), "no column 'idd'"),
+    ],
+)
+def test_features_that_cannot_be_made(tmp_path, arguments, match):
+    items, out = tmp_path / "items.csv", tmp_path / "f.parquet"
+    items.write_text("id,title,price\n1,red cup,2\n2,red lamp,3\n")
+    assert match in str(wrong("features", str(items), "--out", str(out), *arguments))
+    assert not out.exists()
+
+
 def test_what_needs_a_hand_or_a_network(monkeypatch):
     assert "recsys data add retailrocket --path" in str(wrong("fetch", "retailrocket"))
     monkeypatch.setenv("RECSYS_OFFLINE", "1")

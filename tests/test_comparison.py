@@ -10,9 +10,10 @@ import pytest
 import scipy.stats
 
 from recsys.comparison import compare
+from recsys.components import gap
 from recsys.errors import InputError
 from recsys.evaluation import Report
-from recsys.statistics import holm
+from recsys.statistics import holm, over_seeds
 
 
 def report(
@@ -126,7 +127,7 @@ def test_outputs(three):
     three["a|b & c_d"] = three.pop("twin")
     got = compare(three)
     table = got.table()
-    assert table.columns == ["method", "metric", "mean", "low", "high", "users", "best", "bold"]
+    assert table.columns == ["method", "metric", "mean", "low", "high", "users", "best", "bold", "seeds", "seeds_sd"]
     assert table.height == 9
     assert table.filter(metric="coverage@5")["low"].null_count() == 3
     assert pl.read_csv(got.csv().encode()).height == 9
@@ -153,3 +154,36 @@ def test_notes_of_the_reports_are_kept(three):
     users = np.arange(3)
     got = compare({"a": report(users, notes=("3 of 9 test pairs were already seen",), auc=np.zeros(3))})
     assert "a: 3 of 9 test pairs were already seen" in got.markdown()
+
+
+def test_seeds_have_a_part_in_intervals_and_tests(three):
+    """Three seeds each: cells and tests are those of the model of users and seeds, and the Wilcoxon test has no part for them."""
+    generator = np.random.default_rng(3)
+    users, base = np.arange(200), generator.random(200)
+    values = {
+        name: base + up + 0.02 * generator.normal(size=(3, 1)) + 0.05 * generator.normal(size=(3, 200)) for name, up in (("a", 0.0), ("b", 0.5))
+    }
+    seeds = {name: [report(users, ndcg_at_5=row) for row in rows] for name, rows in values.items()}
+    got = compare({**seeds, "fixed": report(users, ndcg_at_5=base - 0.5)})
+    cell, wanted = got.cell("b", "ndcg@5"), over_seeds(values["b"])
+    assert (cell.mean, cell.low, cell.high) == pytest.approx((wanted.mean, wanted.low, wanted.high))
+    assert (cell.seeds, cell.bold) == (3, True)
+    assert cell.seeds_sd == pytest.approx(np.std(wanted.per_seed, ddof=1))
+    assert got.cell("fixed", "ndcg@5").seeds == 1
+    apart = gap(values["a"], values["b"])
+    assert (got.tests[0].p, got.tests[0].seed_share, got.tests[0].result.low) == pytest.approx((apart.p, apart.seed_share, apart.low))
+    assert "users and seeds" in got.markdown()
+    with pytest.raises(InputError, match="no part for the chance of seeds"):
+        compare(seeds, test="wilcoxon")
+    with pytest.raises(InputError, match="'none' has no report"):
+        compare({"none": [], **seeds})
+
+
+def test_bold_means_that_every_other_is_beaten():
+    """The second is beaten for certain, the third, whose users differ wildly, is not."""
+    generator = np.random.default_rng(0)
+    users, base = np.arange(100), generator.random(100)
+    third = base - 0.3 + 5 * generator.permutation(np.linspace(-1, 1, 100))
+    got = compare({"best": report(users, ndcg_at_5=base), "second": report(users, ndcg_at_5=base - 0.1), "third": report(users, ndcg_at_5=third)})
+    assert got.cell("best", "ndcg@5").best
+    assert not got.cell("best", "ndcg@5").bold

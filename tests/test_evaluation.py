@@ -17,6 +17,7 @@ from planted import two_camps
 
 from recsys.comparison import compare
 from recsys.config import build, to_dict
+from recsys.data.split import SplitRule, split
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
 from recsys.evaluation import Evaluation, Report, evaluate
@@ -97,6 +98,86 @@ def test_equal_to_a_loop_over_users(seed, n_users, n_items, tied):
             assert np.isnan(report[name])
     assert report.n_users == int(test.any(1).sum())
     np.testing.assert_array_equal(report.per_user["user"], np.flatnonzero(test.any(1)))
+
+
+VIEWED = ("all", "new", "new in all", "warm", "warm in all")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(2, 14), st.booleans(), st.permutations(VIEWED), st.integers(1, 5))
+def test_views_equal_a_loop_over_users(seed, n_users, n_items, tied, views, several):
+    """A test item of the kind among the candidates of the kind, and whoever has none does not count."""
+    scores, train, valid, test = world(seed, n_users, n_items, tied)
+    train[:, np.random.default_rng(seed).random(n_items) < 0.4] = False
+    given = tuple(views[:several])
+    if "all" not in given:  # whole lists are those of all items
+        given = (*given, "all")
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test), Evaluation(metrics=EVERYTHING, candidates=given), also_seen=pairs(valid))
+    mine = np.flatnonzero(test.any(1))
+    seen, new = train | valid, ~train.any(0)
+    for view in given:
+        kind = {"n": new, "w": ~new, "a": np.ones_like(new)}[view[0]]
+        pool = kind if view in ("new", "warm") else np.ones_like(kind)
+        some = (test & kind).any(1)
+        for name, wanted in plain(scores, seen | ~pool, test & kind).items():
+            shown = name if view == "all" else f"{name}[{view}]"
+            values = report.values(shown)
+            np.testing.assert_allclose(values[some[mine]], wanted, atol=1e-9, err_msg=shown)
+            assert np.isnan(values[~some[mine]]).all()
+        if view in ("new", "warm") and some.any():
+            listed = {i for score, masked in zip(scores[some], seen[some], strict=True) for i in best_of(score, masked | ~kind, 3)}
+            assert report[f"coverage@3[{view}]"] == pytest.approx(len(listed) / kind.sum())
+    assert set(report.names) == {name if view == "all" else f"{name}[{view}]" for view in given for name in EVERYTHING} - {
+        f"{name}@3[{kind} in all]" for name in ("coverage", "gini") for kind in ("new", "warm")
+    }
+
+
+def best_of(score: np.ndarray, masked: np.ndarray, k: int) -> list[int]:
+    return [i for i in np.argsort(-score, kind="stable").tolist() if not masked[i]][:k]
+
+
+def test_a_view_may_stand_in_the_name_alone():
+    scores, train, _, test = world(3, 8, 12, False)
+    train[:, ::3] = False
+    test[:, ::3] |= np.random.default_rng(0).random((8, 4)) < 0.5
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test), Evaluation(metrics=("ndcg@3", "ndcg@3[new]", "auc[warm in all]")))
+    both = evaluate(scorer_of(scores), pairs(train), pairs(test), Evaluation(metrics=("ndcg@3",), candidates=("new", "all")))
+    assert report.names == ("ndcg@3", "ndcg@3[new]", "auc[warm in all]")
+    assert both.names == ("ndcg@3[new]", "ndcg@3")
+    assert report["ndcg@3[new]"] == both["ndcg@3[new]"]
+    assert (report.values("ndcg@3[new]") != report.values("ndcg@3")).any()
+    assert any(note.startswith(f"new: {(~train.any(0)).sum()} of 12 items") for note in report.notes)
+    assert report.interval("ndcg@3[new]")[0] < report["ndcg@3[new]"] < report.interval("ndcg@3[new]")[1]
+
+
+def test_a_view_that_nobody_is_in():
+    """A split by new items holds no warm test item: said, empty, and no obstacle for what is asked beside it."""
+    parts = split(two_camps(users=40)[0], SplitRule(by="new-item"))
+    evaluation = Evaluation(metrics=("ndcg@5", "coverage@5", "auc"), candidates=("new", "warm", "all", "new in all"))
+    recipe = MF(dim=4)
+    fitted = fit(recipe, parts.train, parts.valid, Train(epochs=2, batch_size=64, device="cpu"), evaluation)
+    report = evaluate(fitted.scorer, parts.train.pairs, parts.test.open("a test"), evaluation, also_seen=parts.valid)
+    assert "no test user has a warm test item: [warm] is not defined" in report.notes
+    assert np.isnan(report["ndcg@5[warm]"])
+    assert np.isnan(report["coverage@5[warm]"])
+    assert report["ndcg@5"] == report["ndcg@5[new in all]"]
+    assert report["ndcg@5[new]"] > report["ndcg@5"]
+    assert report["auc[new]"] != report["auc"]
+    cell = compare({"one": report, "two": report}, ["ndcg@5[new]", "ndcg@5[warm]"]).cell("one", "ndcg@5[new]")
+    assert cell.mean == pytest.approx(report["ndcg@5[new]"])
+
+
+def test_a_view_selects():
+    """Without brackets the monitor is that of the first view, unless all items are one of them, and the epoch is chosen by it."""
+    evaluation = Evaluation(metrics=("ndcg@5",), candidates=("new", "new in all"), monitor="recall@5")
+    assert evaluation.monitor == "recall@5[new]"
+    assert build(Evaluation, to_dict(evaluation)) == evaluation
+    assert Evaluation(metrics=("ndcg@5",), candidates=("new", "all"), monitor="ndcg@5[new in all]").monitor == "ndcg@5[new in all]"
+    assert Evaluation(candidates=("warm", "all")).monitor == "ndcg@20"
+    parts = split(two_camps(users=40)[0], SplitRule(by="new-item"))
+    fitted = fit(MF(dim=4), parts.train, parts.valid, Train(epochs=3, batch_size=64, device="cpu"), evaluation)
+    values = [entry["valid"]["recall@5[new]"] for entry in fitted.history]
+    assert fitted.best_epoch == 1 + int(np.argmax(values))
 
 
 PARTIAL = {"opauc@40%": (1.0, 0.4), "tpauc@50%x40%": (0.5, 0.4), "llpauc@50%x40%": (0.5, 0.4)}
@@ -303,7 +384,7 @@ def test_users_without_test_pairs_are_left_out():
 
 
 def test_one_pass_serves_every_metric(monkeypatch):
-    import recsys.evaluation as module
+    import recsys.views as module
 
     calls = []
     for name in ("top_k", "ranks"):
@@ -463,6 +544,16 @@ def test_intervals_are_of_the_mean_over_users():
         ({"metrics": ["opauc@5%", "opauc@5.0%"]}, "names opauc@5% twice"),
         ({"monitor": "maxdiv@10"}, "neither better nor worse"),
         ({"candidates": "sampled", "metrics": ["auc"], "sampled": 0}, "sampled"),
+        ({"candidates": []}, "candidates is empty"),
+        ({"candidates": ["new", "new"]}, "twice"),
+        ({"candidates": ["new", "sampled"]}, "candidates"),
+        ({"candidates": "sampled", "metrics": ["auc[new]"], "monitor": "auc"}, "auc[new] is not estimated"),
+        ({"candidates": ["new in all"], "metrics": ["ndcg@5", "coverage@5"]}, "coverage@5 is about whole lists"),
+        ({"candidates": "new", "groups": True, "metrics": ["ndcg@5"]}, "groups needs the lists of all items"),
+        ({"metrics": ["coverage@5[new in all]"]}, "write coverage@5, or coverage@5[new]"),
+        ({"metrics": ["ndcg@5[tail]"]}, "'5[tail]'"),
+        ({"metrics": ["ndgc@5[new]"]}, "did you mean 'ndcg@5'"),
+        ({"metrics": ["ndcg@5[new]", "ndcg@5[new]"]}, "twice"),
     ],
 )
 def test_wrong_settings_are_answered_at_read_time(values, said):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +12,24 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planted import two_camps
 
-from recsys.nn.hardness import fitting, mixed, mixture_log_q, one_of_top, resampled, soft_weights
+from recsys.errors import InputError
+from recsys.models import recipe as recipe_of
+from recsys.models.cml import CML
+from recsys.models.dpcml import DPCML
+from recsys.models.lightgcn import LightGCN
+from recsys.models.lrml import LRML
+from recsys.models.mf import MF
+from recsys.nn.hardness import fitting, hardest_layers, mixed, one_of_top, resampled, soft_weights
 from recsys.nn.losses import Loss, pair_loss
+from recsys.sample import PairStream, Sampler
+from recsys.scorer import Factors
+from recsys.train import Train, fit
 
 B, K = 6, 9
+TRAIN, _ = two_camps(users=20, items=20, each=5, kept=2)
+RULES = ["one-of-top", "fitting", "soft", "resampled"]
 
 
 def scores(seed: int = 0, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -150,6 +165,9 @@ def test_the_gradient_of_a_mix_is_that_of_its_two_parts():
     user, pos, neg = (torch.randn(2, *shape, 3, generator=generator).double().requires_grad_() for shape in ((2,), (2,), (4, 2)))
     share = torch.rand(2, 2, generator=generator).double()
     assert torch.autograd.gradcheck(lambda p, n: mixed(user, p, n, share), (pos, neg))
+    place = hardest_layers(user, neg)
+    alone = torch.stack([neg[b, place[b], torch.arange(2)] for b in range(2)])[:, None]
+    assert torch.equal(mixed(user, pos, alone, share), mixed(user, pos, neg, share)), "what is taken first and mixed then is the same"
     mixed(user, pos, neg, share).sum().backward()
     assert user.grad is None
     assert torch.allclose(pos.grad, share[:, :, None].expand_as(pos))
@@ -157,10 +175,101 @@ def test_the_gradient_of_a_mix_is_that_of_its_two_parts():
     assert ((neg.grad != 0).any(-1).sum(1) == 1).all()
 
 
-def test_the_proposal_of_a_joined_pool():
-    count = torch.tensor([6, 0, 3, 1])
-    expected = [(20 * c / 10 + 30 / 4) / 50 for c in (6, 0, 3, 1)]
-    assert mixture_log_q(count, 20, 30).exp().tolist() == pytest.approx(expected, rel=1e-6)
-    assert mixture_log_q(count, 20, 30).exp().sum().item() == pytest.approx(1.0)
-    assert mixture_log_q(count, 0, 5).exp().tolist() == pytest.approx([0.25] * 4)
-    assert torch.isfinite(mixture_log_q(count, 5, 0)).all()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_chances_are_those_of_full_precision(dtype):
+    neg = torch.linspace(-2, 2, 300).to(dtype).expand(4000, -1)
+    torch.manual_seed(0)
+    weight = (neg[0].float() / 0.7).softmax(0)
+    for place, expected in ((resampled(neg, 5, temperature=0.7), weight), (one_of_top(neg, 200), torch.arange(300) >= 100)):
+        found = torch.bincount(place.view(-1), minlength=300) / place.numel()
+        expected = expected.float() / expected.sum()
+        chunks = [torch.stack([part.sum() for part in x.split(30)]) for x in (found, expected)]
+        assert torch.allclose(*chunks, atol=5 * 0.5 / math.sqrt(place.numel()))
+
+
+SAMPLERS = [Sampler(negatives=6, proposal="popularity"), Sampler(pool="shared", negatives=6), Sampler(pool="mixed", negatives=4)]
+METHODS = [MF(dim=4), MF(dim=4, loss=Loss(kind="bce")), CML(dim=4), DPCML(dim=4, vectors=2), DPCML(dim=4, vectors=2, similarity="dot"), LRML(dim=4)]
+IDS = ["mf", "mf bce", "cml", "dpcml", "dpcml dot", "lrml"]
+
+
+class Power(Exception):
+    """The power is gone."""
+
+
+@pytest.mark.parametrize("reduce", RULES)
+@pytest.mark.parametrize("recipe", METHODS, ids=IDS)
+def test_a_fit_with_any_rule_resumes_to_the_same_bytes(recipe, reduce, tmp_path):
+    """Chance is a function of seed, epoch and step, with every pool; rules that look for what distances never are, are refused."""
+
+    def made(sampler: Sampler) -> object:
+        return replace(recipe, loss=replace(recipe.loss, reduce=reduce, top=2), sampler=sampler)
+
+    if reduce == "fitting" and (isinstance(recipe, CML | LRML) or getattr(recipe, "similarity", "") == "euclidean"):
+        with pytest.raises(InputError, match=f"^{type(recipe).__name__}.*never above 0.*hardest"):
+            made(SAMPLERS[0])
+        return
+    config = Train(epochs=2, batch_size=23, lr=0.05, patience=None, device="cpu", checkpoint_seconds=0.0)
+    for index, sampler in enumerate(SAMPLERS):
+        whole = weights(fit(made(sampler), TRAIN, None, config).scorer)
+        steps = iter(range(100))
+
+        def stop(event: dict, steps: Iterator[int] = steps) -> None:
+            if event["event"] == "step" and next(steps) == 5:
+                raise Power
+
+        folder = tmp_path / str(index)
+        with pytest.raises(Power):
+            fit(made(sampler), TRAIN, None, config, folder=folder, watch=stop)
+        torch.manual_seed(99)
+        again = weights(fit(made(sampler), TRAIN, None, config, folder=folder, resume=True).scorer)
+        assert all(map(torch.equal, again, whole))
+        other = weights(fit(replace(recipe, sampler=sampler), TRAIN, None, config).scorer)
+        assert not all(map(torch.equal, other, whole)), "the rule changes something"
+
+
+@pytest.mark.parametrize("reduce", ["one-of-top", "soft", "resampled", "fitting"])
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.pool)
+@pytest.mark.parametrize("recipe", METHODS[:-1], ids=IDS[:-1])  # LRML trains by another score than it ranks by
+def test_methods_that_give_a_gradient_to_the_chosen_alone_have_the_loss_of_all_scores(recipe, sampler, reduce):
+    """Of what their scorer says of the same batch, with the same random numbers and the same proposal."""
+    if reduce == "fitting" and (isinstance(recipe, CML | LRML) or getattr(recipe, "similarity", "") == "euclidean"):
+        return
+    recipe = replace(recipe, loss=replace(recipe.loss, reduce=reduce, top=3), sampler=sampler)
+    torch.manual_seed(0)
+    network = recipe.build(TRAIN)
+    batch = next(PairStream(TRAIN.pairs, sampler, batch_size=24, seed=0).epoch(0))
+    scored = network.scorer().score(batch.user)
+    pos, neg = scored.gather(1, batch.pos[:, None])[:, 0], scored.gather(1, batch.neg.expand(24, -1))
+    torch.manual_seed(3)
+    expected = pair_loss(recipe.loss, pos, neg, n_items=TRAIN.n_items, mask=batch.mask, log_q=batch.log_q)
+    torch.manual_seed(3)
+    assert torch.allclose(network.loss(batch).pair, expected, atol=1e-5)
+
+
+def weights(scorer: object) -> list[torch.Tensor]:
+    return [value for value in vars(scorer).values() if isinstance(value, torch.Tensor)]
+
+
+def test_inner_products_and_biases_may_be_above_0():
+    loss = Loss(reduce="fitting")
+    for recipe in (MF(similarity="euclidean", item_bias=True, loss=loss), MF(loss=loss), LightGCN(loss=loss)):
+        assert isinstance(fit(recipe, TRAIN, None, Train(epochs=1, device="cpu")).scorer, Factors)
+    with pytest.raises(InputError, match="MF with similarity"):
+        MF(similarity="euclidean", loss=loss)
+
+
+def test_a_second_stage_has_no_proposal_that_is_known():
+    popular = Sampler(pool="shared", negatives=9, proposal="popularity")
+    for loss in (Loss(kind="softmax"), Loss(reduce="soft"), Loss(reduce="resampled")):
+        with pytest.raises(InputError, match="chances that are not known"):
+            CML(loss=loss, second_stage=4, sampler=popular)
+        for right in (CML(loss=replace(loss, correct=False), second_stage=4, sampler=popular), CML(loss=loss, sampler=popular)):
+            fit(right, TRAIN, None, Train(epochs=1, device="cpu"))
+
+
+@pytest.mark.parametrize("reduce", RULES)
+@pytest.mark.parametrize("name", ["gmf", "neumf", "cdae", "m2f", "simplex", "simgcl", "xsimgcl"])
+def test_every_method_that_compares_scores_takes_every_rule(name, reduce):
+    recipe = recipe_of(name)(dim=4, sampler=Sampler(negatives=6), loss=Loss(reduce=reduce))
+    history = fit(recipe, TRAIN, None, Train(epochs=2, batch_size=64, device="cpu")).history
+    assert all(math.isfinite(entry["loss"]) for entry in history)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.data.types import Dataset, Interactions, Vocab
-from recsys.models import ials
-from recsys.models.ials import IALS, solve_rows
+from recsys.models.ials import IALS
+from recsys.scorer import solve
+from recsys.scorer.solve import solve_rows
 
 
 def binary(seed, n, m, density):
@@ -56,7 +57,7 @@ def test_a_solved_row_is_the_minimum(seed, n, m, density, dim, unobserved, nu, b
     met = binary(seed, n, m, density)
     other = torch.randn(m, dim, generator=torch.Generator().manual_seed(seed)) * 0.5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ials, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(solve, "_BLOCK_BYTES", block_bytes)
         got = solve_rows(met, other, unobserved, 0.05, nu)
     np.testing.assert_allclose(got.numpy(), naive(met, other, unobserved, 0.05, nu), rtol=2e-3, atol=2e-4)
 
@@ -105,7 +106,7 @@ def test_the_seed_and_nothing_else_decides():
 
 
 def test_the_number_of_threads_changes_no_more_than_rounding(monkeypatch):
-    monkeypatch.setattr(ials, "_BLOCK_BYTES", 2000)
+    monkeypatch.setattr(solve, "_BLOCK_BYTES", 2000)
     met, other = binary(6, 60, 40, 0.5), torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     alone = solve_rows(met, other, 0.1, 0.01, 1.0)
     before = torch.get_num_threads()
@@ -118,8 +119,8 @@ def test_the_number_of_threads_changes_no_more_than_rounding(monkeypatch):
 
 def test_groups_hold_every_row_once_and_fit():
     length = np.random.default_rng(0).integers(0, 500, 1000)
-    groups = list(ials._groups(length, 32))
+    groups = list(solve._groups(length, 32))
     np.testing.assert_array_equal(np.sort(np.concatenate(groups)), np.flatnonzero(length))
     for rows in groups:
         longest, shortest = length[rows].max(), length[rows].min()
-        assert len(rows) == 1 or (4 * len(rows) * longest * 32 <= ials._BLOCK_BYTES and shortest >= longest * 4 // 5)
+        assert len(rows) == 1 or (4 * len(rows) * longest * 32 <= solve._BLOCK_BYTES and shortest >= longest * 4 // 5)

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recsys.errors import InputError
+from recsys.nn.hardness import fitting, one_of_top, resampled, soft_weights
 from recsys.nn.losses import Loss, Terms, choose, pair_loss, warp_weight
 from recsys.nn.partial_auc import square
 
 KINDS = ["bpr", "bce", "hinge", "ccl", "opauc"]
 REDUCES = ["each", "hardest", "top", "warp"]
+CHOOSING = ["one-of-top", "fitting", "resampled"]
 ITEMS = 37
 
 
@@ -199,7 +201,9 @@ def test_terms_are_the_mean_and_the_extra():
     assert float(Terms(pair, torch.tensor(0.5)).total()) == 2.5
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "bprr"}, {"reduce": "max"}, {"top": 0}, {"temperature": 0.0}, {"weight": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "bprr"}, {"reduce": "max"}, {"top": 0}, {"temperature": 0.0}, {"weight": -1.0}, {"rho": -1.0}, {"fit_beta": 0.0}]
+)
 def test_a_loss_checks_its_settings(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Loss(**wrong)
@@ -242,6 +246,8 @@ def test_how_many_negatives_are_kept():
     assert Loss(kind="hinge", reduce="top", top=9).n_kept(4) == 4
     assert [Loss(kind="hinge", reduce=reduce).n_kept(8) for reduce in ("each", "hardest", "warp")] == [8, 1, 1]
     assert Loss(kind="softmax", reduce="hardest").n_kept(8) == 8
+    assert [Loss(reduce=reduce, top=3).n_kept(8) for reduce in ("one-of-top", "fitting", "soft", "resampled")] == [1, 1, 8, 3]
+    assert Loss(reduce="resampled", share=0.5).n_kept(8) == 4
 
 
 def test_the_square_loss_is_not_largest_at_the_highest_score():
@@ -273,3 +279,117 @@ def test_pairs_that_do_not_count_have_no_loss():
     easiest = pair_loss(Loss(kind="bpr", pairs="easiest", pair_share=0.25), pos, torch.zeros(4, 3), n_items=ITEMS)
     assert torch.allclose(hardest, whole * torch.tensor([0.0, 2.0, 2.0, 0.0]))
     assert torch.allclose(easiest, whole * torch.tensor([4.0, 0.0, 0.0, 0.0]))
+
+
+def case(masked: bool, proposal: bool) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, Tensor] | None]:
+    """Scores, a mask with a pair that has no negative, and a proposal of a shared pool."""
+    generator = torch.Generator().manual_seed(3)
+    pos, neg = (torch.randn(6, *shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in ((), (7,)))
+    mask = torch.rand(6, 7, generator=generator) < 0.7 if masked else None
+    if mask is not None:
+        mask[0] = False
+    q = torch.randn(13, generator=generator, dtype=torch.float64)
+    return pos, neg, mask, (q[:6], q[6:]) if proposal else None
+
+
+def placed(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None) -> Tensor:
+    """What the rule itself takes, with the random numbers at hand."""
+    if loss.reduce == "one-of-top":
+        return one_of_top(neg, loss.top, mask)
+    if loss.reduce == "fitting":
+        return fitting(pos, neg, alpha=loss.fit_alpha, beta=loss.fit_beta, power=loss.fit_power, mask=mask)
+    return resampled(neg, loss.top, log_q=log_q[1] if log_q and loss.correct else None, temperature=loss.temperature, mask=mask)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("proposal", [False, True])
+@pytest.mark.parametrize("correct", [False, True])
+@pytest.mark.parametrize("reduce", CHOOSING)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rule_that_chooses_is_the_mean_over_what_it_chose(kind, reduce, correct, proposal, masked):
+    """One value and one gradient: of the definition, of all scores given, and of the chosen scores alone."""
+    pos, neg, mask, log_q = case(masked, proposal)
+    loss = Loss(kind=kind, reduce=reduce, top=3, margin=0.3, temperature=0.7, weight=1.5, correct=correct, fit_alpha=0.1, fit_beta=0.4)
+    torch.manual_seed(5)
+    place = placed(loss, pos, neg, mask, log_q)
+    torch.manual_seed(5)
+    whole = pair_loss(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q)
+    plain = Loss(kind=kind, margin=0.3, temperature=0.7, weight=1.5)
+    kept = [[k for k in place[b].tolist() if mask is None or mask[b, k]] for b in range(6)]
+    expected = naive(plain, pos.tolist(), [neg[b, kept[b]].tolist() for b in range(6)], [[True] * len(few) for few in kept], None)
+    assert whole.tolist() == pytest.approx(expected)
+    torch.manual_seed(5)
+    chosen = choose(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q)
+    assert torch.equal(chosen.place, place)
+    part = pair_loss(loss, pos, neg.gather(1, chosen.place), n_items=ITEMS, mask=mask, log_q=log_q, chosen=chosen)
+    assert torch.equal(part, whole)
+    for got, want in zip(torch.autograd.grad(part.sum(), (pos, neg)), torch.autograd.grad(whole.sum(), (pos, neg)), strict=True):
+        assert torch.equal(got, want)
+    if mask is not None:
+        (slope,) = torch.autograd.grad(pair_loss(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q).sum(), neg)
+        assert not slope[~mask].any()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("proposal", [False, True])
+@pytest.mark.parametrize("correct", [False, True])
+@pytest.mark.parametrize("kind", [*KINDS, "square"])
+def test_soft_is_a_weighted_sum_whose_weights_have_no_gradient(kind, correct, proposal, masked):
+    pos, neg, mask, log_q = case(masked, proposal)
+    loss = Loss(kind=kind, reduce="soft", rho=0.8, margin=0.3, temperature=0.7, weight=1.5, correct=correct)
+    plain = Loss(kind=kind, margin=0.3, temperature=0.7, weight=1.5)
+    # The loss of each negative alone, and that of a pair without any.
+    alone = torch.stack([pair_loss(plain, pos, neg[:, [k]], n_items=ITEMS) for k in range(7)], dim=1)
+    none = pair_loss(plain, pos, neg, n_items=ITEMS, mask=torch.zeros(6, 7, dtype=torch.bool))
+    each = alone - none[:, None]
+    weight = soft_weights(each, 0.8, log_q=log_q[1] if log_q and correct else None, mask=mask)
+    expected = none + (weight * each).sum(1)
+    got = pair_loss(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q)
+    assert torch.allclose(got, expected)
+    for one, other in zip(torch.autograd.grad(got.sum(), (pos, neg)), torch.autograd.grad(expected.sum(), (pos, neg)), strict=True):
+        assert torch.allclose(one, other)
+    assert choose(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q) is None
+    even = pair_loss(Loss(kind=kind, reduce="soft", rho=0.0, margin=0.3, temperature=0.7, weight=1.5), pos, neg, n_items=ITEMS, mask=mask)
+    assert torch.allclose(even, pair_loss(plain, pos, neg, n_items=ITEMS, mask=mask))
+
+
+@pytest.mark.parametrize("reduce", [*CHOOSING, "soft"])
+def test_of_one_candidate_every_rule_takes_it(reduce):
+    pos, neg = torch.tensor([0.3, -1.0]), torch.tensor([[0.5], [2.0]])
+    for mask in (None, torch.tensor([[True], [False]])):
+        got = pair_loss(Loss(reduce=reduce), pos, neg, n_items=ITEMS, mask=mask)
+        assert torch.equal(got, pair_loss(Loss(), pos, neg, n_items=ITEMS, mask=mask))
+
+
+@pytest.mark.parametrize("reduce", [*CHOOSING, "soft"])
+def test_softmax_needs_no_rule(reduce):
+    with pytest.raises(InputError, match="weighs all of them itself"):
+        Loss(kind="softmax", reduce=reduce)
+    if reduce != "soft":
+        with pytest.raises(InputError, match="the square loss is not largest there"):
+            Loss(kind="square", reduce=reduce)
+
+
+def test_with_every_item_as_a_candidate_the_corrected_softmax_is_the_softmax():
+    """Each item as often as it is expected, the positive masked: the cross-entropy over the catalogue, if the positive is expected once.
+
+    In general the negatives weigh as much as the draws that are expected to be the positive, K q of it: the correction of Yi et al. counts the
+    positive as one draw among others, and a mask takes these others out.
+    """
+    generator = torch.Generator().manual_seed(0)
+    score = torch.randn(6, generator=generator, dtype=torch.float64)
+    times = torch.tensor([1, 3, 1, 5, 2, 1])
+    pool = torch.repeat_interleave(torch.arange(6), times)
+    log_q = (times / times.sum()).log().double()
+    for row in range(6):
+        leaf = score.clone().requires_grad_()
+        given = {"n_items": 6, "mask": pool[None] != row, "log_q": (log_q[[row]], log_q[pool][None])}
+        value = pair_loss(Loss(kind="softmax"), leaf[[row]], leaf[pool][None], **given)
+        others = torch.cat([score[:row], score[row + 1 :]]) + math.log(times[row])
+        expected = torch.cat([score[[row]], others]).logsumexp(0) - score[row]
+        assert value.item() == pytest.approx(expected.item())
+        if times[row] == 1:
+            whole = torch.nn.functional.cross_entropy(leaf[None], torch.tensor([row]))
+            assert value.item() == pytest.approx(whole.item())
+            assert torch.allclose(*(torch.autograd.grad(x, leaf)[0] for x in (value, whole)))
+            assert pair_loss(Loss(kind="softmax", correct=False), leaf[[row]], leaf[pool][None], **given).item() != pytest.approx(whole.item())

@@ -39,6 +39,9 @@ def naive(kind: str, items: list[int], test: set[int], k: int) -> float:
         return found / k
     if kind == "recall":
         return found / len(test)
+    if kind == "f1":
+        precision, recall = found / k, found / len(test)
+        return 2 * precision * recall / (precision + recall) if found else 0.0
     if kind == "hit":
         return float(found > 0)
     if kind == "mrr":
@@ -49,7 +52,7 @@ def naive(kind: str, items: list[int], test: set[int], k: int) -> float:
     return sum(1 / np.log2(p + 2) for p, h in enumerate(hits) if h) / ideal
 
 
-AT_CUTOFF = ("precision", "recall", "hit", "mrr", "map", "ndcg")
+AT_CUTOFF = ("precision", "recall", "f1", "hit", "mrr", "map", "ndcg")
 
 
 @given(worlds())
@@ -79,7 +82,7 @@ def test_equal_to_ranx():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ranx = pytest.importorskip("ranx")
-        names = {"precision": "precision", "recall": "recall", "hit": "hit_rate", "mrr": "mrr", "ndcg": "ndcg"}
+        names = {kind: kind for kind in ("precision", "recall", "f1", "mrr", "ndcg")} | {"hit": "hit_rate"}
         for seed, share in enumerate((0.01, 0.05, 0.3)):
             generator = np.random.default_rng(seed)
             n_users, n_items, k = 60, 200, 20

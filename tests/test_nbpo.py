@@ -12,7 +12,7 @@ from planted import two_camps
 from recsys.errors import InputError
 from recsys.models.nbpo import NBPO, observed_loss, surrogate_loss, unobserved_loss
 from recsys.nn.denoise import Denoise
-from recsys.sample import Sampler, stream
+from recsys.sample import Sampler, stream, stream_seed
 from recsys.train import Train, fit
 
 TRAIN, _ = two_camps(users=20, items=20, each=5, kept=2)
@@ -139,6 +139,26 @@ def test_a_step_is_that_of_a_plain_loop(variant):
         decay = recipe.flip_l2 if "flip" in name else recipe.l2
         expected = before[name] + eta * (step[name] - decay * before[name])
         assert torch.allclose(before[name] - eta * size * 4 * param.grad, expected, atol=1e-12)
+
+
+def test_the_step_shrinks_by_a_hundredth_an_epoch():
+    """eta is multiplied by 0.99 before every epoch: with lr = 0.99 eta B K, one block an epoch, the weights are those of a plain loop."""
+    recipe, eta, size = NBPO(dim=3, flip_dim=2), 0.02, len(TRAIN.pairs)
+    config = Train(epochs=4, batch_size=size, optimizer="sgd", lr=0.99 * eta * size * 4, schedule="exponential", patience=None, device="cpu")
+    got = fit(recipe, TRAIN, None, config).scorer
+    with torch.random.fork_rng():
+        torch.manual_seed(stream_seed(0, "start"))
+        network = recipe.build(TRAIN)
+    for epoch in range(4):
+        eta *= 0.99
+        (batch,) = stream(TRAIN.pairs, network.sampler, batch_size=size, seed=0).epoch(epoch)
+        network.zero_grad()
+        (network.loss(batch).total() * size * 4).backward()
+        with torch.no_grad():
+            for param in network.parameters():
+                param -= eta * param.grad
+    assert torch.allclose(got.user, network.user.weight, atol=1e-5)
+    assert torch.allclose(got.item, network.item.weight, atol=1e-5)
 
 
 def test_it_starts_without_flips():

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
+from mistakes import invoke
 from planted import two_camps
 
+from recsys.data import catalog
+from recsys.data.arrivals import arrivals
 from recsys.data.split import SplitRule, split
-from recsys.data.types import Dataset, FeatureTable
+from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
+from recsys.errors import InputError
 from recsys.models.bm3 import BM3
 from recsys.models.clcrec import CLCRec
 from recsys.models.dropoutnet import DropoutNet
@@ -19,11 +26,15 @@ from recsys.models.duif import DUIF
 from recsys.models.freedom import FREEDOM
 from recsys.models.ials import IALS
 from recsys.models.lattice import LATTICE
+from recsys.models.mf import MF
 from recsys.models.mgcn import MGCN
 from recsys.models.milk import MILK
 from recsys.models.vbpr import VBPR
+from recsys.newcomers import add_items
 from recsys.nn.content import warm_items
+from recsys.run import open_run
 from recsys.sample import Sampler
+from recsys.storage import load_scorer, save_scorer
 from recsys.train import Train, fit
 
 SPLIT = split(two_camps(users=120)[0], SplitRule(by="new-item"))
@@ -88,3 +99,285 @@ def test_with_negatives_from_all_items_they_are(recipe):
 def test_graphs_of_items_are_of_the_whole_catalogue(recipe):
     """These see the features of all items from the start, new ones too, as their papers have it."""
     assert not torch.equal(learned(recipe, TRAIN).item, learned(recipe, changed()).item)
+
+
+def without(train: Dataset, gone: np.ndarray) -> Dataset:
+    """The data as they were before some items existed."""
+    kept = np.setdiff1d(np.arange(train.n_items), gone)
+    row = np.full(train.n_items, -1)
+    row[kept] = np.arange(len(kept))
+    old = row[train.pairs.item] >= 0
+    pairs = Interactions(train.pairs.user[old], row[train.pairs.item[old]], train.n_users, len(kept))
+    features = {name: FeatureTable(table.values[kept], table.present[kept]) for name, table in train.features.items()}
+    return replace(train, pairs=pairs, items=Vocab(train.items.ids.gather(kept), "item"), features=features)
+
+
+def of(train: Dataset, rows: np.ndarray) -> tuple[pl.Series, dict[str, FeatureTable]]:
+    tables = {name: FeatureTable(table.values[rows], table.present[rows]) for name, table in train.features.items()}
+    return train.items.ids.gather(rows), tables
+
+
+BY_ENCODER: dict[str, Any] = BY_CONTENT | {
+    "milk, raw": MILK(dim=8, scale="none", impute="zero"),
+    "vbpr, biases": VBPR(dim=8, new_items="content", item_bias=True, content_bias=True, scale="row"),
+    "bm3": BM3(dim=8, new_items="content"),
+    "dropoutnet, row": DropoutNet(dim=8, hidden=(6,), preference=IALS(dim=8), scale="row"),
+}
+
+
+@pytest.mark.parametrize("name", list(BY_ENCODER))
+def test_features_given_after_training_are_as_good_as_features_given_before(name: str, tmp_path: Path) -> None:
+    """What the table had of new items and what the saved encoder makes of the same features are one vector; one of the items has no text."""
+    made = learned(BY_ENCODER[name], TRAIN)
+    kept = np.setdiff1d(np.arange(TRAIN.n_items), NEW)
+    bias = None if made.item_bias is None else made.item_bias[kept]
+    save_scorer(tmp_path / "scorer.safetensors", replace(made, item=made.item[kept], item_bias=bias))
+    shipped = load_scorer(tmp_path / "scorer.safetensors")[0]
+    grown = add_items(shipped, without(TRAIN, NEW), *of(TRAIN, NEW))
+    users = torch.arange(TRAIN.n_users)
+    order = grown.train.items.rows(TRAIN.items.ids)
+    torch.testing.assert_close(grown.scorer.score(users)[:, order], made.score(users), rtol=1e-5, atol=1e-5)
+    assert not TRAIN.features["text"].present[NEW].all()
+    assert not torch.allclose(made.score(users)[:, NEW], torch.zeros(()))
+    assert (grown.train.n_items, len(grown.train.items), grown.train.pairs.csr.shape[1]) == (41, 41, 41)
+
+
+def test_items_that_were_never_there() -> None:
+    """MILK trained without a trace of the items; the same weights over a table that has them give the same scores."""
+    rows = NEW
+    before = without(TRAIN, rows)
+    torch.manual_seed(0)
+    network, larger = MILK(dim=8).build(before), MILK(dim=8).build(TRAIN)
+    fitted = fit(MILK(dim=8), before, None, CONFIG)
+    assert fitted.scorer.content is not None
+    with torch.no_grad():  # users and maps are all that MILK has
+        for built in (network, larger):
+            built.user.weight.copy_(fitted.scorer.user)
+            for linear, chain in zip(built.maps, fitted.scorer.content.chains, strict=True):
+                linear.weight.copy_(chain.layers[0].weight)
+                linear.bias.copy_(chain.layers[0].bias)
+    grown = add_items(network.scorer(), before, *of(TRAIN, rows))
+    users = torch.arange(TRAIN.n_users)
+    order = grown.train.items.rows(TRAIN.items.ids)
+    torch.testing.assert_close(grown.scorer.score(users)[:, order], larger.scorer().score(users), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", [MF(dim=4), VBPR(dim=4), BM3(dim=4), FREEDOM(dim=4), LATTICE(dim=4), MGCN(dim=4)])
+def test_methods_that_make_no_vector_of_features_say_so(recipe: Any) -> None:
+    made = fit(recipe, TRAIN, None, replace(CONFIG, epochs=1)).scorer
+    ids, tables = of(TRAIN, NEW)
+    with pytest.raises(InputError, match="makes no item vector of features") as caught:
+        add_items(made, TRAIN, ids + 100, tables)
+    assert "use milk, duif, dropoutnet or clcrec, or vbpr or bm3 with new_items = 'content'" in str(caught.value)
+
+
+def test_what_is_no_new_item_is_refused() -> None:
+    made = learned(MILK(dim=4), TRAIN)
+    ids, tables = of(TRAIN, NEW)
+    for given, what, says in (
+        (ids, tables, "item 3 is not new|is not new: it was in training \\(9 of 9 were\\)"),
+        (pl.Series([100] * 9), tables, "item 100 is there twice"),
+        (pl.Series([f"n{i}" for i in range(9)]), tables, "id 'n0' is no Int64"),
+        (ids + 100, {"text": tables["text"]}, "no features 'image'"),
+        (ids + 100, tables | {"text": tables["image"]}, "features 'text' are 9 x 3, and training had 2 numbers for each of 9"),
+    ):
+        with pytest.raises(InputError, match=says):
+            add_items(made, TRAIN, given, what)
+
+
+def vectors(path: Path, **columns: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(columns, strict=False).write_parquet(path)
+    return path
+
+
+def test_a_file_and_a_folder_of_features_say_the_same(tmp_path: Path) -> None:
+    dims = {"text": 2, "image": 3}
+    one = vectors(
+        tmp_path / "new.parquet",
+        item=["a", "b", "c"],
+        text=[[1.0, 2.0], None, [3.0, 4.0]],
+        image=[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], None],
+        more=[1, 2, 3],
+    )
+    vectors(tmp_path / "new" / "text.parquet", item=["a", "c"], values=[[1.0, 2.0], [3.0, 4.0]])
+    vectors(tmp_path / "new" / "image.parquet", id=["a", "b"], values=[[1, 2, 3], [4, 5, 6]])
+    (ids, tables), (others, theirs) = arrivals(one, dims), arrivals(tmp_path / "new", dims)
+    assert ids.to_list() == ["a", "b", "c"]
+    assert others.to_list() == ["a", "c", "b"]
+    order = [0, 2, 1]
+    for name, table in tables.items():
+        np.testing.assert_array_equal(table.values, theirs[name].values[order])
+        np.testing.assert_array_equal(table.present, theirs[name].present[order])
+    assert tables["text"].present.tolist() == [True, False, True]
+    single, found = arrivals(vectors(tmp_path / "single.parquet", id=[7, 8], values=[[1.0, 2.0], [0.0, 1.0]]), {"text": 2})
+    assert single.to_list() == [7, 8]
+    assert found["text"].values.tolist() == [[1.0, 2.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"text": [[1.0, 2.0]]}, "no column 'item'"),
+        ({"item": [1.5], "text": [[1.0, 2.0]]}, "'item' holds Float64"),
+        ({"item": ["a", None], "text": [[1.0, 2.0]] * 2}, "1 of 2 ids is missing"),
+        ({"item": ["a", "a"], "text": [[1.0, 2.0]] * 2}, "item 'a' is there twice"),
+        ({"item": ["a"], "texts": [[1.0, 2.0]]}, "no column 'text'; did you mean 'texts'"),
+        ({"item": ["a"], "text": ["words"]}, "'text' is String, not a list of numbers"),
+        ({"item": ["a"], "text": [["words", "more"]]}, "'text' holds no numbers"),
+        ({"item": ["a", "b"], "text": [[1.0, 2.0], [1.0]]}, "a vector of 1 numbers for 'text'; training had 2"),
+        ({"item": ["a"], "text": [[1.0, float("nan")]]}, "a number of 'text' is not finite"),
+        ({"item": ["a"], "text": [[1.0, None]]}, "a number of 'text' is not finite"),
+        ({"item": ["a", "b"], "text": [[1.0, 2.0], None]}, "item 'b' has no modality at all (1 of 2 have none)"),
+        ({"item": pl.Series([], dtype=pl.String), "text": pl.Series([], dtype=pl.List(pl.Float32))}, "holds no item"),
+    ],
+)
+def test_a_file_that_is_none_of_new_items(tmp_path: Path, columns: dict[str, Any], says: str) -> None:
+    path = vectors(tmp_path / "new.parquet", **columns)
+    with pytest.raises(InputError) as caught:
+        arrivals(path, {"text": 2})
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_that_lacks_a_modality(tmp_path: Path) -> None:
+    vectors(tmp_path / "text.parquet", item=["a"], values=[[1.0, 2.0]])
+    with pytest.raises(InputError, match=r"has no image.parquet; there is text.parquet"):
+        arrivals(tmp_path, {"text": 2, "image": 3})
+    with pytest.raises(InputError, match="no such file or folder"):
+        arrivals(tmp_path / "gone", {"text": 2})
+    (tmp_path / "text.parquet").write_bytes(b"no parquet")
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        arrivals(tmp_path / "text.parquet", {"text": 2})
+    vectors(tmp_path / "text.parquet", item=["a"], values=[[1.0, 2.0]])
+    vectors(tmp_path / "image.parquet", item=[1], values=[[1.0, 2.0, 3.0]])
+    with pytest.raises(InputError, match="ids are Int64 in one file and String in another"):
+        arrivals(tmp_path, {"text": 2, "image": 3})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A catalogue with the camps under the ids c00, c01, ..., but for nine items that come later, and a run of MILK on it."""
+    folder = tmp_path_factory.mktemp("shop")
+    data = without(two_camps(users=80)[0], LATER)
+    names = pl.Series([f"c{i:02d}" for i in data.items.ids.to_list()])
+    pl.DataFrame({"user": data.pairs.user, "item": names.gather(data.pairs.item)}).write_csv(folder / "log.csv")
+    for name, table in data.features.items():
+        vectors(folder / f"{name}.parquet", item=names.filter(table.present), values=pl.Series(table.values[table.present]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        catalog.add("camps", path=folder, read={"path": "log.csv"}, about={"features": {"text": "text.parquet", "image": "image.parquet"}})
+        (folder / "milk.toml").write_text(EXPERIMENT)
+        code, _, err = invoke("run milk.toml -q --out runs/milk")
+        assert code == 0, err
+        yield folder
+
+
+LATER = np.array([2, 5, 8, 11, 20, 21, 30, 31, 38])
+EXPERIMENT = """[data]
+source = "camps"
+
+[split]
+by = "new-item"
+
+[model]
+name = "milk"
+dim = 8
+
+[train]
+epochs = 6
+batch_size = 64
+lr = 0.03
+device = "cpu"
+
+[evaluate]
+metrics = ["recall@5", "ndcg@5", "coverage@5"]
+candidates = ["new", "all", "warm"]
+monitor = "ndcg@5[new]"
+"""
+
+
+def features_of_later(folder: Path) -> Path:
+    ids, tables = of(two_camps(users=80)[0], LATER)
+    columns = {
+        name: pl.Series([row.tolist() if there else None for row, there in zip(table.values, table.present, strict=True)])
+        for name, table in tables.items()
+    }
+    return vectors(folder / "later.parquet", item=[f"c{i:02d}" for i in ids.to_list()], **columns)
+
+
+def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: Path) -> None:
+    """A run by new items, its report in three views, and items that it has never seen, by their features alone."""
+    report = open_run("runs/milk").report()
+    assert report.names == (
+        "recall@5[new]",
+        "recall@5",
+        "recall@5[warm]",
+        "ndcg@5[new]",
+        "ndcg@5",
+        "ndcg@5[warm]",
+        *(f"coverage@5{v}" for v in ("[new]", "", "[warm]")),
+    )
+    assert report["ndcg@5[new]"] >= report["ndcg@5"]
+    assert "no test user has a warm test item: [warm] is not defined" in report.notes
+    code, said, err = invoke("verify runs/milk")
+    assert (code, err) == (0, ""), said
+    assert "NO" not in said
+    code, said, err = invoke("compare runs/milk runs/milk --metric 'ndcg@5[new]'")
+    assert (code, err) == (0, ""), said
+    assert "ndcg@5[new]" in said
+    file, out = features_of_later(tmp_path), tmp_path / "out.parquet"
+    code, _, err = invoke(f"recommend runs/milk --new-items {file} -k 9 --only-new --out {out}")
+    assert (code, err) == (0, ""), err
+    frame = pl.read_parquet(out)
+    assert set(frame["item"]) == {f"c{i:02d}" for i in LATER}
+    assert set(frame["source"]) == {"model"}
+    first = frame.filter(pl.col("rank") == 1)
+    right = (first["item"].str.slice(1).cast(pl.Int64) % 2 == first["user"].cast(pl.Int64) % 2).mean()
+    assert right > 0.95  # users like the new items of their camp
+    code, _, err = invoke(f"recommend runs/milk --new-items {file} -k 41 --out {tmp_path / 'all.parquet'}")
+    assert code == 0, err
+    every = pl.read_parquet(tmp_path / "all.parquet")
+    assert every.filter(pl.col("item").is_in(frame["item"])).sort("user", "item")["score"].to_list() == pytest.approx(
+        frame.sort("user", "item")["score"].to_list(), abs=1e-5
+    )
+    assert set(every["item"]) > set(frame["item"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--only-new", "--only-new without --new-items"),
+        ("--new-items {file} --only-new --candidates x.txt", "--only-new does not go with --candidates"),
+        ("--new-items gone.parquet", "gone.parquet: no such file or folder"),
+        ("--new-items text.parquet", "no column 'text'"),
+        ("--new-users log.csv", "has something of each user"),
+        ("--new-users log.csv --user 3", "--user and --users do not go with --new-users"),
+    ],
+)
+def test_what_does_not_go(home: Path, tmp_path: Path, arguments: str, says: str) -> None:
+    code, _, err = invoke(f"recommend runs/milk {arguments.format(file=features_of_later(tmp_path))}")
+    assert code == 2
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_parts_of_other_features_are_another_job(home: Path, tmp_path: Path) -> None:
+    file = features_of_later(tmp_path)
+    code, _, err = invoke(f"recommend runs/milk --new-items {file} -k 3 --out {tmp_path / 'parts'}")
+    assert code == 0, err
+    frame = pl.read_parquet(file)
+    frame.with_columns(image=pl.col("image").list.eval(-pl.element())).write_parquet(file)
+    code, _, err = invoke(f"recommend runs/milk --new-items {file} -k 3 --out {tmp_path / 'parts'}")
+    assert code == 2
+    assert "another job (model differ)" in err
+
+
+def test_old_items_are_refused(home: Path, tmp_path: Path) -> None:
+    file = features_of_later(tmp_path)
+    frame = pl.read_parquet(file)
+    frame.with_columns(item=pl.Series(["c00", *frame["item"].to_list()[1:]])).write_parquet(file)
+    code, _, err = invoke(f"recommend runs/milk --new-items {file}")
+    assert code == 2
+    assert "item 'c00' is not new: it was in training (1 of 9 were)" in err

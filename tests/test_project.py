@@ -96,8 +96,8 @@ def test_everything_imported_is_a_dependency() -> None:
     lists = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]
     declared = {Requirement(line).name.lower().replace("-", "_") for lines in lists for line in lines}
     foreign = {name for name in imported() if name not in sys.stdlib_module_names and name != "recsys"}
-    # scikit-learn and faiss-cpu are imported under other names.
-    assert {{"sklearn": "scikit_learn", "faiss": "faiss_cpu"}.get(name, name) for name in foreign} <= declared
+    # scikit-learn, faiss-cpu and pillow are imported under other names.
+    assert {{"sklearn": "scikit_learn", "faiss": "faiss_cpu", "PIL": "pillow"}.get(name, name) for name in foreign} <= declared
 
 
 def extras_named(text: str) -> set[str]:

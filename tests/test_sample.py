@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from scipy.stats import chisquare
 
 from recsys.data.types import Interactions
 from recsys.errors import InputError
-from recsys.sample import Batch, PairStream, Sampler, UserBatch, UserStream, _Members, stream, stream_seed
+from recsys.sample import Batch, PairStream, Sampler, UserBatch, UserStream, _Members, mixture_log_q, stream, stream_seed
 
 
 def interactions(n_users: int, n_items: int, share: float, seed: int) -> Interactions:
@@ -31,7 +33,7 @@ def same(a: Batch, b: Batch) -> bool:
     )
 
 
-pools = st.sampled_from(["own", "shared", "in-batch"])
+pools = st.sampled_from(["own", "shared", "in-batch", "mixed"])
 
 
 @settings(max_examples=60, deadline=None)
@@ -217,16 +219,19 @@ def test_seeds_of_streams():
     assert all(0 <= seed < 2**63 for seed in several)
 
 
-@pytest.mark.parametrize("wrong", [{"negatives": -1}, {"alpha": -0.1}, {"pool": "mine"}, {"rounds": 0}, {"proposal": "hard"}])
+@pytest.mark.parametrize("wrong", [{"negatives": -1}, {"alpha": -0.1}, {"pool": "mine"}, {"rounds": 0}, {"proposal": "hard"}, {"items": "new"}])
 def test_a_sampler_checks_its_settings(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Sampler(**wrong)
 
 
+MIXED = Sampler(pool="mixed", negatives=5, strict=True)
+
+
 def test_a_strict_pool_masks_all_positives_of_a_user():
     pairs = interactions(9, 12, 0.4, 1)
     met = pairs.csr.toarray() > 0
-    for sampler in (Sampler(pool="shared", negatives=30, strict=True), Sampler(pool="in-batch", strict=True), Sampler(pool="all")):
+    for sampler in (Sampler(pool="shared", negatives=30, strict=True), Sampler(pool="in-batch", strict=True), Sampler(pool="all"), MIXED):
         for batch in PairStream(pairs, sampler, batch_size=7, seed=2).epoch(0):
             assert batch.shared
             assert batch.mask.shape == (len(batch), len(batch.neg))
@@ -305,3 +310,96 @@ def test_which_stream_a_sampler_means():
     paired = stream(pairs, Sampler(), batch_size=2, seed=0)
     assert isinstance(paired, PairStream)
     assert paired.size == len(pairs)
+
+
+@pytest.mark.parametrize("proposal", ["uniform", "popularity"])
+@pytest.mark.parametrize("items", ["all", "warm"])
+def test_a_mixed_pool_is_the_positives_and_a_draw(proposal, items):
+    """Its log q is the chance that a place of the pool holds the item, with the length of the batch at hand."""
+    pairs = _with_cold_items()
+    count = np.bincount(pairs.item, minlength=12)
+    weight = {"uniform": np.where(count > 0, 1.0, items == "all"), "popularity": count**0.75}[proposal]
+    lengths = set()
+    for batch in PairStream(pairs, Sampler(pool="mixed", negatives=5, proposal=proposal, items=items), batch_size=8, seed=2).epoch(1):
+        size = len(batch)
+        lengths.add(size)
+        assert batch.shared
+        assert batch.neg.shape == (size + 5,)
+        assert torch.equal(batch.neg[:size], batch.pos)
+        assert torch.equal(batch.mask, batch.neg[None] != batch.pos[:, None])
+        q = (size * count / count.sum() + 5 * weight / weight.sum()) / (size + 5)
+        for got, rows in zip(batch.log_q, (batch.pos, batch.neg), strict=True):
+            assert np.allclose(got.exp(), q[rows], atol=1e-6)
+    assert len(lengths) == 2, "the last batch is shorter"
+
+
+def _with_cold_items() -> Interactions:
+    """Items 10 and 11 have no pair."""
+    pairs = interactions(9, 10, 0.4, 1)
+    return Interactions(pairs.user, pairs.item, 9, 12)
+
+
+@pytest.mark.parametrize("pool", ["own", "shared", "mixed"])
+@pytest.mark.parametrize("sampler", [Sampler(items="warm"), Sampler(items="warm", proposal="popularity", alpha=0.0)])
+def test_warm_items_are_drawn_alike_and_others_never(pool, sampler):
+    count = np.array([1, 2, 3, 5, 8, 0, 13, 0])
+    pairs = Interactions(np.arange(count.sum()), np.repeat(np.arange(8), count), int(count.sum()), 8)
+    config = replace(sampler, pool=pool, negatives=1000 if pool == "own" else 30_000, reject=False)
+    (batch,) = PairStream(pairs, config, batch_size=len(pairs), seed=2).epoch(0)
+    drawn = np.bincount(batch.neg[len(pairs) if pool == "mixed" else 0 :].reshape(-1).numpy(), minlength=8)
+    assert not drawn[count == 0].any()
+    assert chisquare(drawn[count > 0]).pvalue > 1e-3
+    assert (batch.log_q is None) == (pool != "mixed")
+
+
+def test_all_warm_items_are_all_but_the_cold_ones():
+    pairs = _with_cold_items()
+    met = pairs.csr.toarray() > 0
+    for batch in PairStream(pairs, Sampler(pool="all", items="warm"), batch_size=7, seed=2).epoch(0):
+        assert batch.neg.tolist() == list(range(10))
+        assert np.array_equal(batch.mask.numpy(), ~met[batch.user.numpy()][:, :10])
+
+
+def test_what_is_warm_is_told_by_train_where_other_pairs_are_held():
+    train, held = Interactions(np.array([0, 1]), np.array([0, 1]), 2, 4), Interactions(np.array([0]), np.array([2]), 2, 4)
+    (batch,) = PairStream(held, Sampler(items="warm", negatives=400, reject=False), batch_size=4, seed=0, met=train).epoch(0)
+    assert set(batch.neg.view(-1).tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Sampler(pool="shared", negatives=6),
+        Sampler(pool="shared", negatives=6, items="warm"),
+        Sampler(pool="shared", negatives=6, proposal="popularity"),
+        Sampler(pool="in-batch"),
+        Sampler(pool="mixed", negatives=6),
+        Sampler(pool="mixed", negatives=6, proposal="popularity", alpha=0.5),
+    ],
+    ids=repr,
+)
+def test_a_sum_over_the_pool_divided_by_q_is_a_sum_over_the_catalogue(sampler):
+    """What the logQ correction rests on: in the mean over draws, candidates count as if each item were there once."""
+    pairs = interactions(60, 10, 0.3, 4)
+    score = np.random.default_rng(0).normal(size=10)
+    paired = PairStream(pairs, sampler, batch_size=6, seed=0)
+    found = []
+    for epoch in range(300):
+        for batch in paired.epoch(epoch):
+            if len(batch) == 6:
+                q = np.full(len(batch.neg), 0.1) if batch.log_q is None else batch.log_q[1].exp().numpy()
+                found.append(np.mean(np.exp(score[batch.neg.numpy()]) / q))
+    expected, error = np.exp(score).sum(), np.std(found) / np.sqrt(len(found))
+    assert error < 0.02 * expected
+    assert abs(np.mean(found) - expected) < 5 * error
+
+
+def test_the_proposal_of_a_joined_pool():
+    count = torch.tensor([6, 0, 3, 1])
+    expected = [(20 * c / 10 + 30 / 4) / 50 for c in (6, 0, 3, 1)]
+    assert mixture_log_q(count, 20, 30).exp().tolist() == pytest.approx(expected, rel=1e-6)
+    assert mixture_log_q(count, 20, 30).exp().sum().item() == pytest.approx(1.0)
+    assert mixture_log_q(count, 0, 5).exp().tolist() == pytest.approx([0.25] * 4)
+    assert torch.isfinite(mixture_log_q(count, 5, 0)).all()
+    drawn = torch.tensor([0.5, 0.0, 0.2, 0.3], dtype=torch.float64)
+    assert mixture_log_q(count, 0, 5, drawn).exp().tolist() == pytest.approx([0.5, 1e-12, 0.2, 0.3], rel=1e-5)

@@ -30,6 +30,7 @@ RULES = [
     SplitRule(by="time", valid_from=0.5, test_from=0.75, drop_cold=False),
     SplitRule(by="time", test_from=500, drop_cold=False),
     SplitRule(by="new-item", new_items=0.5, drop_cold=False),
+    SplitRule(by="new-item", new_items=0.5, warm_share=0.3, drop_cold=False),
     SplitRule(by="libcml", drop_cold=False),
 ]
 
@@ -142,6 +143,18 @@ def test_new_items_leave_train_wholly() -> None:
     assert not np.array_equal(part, by_new_item(pairs, 0.3, seed=2))
     with pytest.raises(InputError, match="too few"):
         by_new_item(pairs, 0.05)
+
+
+def test_warm_pairs_may_be_held_back_beside_new_items() -> None:
+    pairs = load(log({(user, (3 * user + item) % 60) for user in range(20) for item in range(40)})).dataset.pairs
+    plain, part = by_new_item(pairs, 0.3, seed=1), by_new_item(pairs, 0.3, warm_share=0.2, seed=1)
+    np.testing.assert_array_equal(part[plain != 0], plain[plain != 0])
+    held = (plain == 0) & (part != 0)
+    assert {1, 2} == set(part[held])
+    assert set(pairs.item[held]) <= set(pairs.item[plain == 0])
+    for user in np.unique(pairs.user):
+        mine = (pairs.user == user) & (plain == 0)
+        assert abs(held[mine].sum() - 0.2 * mine.sum()) <= 2
 
 
 def test_seeds_matter_and_repeat() -> None:

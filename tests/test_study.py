@@ -242,7 +242,7 @@ def reaches(source: str) -> list[str]:
 
 
 def test_the_source_of_tuning_has_no_way_to_the_test_set() -> None:
-    allowed = {"storage.py": ["open", "open"]}  # os.open of a lock, Path.open of the journal
+    allowed = {"storage.py": ["open"] * 3}  # os.open of a lock, Path.open of the journal
     sources = sorted(PACKAGE.glob("*.py"))
     assert len(sources) > 5
     for path in sources:

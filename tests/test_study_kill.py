@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages.journal import JournalFileBackend
 from test_study import SPACE, essence, files, small, tree
 
 from recsys import storage
 from recsys import study as studies
 from recsys.config import to_toml
 from recsys.experiment import read
-from recsys.study import Study, open_study, tune
+from recsys.study import Study, loop, open_study, tune
 from recsys.study import folder as study_folder
 from recsys.study import storage as study_storage
 from recsys.study import trial as trials
 from recsys.study.folder import is_study
+from recsys.study.storage import Journal
 
 
 class Killed(BaseException):
@@ -49,10 +49,10 @@ def dies_at(moment: int | None, torn: bool = False) -> Iterator[Counter[str]]:
         if seen.total() - 1 == moment:
             raise Killed(kind)
 
-    append, fit = JournalFileBackend.append_logs, trials.fit
+    append, fit = Journal.append_logs, trials.fit
     writes = {module: module.write for module in (study_folder, studies, trials, storage)}
 
-    def logs(self: JournalFileBackend, lines: list[dict[str, Any]]) -> None:
+    def logs(self: Journal, lines: list[dict[str, Any]]) -> None:
         try:
             pass_by("before a line")
         except Killed:
@@ -79,7 +79,8 @@ def dies_at(moment: int | None, torn: bool = False) -> Iterator[Counter[str]]:
                 pass_by("after a file")
 
             patch.setattr(module, "write", writing)
-        patch.setattr(JournalFileBackend, "append_logs", logs)
+        patch.setattr(Journal, "append_logs", logs)
+        patch.setattr(loop, "_RARELY", 0)  # as many moments in every study
         patch.setattr(trials, "fit", fitting)
         yield seen
 
@@ -283,6 +284,19 @@ def test_several_workers_share_the_budget(tmp_path: Path) -> None:
     assert study.trials[0].values == alone.trials[0].values
 
 
+def kill_worker(*, all_of_them: bool = False) -> int:
+    """Kill one of this process's workers, or all; how many there were to kill."""
+    killed = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if b"recsys.study.workers" in words and parent == os.getpid() and (all_of_them or not killed):
+                os.kill(int(process.name), signal.SIGKILL)
+                killed += 1
+    return killed
+
+
 def test_a_killed_worker_loses_nothing_and_leaves_no_zombie(tmp_path: Path) -> None:
     """Two of the workers are killed in the middle of a trial; each trial is finished, under its number and with its settings."""
     experiment = small(tmp_path, train={"epochs": 30, "patience": "none", "checkpoint_seconds": 0.0}, tune={"trials": 6})
@@ -294,12 +308,7 @@ def test_a_killed_worker_loses_nothing_and_leaves_no_zombie(tmp_path: Path) -> N
             said.append(event["said"])
         if event["event"] == "begun" and event["number"] in (1, 3) and event["number"] not in killed:
             killed[event["number"]] = event["settings"]
-            for process in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):
-                    words = (process / "cmdline").read_bytes().split(b"\0")
-                    parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                    if b"recsys.study.workers" in words and parent == os.getpid():
-                        os.kill(int(process.name), signal.SIGKILL)
+            kill_worker(all_of_them=True)
 
     if not Path("/proc").is_dir():
         pytest.skip("finds its workers in /proc")

@@ -15,8 +15,9 @@ from recsys.config import from_toml, to_toml
 from recsys.errors import InputError
 from recsys.experiment import Experiment, from_tree, read
 from recsys.space import Dimension, Range, Tune, check, corners, flatten, get, put
-from recsys.study import read_with_space, ready, spaces
-from recsys.study.proposal import distribution, from_params, grid, to_params
+from recsys.study import proposal, read_with_space, ready, spaces
+from recsys.study.proposal import distribution, from_params, grid, sides, to_params
+from recsys.study.storage import quiet
 
 
 def made(folder: Path, space: Any, **more: Any) -> Experiment:
@@ -214,6 +215,56 @@ def test_optuna_draws_from_the_same_values(low: int, more: int, step: int, seed:
     assert from_params(searched, params) == settings
     kind = distribution(searched[0])
     assert (kind.low, kind.high, kind.step) == (low, low + more * step, step)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+@pytest.mark.parametrize("maximize", [(True,), (True, False)])
+def test_a_sampler_sees_the_history_as_though_it_were_a_study_of_its_own(sampler: Any, maximize: tuple[bool, ...]) -> None:
+    """Trials that run, were pruned, failed or broke a limit among them, with gaps in their numbers; beside Optuna's own storage."""
+    import random
+
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    searched = (
+        dimension(path="model.dim", low=4, high=64, step=4),
+        dimension(path="train.lr", low=1e-4, high=1e-1, log=True),
+        dimension(path="model.loss", choices=({"kind": "bpr"}, {"kind": "softmax"})),
+    )
+    space = {each.path: distribution(each) for each in searched}
+    draw = random.Random(len(maximize))
+    states = [TrialState.COMPLETE] * 8 + [TrialState.RUNNING, TrialState.PRUNED, TrialState.FAIL]
+    history = []
+    for number in range(24):
+        params = {
+            "model.dim": 4 * draw.randint(1, 16),
+            "train.lr": 10 ** draw.uniform(-4, -1),
+            "model.loss": draw.choice(space["model.loss"].choices),
+        }  # type: ignore[attr-defined]
+        state = draw.choice(states[:9] if len(maximize) > 1 else states)
+        values = [draw.random() for _ in maximize] if state == TrialState.COMPLETE else None
+        trial = create_trial(
+            state=state,
+            values=values,
+            params=params,
+            distributions=space,
+            intermediate_values={1: draw.random()} if len(maximize) == 1 else None,
+            constraints={"latency": draw.uniform(-1, 0.3)} if state == TrialState.COMPLETE else None,
+        )
+        trial.number = 2 * number + 1
+        history.append(trial)
+    with quiet():
+        for seed in range(3):
+            kind = optuna.samplers.TPESampler if sampler == "tpe" else optuna.samplers.GPSampler
+            study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=kind(seed=seed), directions=sides(maximize))
+            study.add_trials(history)
+            wanted = from_params(searched, study.ask(fixed_distributions=space).params)
+            assert _ask_settings(Tune(sampler=sampler), searched, history, seed, maximize) == wanted
+    assert [trial.number for trial in history] == list(range(1, 49, 2))
+
+
+def _ask_settings(tune: Tune, searched: Any, history: Any, seed: int, maximize: Any) -> dict[str, Any]:
+    return from_params(searched, proposal._ask(tune, searched, history, seed, maximize))
 
 
 def test_a_grid_holds_every_point_once() -> None:

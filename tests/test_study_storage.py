@@ -3,65 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import subprocess
-import tempfile
+import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from postgres import Missing, serve
 from test_study import essence, small
-from test_study_kill import Killed, dies_at, start_or_resume
+from test_study_kill import Killed, dies_at, kill_worker, start_or_resume
 
 from recsys.errors import InputError
 from recsys.study import open_study, storage, tune
 
 
-def _programs() -> Path | None:
-    """The folder of PostgreSQL's programs; some systems keep it off the path."""
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((folder for folder in folders if (folder / "postgres").exists() and (folder / "initdb").exists()), None)
-
-
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """URL of a server that listens on a socket in a folder of its own."""
-    pytest.importorskip("psycopg")
-    programs = _programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
-    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
-    with tempfile.TemporaryDirectory(prefix="pg") as name:
-        folder = Path(name)
-        if user is not None:
-            try:
-                shutil.chown(folder, user)
-            except LookupError:
-                pytest.skip("PostgreSQL does not run as root, and there is no user 'postgres'")
-        command = [str(programs / "initdb"), "-D", name + "/data", "-U", "tester", "--auth=trust", "--no-sync"]
-        subprocess.run(command, check=True, user=user, stdout=subprocess.DEVNULL, cwd=name)
-        options = ["-k", name, "-c", "listen_addresses=", "-c", "fsync=off"]
-        log = (folder / "log").open("w")
-        server = subprocess.Popen([str(programs / "postgres"), "-D", name + "/data", *options], user=user, stdout=log, stderr=log, cwd=name)
-        try:
-            import psycopg
-
-            for _ in range(200):
-                with contextlib.suppress(psycopg.OperationalError):
-                    psycopg.connect(host=name, user="tester", dbname="postgres").close()
-                    break
-                time.sleep(0.1)
-            yield f"postgresql://tester@/postgres?host={name}"
-        finally:
-            server.terminate()
-            server.wait()
-            log.close()
+    """URL of a server."""
+    try:
+        with serve() as url:
+            yield url
+    except Missing as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -69,13 +37,17 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'trials.db'}"
         return
-    psycopg = pytest.importorskip("psycopg")
+    yield database(request.getfixturevalue("postgres"), tmp_path)
 
-    server = request.getfixturevalue("postgres")
+
+def database(server: str, tmp_path: Path) -> str:
+    """A new database of the server."""
+    import psycopg
+
     name = "study_" + str(abs(hash(str(tmp_path))))
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    yield server.replace("/postgres?", f"/{name}?")
+    return server.replace("/postgres?", f"/{name}?")
 
 
 def test_a_database_holds_the_same_study_as_a_journal(tmp_path: Path, url: str) -> None:
@@ -114,9 +86,52 @@ def test_workers_share_a_database(tmp_path: Path, url: str) -> None:
     assert len(study.trials) == 6
 
 
+def test_workers_that_are_killed_lose_no_trial_of_a_database(tmp_path: Path, postgres: str) -> None:
+    """Every third trial costs a worker its life: none is lost, none is run to its end twice, none is left running."""
+    if not Path("/proc").is_dir():
+        pytest.skip("finds its workers in /proc")
+    begun, ended, died = Counter[int](), Counter[int](), 0
+
+    def watch(event: dict[str, Any]) -> None:
+        nonlocal died
+        if event["event"] == "begun":
+            begun[event["number"]] += 1
+            if event["number"] % 3 == 1 and begun[event["number"]] == 1:
+                died += kill_worker()
+        elif event["event"] == "trial":
+            ended[event["number"]] += 1
+
+    experiment = small(tmp_path, train={"checkpoint_seconds": 0.0}, tune={"trials": 6})
+    study = tune(experiment, tmp_path / "study", storage=database(postgres, tmp_path), workers=2, threads=1, watch=watch)
+    assert died == 2
+    assert [trial.state for trial in study.trials] == ["complete"] * 6
+    assert max(ended.values()) == 1  # that of a worker killed between the result and its line is not heard of
+    assert len({str(trial.settings) for trial in study.trials}) == 6
+
+
+def test_a_proxy_stands_before_a_database(tmp_path: Path) -> None:
+    """Optuna's, over gRPC: the study is the same, and one that does not answer is one line."""
+    grpc = pytest.importorskip("grpc")
+    server = pytest.importorskip("optuna.storages._grpc.server")
+    behind = storage.open_url(f"sqlite:///{tmp_path / 'trials.db'}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    proxy = server.make_server(behind, "127.0.0.1", port, ThreadPoolExecutor(4))
+    proxy.start()
+    try:
+        url = f"grpc://127.0.0.1:{port}"
+        study = tune(small(tmp_path), tmp_path / "study", storage=url)
+        assert essence(study) == essence(tune(small(tmp_path), tmp_path / "journal"))
+        assert study.meta["storage"] == url
+        assert len(tune(None, tmp_path / "study", resume=True, budget={"trials": 7}).trials) == 7
+    finally:
+        proxy.stop(None).wait()
+    assert grpc is not None
+
+
 def test_the_trial_of_a_machine_that_is_gone_is_begun_again(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
-    monkeypatch.setattr(storage, "GRACE", 1)
     study = tune(small(tmp_path, tune={"trials": 2}), tmp_path / "study", storage=url)
     theirs = study.trials[1].settings | {"model.dim": 16}
     gone = create_trial(state=TrialState.RUNNING, user_attrs={"place": "another machine", "origin": "tpe", "settings": theirs})
@@ -124,6 +139,7 @@ def test_the_trial_of_a_machine_that_is_gone_is_begun_again(tmp_path: Path, url:
     study.storage.record_heartbeat(lost)  # type: ignore[attr-defined]
     early = tune(None, tmp_path / "study", resume=True, budget={"trials": 3})
     assert [trial.state for trial in early.trials] == ["complete", "complete", "running"]  # it counts as long as it may be alive
+    monkeypatch.setattr(storage, "GRACE", 1)
     time.sleep(2.5)
     late = tune(None, tmp_path / "study", resume=True, budget={"trials": 4})
     assert [trial.state for trial in late.trials] == ["complete", "complete", "lost", "complete", "complete"]
@@ -147,9 +163,12 @@ def test_a_study_of_other_data_is_not_joined(tmp_path: Path) -> None:
         ("mysqlx://a/b", "cannot be used"),
         ("sqlite:////nowhere/at/all.db", "cannot be used"),
         ("postgresql://me:secret@127.0.0.1:1/none", "cannot be used|not installed"),
+        ("grpc://nowhere", "not the URL of a proxy"),
+        ("grpc://me:secret@127.0.0.1:1", "does not answer within 0.5 s|not installed"),
     ],
 )
-def test_a_database_that_is_none_is_refused_and_nothing_is_written(tmp_path: Path, url: str, piece: str) -> None:
+def test_a_database_that_is_none_is_refused_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, piece: str) -> None:
+    monkeypatch.setattr(storage, "_PATIENCE", 0.5)
     with pytest.raises(InputError, match=piece) as caught:
         tune(small(tmp_path), tmp_path / "study", storage=url)
     assert "secret" not in str(caught.value)

@@ -342,6 +342,18 @@ def test_the_step_size_follows_its_schedule():
     assert way(Line(), warmup=100) == pytest.approx(sum((i + 1) / 100 for i in range(total)))
 
 
+def test_the_step_size_shrinks_from_epoch_to_epoch(tmp_path):
+    steps, falling = 5, {"schedule": "exponential", "lr_decay": 0.5}
+    assert way(Line(), **falling) == pytest.approx(steps * sum(0.5**epoch for epoch in range(4)))
+    assert way(Line(), schedule="exponential") == pytest.approx(steps * sum(0.99**epoch for epoch in range(4)))
+    assert way(Line(), warmup=6, **falling) == pytest.approx(sum(min(1, (i + 1) / 6) * 0.5 ** (i // steps) for i in range(20)))
+    # The course does not depend on its length, so a fit can be made longer.
+    config = Train(**SHORT | {"optimizer": "sgd", "lr": 1.0, "epochs": 2} | falling)
+    fit(Line(), TRAIN, None, config, folder=tmp_path)
+    longer = fit(Line(), TRAIN, None, replace(config, epochs=4), folder=tmp_path, resume=True)
+    assert -float(longer.scorer.user[0, 0]) == pytest.approx(steps * sum(0.5**epoch for epoch in range(4)))
+
+
 def test_gradients_are_clipped_to_a_norm():
     assert way(Line(slope=10.0), epochs=1) == pytest.approx(50)
     assert way(Line(slope=10.0), epochs=1, clip=2.0) == pytest.approx(10)

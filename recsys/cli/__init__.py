@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from recsys.cli import audit, compare, data, export, models, noise, recommend, run, tune
+from recsys.cli import audit, benchmark, compare, data, export, models, noise, recommend, report, run, tune
 from recsys.errors import InputError
 
 __all__ = ["app", "main"]
@@ -27,12 +27,14 @@ app.command("check")(run.check)
 app.command("run")(run.run)
 app.command("evaluate")(run.evaluate)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("recommend")(recommend.recommend)
 app.command("export")(export.export)
 app.command("audit")(audit.audit)
 app.command("verify")(run.verify)
 app.command("noise")(noise.noise)
 app.add_typer(tune.app, name="tune")
+app.command("benchmark")(benchmark.benchmark)
 
 
 def _version(wanted: bool) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Data sets by name: list, show, fetch, stats, add.", no_args_is_help=True)
+app = typer.Typer(help="Data sets by name: list, show, fetch, stats, add; and features of items.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A name that `recsys data list` shows.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -178,6 +178,69 @@ def add(
         print_json({"name": name, "entry": str(written)})
     else:
         typer.echo(f"{name} is known now ({written}); `recsys data stats {name}` reads it")
+
+
+@app.command()
+def features(
+    source: Annotated[
+        str, typer.Argument(metavar="NAME|PATH", help="A table with a row per item, Parquet or .csv, or a name that has one.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The modality, a .parquet file.", show_default=False)],
+    item: Annotated[str | None, typer.Option(help="Column of the ids; told from the usual names when not given.", show_default=False)] = None,
+    text: Annotated[str | None, typer.Option(metavar="COLUMNS", help="Vectors of these texts, as in title,description.", show_default=False)] = None,
+    dim: Annotated[int, typer.Option(help="Numbers in a vector of a text.", min=1)] = 128,
+    words: Annotated[bool, typer.Option("--words", help="Words and pairs of words as terms, not groups of letters.")] = False,
+    encoder: Annotated[Path | None, typer.Option(help="Folder of a sentence encoder that makes the vectors instead.", show_default=False)] = None,
+    numeric: Annotated[str | None, typer.Option(metavar="COLUMNS", help="Numbers, standardised.", show_default=False)] = None,
+    log: Annotated[str | None, typer.Option(metavar="COLUMNS", help="Numbers above 0: their logarithm, standardised.", show_default=False)] = None,
+    categorical: Annotated[str | None, typer.Option(metavar="COLUMNS", help="Kinds, a number 0 or 1 for each.", show_default=False)] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder with an image per item, called after its id.", show_default=False)] = None,
+    backbone: Annotated[str | None, typer.Option(help="What makes vectors of images, as timm calls it.", show_default=False)] = None,
+    weights: Annotated[Path | None, typer.Option(help="Its weights, .safetensors; none are downloaded.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Make one modality of items: of their texts, of columns, or of images."""
+    from recsys.data import features as make
+
+    columns = {name: _names(given) for name, given in (("text", text), ("numeric", numeric), ("log", log), ("categorical", categorical))}
+    kinds = [kind for kind, asked in (("--text", text), ("columns", numeric or log or categorical), ("--images", images)) if asked]
+    if len(kinds) != 1:
+        cause = "nothing is asked for" if not kinds else f"{' and '.join(kinds)} are modalities of their own"
+        raise InputError(
+            cause, place="command line", remedy="give --text, or --numeric, --log and --categorical, or --images: a file for each modality"
+        )
+    if images and (backbone is None or weights is None):
+        raise InputError("--images needs a network", place="command line", remedy="give --backbone NAME and --weights FILE.safetensors")
+    strays = [flag for flag, given in (("--encoder", encoder), ("--words", words)) if given and not text]
+    strays += [flag for flag, given in (("--backbone", backbone), ("--weights", weights)) if given and not images]
+    if strays or (encoder and words):
+        raise InputError(f"{strays[0] if strays else '--words'} does not go with the rest", place="command line", remedy="leave it out")
+    frame, ids = make.item_table(source, item)
+    if text:
+        texts = make.joined_texts(frame, columns["text"], source)
+        if encoder:
+            from recsys.nn.encoders import sentence_vectors
+
+            vectors, present = sentence_vectors(texts, encoder)
+        else:
+            vectors, present = make.text_vectors(texts, dim, words=words)
+    elif images:
+        from recsys.nn.encoders import image_vectors, images_of
+
+        vectors, present = image_vectors(images_of(images, ids.to_list()), str(backbone), str(weights))
+    else:
+        vectors, present, _ = make.column_vectors(frame, columns["numeric"], columns["log"], columns["categorical"], place=source)
+    written = make.write_features(out, ids, vectors, present)
+    if json:
+        print_json({"file": str(written), "dim": vectors.shape[1], "items": len(ids), "present": int(present.sum())})
+        return
+    typer.echo(f"{written}: {vectors.shape[1]} numbers for {present.sum():,} of {len(ids):,} items")
+    typer.echo(f'to use it, write in [data]: features = {{ {out.stem} = "{written}" }}')
+
+
+def _names(given: str | None) -> list[str]:
+    """The names in a list with commas."""
+    return [name.strip() for name in given.split(",") if name.strip()] if given else []
 
 
 def _plain(entry: Entry, *, brief: bool = False) -> dict[str, Any]:

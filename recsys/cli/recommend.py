@@ -38,6 +38,13 @@ def recommend(
     keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Recommend what the user already has, too.")] = False,
     candidates: Annotated[Path | None, typer.Option(help="File of the only items to recommend.", show_default=False)] = None,
     exclude: Annotated[Path | None, typer.Option(help="File of items never to recommend.", show_default=False)] = None,
+    new_items: Annotated[
+        Path | None, typer.Option(help="Features of items that were not in training: Parquet, or a folder of it.", show_default=False)
+    ] = None,
+    only_new: Annotated[bool, typer.Option("--only-new", help="Recommend nothing but the items of --new-items.")] = False,
+    new_users: Annotated[
+        Path | None, typer.Option(help="Log of users to serve by what it says of them, known or not: columns user, item.", show_default=False)
+    ] = None,
     unknown: Annotated[Unknown, typer.Option(help="Users the model does not know: most popular items, leave out, or stop.")] = Unknown.popular,
     titles: Annotated[bool, typer.Option("--titles", help="Add the items' titles.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Users per part of a folder; an interrupted job goes on with the next part.")] = 50_000,
@@ -48,24 +55,41 @@ def recommend(
     """Write the k best items of every user, in your own ids, with rank and score."""
     import torch
 
+    from recsys import newcomers
     from recsys import recommendation as batchwise
     from recsys.errors import InputError
     from recsys.run import open_run
 
     if user and users is not None:
         raise InputError("--user and --users do not go together", remedy="put all of them into the file")
+    if (user or users is not None) and new_users is not None:
+        raise InputError("--user and --users do not go with --new-users", remedy="all users of the log are served")
+    if only_new and (new_items is None or candidates is not None):
+        cause = "--only-new does not go with --candidates" if new_items is not None else "--only-new without --new-items"
+        raise InputError(cause, remedy="use --candidates alone" if new_items is not None else "say which items are new: --new-items FEATURES")
     if threads:
         torch.set_num_threads(threads)
     run = open_run(folder)
+    scorer, train, model = run.scorer, run.train, run.fingerprint
     wanted = batchwise.read_ids(users) if users is not None else user or None
     limits: dict[str, Any] = {
         name: batchwise.read_ids(path) if path is not None else None for name, path in (("candidates", candidates), ("exclude", exclude))
     }
+    try:
+        if new_users is not None:
+            grown = newcomers.serve_users(scorer, train, new_users)
+            scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
+        if new_items is not None:
+            grown = newcomers.add_items(scorer, train, *newcomers.read_items(new_items, scorer))
+            scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
+            limits |= {"candidates": grown.new} if only_new else {}
+    except InputError as error:
+        raise (error if error.place else error.at(f"{folder} ({run.meta.get('method')})")) from None
     if out is None:
         frame = batchwise.recommend(
-            run.scorer,
-            run.train,
-            wanted if wanted is not None else run.train.users.ids.head(10),
+            scorer,
+            train,
+            wanted if wanted is not None else train.users.ids.head(10),
             k,
             filter_seen=not keep_seen,
             unknown=unknown.value,
@@ -76,8 +100,8 @@ def recommend(
         return
     job = batchwise.write_recommendations(
         out,
-        run.scorer,
-        run.train,
+        scorer,
+        train,
         wanted,
         k,
         filter_seen=not keep_seen,
@@ -85,7 +109,7 @@ def recommend(
         titles=titles,
         batch=batch,
         format=format.value,
-        model=run.fingerprint,
+        model=model,
         **limits,
     )
     if json:

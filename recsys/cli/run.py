@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,6 +42,9 @@ def run(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; must be new. Default: runs/NAME-TIME.", show_default=False)] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run where it stopped.", show_default=False)] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Also tell a tracker: tensorboard:DIR, mlflow:URI or wandb:PROJECT; may be repeated.", show_default=False)
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets torch choose.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
     json: Json = False,
@@ -51,6 +54,7 @@ def run(
 
     from recsys.experiment import read
     from recsys.run import execute, open_run
+    from recsys.trackers import tracked
 
     if threads:
         torch.set_num_threads(threads)
@@ -65,7 +69,14 @@ def run(
             raise InputError("there is no experiment to run", remedy="give a TOML file, or --resume RUN")
         experiment = read(config, overrides or [])
         folder = out or _new_folder(experiment.name)
-    done = execute(experiment, folder, resume=resume is not None, watch=Follow(quiet or json, experiment.evaluate.monitor))
+    follow = Follow(quiet or json, experiment.evaluate.monitor)
+    with tracked(track or [], experiment, folder.resolve().name, lambda said: typer.echo(f"recsys: {said}", err=True)) as tell:
+
+        def watch(event: dict[str, Any]) -> None:
+            follow(event)
+            tell(event)
+
+        done = execute(experiment, folder, resume=resume is not None, watch=watch)
     if json:
         print_json({"run": str(folder), **done.meta, **{part: _numbers(done, part) for part in ("valid", "test")}})
         return

@@ -31,7 +31,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str =
 
     drawn = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        drawn.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(str(cell)) for cell in row))
     console = Console()
@@ -72,7 +72,7 @@ class Follow:
         from rich.console import Console
 
         self.quiet, self.monitor = quiet, monitor
-        self.console = Console(stderr=True, soft_wrap=True)
+        self.console = Console(stderr=True, soft_wrap=True, markup=False)  # ndcg@20[new] is no style
         self.bar: Any = None
         self.task: Any = None
 

@@ -41,6 +41,8 @@ class Source:
         ordered: rows without a time column are in time order, so that their position is the time.
         nulls: what to do with rows that lack a user or an item.
         titles: table with a text per item, CSV or Parquet, its columns an item id and `title` or `name`.
+        features: item features by modality, files or folders as `recsys.data.side.feature_table` reads them, seen from the folder of the
+            interactions or from the working folder; or one folder of them. They come beside those of the catalogue, and win over the same name.
         min_weight: keep rows whose weight is at least this.
         clean_weight: label rows by their weight: 1 (clean) where it is at least this, else 0 (noise), as a rating of 2 where 3 is liked.
         behaviours: keep these behaviours.
@@ -68,6 +70,7 @@ class Source:
     ordered: bool = False
     nulls: Literal["error", "drop"] = "error"
     titles: str | None = None
+    features: str | Mapping[str, str] | None = None
     min_weight: float | None = None
     clean_weight: float | None = None
     behaviours: tuple[str, ...] | None = None

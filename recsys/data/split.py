@@ -11,6 +11,7 @@ import numpy as np
 from recsys.config import Bound, settings
 from recsys.data.inject import Noise, inject, labelled
 from recsys.data.load import Loaded
+from recsys.data.missing import Missing, without
 from recsys.data.prepare import moment
 from recsys.data.types import Dataset, Interactions, Sealed, Split
 from recsys.errors import InputError
@@ -37,11 +38,14 @@ class SplitRule:
         valid_from, test_from: where valid and test begin, for "time": an ISO date, unix seconds, or a share of the time span
             as a fraction such as 0.8. Without `valid_from` there is no valid part.
         new_items: share of the items that are new; half of them go to valid, half to test.
+        warm_share: share of each user's rows of the other items that are held back too, half for valid, half for test, for "new-item": so that
+            warm items can be judged beside the new ones.
         valid_share: share of each user's train rows that becomes valid where presplit files give none.
         seed: of everything random. For "libcml" 0 stands for 1234, the seed of its recipe.
         drop_cold: leave out rows of valid and test whose user has no row in train.
         noise: false pairs that are put into train and valid, for experiments with noise.
         clean_valid: leave rows known to be noise out of valid too, so that what is selected is selected on clean pairs.
+        missing: modalities that items lose, for experiments with missing ones.
     """
 
     by: Literal["auto", "ratio", "last", "time", "new-item", "label", "presplit", "libcml"] = "auto"
@@ -52,11 +56,13 @@ class SplitRule:
     valid_from: Moment = None
     test_from: Moment = None
     new_items: Annotated[float, Bound(gt=0, lt=1)] = 0.2
+    warm_share: Annotated[float, Bound(ge=0, lt=1)] = 0.0
     valid_share: Annotated[float, Bound(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Bound(ge=0)] = 0
     drop_cold: bool = True
     noise: Noise = Noise()
     clean_valid: bool = False
+    missing: Missing = Missing()
 
     def __post_init__(self) -> None:
         _check_ratios(self.ratios)
@@ -96,7 +102,7 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
         valid, test = loaded.parts
         test, words = _clean(test, "presplit") if by == "label" else (test, "presplit")
         made = presplit(dataset, valid, test, valid_share=rule.valid_share, seed=rule.seed, drop_cold=rule.drop_cold, noise=rule.noise, words=words)
-        return _clean_valid(made) if rule.clean_valid else made
+        return _spoilt(made, rule)
     match by:
         case "ratio" | "label":
             part = by_ratio(pairs, rule.ratios, per=rule.per, order=rule.order, seed=rule.seed)
@@ -109,8 +115,9 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
             part = by_time(pairs, rule.valid_from, rule.test_from)
             words = f"in time, test from {rule.test_from}" + (f", valid from {rule.valid_from}" if rule.valid_from is not None else "")
         case "new-item":
-            part = by_new_item(pairs, rule.new_items, seed=rule.seed)
-            words = f"new items {rule.new_items:g}, half valid, half test, seed {rule.seed}"
+            part = by_new_item(pairs, rule.new_items, warm_share=rule.warm_share, seed=rule.seed)
+            warm = f" and {rule.warm_share:g} of each user's other rows" if rule.warm_share else ""
+            words = f"new items {rule.new_items:g}{warm}, half valid, half test, seed {rule.seed}"
         case _:
             part = libcml(pairs, rule.seed or 1234)
             words = f"libcml 3:1:1 per user, seed {rule.seed or 1234}"
@@ -119,7 +126,7 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
     if by == "label":
         test, words = _clean(test, words)
     made = _assemble(dataset.with_pairs(learned), held if len(held) else None, test, words, drop_cold=rule.drop_cold, noise=rule.noise)
-    return _clean_valid(made) if rule.clean_valid else made
+    return _spoilt(made, rule)
 
 
 def by_ratio(
@@ -204,10 +211,11 @@ def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.nd
     return ((time >= first).astype(np.int8) + (time >= last)).astype(np.int8)
 
 
-def by_new_item(pairs: Interactions, share: float = 0.2, *, seed: int = 0) -> np.ndarray:
+def by_new_item(pairs: Interactions, share: float = 0.2, *, warm_share: float = 0.0, seed: int = 0) -> np.ndarray:
     """A random share of the items is new and leaves train with all its rows: half of them are valid, half test items.
 
-    The protocol of MILK (Bai et al., SIGIR 2024) for new items. Only items that occur are drawn.
+    The protocol of MILK (Bai et al., SIGIR 2024) for new items. Only items that occur are drawn. Of each user's rows of the other items
+    `warm_share` is held back too, half and half, as `by_ratio` takes it.
 
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
@@ -222,7 +230,11 @@ def by_new_item(pairs: Interactions, share: float = 0.2, *, seed: int = 0) -> np
     drawn = np.random.default_rng(seed).permutation(items)[:new]
     role = np.zeros(pairs.n_items, dtype=np.int8)
     role[drawn[: new // 2]], role[drawn[new // 2 :]] = VALID, TEST
-    return role[pairs.item]
+    part = role[pairs.item]
+    if warm_share:
+        warm = np.flatnonzero(part == TRAIN)
+        part[warm] = by_ratio(pairs.take(warm), (1 - warm_share, warm_share / 2, warm_share / 2), seed=seed)
+    return part
 
 
 def libcml(pairs: Interactions, seed: int = 1234) -> np.ndarray:
@@ -312,6 +324,12 @@ def _clean(test: Interactions | None, words: str) -> tuple[Interactions | None, 
         )
     clean = test.label == 1
     return test.take(clean) if clean.any() else None, f"{words}, {int((~clean).sum())} noisy test rows left out"
+
+
+def _spoilt(made: Split, rule: SplitRule) -> Split:
+    """What is done to the parts last: a clean valid, and modalities that are lost."""
+    made = _clean_valid(made) if rule.clean_valid else made
+    return replace(made, train=without(made.train, rule.missing))
 
 
 def _clean_valid(made: Split) -> Split:

@@ -6,6 +6,7 @@ entry-point group `recsys.models`, whose names map to such modules.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import pkgutil
@@ -61,6 +62,11 @@ _ALIASES = {
     "ultra_gcn": "ultragcn",
     "clc": "clcrec",
     "dropout_net": "dropoutnet",
+    "content_knn": "contentknn",
+    "content": "contentknn",
+    "ensemble": "blend",
+    "hybrid": "blend",
+    "switching": "fallback",
 }
 
 
@@ -94,10 +100,16 @@ class Recipe(Protocol):
     def build(self, train: Dataset) -> Network | Scorer: ...
 
 
+@functools.cache
+def _elsewhere() -> tuple[importlib.metadata.EntryPoint, ...]:
+    """Methods of other packages. What is installed does not change under a process, and reading it costs milliseconds."""
+    return tuple(importlib.metadata.entry_points(group="recsys.models"))
+
+
 def names() -> list[str]:
     """Names of all methods, without importing any."""
     own = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    return sorted({*own, *(point.name for point in importlib.metadata.entry_points(group="recsys.models"))})
+    return sorted({*own, *(point.name for point in _elsewhere())})
 
 
 def recipe(name: str) -> type[Any]:
@@ -126,7 +138,7 @@ def recipe_name(value: Recipe) -> str:
     for name in names():
         if type(value).__module__ == f"{__name__}.{name}":
             return name
-    for point in importlib.metadata.entry_points(group="recsys.models"):
+    for point in _elsewhere():
         if type(value).__module__ == point.value:
             return point.name
     return type(value).__name__
@@ -138,7 +150,7 @@ def summary(name: str) -> str:
 
 
 def _module(name: str) -> ModuleType:
-    for point in importlib.metadata.entry_points(group="recsys.models"):
+    for point in _elsewhere():
         if point.name == name:
             return importlib.import_module(point.value)
     return importlib.import_module(f"{__name__}.{name}")

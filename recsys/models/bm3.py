@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
-from recsys.nn.content import Impute, Scale, Table, affine, feature_values, warm_items
+from recsys.nn.content import Impute, Scale, Table, affine, each_its_own, feature_values, layer, modalities, warm_items
 from recsys.nn.graph import mean_layers, normalised_adjacency
 from recsys.nn.losses import Terms
 from recsys.sample import Batch, Sampler
@@ -94,6 +94,7 @@ class _BM3(Network):
         self.tables = nn.ModuleList(Table(value, train=recipe.train_features) for value in values.values())
         self.maps = nn.ModuleList(affine(value.shape[1], recipe.dim, "xavier") for value in values.values())
         self.predict = affine(recipe.dim, recipe.dim, "xavier")
+        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = tuple(table.learned for table in self.tables if isinstance(table, Table) and table.learned is not None)
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
@@ -144,7 +145,9 @@ class _BM3(Network):
         if self.recipe.new_items == "content" and len(self.new):
             told = [self.predict(linear(table(self.new))) for table, linear in zip(self.tables, self.maps, strict=True)]
             item[self.new] = torch.stack(told).mean(0)
-        return Factors(user, item)
+        by_content = self.recipe.new_items == "content"
+        content = each_its_own(self.read, *((layer(linear), layer(self.predict)) for linear in self.maps)) if by_content else None
+        return Factors(user, item, content=content)
 
 
 def readout_rows(adjacency: Tensor, start: Tensor, users: Tensor, items: Tensor, n_users: int, layers: int) -> tuple[Tensor, Tensor]:

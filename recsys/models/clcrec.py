@@ -29,7 +29,19 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Table, distinct, feature_values, side_by_side, warm_items, xavier
+from recsys.nn.content import (
+    Impute,
+    Scale,
+    Table,
+    chain_of_all,
+    distinct,
+    feature_values,
+    layer,
+    modalities,
+    side_by_side,
+    warm_items,
+    xavier,
+)
 from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Terms
 from recsys.sample import Batch, Sampler
@@ -81,6 +93,7 @@ class _CLCRec(Network):
         self.user, self.item = xavier(train.n_users, recipe.dim), xavier(train.n_items, recipe.dim)
         self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
         self.told = nn.Sequential(nn.Linear(self.features.width, recipe.hidden), nn.LeakyReLU(), nn.Linear(recipe.hidden, recipe.dim))
+        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = (self.user, self.item)
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
 
@@ -109,7 +122,8 @@ class _CLCRec(Network):
     def scorer(self) -> Factors:
         item = self.item.weight.clone()
         item[self.new] = self.told(self.features(self.new))
-        return Factors(self.user.weight.clone(), item)
+        content = chain_of_all(self.read, layer(self.told[0], "leaky-relu"), layer(self.told[2]))
+        return Factors(self.user.weight.clone(), item, content=content)
 
 
 def _contrast(scores: Tensor, mask: Tensor | None) -> Tensor:

@@ -35,7 +35,7 @@ from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.models import Network, embedding, require_negatives
 from recsys.nn.distance import Space, keep_in, near, near_pool, project
-from recsys.nn.losses import Loss, Terms, choose, pair_loss
+from recsys.nn.losses import Loss, Terms, choose, pair_loss, refuse_fitting
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -89,6 +89,11 @@ class CML:
 
     def __post_init__(self) -> None:
         require_negatives(self.sampler)
+        refuse_fitting(self.loss, "CML")
+        drawn_by = self.sampler.proposal == "popularity" and self.sampler.alpha > 0
+        if self.second_stage and drawn_by and self.loss.correct and (self.loss.kind == "softmax" or self.loss.reduce in ("soft", "resampled")):
+            cause = "second_stage draws by likeness, with chances that are not known, and the loss corrects for the proposal of the sampler"
+            raise InputError(cause, remedy="use loss.correct = false, or second_stage = 0")
         if self.second_stage and self.sampler.pool != "shared":
             raise InputError(f"second_stage = {self.second_stage} draws from a pool", remedy="use sampler.pool = 'shared'")
         if self.second_stage > self.sampler.negatives and self.second_stage:
@@ -124,7 +129,7 @@ class _CML(Network):
             kept, mask = self._second_stage(batch), batch.mask
             if kept is not None:
                 neg, mask = neg.gather(1, kept), None if mask is None else mask.gather(1, kept)
-        chosen = choose(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=mask)
+        chosen = choose(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=mask, log_q=batch.log_q)
         negatives = batch.neg.expand(len(batch), -1)
         negatives = negatives if kept is None else negatives.gather(1, kept)
         negatives = negatives if chosen is None else negatives.gather(1, chosen.place)

@@ -45,7 +45,7 @@ from recsys.errors import InputError
 from recsys.models import Network, embedding, require_negatives
 from recsys.nn.distance import Space, keep_in, near_multi, near_winner, project
 from recsys.nn.diversity import Diversity, diversity
-from recsys.nn.losses import Loss, Terms, choose, pair_loss
+from recsys.nn.losses import Chosen, Loss, Terms, choose, pair_loss, refuse_fitting
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors, MultiFactors
 
@@ -85,6 +85,8 @@ class DPCML:
 
     def __post_init__(self) -> None:
         require_negatives(self.sampler)
+        if self.similarity == "euclidean":
+            refuse_fitting(self.loss, "DPCML with similarity = 'euclidean'")
         if self.gamma == "learned" and (self.loss.reduce != "top" or self.loss.kind != "hinge"):
             raise InputError(
                 "gamma = 'learned' is the threshold of the largest hinge losses", remedy="use loss.kind = 'hinge' and loss.reduce = 'top'"
@@ -125,7 +127,7 @@ class _DPCML(Network):
         users = self.user(batch.user).view(len(batch), recipe.vectors, -1)
         value, winner = self._compare(users, batch)
         # A threshold that is learned has to see every negative.
-        chosen = None if self.gamma is not None else choose(recipe.loss, value[:, 0], value[:, 1:], n_items=self.n_items, mask=batch.mask)
+        chosen = None if self.gamma is not None else self._choose(value, batch)
         negatives = batch.neg.expand(len(batch), -1)
         if chosen is not None:
             negatives = negatives.gather(1, chosen.place)
@@ -139,6 +141,9 @@ class _DPCML(Network):
         else:
             pair = self._above_threshold(self.gamma, pos, neg, batch)
         return Terms(pair, self._spread(users, batch, negatives.shape[1]))
+
+    def _choose(self, value: Tensor, batch: Batch) -> Chosen | None:
+        return choose(self.recipe.loss, value[:, 0], value[:, 1:], n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
 
     @torch.no_grad()
     def _compare(self, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

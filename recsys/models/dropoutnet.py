@@ -28,12 +28,13 @@ from recsys.data.types import Dataset
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
 from recsys.models.ials import IALS
-from recsys.nn.content import Impute, Scale, Table, feature_values, side_by_side, warm_items
+from recsys.nn.content import Impute, Scale, Table, chain_of_all, feature_values, layer, modalities, side_by_side, warm_items
 from recsys.nn.losses import Terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
+from recsys.scorer.content import Layer
 
-__all__ = ["DropoutNet", "Tower"]
+__all__ = ["DropoutNet", "Tower", "score_errors"]
 
 
 @settings
@@ -74,37 +75,50 @@ class _DropoutNet(Network):
         self.register_buffer("taught_user", taught.user, persistent=False)
         self.register_buffer("taught_item", taught.item * torch.from_numpy(warm_items(train))[:, None], persistent=False)
         self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
+        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         width = taught.user.shape[1]
         self.user = Tower(width, recipe.hidden, recipe.dim)
         self.item = Tower(width + self.features.width, recipe.hidden, recipe.dim)
 
     def loss(self, batch: Batch) -> Terms:
-        size = len(batch)
         rows = torch.cat([batch.pos, batch.neg.reshape(-1)])
         taught = F.embedding(rows, self.taught_item)
         kept = torch.rand(len(rows), 1, dtype=taught.dtype, device=taught.device) >= self.recipe.dropout
         made, target_user = self.item(torch.cat([taught * kept, self.features(rows)], dim=1)), F.embedding(batch.user, self.taught_user)
-        user = self.user(target_user)
-        error = (user * made[:size]).sum(1) - (target_user * taught[:size]).sum(1)
-        total, count = error.square(), torch.ones_like(error)
-        if batch.shared:
-            others = (user @ made[size:].T - target_user @ taught[size:].T).square()
-        else:
-            made, taught = (part[size:].view(*batch.neg.shape, -1) for part in (made, taught))
-            others = (torch.linalg.vecdot(made, user[:, None]) - torch.linalg.vecdot(taught, target_user[:, None])).square()
-        if batch.mask is not None:
-            others, count = others * batch.mask, count + batch.mask.sum(1)
-        else:
-            count = count + others.shape[1]
-        return Terms((total + others.sum(1)) / count)
+        return Terms(score_errors(batch, self.user(target_user), made, target_user, taught))
 
     @torch.no_grad()
     def scorer(self) -> Factors:
         was = self.training
         self.eval()
-        made = Factors(self.user(self.taught_user), self.item(torch.cat([self.taught_item, self.features.values], dim=1)))
+        vectors = self.item(torch.cat([self.taught_item, self.features.values], dim=1))
+        content = chain_of_all(self.read, *self.item.layers(skip=self.taught_item.shape[1]))
+        made = Factors(self.user(self.taught_user), vectors, content=content)
         self.train(was)
         return made
+
+
+def score_errors(batch: Batch, user: Tensor, made: Tensor, taught_user: Tensor, taught: Tensor) -> Tensor:
+    """Mean of (u' . v' - U . V)^2 over the positive and the negatives of each pair, [B].
+
+    Args:
+        batch: pairs with negatives.
+        user, made: vectors of the users [B, d] and of the positives and then all negatives [B + N, d].
+        taught_user, taught: those that are reproduced, of the same users [B, d'] and items [B + N, d'].
+    """
+    size = len(batch)
+    error = (user * made[:size]).sum(1) - (taught_user * taught[:size]).sum(1)
+    total, count = error.square(), torch.ones_like(error)
+    if batch.shared:
+        others = (user @ made[size:].T - taught_user @ taught[size:].T).square()
+    else:
+        made, taught = (part[size:].view(*batch.neg.shape, -1) for part in (made, taught))
+        others = (torch.linalg.vecdot(made, user[:, None]) - torch.linalg.vecdot(taught, taught_user[:, None])).square()
+    if batch.mask is not None:
+        others, count = others * batch.mask, count + batch.mask.sum(1)
+    else:
+        count = count + others.shape[1]
+    return (total + others.sum(1)) / count
 
 
 class Tower(nn.Module):
@@ -130,6 +144,24 @@ class Tower(nn.Module):
             rows = torch.tanh(_resting(norm, rows) if norm.training and len(rows) == 1 else norm(rows))
         out: Tensor = self.out(rows)
         return out
+
+    def layers(self, skip: int = 0) -> tuple[Layer, ...]:
+        """The tower at rest as plain layers, normalisation worked into the affine maps.
+
+        Args:
+            skip: first columns of the input that are zeros and left out.
+        """
+        made = []
+        for linear, norm in zip(self.maps, self.norms, strict=True):
+            assert isinstance(norm, nn.BatchNorm1d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            plain = layer(linear, "tanh")
+            scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
+            offset = norm.bias.detach() - scale * norm.running_mean
+            made.append(Layer(plain.weight * scale[:, None], offset if plain.bias is None else offset + scale * plain.bias, "tanh"))
+        made.append(layer(self.out))
+        return (Layer(made[0].weight[:, skip:].contiguous(), made[0].bias, made[0].activation), *made[1:])
 
 
 def _resting(norm: nn.Module, rows: Tensor) -> Tensor:

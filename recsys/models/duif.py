@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values, side_by_side
+from recsys.nn.content import Impute, Scale, Table, affine, chain_of_all, distinct, feature_values, layer, modalities, side_by_side
 from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
@@ -29,9 +29,6 @@ from recsys.scorer import Factors
 __all__ = ["DUIF", "Pool", "from_pool"]
 
 Pool = Literal["all", "warm"]
-
-# A popularity proposal of this exponent is uniform over the items that have a training pair: n^1e-9 is 1 to seven digits.
-_FLAT = 1e-9
 
 
 @settings
@@ -67,6 +64,7 @@ class _DUIF(Network):
         self.user = embedding(train.n_users, recipe.dim, recipe.init_std)
         self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
         self.map = affine(self.features.width, recipe.dim, bias=False)
+        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = (self.user,)
 
     def loss(self, batch: Batch) -> Terms:
@@ -81,11 +79,9 @@ class _DUIF(Network):
 
     @torch.no_grad()
     def scorer(self) -> Factors:
-        return Factors(self.user.weight.clone(), self.map(self.features.values))
+        return Factors(self.user.weight.clone(), self.map(self.features.values), content=chain_of_all(self.read, layer(self.map)))
 
 
 def from_pool(sampler: Sampler, pool: Pool) -> Sampler:
-    """The sampler, held to items that have a training pair if `pool` is "warm"; other proposals than uniform keep to these anyway."""
-    if pool == "warm" and (sampler.proposal == "uniform" or sampler.alpha == 0):
-        return replace(sampler, proposal="popularity", alpha=_FLAT)
-    return sampler
+    """The sampler, held to items that have a training pair if `pool` is "warm"."""
+    return replace(sampler, items="warm") if pool == "warm" else sampler

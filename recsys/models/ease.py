@@ -57,7 +57,7 @@ class EASE:
         matrix = _gram(met, scale, self.l2)
         invert_lower(matrix)
         _to_weights(matrix, torch.from_numpy(scale.astype(np.float32)))
-        return Product((met, matrix if self.keep is None else _largest(matrix, self.keep)))
+        return Product((met, matrix if self.keep is None else _largest(matrix, self.keep)), "history")
 
     def _check_memory(self, n: int) -> None:
         gigabyte = 1e9

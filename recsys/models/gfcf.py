@@ -56,7 +56,7 @@ class GFCF:
         vectors = right_singular_vectors(normal, self.rank, self.seed)
         into = (root_i[:, None] * vectors).astype(np.float32)
         out = (np.divide(1.0, root_i, out=np.zeros_like(root_i), where=root_i > 0)[:, None] * vectors).astype(np.float32).T
-        low = Product((met, torch.from_numpy(into), torch.from_numpy(np.ascontiguousarray(out))))
+        low = Product((met, torch.from_numpy(into), torch.from_numpy(np.ascontiguousarray(out))), "history")
         return Sum((linear, low), (1.0, self.low_pass))
 
 
@@ -69,7 +69,7 @@ def _inverse_root(degree: np.ndarray) -> np.ndarray:
 def _linear(met: sp.csr_matrix, normal: sp.csr_matrix) -> Product:
     """R N^T N as a chain, with N^T N formed where that makes scoring cheaper and does not take much memory."""
     turned = normal.T.tocsr()
-    chain = Product((met, turned, normal))
+    chain = Product((met, turned, normal), "history")
     of_user = np.diff(normal.indptr).astype(np.float64)
     # A row of N^T N has at most as many entries as numbers are added up for it, and no more than columns.
     if 8 * np.minimum((turned != 0).astype(np.float64) @ of_user, met.shape[1]).sum() > _GRAM_BYTES:
@@ -78,7 +78,7 @@ def _linear(met: sp.csr_matrix, normal: sp.csr_matrix) -> Product:
     some = met[:: max(1, met.shape[0] // 256)]  # what these users cost stands for all
     formed = np.diff(gram.indptr)[some.indices].sum(dtype=np.int64)
     chained = of_user[(some @ turned).indices].sum()
-    return Product((met, gram)) if formed < _LONG_ROWS * chained else chain
+    return Product((met, gram), "history") if formed < _LONG_ROWS * chained else chain
 
 
 def right_singular_vectors(matrix: sp.csr_matrix, rank: int, seed: int = 0) -> np.ndarray:

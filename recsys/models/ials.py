@@ -26,23 +26,16 @@ Reproduces nothing published. On the LightGCN split of Gowalla `recsys run confi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
-import numpy as np
-import scipy.sparse as sp
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.scorer import Factors
+from recsys.scorer.solve import RowSolve, solve_rows
 
-__all__ = ["IALS", "solve_rows"]
-
-_BLOCK_BYTES = 16 << 20  # of the gathered factors [B, L, d] of the rows that are solved together
+__all__ = ["IALS"]
 
 
 @settings
@@ -73,80 +66,4 @@ class IALS:
         for _ in range(self.sweeps):
             user = solve_rows(met, item, self.unobserved, self.l2, self.nu)
             item = solve_rows(met_by, user, self.unobserved, self.l2, self.nu)
-        return Factors(user, item)
-
-
-def solve_rows(met: sp.csr_matrix, other: Tensor, unobserved: float, l2: float, nu: float) -> Tensor:
-    """The best vectors of one side for fixed vectors of the other.
-
-    Args:
-        met: CSR [n, m], its pattern says what was observed.
-        other: float32 [m, d], the fixed side.
-        unobserved, l2, nu: as in `IALS`.
-
-    Returns:
-        float32 [n, d]; rows without observations are zero.
-    """
-    length = np.diff(met.indptr)
-    e, basis = torch.linalg.eigh((other.T @ other).double())
-    floor = unobserved * e.clamp_(min=0)  # [d]; what rounding makes negative is zero
-    turned = F.pad(other @ basis.float(), (0, 0, 0, 1))  # the last row, of zeros, fills short rows up
-    solved = torch.zeros(met.shape[0], other.shape[1])
-
-    def solve(rows: np.ndarray) -> None:
-        own = length[rows]
-        strength = torch.from_numpy(l2 * (own + unobserved * met.shape[1]) ** nu)
-        root = (floor + strength[:, None]).rsqrt_().float()  # m^-1/2 [B, d]
-        members = torch.from_numpy(_members(met, rows, own))
-        gathered = turned.index_select(0, members.view(-1)).view(*members.shape, -1)
-        solved[torch.from_numpy(rows)] = _solve(gathered.mul_(root[:, None, :]), root)
-
-    groups = list(_groups(length, other.shape[1]))
-    threads = torch.get_num_threads()
-    if threads == 1 or len(groups) < 2:
-        for rows in groups:
-            solve(rows)
-    else:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for _ in pool.map(solve, groups):
-                pass
-    return solved @ basis.T.float()
-
-
-def _solve(scaled: Tensor, root: Tensor) -> Tensor:
-    """diag(root) F^T (F F^T + I)^-1 1 for F = scaled [B, L, d]; by the smaller of the two systems."""
-    size, length, dim = scaled.shape
-    if length <= dim:
-        system = torch.bmm(scaled, scaled.mT)
-        right = scaled.new_ones(size, length, 1)
-    else:
-        system = torch.bmm(scaled.mT, scaled)
-        right = scaled.sum(1)[..., None]
-    system.diagonal(dim1=1, dim2=2).add_(1.0)
-    answer = torch.cholesky_solve(right, torch.linalg.cholesky(system))
-    if length <= dim:
-        answer = torch.bmm(scaled.mT, answer)
-    return answer[..., 0] * root
-
-
-def _groups(length: np.ndarray, dim: int) -> Iterator[np.ndarray]:
-    """Rows of similar length, longest first: at most a fifth of what is gathered is filling, and a group fits the block."""
-    order = np.argsort(-length, kind="stable")
-    order = order[length[order] > 0]
-    start = 0
-    while start < len(order):
-        longest = int(length[order[start]])
-        stop = start + max(1, _BLOCK_BYTES // (4 * longest * max(dim, min(longest, dim))))
-        stop = min(stop, int(np.searchsorted(-length[order], -(longest * 4 // 5), side="right")))
-        stop = max(stop, start + 1)
-        yield order[start:stop]
-        start = stop
-
-
-def _members(met: sp.csr_matrix, rows: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Columns of the rows, int64 [B, longest]; where a row has ended, the number of columns."""
-    place = np.arange(own.max())
-    inside = place < own[:, None]
-    members = np.full(inside.shape, met.shape[1], dtype=np.int64)
-    members[inside] = met.indices[(met.indptr[rows].astype(np.int64)[:, None] + place)[inside]]
-    return members
+        return Factors(user, item, solve=RowSolve(self.unobserved, self.l2, self.nu))

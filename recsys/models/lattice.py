@@ -39,7 +39,7 @@ from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
 from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values
 from recsys.nn.distance import near, near_pool
-from recsys.nn.graph import mean_layers, mean_layers_rows
+from recsys.nn.graph import mean_layers, mean_layers_rows, node_table
 from recsys.nn.item_graph import nearest_items, normalised, similarities, spread
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
@@ -94,10 +94,7 @@ class _LATTICE(Network):
         super().__init__()
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.n_users, self.n_items = train.n_users, train.n_items
-        self.nodes = nn.Embedding(train.n_users + train.n_items, recipe.dim, _weight=torch.empty(train.n_users + train.n_items, recipe.dim))
-        with torch.no_grad():
-            for part in torch.split(self.nodes.weight, [train.n_users, train.n_items]):
-                nn.init.xavier_uniform_(part)
+        self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
         self.tables = nn.ModuleList(Table(value, train=recipe.train_features) for value in values.values())
         self.maps = nn.ModuleList(affine(value.shape[1], recipe.dim, "xavier") for value in values.values())

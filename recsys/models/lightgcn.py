@@ -5,6 +5,14 @@ E^(0..L) at it; the score is the inner product. Objective: BPR over pairs + l2 /
 Source: He, Deng, Wang, Li, Zhang, Wang, "LightGCN: simplifying and powering graph convolution network for recommendation",
 SIGIR 2020.
 
+`mix` is MixGCF: the negative of a pair is none of its K candidates, but made of them layer by layer,
+
+    e'^(l) = a_l e_i^(l) + (1 - a_l) e_j^(l),   a_l from U(0, 1) for each pair and layer, j the candidate of largest e_u . e_j^(l),
+
+e_u the vector of the user, the mean over layers; the mean of e'^(0..L) is compared with it. Huang et al., "MixGCF: an improved training method
+for graph neural network-based recommender systems", KDD 2021: 16 to 64 candidates, l2 1e-4. RECONSTRUCTED: in l2, e'^(0) stands for the negative.
+Should reproduce (LightGCN split of Yelp2018, 64 candidates, lr 1e-3, batch 2048): recall@20 0.0713 with and 0.0628 without, selected on test.
+
 Differs from the released code: an epoch visits every observed pair once, where the code draws users uniformly and then a
 pair of theirs. `loss` and `sampler` are open as in matrix factorisation.
 """
@@ -18,9 +26,12 @@ import torch.nn.functional as F
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
+from recsys.errors import InputError
 from recsys.models import Network, embedding, half_square, require_negatives
+from recsys.models.simgcl import noisy_layers_rows
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
+from recsys.nn.hardness import hardest_layers, mixed
 from recsys.nn.losses import Loss, Terms, logits, pair_loss
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
@@ -38,6 +49,8 @@ class LightGCN:
     """Propagations over the graph; 0 is plain matrix factorisation."""
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
+    mix: bool = False
+    """The negative is a mix of the positive with the hardest candidate of each layer (MixGCF); wants several candidates, 16 to 64."""
     l2: Annotated[float, Bound(ge=0)] = 1e-4
     """Weight of the squared norms of layer 0 at the rows of a batch."""
     init_std: Annotated[float, Bound(gt=0)] = 0.1
@@ -45,6 +58,12 @@ class LightGCN:
 
     def __post_init__(self) -> None:
         require_negatives(self.sampler)
+        if self.mix and (self.sampler.pool != "own" or self.sampler.negatives < 2):
+            cause = f"mix = true takes the hardest of a pair's own candidates, and {_candidates(self.sampler)}"
+            raise InputError(cause, remedy='use sampler.pool = "own" and sampler.negatives = 16, or more')
+        if self.mix and self.loss.reduce != "each":
+            cause = f"mix = true leaves one negative of a pair, and loss.reduce = '{self.loss.reduce}' is about several"
+            raise InputError(cause, remedy='use loss.reduce = "each"')
 
     def build(self, train: Dataset) -> Network:
         return _LightGCN(self, train)
@@ -61,6 +80,8 @@ class _LightGCN(Network):
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
 
     def loss(self, batch: Batch) -> Terms:
+        if self.recipe.mix:
+            return self._mixed(batch)
         recipe, size = self.recipe, len(batch)
         wanted = torch.cat([batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)])
         rows, where = torch.unique(wanted, return_inverse=True)
@@ -73,6 +94,39 @@ class _LightGCN(Network):
         extra = recipe.l2 / size * half_square(F.embedding(where, zeroth)) if recipe.l2 else None
         return Terms(pair, extra, logits(recipe.loss, pos, neg, batch.mask))
 
+    def _mixed(self, batch: Batch) -> Terms:
+        """The loss with one synthetic negative of each pair."""
+        recipe, size = self.recipe, len(batch)
+        wanted = torch.cat([batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)])
+        rows, where = torch.unique(wanted, return_inverse=True)
+        layers = self._layers(rows)
+        # All layers in one table: layer l of row r is its row l * R + r.
+        table, each = layers.flatten(0, 1), torch.arange(len(layers), device=rows.device) * len(rows)
+        user, item = (F.embedding(at[:, None] + each, table) for at in where[: 2 * size].split(size))
+        mean, candidates = user.mean(1), where[2 * size :].view(batch.neg.shape)
+        place = hardest_layers(mean[:, None], F.embedding(candidates[:, :, None] + each, table.detach()), batch.mask)
+        # Only what is taken is read again with a gradient.
+        hardest = F.embedding(candidates.gather(1, place) + each, table)
+        synthetic = mixed(user, item, hardest[:, None])
+        pos, neg = near("dot", mean, item.mean(1)), near("dot", mean, synthetic.mean(1))[:, None]
+        mask = None if batch.mask is None else batch.mask.any(1, keepdim=True)
+        # What is made up was not drawn: there is no proposal to correct for.
+        pair = pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=mask)
+        extra = recipe.l2 / size * half_square(user[:, 0], item[:, 0], synthetic[:, 0]) if recipe.l2 else None
+        return Terms(pair, extra, logits(recipe.loss, pos, neg, mask))
+
+    def _layers(self, rows: torch.Tensor) -> torch.Tensor:
+        """Layers 0..L at distinct nodes, [L + 1, R, d]."""
+        if not self.recipe.layers:
+            return self.nodes.weight.index_select(0, rows)[None]
+        above, zeroth = noisy_layers_rows(self.adjacency, self.nodes.weight, rows, self.recipe.layers, (0.0,))
+        return torch.cat([zeroth[None], above[0]])
+
     def scorer(self) -> Factors:
         vectors = mean_layers(self.adjacency, self.nodes.weight.detach(), self.recipe.layers)
         return Factors(vectors[: self.n_users].clone(), vectors[self.n_users :].clone())
+
+
+def _candidates(sampler: Sampler) -> str:
+    """What is wrong with the candidates of a sampler."""
+    return f"sampler.pool = '{sampler.pool}' has none" if sampler.pool != "own" else f"sampler.negatives = {sampler.negatives}"

@@ -29,7 +29,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
 from recsys.nn.distance import keep_in, near, near_pool, project
-from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.losses import Loss, Terms, pair_loss, refuse_fitting
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Relational
 
@@ -55,6 +55,7 @@ class LRML:
 
     def __post_init__(self) -> None:
         require_negatives(self.sampler)
+        refuse_fitting(self.loss, "LRML")
 
     def build(self, train: Dataset) -> Network:
         return _LRML(self, train)

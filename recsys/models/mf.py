@@ -21,7 +21,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
-from recsys.nn.losses import Loss, Terms, logits, pair_loss
+from recsys.nn.losses import Loss, Terms, logits, pair_loss, refuse_fitting
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors, Similarity
 
@@ -46,6 +46,8 @@ class MF:
 
     def __post_init__(self) -> None:
         require_negatives(self.sampler)
+        if self.similarity == "euclidean" and not self.item_bias:
+            refuse_fitting(self.loss, "MF with similarity = 'euclidean'")
 
     def build(self, train: Dataset) -> Network:
         return _MF(self, train)

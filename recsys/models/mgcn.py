@@ -39,8 +39,8 @@ from recsys.models.duif import Pool, from_pool
 from recsys.models.simgcl import info_nce
 from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values
 from recsys.nn.distance import near, near_pool
-from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
-from recsys.nn.histories import Histories
+from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
+from recsys.nn.histories import Gathered
 from recsys.nn.item_graph import nearest_items, normalised, similarities, spread
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
@@ -91,16 +91,12 @@ class _MGCN(Network):
     adjacency: Tensor
     neighbours: Tensor
     weight: Tensor
-    scale: Tensor
 
     def __init__(self, recipe: MGCN, train: Dataset) -> None:
         super().__init__()
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.n_users, self.n_items = train.n_users, train.n_items
-        self.nodes = nn.Embedding(train.n_users + train.n_items, recipe.dim, _weight=torch.empty(train.n_users + train.n_items, recipe.dim))
-        with torch.no_grad():
-            for part in torch.split(self.nodes.weight, [train.n_users, train.n_items]):
-                nn.init.xavier_uniform_(part)
+        self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values, dim = feature_values(train, impute=recipe.impute, scale=recipe.scale), recipe.dim
         self.tables = nn.ModuleList(Table(value, train=recipe.train_features) for value in values.values())
         self.maps = nn.ModuleList(affine(value.shape[1], dim) for value in values.values())
@@ -112,10 +108,7 @@ class _MGCN(Network):
         self.register_buffer("neighbours", torch.stack(neighbours), persistent=False)
         self.register_buffer("weight", torch.stack(weight), persistent=False)
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
-        met = train.pairs.csr
-        degree = torch.from_numpy(met.sum(0)).view(-1).float()
-        self.register_buffer("scale", degree.clamp_min(1).rsqrt(), persistent=False)
-        self.histories = Histories(train.pairs)
+        self.of_users = Gathered(train.pairs)
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
@@ -123,7 +116,7 @@ class _MGCN(Network):
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
         behaviour, _ = mean_layers_rows(self.adjacency, self.nodes.weight, torch.cat([users, self.n_users + items]), recipe.layers)
         told = self._told()
-        content = torch.cat([self._of_users(told, users), F.embedding(items, told.flatten(1)).view(-1, *told.shape[1:])])
+        content = torch.cat([self.of_users(told, users), F.embedding(items, told.flatten(1)).view(-1, *told.shape[1:])])
         side = self._fused(content, behaviour)
         both = behaviour + side
         pos_at, neg_at = pos_at + len(users), neg_at + len(users)
@@ -145,13 +138,6 @@ class _MGCN(Network):
             found.append(spread(self.neighbours[place], self.weight[place], gated))
         return torch.stack(found, dim=1)
 
-    def _of_users(self, told: Tensor, users: Tensor) -> Tensor:
-        """The z of some users in all modalities, [R, M, d]; zeros for one without a pair."""
-        item, owner, first = self.histories.of(users)
-        count = torch.bincount(owner, minlength=len(users)).clamp_min(1).to(told)
-        weight = self.scale[item] * count.rsqrt()[owner]
-        return F.embedding_bag(item, told.flatten(1), first, mode="sum", per_sample_weights=weight).view(-1, *told.shape[1:])
-
     def _fused(self, content: Tensor, behaviour: Tensor) -> Tensor:
         """What the modalities [R, M, d] of nodes of known behaviour [R, d] say together, [R, d]."""
         share = self.answer(torch.tanh(self.ask(content))).softmax(1)
@@ -165,5 +151,5 @@ class _MGCN(Network):
         user, item = torch.split(mean_layers(self.adjacency, self.nodes.weight, self.recipe.layers), [self.n_users, self.n_items])
         told = self._told()
         rows = torch.arange(self.n_users, device=user.device)
-        sides = [self._fused(self._of_users(told, some), user[some]) for some in torch.split(rows, _BLOCK)]
+        sides = [self._fused(self.of_users(told, some), user[some]) for some in torch.split(rows, _BLOCK)]
         return Factors(user + torch.cat(sides), item + self._fused(told, item))

@@ -36,7 +36,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values
+from recsys.nn.content import Impute, Scale, Table, affine, distinct, each_its_own, feature_values, layer, modalities
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
@@ -91,6 +91,7 @@ class _MILK(Network):
         values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
         self.tables = nn.ModuleList(Table(value, train=False) for value in values.values())
         self.maps = nn.ModuleList(affine(value.shape[1], recipe.dim) for value in values.values())
+        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = (self.user,)
         self.register_buffer("present", torch.stack([torch.from_numpy(train.features[name].present) for name in values]), persistent=False)
 
@@ -129,7 +130,8 @@ class _MILK(Network):
     @torch.no_grad()
     def scorer(self) -> Factors:
         told = [linear(table.values) for table, linear in zip(self.tables, self.maps, strict=True)]
-        return Factors(self.user.weight.clone(), torch.stack(told).mean(0))
+        content = each_its_own(self.read, *((layer(linear),) for linear in self.maps))
+        return Factors(self.user.weight.clone(), torch.stack(told).mean(0), content=content)
 
 
 def _at(told: Tensor, places: Tensor) -> Tensor:

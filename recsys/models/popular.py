@@ -33,7 +33,7 @@ class Popular:
 
     def build(self, train: Dataset) -> Product:
         score = torch.from_numpy(_counts(train.pairs, self.half_life).astype(np.float32))
-        return Product((torch.ones(train.n_users, 1), score[None, :]))
+        return Product((torch.ones(train.n_users, 1), score[None, :]), "ones")
 
 
 def _counts(pairs: Interactions, half_life: float | None) -> np.ndarray:

@@ -26,11 +26,24 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values, side_by_side, warm_items, xavier
+from recsys.nn.content import (
+    Impute,
+    Scale,
+    Table,
+    affine,
+    chain_of_all,
+    distinct,
+    feature_values,
+    modalities,
+    side_by_side,
+    warm_items,
+    xavier,
+)
 from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
+from recsys.scorer.content import ContentEncoder, Layer
 
 __all__ = ["VBPR"]
 
@@ -79,6 +92,7 @@ class _VBPR(Network):
         nn.init.zeros_(self.map.bias)
         self.item_bias = nn.Parameter(torch.zeros(train.n_items)) if recipe.item_bias else None
         self.content_bias = nn.Parameter(torch.zeros(self.features.width)) if recipe.content_bias else None
+        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = (self.user, self.item)
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
 
@@ -110,4 +124,15 @@ class _VBPR(Network):
         if self.recipe.new_items == "content":
             item[self.new] = 0
         every = torch.arange(len(item), device=item.device)
-        return Factors(self.user.weight.clone(), torch.cat([item, self.map(features)], dim=1), item_bias=self._bias(every, features))
+        vectors, bias = torch.cat([item, self.map(features)], dim=1), self._bias(every, features)
+        return Factors(self.user.weight.clone(), vectors, item_bias=bias, content=self._content())
+
+    def _content(self) -> ContentEncoder | None:
+        """What makes a new item's vector; None where a part of it is a start value that no later item has."""
+        if self.recipe.new_items == "id":
+            return None
+        weight, offset = self.map.weight.detach(), self.map.bias.detach()
+        # The first half of a vector, for which features say nothing, is zeros.
+        whole = Layer(torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(offset), offset]))
+        bias = None if self.content_bias is None else Layer(self.content_bias.detach().clone()[None])
+        return chain_of_all(self.read, whole, bias=bias)

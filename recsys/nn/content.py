@@ -1,7 +1,7 @@
 """What methods that read item features share: whole tables of them, frozen or trained.
 
 A missing modality is data (`FeatureTable.present`); a network needs a number in its place. What is filled in rests on the training data
-alone: the mean over the items that have the modality and at least one training pair.
+alone: the mean over the items that have the modality and at least one training pair, or the vector of one of them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.data.types import Dataset, FeatureTable
+from recsys.data.missing import Impute, filled, filling
+from recsys.data.types import Dataset
 from recsys.errors import InputError
+from recsys.scorer.content import Activation, Chain, ContentEncoder, Layer, Modality
 
-__all__ = ["Impute", "Scale", "Table", "affine", "distinct", "feature_values", "side_by_side", "warm_items", "xavier"]
+__all__ = [
+    "Impute",
+    "Scale",
+    "Table",
+    "affine",
+    "chain_of_all",
+    "distinct",
+    "each_its_own",
+    "feature_values",
+    "layer",
+    "modalities",
+    "side_by_side",
+    "warm_items",
+    "xavier",
+]
 
-Impute = Literal["mean", "zero"]
 Scale = Literal["none", "row"]
 
 
@@ -28,7 +43,8 @@ def feature_values(train: Dataset, *, impute: Impute = "mean", scale: Scale = "n
     Args:
         train: what a network is built on.
         impute: what stands where a modality is missing: the mean over the items that have it and a training pair (over all that
-            have it, if none of them was met), or zeros. What nobody has is zeros either way.
+            have it, if none of them was met), zeros, or the vector of the nearest such item, see `recsys.data.missing.filled`. What nobody
+            has is zeros either way.
         scale: "row" divides each row by its length, after the gaps are filled; a row of zeros stays.
 
     Raises:
@@ -36,27 +52,38 @@ def feature_values(train: Dataset, *, impute: Impute = "mean", scale: Scale = "n
     """
     if not train.features:
         raise InputError("the method reads item features, and the data have none", place="[model]", remedy="give features in [data]")
-    warm = warm_items(train)
-    found = {}
     for name, table in train.features.items():
         if len(table.values) != train.n_items:
             cause = f"features '{name}' have {len(table.values)} rows, and there are {train.n_items} items"
             raise InputError(cause, place="[data] features", remedy="give a row per item, and mark those that lack the modality")
-        values = torch.from_numpy(_filled(table, warm, impute))
-        found[name] = F.normalize(values, dim=1) if scale == "row" else values
-    return found
+    found = {name: torch.from_numpy(values) for name, values in filled(train.features, warm_items(train), impute).items()}
+    return {name: F.normalize(values, dim=1) if scale == "row" else values for name, values in found.items()}
 
 
-def _filled(table: FeatureTable, warm: np.ndarray, impute: Impute) -> np.ndarray:
-    """Values float32 [n, d] without gaps; those of the table itself where nothing is to be changed."""
-    values, gaps = np.asarray(table.values, dtype=np.float32), ~table.present  # wide before anything is added up
-    if not gaps.any():
-        return values if values.flags.writeable else values.copy()
-    known = table.present & warm if (table.present & warm).any() else table.present
-    mean = values[known].mean(0, dtype=np.float64) if impute == "mean" and known.any() else np.zeros(values.shape[1])
-    values = values.copy()
-    values[gaps] = mean
-    return values
+def modalities(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> tuple[Modality, ...]:
+    """How `feature_values` reads each modality, for items that come after training; arguments as there.
+
+    "nearest" fills in the mean here: no item of training is kept that one could be near to.
+    """
+    warm = warm_items(train)
+    return tuple(Modality(name, torch.from_numpy(filling(table, warm, impute)), scale) for name, table in train.features.items())
+
+
+def layer(linear: nn.Module, activation: Activation = "none") -> Layer:
+    """An affine map as a value."""
+    assert isinstance(linear, nn.Linear)
+    return Layer(linear.weight.detach().clone(), None if linear.bias is None else linear.bias.detach().clone(), activation)
+
+
+def each_its_own(read: tuple[Modality, ...], *chains: tuple[Layer, ...]) -> ContentEncoder:
+    """The mean over the modalities, each of which has layers of its own."""
+    return ContentEncoder(read, tuple(Chain((place,), layers) for place, layers in enumerate(chains)))
+
+
+def chain_of_all(read: tuple[Modality, ...], *layers: Layer, bias: Layer | None = None) -> ContentEncoder:
+    """All modalities side by side through the same layers; `bias` makes a number of the same input."""
+    every = tuple(range(len(read)))
+    return ContentEncoder(read, (Chain(every, layers),), None if bias is None else Chain(every, (bias,)))
 
 
 def side_by_side(tables: dict[str, Tensor]) -> Tensor:

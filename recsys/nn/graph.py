@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recsys.data.types import Dataset, Interactions
 
-__all__ = ["mean_layers", "mean_layers_rows", "normalised_adjacency", "to_hetero"]
+__all__ = ["mean_layers", "mean_layers_rows", "node_table", "normalised_adjacency", "to_hetero"]
 
 
 def normalised_adjacency(pairs: Interactions) -> Tensor:
@@ -36,6 +36,15 @@ def normalised_adjacency(pairs: Interactions) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(start, column, value, size=whole.shape, check_invariants=False)
+
+
+def node_table(n_users: int, n_items: int, dim: int) -> nn.Embedding:
+    """Layer 0, [n_users + n_items, dim]: users and items each drawn from Xavier's uniform distribution of a table of their own."""
+    table = nn.Embedding(n_users + n_items, dim, _weight=torch.empty(n_users + n_items, dim))
+    with torch.no_grad():
+        for part in torch.split(table.weight, [n_users, n_items]):
+            nn.init.xavier_uniform_(part)
+    return table
 
 
 def mean_layers(adjacency: Tensor, start: Tensor, layers: int) -> Tensor:

@@ -5,21 +5,19 @@
     resampled        some, by chance, as if they had been drawn in proportion to exp(score): AdaSIR
     soft_weights     all, weighted by how hard they are: Softmax(rho, N)
     mixed            none of them, but a synthetic one, layer by layer, between positive and candidates: MixGCF
-    mixture_log_q    the log proposal of a pool that is half positives of the batch and half drawn from the catalogue: mixed negatives
 
-The hardest, the M hardest and those weighted by rank are `recsys.nn.losses.Loss.reduce`. What is chosen has no gradient; a rule that
-chooses returns places [B, k] among the K candidates, to gather scores, vectors or masks by. Chance is drawn from torch's default generator.
-Scores are higher for what is nearer. A pair without any negative (a row of `mask` all False) gets a place, too, or weights of 0: the mask
-that is gathered along says that nothing there counts.
+`recsys.nn.losses.Loss.reduce` names the first four, beside the hardest, the M hardest and those weighted by rank; `LightGCN.mix` is the last.
+What is chosen has no gradient; a rule that chooses returns places [B, k] among the K candidates, to gather scores, vectors or masks by. Chance
+is drawn from torch's default generator, which training seeds anew at every step. Scores are higher for what is nearer. A pair without any
+negative (a row of `mask` all False) gets a place, too, or weights of 0: the mask that is gathered along says that nothing there counts.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["fitting", "mixed", "mixture_log_q", "one_of_top", "resampled", "soft_weights"]
+__all__ = ["fitting", "hardest_layers", "mixed", "one_of_top", "resampled", "soft_weights"]
 
 
 @torch.no_grad()
@@ -35,7 +33,7 @@ def one_of_top(neg: Tensor, top: int, mask: Tensor | None = None) -> Tensor:
         top: M, at least 1.
         mask: bool [B, K], False where a candidate is no negative, or None.
     """
-    top = min(top, neg.shape[1])
+    top, neg = min(top, neg.shape[1]), _exact(neg)
     place = (neg if mask is None else neg.masked_fill(~mask, -torch.inf)).topk(top, dim=1).indices
     among = neg.new_full((len(neg),), float(top)) if mask is None else mask.sum(1).clamp(1, top).to(neg.dtype)
     drawn = (torch.rand(len(neg), dtype=neg.dtype, device=neg.device) * among).long()
@@ -76,6 +74,7 @@ def resampled(neg: Tensor, k: int, *, log_q: Tensor | None = None, temperature: 
         temperature: scores are divided by it.
         mask: bool [B, K], False where a candidate is no negative, or None.
     """
+    neg = _exact(neg)
     logits = neg / temperature if log_q is None else neg / temperature - log_q
     # The largest of logits with Gumbel noise is a draw from their softmax, without a check on the host that they are probabilities.
     noise = torch.rand(len(neg), k, neg.shape[1], dtype=neg.dtype, device=neg.device)
@@ -130,28 +129,22 @@ def mixed(user: Tensor, pos: Tensor, neg: Tensor, share: Tensor | None = None, m
     """
     if share is None:
         share = torch.rand(pos.shape[:2], dtype=pos.dtype, device=pos.device)
-    with torch.no_grad():
-        # user . e' = a user . e + (1 - a) user . e_j, and the first part is the same for all: only the candidates decide.
-        hard = torch.einsum("bld,bkld->bkl", user.expand_as(pos), neg)
-        hard = hard * (1 - share)[:, None]
-        hard = hard if mask is None else hard.masked_fill(~mask[:, :, None], -torch.inf)
-        place = hard.argmax(1)
+    place = hardest_layers(user, neg, mask)
     chosen = neg.gather(1, place[:, None, :, None].expand(-1, 1, -1, neg.shape[3])).squeeze(1)
     return torch.lerp(chosen, pos, share[:, :, None])
 
 
-def mixture_log_q(count: Tensor, in_batch: int, uniform: int) -> Tensor:
-    """Log proposal of every item [n_items] for a pool of positives of the batch and of uniformly drawn items, joined.
+@torch.no_grad()
+def hardest_layers(user: Tensor, neg: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Which candidate `mixed` takes at each layer, int64 [B, L]; arguments as there.
 
-    q(j) = (in_batch * count_j / sum of counts + uniform / n_items) / (in_batch + uniform): what to subtract from the scores of the softmax.
-    Source: Yang, Yi, Cheng, Hong, Li, Wang, Xu, Chi, "Mixed negative sampling for learning two-tower neural networks in recommendations", WWW
-    companion 2020; the correction of Yi et al., RecSys 2019.
-
-    Args:
-        count: training pairs of every item [n_items].
-        in_batch: positives of the batch in the pool.
-        uniform: drawn items in the pool; above 0 wherever an item may have no pair.
+    user . e' = a user . e + (1 - a) user . e_j, and the first part is the same for all candidates: they alone decide. A method that looks
+    them up first and mixes what it found, as the only candidate, needs no gradient for the others.
     """
-    frequency = count.double() / count.sum().clamp_min(1)
-    q = (in_batch * frequency + uniform / len(count)) / (in_batch + uniform)
-    return F.threshold(q, 1e-12, 1e-12).log().float()
+    hard = torch.einsum("bld,bkld->bkl", user.expand(-1, neg.shape[2], -1), neg)
+    return (hard if mask is None else hard.masked_fill(~mask[:, :, None], -torch.inf)).argmax(1)
+
+
+def _exact(scores: Tensor) -> Tensor:
+    """Scores in 32 bits at least: chances are not to be rounded to the eight bits of mixed precision."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -1,18 +1,20 @@
 """Graphs between items that resemble each other, found a block of rows at a time: no n x n matrix is ever held.
 
 A graph is two tables of n rows: the neighbours of each item, int64 [n, K], and the weight of each, float [n, K]. A propagation reads K
-rows for each item that is asked for, and no others.
+rows for each item that is asked for, and no others. Where items have neighbours in different numbers it is a sparse matrix, and an `ItemGraph`.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Weights", "nearest_items", "normalised", "similarities", "spread"]
+__all__ = ["ItemGraph", "Weights", "best_columns", "nearest_items", "normalised", "similarities", "spread"]
 
 Weights = Literal["similarity", "one"]
 
@@ -42,13 +44,18 @@ def _best(unit: Tensor, rows: slice, k: int, own: bool) -> Tensor:
     if not own:
         place = torch.arange(len(likeness), device=unit.device)
         likeness[place, place + rows.start] = -torch.inf
+    return best_columns(likeness, k)
+
+
+def best_columns(scores: Tensor, k: int) -> Tensor:
+    """The columns of the k largest of each row [B, n], the lower column among equals, ascending; int64 [B, k], k at most n."""
     if not k:
-        return torch.empty(len(likeness), 0, dtype=torch.int64, device=unit.device)
-    least = likeness.topk(k, dim=1).values[:, -1:]
-    above, equal = likeness > least, likeness == least
+        return torch.empty(len(scores), 0, dtype=torch.int64, device=scores.device)
+    least = scores.topk(k, dim=1).values[:, -1:]
+    above, equal = scores > least, scores == least
     room = k - above.sum(1, keepdim=True)
     kept = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= room))
-    return kept.nonzero()[:, 1].view(len(likeness), k)
+    return kept.nonzero()[:, 1].view(len(scores), k)
 
 
 def similarities(values: Tensor, neighbours: Tensor) -> Tensor:
@@ -67,3 +74,26 @@ def normalised(neighbours: Tensor, weight: Tensor) -> Tensor:
 def spread(neighbours: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     """sum_k w_rk table[n_rk]: one propagation at the rows whose neighbours [R, K] and weights [R, K] are given, [R, d]."""
     return F.embedding_bag(neighbours, table, per_sample_weights=weight, mode="sum")
+
+
+class ItemGraph(nn.Module):
+    """A graph as part of a network, with any number of neighbours an item.
+
+    Args:
+        graph: CSR [n, n], the weights of the neighbours of item i in row i.
+    """
+
+    column: Tensor
+    start: Tensor
+    weight: Tensor
+
+    def __init__(self, graph: sp.csr_matrix) -> None:
+        super().__init__()
+        self.register_buffer("column", torch.from_numpy(graph.indices.astype(np.int64)), persistent=False)
+        self.register_buffer("start", torch.from_numpy(graph.indptr[:-1].astype(np.int64)), persistent=False)
+        self.register_buffer("weight", torch.from_numpy(graph.data.astype(np.float32)), persistent=False)
+
+    def forward(self, table: Tensor) -> Tensor:
+        """One propagation of all items, [n, d] -> [n, d]."""
+        table = table.to(self.weight)  # mixed precision
+        return F.embedding_bag(self.column, table, self.start, per_sample_weights=self.weight, mode="sum")

@@ -1,7 +1,7 @@
 """Losses per observed pair, before any reduction over pairs.
 
 A pair's loss compares the score of its positive with the scores of its K negatives. What is done with several negatives
-(all, the hardest, the hardest few, a weight by estimated rank) is `Loss.reduce`, so every loss goes with every hardness.
+(all, the hardest, the hardest few, some by chance, weights) is `Loss.reduce`, so every loss goes with every hardness.
 """
 
 from __future__ import annotations
@@ -15,9 +15,25 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.errors import InputError
+from recsys.nn.hardness import fitting, one_of_top, resampled, soft_weights
 from recsys.nn.partial_auc import pair_square
 
-__all__ = ["Chosen", "Logits", "Loss", "Terms", "choose", "label_losses", "logits", "mean_negatives", "pair_loss", "warp_weight"]
+__all__ = [
+    "Chosen",
+    "Logits",
+    "Loss",
+    "Terms",
+    "choose",
+    "label_losses",
+    "logits",
+    "mean_negatives",
+    "pair_loss",
+    "refuse_fitting",
+    "warp_weight",
+]
+
+# Rules that choose by something else than the highest scores: what they leave out cannot be told from the terms of the loss.
+_CHOOSING = ("one-of-top", "fitting", "resampled")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +82,22 @@ class Loss:
     softmax: sampled softmax, cross-entropy of the positive among its negatives. ccl: cosine contrastive loss,
     [1 - s+]+ + weight * mean [s- - margin]+ (Mao et al., CIKM 2021). square: (1 - s+)^2 + weight * mean (s-)^2.
     opauc: (1 - f+ + f-)^2 of f = sigmoid(s / temperature), with reduce = "top" and a share the one-way partial AUC of `recsys.nn.partial_auc`."""
-    reduce: Literal["each", "hardest", "top", "warp"] = "each"
-    """Over the K negatives, for all but softmax: mean of each, only the hardest (HarS), mean of the `top` hardest (DiHarS, DNS), or
-    the hardest weighted by the estimated rank of the positive (WARP)."""
+    reduce: Literal["each", "hardest", "top", "warp", "one-of-top", "fitting", "soft", "resampled"] = "each"
+    """Over the K negatives, for all but softmax: mean of each; only the hardest (HarS, DNS); mean of the `top` hardest (DiHarS, DNS(M, N));
+    the hardest weighted by the estimated rank of the positive (WARP); one of the `top` hardest by chance; the one whose score suits that of
+    the positive (AHNS); all, weighted by how hard they are (Softmax(rho, N)); mean of `top` drawn in proportion to exp(score) (AdaSIR)."""
     top: Annotated[int, Bound(ge=1)] = 2
-    """How many of the hardest negatives "top" keeps."""
+    """How many of the hardest negatives "top" keeps and "one-of-top" draws from, and how many "resampled" draws, with repetition."""
     share: Annotated[float, Bound(gt=0, le=1)] | None = None
-    """"top" keeps this share of the candidates, at least one, instead of `top` of them: the beta of one-way partial AUC."""
+    """This share of the candidates, at least one, instead of `top` of them: the beta of one-way partial AUC."""
+    rho: Annotated[float, Bound(ge=0)] = 1.0
+    """"soft": 0 weighs all alike, and the larger it is the more the hardest count."""
+    fit_alpha: float = 0.5
+    """"fitting" takes the negative whose score is nearest to fit_beta (s + fit_alpha)^(fit_power + 1), s the score of the positive."""
+    fit_beta: Annotated[float, Bound(gt=0)] = 0.2
+    """"fitting": the higher, the harder."""
+    fit_power: float = -2.0
+    """"fitting": below -1, a positive of high score is given an easy negative; the lower, the more so."""
     pairs: Literal["all", "hardest", "easiest"] = "all"
     """Which pairs of a batch count: all; those whose positives have the lowest scores, which with "top" is two-way partial AUC; or the
     highest, which is lower-left partial AUC. `pair_share` says how many."""
@@ -81,23 +106,28 @@ class Loss:
     margin: float = 1.0
     """Of hinge and ccl."""
     temperature: Annotated[float, Bound(gt=0)] = 1.0
-    """Of softmax, bpr and opauc: scores are divided by it; with cosine scores, around 0.1."""
+    """Of softmax, bpr and opauc, and of the chances of "resampled": scores are divided by it; with cosine scores, around 0.1."""
     weight: Annotated[float, Bound(ge=0)] = 1.0
     """Weight of the negative part, for bce, ccl and square."""
     correct: bool = True
-    """softmax: subtract log q of the proposal from the scores (the logQ correction), where it is not uniform."""
+    """softmax, "soft" and "resampled": subtract log q of the proposal from the scores (the logQ correction), where it is not uniform."""
 
     def __post_init__(self) -> None:
-        if self.kind == "square" and self.reduce != "each":
+        if self.kind == "square" and self.reduce not in ("each", "soft"):
             cause = f"reduce = '{self.reduce}' keeps the negatives of the highest scores, and the square loss is not largest there"
             raise InputError(cause, remedy='use reduce = "each"')
+        if self.kind == "softmax" and self.reduce in (*_CHOOSING, "soft"):
+            cause = f"reduce = '{self.reduce}' says which negatives count, and kind = 'softmax' weighs all of them itself"
+            raise InputError(cause, remedy='use reduce = "each", or another kind such as bpr')
 
     def n_kept(self, drawn: int) -> int:
         """How many of `drawn` negatives have a part in the loss of a pair."""
-        if self.kind == "softmax" or self.reduce == "each":
+        if self.kind == "softmax" or self.reduce in ("each", "soft"):
             return drawn
-        if self.reduce != "top":
-            return min(1, drawn)
+        return self.n_top(drawn) if self.reduce in ("top", "resampled") else min(1, drawn)
+
+    def n_top(self, drawn: int) -> int:
+        """How many of `drawn` negatives are meant by `top` or `share`."""
         return min(drawn, self.top) if self.share is None else max(1, int(self.share * drawn + 1e-9))
 
 
@@ -106,7 +136,7 @@ class Chosen:
     """The negatives that have a part in the loss of each pair.
 
     Args:
-        place: which of the K candidates, int64 [B, k], the hardest first.
+        place: which of the K candidates, int64 [B, k]; one may be there twice ("resampled").
         mask: bool [B, k], False where a candidate is no negative, or None.
         weight: what the loss of a pair is multiplied by [B] (WARP), or None.
     """
@@ -117,20 +147,49 @@ class Chosen:
 
 
 @torch.no_grad()
-def choose(loss: Loss, pos: Tensor, neg: Tensor, *, n_items: int, mask: Tensor | None = None) -> Chosen | None:
+def choose(
+    loss: Loss, pos: Tensor, neg: Tensor, *, n_items: int, mask: Tensor | None = None, log_q: tuple[Tensor, Tensor] | None = None
+) -> Chosen | None:
     """The negatives that `pair_loss` would look at, so that only they need a gradient; None where all do.
 
     Every loss here grows with the score of a negative, so the hardest are those with the highest scores, and the gradient of
     the hardest few is that of these few. With ten candidates of which one is kept this saves most of the work of a step.
-    Arguments as of `pair_loss`.
+    Rules of chance draw from torch's default generator. Arguments as of `pair_loss`.
     """
     kept = loss.n_kept(neg.shape[1])
+    if loss.reduce in _CHOOSING and neg.shape[1] > 1:
+        place = _place(loss, pos, neg, mask, log_q)
+        return Chosen(place, None if mask is None else mask.gather(1, place), None)
     if kept == neg.shape[1] and loss.reduce != "warp":
         return None
     usable = neg if mask is None else neg.masked_fill(~mask, -torch.inf)
     place = usable.argmax(1, keepdim=True) if kept == 1 else usable.topk(kept, dim=1).indices
     weight = warp_weight(pos, neg, margin=loss.margin, n_items=n_items, mask=mask) if loss.reduce == "warp" else None
     return Chosen(place, None if mask is None else mask.gather(1, place), weight)
+
+
+def _place(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None) -> Tensor:
+    """What a rule of `_CHOOSING` takes, int64 [B, k]."""
+    if loss.reduce == "fitting":
+        return fitting(pos, neg, alpha=loss.fit_alpha, beta=loss.fit_beta, power=loss.fit_power, mask=mask)
+    if loss.reduce == "one-of-top":
+        return one_of_top(neg, loss.n_top(neg.shape[1]), mask)
+    return resampled(neg, loss.n_kept(neg.shape[1]), log_q=_proposal(loss, log_q), temperature=loss.temperature, mask=mask)
+
+
+def _proposal(loss: Loss, log_q: tuple[Tensor, Tensor] | None) -> Tensor | None:
+    """The log proposal of the negatives that is to be corrected for, or None."""
+    return log_q[1] if log_q is not None and loss.correct else None
+
+
+def refuse_fitting(loss: Loss, method: str) -> None:
+    """Refuse `reduce = "fitting"` for a method whose scores are minus a distance, and its building.
+
+    What it looks for is a positive score. None of these scores is above 0, so that the nearest to it is always the highest.
+    """
+    if loss.reduce == "fitting":
+        cause = f"{method} scores by minus a distance, never above 0, and reduce = 'fitting' looks for a score above 0: always the hardest"
+        raise InputError(cause, remedy='use reduce = "hardest", or a method that scores by inner products')
 
 
 def pair_loss(
@@ -191,9 +250,14 @@ def _pair_loss(
 ) -> Tensor:
     if loss.kind == "softmax":
         return _softmax(loss, pos, neg, mask, log_q)
+    if chosen is None and loss.reduce in _CHOOSING:
+        chosen = choose(loss, pos, neg, n_items=n_items, mask=mask, log_q=log_q)
+        neg = neg if chosen is None else neg.gather(1, chosen.place)
     each = _each(loss, pos, neg)
     if chosen is not None:
         reduced = _mean(each, chosen.mask) if chosen.weight is None else chosen.weight * _mean(each, chosen.mask)
+    elif loss.reduce == "soft":
+        reduced = (each * soft_weights(each.detach(), loss.rho, log_q=_proposal(loss, log_q), mask=mask)).sum(1)
     else:
         reduced = _reduce(loss, each if mask is None else each * mask, neg, pos, mask, n_items)
     if loss.kind == "bce":

@@ -12,9 +12,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["Weighting", "nearest", "weigh"]
+__all__ = ["Over", "Weighting", "nearest", "weigh"]
 
 Weighting: TypeAlias = Literal["cosine", "tfidf", "bm25"]
+Over: TypeAlias = Literal["product", "union"]
 
 _BLOCK_BYTES = 128 << 20
 _ENTRY_BYTES = 32  # of one similarity while its span is worked on: value, column, and what the selection makes of them
@@ -50,7 +51,14 @@ def weigh(rows: sp.csr_matrix, weighting: Weighting, power: float = 0.0, k1: flo
 
 
 def nearest(
-    rows: sp.csr_matrix, k: int, *, left: np.ndarray, right: np.ndarray, shrink: float = 0.0, block_bytes: int = _BLOCK_BYTES
+    rows: sp.csr_matrix,
+    k: int,
+    *,
+    left: np.ndarray,
+    right: np.ndarray,
+    shrink: float = 0.0,
+    over: Over = "product",
+    block_bytes: int = _BLOCK_BYTES,
 ) -> sp.csr_matrix:
     """The k most similar rows of every row: s(i, j) = x_i . x_j / (left_i * right_j + shrink), j != i.
 
@@ -62,7 +70,8 @@ def nearest(
         k: neighbours per row; n or more keeps all.
         left: scale of the row whose neighbours are sought, [n].
         right: scale of the neighbour, [n].
-        shrink: added to the product of the two scales; pulls similarities that rest on little evidence towards zero.
+        shrink: added to the divisor; pulls similarities that rest on little evidence towards zero.
+        over: "union": x_i . x_j / (left_i + right_j - x_i . x_j + shrink) instead, which is Jaccard's of sets of these sizes.
         block_bytes: working memory beside the result. One row is the least that can be worked on, so the bound is the larger
             of this and 32 n bytes.
 
@@ -70,7 +79,7 @@ def nearest(
         CSR float32 [n, n] with at most k entries a row, column indices sorted: row i holds the neighbours of row i.
     """
     turned = rows.T.tocsr()
-    spans = [_best(rows[span] @ turned, span, k, left, right, shrink) for span in _spans(rows, turned, block_bytes)]
+    spans = [_best(rows[span] @ turned, span, k, left, right, shrink, over) for span in _spans(rows, turned, block_bytes)]
     n = rows.shape[0]
     return sp.vstack(spans, format="csr", dtype=np.float32) if spans else sp.csr_matrix((n, n), dtype=np.float32)
 
@@ -89,12 +98,13 @@ def _spans(rows: sp.csr_matrix, turned: sp.csr_matrix, block_bytes: int) -> Iter
         start = stop
 
 
-def _best(product: sp.csr_matrix, span: slice, k: int, left: np.ndarray, right: np.ndarray, shrink: float) -> sp.csr_matrix:
+def _best(product: sp.csr_matrix, span: slice, k: int, left: np.ndarray, right: np.ndarray, shrink: float, over: Over) -> sp.csr_matrix:
     """The k best of each row of a span of inner products [B, n]."""
     size, n = product.shape
     row = np.repeat(np.arange(size, dtype=np.int32), np.diff(product.indptr))
     column, value = product.indices, product.data
-    scale = left[span].astype(np.float32)[row] * right.astype(np.float32)[column]
+    one, other = left[span].astype(np.float32)[row], right.astype(np.float32)[column]
+    scale = one * other if over == "product" else one + other - value
     scale += np.float32(shrink)
     value = np.divide(value, scale, out=np.zeros_like(value), where=scale > 0)
     value[(column == row + span.start) | ~(value > 0)] = -np.inf

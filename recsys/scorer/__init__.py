@@ -1,8 +1,8 @@
 """Scorers: frozen values that can score. What is evaluated is exactly what is saved, exported and shipped.
 
 Nearly every scorer here is a product of matrices or a sum of such, with one of three similarities at the end. That covers factor
-models (`Factors`, and `MultiFactors` for several vectors per user), neighbourhood and linear models (`Product`) and their blends (`Sum`).
-Where user and item meet in more than a product there are `Relational` and `Deep`.
+models (`Factors`, and `MultiFactors` for several vectors per user), neighbourhood and linear models (`Product`) and their sums (`Sum`).
+Where user and item meet in more than a product there are `Relational` and `Deep`. Methods on different scales are joined by `Blend` and `Fallback`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,26 @@ import torch
 from torch import Tensor
 
 from recsys.errors import InputError
+from recsys.scorer.blend import Blend, Fallback
 from recsys.scorer.factors import Factors, MultiFactors, Similarity
 from recsys.scorer.pairwise import Deep, Relational
 from recsys.scorer.product import Matrix, Product
 
-__all__ = ["KINDS", "Deep", "Factors", "Matrix", "MultiFactors", "Product", "Relational", "Scorer", "Similarity", "Sum", "from_state"]
+__all__ = [
+    "KINDS",
+    "Blend",
+    "Deep",
+    "Factors",
+    "Fallback",
+    "Matrix",
+    "MultiFactors",
+    "Product",
+    "Relational",
+    "Scorer",
+    "Similarity",
+    "Sum",
+    "from_state",
+]
 
 
 class Scorer(Protocol):
@@ -99,7 +114,7 @@ class Sum:
         return cls(tuple(parts), tuple(meta["weights"]))
 
 
-KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (Factors, MultiFactors, Relational, Product, Sum, Deep)}
+KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (Factors, MultiFactors, Relational, Product, Sum, Deep, Blend, Fallback)}
 
 
 def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import scipy.sparse as sp
 import torch
 from torch import Tensor
+
+from recsys.data.types import FeatureTable
+from recsys.errors import InputError
+from recsys.scorer.content import ContentEncoder
+from recsys.scorer.solve import RowSolve, no_fold_in, solve_rows
 
 __all__ = ["Factors", "MultiFactors", "Similarity"]
 
@@ -23,12 +29,16 @@ class Factors:
         item: float32 [n_items, d].
         similarity: "dot" u.v, "cosine", or "euclidean" -|u - v|^2.
         item_bias: float32 [n_items] added to each score, or None.
+        content: what makes an item's vector of its features, where the method ranks items without a training pair so; takes no part in a score.
+        solve: how a user's vector follows from the user's items, where it does; takes no part in a score.
     """
 
     user: Tensor
     item: Tensor
     similarity: Similarity = "dot"
     item_bias: Tensor | None = None
+    content: ContentEncoder | None = None
+    solve: RowSolve | None = None
 
     kind = "factors"
 
@@ -46,7 +56,36 @@ class Factors:
 
     def to(self, device: torch.device | str) -> Factors:
         bias = None if self.item_bias is None else self.item_bias.to(device)
-        return Factors(self.user.to(device), self.item.to(device), self.similarity, bias)
+        return replace(self, user=self.user.to(device), item=self.item.to(device), item_bias=bias)
+
+    def with_items(self, features: Mapping[str, FeatureTable]) -> Factors:
+        """The same scorer with more items at the end, known by their features alone.
+
+        Args:
+            features: a table for every modality of training, a row per item.
+
+        Raises:
+            InputError: the method makes no vector of features.
+        """
+        if self.content is None:
+            raise InputError(
+                "this scorer makes no item vector of features alone, so it cannot rank an item that was not in training",
+                remedy="use milk, duif, dropoutnet or clcrec, or vbpr or bm3 with new_items = 'content'; or train again with these items",
+            )
+        vectors, biases = self.content(features)
+        item = torch.cat([self.item, vectors.to(self.item)])
+        return replace(self, item=item, item_bias=None if self.item_bias is None else torch.cat([self.item_bias, biases.to(self.item_bias)]))
+
+    def fold_in(self, met: sp.csr_matrix) -> Factors:
+        """The scorer of other users, whose vectors are solved for their items; see `Product.fold_in`.
+
+        Raises:
+            InputError: a user's vector is no function of the user's items.
+        """
+        if self.solve is None:
+            raise no_fold_in(self.kind)
+        user = solve_rows(met, self.item.cpu(), **asdict(self.solve))
+        return replace(self, user=user.to(self.item))
 
     def as_dot(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """The same ranking as inner products: queries [n_users, d'], keys [n_items, d'], and a term per user [n_users].
@@ -76,11 +115,20 @@ class Factors:
         tensors = {"user": self.user, "item": self.item}
         if self.item_bias is not None:
             tensors["item_bias"] = self.item_bias
-        return tensors, {"kind": self.kind, "similarity": self.similarity}
+        meta: dict[str, Any] = {"kind": self.kind, "similarity": self.similarity}
+        if self.content is not None:
+            inner, meta["content"] = self.content.state()
+            tensors |= {f"content.{name}": tensor for name, tensor in inner.items()}
+        if self.solve is not None:
+            meta["solve"] = asdict(self.solve)
+        return tensors, meta
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Factors:
-        return cls(tensors["user"], tensors["item"], meta["similarity"], tensors.get("item_bias"))
+        own = {name.removeprefix("content."): tensor for name, tensor in tensors.items() if name.startswith("content.")}
+        content = ContentEncoder.restore(own, meta["content"]) if "content" in meta else None
+        solve = RowSolve(**meta["solve"]) if "solve" in meta else None
+        return cls(tensors["user"], tensors["item"], meta["similarity"], tensors.get("item_bias"), content, solve)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +185,14 @@ class MultiFactors:
             user = torch.cat([2 * user, -user.square().sum(-1, keepdim=True), one.expand(*user.shape[:2], 1)], dim=2)
             item = torch.cat([item, one.expand(len(item), 1), -item.square().sum(-1, keepdim=True)], dim=1)
         return user.contiguous(), item.contiguous()
+
+    def fold_in(self, met: sp.csr_matrix) -> MultiFactors:
+        """Refused: the vectors of a user are learned.
+
+        Raises:
+            InputError: always.
+        """
+        raise no_fold_in(self.kind)
 
     def score(self, users: Tensor) -> Tensor:
         count = None if self.count is None else self.count[users]

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import scipy.sparse as sp
 import torch
 from torch import Tensor
+
+from recsys.scorer.solve import no_fold_in
 
 __all__ = ["Deep", "Relational"]
 
@@ -69,6 +72,14 @@ class Relational:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {"user": self.user, "item": self.item, "key": self.key, "memory": self.memory}, {"kind": self.kind}
+
+    def fold_in(self, met: sp.csr_matrix) -> Relational:
+        """Refused: what is known of a user is learned.
+
+        Raises:
+            InputError: always.
+        """
+        raise no_fold_in(self.kind)
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Relational:
@@ -135,6 +146,14 @@ class Deep:
         for index, (weight, bias) in enumerate(self.layers):
             tensors |= {f"{index}.weight": weight, f"{index}.bias": bias}
         return tensors, {"kind": self.kind, "layers": len(self.layers)}
+
+    def fold_in(self, met: sp.csr_matrix) -> Deep:
+        """Refused: what is known of a user is learned.
+
+        Raises:
+            InputError: always.
+        """
+        raise no_fold_in(self.kind)
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Deep:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+
+from recsys.errors import InputError
+from recsys.scorer.solve import no_fold_in
 
 __all__ = ["Matrix", "Product"]
 
@@ -25,9 +28,12 @@ class Product:
 
     Args:
         matrices: at least two; the first [n_users, a], the last [b, n_items]; float32, each a torch tensor or a scipy CSR.
+        first: what a row of the first is: "history" the items of a user, 1 where met; "ones" a 1, the same for everybody; "users" something else,
+            which belongs to the users there are.
     """
 
     matrices: tuple[Matrix, ...]
+    first: Literal["users", "history", "ones"] = "users"
 
     kind = "product"
 
@@ -54,6 +60,26 @@ class Product:
         dense = block.toarray() if sp.issparse(block) else block
         return torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
 
+    def fold_in(self, met: sp.csr_matrix) -> Product:
+        """The scorer of other users, known by what they have met alone; the items are those of training.
+
+        Args:
+            met: CSR [n, n_items]; its pattern counts.
+
+        Raises:
+            InputError: another number of items, or scores that are no function of a user's items.
+        """
+        if met.shape[1] != self.n_items:
+            raise InputError(f"histories over {met.shape[1]} items, and the scorer has {self.n_items}", remedy="number items as in training")
+        if self.first == "history":
+            rows = sp.csr_matrix(met, dtype=np.float32, copy=True)
+            rows.sum_duplicates()
+            rows.data[:] = 1.0
+            return Product((rows, *self.matrices[1:]), self.first)
+        if self.first == "ones":
+            return Product((torch.ones(met.shape[0], 1), *self.matrices[1:]), self.first)
+        raise no_fold_in(self.kind)
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors: dict[str, Tensor] = {}
         shapes: list[list[int] | None] = []
@@ -66,7 +92,7 @@ class Product:
                 tensors[f"{index}.indices"] = torch.from_numpy(matrix.indices.astype(np.int32))
                 tensors[f"{index}.data"] = torch.from_numpy(matrix.data.astype(np.float32))
                 shapes.append([int(n) for n in matrix.shape])
-        return tensors, {"kind": self.kind, "shapes": shapes}
+        return tensors, {"kind": self.kind, "shapes": shapes} | ({} if self.first == "users" else {"first": self.first})
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Product:
@@ -79,7 +105,7 @@ class Product:
                 matrix = sp.csr_matrix(parts, shape=tuple(shape))
                 matrix.check_format(full_check=True)  # an index out of bounds would read foreign memory
                 matrices.append(matrix)
-        return cls(tuple(matrices))
+        return cls(tuple(matrices), meta.get("first", "users"))
 
 
 def _numpy(matrix: Matrix) -> Any:

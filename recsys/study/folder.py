@@ -34,7 +34,7 @@ from recsys.study.proposal import from_params, sides
 from recsys.study.storage import open_journal, open_url, quiet
 from recsys.study.trial import directions, objectives, with_settings
 
-__all__ = ["FORMAT", "Study", "Trial", "identity", "is_study", "open_study", "study_name", "trial_folder", "write_results"]
+__all__ = ["FORMAT", "Study", "Trial", "identity", "is_study", "look_again", "open_study", "study_name", "trial_folder", "write_results"]
 
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer folder
 _DAMAGED = "the study is damaged: restore it, or start a new one"
@@ -83,6 +83,8 @@ class Study:
     folder: Path
     meta: dict[str, Any]
     url: str | None = None
+    ended: dict[int, Trial] = field(default_factory=dict, repr=False)
+    """Trials that will not change, by number: read once, though the study is looked at after each."""
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -125,7 +127,13 @@ class Study:
     @cached_property
     def trials(self) -> list[Trial]:
         """All trials, as they were when first asked for."""
-        return [_trial(self.experiment, frozen) for frozen in self.optuna.get_trials(deepcopy=False)]
+        found = []
+        for frozen in self.optuna.get_trials(deepcopy=False):
+            trial = self.ended.get(frozen.number) or _trial(self.experiment, frozen)
+            if frozen.state.is_finished():
+                self.ended[frozen.number] = trial
+            found.append(trial)
+        return found
 
     @property
     def best(self) -> Trial | None:
@@ -251,12 +259,18 @@ def trial_folder(folder: Path, number: int) -> Path:
     return folder / "trials" / f"{number:04d}"
 
 
-def write_results(study: Study, **changes: Any) -> Study:
-    """Write what follows from the trials: the table, the best experiment, the budget used. Returns the study as it is now."""
-    now = Study(study.folder, dict(study.meta) | changes, study.url)
+def look_again(study: Study, **changes: Any) -> Study:
+    """The study as it is now, with `changes` of its meta."""
+    now = Study(study.folder, dict(study.meta) | changes, study.url, study.ended)
     for name in ("storage", "optuna", "experiment"):  # opened once
         if name in study.__dict__:
             now.__dict__[name] = study.__dict__[name]
+    return now
+
+
+def write_results(study: Study, **changes: Any) -> Study:
+    """Write what follows from the trials: the table, the best experiment, the budget used. Returns the study as it is now."""
+    now = look_again(study, **changes)
     write_trials(now.folder / "trials.parquet", now.table(), now.experiment, now.meta["split"])
     best, experiment = now.best, now.best_experiment()
     if best is not None and experiment is not None:

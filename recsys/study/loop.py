@@ -7,6 +7,7 @@ takes the trial up under the same number, with the same settings, from its check
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import optuna
 from optuna.storages._heartbeat import get_heartbeat_thread, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from recsys.study.folder import Study, Trial, trial_folder, write_results
+from recsys.study.folder import Study, Trial, look_again, trial_folder, write_results
 from recsys.study.proposal import distribution, from_params, grid, propose, pruner, to_params
 from recsys.study.storage import Lock, hold, quiet
 from recsys.study.trial import Material, Outcome, directions, run_trial, with_settings
@@ -24,6 +25,7 @@ from recsys.study.trial import Material, Outcome, directions, run_trial, with_se
 __all__ = ["Worker"]
 
 _LEFT = ("checkpoint.safetensors", "scorer.safetensors")  # of a trial that is done
+_RARELY = 20  # times as long as the table took to write is what lies between two writings at least
 _TOLD = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -47,6 +49,7 @@ class Worker:
         self.maximize = directions(experiment)
         self.pruner = pruner(self.tune, experiment.train.epochs, experiment.train.eval_every)
         self.points = len(grid(self.tune, self.dimensions)) if self.tune.sampler == "grid" else None
+        self.wrote, self.cost = -math.inf, 0.0
         self.began, self.spent = time.monotonic(), float(study.meta.get("used", {}).get("seconds", 0.0))
 
     def run(self) -> None:
@@ -141,10 +144,21 @@ class Worker:
             )
         self._tell(trial_id, outcome)
         self._clear(number)
-        with hold(self.study.folder / ".take.lock"):
-            self.study = write_results(self.study, used={"seconds": self.elapsed()})
+        self._write()
         done = next(trial for trial in self.study.trials if trial.number == number)
         self.watch({"event": "trial", **line(self.study, done)})
+
+    def _write(self) -> None:
+        """Write what follows from the trials, unless that was done a moment ago: the more trials, the longer it takes, and `tune` ends with it."""
+        began = time.monotonic()
+        used = {"seconds": self.elapsed()}
+        if began - self.wrote < _RARELY * self.cost:
+            self.study = look_again(self.study, used=used)
+            return
+        with hold(self.study.folder / ".take.lock"):
+            self.study = write_results(self.study, used=used)
+        self.wrote = time.monotonic()
+        self.cost = self.wrote - began
 
     def _clear(self, number: int) -> None:
         """Remove what a trial that is done needs no more."""

@@ -6,17 +6,18 @@ faster, and so do the proposals.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from recsys.errors import InputError
 from recsys.sample import stream_seed
@@ -149,23 +150,24 @@ def _ask(tune: Tune, dimensions: Sequence[Dimension], history: Sequence[FrozenTr
             sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=tune.startup, warn_independent_sampling=False)
         else:
             sampler, history = optuna.samplers.RandomSampler(seed=seed), ()
-        study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler, directions=sides(maximize))
         # What lies outside of the space, or has no settings yet, would narrow the space that a sampler sees.
-        study.add_trials([_copy(trial) for trial in history if trial.params.keys() == space.keys()])
+        known = _Known([trial for trial in history if trial.params.keys() == space.keys()])
+        study = optuna.create_study(storage=known, sampler=sampler, directions=sides(maximize))
         return dict(study.ask(fixed_distributions=space).params)
 
 
-def _copy(trial: FrozenTrial) -> FrozenTrial:
-    constraints = dict(trial.constraints) or None
-    values = trial.values if trial.state == TrialState.COMPLETE else None
-    return create_trial(
-        state=trial.state,
-        values=values,
-        params=trial.params,
-        distributions=trial.distributions,
-        intermediate_values=trial.intermediate_values,
-        constraints=constraints,
-    )
+class _Known(optuna.storages.InMemoryStorage):
+    """The trials of another storage, and the one that is asked for. They are shown and not copied in: a copy costs more than a proposal does."""
+
+    def __init__(self, history: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self.shown = [copy.copy(trial) for trial in history]
+        for number, trial in enumerate(self.shown, start=1):  # 0 is the one that is asked for
+            trial.number = number
+
+    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        own = super().get_all_trials(study_id, deepcopy, states)
+        return [trial for trial in self.shown if states is None or trial.state in states] + own
 
 
 def _cma(tune: Tune, dimensions: Sequence[Dimension], history: Sequence[FrozenTrial], seed: int, maximize: bool) -> dict[str, Any]:

@@ -7,16 +7,19 @@ holds it, whatever ends that process; and a last line that was cut off (a full d
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import warnings
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
+from optuna.storages.journal._storage import JournalOperation
 
 from recsys.errors import InputError
 
@@ -25,10 +28,13 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Lock", "hold", "open_journal", "open_url", "quiet", "without_password"]
+__all__ = ["Journal", "Lock", "hold", "open_journal", "open_url", "quiet", "without_password"]
 
 # Seconds between two signs of life of a trial in a database, and without one until it counts as lost.
 HEARTBEAT, GRACE = 30, 120
+
+# Seconds in which a proxy has to answer.
+_PATIENCE = 10.0
 
 
 class Lock:
@@ -70,6 +76,32 @@ def hold(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.free()
+
+
+# Lines that may wait for the next flush: the settings of a trial and its result, which come after them, do not.
+_MAY_WAIT = {
+    JournalOperation.CREATE_TRIAL,
+    JournalOperation.SET_TRIAL_PARAM,
+    JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE,
+    JournalOperation.SET_TRIAL_USER_ATTR,
+    JournalOperation.SET_TRIAL_SYSTEM_ATTR,
+}
+
+
+class Journal(JournalFileBackend):
+    """Optuna's file, flushed to the disk twice in a trial and not with each of its dozen lines.
+
+    A process that is killed loses nothing that it has written. A power failure may take what came after the last flush: the beginning of a trial that
+    trained nothing yet, or a part of its curve, which its checkpoint tells again.
+    """
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
+        with get_lock_file(self._lock), Path(self._file_path).open("ab") as file:
+            file.write(text.encode())
+            if any(line["op_code"] not in _MAY_WAIT or "settings" in line.get("user_attr", {}) for line in logs):
+                file.flush()
+                os.fsync(file.fileno())
 
 
 class _JournalLock(BaseJournalFileLock):
@@ -121,7 +153,7 @@ def open_journal(path: Path) -> BaseStorage:
         if fcntl is not None:
             with hold(path.with_name(f".{path.name}.lock")):
                 _mend(path)
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        return JournalStorage(Journal(str(path), lock_obj=lock))
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise InputError(f"is not a whole journal: {error}", place=str(path), remedy="restore it, or start a new study") from None
     except OSError as error:
@@ -131,9 +163,13 @@ def open_journal(path: Path) -> BaseStorage:
 def open_url(url: str) -> BaseStorage:
     """A database, through Optuna and SQLAlchemy; a trial without a sign of life for some minutes is begun again by another worker.
 
+    grpc://HOST:PORT is Optuna's proxy (`optuna.storages.run_grpc_proxy_server`), behind which a database can stand that workers do not reach.
+
     Raises:
         InputError: no such database, its driver is not installed, or it refuses.
     """
+    if url.startswith("grpc://"):
+        return _open_proxy(url)
     from sqlalchemy.exc import SQLAlchemyError
 
     if url.startswith(("postgresql://", "postgres://")):
@@ -151,6 +187,24 @@ def open_url(url: str) -> BaseStorage:
             said = str(error).splitlines()[0]
             raise InputError(f"the database cannot be used: {said}", place=shown, remedy="check the URL, as in postgresql://user@host/name") from None
     weakref.finalize(storage, storage.engine.dispose)  # its connections are closed with it
+    return optuna.storages.get_storage(storage)  # which reads a trial that has ended once, and not each time that trials are looked at
+
+
+def _open_proxy(url: str) -> BaseStorage:
+    place, remedy = without_password(url), "check the URL, as in grpc://host:13000, and whether its server runs"
+    host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError("is not the URL of a proxy", place=place, remedy=remedy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            storage = optuna.storages.GrpcStorageProxy(host=host, port=int(port))
+            storage.wait_server_ready(timeout=_PATIENCE)
+        except ImportError:
+            raise InputError("grpcio is not installed", place=place, remedy="pip install 'recsys[grpc]'") from None
+        except ConnectionError:
+            raise InputError(f"the proxy does not answer within {_PATIENCE:g} s", place=place, remedy=remedy) from None
+    weakref.finalize(storage, storage._channel.close)
     return storage
 
 

@@ -88,6 +88,7 @@ def work(study: Study, workers: int, threads: int, deadline: float | None, watch
             else:
                 if event["event"] == "begun":
                     crew.busy[number] = event["number"]
+                    del lost[None]  # they can begin: that others were killed before was from outside
                 watch(event)
     finally:
         crew.dismiss()

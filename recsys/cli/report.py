@@ -1,0 +1,36 @@
+"""`recsys report`: finished runs as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["report"]
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs of one split, or the folder of one benchmark.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    metric: Annotated[
+        str | None, typer.Option(help="What curves, costs and groups show; default: the monitor of the first run.", show_default=False)
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="Test every run against this one (its name); default: all pairs.", show_default=False)] = None,
+    users: Annotated[int, typer.Option(min=0, help="How many users to show with their lists; 0: no user's data on the page.")] = 20,
+    k: Annotated[int, typer.Option(min=1, help="Length of the lists.")] = 10,
+    hits: Annotated[
+        bool, typer.Option(help="Mark what was found: loads the data again and opens the test part, which is put on record in every run.")
+    ] = True,
+    title: Annotated[str, typer.Option(help="Heading; default: the name of the data.", show_default=False)] = "",
+) -> None:
+    """Write runs up as one HTML page: table, curves, costs, groups, users' lists side by side, and where every number comes from."""
+    from recsys.page import sections, write_page
+
+    found = sections(folders, metric=metric, baseline=baseline, users=users, k=k, hits=hits)
+    ranks = folders[0] / "cd.svg"
+    picture = ranks.read_text(encoding="utf-8") if len(found) > 1 and ranks.exists() else ""
+    path = write_page(out, found, title, picture=picture)
+    for note in (note for section in found for note in section.notes):
+        typer.echo(f"recsys: {note}", err=True)
+    typer.echo(f"written: {path} ({path.stat().st_size / 1024:.0f} KiB)")
