@@ -196,7 +196,8 @@ def _closed_form(scorer: Scorer, train: Dataset, valid: Interactions | None, eva
 
 def _validate(scorer: Scorer, train: Dataset, valid: Interactions, evaluation: Evaluation) -> dict[str, float]:
     report = evaluate(scorer, train.pairs, valid, evaluation)
-    return {name: report[name] for name in report.names}
+    # A metric that is defined for no user is left out: NaN is no JSON, and the history is a file that others read.
+    return {name: value for name in report.names if math.isfinite(value := report[name])}
 
 
 class _Loop:

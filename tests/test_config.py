@@ -213,7 +213,7 @@ def test_nested_settings_are_described_with_the_defaults_of_their_place():
     from recsys.models.dpcml import DPCML
 
     rows = {name: (kind, default, meaning) for name, kind, default, meaning in describe(DPCML)}
-    assert rows["loss.reduce"][:2] == ("each | hardest | top | warp", '"hardest"')
+    assert rows["loss.reduce"][:2] == ("each | hardest | top | warp | one-of-top | fitting | soft | resampled", '"hardest"')
     assert rows["loss.share"][:2] == ("float | none", "none")
     assert rows["sampler.negatives"][:2] == ("int", "10")
     assert rows["user_space"][0] == "free | ball | sphere"

@@ -321,6 +321,9 @@ def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: P
     )
     assert report["ndcg@5[new]"] >= report["ndcg@5"]
     assert "no test user has a warm test item: [warm] is not defined" in report.notes
+    history = Path("runs/milk/fit/history.jsonl").read_text(encoding="utf-8")
+    assert "ndcg@5[new]" in history
+    assert "NaN" not in history  # which is no JSON
     code, said, err = invoke("verify runs/milk")
     assert (code, err) == (0, ""), said
     assert "NO" not in said

@@ -111,6 +111,7 @@ def tune(
     fresh = begun is None
     try:
         study = _begin(stays, folder, material, storage, queue, rows) if begun is None else _again(begun, stays, material)
+        began, spent = time.monotonic(), study.used()["seconds"]
         train, valid = material.train, len(material.valid)
         tell({"event": "data", "users": train.n_users, "items": train.n_items, "train": len(train.pairs), "valid": valid, "rule": material.rule})
         if workers > 1:
@@ -125,7 +126,8 @@ def tune(
         raise
     with hold(folder / ".take.lock"):
         study = open_study(folder, storage=storage)
-        return write_results(study, status="finished")
+        # Not every trial has written what was used: the last word is said here.
+        return write_results(study, status="finished", used={"seconds": round(spent + time.monotonic() - began, 3)})
 
 
 def read_with_space(path: str | Path, overrides: Sequence[str] = (), space: str | Path | None = None) -> Experiment:
