@@ -172,7 +172,7 @@ def _meter() -> Any:
     try:
         tracker = importlib.import_module("codecarbon").OfflineEmissionsTracker
     except ImportError:
-        raise InputError("energy = true needs codecarbon", remedy="pip install codecarbon, or set energy = false") from None
+        raise InputError("energy = true needs codecarbon", remedy="pip install 'recsys[energy]', or set energy = false") from None
     meter = tracker(country_iso_code="USA", save_to_file=False, log_level="critical", tracking_mode="process")
     meter.start()
     return meter
