@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, TRIALS, attempt, chosen, mean, ordered, put, search, section, work
+from harness import ITEMKNN, ROOT, TRIALS, attempt, chosen, mean, ordered, put, search, section, work
 
 from recsys.data.types import Split
 from recsys.errors import InputError
@@ -37,21 +37,10 @@ LR = {"train.lr": ("log", 1e-3, 2e-2)}
 FOUR = {"negatives": 4}
 SGD = {"optimizer": "sgd", "batch_size": 5000, "lr": 0.05 * 5000 * 4, "epochs": 200}
 FLIPS = {"train.lr": ("log", 300.0, 2000.0), "model.l2": ("log", 0.2, 3.0)}
-KNN = ("choice", [0.0, 0.25, 0.5, 0.75, 1.0])
 
 METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "popular": ({"name": "popular"}, {}, {}),
-    "itemknn": (
-        {"name": "itemknn"},
-        {
-            "model.k": ("choice", [50, 100, 200, 500]),
-            "model.shrink": ("log", 0.1, 100.0),
-            "model.user_power": KNN,
-            "model.history_power": KNN,
-            "model.target_power": KNN,
-        },
-        {},
-    ),
+    "itemknn": ({"name": "itemknn"}, ITEMKNN, {}),
     "ease": ({"name": "ease"}, {"model.l2": ("log", 10.0, 3000.0)}, {}),
     "bpr": (
         {"name": "mf", "dim": 50, "loss": {"kind": "bpr"}, "sampler": FOUR, "l2": 0.02},

@@ -28,13 +28,23 @@ from recsys.experiment import Experiment
 from recsys.statistics import holm, over_seeds, paired
 from recsys.train import fit
 
-__all__ = ["ROOT", "TRIALS", "attempt", "chosen", "mean", "ordered", "per_user", "put", "search", "section", "trials_of", "work"]
+__all__ = ["ITEMKNN", "ROOT", "TRIALS", "attempt", "chosen", "mean", "ordered", "per_user", "put", "search", "section", "trials_of", "work"]
 
 ROOT = Path(__file__).parents[1]
 TRIALS = ROOT / "benchmarks" / "trials"
 
 Space = Mapping[str, Any]
 Params = dict[str, Any]
+
+_POWER = ("choice", [0.0, 0.25, 0.5, 0.75, 1.0])
+# What is searched for neighbouring items, the baseline of every table.
+ITEMKNN: Space = {
+    "model.k": ("choice", [50, 100, 200, 500]),
+    "model.shrink": ("log", 0.1, 100.0),
+    "model.user_power": _POWER,
+    "model.history_power": _POWER,
+    "model.target_power": _POWER,
+}
 
 
 def put(tree: dict[str, Any], name: str, value: Any) -> None:

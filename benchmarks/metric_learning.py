@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, attempt, chosen, mean, ordered, put, search, section, trials_of, work
+from harness import ITEMKNN, ROOT, attempt, chosen, mean, ordered, put, search, section, trials_of, work
 from harness import TRIALS as TRIAL_LOGS
 
 from recsys.config import to_toml
@@ -52,7 +52,6 @@ SEVERAL = METRIC | {"model.vectors": ("choice", [3, 5]), "band": BAND, "model.di
 POOL = ("choice", [[10, 0.2], [50, 0.1], [50, 0.04]])
 PAIRS = {"train.lr": LR, "model.l2": ("log", 1e-3, 1e-1), "model.loss.top": ("choice", [4, 8, 16])}
 HARD = {"kind": "bpr", "reduce": "top", "top": 8}
-KNN = ("choice", [0.0, 0.25, 0.5, 0.75, 1.0])
 
 
 def hinge(reduce: str, **more: Any) -> dict[str, Any]:
@@ -74,17 +73,7 @@ STAGES = {"pool": "shared", "strict": True, "proposal": "popularity", "alpha": 1
 # name in the table -> (the model with its published or default settings, what is tuned, changes to [train])
 METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "popular": ({"name": "popular"}, {}, {}),
-    "itemknn": (
-        {"name": "itemknn"},
-        {
-            "model.k": ("choice", [50, 100, 200, 500]),
-            "model.shrink": ("log", 0.1, 100.0),
-            "model.user_power": KNN,
-            "model.history_power": KNN,
-            "model.target_power": KNN,
-        },
-        {},
-    ),
+    "itemknn": ({"name": "itemknn"}, ITEMKNN, {}),
     "ease": ({"name": "ease"}, {"model.l2": ("log", 10.0, 3000.0)}, {}),
     "ials": ({"name": "ials"}, {"model.unobserved": ("log", 1e-3, 1.0), "model.l2": ("log", 1e-4, 1e-1)}, {}),
     "mf": ({"name": "mf", "loss": HARD, "sampler": {"negatives": 128, "pool": "shared"}, "l2": 0.01}, PAIRS, {}),

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, TRIALS, attempt, chosen, mean, ordered, put, search, section, trials_of, work
+from harness import ITEMKNN, ROOT, TRIALS, attempt, chosen, mean, ordered, put, search, section, trials_of, work
 
 from recsys.data.types import Split
 from recsys.errors import InputError
@@ -37,23 +37,12 @@ CLOSED = ("popular", "itemknn", "ease", "contentknn")
 LR = {"train.lr": ("log", 5e-4, 1e-2)}
 L2 = {"model.l2": ("log", 1e-5, 1e-1)}
 ROW = {"model.scale": ("choice", ["none", "row"])}
-KNN = ("choice", [0.0, 0.25, 0.5, 0.75, 1.0])
 LAYERS = {"model.layers": ("choice", [1, 2, 3])}
 
 # name in the table -> (the model with its published or default settings, what is tuned, changes to [train])
 METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "popular": ({"name": "popular"}, {}, {}),
-    "itemknn": (
-        {"name": "itemknn"},
-        {
-            "model.k": ("choice", [50, 100, 200, 500]),
-            "model.shrink": ("log", 0.1, 100.0),
-            "model.user_power": KNN,
-            "model.history_power": KNN,
-            "model.target_power": KNN,
-        },
-        {},
-    ),
+    "itemknn": ({"name": "itemknn"}, ITEMKNN, {}),
     "ease": ({"name": "ease"}, {"model.l2": ("log", 10.0, 3000.0)}, {}),
     "mf": ({"name": "mf"}, LR | L2, {}),
     "lightgcn": ({"name": "lightgcn", "layers": 2}, LR | L2 | LAYERS, {}),
