@@ -73,6 +73,7 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "duif": ({"name": "duif"}, LR | L2, {}),
     "contentknn": ({"name": "contentknn"}, {"model.k": ("choice", [20, 50, 100, 200])}, {}),
 }
+# Patience is wide: BM3 stands still for some 20 epochs before it rises, and a low step size is not to be taken for a bad one.
 # Epochs and pairs of a batch, so that a trial takes a minute of one core or less. A step of a method that propagates over graphs costs the same
 # whatever its batch, so these get larger ones.
 PACE: dict[str, dict[str, tuple[int, int]]] = {
@@ -84,7 +85,7 @@ PACE: dict[str, dict[str, tuple[int, int]]] = {
         "freedom": (64, 2048),
         "mgcn": (24, 4096),
         "siger": (24, 4096),
-        "bm3": (80, 2048),
+        "bm3": (120, 2048),
         "milk": (100, 2048),
         "duif": (120, 2048),
     },
@@ -121,7 +122,7 @@ def experiment(data: str, method: str, path: str, params: dict[str, Any], epochs
         "data": source(data, path),
         "split": {"by": "presplit"} if data == "tiktok" else {"by": "ratio", "order": "time"},
         "model": json.loads(json.dumps(model)),
-        "train": {"epochs": most, "batch_size": batch, "lr": 2e-3, "eval_every": min(4, most), "patience": 4, "device": "cpu"} | train,
+        "train": {"epochs": most, "batch_size": batch, "lr": 2e-3, "eval_every": min(4, most), "patience": 6, "device": "cpu"} | train,
         # On TikTok valid items stay candidates in the test, as in the tables of others; each of its users has one of them at most.
         "evaluate": {"metrics": METRICS, "monitor": MONITOR, "keep_valid": data == "tiktok"},
     }
@@ -142,7 +143,7 @@ def tune(data: str, method: str, path: str, n_trials: int, epochs: int | None) -
         made = experiment(data, method, path, params, epochs)
         if not parts:
             parts.append(data_of(made))
-        return attempt(made, parts[0], best, Evaluation(metrics=(MONITOR,), monitor=MONITOR))
+        return attempt(made, parts[0], best, Evaluation(metrics=(MONITOR,), monitor=MONITOR), after=12)
 
     search(log_of(data, method), METHODS[method][1], n_trials, trial)
 

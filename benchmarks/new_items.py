@@ -115,7 +115,7 @@ def experiment(data: str, method: str, params: dict[str, Any], impute: Impute, e
     most = epochs or EPOCHS[data].get(method, USUAL[data])
     tree: dict[str, Any] = {
         "model": json.loads(json.dumps(model)),
-        "train": {"epochs": most, "batch_size": 2048, "lr": 2e-3, "eval_every": min(5, most), "patience": 4, "device": "cpu", "seed": seed} | train,
+        "train": {"epochs": most, "batch_size": 2048, "lr": 2e-3, "eval_every": min(5, most), "patience": 6, "device": "cpu", "seed": seed} | train,
     }
     for name, value in params.items():
         put(tree, name, value)

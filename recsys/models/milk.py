@@ -37,6 +37,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
 from recsys.models.duif import Pool, from_pool
 from recsys.nn.content import Impute, Scale, Table, affine, distinct, each_its_own, feature_values, layer, modalities
+from recsys.nn.distance import near
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
@@ -101,8 +102,12 @@ class _MILK(Network):
         told = torch.stack([linear(table(items)) for table, linear in zip(self.tables, self.maps, strict=True)], dim=1)  # [R, M, d]
         user = self.user(batch.user)
         theta = environments(recipe.alpha, len(self.maps), recipe.mixing).to(told)
-        pos = torch.einsum("bd,bmd->bm", user, _at(told, pos_at)) @ theta.T
-        neg = torch.einsum("bd,kmd->bkm" if batch.shared else "bd,bkmd->bkm", user, _at(told, neg_at)) @ theta.T
+        # One pass over memory instead of a matrix product of each user with a few rows, which runs several times slower.
+        pos = near("dot", user, _at(told, pos_at)) @ theta.T
+        if batch.shared:
+            neg = torch.einsum("bd,kmd->bkm", user, _at(told, neg_at)) @ theta.T
+        else:
+            neg = torch.linalg.vecdot(_at(told, neg_at), user[:, None, None, :]) @ theta.T
         pair = torch.stack(
             [pair_loss(recipe.loss, pos[:, e], neg[..., e], n_items=self.n_items, mask=batch.mask, log_q=batch.log_q) for e in range(len(theta))]
         )
