@@ -66,11 +66,15 @@ def chosen(log: Path, n: int) -> Params:
     return dict(max(found, key=lambda trial: trial["value"])["params"]) if found else {}
 
 
-def search(log: Path, space: Space, n: int, trial: Callable[[Params, float], dict[str, Any]]) -> None:
-    """The trials that are missing of n; the first is the published or default setting. `trial` is given parameters and the best value so far."""
+def search(log: Path, space: Space, n: int, trial: Callable[[Params, float], dict[str, Any]], draws: str | None = None) -> None:
+    """The trials that are missing of n; the first is the published or default setting. `trial` is given parameters and the best value so far.
+
+    Searches of the same `draws` (by default the name of the log) draw the same values for the fields that their spaces have in common, if these come
+    first, in their first trials: what is then compared does not hang on who was given the better learning rates.
+    """
     for number in range(len(trials_of(log)), n if space else 1):
         done = trials_of(log)
-        params = propose(log.stem, space, done) if number else {}
+        params = propose(draws or log.stem, space, done) if number else {}
         entry = {"trial": number, "params": params} | trial(params, max((past["value"] for past in done), default=0.0))
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -192,7 +192,7 @@ def compare(
         baseline: test every other method against this one; without it, every pair. The best is tested against the second in any case.
         test: which p value is corrected and decides the bold type. The t test is the default: with the numbers of users met here it agrees with
             the randomisation test, and it tests the mean, which is what the table shows (Smucker, Allan & Carterette 2007).
-        fingerprints: fingerprint of data and split per method.
+        fingerprints: fingerprint of ids and pairs of the split per method.
 
     Raises:
         InputError: fewer than one report, different data, splits or protocols, an unknown metric or baseline, no common user, several seeds and the
@@ -311,8 +311,9 @@ def compare_runs(folders: Sequence[str | Path], metric: str | None = None, basel
     # Runs of one name are told apart by their folder.
     names = [name if names.count(name) == 1 else str(run.folder) for name, run in zip(names, runs, strict=True)]
     reports = {name: run.report("test") for name, run in zip(names, runs, strict=True)}
-    fingerprints = {name: str(run.meta["split"]["fingerprint"]) for name, run in zip(names, runs, strict=True)}
-    return compare(reports, metric, baseline, fingerprints=fingerprints)
+    found = compare(reports, metric, baseline, fingerprints={name: run.pairs_fingerprint for name, run in zip(names, runs, strict=True)})
+    known = {run.meta["split"]["fingerprint"] for run in runs if "pairs" in run.meta["split"]}
+    return replace(found, notes=(*found.notes, "The runs did not all have the same item features.")) if len(known) > 1 else found
 
 
 def _same(what: str, values: Mapping[str, str]) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 from recsys import models
 from recsys.config import build, override, read_toml, to_dict, to_toml
+from recsys.data.load import folder_of
 from recsys.data.read import Source
+from recsys.data.side import seen_from
 from recsys.data.split import SplitRule
 from recsys.errors import InputError, suggest
 from recsys.evaluation import Evaluation
@@ -92,7 +94,8 @@ class Experiment:
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment from a TOML file, with dotted overrides such as `model.dim=128`.
 
-    Relative paths in `[data]` are meant from the working folder, and become absolute.
+    Relative paths in `[data]` are meant from the working folder, and become absolute; titles and features from that of the interactions first, and
+    where nothing is there they stay as they are.
 
     Raises:
         InputError: names the file, the section, the key and what was meant.
@@ -162,4 +165,14 @@ def _absolute(source: Source) -> Source:
     if source.path and (source.train or source.valid or source.test):
         # Presplit files beside a base folder are given relative to it.
         paths = {"path": paths["path"]}
-    return replace(source, **paths) if paths else source
+    placed = replace(source, **paths) if paths else source
+    beside: dict[str, Any] = {key: _found(value, placed) for key in ("titles", "features") if (value := getattr(placed, key)) is not None}
+    return replace(placed, **beside) if beside else placed
+
+
+def _found(value: str | Mapping[str, str], source: Source) -> Any:
+    """A path beside the interactions, or several by name, as absolute ones where there is such a thing."""
+    if not isinstance(value, str):
+        return {name: _found(path, source) for name, path in value.items()}
+    path = seen_from(folder_of(source), value)
+    return str(path.resolve()) if path.exists() else value

@@ -19,7 +19,8 @@ from recsys.data.arrivals import arrivals
 from recsys.data.load import load
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
-from recsys.scorer import Blend, Factors, Scorer, Sum
+from recsys.scorer import Blend, Scorer, Sum
+from recsys.scorer import content as by_features
 from recsys.scorer.solve import no_fold_in
 
 __all__ = ["Grown", "add_items", "fold_in", "read_items", "serve_users"]
@@ -48,7 +49,7 @@ def read_items(path: str | Path, scorer: Scorer) -> tuple[pl.Series, dict[str, F
     Raises:
         InputError: the scorer makes no vectors of features, or the file is none of such items.
     """
-    return arrivals(path, {modality.name: modality.dim for modality in _able(scorer).content.modalities})  # type: ignore[union-attr]
+    return arrivals(path, by_features.reads_of(scorer))
 
 
 def add_items(scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[str, FeatureTable]) -> Grown:
@@ -64,11 +65,10 @@ def add_items(scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[
         The larger scorer, and `train` with the new ids, whom nobody has met; a title that is not known is null.
 
     Raises:
-        InputError: the method makes no vector of features; an id that the run knows or that is there twice, or of another type than the run's; a
-            modality that is missing or of another width.
+        InputError: the method, or the part of a joined one that has to, makes nothing of features; an id that the run knows or that is there twice,
+            or of another type than the run's; a modality that is missing or of another width.
     """
-    able = _able(scorer)
-    _check_tables(able, len(ids), features)
+    _check_tables(by_features.reads_of(scorer), len(ids), features)
     ids = _alike(ids, train.items)
     known = np.flatnonzero(train.items.rows(ids) >= 0)
     if len(known):
@@ -76,7 +76,7 @@ def add_items(scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[
         raise InputError(cause, place="new items", remedy="leave it out: it is ranked already")
     if ids.n_unique() < len(ids):
         raise InputError(f"item {ids.filter(ids.is_duplicated())[0]!r} is there twice", place="new items", remedy="give each once")
-    grown = able.with_items(features)
+    grown: Scorer = by_features.grown(scorer, features)
     pairs = replace(train.pairs, n_items=grown.n_items)
     titles = None if train.titles is None else pl.concat([train.titles, pl.Series(train.titles.name, [None] * len(ids), dtype=pl.String)])
     items = Vocab(pl.concat([train.items.ids.alias("item"), ids.alias("item")]), train.items.name)
@@ -126,27 +126,13 @@ def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFram
     return Grown(fold_in(scorer, pairs.csr), grown, data.users.ids, grown.fingerprint)
 
 
-def _able(scorer: Scorer) -> Factors:
-    """The scorer, if it makes item vectors of features."""
-    if isinstance(scorer, Factors):
-        if scorer.content is None:
-            scorer.with_items({})  # says why not
-        return scorer
-    raise InputError(
-        f"a scorer of kind '{getattr(scorer, 'kind', type(scorer).__name__)}' makes no item vector of features, so it cannot rank an item that was "
-        "not in training",
-        remedy="use milk, duif, dropoutnet or clcrec, or vbpr or bm3 with new_items = 'content'; or train again with these items",
-    )
-
-
-def _check_tables(scorer: Factors, n: int, features: Mapping[str, FeatureTable]) -> None:
-    assert scorer.content is not None
-    for modality in scorer.content.modalities:
-        table = features.get(modality.name)
+def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, FeatureTable]) -> None:
+    for name, dim in reads.items():
+        table = features.get(name)
         if table is None:
-            raise InputError(f"no features '{modality.name}', which training had", place="new items", remedy="give them, or mark them as missing")
-        if table.values.shape != (n, modality.dim):
-            cause = f"features '{modality.name}' are {table.values.shape[0]} x {table.dim}, and training had {modality.dim} numbers for each of {n}"
+            raise InputError(f"no features '{name}', which training had", place="new items", remedy="give them, or mark them as missing")
+        if table.values.shape != (n, dim):
+            cause = f"features '{name}' are {table.values.shape[0]} x {table.dim}, and training had {dim} numbers for each of {n}"
             raise InputError(cause, place="new items", remedy="make them by the same encoder, a row per item")
 
 

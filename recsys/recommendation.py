@@ -252,7 +252,7 @@ class _Recommender:
         return {
             "model": model,
             "users_fingerprint": Vocab(users).fingerprint,
-            "seen_fingerprint": self.train.fingerprint,
+            "seen_fingerprint": self.train.pairs_fingerprint,
             "candidates": allowed,
             "k": self.k,
             "filter_seen": self.filter_seen,

@@ -106,6 +106,12 @@ class Run:
         return hashlib.sha256((self.folder / "scorer.safetensors").read_bytes()).hexdigest()
 
     @property
+    def pairs_fingerprint(self) -> str:
+        """SHA-256 of ids and pairs of the split: runs with the same can be compared, whatever they knew of the items."""
+        split = self.meta.get("split", {})
+        return str(split.get("pairs", split.get("fingerprint", "")))  # earlier runs have one of the two, which is that of the pairs
+
+    @property
     def name(self) -> str:
         return str(self.meta.get("name", self.folder.name))
 
@@ -234,6 +240,7 @@ def _forget(folder: Path) -> None:
 def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
     found = {
         "fingerprint": split.fingerprint,
+        "pairs": split.pairs_fingerprint,
         "rule": split.rule,
         "users": split.train.n_users,
         "items": split.train.n_items,
@@ -243,7 +250,7 @@ def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
         "history": list(split.train.history),
     }
     before = meta.setdefault("split", found)
-    if before["fingerprint"] != split.fingerprint:
+    if not split.matches(before["fingerprint"]):
         raise InputError("the data have changed since this run began", place=str(folder), remedy="restore the data, or start a new run")
     write_json(folder / "run.json", meta)
 

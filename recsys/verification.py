@@ -31,7 +31,8 @@ def verify(folder: str | Path) -> list[tuple[str, bool, str]]:
     experiment = run.experiment
     checks = [_check("settings", run.meta["experiment"], experiment.fingerprint)]
     split = data_of(experiment)
-    checks.append(_check("data and split", run.meta["split"]["fingerprint"], split.fingerprint))
+    kept = run.meta["split"]["fingerprint"]
+    checks.append(_check("data and split", kept, kept if split.matches(kept) else split.fingerprint))
     joined = split.refit() if experiment.refit else split
     same = np.array_equal(run.train.pairs.key, joined.train.pairs.key)
     checks.append(("learning data", same, f"{len(run.train.pairs)} interactions" if same else "differ from those of the split"))
@@ -69,7 +70,7 @@ def evaluate_again(
     if groups:
         tree["evaluate"]["groups"] = True
     evaluation = build(Evaluation, tree["evaluate"], "[evaluate]")
-    if split.fingerprint != run.meta["split"]["fingerprint"]:
+    if not split.matches(run.meta["split"]["fingerprint"]):
         raise InputError("the data have changed since this run", place=str(run.folder), remedy="restore the data, or run again")
     if part == "valid" and split.valid is not None and not experiment.refit:
         report = evaluate(run.scorer, split.train.pairs, split.valid, evaluation)

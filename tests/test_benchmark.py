@@ -8,18 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from planted import two_camps
 
 from recsys.config import to_toml
+from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.matrix import benchmark, board, cell_folder, read_plan, todo
 from recsys.matrix import cell as cells
-from recsys.run import open_run
+from recsys.matrix.rehearsal import miniature, rehearse
+from recsys.models.popular import Popular
+from recsys.run import data_of, open_run
 from recsys.study import open_study
 
 
@@ -166,6 +172,10 @@ def test_a_failing_cell_does_not_stop_the_others(log, tmp_path, monkeypatch):
     assert "mf" in again.tables["other"].methods
 
 
+PLAIN = {"multvae": {"space": "none"}}
+TOUCHED = {"rows": "touched", "optimizer": "adam"}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -183,6 +193,21 @@ def test_a_failing_cell_does_not_stop_the_others(log, tmp_path, monkeypatch):
         ({"data": {"a": {"source": "x"}}}, "unknown section or key 'source'"),
         ({"evaluate": {"monitor": "ndgc@5"}}, "ndgc"),
         ({"tune": {"trials": 9}}, "'trials' cannot stand here"),
+        ({"methods": ["mf", "directau"], "train": TOUCHED}, "directau on one: [train] rows: every row has a gradient at every step"),
+        (
+            {"methods": ["mf", "heater"], "method": {"heater": {"space": "none"}}},
+            "heater on one: [model]: the method reads item features, and the data have none",
+        ),
+        (
+            {"methods": ["ease", "multvae"], "method": PLAIN, "train": {"denoise": {"kind": "tce"}}},
+            "multvae on one: [train] denoise: 'tce' judges pairs",
+        ),
+        (
+            {"methods": ["mf", "multvae"], "method": PLAIN, "train": {"select": "loss"}},
+            "multvae on one: [train] select: select = 'loss' looks at pairs",
+        ),
+        ({"train": {"denoise": {"kind": "tce"}}}, "mf on one"),
+        ({"train": {"device": "cuda:99"}}, "ease on one: [train] device: device 'cuda:99' cannot be used"),
     ],
 )
 def test_every_mistake_is_found_before_the_first_fit(log, tmp_path, changes, said):
@@ -190,6 +215,89 @@ def test_every_mistake_is_found_before_the_first_fit(log, tmp_path, changes, sai
         benchmark(written(tmp_path, tree(log, **changes)), tmp_path / "out")
     assert said in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+class Picky:
+    """A method that wants many users, as a blend wants those of its runs."""
+
+    def __init__(self, least: int) -> None:
+        self.least, self.seen = least, []
+
+    def build(self, train: Dataset) -> Any:
+        self.seen.append(train.n_users)
+        if train.n_users < self.least:
+            raise InputError(f"{train.n_users} users are too few")
+        return Popular().build(train)
+
+
+def test_what_only_the_miniature_is_refused_for_is_no_mistake(log, tmp_path):
+    plan = read_plan(written(tmp_path, tree(log)))
+    experiment = plan.cells["one", "mf"]
+    split = data_of(experiment)
+    small = miniature(split.train)
+    for least, builds in ((0, [24]), (60, [24, 60])):
+        method: Any = Picky(least)
+        rehearse(replace(experiment, model=method), split, small)
+        assert method.seen == builds
+    with pytest.raises(InputError, match="60 users are too few"):
+        rehearse(replace(experiment, model=cast(Any, Picky(61))), split, small)
+    state = torch.get_rng_state()
+    rehearse(experiment, split, small)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_miniature_is_a_part_of_the_data():
+    data = two_camps(users=90)[0]
+    pairs = replace(data.pairs, time=np.arange(len(data.pairs)))
+    small = miniature(replace(data, pairs=pairs, titles=pl.Series([f"t{i}" for i in data.items.ids])))
+    assert (small.n_users, len(small.users), small.n_items, len(small.items)) == (24, 24, len(small.titles), len(small.titles))
+    assert np.bincount(small.pairs.user).max() <= 12
+    rows, users = data.items.rows(small.items.ids), data.users.rows(small.users.ids)
+    original = {(int(user), int(item)): int(when) for user, item, when in zip(pairs.user, pairs.item, pairs.time, strict=True)}
+    for user, item, when in zip(small.pairs.user, small.pairs.item, small.pairs.time, strict=True):
+        assert original[int(users[user]), int(rows[item])] == when
+    for name, table in small.features.items():
+        assert np.array_equal(table.values, data.features[name].values[rows])
+        assert np.array_equal(table.present, data.features[name].present[rows])
+    assert small.titles.to_list() == [f"t{i}" for i in small.items.ids]
+    assert set(range(small.n_items)) - set(small.pairs.item.tolist()), "there are negatives for everybody"
+
+
+@pytest.mark.parametrize("space", [{"train.lr": {"low": 1e-3, "high": 1e-1, "log": True}}, "none"])
+def test_a_cell_that_failed_before_it_had_anything_is_begun_anew(log, tmp_path, monkeypatch, space):
+    def config(**model: Any) -> Path:
+        return written(
+            tmp_path, tree(log, trials=1, seeds=1, data={"one": {"data": {"path": str(log)}}}, method={"mf": {"model": model, "space": space}})
+        )
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise InputError("planted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cells, "tune" if space != "none" else "execute", fails)
+        assert ("one", "mf") in benchmark(config(dim=4), tmp_path / "out").failed
+    place = cell_folder(tmp_path / "out", "one", "mf")
+    assert "dim = 4" in (place / "experiment.toml").read_text()
+    result = benchmark(config(dim=5), tmp_path / "out")
+    assert not result.failed
+    assert "dim = 5" in (place / "experiment.toml").read_text()
+    assert open_run(place / "seed-1").experiment.model.dim == 5
+    assert not (place / "failed.json").exists()
+    with pytest.raises(InputError, match="begun with other settings, and its test has been opened"):
+        benchmark(config(dim=6), tmp_path / "out")
+
+
+def test_a_cell_that_was_searched_is_not(log, tmp_path, monkeypatch):
+    def fails(*_: Any, **__: Any) -> Any:
+        raise InputError("planted")
+
+    one = {"one": {"data": {"path": str(log)}}}
+    with monkeypatch.context() as patched:
+        patched.setattr(cells, "execute", fails)
+        benchmark(written(tmp_path, tree(log, trials=1, seeds=1, data=one)), tmp_path / "out")
+    changed = {"mf": {"model": {"dim": 5}, "space": tree(log)["method"]["mf"]["space"]}}
+    with pytest.raises(InputError, match="the cell was begun with other settings; set them back"):
+        benchmark(written(tmp_path, tree(log, trials=1, seeds=1, data=one, method=changed)), tmp_path / "out")
 
 
 def test_data_without_a_test_are_refused(log, tmp_path):

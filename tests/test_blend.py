@@ -199,6 +199,20 @@ def test_parts_that_do_not_go_together():
         Fallback(normal(0), normal(1), KNOWN, torch.ones(USERS))
 
 
+def test_a_first_that_lacks_items_it_does_not_know():
+    """As if it had said anything of them: a definition over the second's items."""
+    first, second = normal(0), normal(5, 30.0)
+    shorter, known = Factors(first.user, first.item[:6]), KNOWN & (torch.arange(ITEMS) < 6)
+    for calibrate in ("moments", "none"):
+        one, other = (Fallback(part, second, known, MET, calibrate, 0.7) for part in (shorter, first))
+        assert (one.n_users, one.n_items) == (USERS, ITEMS)
+        assert np.array_equal(everybody(one), everybody(other))
+    with pytest.raises(InputError, match="an item is known to the first scorer, which has 6"):
+        Fallback(shorter, second, KNOWN)
+    with pytest.raises(InputError, match="7 x 6 and 7 x 9 users and items do not go together"):
+        Fallback(first, shorter, KNOWN)
+
+
 def test_users_who_came_later():
     """Both parts know a user by items alone, so the same histories have the same scores."""
     train, _ = two_camps(users=20)

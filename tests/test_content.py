@@ -10,7 +10,7 @@ import torch
 
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.models.duif import from_pool
-from recsys.nn.content import Table, affine, distinct, feature_values, side_by_side, warm_items, xavier
+from recsys.nn.content import Table, affine, counted, distinct, feature_values, side_by_side, warm_items, xavier
 from recsys.sample import Sampler
 
 
@@ -72,12 +72,20 @@ def test_side_by_side_keeps_the_order():
     assert side_by_side(feature_values(train)).tolist() == [[1.0, 0.0, 0.0]] * 2
 
 
-def test_distinct_rows_and_their_places():
+@pytest.mark.parametrize("n", [None, 8, 20])
+def test_distinct_rows_and_their_places(n):
     first, second = torch.tensor([5, 2, 5]), torch.tensor([[7, 2], [1, 5], [5, 5]])
-    rows, places = distinct(first, second)
+    rows, places = distinct(first, second, n=n)
     assert rows.tolist() == [1, 2, 5, 7]
     assert torch.equal(rows[places[0]], first)
     assert torch.equal(rows[places[1]], second)
+
+
+def test_rows_and_how_often_they_occur():
+    rows = torch.randint(9, (30,), generator=torch.Generator().manual_seed(0))
+    for got, expected in zip(counted(rows, 12), torch.unique(rows, return_counts=True), strict=True):
+        assert torch.equal(got, expected)
+    assert [part.tolist() for part in counted(rows[:0], 3)] == [[], []]
 
 
 def test_pools():

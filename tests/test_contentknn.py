@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
@@ -13,9 +14,13 @@ from planted import two_camps
 from recsys.data.split import SplitRule, split
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
-from recsys.models.contentknn import ContentKNN, similar_items
+from recsys.models.contentknn import ContentKNN
+from recsys.newcomers import add_items, fold_in
 from recsys.nn.content import warm_items
 from recsys.rank import top_k
+from recsys.scorer import Product, from_state
+from recsys.scorer.nearest import Aspect, nearest_among
+from recsys.storage import load_scorer, save_scorer
 
 USERS, ITEMS = 8, 13
 
@@ -76,21 +81,23 @@ def test_scores_are_their_definition(recipe, gaps):
 def test_blocks_change_nothing(block):
     rng = np.random.default_rng(3)
     vectors = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(ITEMS, 4)).astype(np.float32)))
-    found = similar_items(vectors, torch.ones(ITEMS, 1), torch.tensor([0, 2, 3, 7, 12]), 2, block=block)
-    whole = similar_items(vectors, torch.ones(ITEMS, 1), torch.tensor([0, 2, 3, 7, 12]), 2, block=99)
+    among, place = torch.tensor([0, 2, 3, 7, 12]), torch.full((ITEMS,), -1)
+    place[among] = torch.arange(5)
+    found, whole = (nearest_among(vectors, torch.ones(ITEMS, 1), vectors[among], torch.ones(5, 1), place, 2, block=size) for size in (block, 99))
     assert isinstance(found, sp.csr_matrix)
+    assert found.shape == (ITEMS, 5)
     assert np.array_equal(found.indices, whole.indices)
     assert np.allclose(found.data, whole.data, atol=1e-6)
-    assert set(found.indices.tolist()) <= {0, 2, 3, 7, 12}
-    assert not found.diagonal().any()
+    assert not found[among.numpy()].diagonal().any()
     assert np.diff(found.indptr).max() == 2
 
 
 def test_of_equals_the_lower_row_is_taken():
-    vectors = torch.ones(5, 1)
-    found = similar_items(vectors, torch.ones(5, 1), torch.arange(4), 2).toarray()
+    vectors, place = torch.ones(5, 1), torch.tensor([0, 1, 2, 3, -1])
+    found = nearest_among(vectors, torch.ones(5, 1), vectors[:4], torch.ones(4, 1), place, 2).toarray()
     assert [np.flatnonzero(row).tolist() for row in found] == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1]]
-    assert not similar_items(vectors, torch.ones(5, 1), torch.arange(0), 2).nnz
+    assert nearest_among(vectors, torch.ones(5, 1), vectors[:0], torch.ones(0, 1), torch.full((5,), -1), 2).shape == (5, 0)
+    assert nearest_among(vectors[:0], torch.ones(0, 1), vectors, torch.ones(5, 1), torch.empty(0, dtype=torch.int64), 2).shape == (0, 5)
 
 
 def test_features_of_new_items_change_no_other_score():
@@ -124,3 +131,82 @@ def test_settings_that_do_not_fit():
         ContentKNN(shares=(1.0, 1.0, 1.0)).build(data())
     with pytest.raises(InputError, match="reads item features, and the data have none"):
         ContentKNN().build(replace(data(), features={}))
+
+
+# Items that come after training.
+
+
+def before(train: Dataset) -> Dataset:
+    """The same data when the last three items did not exist."""
+    features = {name: FeatureTable(table.values[:10], table.present[:10]) for name, table in train.features.items()}
+    return replace(train, pairs=replace(train.pairs, n_items=10), items=Vocab.range(10, "item"), features=features)
+
+
+def later(train: Dataset) -> tuple[pl.Series, dict[str, FeatureTable]]:
+    """The last three items: their ids, and what is told of them; what stands where a modality is missing is not."""
+    tables = {
+        name: FeatureTable(np.where(table.present[:, None], table.values, np.nan)[10:], table.present[10:]) for name, table in train.features.items()
+    }
+    return train.items.ids[10:], tables
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("recipe", [ContentKNN(k=3), ContentKNN(k=99), ContentKNN(k=4, centre=False), ContentKNN(k=3, shares=(0.2, 0.9))])
+def test_an_item_that_comes_later_is_scored_by_the_definition(recipe, seed, tmp_path):
+    """Out of the file of a scorer that has never seen it: the value of the loop, and what it would have had in the table without a pair."""
+    train = data(seed)
+    save_scorer(tmp_path / "scorer.safetensors", recipe.build(before(train)))
+    grown = add_items(load_scorer(tmp_path / "scorer.safetensors")[0], before(train), *later(train))
+    scores = grown.scorer.score(torch.arange(USERS)).numpy()
+    assert scores.shape == (USERS, ITEMS)
+    assert scores[:, 10:].any()
+    assert np.allclose(scores, naive(train, recipe), atol=1e-5)
+    assert np.allclose(scores, recipe.build(train).score(torch.arange(USERS)), atol=1e-6)
+
+
+def test_items_in_two_deliveries_and_users_who_met_them():
+    train = data()
+    ids, tables = later(train)
+    first = add_items(ContentKNN(k=3).build(before(train)), before(train), ids, tables)
+    again = add_items(first.scorer, first.train, ids + 3, tables)
+    scores = again.scorer.score(torch.arange(USERS))
+    assert scores.shape == (USERS, 16)
+    assert torch.equal(scores[:, 13:], scores[:, 10:13])
+    met = sp.csr_matrix(np.eye(16, dtype=np.float32)[[2, 11]] + np.eye(16, dtype=np.float32)[[5, 15]])
+    served = fold_in(again.scorer, met).score(torch.arange(2))
+    matrix = again.scorer.matrices[1].toarray()
+    assert np.allclose(served, [matrix[2] + matrix[5], np.zeros(16)]), "what a new item resembles is not known of old ones"
+    assert served[0, 10:].any()
+    both = add_items(fold_in(first.scorer, met[:, :13]), first.train, ids + 3, tables).scorer.score(torch.arange(2))
+    assert np.allclose(both, served)
+
+
+def test_a_scorer_of_an_earlier_version_and_a_damaged_one():
+    train = data()
+    made = ContentKNN(k=3).build(before(train))
+    tensors, meta = made.state()
+    old = from_state(
+        {name: tensor for name, tensor in tensors.items() if not name.startswith("content")}, {k: v for k, v in meta.items() if k != "content"}
+    )
+    assert torch.equal(old.score(torch.arange(USERS)), made.score(torch.arange(USERS)))
+    with pytest.raises(InputError, match="this 'product' scorer makes nothing of an item's features"):
+        add_items(old, before(train), *later(train))
+    faults = {
+        "content.rows": tensors["content.rows"] + 1000,
+        "content.vectors": tensors["content.vectors"][:, :2],
+        "content.present": tensors["content.present"][:1],
+    }
+    for name, tensor in faults.items():
+        with pytest.raises(InputError, match="parts do not fit"):
+            from_state(tensors | {name: tensor}, meta)
+    with pytest.raises(InputError, match="parts do not fit"):
+        from_state(tensors | {"content.rows": tensors["content.rows"].flip(0)}, meta)
+    with pytest.raises(InputError, match="without its part"):
+        from_state({name: tensor for name, tensor in tensors.items() if name != "content.mean.1"}, meta)
+    with pytest.raises(ValueError, match="no product of histories"):
+        Product(made.matrices, "users", made.content)
+
+
+def test_an_aspect_of_what_is_not_there_is_nothing():
+    table = FeatureTable(np.array([[3.0, 5.0], [np.nan, 7.0]], dtype=np.float32), np.array([True, False]))
+    assert Aspect("a", torch.tensor([0.0, 1.0]), 0.25).read(table).tolist() == [[pytest.approx(0.3), pytest.approx(0.4)], [0.0, 0.0]]

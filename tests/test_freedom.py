@@ -117,7 +117,7 @@ def test_pairs_of_frequent_users_and_items_are_left_out_more_often():
 
 def test_without_items_that_look_alike_it_is_lightgcn():
     net = start(content=0.0, prune=0.0)
-    net.weight.zero_()
+    net.alike.weight.zero_()
     plain = LightGCN(dim=5, layers=2, l2=0.0).build(TRAIN)
     with torch.no_grad():
         plain.nodes.weight.copy_(net.nodes.weight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recsys.nn.item_graph import nearest_items, normalised, similarities, spread
+from recsys.nn.item_graph import as_matrix, best_columns, nearest_items, normalised, similarities, spread
 
 
 def values(n: int = 23, d: int = 4) -> torch.Tensor:
@@ -63,3 +63,18 @@ def test_a_degree_is_never_negative():
 def test_gradients():
     table, found = values(7, 3).requires_grad_(), nearest_items(values(7, 3), 3)
     assert torch.autograd.gradcheck(lambda v: spread(found, normalised(found, similarities(v, found) + 0.1), v), (table,))
+
+
+@pytest.mark.parametrize("k", range(9))
+def test_the_best_columns_are_those_of_a_stable_sort(k):
+    """Whole numbers, so that there are equals above, at and below the last place."""
+    scores = torch.randint(0, 4, (200, 8), generator=torch.Generator().manual_seed(0)).float()
+    scores[0], scores[1, 2:] = 1.0, -torch.inf
+    expected = scores.sort(dim=1, descending=True, stable=True).indices[:, :k].sort(1).values
+    assert torch.equal(best_columns(scores, k), expected)
+
+
+def test_a_graph_is_a_matrix():
+    found = nearest_items(values(), 5)
+    weight = similarities(values(), found)
+    assert torch.equal(torch.from_numpy(as_matrix(found, weight).toarray()), torch.zeros(23, 23, dtype=torch.float64).scatter_(1, found, weight))

@@ -115,6 +115,34 @@ def test_the_graph_is_learned_at_the_first_step_of_an_epoch():
     assert not torch.equal(net.weight, before)
 
 
+@pytest.mark.parametrize("few", [1, 10**6])
+def test_while_it_stands_still_the_loss_is_that_of_the_first_step(few, monkeypatch):
+    """By another way: a product with constant weights."""
+    monkeypatch.setattr("recsys.nn.spread._FEW", few)
+    net = start().double()
+    batch, found = batch_of(net, step=1), []
+    first = replace(batch, step=0)
+    for each in (first, batch):
+        net.zero_grad()
+        net.loss(each).total().backward()
+        found.append((net.loss(each).pair.detach(), net.nodes.weight.grad.clone()))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_a_graph_that_is_loaded_is_the_one_that_counts():
+    one, other = start(), start()
+    with torch.no_grad():
+        for linear in other.maps:
+            linear.weight.normal_()
+    other.loss(batch_of(other))
+    batch = batch_of(one, step=1)
+    expected, before = other.loss(batch).pair, one.loss(batch).pair
+    one.load_state_dict(other.state_dict())
+    assert torch.equal(one.loss(batch).pair, expected)
+    assert not torch.equal(before, expected)
+
+
 def test_a_checkpoint_has_the_graph():
     """A run that goes on in the middle of an epoch reads the graph of its first step."""
     assert {"weight", "learned_neighbours"} <= set(start().state_dict())

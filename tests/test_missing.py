@@ -92,7 +92,8 @@ def test_of_a_split():
     data = two_camps(users=120)[0]
     plain = split(data, SplitRule(by="new-item"))
     made = split(data, SplitRule(by="new-item", missing=Missing(new=1.0)))
-    assert made.fingerprint == plain.fingerprint, "the pairs are the same"
+    assert made.pairs_fingerprint == plain.pairs_fingerprint
+    assert made.fingerprint != plain.fingerprint
     warm = warm_items(made.train)
     before, after = present(plain.train.features), present(made.train.features)
     assert np.array_equal(before[warm], after[warm])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import scipy.sparse as sp
 import torch
 from mistakes import invoke
 from planted import two_camps
@@ -21,19 +22,23 @@ from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.models.bm3 import BM3
 from recsys.models.clcrec import CLCRec
+from recsys.models.contentknn import ContentKNN
 from recsys.models.dropoutnet import DropoutNet
 from recsys.models.duif import DUIF
 from recsys.models.freedom import FREEDOM
+from recsys.models.heater import Heater
 from recsys.models.ials import IALS
+from recsys.models.itemknn import ItemKNN
 from recsys.models.lattice import LATTICE
 from recsys.models.mf import MF
 from recsys.models.mgcn import MGCN
 from recsys.models.milk import MILK
 from recsys.models.vbpr import VBPR
-from recsys.newcomers import add_items
+from recsys.newcomers import add_items, fold_in, read_items
 from recsys.nn.content import warm_items
 from recsys.run import open_run
 from recsys.sample import Sampler
+from recsys.scorer import Blend, Factors, Fallback, Sum
 from recsys.storage import load_scorer, save_scorer
 from recsys.train import Train, fit
 
@@ -45,6 +50,7 @@ BY_CONTENT: dict[str, Any] = {
     "milk": MILK(dim=8),
     "duif": DUIF(dim=8),
     "dropoutnet": DropoutNet(dim=8, preference=IALS(dim=8)),
+    "heater": Heater(dim=8, preference=IALS(dim=8)),
     "clcrec": CLCRec(dim=8, sampler=Sampler(negatives=8)),
     "vbpr": VBPR(dim=8, new_items="content"),
 }
@@ -121,6 +127,8 @@ BY_ENCODER: dict[str, Any] = BY_CONTENT | {
     "milk, raw": MILK(dim=8, scale="none", impute="zero"),
     "vbpr, biases": VBPR(dim=8, new_items="content", item_bias=True, content_bias=True, scale="row"),
     "bm3": BM3(dim=8, new_items="content"),
+    "heater, softmax": Heater(dim=8, hidden=(6,), experts=3, gate="softmax", preference=IALS(dim=8), scale="row"),
+    "heater, one layer": Heater(dim=8, hidden=(), experts=1, preference=IALS(dim=8), impute="zero"),
     "dropoutnet, row": DropoutNet(dim=8, hidden=(6,), preference=IALS(dim=8), scale="row"),
 }
 
@@ -166,9 +174,9 @@ def test_items_that_were_never_there() -> None:
 def test_methods_that_make_no_vector_of_features_say_so(recipe: Any) -> None:
     made = fit(recipe, TRAIN, None, replace(CONFIG, epochs=1)).scorer
     ids, tables = of(TRAIN, NEW)
-    with pytest.raises(InputError, match="makes no item vector of features") as caught:
+    with pytest.raises(InputError, match="this 'factors' scorer makes nothing of an item's features") as caught:
         add_items(made, TRAIN, ids + 100, tables)
-    assert "use milk, duif, dropoutnet or clcrec, or vbpr or bm3 with new_items = 'content'" in str(caught.value)
+    assert "use milk, duif, dropoutnet, heater, clcrec or contentknn, or vbpr or bm3 with new_items = 'content'" in str(caught.value)
 
 
 def test_what_is_no_new_item_is_refused() -> None:
@@ -183,6 +191,105 @@ def test_what_is_no_new_item_is_refused() -> None:
     ):
         with pytest.raises(InputError, match=says):
             add_items(made, TRAIN, given, what)
+
+
+# Several scorers in one.
+
+
+def shortened(made: Factors) -> Factors:
+    """As trained, without the vectors of the new items."""
+    return replace(made, item=made.item[np.setdiff1d(np.arange(TRAIN.n_items), NEW)])
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Scorers over all items, the new ones without a pair, and the same before there were any."""
+    milk, before = learned(BY_CONTENT["milk"], TRAIN), without(TRAIN, NEW)
+    recipes = {"contentknn": ContentKNN(k=4), "itemknn": ItemKNN()}
+    whole = {name: recipe.build(TRAIN) for name, recipe in recipes.items()} | {"milk": milk}
+    return whole, {name: recipe.build(before) for name, recipe in recipes.items()} | {"milk": shortened(milk)}
+
+
+JOINED: dict[str, Any] = {
+    "blend": lambda of, _: Blend((of["milk"], of["contentknn"]), (0.3, 0.7)),
+    "blend by rank": lambda of, _: Blend((of["contentknn"], of["milk"], of["contentknn"]), (0.3, 0.7, -0.1), "rank"),
+    "sum": lambda of, _: Sum((of["milk"], of["contentknn"]), (2.0, 0.5)),
+    "fallback": lambda of, train: Fallback.of(of["itemknn"], of["contentknn"], train.pairs, advantage=0.5),
+    "fallback on a network": lambda of, train: Fallback.of(of["itemknn"], of["milk"], train.pairs, users=False),
+    "fallback as it is": lambda of, train: Fallback.of(of["milk"], of["contentknn"], train.pairs, calibrate="none"),
+    "blend of fallbacks": lambda of, train: Blend((Fallback.of(of["itemknn"], of["milk"], train.pairs), of["contentknn"]), (0.5, 0.5)),
+    "fallback of fallbacks": lambda of, train: Fallback.of(
+        Fallback.of(of["itemknn"], of["milk"], train.pairs), Sum((of["milk"], of["contentknn"]), (1.0, 1.0)), train.pairs
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(JOINED))
+def test_joined_scorers_rank_items_that_came_later_as_cold_ones(name: str, parts: Any, tmp_path: Path) -> None:
+    whole, before = parts
+    save_scorer(tmp_path / "scorer.safetensors", JOINED[name](before, without(TRAIN, NEW)))
+    grown = add_items(load_scorer(tmp_path / "scorer.safetensors")[0], without(TRAIN, NEW), *of(TRAIN, NEW))
+    expected = JOINED[name](whole, TRAIN).score(torch.arange(TRAIN.n_users))
+    order = grown.train.items.rows(TRAIN.items.ids)
+    torch.testing.assert_close(grown.scorer.score(torch.arange(TRAIN.n_users))[:, order], expected, rtol=1e-4, atol=1e-4)
+    # And once more through a file, as a value like any other.
+    save_scorer(tmp_path / "grown.safetensors", grown.scorer)
+    again = load_scorer(tmp_path / "grown.safetensors")[0]
+    assert (again.n_users, again.n_items) == (TRAIN.n_users, TRAIN.n_items)
+    assert torch.equal(again.score(torch.arange(9)), grown.scorer.score(torch.arange(9)))
+    assert torch.equal(again.to("cpu").score(torch.arange(9)), grown.scorer.score(torch.arange(9)))
+
+
+def test_new_items_and_new_users_at_once(parts: Any) -> None:
+    """In either order; a fallback whose first part has never heard of the new items."""
+    _, before = parts
+    data = without(TRAIN, NEW)
+    scorer = Fallback.of(before["itemknn"], before["contentknn"], data.pairs)
+    met = data.pairs.csr[[3, 4]]
+    items_first = fold_in(add_items(scorer, data, *of(TRAIN, NEW)).scorer, sp.csr_matrix(sp.hstack([met, sp.csr_matrix((2, len(NEW)))])))
+    users_first = add_items(fold_in(scorer, met), data, *of(TRAIN, NEW)).scorer
+    expected = add_items(scorer, data, *of(TRAIN, NEW)).scorer.score(torch.tensor([3, 4]))
+    torch.testing.assert_close(items_first.score(torch.arange(2)), expected)
+    torch.testing.assert_close(users_first.score(torch.arange(2)), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda of: Blend((of["itemknn"], of["contentknn"]), (0.5, 0.5)), "the first part of this blend: this 'product' scorer makes nothing of"),
+        (lambda of: Blend((of["milk"], of["itemknn"]), (0.5, 0.5)), "the second part of this blend: this 'product' scorer"),
+        (lambda of: Sum((of["milk"], of["milk"], of["milk"], of["itemknn"]), (1.0,) * 4), "the 4th part of this sum: this 'product' scorer"),
+        (lambda of: Fallback(of["milk"], of["itemknn"], KNOWN), "the second part of this fallback: this 'product' scorer"),
+        (
+            lambda of: Blend((of["milk"], Fallback(of["milk"], of["itemknn"], KNOWN)), (0.5, 0.5)),
+            "the second part of this blend: the second part of this fallback: this 'product' scorer",
+        ),
+    ],
+)
+def test_a_part_that_cannot_is_named(make: Any, says: str, parts: Any, tmp_path: Path) -> None:
+    _, before = parts
+    for ask in (lambda made: add_items(made, without(TRAIN, NEW), *of(TRAIN, NEW)), lambda made: read_items(tmp_path, made)):
+        with pytest.raises(InputError) as caught:
+            ask(make(before))
+        assert says in str(caught.value)
+        assert "use milk, duif" in str(caught.value)
+
+
+KNOWN = torch.ones(TRAIN.n_items - len(NEW), dtype=torch.bool)
+
+
+def test_parts_of_other_features_are_refused(parts: Any) -> None:
+    _, before = parts
+    narrow = replace(without(TRAIN, NEW), features={"text": without(TRAIN, NEW).features["image"]})
+    other = ContentKNN().build(narrow)
+    with pytest.raises(InputError, match="read vectors of 2 and of 3 numbers for 'text'"):
+        add_items(Blend((before["milk"], other), (0.5, 0.5)), without(TRAIN, NEW), *of(TRAIN, NEW))
+    alone = ContentKNN().build(replace(narrow, features={"image": narrow.features["text"]}))
+    ids, tables = of(TRAIN, NEW)
+    grown = add_items(Blend((before["milk"], alone), (0.5, 0.5)), without(TRAIN, NEW), ids, tables)
+    assert grown.scorer.n_items == TRAIN.n_items, "a part reads what it knows of, and no more"
+    with pytest.raises(InputError, match="no features 'text'"):
+        add_items(Blend((before["milk"], alone), (0.5, 0.5)), without(TRAIN, NEW), ids, {"image": tables["image"]})
 
 
 def vectors(path: Path, **columns: Any) -> Path:
@@ -384,3 +491,43 @@ def test_old_items_are_refused(home: Path, tmp_path: Path) -> None:
     code, _, err = invoke(f"recommend runs/milk --new-items {file}")
     assert code == 2
     assert "item 'c00' is not new: it was in training (1 of 9 were)" in err
+
+
+@pytest.mark.parametrize(
+    "model", ["contentknn", "fallback model.first=itemknn", "fallback model.first=runs/milk", "blend model.first=runs/milk model.second=contentknn"]
+)
+def test_other_methods_ship_new_items_too(home: Path, tmp_path: Path, model: str) -> None:
+    place = f"runs/{''.join(c for c in model if c.isalnum())}"
+    (home / "other.toml").write_text(EXPERIMENT.replace("dim = 8\n", "").replace('name = "milk"', f'name = "{model.split()[0]}"'))
+    code, _, err = invoke(f"run other.toml -q --out {place} {' '.join(model.split()[1:])}")
+    assert code == 0, err
+    out = tmp_path / "out.parquet"
+    code, _, err = invoke(f"recommend {place} --new-items {features_of_later(tmp_path)} -k 1 --only-new --out {out}")
+    assert (code, err) == (0, ""), err
+    frame = pl.read_parquet(out)
+    assert (frame["item"].str.slice(1).cast(pl.Int64) % 2 == frame["user"].cast(pl.Int64) % 2).mean() > 0.9
+
+
+def test_new_items_for_new_users_on_the_command_line(home: Path, tmp_path: Path) -> None:
+    (home / "other.toml").write_text(EXPERIMENT.replace("dim = 8\n", "").replace('name = "milk"', 'name = "contentknn"'))
+    code, _, err = invoke("run other.toml -q --out runs/both")
+    assert code == 0, err
+    met = [item for item in open_run("runs/both").train.items.ids.to_list() if int(item[1:]) % 2][:3]
+    pl.DataFrame({"user": ["visitor"] * 3, "item": met}).write_csv(tmp_path / "visits.csv")
+    out = tmp_path / "out.parquet"
+    code, _, err = invoke(
+        f"recommend runs/both --new-users {tmp_path / 'visits.csv'} --new-items {features_of_later(tmp_path)} -k 3 --only-new --out {out}"
+    )
+    assert (code, err) == (0, ""), err
+    frame = pl.read_parquet(out)
+    assert frame["user"].to_list() == ["visitor"] * 3
+    assert (frame["item"].str.slice(1).cast(pl.Int64) % 2 == 1).all(), "the visitor likes what is odd"
+
+
+def test_a_run_whose_part_cannot_is_one_line(home: Path, tmp_path: Path) -> None:
+    (home / "other.toml").write_text(EXPERIMENT.replace("dim = 8\n", "").replace('name = "milk"', 'name = "blend"\nfirst = "contentknn"'))
+    code, _, err = invoke("run other.toml -q --out runs/refused")
+    assert code == 0, err
+    code, _, err = invoke(f"recommend runs/refused --new-items {features_of_later(tmp_path)}")
+    assert code == 2
+    assert err.startswith("recsys: runs/refused (blend): the second part of this blend: this 'product' scorer makes nothing of an item's features")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys.comparison import compare_runs
+from recsys.config import to_dict
 from recsys.errors import InputError
 from recsys.experiment import Experiment, from_tree, read
+from recsys.models.contentknn import ContentKNN
 from recsys.run import data_of, execute, open_run
 from recsys.verification import evaluate_again, verify
 
@@ -175,3 +179,105 @@ def test_the_fingerprint_of_an_experiment_ignores_its_name_alone(tmp_path: Path)
     assert from_tree({**one.to_tree(), "name": "other"}).fingerprint == one.fingerprint
     assert experiment(tmp_path, model={"dim": 9}).fingerprint != one.fingerprint
     assert experiment(tmp_path, split={"seed": 4}).fingerprint != one.fingerprint
+
+
+def features(folder: Path, seed: int) -> str:
+    """A feature table of the items of the log, as text of a path."""
+    rng, path = np.random.default_rng(seed), folder / "told.parquet"
+    pl.DataFrame({"item": [f"i{i}" for i in range(60)], "values": rng.normal(size=(60, 3)).tolist()}).write_parquet(path)
+    return str(path)
+
+
+def test_features_are_part_of_the_data_of_a_run(tmp_path: Path) -> None:
+    """Other numbers in the same file are other data: for resuming, for verifying, for other metrics. Pairs decide what is compared."""
+    log(tmp_path)
+    told = {"features": {"told": features(tmp_path, 0)}}
+    run = execute(replace(experiment(tmp_path, data=told), model=ContentKNN(), name="told"), tmp_path / "told")
+    assert all(holds for _, holds, _ in verify(tmp_path / "told"))
+    execute(experiment(tmp_path), tmp_path / "plain")
+    compared = compare_runs([tmp_path / "told", tmp_path / "plain"])
+    assert compared.notes[-1] == "The runs did not all have the same item features."
+    assert "features" not in " ".join(compare_runs([tmp_path / "told", tmp_path / "told"]).notes)
+    assert run.pairs_fingerprint == open_run(tmp_path / "plain").meta["split"]["fingerprint"]
+
+    meta = json.loads((tmp_path / "told" / "run.json").read_text())
+    (tmp_path / "told" / "run.json").write_text(json.dumps(meta | {"status": "running"}))
+    features(tmp_path, 1)
+    with pytest.raises(InputError, match="the data have changed since this run began"):
+        execute(run.experiment, tmp_path / "told", resume=True)
+    (tmp_path / "told" / "run.json").write_text(json.dumps(meta))
+    assert next(what for what, holds, _ in verify(tmp_path / "told") if not holds) == "data and split"
+    with pytest.raises(InputError, match="the data have changed since this run"):
+        evaluate_again(tmp_path / "told")
+
+
+def test_a_run_from_before_features_counted_is_still_of_its_data(tmp_path: Path) -> None:
+    log(tmp_path)
+    run = execute(
+        replace(experiment(tmp_path, data={"features": {"told": features(tmp_path, 0)}}), model=ContentKNN(), name="told"), tmp_path / "told"
+    )
+    meta = json.loads((tmp_path / "told" / "run.json").read_text())
+    meta["split"]["fingerprint"] = meta["split"].pop("pairs")
+    (tmp_path / "told" / "run.json").write_text(json.dumps(meta))
+    assert all(holds for _, holds, _ in verify(tmp_path / "told"))
+    assert open_run(tmp_path / "told").pairs_fingerprint == run.pairs_fingerprint
+    execute(experiment(tmp_path), tmp_path / "plain")
+    assert compare_runs([tmp_path / "told", tmp_path / "plain"]).notes == ()
+    execute(run.experiment, tmp_path / "now")
+    assert compare_runs([tmp_path / "told", tmp_path / "now"]).notes == (), "what the older run had is not known"
+    assert compare_runs([tmp_path / "plain", tmp_path / "now"]).notes
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_a_run_with_titles_and_features_goes_on_elsewhere(near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are seen from the folder of the interactions, or else from the working folder, once; the run knows where they are for good."""
+    home, work, elsewhere = (tmp_path / name for name in ("home", "work", "elsewhere"))
+    for folder in (home, work, elsewhere):
+        folder.mkdir()
+    log(home)
+    there = home if near else work
+    features(there, 0)
+    pl.DataFrame({"item": [f"i{i}" for i in range(60)], "title": [f"thing {i}" for i in range(60)]}).write_csv(there / "items.csv")
+    toml = """[data]
+path = "../home/log.csv"
+titles = "items.csv"
+features = { told = "told.parquet" }
+
+[model]
+name = "contentknn"
+"""
+    (work / "told.toml").write_text(toml)
+    monkeypatch.chdir(work)
+    made = read("told.toml")
+    assert made.data.titles == str(there / "items.csv")
+    assert made.data.features == {"told": str(there / "told.parquet")}
+    run = execute(made, work / "run")
+    monkeypatch.chdir(elsewhere)
+    assert open_run(work / "run").experiment.fingerprint == run.meta["experiment"]
+    assert all(holds for _, holds, _ in verify(work / "run"))
+    again = data_of(read(work / "run" / "config.toml")).train
+    assert again.titles is not None
+    assert again.titles[0] == "thing 0"
+    assert list(again.features) == ["told"]
+
+
+def test_paths_beside_the_interactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    log(tmp_path)
+    features(tmp_path, 0)
+    (tmp_path / "baby").mkdir()
+
+    def of(**data: Any) -> Any:
+        return from_tree({"data": data, "model": {"name": "popular"}}).data
+
+    assert of(path="log.csv", features="baby").features == str(tmp_path / "baby")
+    assert of(path="log.csv", features="gone").features == "gone", "what is not there is told when it is read"
+    assert of(path="log.csv", features={"a": "told.parquet", "b": "gone.npy"}).features == {"a": str(tmp_path / "told.parquet"), "b": "gone.npy"}
+    assert of(source="online-retail", features={"a": "told.parquet"}).features == {"a": str(tmp_path / "told.parquet")}
+    assert of(path=".", train="log.csv", titles="told.parquet").titles == str(tmp_path / "told.parquet")
+    once = of(path="log.csv", titles="told.parquet", features="baby")
+    assert from_tree({"data": to_dict(once), "model": {"name": "popular"}}).data == once
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "told.parquet").write_bytes(b"")
+    (tmp_path / "sub" / "log.csv").write_bytes(b"")
+    assert of(path="sub/log.csv", titles="told.parquet").titles == str(tmp_path / "sub" / "told.parquet"), "the folder of the interactions first"

@@ -223,7 +223,7 @@ def test_no_path_of_tuning_opens_the_test_set(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_trial_is_given_nothing_that_could_open_the_test() -> None:
-    assert set(trials.Material.__dataclass_fields__) == {"train", "valid", "fingerprint", "rule"}
+    assert set(trials.Material.__dataclass_fields__) == {"train", "valid", "fingerprint", "rule", "pairs_fingerprint"}
 
 
 FORBIDDEN = {"test", "open", "_pairs", "open_test", "execute", "refit", "evaluate_again", "verify", "report", "Sealed"}

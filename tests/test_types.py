@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -148,6 +149,47 @@ def test_a_feature_table_knows_its_shape():
     for values, present in ((np.zeros(3), np.ones(3, bool)), (np.zeros((3, 2)), np.ones(2, bool))):
         with pytest.raises(ValueError, match="do not belong"):
             FeatureTable(values, present)
+
+
+def test_a_fingerprint_sees_features_and_where_they_are_missing():
+    values, there = np.arange(8, dtype=np.float32).reshape(4, 2), np.array([True, True, False, True])
+    one, other = FeatureTable(values, there), FeatureTable(values + np.float32(1e-3), there)
+    tables = [
+        {"a": one},
+        {"a": other},
+        {"b": one},
+        {"a": FeatureTable(values, ~there)},
+        {"a": FeatureTable(values.astype(np.float16), there)},
+        {"a": FeatureTable(values.reshape(4, 2)[:, :1], there)},
+        {"a": one, "b": other},
+        {"b": other, "a": one},
+        {},
+    ]
+    data = [replace(dataset(), features=features) for features in tables]
+    assert len({each.fingerprint for each in data}) == len(tables)
+    assert {each.pairs_fingerprint for each in data} == {dataset().fingerprint}
+    splits = [Split(each, None, Sealed(pairs())) for each in data]
+    assert len({each.fingerprint for each in splits}) == len(tables)
+    assert {each.pairs_fingerprint for each in splits} == {splits[-1].fingerprint}
+    again = Split(replace(dataset(), features={"a": FeatureTable(np.asfortranarray(values), there.copy())}), None, Sealed(pairs()))
+    assert again.fingerprint == splits[0].fingerprint
+    assert splits[0].matches(splits[0].fingerprint)
+    assert splits[0].matches(splits[-1].fingerprint), "begun before features counted"
+    assert not splits[0].matches(splits[1].fingerprint)
+    assert not splits[-1].matches(splits[0].fingerprint)
+    assert (
+        FeatureTable(np.zeros((0, 2), np.float32), np.zeros(0, bool)).fingerprint
+        != FeatureTable(np.zeros((0, 3), np.float32), np.zeros(0, bool)).fingerprint
+    )
+
+
+def test_the_bytes_of_features_are_read_once():
+    table = FeatureTable(np.ones((4, 2), np.float32), np.ones(4, bool))
+    split = Split(replace(dataset(), features={"a": table}), pairs(), None)
+    before = split.fingerprint
+    table.values[:] = 2  # against the rules; what is not read again cannot notice
+    assert Split(split.train.with_pairs(pairs()), pairs(), None).fingerprint == before
+    assert split.refit().fingerprint != before
 
 
 def test_every_opening_of_the_test_is_kept():

@@ -11,11 +11,11 @@ from recsys.config import build
 from recsys.data.columns import ROLES
 from recsys.data.prepare import dataset, prepare
 from recsys.data.read import Source, frame, read, titles
-from recsys.data.side import feature_tables
+from recsys.data.side import feature_tables, seen_from
 from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
 
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "folder_of", "load"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,21 +75,14 @@ def _finish(parts: Any, source: Source, name: str | None) -> Loaded:
 
         text, features = catalog.titles(name, data.items), dict(catalog.features(name, data.items))
     if source.titles is not None:
-        text = titles(_beside(source), data.items)
+        text = titles(seen_from(folder_of(source), source.titles), data.items)
     if source.features:
-        features |= feature_tables(source.features, _folder(source), data.items)
+        features |= feature_tables(source.features, folder_of(source), data.items)
     return Loaded(dataclasses.replace(data, titles=text, features=features), held)
 
 
-def _beside(source: Source) -> Path:
-    """The item table, seen from the folder of the interactions or from the working folder."""
-    path = Path(source.titles or "").expanduser()
-    near = _folder(source) / path
-    return near if near.exists() else path
-
-
-def _folder(source: Source) -> Path:
-    """The folder of the interactions."""
+def folder_of(source: Source) -> Path:
+    """The folder of the interactions, from which titles and features are seen first; the working folder where no `path` is given."""
     base = Path(source.path).expanduser() if source.path else Path()
     return base if base.is_dir() else base.parent
 

@@ -43,6 +43,7 @@ class Source:
         titles: table with a text per item, CSV or Parquet, its columns an item id and `title` or `name`.
         features: item features by modality, files or folders as `recsys.data.side.feature_table` reads them, seen from the folder of the
             interactions or from the working folder; or one folder of them. They come beside those of the catalogue, and win over the same name.
+            A run keeps the absolute paths of these and of `titles`.
         min_weight: keep rows whose weight is at least this.
         clean_weight: label rows by their weight: 1 (clean) where it is at least this, else 0 (noise), as a rating of 2 where 3 is liked.
         behaviours: keep these behaviours.

@@ -13,7 +13,7 @@ from recsys.config import settings
 from recsys.data.types import FeatureTable, Vocab
 from recsys.errors import InputError, suggest
 
-__all__ = ["Texts", "feature_table", "feature_tables", "table_of", "texts"]
+__all__ = ["Texts", "feature_table", "feature_tables", "seen_from", "table_of", "texts"]
 
 
 @settings
@@ -89,7 +89,7 @@ def feature_tables(where: str | Mapping[str, str], base: Path, items: Vocab) -> 
         InputError: as `feature_table`; there is no modality, or no item of the data has one.
     """
     if isinstance(where, str):
-        folder = _seen_from(base, where)
+        folder = seen_from(base, where)
         if not folder.is_dir():
             remedy = f'name the modality, as in features = {{ text = "{where}" }}' if folder.exists() else "check the path"
             raise InputError("is no folder of feature tables", place=str(folder), remedy=remedy)
@@ -98,7 +98,7 @@ def feature_tables(where: str | Mapping[str, str], base: Path, items: Vocab) -> 
         if not found:
             raise InputError("holds no feature table", place=str(folder), remedy="it takes files NAME_feat.npy, or NAME.parquet with item and values")
     else:
-        found = {name: _seen_from(base, path) for name, path in where.items()}
+        found = {name: seen_from(base, path) for name, path in where.items()}
     tables = {name: feature_table(path, items) for name, path in found.items()}
     for name, table in tables.items():
         if not table.present.any():
@@ -228,7 +228,8 @@ def _columns(path: Path) -> list[str]:
         return []
 
 
-def _seen_from(base: Path, text: str) -> Path:
+def seen_from(base: Path, text: str) -> Path:
+    """A path that stands beside the interactions: from their folder where there is such a thing, else from the working folder."""
     path = Path(text).expanduser()
     return base / path if (base / path).exists() else path
 

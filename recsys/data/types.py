@@ -187,7 +187,7 @@ class FeatureTable:
         """SHA-256 over the values and where they are missing."""
         digest = hashlib.sha256(f"{self.values.dtype} {self.values.shape}".encode())
         for array in (self.values, self.present):
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data)  # a table may be larger than what is left of the memory, so no copy
         return digest.hexdigest()
 
 
@@ -223,10 +223,16 @@ class Dataset:
         return replace(self, pairs=pairs, history=(*self.history, note) if note else self.history)
 
     @cached_property
+    def pairs_fingerprint(self) -> str:
+        """SHA-256 over interactions and vocabularies, whatever is known of the items."""
+        return _together(self.pairs.fingerprint, self.users.fingerprint, self.items.fingerprint)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over interactions and vocabularies."""
-        parts = (self.pairs.fingerprint, self.users.fingerprint, self.items.fingerprint)
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+        """SHA-256 over interactions, vocabularies and features, with where these are missing; that of the pairs where there are none."""
+        if not self.features:
+            return self.pairs_fingerprint
+        return _together(self.pairs_fingerprint, *(f"{name} {table.fingerprint}" for name, table in self.features.items()))
 
 
 class Sealed:
@@ -274,10 +280,21 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the three parts."""
-        held = [part.fingerprint if part is not None else "-" for part in (self.valid, self.test)]
-        parts = [self.train.fingerprint, *held]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+        """SHA-256 over the three parts, and over the features with where they are missing, if there are any."""
+        return _together(self.train.fingerprint, *self._held)
+
+    @cached_property
+    def pairs_fingerprint(self) -> str:
+        """SHA-256 over ids and pairs of the three parts: what was asked, whatever was known of the items; what a comparison rests on."""
+        return _together(self.train.pairs_fingerprint, *self._held)
+
+    @property
+    def _held(self) -> list[str]:
+        return [part.fingerprint if part is not None else "-" for part in (self.valid, self.test)]
+
+    def matches(self, kept: str) -> bool:
+        """Whether a fingerprint that was kept is of this split, or of its pairs: what was begun without features or before they counted has that."""
+        return kept in (self.fingerprint, self.pairs_fingerprint)
 
     def refit(self) -> Split:
         """Train and valid joined into train, for a last fit with settings that are already chosen."""
@@ -285,6 +302,10 @@ class Split:
             return self
         pairs = join(self.train.pairs, self.valid)
         return replace(self, train=self.train.with_pairs(pairs, f"refit: train + valid = {len(pairs)}"), valid=None)
+
+
+def _together(*parts: str) -> str:
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def join(first: Interactions, second: Interactions) -> Interactions:

@@ -9,6 +9,7 @@ matrix, so that a table of all methods exists early and gains seeds.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,8 +23,9 @@ from recsys.experiment import Experiment, from_tree
 from recsys.matrix.cell import State, Task, needed, state
 from recsys.matrix.crew import work
 from recsys.matrix.plan import Matrix, Plan, plain, read_plan
+from recsys.matrix.rehearsal import miniature, rehearse
 from recsys.matrix.result import Result, gather, write_result
-from recsys.run import data_of, open_run
+from recsys.run import data_of
 from recsys.storage import read_json, write, write_json
 from recsys.study import material_of
 from recsys.study.storage import Lock
@@ -50,23 +52,25 @@ def benchmark(config: str | Path | Plan, folder: str | Path, *, workers: int = 1
         The result, of the cells that could be finished; `failed` names the others.
 
     Raises:
-        InputError: a mistake in any cell, before the first is begun; data that cannot be read or have changed; another budget.
+        InputError: a mistake in any cell, or a method that refuses its [train] or its data, before the first is begun; data that cannot be read or
+            have changed; another budget.
     """
     plan = config if isinstance(config, Plan) else read_plan(config)
     folder, tell = Path(folder), watch or (lambda _: None)
     if workers < 1:
         raise InputError(f"workers = {workers}", remedy="give 1 or more")
     meta = _meta(plan, folder)
-    for (data, method), experiment in plan.cells.items():
-        _check_begun(experiment, cell_folder(folder, data, method))
+    for key, experiment in plan.cells.items():
+        _begun_otherwise(experiment, cell_folder(folder, *key))
     splits: dict[str, Split] = {}
     for data in plan.data:
         found = _checked_data(plan, data)
-        if meta["data"].setdefault(data, found.fingerprint) != found.fingerprint:
+        if not found.matches(meta["data"].setdefault(data, found.fingerprint)):
             raise InputError(
                 "the data have changed since this matrix began", place=f"{folder}: {data}", remedy="restore the data, or choose another --out"
             )
         tell({"event": "data", "name": data, "split": found})
+        _rehearse(plan, folder, data, found)
         if workers == 1:
             splits[data] = found
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,8 +78,10 @@ def benchmark(config: str | Path | Plan, folder: str | Path, *, workers: int = 1
     if not lock.take(wait=False):
         raise InputError("another command works on this matrix", place=str(folder), remedy="wait for it, or look with --status")
     try:
-        for (data, method), experiment in plan.cells.items():
-            place = cell_folder(folder, data, method) / "experiment.toml"
+        for key, experiment in plan.cells.items():
+            if _begun_otherwise(experiment, cell_folder(folder, *key)):
+                _empty(cell_folder(folder, *key))
+            place = cell_folder(folder, *key) / "experiment.toml"
             if not place.exists():
                 write(place, lambda path, each=experiment: path.write_text(each.to_toml(), encoding="utf-8"))  # type: ignore[misc]
         write(folder / "config.toml", lambda path: path.write_text(to_toml(plain(plan.matrix)), encoding="utf-8"))
@@ -176,17 +182,56 @@ def _meta(plan: Plan, folder: Path) -> dict[str, Any]:
     return {"format": _FORMAT, "name": plan.matrix.name, "matrix": plain(plan.matrix), "data": {}, "seconds": 0.0}
 
 
-def _check_begun(experiment: Experiment, place: Path) -> None:
-    """Refuse a cell that was begun with other settings."""
+def _begun_otherwise(experiment: Experiment, place: Path) -> bool:
+    """Whether a cell was begun with other settings and has nothing to show for it, so that it can be begun anew.
+
+    Raises:
+        InputError: it has something: a trial that ended, or a run.
+    """
     path = place / "experiment.toml"
     if not path.exists():
-        return
-    before = from_tree(from_toml(path.read_text(encoding="utf-8")), str(path))
-    if (before.fingerprint, before.tune) == (experiment.fingerprint, experiment.tune):
-        return
-    begun = open_run(place / "seed-1", finished=False) if (place / "seed-1" / "run.json").exists() else None
-    said = "the cell was begun with other settings" if begun is None else "the cell was begun with other settings, and its test has been opened"
+        return False
+    try:
+        before = from_tree(from_toml(path.read_text(encoding="utf-8")), str(path))
+        same = (before.fingerprint, before.tune) == (experiment.fingerprint, experiment.tune)
+    except InputError:  # a setting that there is no more
+        same = False
+    if same:
+        return False
+    found, opened = state(place, (), count=True), any(place.glob("seed-*/run.json"))
+    searched = found.trials if found.chosen is None else found.chosen["trials"]
+    if not searched and not opened:
+        return True
+    said = "the cell was begun with other settings" + (", and its test has been opened" if opened else "")
     raise InputError(said, place=str(place), remedy="set them back, give the method another name, or remove the folder of the cell")
+
+
+def _empty(place: Path) -> None:
+    """Take back what a cell was begun with."""
+    lock = Lock(place / ".lock")
+    lock.take(wait=True)
+    try:
+        for path in place.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
+    finally:
+        lock.free()
+
+
+def _rehearse(plan: Plan, folder: Path, data: str, split: Split) -> None:
+    """Try every method that is still to be searched, or run, on a data set before any of them is begun."""
+    small = miniature(split.train)
+    for method in plan.methods:
+        place = cell_folder(folder, data, method)
+        chosen = state(place, ()).chosen
+        if chosen is not None and (chosen["trials"] or any(place.glob("seed-*/run.json"))):
+            continue  # it was trained
+        try:
+            rehearse(plan.cells[data, method], split, small)
+        except InputError as error:
+            raise error.at(f"{method} on {data}") from None
 
 
 def _checked_data(plan: Plan, data: str) -> Split:

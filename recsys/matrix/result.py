@@ -168,7 +168,7 @@ def gather(plan: Plan, folder: Path) -> Result:
         if not runs:
             continue
         reports = {method: [run.report("test") for run in several] for method, several in runs.items()}
-        prints = {method: str(several[0].meta["split"]["fingerprint"]) for method, several in runs.items()}
+        prints = {method: several[0].pairs_fingerprint for method, several in runs.items()}
         higher = parse(primary[data]).higher
         order = sorted(reports, key=lambda method, up=higher, of=reports, name=primary[data]: _key(of[method], name, up))  # type: ignore[misc]
         # The test of the metric that selected is corrected for by itself with those of the others: one family per data set.

@@ -38,9 +38,10 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
-from recsys.nn.content import Impute, Scale, Table, affine, each_its_own, feature_values, layer, modalities, warm_items
+from recsys.nn.content import Impute, Scale, Table, affine, distinct, each_its_own, feature_values, layer, modalities, projected, warm_items
 from recsys.nn.graph import mean_layers, normalised_adjacency
 from recsys.nn.losses import Terms
+from recsys.nn.spread import product
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -101,8 +102,8 @@ class _BM3(Network):
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
-        users, user_at = torch.unique(batch.user, return_inverse=True)
-        items, item_at = torch.unique(batch.pos, return_inverse=True)
+        users, (user_at,) = distinct(batch.user, n=self.n_users)
+        items, (item_at,) = distinct(batch.pos, n=self.n_items)
         vectors, norms = readout_rows(self.adjacency, self.nodes.weight, users, items, self.n_users, recipe.layers)
         user, item = torch.split(vectors, [len(users), len(items)])
         user_said, item_said, user_target, item_target = self._said(user), self._said(item), self._target(user), self._target(item)
@@ -110,13 +111,17 @@ class _BM3(Network):
         pair = pair - torch.linalg.vecdot(F.embedding(item_at, item_said), F.embedding(user_at, user_target))
         if recipe.content:
             pair = pair + recipe.content * self._content(items, item_target).index_select(0, item_at)
-        return Terms(pair, self._extra(user[user_at], item[item_at], norms) if recipe.l2 else None)
+        if not recipe.l2:
+            return Terms(pair)
+        if recipe.norms == "released":
+            return Terms(pair, recipe.l2 / self.n_items * norms.sum())
+        return Terms(pair, recipe.l2 / len(batch) * (F.embedding(user_at, user).square().sum() + F.embedding(item_at, item).square().sum()))
 
     def _content(self, items: Tensor, item_target: Tensor) -> Tensor:
         """Both terms of all modalities for each of the distinct items [R]."""
         total = item_target.new_zeros(len(items))
         for table, linear in zip(self.tables, self.maps, strict=True):
-            told = linear(table(items))
+            told = projected(table, linear, items)
             said = self._said(told)
             total = total + 2 - torch.linalg.vecdot(said, item_target + self._target(told))
         return total
@@ -131,11 +136,6 @@ class _BM3(Network):
         if self.recipe.dropout:  # by uniform numbers: thrice as fast as torch's dropout, whose scaling a cosine does not see
             vectors = vectors * (torch.rand_like(vectors) >= self.recipe.dropout)
         return F.normalize(vectors, dim=-1)
-
-    def _extra(self, user: Tensor, item: Tensor, norms: Tensor) -> Tensor:
-        if self.recipe.norms == "released":
-            return self.recipe.l2 / self.n_items * norms.sum()
-        return self.recipe.l2 / len(user) * (user.square().sum() + item.square().sum())
 
     @torch.no_grad()
     def scorer(self) -> Factors:
@@ -183,15 +183,15 @@ class _ReadoutRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None, None]:
         whole, nodes, norms = ctx.saved_tensors
-        by_norm = grads[1] / norms.clamp_min(1e-12)
+        # G / (L + 1), G the gradient of all h as they come out.
+        by_norm = grads[1] / norms.clamp_min(1e-12) / (ctx.layers + 1)
         share = torch.empty_like(whole)
         torch.mul(whole[: ctx.n_users], by_norm[0], out=share[: ctx.n_users])
         torch.mul(whole[ctx.n_users :], by_norm[1], out=share[ctx.n_users :])
-        share.index_add_(0, nodes, grads[0])
-        total = share
+        share.index_add_(0, nodes, grads[0], alpha=1 / (ctx.layers + 1))
+        total = share if ctx.layers else share.clone()
         with torch.autocast(whole.device.type, enabled=False):
             for _ in range(ctx.layers):
-                total = (ctx.adjacency @ total).add_(share)
-        total = total / (ctx.layers + 1)
-        total[ctx.n_users :] += share[ctx.n_users :]
+                total = product(ctx.adjacency, total).add_(share)
+        total[ctx.n_users :].add_(share[ctx.n_users :], alpha=ctx.layers + 1)
         return None, total, None, None, None

@@ -33,8 +33,9 @@ from recsys.models.duif import Pool, from_pool
 from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
-from recsys.nn.item_graph import nearest_items, spread
+from recsys.nn.item_graph import as_matrix, nearest_items
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.spread import Spread
 from recsys.sample import Batch, Sampler, stream_seed
 from recsys.scorer import Factors
 
@@ -77,8 +78,6 @@ class FREEDOM:
 
 class _FREEDOM(Network):
     adjacency: Tensor
-    neighbours: Tensor
-    weight: Tensor
 
     def __init__(self, recipe: FREEDOM, train: Dataset) -> None:
         super().__init__()
@@ -91,8 +90,7 @@ class _FREEDOM(Network):
         self.maps = nn.ModuleList(affine(value.shape[1], recipe.dim, "xavier") for value in values.values() if recipe.content)
         neighbours = [nearest_items(value, recipe.k) for value in values.values()]
         weight = [torch.full(found.shape, share / found.shape[1]) for found, share in zip(neighbours, shares, strict=True)]
-        self.register_buffer("neighbours", torch.cat(neighbours, dim=1), persistent=False)
-        self.register_buffer("weight", torch.cat(weight, dim=1), persistent=False)
+        self.alike = Spread(as_matrix(torch.cat(neighbours, dim=1), torch.cat(weight, dim=1)))
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         # The graph of an epoch is a function of this number and the epoch: a run that goes on from a checkpoint draws the same.
         self.seed = int(torch.randint(1 << 62, (), device="cpu"))
@@ -100,11 +98,11 @@ class _FREEDOM(Network):
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
-        users, (user_at,) = distinct(batch.user)
-        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        users, (user_at,) = distinct(batch.user, n=self.n_users)
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         nodes = torch.cat([users, self.n_users + items])
         mean, _ = mean_layers_rows(self._graph(batch.epoch), self.nodes.weight, nodes, recipe.layers)
-        item = mean[len(users) :] + spread(self.neighbours[items], self.weight[items], self.nodes.weight[self.n_users :])
+        item = mean[len(users) :] + self.alike(self.nodes.weight[self.n_users :], items)
         user = F.embedding(user_at, mean[: len(users)])
 
         def pairs(vectors: Tensor) -> Tensor:
@@ -132,7 +130,7 @@ class _FREEDOM(Network):
     def scorer(self) -> Factors:
         start = self.nodes.weight
         user, item = torch.split(mean_layers(self.adjacency, start, self.recipe.layers), [self.n_users, self.n_items])
-        return Factors(user.clone(), item + spread(self.neighbours, self.weight, start[self.n_users :]))
+        return Factors(user.clone(), item + self.alike(start[self.n_users :]))
 
 
 def shares_of(shares: tuple[float, ...], names: list[str]) -> tuple[float, ...]:

@@ -20,7 +20,7 @@ their vectors: the paper has features of users, too, which are not used here. Re
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -32,14 +32,14 @@ from recsys.models import Network, require_negatives
 from recsys.models.dropoutnet import Tower, score_errors
 from recsys.models.duif import Pool, from_pool
 from recsys.models.ials import IALS
-from recsys.nn.content import Impute, Scale, Table, distinct, feature_values, side_by_side, warm_items
+from recsys.nn.content import Impute, Scale, Table, distinct, feature_values, layer, modalities, side_by_side, warm_items
 from recsys.nn.losses import Terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
+from recsys.scorer import content as kept
+from recsys.scorer.content import Gate
 
 __all__ = ["Experts", "Heater"]
-
-Gate = Literal["tanh", "softmax"]
 
 
 @settings
@@ -89,6 +89,7 @@ class _Heater(Network):
         self.register_buffer("taught_user", taught.user, persistent=False)
         self.register_buffer("taught_item", taught.item * warm[:, None], persistent=False)
         self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
+        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         width = taught.user.shape[1]
         self.experts = Experts(self.features.width, width, recipe.experts, recipe.gate)
         self.user, self.item = (Tower(width, recipe.hidden, recipe.dim) for _ in range(2))
@@ -114,7 +115,9 @@ class _Heater(Network):
         was = self.training
         self.eval()
         rows = torch.where(self.warm[:, None], self.taught_item, self.experts(self.features.values))
-        made = Factors(self.user(self.taught_user), self.item(rows))
+        layers: tuple[kept.Layer | kept.Experts, ...] = (self.experts.layer(), *self.item.layers())
+        content = kept.ContentEncoder(self.read, (kept.Chain(tuple(range(len(self.read))), layers),))
+        made = Factors(self.user(self.taught_user), self.item(rows), content=content)
         self.train(was)
         return made
 
@@ -138,3 +141,7 @@ class Experts(nn.Module):
         weight = self.gate(rows)
         weight = torch.tanh(weight) if self.by == "tanh" else weight.softmax(1)
         return torch.einsum("re,red->rd", weight, torch.tanh(self.maps(rows)).view(len(rows), weight.shape[1], -1))
+
+    def layer(self) -> kept.Experts:
+        """The same as a value."""
+        return kept.Experts(layer(self.maps), layer(self.gate), self.by)

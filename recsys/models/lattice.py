@@ -14,7 +14,7 @@ it is the one that ranks.
 Source: Zhang, Zhu, Liu, Wu, Wang, Wang, "Mining latent structures for multimedia recommendation", MM 2021.
 
 How a step is made cheap, without changing its result: similarities are compared a block of rows at a time and k an item are kept, where the released
-code holds n x n matrices; h is computed at the items of the batch alone; with N = (D + I)^-1/2 (A + I) (D + I)^-1/2 the layers are
+code holds n x n matrices; while the graphs stand still, h is one sparse product; with N = (D + I)^-1/2 (A + I) (D + I)^-1/2 the layers are
 (D + I)^-1/2 N^l (D + I)^1/2 E, symmetric but for two scales, so that the backward pass needs no other matrix.
 
 Differs from the released code: similarities below zero count as zero, so that no degree is negative; `normalise` says whether graphs are
@@ -39,9 +39,10 @@ from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
 from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values
 from recsys.nn.distance import near, near_pool
-from recsys.nn.graph import mean_layers, mean_layers_rows, node_table
-from recsys.nn.item_graph import nearest_items, normalised, similarities, spread
+from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, symmetric
+from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities, spread
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.spread import Spread
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -109,18 +110,22 @@ class _LATTICE(Network):
         # What the steps after the first of an epoch and the scorer read; kept in a checkpoint.
         self.register_buffer("learned_neighbours", torch.zeros_like(self.raw_neighbours))
         self.register_buffer("weight", torch.zeros(train.n_items, 2 * self.raw_neighbours.shape[0] * self.raw_neighbours.shape[2]))
+        self.still: tuple[int, Spread] | None = None
         with torch.no_grad():
             self._learn()
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
         weight = self._learn() if batch.step == 0 else self.weight
-        users, (user_at,) = distinct(batch.user)
-        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        users, (user_at,) = distinct(batch.user, n=self.n_users)
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         nodes = torch.cat([users, self.n_users + items])
         mean, _ = mean_layers_rows(self.adjacency, self.nodes.weight * self.root, nodes, recipe.layers)
         mean = mean / self.root[nodes]
-        alike = spread(self._neighbours(items), weight[items], self.nodes.weight[self.n_users :])
+        if batch.step == 0:  # the only step with a gradient for the weights
+            alike = spread(self._neighbours(items), weight[items], self.nodes.weight[self.n_users :])
+        else:
+            alike = self._alike()(self.nodes.weight[self.n_users :], items)
         vectors = mean[len(users) :] + F.normalize(alike, dim=1)
         user, item, negatives = F.embedding(user_at, mean[: len(users)]), F.embedding(pos_at, vectors), F.embedding(neg_at, vectors)
         pos = near("dot", user, item)
@@ -150,14 +155,20 @@ class _LATTICE(Network):
         """Of some items in all graphs, [R, K]."""
         return torch.cat([_flat(part.index_select(1, items)) for part in (self.raw_neighbours, self.learned_neighbours)], dim=1)
 
+    def _alike(self) -> Spread:
+        """All graphs as they were noted, made anew when they were."""
+        noted = self.weight._version
+        if self.still is None or self.still[0] != noted:
+            every = torch.arange(self.n_items, device=self.weight.device)
+            self.still = noted, Spread(as_matrix(self._neighbours(every), self.weight)).to(self.weight)
+        return self.still[1]
+
     @torch.no_grad()
     def scorer(self) -> Factors:
         start = self.nodes.weight
         mean = mean_layers(self.adjacency, start * self.root, self.recipe.layers) / self.root
         user, item = torch.split(mean, [self.n_users, self.n_items])
-        every = torch.arange(self.n_items, device=start.device)
-        alike = spread(self._neighbours(every), self.weight, start[self.n_users :])
-        return Factors(user.clone(), item + F.normalize(alike, dim=1))
+        return Factors(user.clone(), item + F.normalize(self._alike()(start[self.n_users :]), dim=1))
 
 
 def _flat(tables: Tensor) -> Tensor:
@@ -174,9 +185,4 @@ def looped(pairs: Interactions) -> tuple[Tensor, Tensor]:
     met = pairs.csr.astype(np.float64)
     whole = sp.bmat([[None, met], [met.T, None]], format="csr") + sp.identity(pairs.n_users + pairs.n_items, format="csr")
     root = np.sqrt(np.asarray(whole.sum(1)).ravel())
-    scaled = (sp.diags(1 / root) @ whole @ sp.diags(1 / root)).tocsr()
-    scaled.sort_indices()
-    start, column = (torch.from_numpy(part.astype(np.int32)) for part in (scaled.indptr, scaled.indices))
-    value = torch.from_numpy(scaled.data.astype(np.float32))
-    graph = torch.sparse_csr_tensor(start, column, value, size=scaled.shape, check_invariants=False)
-    return graph, torch.from_numpy(root.astype(np.float32))[:, None]
+    return symmetric((sp.diags(1 / root) @ whole @ sp.diags(1 / root)).tocsr()), torch.from_numpy(root.astype(np.float32))[:, None]

@@ -16,7 +16,7 @@ InfoNCE by cosine over the users and over the positives of the batch. Score: e_u
 Source: Yu, Tan, Lu, Bao, "Multi-view graph convolutional network for multimedia recommendation", MM 2023.
 
 How a step is made cheap, without changing its result: users are spread to, and nodes fused, at the rows of the batch alone; the item graph is k
-numbers an item.
+numbers an item; the contrast takes a node that a batch has several times once, with its count, a block of nodes at a time.
 
 Differs from the released code: similarities below zero count as zero; its decay of the step size, 0.96^(epoch / 50), is left to the training
 settings; the regularisation is divided by the batch, there by 2048 also for a smaller one. `distinct_nodes` takes a user or item that a batch
@@ -36,13 +36,13 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.models.simgcl import info_nce
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values
+from recsys.nn.content import Impute, Scale, Table, affine, counted, distinct, feature_values
+from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
-from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
-from recsys.nn.histories import Gathered
-from recsys.nn.item_graph import nearest_items, normalised, similarities, spread
+from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency, normalised_pairs
+from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.spread import Spread
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -89,8 +89,6 @@ class MGCN:
 
 class _MGCN(Network):
     adjacency: Tensor
-    neighbours: Tensor
-    weight: Tensor
 
     def __init__(self, recipe: MGCN, train: Dataset) -> None:
         super().__init__()
@@ -103,17 +101,17 @@ class _MGCN(Network):
         self.gates = nn.ModuleList(affine(dim, dim) for _ in values)
         self.ask, self.answer = affine(dim, dim), affine(dim, 1, bias=False)
         self.own_gates = nn.ModuleList(affine(dim, dim) for _ in values)
-        neighbours = [nearest_items(value, recipe.k) for value in values.values()]
-        weight = [normalised(found, similarities(value, found)) for value, found in zip(values.values(), neighbours, strict=True)]
-        self.register_buffer("neighbours", torch.stack(neighbours), persistent=False)
-        self.register_buffer("weight", torch.stack(weight), persistent=False)
+        self.graphs = nn.ModuleList()
+        for value in values.values():
+            found = nearest_items(value, recipe.k)
+            self.graphs.append(Spread(as_matrix(found, normalised(found, similarities(value, found)))))
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
-        self.of_users = Gathered(train.pairs)
+        self.of_users = Spread(normalised_pairs(train.pairs))
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
-        users, (user_at,) = distinct(batch.user)
-        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        users, (user_at,) = distinct(batch.user, n=self.n_users)
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         behaviour, _ = mean_layers_rows(self.adjacency, self.nodes.weight, torch.cat([users, self.n_users + items]), recipe.layers)
         told = self._told()
         content = torch.cat([self.of_users(told, users), F.embedding(items, told.flatten(1)).view(-1, *told.shape[1:])])
@@ -126,16 +124,17 @@ class _MGCN(Network):
         pair = pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
         extra = recipe.l2 / len(batch) * half_square(user, item, negatives) if recipe.l2 else user.new_zeros(())
         if recipe.contrast:
-            for at in map(torch.unique, (user_at, pos_at)) if recipe.distinct_nodes else (user_at, pos_at):
-                extra = extra + recipe.contrast * info_nce(F.embedding(at, side), F.embedding(at, behaviour), recipe.temperature)
+            for at in (user_at, pos_at):
+                nodes, count = counted(at, len(both))
+                views = side.index_select(0, nodes), behaviour.index_select(0, nodes)
+                extra = extra + recipe.contrast * contrast(*views, recipe.temperature, None if recipe.distinct_nodes else count)
         return Terms(pair, extra)
 
     def _told(self) -> Tensor:
         """The z of all items in all modalities, [n_items, M, d]."""
         item, found = self.nodes.weight[self.n_users :], []
-        for place, (table, linear, gate) in enumerate(zip(self.tables, self.maps, self.gates, strict=True)):
-            gated = item * torch.sigmoid(gate(linear(table.values)))
-            found.append(spread(self.neighbours[place], self.weight[place], gated))
+        for table, linear, gate, graph in zip(self.tables, self.maps, self.gates, self.graphs, strict=True):
+            found.append(graph(item * torch.sigmoid(gate(linear(table.values)))))
         return torch.stack(found, dim=1)
 
     def _fused(self, content: Tensor, behaviour: Tensor) -> Tensor:

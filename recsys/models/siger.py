@@ -27,7 +27,7 @@ A new item has no co-occurrence, so its graph is that of its features; with `sem
 own E_i is what it started with. `new_items` says whether b, which is nothing but that start, is left out for it (ours).
 
 How a step is made cheap: graphs are found a block of items at a time, at most k + co_k numbers an item and modality, and stand still; users are
-gathered, and nodes fused, at the rows of the batch alone.
+gathered, and nodes fused, at the rows of the batch alone; contrasts are computed a block of nodes at a time.
 Reproduces nothing published: the tables of results were not to be had.
 """
 
@@ -45,14 +45,14 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.models.simgcl import info_nce
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values, warm_items
+from recsys.nn.content import Impute, Scale, Table, affine, counted, distinct, feature_values, warm_items
+from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
-from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
-from recsys.nn.histories import Gathered
-from recsys.nn.item_graph import ItemGraph, Weights, nearest_items, similarities
+from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency, normalised_pairs
+from recsys.nn.item_graph import Weights, as_matrix, nearest_items, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.nn.neighbours import nearest
+from recsys.nn.spread import Spread
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -151,15 +151,15 @@ class _SIGER(Network):
         self.attention = nn.Sequential(affine(dim, dim), nn.Tanh(), affine(dim, 1, bias=False)) if recipe.fusion == "attention" else None
         met = balanced(together(train.pairs, recipe.co_k, recipe.together, recipe.symmetric)) * recipe.share
         graphs = (met + balanced(alike(value, recipe.k, recipe.weights)) * (1 - recipe.share) for value in values.values())
-        self.graphs = nn.ModuleList(ItemGraph(graph.tocsr()) for graph in graphs)
+        self.graphs = nn.ModuleList(Spread(graph.tocsr()) for graph in graphs)
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
-        self.of_users = Gathered(train.pairs)
+        self.of_users = Spread(normalised_pairs(train.pairs))
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
-        users, (user_at,) = distinct(batch.user)
-        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        users, (user_at,) = distinct(batch.user, n=self.n_users)
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         nodes = torch.cat([users, self.n_users + items])
         behaviour, zeroth = mean_layers_rows(self.adjacency, self.nodes.weight, nodes, recipe.layers)
         told = self._told()
@@ -175,16 +175,17 @@ class _SIGER(Network):
         if recipe.l2:
             extra = extra + recipe.l2 / len(batch) * half_square(*(F.embedding(at, zeroth) for at in (user_at, pos_at, neg_at)))
         view = {"fused": fused, "behaviour": behaviour, "final": both}[recipe.view]
-        for at in map(torch.unique, (user_at, pos_at)) if recipe.distinct_nodes else (user_at, pos_at):
-            if recipe.perturb:
-                seen = F.embedding(at, view)
-                one, other = (perturbed(seen, recipe.noise, recipe.direction, recipe.strength) for _ in range(2))
-                extra = extra + recipe.perturb * info_nce(one, other, recipe.noise_temperature)
+        for at in (user_at, pos_at):
+            seen, counts = counted(at, len(both))
+            count = None if recipe.distinct_nodes else counts
+            if recipe.perturb:  # noise is drawn for each occurrence
+                rows = F.embedding(seen if recipe.distinct_nodes else at, view)
+                one, other = (perturbed(rows, recipe.noise, recipe.direction, recipe.strength) for _ in range(2))
+                extra = extra + recipe.perturb * contrast(one, other, recipe.noise_temperature)
             if recipe.align:
-                own = F.embedding(at, behaviour)
-                modal = F.embedding(at, content.flatten(1)).view(-1, *content.shape[1:])
-                held = anchored(own.detach() if recipe.anchor_constant else own, modal, recipe.temperature, recipe.anchor)
-                extra = extra + recipe.align * (held + info_nce(own, F.embedding(at, fused), recipe.temperature))
+                own, modal, whole = (part.index_select(0, seen) for part in (behaviour, content, fused))
+                held = anchored(own.detach() if recipe.anchor_constant else own, modal, recipe.temperature, recipe.anchor, count)
+                extra = extra + recipe.align * (held + contrast(own, whole, recipe.temperature, count))
         return Terms(pair, extra)
 
     def _told(self) -> Tensor:
@@ -218,8 +219,7 @@ def alike(values: Tensor, k: int, weights: Weights) -> sp.csr_matrix:
     """S of one modality: the k nearest of every row of features [n, d] by cosine, itself among them; CSR float32 [n, n]."""
     found = nearest_items(values, k)
     weight = similarities(values, found) if weights == "similarity" else torch.ones(found.shape)
-    start = np.arange(0, found.numel() + 1, max(1, found.shape[1]))
-    return sp.csr_matrix((weight.numpy().ravel(), found.numpy().ravel(), start), shape=(len(values), len(values)))
+    return as_matrix(found, weight)
 
 
 def together(pairs: Interactions, k: int, kind: Together, symmetric: Literal["none", "max"] = "none") -> sp.csr_matrix:
@@ -251,10 +251,16 @@ def perturbed(rows: Tensor, noise: float, direction: Direction, strength: Streng
     return rows + moved
 
 
-def anchored(anchor: Tensor, modal: Tensor, temperature: float, kind: Literal["each", "joint"]) -> Tensor:
-    """Contrast of anchors [n, d] with the modalities of the same nodes [n, M, d], by cosine, a scalar; the kinds are those of `SIGER.anchor`."""
+def anchored(anchor: Tensor, modal: Tensor, temperature: float, kind: Literal["each", "joint"], count: Tensor | None = None) -> Tensor:
+    """Contrast of anchors [n, d] with the modalities of the same nodes [n, M, d], by cosine, a scalar; the kinds are those of `SIGER.anchor`.
+
+    `count` is how often each node occurs [n], as in `recsys.nn.contrast.contrast`.
+    """
     if kind == "each":
-        return torch.stack([info_nce(anchor, modal[:, m], temperature) for m in range(modal.shape[1])]).sum()
+        return torch.stack([contrast(anchor, modal[:, m], temperature, count) for m in range(modal.shape[1])]).sum()
     logits = torch.einsum("xd,ymd->xym", F.normalize(anchor, dim=-1), F.normalize(modal, dim=-1)) / temperature
-    right = logits.diagonal(dim1=0, dim2=1).T  # [n, M]
-    return (logits.flatten(1).logsumexp(1) - right.logsumexp(1)).mean()
+    right = logits.diagonal(dim1=0, dim2=1).T.logsumexp(1)
+    if count is None:
+        return (logits.flatten(1).logsumexp(1) - right).mean()
+    count = count.to(logits)
+    return torch.linalg.vecdot((logits + count.log()[:, None]).flatten(1).logsumexp(1) - right, count / count.sum())

@@ -24,17 +24,21 @@ __all__ = [
     "Table",
     "affine",
     "chain_of_all",
+    "counted",
     "distinct",
     "each_its_own",
     "feature_values",
     "layer",
     "modalities",
+    "projected",
     "side_by_side",
     "warm_items",
     "xavier",
 ]
 
 Scale = Literal["none", "row"]
+
+_BLOCK_NUMBERS = 1 << 18  # of a gradient that is made at a time
 
 
 def feature_values(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> dict[str, Tensor]:
@@ -96,11 +100,29 @@ def warm_items(train: Dataset) -> np.ndarray:
     return np.bincount(train.pairs.item, minlength=train.n_items) > 0
 
 
-def distinct(*rows: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The distinct values of several tensors of rows, ascending [R], and where in them each value of each tensor is, shaped as given."""
-    found, at = torch.unique(torch.cat([part.reshape(-1) for part in rows]), return_inverse=True)
+def distinct(*rows: Tensor, n: int | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The distinct values of several tensors of rows, ascending [R], and where in them each value of each tensor is, shaped as given.
+
+    Args:
+        rows: int64 of any shape.
+        n: all rows are below it, where it is known: they are then marked instead of sorted.
+    """
+    every = torch.cat([part.reshape(-1) for part in rows])
+    if n is None:
+        found, at = torch.unique(every, return_inverse=True)
+    else:
+        found = torch.zeros(n, dtype=torch.bool, device=every.device).index_fill_(0, every, True).nonzero()[:, 0]
+        place = torch.empty(n, dtype=torch.int64, device=every.device).index_copy_(0, found, torch.arange(len(found), device=every.device))
+        at = place.index_select(0, every)
     places = torch.split(at, [part.numel() for part in rows])
     return found, tuple(place.view(part.shape) for place, part in zip(places, rows, strict=True))
+
+
+def counted(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The distinct values of rows below n, ascending, and how often each occurs, int64 [R] both."""
+    count = torch.bincount(rows, minlength=n)
+    found = count.nonzero()[:, 0]
+    return found, count.index_select(0, found)
 
 
 class Table(nn.Module):
@@ -143,19 +165,21 @@ class Table(nn.Module):
         out: Tensor = self.learned(rows) if self.learned.sparse else _Rows.apply(self.learned.weight, rows, self)  # type: ignore[no-untyped-call]
         return out
 
-    def gradient(self, rows: Tensor, values: Tensor) -> Tensor:
-        """The dense gradient [n, d] with `values` [R, d] at the distinct `rows`, zeros elsewhere."""
+    def room(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the gradient is written: the dense one [n, d], zeros but at the distinct `rows`, which the caller fills, and its name for autograd."""
         assert self.learned is not None
         weight, kept = self.learned.weight, self._gradient
         if weight.grad is not None:  # gradients are being added up, so the memory that is kept is theirs
             self._gradient = None
-            return values.new_zeros(weight.shape).index_copy_(0, rows, values)
-        if kept is None or self._dirty is None or (kept.dtype, kept.device) != (values.dtype, values.device):
-            kept = self._gradient = values.new_zeros(weight.shape)
+            fresh = torch.zeros_like(weight)
+            return fresh, fresh
+        if kept is None or self._dirty is None or (kept.dtype, kept.device) != (weight.dtype, weight.device):
+            kept = self._gradient = torch.zeros_like(weight)
         else:
-            kept.index_fill_(0, self._dirty, 0.0)
+            stale = torch.zeros(len(weight), dtype=torch.bool, device=weight.device).index_fill_(0, self._dirty, True).index_fill_(0, rows, False)
+            kept.index_fill_(0, stale.nonzero()[:, 0], 0.0)
         self._dirty = rows
-        return kept.index_copy_(0, rows, values).detach()  # another name of the same memory, which autograd takes as it is
+        return kept, kept.detach()  # another name of the same memory, which autograd takes as it is
 
 
 class _Rows(torch.autograd.Function):
@@ -167,7 +191,45 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.table.gradient(ctx.saved_tensors[0], grads[0]), None, None
+        (rows,) = ctx.saved_tensors
+        room, named = ctx.table.room(rows)
+        room.index_copy_(0, rows, grads[0])
+        return named, None, None
+
+
+def projected(table: Table, linear: nn.Linear, rows: Tensor) -> Tensor:
+    """linear(table(rows)), [R, dim], of distinct rows.
+
+    The gradient of a trained table is as large as what is read of it. On the CPU it is made some rows at a time and written where it belongs,
+    so that it passes through memory once.
+    """
+    if table.learned is None or table.learned.sparse or rows.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        told: Tensor = linear(table(rows))
+        return told
+    out: Tensor = _Projected.apply(table.learned.weight, linear.weight, linear.bias, rows, table)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Projected(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor, table: Table) -> Tensor:
+        some = values.index_select(0, rows)
+        ctx.save_for_backward(some, weight, rows)
+        ctx.table, ctx.biased = table, bias is not None
+        return F.linear(some, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+        some, weight, rows = ctx.saved_tensors
+        grad = grads[0].contiguous()
+        room, named = ctx.table.room(rows)
+        target, places = room.numpy(), rows.numpy()  # numpy writes rows faster than torch
+        size = max(1, _BLOCK_NUMBERS // weight.shape[1])
+        block = grad.new_empty(size, weight.shape[1])
+        for start in range(0, len(rows), size):
+            own = grad[start : start + size]
+            target[places[start : start + size]] = torch.mm(own, weight, out=block[: len(own)]).numpy()
+        return named, grad.T @ some, grad.sum(0) if ctx.biased else None, None, None
 
 
 def affine(width: int, dim: int, start: Literal["xavier", "torch"] = "torch", *, bias: bool = True) -> nn.Linear:

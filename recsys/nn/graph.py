@@ -1,4 +1,4 @@
-"""Graph propagation on the user-item graph: one CSR product a layer, forward and backward.
+"""Graph propagation on the user-item graph: one sparse product a layer, forward and backward.
 
 Nodes are numbered users first, then items: item i is node n_users + i.
 """
@@ -14,8 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from recsys.data.types import Dataset, Interactions
+from recsys.nn.spread import product
 
-__all__ = ["mean_layers", "mean_layers_rows", "node_table", "normalised_adjacency", "to_hetero"]
+__all__ = ["mean_layers", "mean_layers_rows", "node_table", "normalised_adjacency", "normalised_pairs", "symmetric", "to_hetero"]
+
+
+def normalised_pairs(pairs: Interactions) -> sp.csr_matrix:
+    """D_u^-1/2 R D_i^-1/2, CSR float64 [n_users, n_items]: 1 / sqrt(d_u d_i) where u has met i."""
+    met = pairs.csr.astype(np.float64)
+    degrees = [np.asarray(met.sum(axis)).ravel() for axis in (1, 0)]
+    user_scale, item_scale = (np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0) for degree in degrees)
+    return (sp.diags(user_scale) @ met @ sp.diags(item_scale)).tocsr()
 
 
 def normalised_adjacency(pairs: Interactions) -> Tensor:
@@ -25,17 +34,18 @@ def normalised_adjacency(pairs: Interactions) -> Tensor:
         Sparse CSR float32 [n_users + n_items, n_users + n_items] with int32 indices: half the memory traffic of int64.
         It is symmetric, so it is its own transpose: no backward pass needs another matrix.
     """
-    met = pairs.csr.astype(np.float64)
-    degrees = [np.asarray(met.sum(axis)).ravel() for axis in (1, 0)]
-    user_scale, item_scale = (np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0) for degree in degrees)
-    scaled = sp.diags(user_scale) @ met @ sp.diags(item_scale)
-    whole = sp.bmat([[None, scaled], [scaled.T, None]], format="csr")
-    whole.sort_indices()
-    start, column = (torch.from_numpy(part.astype(np.int32)) for part in (whole.indptr, whole.indices))
-    value = torch.from_numpy(whole.data.astype(np.float32))
+    scaled = normalised_pairs(pairs)
+    return symmetric(sp.bmat([[None, scaled], [scaled.T, None]], format="csr"))
+
+
+def symmetric(graph: sp.csr_matrix) -> Tensor:
+    """A symmetric matrix [N, N] as torch has it: sparse CSR, float32 with int32 indices."""
+    graph.sort_indices()
+    start, column = (torch.from_numpy(part.astype(np.int32)) for part in (graph.indptr, graph.indices))
+    value = torch.from_numpy(graph.data.astype(np.float32))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(start, column, value, size=whole.shape, check_invariants=False)
+        return torch.sparse_csr_tensor(start, column, value, size=graph.shape, check_invariants=False)
 
 
 def node_table(n_users: int, n_items: int, dim: int) -> nn.Embedding:
@@ -50,9 +60,12 @@ def node_table(n_users: int, n_items: int, dim: int) -> nn.Embedding:
 def mean_layers(adjacency: Tensor, start: Tensor, layers: int) -> Tensor:
     """Mean of `start` [N, d] and its first `layers` propagations, [N, d], no gradient."""
     with torch.no_grad():
-        total, current = start.clone(), start
-        for _ in range(layers):
-            current = adjacency @ current
+        if not layers:
+            return start.clone()
+        current = product(adjacency, start)
+        total = start + current
+        for _ in range(layers - 1):
+            current = product(adjacency, current)
             total += current
         return total.div_(layers + 1)
 
@@ -87,7 +100,7 @@ class _MeanLayersRows(torch.autograd.Function):
         mean, current = zeroth.clone(), start
         with torch.autocast(start.device.type, enabled=False):  # there is no sparse product in bfloat16
             for _ in range(layers):
-                current = adjacency @ current
+                current = product(adjacency, current)
                 mean += current.index_select(0, rows)
         return mean.div_(layers + 1), zeroth
 
@@ -97,7 +110,7 @@ class _MeanLayersRows(torch.autograd.Function):
         share = grads[0] / (ctx.layers + 1)
         total = share.new_zeros(ctx.shape).index_add_(0, rows, share)
         for _ in range(ctx.layers):
-            total = (ctx.adjacency @ total).index_add_(0, rows, share)
+            total = product(ctx.adjacency, total).index_add_(0, rows, share)
         return None, total.index_add_(0, rows, grads[1]), None, None
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.data.types import Interactions
+from recsys.nn.spread import entries
 
-__all__ = ["Gathered", "Histories"]
+__all__ = ["Histories"]
 
 
 class Histories(nn.Module):
@@ -42,35 +42,5 @@ class Histories(nn.Module):
         Returns:
             item rows int64 [P], whose they are int64 [P] ascending in 0..B-1, and where each history begins int64 [B].
         """
-        first, count = self.first[user], self.first[user + 1] - self.first[user]
-        end = count.cumsum(0)
-        owner = torch.repeat_interleave(torch.arange(len(user), device=user.device), count)
-        place = torch.arange(len(owner), device=user.device) + (first - end + count)[owner]
-        return self.item[place], owner, end - count
-
-
-class Gathered(nn.Module):
-    """What users get of their items in one step of the normalised user-item graph, for the users of a batch alone.
-
-    Args:
-        pairs: the training interactions.
-    """
-
-    scale: Tensor
-
-    def __init__(self, pairs: Interactions) -> None:
-        super().__init__()
-        self.histories = Histories(pairs)
-        degree = torch.from_numpy(pairs.csr.sum(0)).view(-1).float()
-        self.register_buffer("scale", degree.clamp_min(1).rsqrt(), persistent=False)
-
-    def forward(self, table: Tensor, users: Tensor) -> Tensor:
-        """z_u = sum over items i of u of z_i / sqrt(d_u d_i); zeros for a user without a pair.
-
-        Shapes: z of all items [n_items, ...], users [R] -> [R, ...].
-        """
-        item, owner, first = self.histories.of(users)
-        table = table.to(self.scale)  # mixed precision
-        count = torch.bincount(owner, minlength=len(users)).clamp_min(1).to(table)
-        weight = self.scale[item] * count.rsqrt()[owner]
-        return F.embedding_bag(item, table.flatten(1), first, mode="sum", per_sample_weights=weight).view(-1, *table.shape[1:])
+        places, begin = entries(self.first, user)
+        return self.item[places], torch.repeat_interleave(torch.arange(len(user), device=user.device), begin.diff()), begin[:-1]

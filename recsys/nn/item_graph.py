@@ -1,7 +1,7 @@
 """Graphs between items that resemble each other, found a block of rows at a time: no n x n matrix is ever held.
 
 A graph is two tables of n rows: the neighbours of each item, int64 [n, K], and the weight of each, float [n, K]. A propagation reads K
-rows for each item that is asked for, and no others. Where items have neighbours in different numbers it is a sparse matrix, and an `ItemGraph`.
+rows for each item that is asked for, and no others. As a matrix, for whole products, it is the value of `as_matrix`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["ItemGraph", "Weights", "best_columns", "nearest_items", "normalised", "similarities", "spread"]
+__all__ = ["Weights", "as_matrix", "best_columns", "nearest_items", "normalised", "similarities", "spread"]
 
 Weights = Literal["similarity", "one"]
 
@@ -49,13 +49,18 @@ def _best(unit: Tensor, rows: slice, k: int, own: bool) -> Tensor:
 
 def best_columns(scores: Tensor, k: int) -> Tensor:
     """The columns of the k largest of each row [B, n], the lower column among equals, ascending; int64 [B, k], k at most n."""
-    if not k:
-        return torch.empty(len(scores), 0, dtype=torch.int64, device=scores.device)
-    least = scores.topk(k, dim=1).values[:, -1:]
-    above, equal = scores > least, scores == least
-    room = k - above.sum(1, keepdim=True)
-    kept = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= room))
-    return kept.nonzero()[:, 1].view(len(scores), k)
+    if k in (0, scores.shape[1]):
+        return torch.arange(k, device=scores.device).expand(len(scores), k)
+    value, column = scores.topk(k + 1, dim=1)
+    found = column[:, :k]
+    tied = (value[:, k - 1] == value[:, k]).nonzero()[:, 0]  # only there is it open which k
+    if len(tied):
+        least = value[tied, k - 1 : k]
+        early = torch.arange(scores.shape[1], 0, -1, device=scores.device)
+        lowest = torch.where(scores[tied] == least, early, 0).topk(k, dim=1).indices
+        place = torch.arange(k, device=scores.device) - (value[tied, :k] > least).sum(1, keepdim=True)
+        found[tied] = torch.where(place < 0, found[tied], lowest.gather(1, place.clamp_min(0)))
+    return found.sort(1).values
 
 
 def similarities(values: Tensor, neighbours: Tensor) -> Tensor:
@@ -76,24 +81,8 @@ def spread(neighbours: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     return F.embedding_bag(neighbours, table, per_sample_weights=weight, mode="sum")
 
 
-class ItemGraph(nn.Module):
-    """A graph as part of a network, with any number of neighbours an item.
-
-    Args:
-        graph: CSR [n, n], the weights of the neighbours of item i in row i.
-    """
-
-    column: Tensor
-    start: Tensor
-    weight: Tensor
-
-    def __init__(self, graph: sp.csr_matrix) -> None:
-        super().__init__()
-        self.register_buffer("column", torch.from_numpy(graph.indices.astype(np.int64)), persistent=False)
-        self.register_buffer("start", torch.from_numpy(graph.indptr[:-1].astype(np.int64)), persistent=False)
-        self.register_buffer("weight", torch.from_numpy(graph.data.astype(np.float32)), persistent=False)
-
-    def forward(self, table: Tensor) -> Tensor:
-        """One propagation of all items, [n, d] -> [n, d]."""
-        table = table.to(self.weight)  # mixed precision
-        return F.embedding_bag(self.column, table, self.start, per_sample_weights=self.weight, mode="sum")
+def as_matrix(neighbours: Tensor, weight: Tensor) -> sp.csr_matrix:
+    """The graph as CSR [n, n]: in row i the weights of the neighbours of item i, [n, K] each."""
+    n, k = neighbours.shape
+    column, value = (part.cpu().numpy().ravel() for part in (neighbours, weight))
+    return sp.csr_matrix((value, column, np.arange(n + 1) * k), shape=(n, n))

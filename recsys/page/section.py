@@ -137,7 +137,7 @@ def _section(title: str, methods: tuple[Method, ...], metric: str | None, baseli
         {method.label: method.reports for method in methods},
         None,
         known.get(baseline, baseline) if baseline is not None else None,
-        fingerprints={method.label: _fingerprint(method.runs[0]) for method in methods},
+        fingerprints={method.label: method.runs[0].pairs_fingerprint for method in methods},
     )
     first = methods[0].runs[0]
     drawn = metric or _default_metric(comparison, first)
@@ -221,7 +221,7 @@ def _default_metric(comparison: Comparison, run: Run) -> str:
 def _data_again(run: Run) -> Split:
     """The split a run was made of, loaded again."""
     split = data_of(run.experiment)
-    if split.fingerprint != _fingerprint(run):
+    if not split.matches(_fingerprint(run)):
         raise InputError("the data have changed since this run", place=str(run.folder), remedy="restore the data, or leave the hits out")
     return split
 

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from recsys.data.types import FeatureTable
 from recsys.errors import InputError
 from recsys.scorer.blend import Blend, Fallback
+from recsys.scorer.content import grown, numbered, reads_of_parts, under
 from recsys.scorer.factors import Factors, MultiFactors, Similarity
 from recsys.scorer.pairwise import Deep, Relational
 from recsys.scorer.product import Matrix, Product
@@ -95,6 +97,23 @@ class Sum:
             total.add_(part.score(users).to(total.device), alpha=weight)
         return total
 
+    def reads(self) -> dict[str, int]:
+        """The modalities by which the parts place an item that was not in training, and the length of a vector of each.
+
+        Raises:
+            InputError: one of the parts cannot; its name.
+        """
+        return reads_of_parts(self.kind, numbered(self.parts))
+
+    def with_items(self, features: Mapping[str, FeatureTable]) -> Sum:
+        """The same scorer with more items at the end, known by their features alone.
+
+        Raises:
+            InputError: one of the parts cannot; its name.
+        """
+        self.reads()
+        return Sum(tuple(grown(part, features) for part in self.parts), self.weights)
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors: dict[str, Tensor] = {}
         metas = []
@@ -108,9 +127,7 @@ class Sum:
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Sum:
         parts = []
         for index, inner in enumerate(meta["parts"]):
-            prefix = f"part{index}."
-            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            parts.append(from_state(own, inner))
+            parts.append(from_state(under(f"part{index}.", tensors), inner))
         return cls(tuple(parts), tuple(meta["weights"]))
 
 

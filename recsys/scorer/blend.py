@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.data.types import Interactions
+from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
+from recsys.scorer.content import grown, numbered, reads_of_parts, under
 from recsys.scorer.solve import no_fold_in
 
 if TYPE_CHECKING:
@@ -84,6 +86,25 @@ class Blend:
         """
         return Blend(tuple(_folded(part, met) for part in self.parts), self.weights, self.by)
 
+    def reads(self) -> dict[str, int]:
+        """The modalities by which the parts place an item that was not in training, and the length of a vector of each.
+
+        Raises:
+            InputError: one of the parts cannot; its name.
+        """
+        return reads_of_parts(self.kind, numbered(self.parts))
+
+    def with_items(self, features: Mapping[str, FeatureTable]) -> Blend:
+        """The same scorer with more items at the end, known by their features alone.
+
+        A user's scores are standardised over them too, as they would be had the items been in the data without a pair.
+
+        Raises:
+            InputError: one of the parts cannot; its name.
+        """
+        self.reads()
+        return Blend(tuple(grown(part, features) for part in self.parts), self.weights, self.by)
+
     def score(self, users: Tensor) -> Tensor:
         total = standardised(self.parts[0].score(users), self.by).mul_(self.weights[0])
         for part, weight in zip(self.parts[1:], self.weights[1:], strict=True):
@@ -116,7 +137,7 @@ class Fallback:
     is scored by the second alone, by its own numbers.
 
     Args:
-        first, second: scorers over the same users and items.
+        first, second: scorers over the same users and items; the first may lack the last items, if it does not know them.
         item_known: bool [n_items], which items the first knows.
         user_known: bool [n_users], which users; None: all.
         calibrate: "moments" or "none".
@@ -136,10 +157,13 @@ class Fallback:
     kind = "fallback"
 
     def __post_init__(self) -> None:
-        _check_sizes(self.first, self.second)
+        if self.first.n_users != self.second.n_users or not self.first.n_items <= self.second.n_items == len(self.item_known):
+            _check_sizes(self.first, self.second)
         for known, n, what in ((self.item_known, self.n_items, "items"), (self.user_known, self.n_users, "users")):
             if known is not None and (known.dtype != torch.bool or known.shape != (n,)):
                 raise InputError(f"which {what} are known is {known.dtype} {list(known.shape)}, and there are {n}", remedy="give a bool for each")
+        if bool(self.item_known[self.first.n_items :].any()):
+            raise InputError(f"an item is known to the first scorer, which has {self.first.n_items}", remedy="join scorers of the same data")
 
     @classmethod
     def of(
@@ -163,7 +187,7 @@ class Fallback:
 
     @property
     def n_items(self) -> int:
-        return self.first.n_items
+        return self.second.n_items
 
     @property
     def device(self) -> torch.device:
@@ -181,11 +205,32 @@ class Fallback:
             InputError: one of the two has something of each user that no history tells.
         """
         known = None if self.user_known is None else torch.from_numpy(np.diff(met.indptr) > 0).to(self.device)
-        return Fallback(_folded(self.first, met), _folded(self.second, met), self.item_known, known, self.calibrate, self.advantage)
+        first = _folded(self.first, met[:, : self.first.n_items])
+        return Fallback(first, _folded(self.second, met), self.item_known, known, self.calibrate, self.advantage)
+
+    def reads(self) -> dict[str, int]:
+        """The modalities by which the second places an item that was not in training, and the length of a vector of each.
+
+        Raises:
+            InputError: the second cannot.
+        """
+        return reads_of_parts(self.kind, {"second": self.second})
+
+    def with_items(self, features: Mapping[str, FeatureTable]) -> Fallback:
+        """The same scorer with more items at the end, which the second knows by their features alone and the first does not know.
+
+        Raises:
+            InputError: the second cannot.
+        """
+        self.reads()
+        second = grown(self.second, features)
+        known = F.pad(self.item_known, (0, second.n_items - self.n_items))
+        return Fallback(self.first, second, known, self.user_known, self.calibrate, self.advantage)
 
     def score(self, users: Tensor) -> Tensor:
         first = self.first.score(users)
         second = self.second.score(users).to(first.device)
+        first = F.pad(first, (0, second.shape[1] - first.shape[1]))  # what it lacks it does not know
         known = self.item_known
         matched = second + self.advantage
         if self.calibrate == "moments" and bool(known.any()):
@@ -264,6 +309,5 @@ def _unpacked(tensors: Mapping[str, Tensor], metas: Mapping[str, Mapping[str, An
 
     found = []
     for name, meta in metas.items():
-        own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-        found.append(from_state(own, meta))
+        found.append(from_state(under(f"{name}.", tensors), meta))
     return found

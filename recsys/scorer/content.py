@@ -2,11 +2,14 @@
 
 Every method that does so here is a few affine maps with something between them: the modalities of an item go, one by one or side by side, through
 chains of layers, and the mean over the chains is the item's vector. That is all a saved run needs for an item that was not in training.
+
+A scorer that can be given items has two methods: `reads()`, the modalities it needs and their lengths, and `with_items(features)`, the same scorer
+with these items at the end. `reads_of` and `grown` ask any scorer, and say what it is that cannot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,10 +19,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.data.types import FeatureTable
+from recsys.errors import InputError
 
-__all__ = ["Activation", "Chain", "ContentEncoder", "Layer", "Modality"]
+__all__ = [
+    "Activation",
+    "Chain",
+    "ContentEncoder",
+    "Experts",
+    "Gate",
+    "Layer",
+    "Modality",
+    "grown",
+    "no_new_items",
+    "numbered",
+    "reads_of",
+    "reads_of_parts",
+    "under",
+]
 
 Activation = Literal["none", "tanh", "leaky-relu"]
+Gate = Literal["tanh", "softmax"]
+
+_EXPERTS = "experts by "  # in the place of an activation
+_NUMERALS = ("first", "second", "third")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +90,27 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
+class Experts:
+    """Affine maps with tanh, added up with weights that are made of the same input: sum_e g_e(x) tanh(W_e x + c_e).
+
+    Args:
+        maps: all W_e and c_e one below the other, to [n, experts * out]; without activation.
+        gate: to [n, experts]; without activation.
+        by: what makes the weights of the numbers of the gate.
+    """
+
+    maps: Layer
+    gate: Layer
+    by: Gate = "tanh"
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """[n, in] -> [n, out], on the CPU."""
+        weight = self.gate(rows)
+        weight = torch.tanh(weight) if self.by == "tanh" else weight.softmax(1)
+        return torch.einsum("re,red->rd", weight, torch.tanh(self.maps(rows)).view(len(rows), weight.shape[1], -1))
+
+
+@dataclass(frozen=True, eq=False)
 class Chain:
     """Layers one after the other.
 
@@ -77,7 +120,7 @@ class Chain:
     """
 
     reads: tuple[int, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer | Experts, ...]
 
     def __call__(self, read: list[Tensor]) -> Tensor:
         """The numbers of all modalities, [n, d_m] each -> [n, out]."""
@@ -119,10 +162,13 @@ class ContentEncoder:
         told = {}
         for name, chain in chains.items():
             for place, layer in enumerate(chain.layers):
-                tensors[f"{name}.{place}.weight"] = layer.weight
-                if layer.bias is not None:
-                    tensors[f"{name}.{place}.bias"] = layer.bias
-            told[name] = {"reads": list(chain.reads), "activations": [layer.activation for layer in chain.layers]}
+                parts = {"": layer} if isinstance(layer, Layer) else {"maps.": layer.maps, "gate.": layer.gate}
+                for part, plain in parts.items():
+                    tensors[f"{name}.{place}.{part}weight"] = plain.weight
+                    if plain.bias is not None:
+                        tensors[f"{name}.{place}.{part}bias"] = plain.bias
+            activations = [layer.activation if isinstance(layer, Layer) else f"{_EXPERTS}{layer.by}" for layer in chain.layers]
+            told[name] = {"reads": list(chain.reads), "activations": activations}
         return tensors, {"modalities": [[modality.name, modality.scale] for modality in self.modalities], "chains": told}
 
     @classmethod
@@ -130,10 +176,78 @@ class ContentEncoder:
         modalities = tuple(Modality(str(name), tensors[f"fill.{place}"], scale) for place, (name, scale) in enumerate(meta["modalities"]))
         chains = {}
         for name, told in meta["chains"].items():
-            layers = [
-                Layer(tensors[f"{name}.{place}.weight"], tensors.get(f"{name}.{place}.bias"), activation)
-                for place, activation in enumerate(told["activations"])
-            ]
-            chains[name] = Chain(tuple(told["reads"]), tuple(layers))
+            layers = tuple(_layer(f"{name}.{place}.", tensors, activation) for place, activation in enumerate(told["activations"]))
+            chains[name] = Chain(tuple(told["reads"]), layers)
         bias = chains.pop("bias", None)
         return cls(modalities, tuple(chains[str(place)] for place in range(len(chains))), bias)
+
+
+def _layer(name: str, tensors: Mapping[str, Tensor], activation: Any) -> Layer | Experts:
+    """What `ContentEncoder.state` wrote of a layer."""
+    if not str(activation).startswith(_EXPERTS):
+        return Layer(tensors[f"{name}weight"], tensors.get(f"{name}bias"), activation)
+    maps, gate = (Layer(tensors[f"{name}{part}.weight"], tensors.get(f"{name}{part}.bias")) for part in ("maps", "gate"))
+    return Experts(maps, gate, "softmax" if activation == f"{_EXPERTS}softmax" else "tanh")
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without the beginning."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def no_new_items(kind: str) -> InputError:
+    """What to say where features alone make no scores."""
+    return InputError(
+        f"this '{kind}' scorer makes nothing of an item's features, so it cannot rank one that was not in training",
+        remedy="use milk, duif, dropoutnet, heater, clcrec or contentknn, or vbpr or bm3 with new_items = 'content'; or train again with these items",
+    )
+
+
+def reads_of(scorer: Any) -> dict[str, int]:
+    """The modalities by which a scorer places an item that was not in training, and the length of a vector of each.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not hasattr(scorer, "reads"):
+        raise no_new_items(str(getattr(scorer, "kind", type(scorer).__name__)))
+    found: dict[str, int] = scorer.reads()
+    return found
+
+
+def grown(scorer: Any, features: Mapping[str, FeatureTable]) -> Any:
+    """The scorer with more items at the end, known by their features alone.
+
+    Raises:
+        InputError: it cannot.
+    """
+    reads_of(scorer)
+    return scorer.with_items(features)
+
+
+def reads_of_parts(whole: str, parts: Mapping[str, Any]) -> dict[str, int]:
+    """What all parts of a scorer read together.
+
+    Args:
+        whole: what they are parts of.
+        parts: scorers by what they are called.
+
+    Raises:
+        InputError: a part that cannot, by its name; or two that read vectors of different lengths for one modality.
+    """
+    found: dict[str, int] = {}
+    for name, part in parts.items():
+        try:
+            own = reads_of(part)
+        except InputError as error:
+            raise InputError(f"the {name} part of this {whole}: {error.cause}", place=error.place, remedy=error.remedy) from None
+        for modality, dim in own.items():
+            if found.setdefault(modality, dim) != dim:
+                cause = f"the parts of this {whole} read vectors of {found[modality]} and of {dim} numbers for '{modality}'"
+                raise InputError(cause, remedy="join runs of the same features")
+    return found
+
+
+def numbered(parts: Sequence[Any]) -> dict[str, Any]:
+    """Parts by their numeral."""
+    return {_NUMERALS[place] if place < len(_NUMERALS) else f"{place + 1}th": part for place, part in enumerate(parts)}

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from recsys.data.types import FeatureTable
-from recsys.errors import InputError
-from recsys.scorer.content import ContentEncoder
+from recsys.scorer.content import ContentEncoder, no_new_items, under
 from recsys.scorer.solve import RowSolve, no_fold_in, solve_rows
 
 __all__ = ["Factors", "MultiFactors", "Similarity"]
@@ -58,6 +57,16 @@ class Factors:
         bias = None if self.item_bias is None else self.item_bias.to(device)
         return replace(self, user=self.user.to(device), item=self.item.to(device), item_bias=bias)
 
+    def reads(self) -> dict[str, int]:
+        """The modalities of which the vector of an item is made that was not in training, and the length of a vector of each.
+
+        Raises:
+            InputError: the method makes no vector of features.
+        """
+        if self.content is None:
+            raise no_new_items(self.kind)
+        return {modality.name: modality.dim for modality in self.content.modalities}
+
     def with_items(self, features: Mapping[str, FeatureTable]) -> Factors:
         """The same scorer with more items at the end, known by their features alone.
 
@@ -68,10 +77,7 @@ class Factors:
             InputError: the method makes no vector of features.
         """
         if self.content is None:
-            raise InputError(
-                "this scorer makes no item vector of features alone, so it cannot rank an item that was not in training",
-                remedy="use milk, duif, dropoutnet or clcrec, or vbpr or bm3 with new_items = 'content'; or train again with these items",
-            )
+            raise no_new_items(self.kind)
         vectors, biases = self.content(features)
         item = torch.cat([self.item, vectors.to(self.item)])
         return replace(self, item=item, item_bias=None if self.item_bias is None else torch.cat([self.item_bias, biases.to(self.item_bias)]))
@@ -125,8 +131,7 @@ class Factors:
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Factors:
-        own = {name.removeprefix("content."): tensor for name, tensor in tensors.items() if name.startswith("content.")}
-        content = ContentEncoder.restore(own, meta["content"]) if "content" in meta else None
+        content = ContentEncoder.restore(under("content.", tensors), meta["content"]) if "content" in meta else None
         solve = RowSolve(**meta["solve"]) if "solve" in meta else None
         return cls(tensors["user"], tensors["item"], meta["similarity"], tensors.get("item_bias"), content, solve)
 

@@ -206,7 +206,7 @@ def material_of(experiment: Experiment, split: Split | None = None) -> Material:
     if split.valid is None or not len(split.valid):
         remedy = "give valid a share in [split] ratios, valid_share or valid_from"
         raise InputError("a study selects on valid, and this split has none", place="[split]", remedy=remedy)
-    return Material(split.train, split.valid, split.fingerprint, split.rule)
+    return Material(split.train, split.valid, split.fingerprint, split.rule, split.pairs_fingerprint)
 
 
 def deadline_of(study: Study) -> float | None:
@@ -253,7 +253,7 @@ def _begin(
 
 def _again(study: Study, experiment: Experiment, material: Material) -> Study:
     """Take a study up, with the budget of `experiment`."""
-    if study.meta["split"] != material.fingerprint:
+    if not material.matches(study.meta["split"]):
         raise InputError("the data have changed since this study began", place=str(study.folder), remedy="restore the data, or start a new study")
     for left in study.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink()

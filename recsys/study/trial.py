@@ -46,12 +46,18 @@ class Material:
         valid: what selects.
         fingerprint: of the split they are of.
         rule: how it was made, in words.
+        pairs_fingerprint: of the pairs of that split alone.
     """
 
     train: Dataset
     valid: Interactions
     fingerprint: str
     rule: str = ""
+    pairs_fingerprint: str = ""
+
+    def matches(self, kept: str) -> bool:
+        """As `Split.matches`."""
+        return kept in (self.fingerprint, self.pairs_fingerprint)
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def main() -> int:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         study = open_study(task["folder"], storage=task["storage"])
         material = material_of(study.experiment)
-        if material.fingerprint != study.meta["split"]:
+        if not material.matches(study.meta["split"]):
             raise InputError("the data have changed since this study began", place=str(study.folder), remedy="restore the data, or start a new study")
         Worker(study, material, deadline=task["deadline"], watch=follow).run()
     except InputError as error:
