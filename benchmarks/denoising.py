@@ -55,7 +55,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
 # DeCA is a pair of models of its own: matrix factorisation beside GMF, LightGCN beside LightGCN.
 DECA = {"gmf": {"name": "deca"}, "lightgcn": {"name": "deca", "layers": 3}}
 # Learning rate to start with, and between which it is searched; the denoisers of a backbone meet the same ones.
-LR = {backbone: (5e-3, 2e-3, 2e-2) for backbone in BACKBONES} | {"lightgcn": (1.5e-2, 2e-3, 5e-2)}
+LR = dict.fromkeys(BACKBONES, (5e-3, 2e-3, 2e-2)) | {"lightgcn": (1.5e-2, 2e-3, 5e-2)}
 DROP = {"train.denoise.drop": ("choice", [0.05, 0.1, 0.2]), "train.denoise.ramp": ("choice", [100, 400, 1000])}
 DENOISERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "none": ({"kind": "watch"}, {}),
@@ -87,7 +87,14 @@ def tree_of(data: str, backbone: str, denoiser: str, path: str, params: dict[str
         "data": source,
         "split": {"by": "label", "drop_cold": False},
         "model": dict(DECA[backbone] if denoiser == "deca" else BACKBONES[backbone]),
-        "train": {"epochs": 30, "batch_size": BATCH[data], "lr": LR[backbone][0], "eval_every": 2, "patience": 4, "denoise": dict(DENOISERS[denoiser][0])},
+        "train": {
+            "epochs": 30,
+            "batch_size": BATCH[data],
+            "lr": LR[backbone][0],
+            "eval_every": 2,
+            "patience": 4,
+            "denoise": dict(DENOISERS[denoiser][0]),
+        },
         "evaluate": {"metrics": METRICS, "monitor": "recall@20"},
     }
     for name, value in params.items():

@@ -72,7 +72,9 @@ def draw_worth(axes: Axes, found: dict[str, dict[str, list[float]]]) -> None:
     for place, (name, colour) in enumerate(zip(SETS, COLOURS, strict=True)):
         values = [found[method][name] for method in METHODS]
         at = np.arange(len(METHODS)) + (place - 1) * wide
-        bars = axes.bar(at, [np.mean(several) for several in values], wide, color=colour, label=name, yerr=[half(v) for v in values], ecolor="#5f6368")
+        bars = axes.bar(
+            at, [np.mean(several) for several in values], wide, color=colour, label=name, yerr=[half(v) for v in values], ecolor="#5f6368"
+        )
         axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
     axes.set(xticks=range(len(METHODS)), title=f"recall@20 among new products, {len(values[0])} draws of them")
     axes.set_xticklabels(METHODS)

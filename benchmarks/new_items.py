@@ -54,11 +54,14 @@ METRICS = tuple(f"{name}[{view}]" for view in VIEWS for name in ("recall@20", "n
 MONITOR = "ndcg@20[new]"
 RATES = [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
 MODES = ("FTFT", "FTMT", "MTMT")
-SEEDS, N_TRIALS = 5, 6
-EPOCHS = {"tiktok": {"dropoutnet": 40, "clcrec": 60}, "online-retail": {"dropoutnet": 20, "clcrec": 20}}
+SEEDS, N_TRIALS = 5, 4
+EPOCHS = {
+    "tiktok": {"milk": 200, "dropoutnet": 40, "clcrec": 60, "heater": 40},
+    "online-retail": {"milk": 60, "dropoutnet": 15, "clcrec": 20, "heater": 15},
+}
 USUAL = {"tiktok": 120, "online-retail": 40}  # of the others: a training takes a minute of one core or less
 
-LR = {"train.lr": ("log", 5e-4, 1e-2)}
+LR = {"train.lr": ("log", 1e-3, 3e-2)}
 ROW = {"model.scale": ("choice", ["row", "none"])}
 
 # name -> (the model with its published or default settings, what is tuned, changes to [train])
@@ -115,7 +118,7 @@ def experiment(data: str, method: str, params: dict[str, Any], impute: Impute, e
     most = epochs or EPOCHS[data].get(method, USUAL[data])
     tree: dict[str, Any] = {
         "model": json.loads(json.dumps(model)),
-        "train": {"epochs": most, "batch_size": 2048, "lr": 2e-3, "eval_every": min(5, most), "patience": 6, "device": "cpu", "seed": seed} | train,
+        "train": {"epochs": most, "batch_size": 2048, "lr": 5e-3, "eval_every": min(5, most), "patience": 6, "device": "cpu", "seed": seed} | train,
     }
     for name, value in params.items():
         put(tree, name, value)
