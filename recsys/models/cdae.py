@@ -35,7 +35,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.histories import Histories
-from recsys.nn.losses import Loss, Terms, logits, pair_loss
+from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -92,8 +92,7 @@ class _CDAE(Network):
         negatives = items[size:]
         neg = near_pool("dot", hidden, negatives) if batch.shared else near("dot", hidden, negatives.view(*batch.neg.shape, -1))
         neg = neg + self.bias[batch.neg]
-        pair = pair_loss(recipe.loss, pos, neg, n_items=len(self.bias), mask=batch.mask, log_q=batch.log_q)
-        return Terms(pair, logits=logits(recipe.loss, pos, neg, batch.mask))
+        return pair_terms(recipe.loss, pos, neg, n_items=len(self.bias), mask=batch.mask, log_q=batch.log_q)
 
     def _hidden(self, user: Tensor) -> Tensor:
         """The hidden layer of users [B], [B, dim]; in training with some of their items left out."""

@@ -29,7 +29,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
-from recsys.nn.losses import Loss, Terms, logits, pair_loss
+from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -76,9 +76,8 @@ class _GMF(Network):
         pos = near("dot", weighed, item) + self.bias
         neg = near_pool("dot", weighed, negatives) if batch.shared else near("dot", weighed, negatives.view(*batch.neg.shape, -1))
         neg = neg + self.bias
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q)
         extra = recipe.l2 / size * half_square(user, items) if recipe.l2 else None
-        return Terms(pair, extra, logits(recipe.loss, pos, neg, batch.mask))
+        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
 
     def scorer(self) -> Factors:
         """The weights a go into the user vectors; c, the same for all items, is their bias, so that a score is a logit."""

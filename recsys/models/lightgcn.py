@@ -32,7 +32,7 @@ from recsys.models.simgcl import noisy_layers_rows
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.hardness import hardest_layers, mixed
-from recsys.nn.losses import Loss, Terms, logits, pair_loss
+from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -90,9 +90,8 @@ class _LightGCN(Network):
         user, item, negatives = vectors[:size], vectors[size : 2 * size], vectors[2 * size :]
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives.view(*batch.neg.shape, -1))
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
         extra = recipe.l2 / size * half_square(F.embedding(where, zeroth)) if recipe.l2 else None
-        return Terms(pair, extra, logits(recipe.loss, pos, neg, batch.mask))
+        return pair_terms(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q, extra=extra)
 
     def _mixed(self, batch: Batch) -> Terms:
         """The loss with one synthetic negative of each pair."""
@@ -110,10 +109,9 @@ class _LightGCN(Network):
         synthetic = mixed(user, item, hardest[:, None])
         pos, neg = near("dot", mean, item.mean(1)), near("dot", mean, synthetic.mean(1))[:, None]
         mask = None if batch.mask is None else batch.mask.any(1, keepdim=True)
-        # What is made up was not drawn: there is no proposal to correct for.
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=mask)
         extra = recipe.l2 / size * half_square(user[:, 0], item[:, 0], synthetic[:, 0]) if recipe.l2 else None
-        return Terms(pair, extra, logits(recipe.loss, pos, neg, mask))
+        # What is made up was not drawn: there is no proposal to correct for.
+        return pair_terms(recipe.loss, pos, neg, n_items=self.n_items, mask=mask, extra=extra)
 
     def _layers(self, rows: torch.Tensor) -> torch.Tensor:
         """Layers 0..L at distinct nodes, [L + 1, R, d]."""

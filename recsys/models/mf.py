@@ -21,7 +21,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
-from recsys.nn.losses import Loss, Terms, logits, pair_loss, refuse_fitting
+from recsys.nn.losses import Loss, Terms, pair_terms, refuse_fitting
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors, Similarity
 
@@ -72,8 +72,8 @@ class _MF(Network):
         neg = near_pool(recipe.similarity, user, negatives) if batch.shared else near(recipe.similarity, user, negatives.view(*batch.neg.shape, -1))
         if self.bias is not None:
             pos, neg = pos + self.bias[batch.pos], neg + self.bias[batch.neg]
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q)
-        return Terms(pair, self._l2(user, items, len(batch)), logits(recipe.loss, pos, neg, batch.mask))
+        extra = self._l2(user, items, len(batch))
+        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
 
     def _l2(self, user: Tensor, items: Tensor, size: int) -> Tensor | None:
         return self.recipe.l2 / size * half_square(user, items) if self.recipe.l2 else None

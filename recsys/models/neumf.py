@@ -35,7 +35,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
-from recsys.nn.losses import Loss, Terms, logits, pair_loss
+from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Deep
 
@@ -100,9 +100,8 @@ class _NeuMF(Network):
             neg = near("dot", weighed, neg_short.view(*batch.neg.shape, -1))
             by_item = self._first(neg_long, user=False).view(*batch.neg.shape, -1)
         neg = neg + self._rest(by_user[:, None] + by_item) @ tall + self.bias
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q)
         extra = recipe.l2 / size * half_square(user, items) if recipe.l2 else None
-        return Terms(pair, extra, logits(recipe.loss, pos, neg, batch.mask))
+        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
 
     def _tower(self) -> list[nn.Linear]:
         return [layer for layer in self.tower if isinstance(layer, nn.Linear)]

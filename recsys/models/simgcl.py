@@ -38,7 +38,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, normalised_adjacency
-from recsys.nn.losses import Logits, Loss, Terms, logits, pair_loss
+from recsys.nn.losses import Logits, Loss, Terms, pair_terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -113,8 +113,8 @@ class GraphContrast(Network):
         user, item, negatives = (F.embedding(at, vectors) for at in (rows.user, rows.pos, rows.neg))
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
-        pair = pair_loss(self.recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
-        return pair, logits(self.recipe.loss, pos, neg, batch.mask)
+        terms = pair_terms(self.recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
+        return terms.pair, terms.logits
 
     def extra(self, batch: Batch, rows: Rows, one: Tensor, other: Tensor, zeroth: Tensor) -> Tensor:
         """The contrast of two views [R, d] of the nodes of the batch, and the regularisation of layer 0 [R, d]; a scalar."""

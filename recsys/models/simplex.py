@@ -34,7 +34,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.histories import Histories
-from recsys.nn.losses import Loss, Terms, logits, pair_loss
+from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -97,9 +97,8 @@ class _SimpleX(Network):
         item, negatives = items[:size], items[size:]
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives.view(*batch.neg.shape, -1))
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q)
         extra = recipe.l2 * half_square(self.user.weight, self.item.weight) if recipe.l2 else None
-        return Terms(pair, extra, logits(recipe.loss, pos, neg, batch.mask))
+        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
 
     def _vectors(self, user: Tensor) -> Tensor:
         """The vectors z of users [B], [B, d]."""

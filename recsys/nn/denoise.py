@@ -32,8 +32,6 @@ relabelled pair is met once an epoch as a negative, but not drawn as one besides
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -42,9 +40,13 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.errors import InputError
-from recsys.nn.losses import Terms, label_losses, mean_negatives
+from recsys.nn.losses import Terms, label_losses, label_parts, mean_negatives
+from recsys.nn.verdict import Verdict, damped, half_width, lower_bound, quick_verdict, top_bands, verdict
 
 __all__ = ["Denoise", "Denoiser", "damped", "drop_share", "half_width", "lower_bound", "top_bands"]
+
+# What was found of this many pairs is written at once.
+_WAITING = 1 << 15
 
 
 @settings
@@ -80,46 +82,11 @@ def drop_share(done: int, drop: float, ramp: int) -> float:
     return drop if done >= ramp - 1 else drop * done / (ramp - 1)
 
 
-def damped(loss: Tensor) -> Tensor:
-    """psi(l) = log(1 + l + l^2 / 2) of losses >= 0, in float64: growing everywhere, so that two losses of float32 keep their order."""
-    loss = loss.double()
-    return torch.log1p(loss + loss.square() / 2)
-
-
-def half_width(variance: float, t: int, n: Tensor) -> Tensor:
-    """Half the width of the confidence interval: b = s (t + s log(2 t) / t^2) / (n - s) of n [B], s < 1 the variance, t >= 1 the losses seen."""
-    return variance * (t + variance * math.log(2 * t) / t**2) / (n.double() - variance)
-
-
-def lower_bound(mean: Tensor, width: Tensor) -> Tensor:
-    """l* = max(0, mu - b), [B]."""
-    return (mean - width).clamp_min(0)
-
-
-def top_bands(score: Tensor, candidate: Tensor, top: int, second: int) -> tuple[Tensor, Tensor]:
-    """Which candidates are among the `top` of largest score, and which of these among the `second`, bool [B] both.
-
-    Of equal scores the later in the batch counts as larger. No more are chosen than there are candidates.
-
-    Args:
-        score: at least 0, [B].
-        candidate: bool [B]; the others stand below all.
-        top, second: how many; second <= top.
-    """
-    order = score.masked_fill(~candidate, -1).argsort(stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
-    return candidate & (rank >= len(order) - top), candidate & (rank >= len(order) - second)
-
-
-def _largest(score: Tensor, top: int) -> Tensor:
-    """`top_bands` where all are candidates, and of one band: bool [B]."""
-    order = score.argsort(stable=True)
-    return torch.zeros_like(score, dtype=torch.bool).index_fill_(0, order[len(order) - min(top, len(order)) :], True)
-
-
 class Denoiser:
     """What one fit remembers of its pairs, and does with it.
+
+    A step reads what was known when the epoch began, since no pair is met twice in one, and puts by what it found. That is written for many steps
+    at a time, and counted when the epoch has ended or somebody looks.
 
     Args:
         how: which denoiser.
@@ -130,9 +97,7 @@ class Denoiser:
         device: where the tensors live.
 
     Attributes:
-        state: everything that moves, by name, tensors [P]: `loss` of the pair for label 1 when it was last met, its `weight` as a positive then,
-            in how many epochs it was `dropped`, in which epoch (from 1) it was `relabelled` (0: never); of DCF also `total` and `kept`
-            within the window ("released": of each place in the epoch).
+        quick: whether `quick_verdict` is asked first, as it is on the CPU; the verdicts are the same.
     """
 
     def __init__(self, how: Denoise, pairs: int, *, steps: int, epochs: int, batch_size: int, device: torch.device | str = "cpu") -> None:
@@ -142,100 +107,172 @@ class Denoiser:
         if how.kind == "dcf":
             places = pairs if how.mode == "paper" else 2 * pairs
             kinds |= {"total": (places, torch.float64), "kept": (places, torch.int32)}
-        self.state = {name: torch.zeros(size, dtype=dtype, device=device) for name, (size, dtype) in kinds.items()}
-        self.state["weight"].fill_(1)
+        self._state = {name: torch.zeros(size, dtype=dtype, device=device) for name, (size, dtype) in kinds.items()}
+        self._state["weight"].fill_(1)
+        self.quick = torch.device(device).type == "cpu"
+        self._prior: Tensor | None = None  # see `_before`
+        self._epoch = 0
+        self._found: list[tuple[Tensor, ...]] = []  # in this epoch, and not written yet
+        self._waiting = 0  # pairs of these
+        drops = how.kind in ("tce", "dcf")
+        self._mark = torch.full((pairs,), torch.nan, device=device) if drops else None  # weights that are not counted yet, nan where there are none
+        self._unsettled = False
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Everything that moves, by name, tensors [P].
+
+        `loss` of the pair for label 1 when it was last met, its `weight` as a positive then, in how many epochs it was `dropped`, in which epoch
+        (from 1) it was `relabelled` (0: never); of DCF also `total` and `kept` within the window ("released": of each place in the epoch).
+        """
+        self._settle()
+        return self._state
+
+    @state.setter
+    def state(self, state: dict[str, Tensor]) -> None:
+        self._state, self._prior, self._found, self._waiting, self._unsettled = state, None, [], 0, False
+        if self._mark is not None:
+            self._mark.fill_(torch.nan)
 
     def __call__(self, terms: Terms, row: Tensor, epoch: int, step: int) -> Terms:
         """The terms with another loss per pair.
 
         Args:
             terms: of a loss by labels.
-            row: the identity of each pair [B]; none twice.
+            row: the identity of each pair [B]; none twice in an epoch.
             epoch, step: of the batch; step within the epoch.
 
         Raises:
             InputError: the loss has no labels, or the share of a batch is more than all pairs.
         """
-        if terms.logits is None:
+        logits, how = terms.logits, self.how
+        if logits is None:
             raise InputError(
-                f"'{self.how.kind}' needs a loss by labels in which every pair counts, and this method has another",
+                f"'{how.kind}' needs a loss by labels in which every pair counts, and this method has another",
                 place="[train] denoise",
                 remedy='set model.loss = { kind = "bce" }, or choose a method that has it',
             )
-        logits = replace(terms.logits, pos=terms.logits.pos.float(), neg=terms.logits.neg.float())
-        own, others = label_losses(logits)
-        seen = own.detach()
-        self._keep("loss", row, seen)
-        if self.how.kind == "watch":
+        if epoch != self._epoch:
+            self._settle()
+            self._epoch, self._prior = epoch, None
+        own, rest = label_parts(logits)
+        seen = own.detach().float()
+        if how.kind == "watch":
+            self._put_by(row, seen)
             return terms
-        if self.how.kind == "rce":
-            weight = torch.exp(-self.how.beta * seen)
-            self._keep("weight", row, weight)
-            return replace(terms, pair=weight * own + mean_negatives(logits, torch.exp(-self.how.beta * others.detach()) * others))
-        clean, dropped = self._judge(seen, row, others.shape[1], epoch, step)
-        self._keep("weight", row, clean.float())
-        self.state["dropped"].index_add_(0, row, dropped.int())
-        other: Tensor | float = 0.0
-        if self.how.kind == "dcf" and self.how.mode == "paper":  # the others relabel nothing
-            other = torch.where(self.state["relabelled"].index_select(0, row) > 0, F.softplus(logits.pos), 0.0)
-        kept = torch.where(clean, own, other)
-        total = others.numel() + len(own)
-        return replace(terms, pair=(kept + mean_negatives(logits, others)) * (total / (total - dropped.sum())))
+        if how.kind == "rce":
+            _, others = label_losses(logits)
+            weight = torch.exp(seen * -how.beta)
+            self._put_by(row, seen, weight)
+            return Terms(weight * own + mean_negatives(logits, torch.exp(others.detach() * -how.beta) * others), terms.extra, logits)
+        negatives = logits.neg.shape[1]
+        top, second = self._shares(len(seen), negatives, epoch * self.steps + step)
+        if how.kind == "tce":
+            found = self._verdict(seen, logits.neg.numel(), top)
+        elif how.mode == "paper":
+            found = self._verdict(seen, logits.neg.numel(), top, second, self._before().index_select(0, row))
+        else:
+            found = self._released(seen, negatives, top, second, step)
+        if found.sign is None:
+            self._put_by(row, seen, found.weight)
+        else:
+            self._put_by(row, seen, found.weight, found.sign)
+            own = F.softplus(logits.pos.float() * found.sign)
+        weighed = own * found.weight
+        pair = torch.add(weighed, rest, alpha=found.scale) if isinstance(found.scale, float) else weighed + rest * found.scale
+        return Terms(pair, terms.extra, logits)
 
-    def _keep(self, name: str, row: Tensor, values: Tensor) -> None:
-        """Write what is remembered of some pairs, none of them twice; several times faster here than by an index."""
-        self.state[name].index_copy_(0, row, values)
+    def _verdict(self, seen: Tensor, negatives: int, top: int, second: int = 0, prior: Tensor | None = None) -> Verdict:
+        if self.quick:
+            found = quick_verdict(seen.numpy(), negatives, top, second, None if prior is None else prior.numpy())
+            if found is not None:
+                return found
+        found = verdict(seen, negatives, top, second, prior)
+        return found._replace(scale=float(found.scale)) if self.quick else found
 
-    def _judge(self, seen: Tensor, row: Tensor, negatives: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Which pairs count as positives and which do not count at all, bool [B] both; what is neither has label 0 from now on."""
-        how, size = self.how, len(seen)
-        losses = size * (1 + negatives) if how.of == "batch" else size
+    def _shares(self, pairs: int, negatives: int, done: int) -> tuple[int, int]:
+        """How many pairs of a batch belong to the band, and how many of these to its top, which is relabelled."""
+        how = self.how
+        losses = pairs * (1 + negatives) if how.of == "batch" else pairs
         if how.of == "batch" and how.drop * (1 + negatives) >= 1:
             raise InputError(
                 f"drop = {how.drop:g} of a batch with {negatives} negatives a pair is all its pairs",
                 place="[train] denoise",
                 remedy='say of = "pairs", or lower drop',
             )
-        share = drop_share(epoch * self.steps + step, how.drop, how.ramp)
-        top = losses - int((1 - share) * losses + 1e-9)
-        if how.kind == "tce":
-            dropped = _largest(seen, top)
-            return ~dropped, dropped
-        second = losses - int((1 - how.relabel * share) * losses + 1e-9)
-        if how.mode == "released":
-            return self._released(seen, negatives, top, second, epoch, step)
-        positive = self.state["relabelled"].index_select(0, row) == 0
-        t = epoch % how.window + 1
-        fresh = t == 1
-        total = damped(seen) if fresh else self.state["total"].index_select(0, row) + damped(seen)
-        kept = torch.zeros_like(row, dtype=torch.int32) if fresh else self.state["kept"].index_select(0, row)
-        score = lower_bound(total / t, half_width(self._variance(epoch), t, kept + 1))
-        band, flip = top_bands(score, positive, top, second)
-        clean = positive & ~band
-        self._keep("total", row, torch.where(positive, total, 0.0))
-        self._keep("kept", row, kept + clean.int())
-        self.state["relabelled"].index_add_(0, row, flip.int() * (epoch + 1))
-        return clean, band & ~flip
+        share = drop_share(done, how.drop, how.ramp)
+        return losses - int((1 - share) * losses + 1e-9), losses - int((1 - how.relabel * share) * losses + 1e-9)
 
-    def _released(self, seen: Tensor, negatives: int, top: int, second: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+    def _before(self) -> Tensor:
+        """What `verdict` wants to know of every pair, when the epoch began; float64 [P]."""
+        if self._prior is None:
+            t, state = self._epoch % self.how.window + 1, self._state
+            kept = torch.zeros_like(state["kept"]) if t == 1 else state["kept"]
+            total = torch.zeros_like(state["total"]) if t == 1 else state["total"]
+            prior = total - t * half_width(self._variance(self._epoch), t, kept + 1)
+            self._prior = prior.masked_fill_(state["relabelled"] > 0, -torch.inf)
+        return self._prior
+
+    def _put_by(self, row: Tensor, *found: Tensor) -> None:
+        """Keep what was found of some pairs until it is written; none of them is looked at again in this epoch."""
+        self._found.append((row, *found))
+        self._waiting += len(row)
+        if self._waiting >= _WAITING:
+            self._write()
+
+    def _write(self) -> None:
+        """Put losses and weights where they belong: weights of pairs with label 0 below 0, until `_settle`."""
+        if not self._found:
+            return
+        row, seen, *found = (torch.cat(each) for each in zip(*self._found, strict=True))
+        self._found, self._waiting = [], 0
+        self._state["loss"].index_copy_(0, row, seen)
+        if found:
+            weight = found[0] if len(found) == 1 else found[0] * -found[1]
+            (self._state["weight"] if self._mark is None else self._mark).index_copy_(0, row, weight)
+            self._unsettled = self._mark is not None
+
+    def _settle(self) -> None:
+        """Count what was written; a pass over all pairs, once an epoch and when somebody looks."""
+        self._write()
+        if self._mark is None or not self._unsettled:
+            return
+        state, mark = self._state, self._mark
+        met, kept = ~mark.isnan(), mark > 0
+        state["weight"] = torch.where(met, kept.float(), state["weight"])
+        state["dropped"] += mark == 0
+        if "total" in state and self.how.mode == "paper":
+            state["relabelled"] += ((mark < 0) & (state["relabelled"] == 0)) * (self._epoch + 1)
+            psi = damped(state["loss"])
+            if self._epoch % self.how.window:
+                state["total"] += psi * met
+                state["kept"] += kept
+            else:
+                state["total"] = torch.where(met, psi, state["total"])
+                state["kept"] = torch.where(met, kept.int(), state["kept"])
+        mark.fill_(torch.nan)
+        self._unsettled = False
+
+    def _released(self, seen: Tensor, negatives: int, top: int, second: int, step: int) -> Verdict:
+        """DCF as its released code does it."""
         if negatives != 1:
             raise InputError(
                 f"mode = 'released' takes one negative a pair, not {negatives}", place="[train] denoise", remedy="set sampler.negatives = 1"
             )
-        size = len(seen)
+        size, state = len(seen), self._state
         # The places of this step in a shuffled epoch of pairs and negatives: those of the pairs first.
         place = step * 2 * self.batch_size + torch.randperm(2 * size, device=seen.device)
-        fresh = epoch % self.how.window == 0
-        weight = epoch + 1
-        mean = torch.zeros_like(place, dtype=torch.float64) if fresh else self.state["total"][place] * weight
-        kept = torch.zeros_like(place, dtype=torch.int32) if fresh else self.state["kept"][place]
+        fresh = self._epoch % self.how.window == 0
+        weight = self._epoch + 1
+        mean = torch.zeros_like(place, dtype=torch.float64) if fresh else state["total"].index_select(0, place) * weight
+        kept = torch.zeros_like(place, dtype=torch.int32) if fresh else state["kept"].index_select(0, place)
         mean = (mean + torch.cat([damped(seen), torch.zeros_like(seen, dtype=torch.float64)])) / (weight + 1)
-        score = lower_bound(mean, half_width(self._variance(epoch), weight, kept + 2))[:size]
+        score = lower_bound(mean, half_width(self._variance(self._epoch), weight, kept + 2))[:size]
         band, flip = top_bands(score, torch.ones_like(seen, dtype=torch.bool), top, second)
-        self.state["total"][place] = mean
-        self.state["kept"][place] = kept + torch.cat([~flip, torch.ones_like(flip)]).int()
-        dropped = band & ~flip
-        return ~dropped, dropped
+        state["total"].index_copy_(0, place, mean)
+        state["kept"].index_copy_(0, place, kept + torch.cat([~flip, torch.ones_like(flip)]).int())
+        scale = 2 * size / (2 * size - min(top, size) + min(second, size))
+        return Verdict((~band | flip) * scale, scale)
 
     def _variance(self, epoch: int) -> float:
         """s: linearly from the variance to 0 at the last epoch."""

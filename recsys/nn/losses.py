@@ -25,9 +25,11 @@ __all__ = [
     "Terms",
     "choose",
     "label_losses",
+    "label_parts",
     "logits",
     "mean_negatives",
     "pair_loss",
+    "pair_terms",
     "refuse_fitting",
     "warp_weight",
 ]
@@ -45,12 +47,15 @@ class Logits:
         neg: logits of their negatives [B, K].
         mask: bool [B, K], False where a candidate is no negative; None where all are.
         weight: of the negative part.
+        losses: what `label_losses` and `mean_negatives` make of these, where it is there already: of the pairs [B], of the negatives [B, K], and
+            what the negatives add to the loss of a pair [B].
     """
 
     pos: Tensor
     neg: Tensor
     mask: Tensor | None = None
     weight: float = 1.0
+    losses: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,20 +227,65 @@ def logits(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None = None) -> 
 
     Arguments as of `pair_loss`.
     """
-    if loss.kind != "bce" or loss.reduce != "each" or loss.pairs != "all":
-        return None
-    return Logits(pos, neg, mask, loss.weight)
+    return Logits(pos, neg, mask, loss.weight) if _has_labels(loss) else None
+
+
+def _has_labels(loss: Loss) -> bool:
+    return loss.kind == "bce" and loss.reduce == "each" and loss.pairs == "all"
+
+
+def pair_terms(
+    loss: Loss,
+    pos: Tensor,
+    neg: Tensor,
+    *,
+    n_items: int,
+    mask: Tensor | None = None,
+    log_q: tuple[Tensor, Tensor] | None = None,
+    extra: Tensor | None = None,
+) -> Terms:
+    """`pair_loss` as terms, with the logits of a loss by labels, whose losses are then computed once, and in float32 at least.
+
+    Arguments as of `pair_loss`; `extra` as of `Terms`.
+    """
+    if not _has_labels(loss):
+        return Terms(pair_loss(loss, pos, neg, n_items=n_items, mask=mask, log_q=log_q), extra)
+    pos, neg = _single(pos), _single(neg)
+    own, others = F.softplus(-pos), F.softplus(neg)
+    rest = _mean_weighed(others, loss.weight, mask)
+    return Terms(own + rest, extra, Logits(pos, neg, mask, loss.weight, (own, others, rest)))
 
 
 def label_losses(logits: Logits) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy of the observed pairs for label 1 [B] and of their negatives for label 0 [B, K], unweighted."""
-    return F.softplus(-logits.pos), F.softplus(logits.neg)
+    """Binary cross-entropy of the observed pairs for label 1 [B] and of their negatives for label 0 [B, K], unweighted, in float32 at least."""
+    return (F.softplus(-_single(logits.pos)), F.softplus(_single(logits.neg))) if logits.losses is None else logits.losses[:2]
+
+
+def label_parts(logits: Logits) -> tuple[Tensor, Tensor]:
+    """What the loss of a pair is the sum of: its own [B], and what its negatives add [B]."""
+    if logits.losses is not None:
+        return logits.losses[0], logits.losses[2]
+    own, others = label_losses(logits)
+    return own, mean_negatives(logits, others)
 
 
 def mean_negatives(logits: Logits, each: Tensor) -> Tensor:
     """What the negatives add to the loss of a pair [B], of a value each [B, K]: to the bit as in `pair_loss`."""
-    each = logits.weight * each
-    return _mean(each if logits.mask is None else each * logits.mask, logits.mask)
+    return _mean_weighed(each, logits.weight, logits.mask)
+
+
+def _mean_weighed(each: Tensor, weight: float, mask: Tensor | None) -> Tensor:
+    each = _weighed(weight, each)
+    return _mean(each if mask is None else each * mask, mask)
+
+
+def _single(scores: Tensor) -> Tensor:
+    """Half precision would leave many losses level."""
+    return scores.float() if scores.dtype.itemsize < 4 else scores
+
+
+def _weighed(weight: float, each: Tensor) -> Tensor:
+    return each if weight == 1 else weight * each
 
 
 def _some_pairs(loss: Loss, pair: Tensor, pos: Tensor) -> Tensor:
@@ -274,7 +324,7 @@ def _each(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
     if loss.kind == "hinge":
         return F.relu(loss.margin - pos[:, None] + neg)
     if loss.kind == "bce":
-        return loss.weight * F.softplus(neg)
+        return _weighed(loss.weight, F.softplus(neg))
     if loss.kind == "square":
         return loss.weight * neg.square()
     if loss.kind == "opauc":
@@ -297,7 +347,7 @@ def warp_weight(pos: Tensor, neg: Tensor, *, margin: float, n_items: int, mask: 
 
 def _reduce(loss: Loss, each: Tensor, neg: Tensor, pos: Tensor, mask: Tensor | None, n_items: int) -> Tensor:
     if neg.shape[1] == 1 and loss.reduce != "warp":
-        return each[:, 0]
+        return each.squeeze(1)
     if loss.reduce == "each":
         return _mean(each, mask)
     # The hardest negatives are the largest terms.
@@ -313,7 +363,7 @@ def _reduce(loss: Loss, each: Tensor, neg: Tensor, pos: Tensor, mask: Tensor | N
 def _mean(each: Tensor, mask: Tensor | None) -> Tensor:
     """Mean over the negatives that are some, 0 where none is; [B]."""
     if mask is None:
-        return each[:, 0] if each.shape[1] == 1 else each.mean(1)
+        return each.squeeze(1) if each.shape[1] == 1 else each.mean(1)
     return (each * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
