@@ -32,7 +32,7 @@ def known(layers: int, **changes):
     """The network of the oracle, in double precision."""
     net = BM3(**{"dim": 4, "layers": layers, "dropout": 0.0, "l2": 0.1} | changes).build(three_by_four()).double()
     set_to({net.nodes.weight: torch.cat([wave(1, 3, 4), wave(2, 4, 4)])})
-    for table, linear, seeds, width in zip(net.tables, net.maps, ((3, 5, 6), (4, 7, 8)), (5, 3), strict=True):
+    for table, linear, seeds, width in zip(net.told.tables, net.told.maps, ((3, 5, 6), (4, 7, 8)), (5, 3), strict=True):
         set_to({table.values: wave(seeds[0], 4, width), linear.weight: wave(seeds[1], 4, width), linear.bias: wave(seeds[2], 4)})
     set_to({net.predict.weight: wave(9, 4, 4), net.predict.bias: wave(10, 4)})
     net.adjacency = net.adjacency.to_dense()
@@ -78,7 +78,7 @@ def test_the_known_values(layers):
     assert total.item() == pytest.approx(expected, abs=1e-6)
     v, t = range(2)
     users, items = net.nodes.weight.grad.split([3, 4])
-    maps, tables = net.maps, [table.values.grad for table in net.tables]
+    maps, tables = net.told.maps, [table.values.grad for table in net.told.tables]
     found = (users, items, tables[v], tables[t], maps[v].weight.grad, maps[v].bias.grad, maps[t].weight.grad)
     found += (net.predict.weight.grad, net.predict.bias.grad)
     assert [float(gradient.norm()) for gradient in found] == pytest.approx(norms, abs=1e-6)
@@ -119,7 +119,7 @@ def test_the_loss_is_its_definition(layers, norms):
     with torch.no_grad():
         for u, i in zip(batch.user.tolist(), batch.pos.tolist(), strict=True):
             value = apart(said(hu[u]), hi[i]) + apart(said(hi[i]), hu[u])
-            for table, linear in zip(net.tables, net.maps, strict=True):
+            for table, linear in zip(net.told.tables, net.told.maps, strict=True):
                 told = linear(table.values[i])
                 value += 1.5 * (apart(said(told), hi[i]) + apart(said(told), told))
             expected.append(value)
@@ -166,7 +166,7 @@ def test_a_target_of_which_nothing_is_left_has_cosine_zero():
     torch.manual_seed(0)
     pair = net.loss(pairs_of((0, 0))).pair
     pair.sum().backward()
-    assert pair.item() == pytest.approx(2 + 2 * 2 * len(net.tables))
+    assert pair.item() == pytest.approx(2 + 2 * 2 * len(net.told.tables))
     assert torch.isfinite(net.nodes.weight.grad).all()
 
 
@@ -174,13 +174,13 @@ def test_frozen_features_stay_and_trained_ones_move():
     before = TRAIN.features["text"].values.copy()
     for train_features in (False, True):
         net = start(train_features=train_features)
-        start_values = net.tables[0].values.detach().clone()
-        assert (net.tables[0].values.requires_grad, bool(net.rows)) == (train_features, train_features)
+        start_values = net.told.tables[0].values.detach().clone()
+        assert (net.told.tables[0].values.requires_grad, bool(net.rows)) == (train_features, train_features)
         optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
         net.loss(batch_of()).total().backward()
         optimizer.step()
-        assert torch.equal(net.tables[0].values, start_values) == (not train_features)
-        assert ("tables.0.learned.weight" in net.state_dict()) == train_features
+        assert torch.equal(net.told.tables[0].values, start_values) == (not train_features)
+        assert ("told.tables.0.learned.weight" in net.state_dict()) == train_features
     assert np.array_equal(TRAIN.features["text"].values, before)
 
 
@@ -189,9 +189,9 @@ def test_what_is_missing_is_the_mean_of_training_items():
     pairs = Interactions(np.array([0, 0]), np.array([0, 1]), 1, 4)
     present = np.array([True, True, True, False])  # item 2 has the modality, and nobody has met it
     data = Dataset(pairs, Vocab.range(1), Vocab.range(4), {"text": FeatureTable(values, present)})
-    assert start(data).tables[0].values[3].tolist() == [1.0, 2.0]
-    assert start(data, impute="zero").tables[0].values[3].tolist() == [0.0, 0.0]
-    assert start(data, scale="row").tables[0].values.norm(dim=1).tolist() == pytest.approx([1.0] * 4)
+    assert start(data).told.tables[0].values[3].tolist() == [1.0, 2.0]
+    assert start(data, impute="zero").told.tables[0].values[3].tolist() == [0.0, 0.0]
+    assert start(data, scale="row").told.tables[0].values.norm(dim=1).tolist() == pytest.approx([1.0] * 4)
     assert values[3].tolist() == [6.0, 7.0]
 
 
@@ -213,7 +213,7 @@ def test_new_items_are_ranked_by_content_if_wanted():
     plain, content = start().scorer(), start(new_items="content").scorer()
     assert torch.equal(plain.item[:new], content.item[:new])
     net = start()
-    expected = torch.stack([net.predict(linear(table.values[new])) for table, linear in zip(net.tables, net.maps, strict=True)]).mean(0)
+    expected = torch.stack([net.predict(linear(table.values[new])) for table, linear in zip(net.told.tables, net.told.maps, strict=True)]).mean(0)
     assert torch.allclose(content.item[new], expected, atol=1e-6)
     assert not torch.allclose(plain.item[new], expected, atol=1e-3)
 

@@ -10,7 +10,7 @@ import torch
 
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.models.duif import from_pool
-from recsys.nn.content import Table, affine, counted, distinct, feature_values, side_by_side, warm_items, xavier
+from recsys.nn.content import Table, Told, _projected, affine, counted, distinct, feature_values, side_by_side, warm_items, xavier
 from recsys.sample import Sampler
 
 
@@ -79,6 +79,43 @@ def test_distinct_rows_and_their_places(n):
     assert rows.tolist() == [1, 2, 5, 7]
     assert torch.equal(rows[places[0]], first)
     assert torch.equal(rows[places[1]], second)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("block", [1, 7, 1 << 18])
+def test_rows_that_are_projected(block, bias, monkeypatch):
+    """Values and all gradients are those of autograd, step after step in the same memory, also where gradients of two steps are added up."""
+    monkeypatch.setattr("recsys.nn.content._BLOCK_NUMBERS", block)
+    torch.manual_seed(0)
+    table, linear = Table(torch.randn(9, 3), train=True).double(), affine(3, 4, bias=bias).double()
+    plain, same = table.values.detach().clone().requires_grad_(), affine(3, 4, bias=bias).double()
+    same.load_state_dict(linear.state_dict())
+    for step, (rows, clear) in enumerate((([0, 4], True), ([4, 8, 1], True), ([2], False), ([2, 3], False), ([7, 2], True), ([], True), ([5], True))):
+        wanted, weight = torch.tensor(rows, dtype=torch.int64), torch.randn(len(rows), 4, dtype=torch.float64)
+        if clear:
+            table.values.grad = plain.grad = None
+            linear.zero_grad()
+            same.zero_grad()
+        ours, expected = _projected(table, linear, wanted), same(plain[wanted])
+        assert torch.allclose(ours, expected, rtol=1e-12)
+        (ours * weight).sum().backward()
+        (expected * weight).sum().backward()
+        assert torch.allclose(table.values.grad, plain.grad, rtol=1e-12), step
+        for one, other in zip(linear.parameters(), same.parameters(), strict=True):
+            assert torch.allclose(one.grad, other.grad, rtol=1e-12), step
+    frozen = Table(torch.ones(3, 3), train=False).double()
+    assert torch.equal(_projected(frozen, linear, torch.tensor([1])), linear(torch.ones(1, 3, dtype=torch.float64)))
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_every_modality_has_a_map_of_its_own(train):
+    values = {"text": torch.randn(5, 3), "price": torch.randn(5, 1)}
+    told, rows = Told(values, 4, train=train), torch.tensor([3, 0])
+    for part, some, name, linear in zip(told(), told(rows), values, told.maps, strict=True):
+        assert torch.allclose(part, values[name] @ linear.weight.T + linear.bias)
+        assert torch.allclose(some, part[rows])
+    assert [table.embedding_dim for table in told.learned] == ([3, 1] if train else [])
+    assert not Told({}, 4, train=train)(rows)
 
 
 def test_rows_and_how_often_they_occur():

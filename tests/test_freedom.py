@@ -51,7 +51,7 @@ def vectors(net, graph: torch.Tensor, shares=(0.5, 0.5)) -> tuple[torch.Tensor, 
         total = total + layer
     user, item = torch.split(total / (net.recipe.layers + 1), [TRAIN.n_users, TRAIN.n_items])
     alike = torch.zeros(TRAIN.n_items, TRAIN.n_items)
-    for share, table in zip(shares, net.tables, strict=True):
+    for share, table in zip(shares, net.told.tables, strict=True):
         unit = torch.nn.functional.normalize(table.values.detach())
         nearest = (unit @ unit.T).topk(net.recipe.k).indices
         alike += share * torch.zeros_like(alike).scatter_(1, nearest, 1.0) / net.recipe.k
@@ -70,7 +70,7 @@ def test_the_loss_is_its_definition(pool, shares):
     net = start(content=0.3, shares=shares, sampler=Sampler(negatives=3, pool=pool))
     batch = batch_of(net, epoch=2)
     user, item = vectors(net, adjacency(kept_pairs(net, 2)), shares or (0.5, 0.5))
-    sets = [(1.0, item)] + [(0.3, linear(table.values).detach()) for table, linear in zip(net.tables, net.maps, strict=True)]
+    sets = [(1.0, item)] + [(0.3, linear(table.values).detach()) for table, linear in zip(net.told.tables, net.told.maps, strict=True)]
     expected = []
     for b in range(len(batch)):
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
@@ -123,7 +123,7 @@ def test_without_items_that_look_alike_it_is_lightgcn():
         plain.nodes.weight.copy_(net.nodes.weight)
     batch = batch_of(net)
     assert torch.allclose(net.loss(batch).pair, plain.loss(batch).pair, atol=1e-6)
-    assert not len(net.tables), "no tables and no maps without losses of the modalities"
+    assert not len(net.told.tables), "no tables and no maps without losses of the modalities"
 
 
 def test_settings_that_do_not_go_together():

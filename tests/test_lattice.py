@@ -49,7 +49,7 @@ def scaled(matrix: torch.Tensor) -> torch.Tensor:
 
 def item_graph(net) -> torch.Tensor:
     share, recipe, parts = net.mix.detach().softmax(0), net.recipe, []
-    for values in ([t.values for t in net.tables], [f(t.values) for f, t in zip(net.maps, net.tables, strict=True)]):
+    for values in ([t.values for t in net.told.tables], [f(t.values) for f, t in zip(net.told.maps, net.told.tables, strict=True)]):
         graphs = [graph(v, recipe.k) for v in values]
         if recipe.normalise == "each":
             parts.append(sum(a * scaled(g) for a, g in zip(share, graphs, strict=True)))
@@ -105,7 +105,7 @@ def test_the_graph_is_learned_at_the_first_step_of_an_epoch():
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
     before = net.weight.clone()
     with torch.no_grad():
-        for linear in net.maps:
+        for linear in net.told.maps:
             linear.weight.normal_()
     net.zero_grad()
     net.loss(batch_of(net, step=1)).total().backward()
@@ -133,7 +133,7 @@ def test_while_it_stands_still_the_loss_is_that_of_the_first_step(few, monkeypat
 def test_a_graph_that_is_loaded_is_the_one_that_counts():
     one, other = start(), start()
     with torch.no_grad():
-        for linear in other.maps:
+        for linear in other.told.maps:
             linear.weight.normal_()
     other.loss(batch_of(other))
     batch = batch_of(one, step=1)

@@ -41,8 +41,8 @@ def nodes(net) -> tuple[torch.Tensor, torch.Tensor]:
     """Behaviour and side of every node, users first."""
     behaviour = mean_layers(net.adjacency, net.nodes.weight, net.recipe.layers)
     item, content = net.nodes.weight[USERS:], []
-    for place, table in enumerate(net.tables):
-        q = item * torch.sigmoid(net.gates[place](net.maps[place](table.values)))
+    for place, table in enumerate(net.told.tables):
+        q = item * torch.sigmoid(net.gates[place](net.told.maps[place](table.values)))
         unit = F.normalize(table.values)
         best = (unit @ unit.T).clamp_min(0).topk(net.recipe.k)
         s = torch.zeros(ITEMS, ITEMS).scatter_(1, best.indices, best.values)

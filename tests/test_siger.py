@@ -79,8 +79,8 @@ def nodes(net) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
     recipe = net.recipe
     behaviour = mean_layers(net.adjacency, net.nodes.weight, recipe.layers)
     item, content = net.nodes.weight[USERS:], []
-    for place, table in enumerate(net.tables):
-        q = net.maps[place](table.values)
+    for place, table in enumerate(net.told.tables):
+        q = net.told.maps[place](table.values)
         if recipe.semantics == "gated":
             q = item * torch.sigmoid(net.gates[place](q))
         met = scaled(co_occurrence(TRAIN.pairs, recipe.co_k, recipe.together, recipe.symmetric))
@@ -201,7 +201,7 @@ def dense(net) -> list[np.ndarray]:
 
 def test_the_share_of_who_met_what():
     """None of it is the graph of the modality; all of it makes the modalities one. It rests on the training pairs alone."""
-    for own, table in zip(dense(start(share=0.0)), start().tables, strict=True):
+    for own, table in zip(dense(start(share=0.0)), start().told.tables, strict=True):
         assert np.allclose(own, scaled(similar(table.values, 4, "similarity")), atol=1e-6)
     one, other = dense(start(share=1.0))
     assert np.array_equal(one, other)

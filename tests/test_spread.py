@@ -7,7 +7,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from recsys.data.types import Interactions
 from recsys.nn import spread as module
+from recsys.nn.graph import mean_layers_rows, normalised_adjacency
 from recsys.nn.spread import Spread, entries, product
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
@@ -74,3 +76,17 @@ def test_entries_are_those_of_the_rows():
 def test_it_goes_with_mixed_precision():
     table = torch.randn(11, 4)
     assert torch.allclose(Spread(matrix())(table.bfloat16()), torch.from_numpy(matrix().toarray()) @ table, atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
+def test_a_product_within_what_is_compiled():
+    """`train.compile` traces a loss, and knows no parts of sparse matrices."""
+    adjacency = normalised_adjacency(Interactions(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), 4, 3))
+    start = torch.randn(7, 5, requires_grad=True)
+
+    def loss(start: torch.Tensor) -> torch.Tensor:
+        mean, _ = mean_layers_rows(adjacency, start * 2, torch.tensor([0, 2, 5]), 2)
+        return mean.square().sum()
+
+    found = [torch.autograd.grad(each(start), start)[0] for each in (loss, torch.compile(loss, backend="eager"))]
+    assert torch.allclose(*found)

@@ -18,8 +18,8 @@ part some 17 times smaller at the size of Amazon Baby. Items without a training 
 
 How a step is made cheap, without changing its result: only the rows of the batch are projected and predicted, each once however often it occurs;
 terms of a modality belong to an item and are computed once per item; the gradient of the norms is written down, so that backwards as forwards
-there are L sparse products and nothing is kept of the layers. The released code projects and predicts all rows. Dropout is drawn for the rows of
-the batch only.
+there are L sparse products and nothing is kept of the layers; the gradient of a table is written some rows at a time, in memory that is kept. The
+released code projects and predicts all rows. Dropout is drawn for the rows of the batch only.
 
 Differs from the released code: its 1e-7 on every degree is left out (no isolated node is divided by zero here). The paper prints squared norms and
 no weight on the terms of the modalities; `norms = "squared"` is that, RECONSTRUCTED from memory of the paper. `new_items = "content"` is ours.
@@ -33,13 +33,13 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, each_its_own, feature_values, layer, modalities, projected, warm_items
-from recsys.nn.graph import mean_layers, normalised_adjacency
+from recsys.nn.content import Impute, Scale, Told, affine, distinct, each_its_own, feature_values, layer, modalities, warm_items
+from recsys.nn.graph import mean_layers, node_table, normalised_adjacency
 from recsys.nn.losses import Terms
 from recsys.nn.spread import product
 from recsys.sample import Batch, Sampler
@@ -87,16 +87,12 @@ class _BM3(Network):
         super().__init__()
         self.recipe, self.sampler = recipe, Sampler(negatives=0)
         self.n_users, self.n_items = train.n_users, train.n_items
-        self.nodes = nn.Embedding(train.n_users + train.n_items, recipe.dim, _weight=torch.empty(train.n_users + train.n_items, recipe.dim))
-        with torch.no_grad():
-            for part in torch.split(self.nodes.weight, [train.n_users, train.n_items]):
-                nn.init.xavier_uniform_(part)
+        self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
-        self.tables = nn.ModuleList(Table(value, train=recipe.train_features) for value in values.values())
-        self.maps = nn.ModuleList(affine(value.shape[1], recipe.dim, "xavier") for value in values.values())
+        self.told = Told(values, recipe.dim, train=recipe.train_features, start="xavier")
         self.predict = affine(recipe.dim, recipe.dim, "xavier")
         self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
-        self.rows = tuple(table.learned for table in self.tables if isinstance(table, Table) and table.learned is not None)
+        self.rows = self.told.learned
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
 
@@ -120,10 +116,8 @@ class _BM3(Network):
     def _content(self, items: Tensor, item_target: Tensor) -> Tensor:
         """Both terms of all modalities for each of the distinct items [R]."""
         total = item_target.new_zeros(len(items))
-        for table, linear in zip(self.tables, self.maps, strict=True):
-            told = projected(table, linear, items)
-            said = self._said(told)
-            total = total + 2 - torch.linalg.vecdot(said, item_target + self._target(told))
+        for told in self.told(items):
+            total = total + 2 - torch.linalg.vecdot(self._said(told), item_target + self._target(told))
         return total
 
     def _said(self, vectors: Tensor) -> Tensor:
@@ -143,10 +137,9 @@ class _BM3(Network):
         user, item = torch.split(mean_layers(self.adjacency, start, self.recipe.layers), [self.n_users, self.n_items])
         user, item = self.predict(user), self.predict(item + start[self.n_users :])
         if self.recipe.new_items == "content" and len(self.new):
-            told = [self.predict(linear(table(self.new))) for table, linear in zip(self.tables, self.maps, strict=True)]
-            item[self.new] = torch.stack(told).mean(0)
+            item[self.new] = torch.stack([self.predict(told) for told in self.told(self.new)]).mean(0)
         by_content = self.recipe.new_items == "content"
-        content = each_its_own(self.read, *((layer(linear), layer(self.predict)) for linear in self.maps)) if by_content else None
+        content = each_its_own(self.read, *((layer(linear), layer(self.predict)) for linear in self.told.maps)) if by_content else None
         return Factors(user, item, content=content)
 
 

@@ -23,14 +23,14 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values
+from recsys.nn.content import Impute, Scale, Told, distinct, feature_values
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
 from recsys.nn.item_graph import as_matrix, nearest_items
@@ -86,8 +86,7 @@ class _FREEDOM(Network):
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
         shares = shares_of(recipe.shares, list(values))
-        self.tables = nn.ModuleList(Table(value, train=recipe.train_features) for value in values.values() if recipe.content)
-        self.maps = nn.ModuleList(affine(value.shape[1], recipe.dim, "xavier") for value in values.values() if recipe.content)
+        self.told = Told(values if recipe.content else {}, recipe.dim, train=recipe.train_features, start="xavier")
         neighbours = [nearest_items(value, recipe.k) for value in values.values()]
         weight = [torch.full(found.shape, share / found.shape[1]) for found, share in zip(neighbours, shares, strict=True)]
         self.alike = Spread(as_matrix(torch.cat(neighbours, dim=1), torch.cat(weight, dim=1)))
@@ -112,8 +111,8 @@ class _FREEDOM(Network):
             return pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
 
         pair = pairs(item)
-        for table, linear in zip(self.tables, self.maps, strict=True):
-            pair = pair + recipe.content * pairs(linear(table(items)))
+        for told in self.told(items):
+            pair = pair + recipe.content * pairs(told)
         return Terms(pair)
 
     def _graph(self, epoch: int) -> Tensor:

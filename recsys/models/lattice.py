@@ -37,7 +37,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, feature_values
+from recsys.nn.content import Impute, Scale, Told, distinct, feature_values
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, symmetric
 from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities, spread
@@ -97,8 +97,7 @@ class _LATTICE(Network):
         self.n_users, self.n_items = train.n_users, train.n_items
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
-        self.tables = nn.ModuleList(Table(value, train=recipe.train_features) for value in values.values())
-        self.maps = nn.ModuleList(affine(value.shape[1], recipe.dim, "xavier") for value in values.values())
+        self.told = Told(values, recipe.dim, train=recipe.train_features, start="xavier")
         self.mix = nn.Parameter(torch.zeros(len(values)))
         adjacency, root = looped(train.pairs)
         self.register_buffer("adjacency", adjacency, persistent=False)
@@ -135,7 +134,7 @@ class _LATTICE(Network):
 
     def _learn(self) -> Tensor:
         """Find the learned graph anew and note it; the weights of all graphs [n_items, K], with a gradient."""
-        told = [linear(table.values) for table, linear in zip(self.tables, self.maps, strict=True)]
+        told = self.told()
         with torch.no_grad():
             self.learned_neighbours.copy_(torch.stack([nearest_items(vectors, self.recipe.k) for vectors in told]))
         learned = torch.stack([similarities(vectors, found) for vectors, found in zip(told, self.learned_neighbours, strict=True)])

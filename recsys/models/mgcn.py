@@ -36,7 +36,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Table, affine, counted, distinct, feature_values
+from recsys.nn.content import Impute, Scale, Told, affine, counted, distinct, feature_values
 from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency, normalised_pairs
@@ -96,8 +96,7 @@ class _MGCN(Network):
         self.n_users, self.n_items = train.n_users, train.n_items
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values, dim = feature_values(train, impute=recipe.impute, scale=recipe.scale), recipe.dim
-        self.tables = nn.ModuleList(Table(value, train=recipe.train_features) for value in values.values())
-        self.maps = nn.ModuleList(affine(value.shape[1], dim) for value in values.values())
+        self.told = Told(values, dim, train=recipe.train_features)
         self.gates = nn.ModuleList(affine(dim, dim) for _ in values)
         self.ask, self.answer = affine(dim, dim), affine(dim, 1, bias=False)
         self.own_gates = nn.ModuleList(affine(dim, dim) for _ in values)
@@ -113,8 +112,8 @@ class _MGCN(Network):
         users, (user_at,) = distinct(batch.user, n=self.n_users)
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         behaviour, _ = mean_layers_rows(self.adjacency, self.nodes.weight, torch.cat([users, self.n_users + items]), recipe.layers)
-        told = self._told()
-        content = torch.cat([self.of_users(told, users), F.embedding(items, told.flatten(1)).view(-1, *told.shape[1:])])
+        spread = self._spread()
+        content = torch.cat([self.of_users(spread, users), spread.index_select(0, items)])
         side = self._fused(content, behaviour)
         both = behaviour + side
         pos_at, neg_at = pos_at + len(users), neg_at + len(users)
@@ -130,12 +129,10 @@ class _MGCN(Network):
                 extra = extra + recipe.contrast * contrast(*views, recipe.temperature, None if recipe.distinct_nodes else count)
         return Terms(pair, extra)
 
-    def _told(self) -> Tensor:
+    def _spread(self) -> Tensor:
         """The z of all items in all modalities, [n_items, M, d]."""
-        item, found = self.nodes.weight[self.n_users :], []
-        for table, linear, gate, graph in zip(self.tables, self.maps, self.gates, self.graphs, strict=True):
-            found.append(graph(item * torch.sigmoid(gate(linear(table.values)))))
-        return torch.stack(found, dim=1)
+        item, parts = self.nodes.weight[self.n_users :], zip(self.told(), self.gates, self.graphs, strict=True)
+        return torch.stack([graph(item * torch.sigmoid(gate(told))) for told, gate, graph in parts], dim=1)
 
     def _fused(self, content: Tensor, behaviour: Tensor) -> Tensor:
         """What the modalities [R, M, d] of nodes of known behaviour [R, d] say together, [R, d]."""
@@ -148,7 +145,7 @@ class _MGCN(Network):
     @torch.no_grad()
     def scorer(self) -> Factors:
         user, item = torch.split(mean_layers(self.adjacency, self.nodes.weight, self.recipe.layers), [self.n_users, self.n_items])
-        told = self._told()
+        spread = self._spread()
         rows = torch.arange(self.n_users, device=user.device)
-        sides = [self._fused(self.of_users(told, some), user[some]) for some in torch.split(rows, _BLOCK)]
-        return Factors(user + torch.cat(sides), item + self._fused(told, item))
+        sides = [self._fused(self.of_users(spread, some), user[some]) for some in torch.split(rows, _BLOCK)]
+        return Factors(user + torch.cat(sides), item + self._fused(spread, item))

@@ -45,7 +45,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Table, affine, counted, distinct, feature_values, warm_items
+from recsys.nn.content import Impute, Scale, Told, affine, counted, distinct, feature_values, warm_items
 from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency, normalised_pairs
@@ -145,8 +145,7 @@ class _SIGER(Network):
         self.n_users, self.n_items, dim = train.n_users, train.n_items, recipe.dim
         self.nodes = node_table(train.n_users, train.n_items, dim)
         values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
-        self.tables = nn.ModuleList(Table(value, train=recipe.train_features) for value in values.values())
-        self.maps = nn.ModuleList(affine(value.shape[1], dim) for value in values.values())
+        self.told = Told(values, dim, train=recipe.train_features)
         self.gates = nn.ModuleList(affine(dim, dim) for _ in values if recipe.semantics == "gated")
         self.attention = nn.Sequential(affine(dim, dim), nn.Tanh(), affine(dim, 1, bias=False)) if recipe.fusion == "attention" else None
         met = balanced(together(train.pairs, recipe.co_k, recipe.together, recipe.symmetric)) * recipe.share
@@ -162,8 +161,8 @@ class _SIGER(Network):
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         nodes = torch.cat([users, self.n_users + items])
         behaviour, zeroth = mean_layers_rows(self.adjacency, self.nodes.weight, nodes, recipe.layers)
-        told = self._told()
-        content = torch.cat([self.of_users(told, users), F.embedding(items, told.flatten(1)).view(-1, *told.shape[1:])])
+        spread = self._spread()
+        content = torch.cat([self.of_users(spread, users), spread.index_select(0, items)])
         fused = self._fused(content)
         both = behaviour + fused
         pos_at, neg_at = pos_at + len(users), neg_at + len(users)
@@ -188,16 +187,14 @@ class _SIGER(Network):
                 extra = extra + recipe.align * (held + contrast(own, whole, recipe.temperature, count))
         return Terms(pair, extra)
 
-    def _told(self) -> Tensor:
+    def _spread(self) -> Tensor:
         """The z of all items in all modalities, [n_items, M, d]."""
         item, found = self.nodes.weight[self.n_users :], []
-        for place, (table, linear, graph) in enumerate(zip(self.tables, self.maps, self.graphs, strict=True)):
-            told = linear(table.values)
-            if self.recipe.semantics == "gated":
-                told = item * torch.sigmoid(self.gates[place](told))
+        for place, (told, graph) in enumerate(zip(self.told(), self.graphs, strict=True)):
+            vectors = item * torch.sigmoid(self.gates[place](told)) if self.recipe.semantics == "gated" else told
             for _ in range(self.recipe.item_layers):
-                told = graph(told)
-            found.append(told)
+                vectors = graph(vectors)
+            found.append(vectors)
         return torch.stack(found, dim=1)
 
     def _fused(self, content: Tensor) -> Tensor:
@@ -209,10 +206,10 @@ class _SIGER(Network):
         user, item = torch.split(mean_layers(self.adjacency, self.nodes.weight, self.recipe.layers), [self.n_users, self.n_items])
         if self.recipe.new_items == "content":
             item = item.index_fill(0, self.new, 0.0)
-        told = self._told()
+        spread = self._spread()
         rows = torch.arange(self.n_users, device=user.device)
-        fused = [self._fused(self.of_users(told, some)) for some in torch.split(rows, _BLOCK)]
-        return Factors(user + torch.cat(fused), item + self._fused(told))
+        fused = [self._fused(self.of_users(spread, some)) for some in torch.split(rows, _BLOCK)]
+        return Factors(user + torch.cat(fused), item + self._fused(spread))
 
 
 def alike(values: Tensor, k: int, weights: Weights) -> sp.csr_matrix:

@@ -97,7 +97,7 @@ class _VBPR(Network):
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
 
     def loss(self, batch: Batch) -> Terms:
-        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.item.num_embeddings)
         features = self.features(items)
         vectors, bias = torch.cat([self.item(items), self.map(features)], dim=1), self._bias(items, features)
         user, item, negatives = self.user(batch.user), F.embedding(pos_at, vectors), F.embedding(neg_at, vectors)

@@ -22,6 +22,7 @@ __all__ = [
     "Impute",
     "Scale",
     "Table",
+    "Told",
     "affine",
     "chain_of_all",
     "counted",
@@ -30,7 +31,6 @@ __all__ = [
     "feature_values",
     "layer",
     "modalities",
-    "projected",
     "side_by_side",
     "warm_items",
     "xavier",
@@ -166,7 +166,7 @@ class Table(nn.Module):
         return out
 
     def room(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the gradient is written: the dense one [n, d], zeros but at the distinct `rows`, which the caller fills, and its name for autograd."""
+        """The dense gradient [n, d], zeros but at the distinct `rows`, which the caller is to fill; and what autograd is to be given for it."""
         assert self.learned is not None
         weight, kept = self.learned.weight, self._gradient
         if weight.grad is not None:  # gradients are being added up, so the memory that is kept is theirs
@@ -197,13 +197,44 @@ class _Rows(torch.autograd.Function):
         return named, None, None
 
 
-def projected(table: Table, linear: nn.Linear, rows: Tensor) -> Tensor:
+class Told(nn.Module):
+    """How features enter a network: every modality through an affine map of its own, z_i^m = W_m x_i^m + b_m.
+
+    Args:
+        values: the features of all items by the name of their modality, float32 [n, d_m] each.
+        dim: length of z.
+        train: whether the features move.
+        start: of the maps, see `affine`.
+    """
+
+    def __init__(self, values: dict[str, Tensor], dim: int, *, train: bool, start: Literal["xavier", "torch"] = "torch") -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(Table(value, train=train) for value in values.values())
+        self.maps = nn.ModuleList(affine(value.shape[1], dim, start) for value in values.values())
+
+    def forward(self, rows: Tensor | None = None) -> list[Tensor]:
+        """The z of all items, or of distinct ones [R], in each modality: [n, dim] or [R, dim]."""
+        found = []
+        for table, linear in zip(self.tables, self.maps, strict=True):
+            assert isinstance(table, Table)
+            assert isinstance(linear, nn.Linear)
+            found.append(linear(table.values) if rows is None else _projected(table, linear, rows))
+        return found
+
+    @property
+    def learned(self) -> tuple[nn.Embedding, ...]:
+        """The tables that move; read only some rows at a time, their gradient may be sparse."""
+        return tuple(table.learned for table in self.tables if isinstance(table, Table) and table.learned is not None)
+
+
+def _projected(table: Table, linear: nn.Linear, rows: Tensor) -> Tensor:
     """linear(table(rows)), [R, dim], of distinct rows.
 
     The gradient of a trained table is as large as what is read of it. On the CPU it is made some rows at a time and written where it belongs,
     so that it passes through memory once.
     """
-    if table.learned is None or table.learned.sparse or rows.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    plain = table.learned is None or table.learned.sparse or rows.device.type != "cpu" or torch.is_autocast_enabled("cpu")
+    if plain or table.learned is None or torch.compiler.is_compiling():
         told: Tensor = linear(table(rows))
         return told
     out: Tensor = _Projected.apply(table.learned.weight, linear.weight, linear.bias, rows, table)  # type: ignore[no-untyped-call]

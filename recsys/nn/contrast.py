@@ -43,7 +43,8 @@ class _OwnAmongAll(torch.autograd.Function):
         n = len(left)
         weight = left.new_full((n,), 1 / n) if count is None else count / count.sum()
         by_left, by_right = ((torch.zeros_like(part) if wanted else None) for part, wanted in zip((left, right), ctx.needs_input_grad, strict=False))
-        size = max(1, min(n, _BLOCK_NUMBERS // max(1, n)))
+        numbers = _BLOCK_NUMBERS if left.device.type == "cpu" else 32 * _BLOCK_NUMBERS
+        size = max(1, min(n, numbers // max(1, n)))
         logits, share = left.new_empty(size, n), left.new_empty(size, n)
         nll = left.new_empty(n)
         for start in range(0, n, size):

@@ -22,7 +22,7 @@ __all__ = ["mean_layers", "mean_layers_rows", "node_table", "normalised_adjacenc
 def normalised_pairs(pairs: Interactions) -> sp.csr_matrix:
     """D_u^-1/2 R D_i^-1/2, CSR float64 [n_users, n_items]: 1 / sqrt(d_u d_i) where u has met i."""
     met = pairs.csr.astype(np.float64)
-    degrees = [np.asarray(met.sum(axis)).ravel() for axis in (1, 0)]
+    degrees = met @ np.ones(met.shape[1]), met.T @ np.ones(met.shape[0])
     user_scale, item_scale = (np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0) for degree in degrees)
     return (sp.diags(user_scale) @ met @ sp.diags(item_scale)).tocsr()
 

@@ -22,11 +22,13 @@ _FEW = 8  # fewer rows than one of so many are looked up for themselves
 
 
 def product(graph: Tensor, table: Tensor) -> Tensor:
-    """Graph @ table, sparse CSR [n, m] by [m, d], no gradient."""
+    """The product graph @ table, sparse CSR [n, m] by [m, d], no gradient."""
     if table.device.type != "cpu" or table.dtype != torch.float32 or graph.dtype != torch.float32:
         return graph @ table
+    # By way of numpy they are no views of a sparse tensor, which torch.compile does not know.
+    start, column, weight = (torch.from_numpy(part.numpy()) for part in (graph.crow_indices(), graph.col_indices(), graph.values()))
     with torch.no_grad():
-        return _sums(graph.crow_indices(), graph.col_indices(), graph.values(), table)
+        return _sums(start, column, weight, table)
 
 
 def _sums(start: Tensor, column: Tensor, weight: Tensor, table: Tensor) -> Tensor:
