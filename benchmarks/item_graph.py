@@ -29,7 +29,7 @@ from recsys.allocator import keep_freed_memory
 from recsys.data.types import Dataset
 from recsys.experiment import Experiment
 from recsys.models import Network
-from recsys.models.simgcl import info_nce
+from recsys.nn.contrast import info_nce
 from recsys.nn.spread import Spread
 from recsys.optimizers import make_optimizers
 from recsys.run import data_of

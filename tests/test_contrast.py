@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys.models.simgcl import info_nce
 from recsys.nn import contrast as module
-from recsys.nn.contrast import contrast
+from recsys.nn.contrast import contrast, info_nce
 
 NODES, DIM = 37, 6
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recsys.nn.item_graph import as_matrix, best_columns, nearest_items, normalised, similarities, spread
+from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities, spread
+from recsys.scorer.nearest import best_columns
 
 
 def values(n: int = 23, d: int = 4) -> torch.Tensor:

@@ -17,8 +17,8 @@ from recsys.data.split import SplitRule, split
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
 from recsys.models.siger import SIGER, alike, anchored, balanced, perturbed, together
-from recsys.models.simgcl import info_nce
 from recsys.nn.content import warm_items
+from recsys.nn.contrast import info_nce
 from recsys.nn.graph import mean_layers
 from recsys.sample import PairStream, Sampler
 from recsys.train import Train, fit

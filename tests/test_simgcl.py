@@ -14,8 +14,9 @@ from torch import Tensor
 
 from recsys.errors import InputError
 from recsys.models.lightgcn import LightGCN
-from recsys.models.simgcl import SimGCL, info_nce, noisy_layers_rows
+from recsys.models.simgcl import SimGCL, noisy_layers_rows
 from recsys.models.xsimgcl import XSimGCL
+from recsys.nn.contrast import info_nce
 from recsys.nn.graph import mean_layers_rows
 from recsys.nn.losses import Loss, label_losses, mean_negatives
 from recsys.sample import PairStream, Sampler

@@ -36,13 +36,15 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
+from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, normalised_adjacency
 from recsys.nn.losses import Logits, Loss, Terms, pair_terms
+from recsys.nn.spread import product
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
 
-__all__ = ["GraphContrast", "Rows", "SimGCL", "info_nce", "noisy_layers_rows"]
+__all__ = ["GraphContrast", "Rows", "SimGCL", "noisy_layers_rows"]
 
 
 @settings
@@ -121,7 +123,7 @@ class GraphContrast(Network):
         recipe = self.recipe
         total = zeroth.new_zeros(())
         if recipe.contrast:
-            parts = [info_nce(one[at], other[at], recipe.temperature) for at in (rows.users, rows.positives)]
+            parts = [contrast(one.index_select(0, at), other.index_select(0, at), recipe.temperature) for at in (rows.users, rows.positives)]
             total = recipe.contrast * (parts[0] + parts[1])
         if recipe.l2:
             wanted = torch.cat([rows.user, rows.pos, rows.neg.reshape(-1)])
@@ -131,7 +133,7 @@ class GraphContrast(Network):
     def scorer(self) -> Factors:
         """The mean of layers 1..L without noise."""
         start = self.nodes.weight.detach()
-        vectors = mean_layers(self.adjacency, self.adjacency @ start, self.recipe.layers - 1)
+        vectors = mean_layers(self.adjacency, product(self.adjacency, start), self.recipe.layers - 1)
         return Factors(vectors[: self.n_users].clone(), vectors[self.n_users :].clone())
 
 
@@ -144,17 +146,6 @@ class _SimGCL(GraphContrast):
         one, other = noisy or (clean, clean)
         pair, labels = self.pairs(batch, rows, clean)
         return Terms(pair, self.extra(batch, rows, one, other, zeroth) if recipe.contrast or recipe.l2 else None, labels)
-
-
-def info_nce(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """Mean over nodes of the cross-entropy of a node's other view among the other views of all nodes, by cosine; a scalar.
-
-    Args:
-        one, other: two views of the same nodes [n, d], row by row.
-        temperature: cosines are divided by it.
-    """
-    logits = F.normalize(one, dim=-1) @ F.normalize(other, dim=-1).T / temperature
-    return F.cross_entropy(logits, torch.arange(len(one), device=one.device))
 
 
 def noisy_layers_rows(adjacency: Tensor, start: Tensor, rows: Tensor, layers: int, eps: tuple[float, ...]) -> tuple[Tensor, Tensor]:
@@ -186,10 +177,10 @@ class _NoisyLayersRows(torch.autograd.Function):
         views, (nodes, dim) = len(eps), start.shape
         found = start.new_empty(layers, len(rows), views, dim)
         with torch.autocast(start.device.type, enabled=False):  # there is no sparse product in bfloat16
-            current = (adjacency @ start)[:, None].repeat(1, views, 1)  # before its noise the first layer is that of all
+            current = product(adjacency, start)[:, None].repeat(1, views, 1)  # before its noise the first layer is that of all
             for layer in range(layers):
                 if layer:
-                    current = (adjacency @ current.view(nodes, -1)).view(nodes, views, dim)
+                    current = product(adjacency, current.view(nodes, -1)).view(nodes, views, dim)
                 for view, length in enumerate(eps):
                     if length:
                         _add_noise(current[:, view], length)
@@ -202,7 +193,7 @@ class _NoisyLayersRows(torch.autograd.Function):
         share = grads[0].sum(0)
         total = share.new_zeros(ctx.shape)
         for layer in reversed(range(ctx.layers)):
-            total = ctx.adjacency @ total.index_add_(0, rows, share[layer])
+            total = product(ctx.adjacency, total.index_add_(0, rows, share[layer]))
         return None, total.index_add_(0, rows, grads[1]), None, None, None
 
 

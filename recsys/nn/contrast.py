@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["contrast"]
+__all__ = ["contrast", "info_nce"]
 
 _BLOCK_NUMBERS = 1 << 19  # logits that are held at a time; two such blocks, 4 MB in float32
 
@@ -33,6 +33,17 @@ def contrast(one: Tensor, other: Tensor, temperature: float, count: Tensor | Non
         left, right = F.normalize(one.to(dtype), dim=-1) / temperature, F.normalize(other.to(dtype), dim=-1)
         value: Tensor = _OwnAmongAll.apply(left, right, None if count is None else count.to(left))  # type: ignore[no-untyped-call]
     return value
+
+
+def info_nce(one: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """`contrast` written down, over nodes that occur once: what the tests hold it against.
+
+    Args:
+        one, other: two views of the same nodes [n, d], row by row.
+        temperature: cosines are divided by it.
+    """
+    logits = F.normalize(one, dim=-1) @ F.normalize(other, dim=-1).T / temperature
+    return F.cross_entropy(logits, torch.arange(len(one), device=one.device))
 
 
 class _OwnAmongAll(torch.autograd.Function):

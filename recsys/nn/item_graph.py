@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Weights", "as_matrix", "best_columns", "nearest_items", "normalised", "similarities", "spread"]
+from recsys.scorer.nearest import best_columns
+
+__all__ = ["Weights", "as_matrix", "nearest_items", "normalised", "similarities", "spread"]
 
 Weights = Literal["similarity", "one"]
 
@@ -45,22 +47,6 @@ def _best(unit: Tensor, rows: slice, k: int, own: bool) -> Tensor:
         place = torch.arange(len(likeness), device=unit.device)
         likeness[place, place + rows.start] = -torch.inf
     return best_columns(likeness, k)
-
-
-def best_columns(scores: Tensor, k: int) -> Tensor:
-    """The columns of the k largest of each row [B, n], the lower column among equals, ascending; int64 [B, k], k at most n."""
-    if k in (0, scores.shape[1]):
-        return torch.arange(k, device=scores.device).expand(len(scores), k)
-    value, column = scores.topk(k + 1, dim=1)
-    found = column[:, :k]
-    tied = (value[:, k - 1] == value[:, k]).nonzero()[:, 0]  # only there is it open which k
-    if len(tied):
-        least = value[tied, k - 1 : k]
-        early = torch.arange(scores.shape[1], 0, -1, device=scores.device)
-        lowest = torch.where(scores[tied] == least, early, 0).topk(k, dim=1).indices
-        place = torch.arange(k, device=scores.device) - (value[tied, :k] > least).sum(1, keepdim=True)
-        found[tied] = torch.where(place < 0, found[tied], lowest.gather(1, place.clamp_min(0)))
-    return found.sort(1).values
 
 
 def similarities(values: Tensor, neighbours: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from recsys.data.types import FeatureTable
 
-__all__ = ["Aspect", "Resemblance", "nearest_among"]
+__all__ = ["Aspect", "Resemblance", "best_columns", "nearest_among"]
 
 _BLOCK_NUMBERS = 1 << 23  # similarities that are held at a time
 
@@ -146,7 +146,7 @@ def nearest_among(
         own = place[rows]
         at = (own >= 0).nonzero().view(-1)
         likeness[at, own[at]] = -torch.inf
-        columns = _best_columns(likeness, min(k, len(theirs)))
+        columns = best_columns(likeness, min(k, len(theirs)))
         weight = likeness.gather(1, columns)
         row, kept = (weight > 0).nonzero(as_tuple=True)
         found.append(tuple(part.numpy() for part in (row + start, columns[row, kept], weight[row, kept])))
@@ -156,12 +156,17 @@ def nearest_among(
     return matrix
 
 
-def _best_columns(scores: Tensor, k: int) -> Tensor:
+def best_columns(scores: Tensor, k: int) -> Tensor:
     """The columns of the k largest of each row [B, n], the lower column among equals, ascending; int64 [B, k], k at most n."""
-    if not k:
-        return torch.empty(len(scores), 0, dtype=torch.int64)
-    least = scores.topk(k, dim=1).values[:, -1:]
-    above, equal = scores > least, scores == least
-    room = k - above.sum(1, keepdim=True)
-    kept = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= room))
-    return kept.nonzero()[:, 1].view(len(scores), k)
+    if k in (0, scores.shape[1]):
+        return torch.arange(k, device=scores.device).expand(len(scores), k)
+    value, column = scores.topk(k + 1, dim=1)
+    found = column[:, :k]
+    tied = (value[:, k - 1] == value[:, k]).nonzero()[:, 0]  # only there is it open which k
+    if len(tied):
+        least = value[tied, k - 1 : k]
+        early = torch.arange(scores.shape[1], 0, -1, device=scores.device)
+        lowest = torch.where(scores[tied] == least, early, 0).topk(k, dim=1).indices
+        place = torch.arange(k, device=scores.device) - (value[tied, :k] > least).sum(1, keepdim=True)
+        found[tied] = torch.where(place < 0, found[tied], lowest.gather(1, place.clamp_min(0)))
+    return found.sort(1).values
