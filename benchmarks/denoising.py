@@ -47,6 +47,7 @@ DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "online-retail": ("Online Retail, a purchase cancelled later is noise (2.6 % of train)", {"source": "online-retail"}),
 }
 BACKBONES: dict[str, dict[str, Any]] = {
+    "popular": {"name": "popular"},  # what a backbone that has learned something is above; nothing to denoise, nothing to tune
     "gmf": {"name": "gmf"},
     "neumf": {"name": "neumf"},
     "cdae": {"name": "cdae"},
@@ -72,8 +73,8 @@ BATCH = {"ml-100k-noisy": 1024, "modcloth": 4096, "online-retail": 4096}
 CELLS = {
     data: [
         (backbone, denoiser)
-        for backbone in (BACKBONES if data != "online-retail" else ("gmf", "lightgcn"))
-        for denoiser in DENOISERS
+        for backbone in (BACKBONES if data != "online-retail" else ("popular", "gmf", "lightgcn"))
+        for denoiser in (DENOISERS if backbone != "popular" else ("none",))
         if denoiser != "deca" or backbone in DECA
     ]
     for data in DATA
@@ -97,6 +98,8 @@ def tree_of(data: str, backbone: str, denoiser: str, path: str, params: dict[str
         },
         "evaluate": {"metrics": METRICS, "monitor": "recall@20"},
     }
+    if backbone == "popular":
+        tree["train"] = {}
     for name, value in params.items():
         put(tree, name, value)
     return tree
@@ -116,7 +119,7 @@ def tune(data: str, backbone: str, denoiser: str, path: str) -> None:
         return attempt(experiment, parts[0], best, Evaluation(metrics=("recall@20",), monitor="recall@20"))
 
     space = {"train.lr": ("log", *LR[backbone][1:])} | DENOISERS[denoiser][1]
-    search(log_of(data, backbone, denoiser), space, N_TRIALS, trial, draws=backbone)
+    search(log_of(data, backbone, denoiser), space if backbone != "popular" else {}, N_TRIALS, trial, draws=backbone)
 
 
 def run(data: str, backbone: str, denoiser: str, path: str, seed: int, selected: str = "noisy", noise: float = 0.0) -> None:
