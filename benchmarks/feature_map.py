@@ -25,7 +25,7 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.train import fit
 
 WORDS = {"NECKLACE": "#0072b2", "CANDLE": "#d55e00", "CHRISTMAS": "#009e73", "MUG": "#aa3377", "BAG": "#e6a700", "CARD": "#56b4e9"}
-METHODS = ("contentknn", "duif", "milk")
+METHODS = ("contentknn", "duif")
 SETS = {"text": ("text",), "price": ("price",), "both": ("text", "price")}
 COLOURS = ("#0072b2", "#c9ccd1", "#009e73")
 METRIC = "recall@20[new]"

@@ -167,3 +167,16 @@ def test_new_items_are_no_neighbours():
     assert feature_values(met, impute="nearest")["b"].tolist() == [[7.0], [5.0], [7.0]]
     assert modalities(data, impute="nearest")[1].fill.tolist() == [5.0], "the mean for items that come later"
     assert modalities(data, impute="zero")[1].fill.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_who_loses_a_modality_does_not_hang_on_who_is_in_the_test(seed):
+    """Split and mask with the same seed: of the new items of valid and of those of test about as many lose one."""
+    items = np.repeat(np.arange(2000), 2)
+    pairs = Interactions(np.tile(np.arange(100), 40).astype(np.int32), items.astype(np.int32), 100, 2000)
+    tables = {name: FeatureTable(np.ones((2000, 2), dtype=np.float32), np.ones(2000, dtype=bool)) for name in ("text", "image")}
+    whole = Dataset(pairs, Vocab.range(100), Vocab.range(2000), features=tables)
+    parts = split(whole, SplitRule(by="new-item", seed=seed, missing=Missing(new=0.5, seed=seed)))
+    whole_items = present(dict(parts.train.features)).all(1)
+    for part in (parts.valid, parts.test.open("a test")):
+        assert 0.35 < whole_items[np.unique(part.item)].mean() < 0.65  # 200 items: a standard deviation is 0.035

@@ -72,7 +72,8 @@ def lose(features: Mapping[str, FeatureTable], warm: np.ndarray, missing: Missin
         cause = f"an item keeps one modality, and none has two ({', '.join(features) or 'no modality'})"
         raise InputError(cause, place="[split] missing", remedy="give a second modality in [data] features, or leave it out")
     # All draws are made for all items, whatever the shares: this is what makes masks of larger shares hold those of smaller ones.
-    rng = np.random.default_rng(missing.seed)
+    # A stream of its own: the split draws its new items by a seed as well, and the same numbers would take modalities from valid first, then from test.
+    rng = np.random.default_rng([missing.seed, *b"missing"])
     turn, order, number = rng.permutation(len(warm)), rng.random(present.shape), rng.random(len(warm))
     gone = np.zeros(len(warm), dtype=np.int64)
     for group, share in ((warm, missing.train), (~warm, missing.new)):
