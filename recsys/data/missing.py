@@ -72,7 +72,7 @@ def lose(features: Mapping[str, FeatureTable], warm: np.ndarray, missing: Missin
         cause = f"an item keeps one modality, and none has two ({', '.join(features) or 'no modality'})"
         raise InputError(cause, place="[split] missing", remedy="give a second modality in [data] features, or leave it out")
     # All draws are made for all items, whatever the shares: this is what makes masks of larger shares hold those of smaller ones.
-    # A stream of its own: the split draws its new items by a seed as well, and the same numbers would take modalities from valid first, then from test.
+    # A stream of its own: the split draws new items by a seed as well, and the same numbers would take modalities from those of valid first.
     rng = np.random.default_rng([missing.seed, *b"missing"])
     turn, order, number = rng.permutation(len(warm)), rng.random(present.shape), rng.random(len(warm))
     gone = np.zeros(len(warm), dtype=np.int64)
