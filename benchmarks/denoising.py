@@ -217,6 +217,7 @@ def plot(found: dict[str, dict[str, list[tuple[float, float, float, int]]]], out
     import matplotlib as mpl
 
     mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "denoising"
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(found), figsize=(4.4 * len(found), 3.6), layout="constrained", squeeze=False)
@@ -227,7 +228,7 @@ def plot(found: dict[str, dict[str, list[tuple[float, float, float, int]]]], out
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8)
     for kind in ("svg", "png"):
-        figure.savefig(out / f"denoising.{kind}", dpi=150)
+        figure.savefig(out / f"denoising.{kind}", dpi=150, metadata={"Date": None} if kind == "svg" else None)
 
 
 def write() -> str:
