@@ -287,7 +287,7 @@ def picture(data: str, impute: str) -> list[Path]:
                 points = sorted((rate, several) for (own, rate), several in values.items() if own in ("FTFT", mode))
                 at, heights = [rate for rate, _ in points], [float(np.mean(several)) for _, several in points]
                 (drawn,) = panel.plot(at, heights, marker="o", markersize=3, label=method)
-                if points and all(len(several) > 1 for _, several in points):
+                if points and all(len(several) > 2 for _, several in points):  # of two the interval is wider than the picture
                     off = np.array([half(several) for _, several in points])
                     panel.fill_between(at, heights - off, heights + off, color=drawn.get_color(), alpha=0.15, linewidth=0)
             what = "new items lose one" if mode == "FTMT" else "train and new items lose one"
