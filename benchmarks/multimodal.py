@@ -174,8 +174,20 @@ def table(data: str, n_trials: int) -> str:
     lines += [f"| {method} | " + " | ".join(f"{mean(several, name):.4f}" for name in METRICS) + " |" for method, several in ordered(found, MONITOR)]
     tried = {method: len(trials_of(log_of(data, method))[:n_trials]) for method in found}
     fewer = ", ".join(method for method, n in tried.items() if n < n_trials)
+    rising = ", ".join(method for method in found if stopped_rising(data, method, n_trials))
+    lines += [
+        "",
+        f"Still rising at the last epoch they were given, so lower bounds: {rising}." if rising else "None was still rising at its last epoch.",
+    ]
     lines += ["", f"Trials on valid per method: {n_trials}" + (f" (fewer: {fewer})" if fewer else "") + f"; monitor {MONITOR}. Features are frozen."]
     return "\n".join(lines) + "\n"
+
+
+def stopped_rising(data: str, method: str, n_trials: int) -> bool:
+    """Whether the best trial of a method was at its best when its epochs were used up."""
+    most = PACE[data].get(method, (0, 0))[0]
+    best = max(trials_of(log_of(data, method))[:n_trials], key=lambda trial: trial["value"])
+    return 0 < most <= best["epoch"]
 
 
 def claims(found: dict[str, list[Report]]) -> list[str]:
