@@ -41,7 +41,7 @@ def places(data: Dataset, seed: int = 0) -> np.ndarray:
 def draw_map(axes: Axes, data: Dataset) -> None:
     assert data.titles is not None
     at = places(data)
-    axes.scatter(*at.T, s=3, color="#d9dce1", linewidths=0)
+    axes.scatter(*at.T, s=3, color="#d9dce1", linewidths=0, rasterized=True)
     for word, colour in WORDS.items():
         named = data.titles.fill_null("").str.contains(rf"\b{word}").to_numpy()
         axes.scatter(*at[named].T, s=7, color=colour, linewidths=0, label=f"{word.lower()} ({named.sum()})")
@@ -78,7 +78,8 @@ def draw_worth(axes: Axes, found: dict[str, dict[str, list[float]]]) -> None:
         axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
     axes.set(xticks=range(len(METHODS)), title=f"recall@20 among new products, {len(values[0])} draws of them")
     axes.set_xticklabels(METHODS)
-    axes.legend(fontsize=8, frameon=False)
+    axes.margins(y=0.1)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.06), ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
 
 
