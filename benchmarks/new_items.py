@@ -279,19 +279,24 @@ def picture(data: str, impute: str) -> list[Path]:
     mpl.rcParams["svg.hashsalt"] = "new-items"
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(10, 7), sharex=True, sharey="row")
+    known = collected(data, impute, METRICS[0]).values()
+    modes = [mode for mode in ("FTMT", "MTMT") if any(own == mode for values in known for own, _ in values)] or ["FTMT"]
+    figure, axes = plt.subplots(2, len(modes), figsize=(5 * len(modes) + 0.5, 7), sharex=True, sharey="row", squeeze=False)
     for row, view in zip(axes, VIEWS, strict=True):
         found = collected(data, impute, f"recall@20[{view}]")
-        for panel, mode in zip(row, ("FTMT", "MTMT"), strict=True):
+        for panel, mode in zip(row, modes, strict=True):
             for method, values in found.items():
+                if not any(own == mode for own, _ in values):
+                    continue
                 points = sorted((rate, several) for (own, rate), several in values.items() if own in ("FTFT", mode))
                 at, heights = [rate for rate, _ in points], [float(np.mean(several)) for _, several in points]
-                (drawn,) = panel.plot(at, heights, marker="o", markersize=3, label=method)
+                (drawn,) = panel.plot(at, heights, marker="o", markersize=3, label=method, color=f"C{list(METHODS).index(method)}")
                 if points and all(len(several) > 2 for _, several in points):  # of two the interval is wider than the picture
                     off = np.array([half(several) for _, several in points])
                     panel.fill_between(at, heights - off, heights + off, color=drawn.get_color(), alpha=0.15, linewidth=0)
             what = "new items lose one" if mode == "FTMT" else "train and new items lose one"
             panel.set_title(f"{mode}: {what}", fontsize=10)
+            panel.set_ylim(bottom=0)
             panel.grid(alpha=0.3)
         row[0].set_ylabel("recall@20 " + ("among new items" if view == "new" else "in the whole catalogue"))
     for panel in axes[1]:
