@@ -69,11 +69,11 @@ DENOISERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "deca": ({}, {"model.c1": ("log", 1, 1000), "model.c2": ("log", 1, 1000), "model.alpha": ("choice", [0.0, 0.5, 1.0])}),
 }
 BATCH = {"ml-100k-noisy": 1024, "modcloth": 4096, "online-retail": 4096}
-# What is compared: the slow backbones are left out of the largest data.
+# What is compared.
 CELLS = {
     data: [
         (backbone, denoiser)
-        for backbone in (BACKBONES if data != "online-retail" else ("popular", "gmf", "lightgcn"))
+        for backbone in BACKBONES
         for denoiser in (DENOISERS if backbone != "popular" else ("none",))
         if denoiser != "deca" or backbone in DECA
     ]

@@ -76,8 +76,12 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "duif": ({"name": "duif"}, LR | L2, {}),
     "contentknn": ({"name": "contentknn"}, {"model.k": ("choice", [20, 50, 100, 200])}, {}),
 }
-# Patience is wide, so that a low step size is not taken for a bad one; BM3 falls and stands still for some 30 epochs before it rises, and has more.
-# Epochs and pairs of a batch, so that a trial takes a minute of one core or less. A step of a method that propagates over graphs costs the same
+# Evaluations without a rise after which a training ends, every fourth epoch one: wide, so that a low step size is not taken for a bad one. On TikTok
+# BM3 falls and stands still for some 30 epochs before it rises, and has more there.
+PATIENCE = {"tiktok": 6, "online-retail": 12}
+# Learning rates, where the methods of a table meet the same ones trial by trial; on TikTok each drew its own.
+DRAWS = {"tiktok": None, "online-retail": "shop"}
+# Epochs and pairs of a batch, so that a trial takes one to three minutes of one core. A step of a method that propagates over graphs costs the same
 # whatever its batch, so these get larger ones.
 PACE: dict[str, dict[str, tuple[int, int]]] = {
     "tiktok": {
@@ -93,16 +97,16 @@ PACE: dict[str, dict[str, tuple[int, int]]] = {
         "duif": (120, 2048),
     },
     "online-retail": {
-        "mf": (80, 2048),
-        "lightgcn": (40, 4096),
-        "vbpr": (60, 2048),
-        "lattice": (40, 8192),
-        "freedom": (40, 4096),
-        "mgcn": (20, 8192),
-        "siger": (8, 8192),
-        "bm3": (40, 4096),
-        "milk": (32, 2048),
-        "duif": (60, 2048),
+        "mf": (160, 2048),
+        "lightgcn": (120, 4096),
+        "vbpr": (80, 2048),
+        "lattice": (100, 8192),
+        "freedom": (100, 4096),
+        "mgcn": (48, 8192),
+        "siger": (20, 8192),
+        "bm3": (100, 4096),
+        "milk": (100, 2048),
+        "duif": (80, 2048),
     },
 }
 
@@ -125,7 +129,7 @@ def experiment(data: str, method: str, path: str, params: dict[str, Any], epochs
         "data": source(data, path),
         "split": {"by": "presplit"} if data == "tiktok" else {"by": "ratio", "order": "time"},
         "model": json.loads(json.dumps(model)),
-        "train": {"epochs": most, "batch_size": batch, "lr": 2e-3, "eval_every": min(4, most), "patience": 6, "device": "cpu"} | train,
+        "train": {"epochs": most, "batch_size": batch, "lr": 2e-3, "eval_every": min(4, most), "patience": PATIENCE[data], "device": "cpu"} | train,
         # On TikTok valid items stay candidates in the test, as in the tables of others; each of its users has one of them at most.
         "evaluate": {"metrics": METRICS, "monitor": MONITOR, "keep_valid": data == "tiktok"},
     }
@@ -148,7 +152,7 @@ def tune(data: str, method: str, path: str, n_trials: int, epochs: int | None) -
             parts.append(data_of(made))
         return attempt(made, parts[0], best, Evaluation(metrics=(MONITOR,), monitor=MONITOR), after=12)
 
-    search(log_of(data, method), METHODS[method][1], n_trials, trial)
+    search(log_of(data, method), METHODS[method][1], n_trials, trial, draws=DRAWS[data])
 
 
 def run(data: str, method: str, path: str, seed: int, n_trials: int, epochs: int | None) -> None:
