@@ -53,8 +53,8 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "cdae": {"name": "cdae"},
     "lightgcn": {"name": "lightgcn", "dim": 32, "loss": {"kind": "bce"}, "sampler": {"negatives": 1}, "l2": 0.0},
 }
-# DeCA is a pair of models of its own: matrix factorisation beside GMF, LightGCN beside LightGCN.
-DECA = {"gmf": {"name": "deca"}, "lightgcn": {"name": "deca", "layers": 3}}
+# DeCA trains the backbone beside a matrix factorisation.
+DECA = {name: {"name": "deca", "target": name} for name in ("gmf", "neumf", "cdae")} | {"lightgcn": {"name": "deca", "layers": 3}}
 # Learning rate to start with, and between which it is searched; the denoisers of a backbone meet the same ones.
 LR = dict.fromkeys(BACKBONES, (5e-3, 2e-3, 2e-2)) | {"lightgcn": (1.5e-2, 2e-3, 5e-2)}
 DROP = {"train.denoise.drop": ("choice", [0.05, 0.1, 0.2]), "train.denoise.ramp": ("choice", [100, 400, 1000])}
@@ -70,15 +70,7 @@ DENOISERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 BATCH = {"ml-100k-noisy": 1024, "modcloth": 4096, "online-retail": 4096}
 # What is compared.
-CELLS = {
-    data: [
-        (backbone, denoiser)
-        for backbone in BACKBONES
-        for denoiser in (DENOISERS if backbone != "popular" else ("none",))
-        if denoiser != "deca" or backbone in DECA
-    ]
-    for data in DATA
-}
+CELLS = {data: [(backbone, denoiser) for backbone in BACKBONES for denoiser in (DENOISERS if backbone != "popular" else ("none",))] for data in DATA}
 
 
 def tree_of(data: str, backbone: str, denoiser: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -238,7 +230,7 @@ def write() -> str:
         "learning rate, which is the same for all denoisers of a backbone, trial by trial.",
         "train and valid are noisy, the test is clean. p: paired t tests over users on means over seeds against none, Holm within the backbone.",
         "Clean-selected: the same settings with the epoch chosen on the clean pairs of valid (seeds in brackets). Detection AUC: of a low score of the",
-        "final model as a sign of noise, over the training pairs; 0.5 is chance. DeCA is matrix factorisation beside gmf and LightGCN beside lightgcn.",
+        "final model as a sign of noise, over the training pairs; 0.5 is chance. DeCA trains the backbone beside a matrix factorisation.",
         "Modes and settings that are reconstructed are marked in recsys/nn/denoise.py.",
         "",
     ]

@@ -78,6 +78,41 @@ def test_the_loss_is_the_sum_of_its_terms(step):
     assert other is None or (step == 0 and not other.any())
 
 
+@pytest.mark.parametrize("target", ["gmf", "neumf", "cdae"])
+def test_a_backbone_is_what_ranks(target):
+    recipe = DeCA(dim=4, target=target, alpha=0.3, c1=2.0, c2=5.0, l2=0.7, sampler=Sampler(negatives=3))
+    torch.manual_seed(0)
+    net = recipe.build(TRAIN).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    batch = next(iter(stream(TRAIN.pairs, net.sampler, batch_size=10, seed=0).epoch(0)))
+    scores = net.scorer().score(torch.arange(TRAIN.n_users))
+    pos, neg = net.target.logits(batch)
+    assert torch.allclose(pos, scores[batch.user, batch.pos], atol=1e-5)
+    assert torch.allclose(neg, scores[batch.user[:, None], batch.neg], atol=1e-5)
+    sums = []
+    for f, g, h, observed in zip((pos, neg), net.auxiliary.logits(batch), net.false_positive.logits(batch), (True, False), strict=True):
+        terms = [
+            0.3 * kl(sigma(y), sigma(x)) + 0.7 * kl(sigma(x), sigma(y)) - expected(sigma(x), sigma(z), observed, True, 2.0)
+            for x, y, z in zip(*(part.detach().flatten().tolist() for part in (f, g, h)), strict=True)
+        ]
+        sums.append(np.reshape(terms, (10, -1)).mean(1))
+    terms = net.loss(batch)
+    assert terms.pair.tolist() == pytest.approx((sums[0] + sums[1]).tolist(), rel=1e-4)
+    squares = sum(float((p.detach() ** 2).sum()) for part in (net.target, net.auxiliary, net.false_positive) for p in part.parameters())
+    assert float(terms.extra.detach()) == pytest.approx(squares * 0.7 / 2 / 21, rel=1e-4)
+
+
+@pytest.mark.parametrize("target", ["gmf", "neumf", "cdae"])
+def test_deca_p_of_a_backbone(target):
+    recipe, config = DeCA(dim=4, target=target, pretrain=2), Train(epochs=6, batch_size=30, lr=0.03, device="cpu")
+    net = recipe.build(TRAIN)
+    assert type(net.auxiliary) is type(net.target)
+    fitted = fit(recipe, TRAIN, None, config)
+    assert fitted.history[-1]["loss"] < fitted.history[2]["loss"]
+
+
 @pytest.mark.parametrize("layers", [0, 2])
 def test_the_auxiliary_model_of_deca_p_learns_first_and_then_stays(layers):
     recipe = DeCA(dim=4, layers=layers, pretrain=2)
@@ -123,5 +158,7 @@ def test_bad_settings_are_refused():
     for bad in ({"alpha": 1.1}, {"c1": 0.0}, {"layers": -1}):
         with pytest.raises(InputError):
             DeCA(**bad)
+    with pytest.raises(InputError, match="has no graph"):
+        DeCA(target="gmf", layers=2)
     with pytest.raises(InputError, match="negatives of its own"):
         DeCA(sampler=Sampler(pool="in-batch"))

@@ -84,15 +84,17 @@ class _CDAE(Network):
             self.register_buffer(name, torch.from_numpy(scale).float(), persistent=False)
 
     def loss(self, batch: Batch) -> Terms:
-        recipe, size = self.recipe, len(batch)
+        pos, neg = self.logits(batch)
+        return pair_terms(self.recipe.loss, pos, neg, n_items=len(self.bias), mask=batch.mask, log_q=batch.log_q)
+
+    def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the pairs [B] and of their negatives [B, K]: s."""
         hidden = self._hidden(batch.user)
-        wanted = torch.cat([batch.pos, batch.neg.reshape(-1)])
-        items = self.output(wanted)
-        pos = near("dot", hidden, items[:size]) + self.bias[batch.pos]
-        negatives = items[size:]
+        items = self.output(torch.cat([batch.pos, batch.neg.reshape(-1)]))
+        pos = near("dot", hidden, items[: len(batch)]) + self.bias[batch.pos]
+        negatives = items[len(batch) :]
         neg = near_pool("dot", hidden, negatives) if batch.shared else near("dot", hidden, negatives.view(*batch.neg.shape, -1))
-        neg = neg + self.bias[batch.neg]
-        return pair_terms(recipe.loss, pos, neg, n_items=len(self.bias), mask=batch.mask, log_q=batch.log_q)
+        return pos, neg + self.bias[batch.neg]
 
     def _hidden(self, user: Tensor) -> Tensor:
         """The hidden layer of users [B], [B, dim]; in training with some of their items left out."""

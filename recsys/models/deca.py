@@ -19,29 +19,33 @@ Source: Wang, Xin, Meng, Jose, Feng, He, "Learning robust recommenders through c
 agreement").
 
 Differs: KL is computed from logits, without a constant within the logarithm; which turn it is follows epoch + step, so that a run can be
-resumed; the target is matrix factorisation, or LightGCN where `layers` > 0, and the auxiliary model matrix factorisation as in the paper. The
-loss has no labels that `[train] denoise` could weigh, and needs none.
+resumed; the target is what `target` and `layers` say, and the auxiliary model matrix factorisation as in the paper; h1 and h2 are matrix
+factorisation for every target. The loss has no labels that `[train] denoise` could weigh, and needs none.
 Should reproduce (Adressa, LightGCN, mean of three seeds, SIGIR 2025 re-evaluation): recall@20 0.1384 for DeCA and 0.2251 for DeCA(p), beside 0.2226
 for plain cross-entropy.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.models import Network, embedding, half_square, require_negatives
+from recsys.models.cdae import CDAE
+from recsys.models.gmf import GMF
+from recsys.models.neumf import NeuMF
 from recsys.nn.distance import near
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.losses import Terms
 from recsys.sample import Batch, Sampler
-from recsys.scorer import Factors
+from recsys.scorer import Factors, Scorer
 
 __all__ = ["DeCA", "agreement", "expectation"]
 
@@ -52,8 +56,10 @@ class DeCA:
 
     dim: Annotated[int, Bound(ge=1)] = 32
     """Length of a vector of each model."""
+    target: Literal["mf", "gmf", "neumf", "cdae"] = "mf"
+    """The model that ranks; one other than mf starts and has settings as it has by itself, but for `dim`."""
     layers: Annotated[int, Bound(ge=0, le=10)] = 0
-    """Of the target model: 0 is matrix factorisation, else LightGCN."""
+    """Propagations over the graph, which make LightGCN of the target mf."""
     alpha: Annotated[float, Bound(ge=0, le=1)] = 0.5
     """Weight of KL(g || f); KL(f || g) has the rest."""
     c1: Annotated[float, Bound(gt=0)] = 10.0
@@ -73,6 +79,8 @@ class DeCA:
         require_negatives(self.sampler)
         if self.sampler.pool != "own":
             raise InputError(f"sampler.pool = '{self.sampler.pool}', but every pair has negatives of its own here", remedy='use pool = "own"')
+        if self.layers and self.target != "mf":
+            raise InputError(f"layers = {self.layers}, but target = '{self.target}' has no graph", remedy='use target = "mf", or layers = 0')
 
     def build(self, train: Dataset) -> Network:
         return _DeCA(self, train)
@@ -83,45 +91,67 @@ class _DeCA(Network):
         super().__init__()
         self.recipe, self.sampler, self.n_users = recipe, recipe.sampler, train.n_users
         adjacency = normalised_adjacency(train.pairs) if recipe.layers else None
-        self.target = _Likes(recipe, train, adjacency)
-        self.auxiliary = _Likes(recipe, train, adjacency if recipe.pretrain else None)
+        self.target = _target(recipe, train, adjacency)
+        self.auxiliary = _target(recipe, train, adjacency) if recipe.pretrain else _Likes(recipe, train, None)
         self.false_positive = _Likes(recipe, train, None)
         self.true_positive = _Likes(recipe, train, None)
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
         if batch.epoch < recipe.pretrain:
-            pos, neg = self.auxiliary(batch)
+            pos, neg = self.auxiliary.logits(batch)
             return self._terms(F.softplus(-pos), F.softplus(neg), batch, (self.auxiliary,))
-        learning = [self.target, self.auxiliary]
-        f, g = self.target(batch), self.auxiliary(batch)
+        learning, f = [self.target], self.target.logits(batch)
         if recipe.pretrain:
-            learning, g = [self.target], (g[0].detach(), g[1].detach())
+            with torch.no_grad():
+                g = self.auxiliary.eval().logits(batch)
+        else:
+            g = self.auxiliary.logits(batch)
+            learning.append(self.auxiliary)
         positives = (batch.epoch + batch.step) % 2 == 0  # whose turn it is
         likelihood = self.false_positive if positives else self.true_positive
         learning.append(likelihood)
-        h, cost = likelihood(batch), recipe.c1 if positives else recipe.c2
+        h, cost = likelihood.logits(batch), recipe.c1 if positives else recipe.c2
         terms = [
             agreement(f[part], g[part], recipe.alpha) - expectation(f[part], h[part], observed=part == 0, positives=positives, cost=cost)
             for part in (0, 1)
         ]
         return self._terms(terms[0], terms[1], batch, learning)
 
-    def _terms(self, pos: Tensor, neg: Tensor, batch: Batch, learning: list[_Likes] | tuple[_Likes, ...]) -> Terms:
+    def _terms(self, pos: Tensor, neg: Tensor, batch: Batch, learning: Sequence[_Model]) -> Terms:
         mean = neg.mean(1) if batch.mask is None else (neg * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
-        extra = self.recipe.l2 / self.n_users * half_square(*(likes.nodes.weight for likes in learning)) if self.recipe.l2 else None
+        extra = self.recipe.l2 / self.n_users * half_square(*(p for part in learning for p in part.parameters())) if self.recipe.l2 else None
         if batch.epoch == 0 and batch.step == 0:
             # A gradient of 0 for all, once: an optimiser has a state of every parameter from the first step on, as a checkpoint wants it.
             nothing = 0 * half_square(*self.parameters())
             extra = nothing if extra is None else extra + nothing
         return Terms(pos + mean, extra)
 
-    def scorer(self) -> Factors:
-        vectors = self.target.vectors().detach()
-        return Factors(vectors[: self.n_users].clone(), vectors[self.n_users :].clone())
+    def scorer(self) -> Scorer:
+        return self.target.scorer()
 
 
-class _Likes(torch.nn.Module):
+class _Model(Protocol):
+    """One of the networks of DeCA: says how likely pairs are, and the target and an auxiliary of its kind rank."""
+
+    def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the pairs [B] and of their negatives [B, K]."""
+
+    def scorer(self) -> Scorer: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def eval(self) -> _Model: ...
+
+
+def _target(recipe: DeCA, train: Dataset, adjacency: Tensor | None) -> _Model:
+    if recipe.target == "mf":
+        return _Likes(recipe, train, adjacency)
+    backbone: type[GMF | NeuMF | CDAE] = {"gmf": GMF, "neumf": NeuMF, "cdae": CDAE}[recipe.target]
+    return cast("_Model", backbone(dim=recipe.dim, sampler=recipe.sampler).build(train))
+
+
+class _Likes(nn.Module):
     """Logits of one probability for every user and item: of vectors, or of vectors averaged over the graph."""
 
     def __init__(self, recipe: DeCA, train: Dataset, adjacency: Tensor | None) -> None:
@@ -134,7 +164,11 @@ class _Likes(torch.nn.Module):
     def vectors(self) -> Tensor:
         return self.nodes.weight if self.adjacency is None else mean_layers(self.adjacency, self.nodes.weight, self.layers)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def scorer(self) -> Factors:
+        vectors = self.vectors().detach()
+        return Factors(vectors[: self.n_users].clone(), vectors[self.n_users :].clone())
+
+    def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits of the pairs [B] and of their negatives [B, K]."""
         size, wanted = len(batch), torch.cat([batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)])
         if self.adjacency is None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
+from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
@@ -68,16 +69,25 @@ class _GMF(Network):
         self.bias = torch.nn.Parameter(torch.zeros(()))
 
     def loss(self, batch: Batch) -> Terms:
-        recipe, size = self.recipe, len(batch)
-        user = self.user(batch.user)
-        items = self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
-        item, negatives = items[:size], items[size:]
+        recipe = self.recipe
+        user, items = self._looked_up(batch)
+        pos, neg = self._logits(batch, user, items)
+        extra = recipe.l2 / len(batch) * half_square(user, items) if recipe.l2 else None
+        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
+
+    def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the pairs [B] and of their negatives [B, K]: s."""
+        return self._logits(batch, *self._looked_up(batch))
+
+    def _looked_up(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.user(batch.user), self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
+
+    def _logits(self, batch: Batch, user: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        item, negatives = items[: len(batch)], items[len(batch) :]
         weighed = user * self.output
         pos = near("dot", weighed, item) + self.bias
         neg = near_pool("dot", weighed, negatives) if batch.shared else near("dot", weighed, negatives.view(*batch.neg.shape, -1))
-        neg = neg + self.bias
-        extra = recipe.l2 / size * half_square(user, items) if recipe.l2 else None
-        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
+        return pos, neg + self.bias
 
     def scorer(self) -> Factors:
         """The weights a go into the user vectors; c, the same for all items, is their bias, so that a score is a logit."""

@@ -84,11 +84,22 @@ class _NeuMF(Network):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def loss(self, batch: Batch) -> Terms:
-        recipe, size = self.recipe, len(batch)
-        user = self.user(batch.user)
-        items = self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
-        item, negatives = items[:size], items[size:]
-        a, tall = self.output[: recipe.dim], self.output[recipe.dim :]
+        recipe = self.recipe
+        user, items = self._looked_up(batch)
+        pos, neg = self._logits(batch, user, items)
+        extra = recipe.l2 / len(batch) * half_square(user, items) if recipe.l2 else None
+        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
+
+    def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the pairs [B] and of their negatives [B, K]: s."""
+        return self._logits(batch, *self._looked_up(batch))
+
+    def _looked_up(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.user(batch.user), self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
+
+    def _logits(self, batch: Batch, user: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        item, negatives = items[: len(batch)], items[len(batch) :]
+        a, tall = self.output[: self.recipe.dim], self.output[self.recipe.dim :]
         (user_short, user_long), (item_short, item_long) = (self._parts(rows) for rows in (user, item))
         neg_short, neg_long = self._parts(negatives)
         weighed, by_user = user_short * a, self._first(user_long, user=True)
@@ -99,9 +110,7 @@ class _NeuMF(Network):
         else:
             neg = near("dot", weighed, neg_short.view(*batch.neg.shape, -1))
             by_item = self._first(neg_long, user=False).view(*batch.neg.shape, -1)
-        neg = neg + self._rest(by_user[:, None] + by_item) @ tall + self.bias
-        extra = recipe.l2 / size * half_square(user, items) if recipe.l2 else None
-        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
+        return pos, neg + self._rest(by_user[:, None] + by_item) @ tall + self.bias
 
     def _tower(self) -> list[nn.Linear]:
         return [layer for layer in self.tower if isinstance(layer, nn.Linear)]
