@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_what_is_hidden_is_gone_and_the_rest_counts_more():
     torch.manual_seed(9)
     got = net._hidden(users)
     torch.manual_seed(9)
-    factor = F.dropout(torch.ones(24), 0.4)  # 8 items each
+    factor = (torch.rand(24) < 0.6) / 0.6  # 8 items each
     assert sorted(set(factor.tolist())) == pytest.approx([0.0, 1 / 0.6])
     assert not torch.equal(factor[:8], factor[8:16])
     for b, user in enumerate(users.tolist()):
@@ -80,6 +81,15 @@ def test_what_is_hidden_is_gone_and_the_rest_counts_more():
         for place, item in enumerate(items.tolist()):
             x[item] *= factor[8 * b + place]
         assert torch.allclose(got[b], hidden(net, user, x), atol=1e-6)
+
+
+def test_a_user_has_the_same_hidden_throughout_a_batch():
+    net = start(dropout=0.4)
+    users, items, nothing = torch.tensor([4, 7, 4]), torch.tensor([1, 1, 1]), torch.zeros(3, 1, dtype=torch.int64)
+    batch = dataclasses.replace(batch_of(net, 3), user=users, pos=items, neg=nothing, mask=None)
+    pos, _ = net.logits(batch)
+    assert pos[0] == pos[2] != pos[1]
+    assert not torch.equal(pos, net.logits(batch)[0])  # the next batch hides something else
 
 
 def test_gradients():

@@ -5,8 +5,8 @@ Symbols: x_u the row of user u in {0, 1}^items, x~_u the same with each 1 set to
 
     h_u = tanh(W^T x~_u + V_u + b),   s(u, i) = W'_i . h_u + b'_i
 
-Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j of -log(1 - sigmoid(s(u, j))); every pair
-sees its user with something else hidden. `loss` may be another. With `normalise` a 1 of x_u counts (d_u d_i)^(-1/4), d_u and d_i the numbers of
+Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j of -log(1 - sigmoid(s(u, j))); every batch
+sees each of its users with something else hidden. `loss` may be another. With `normalise` a 1 of x_u counts (d_u d_i)^(-1/4), d_u and d_i the numbers of
 training pairs of user and item: divided by the root of the norms of its row and its column.
 Source: Wu, DuBois, Zheng, Ester, "Collaborative denoising auto-encoders for top-N recommender systems", WSDM 2016. tanh, 32 hidden
 units, half of the input hidden, `normalise` and binary cross-entropy against one sampled negative a pair are the form in which denoising studies
@@ -33,6 +33,7 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
+from recsys.nn.content import distinct
 from recsys.nn.distance import near, near_pool
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
@@ -89,7 +90,8 @@ class _CDAE(Network):
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the pairs [B] and of their negatives [B, K]: s."""
-        hidden = self._hidden(batch.user)
+        users, (at,) = distinct(batch.user, n=len(self.user.weight))
+        hidden = F.embedding(at, self._hidden(users))
         items = self.output(torch.cat([batch.pos, batch.neg.reshape(-1)]))
         pos = near("dot", hidden, items[: len(batch)]) + self.bias[batch.pos]
         negatives = items[len(batch) :]
@@ -99,8 +101,13 @@ class _CDAE(Network):
     def _hidden(self, user: Tensor) -> Tensor:
         """The hidden layer of users [B], [B, dim]; in training with some of their items left out."""
         item, owner, first = self.histories.of(user)
-        value = F.dropout(self.by_user[user[owner]] * self.by_item[item], self.recipe.dropout, self.training)
-        table = self.input.weight
+        keep = 1.0
+        if self.training and self.recipe.dropout:
+            keep = 1 - self.recipe.dropout
+            left = (torch.rand(len(item), device=item.device) < keep).nonzero()[:, 0]
+            item, owner = item.index_select(0, left), owner.index_select(0, left)
+            first = torch.searchsorted(owner, torch.arange(len(user), device=owner.device))
+        value, table = self.by_user[user[owner]] * self.by_item[item] / keep, self.input.weight
         met = F.embedding_bag(item, table, first, mode="sum", per_sample_weights=value.to(table.dtype))
         return torch.tanh(met + self.user(user) + self.hidden_bias)
 
