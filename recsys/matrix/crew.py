@@ -6,13 +6,6 @@ with the process that began them.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import queue
-import subprocess
-import sys
-import threading
 import time
 import traceback
 from collections import Counter
@@ -27,9 +20,9 @@ from recsys.errors import InputError
 from recsys.matrix.cell import Task, do
 from recsys.matrix.plan import Plan
 from recsys.matrix.result import gather, write_result
+from recsys.processes import Processes
 from recsys.storage import write_json
 from recsys.study.storage import Lock
-from recsys.study.workers import share
 
 __all__ = ["attempt", "work"]
 
@@ -172,38 +165,32 @@ def attempt(task: Task, folder: Path, splits: dict[str, Split], energy: bool, te
 
 
 class _Crew:
-    """Processes, and one queue of what they say."""
+    """Workers, and the cell that each is at."""
 
     def __init__(self, folder: Path, energy: bool, workers: int, threads: int) -> None:
-        self.folder, self.energy, self.threads = folder, energy, threads
-        self.events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
-        self.alive: dict[int, subprocess.Popen[str]] = {}
+        self.folder = folder
+        self.processes = Processes("recsys.matrix.worker", [str(folder), "energy" if energy else ""], workers=workers, threads=threads)
         self.busy: dict[int, Task] = {}
         self.lost: Counter[Task] = Counter()
-        self.workers = workers
 
     def give(self, task: Task) -> None:
         """Let a free worker do a task."""
-        number = next(number for number in range(self.workers) if number not in self.busy)
-        if number not in self.alive:
-            self._hire(number)
+        number = next(number for number in range(self.processes.workers) if number not in self.busy)
+        if number not in self.processes.alive:
+            self.processes.hire(number)
         self.busy[number] = task
-        pipe = self.alive[number].stdin
-        assert pipe is not None
-        with contextlib.suppress(BrokenPipeError):  # it is dead; its end will be heard of
-            pipe.write(json.dumps([task.data, task.method, task.seed]) + "\n")
-            pipe.flush()
+        self.processes.tell(number, [task.data, task.method, task.seed])
 
     def hear(self) -> dict[str, Any]:
         """The next thing a worker says of its task."""
         while True:
-            number, event = self.events.get()
+            number, event = self.processes.events.get()
             if event is not None:
                 task = Task(*event["task"])
                 if event["event"] != "trial":
                     self.busy.pop(number, None)
                 return {**event, "task": task}
-            code = self.alive.pop(number).wait()
+            code = self.processes.bury(number)
             lost = self.busy.pop(number, None)
             if lost is None:
                 continue
@@ -217,34 +204,4 @@ class _Crew:
 
     def dismiss(self) -> None:
         """End all workers; what they were at goes on another time."""
-        for process in self.alive.values():
-            process.terminate()
-        for process in self.alive.values():
-            process.wait()
-
-    def _hire(self, number: int) -> None:
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        environment = share(self.workers, self.threads, number, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = subprocess.Popen(
-            [sys.executable, "-m", "recsys.matrix.worker", str(self.folder), "energy" if self.energy else ""],
-            env={**os.environ, **environment, "PYTHONPATH": path},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
-        self.alive[number] = process
-        threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
-
-    def _listen(self, number: int, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
-            for text in lines:
-                try:
-                    event = json.loads(text)
-                except ValueError:
-                    continue  # a library that prints, or a line that a kill cut off
-                if isinstance(event, dict) and "event" in event:
-                    self.events.put((number, event))
-        self.events.put((number, None))
+        self.processes.dismiss()

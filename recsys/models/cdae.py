@@ -5,8 +5,8 @@ Symbols: x_u the row of user u in {0, 1}^items, x~_u the same with each 1 set to
 
     h_u = tanh(W^T x~_u + V_u + b),   s(u, i) = W'_i . h_u + b'_i
 
-Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j of -log(1 - sigmoid(s(u, j))); every batch
-sees each of its users with something else hidden. `loss` may be another. With `normalise` a 1 of x_u counts (d_u d_i)^(-1/4), d_u and d_i the numbers of
+Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j of -log(1 - sigmoid(s(u, j))); every batch sees
+each of its users with something else hidden. `loss` may be another. With `normalise` a 1 of x_u counts (d_u d_i)^(-1/4), d_u and d_i the numbers of
 training pairs of user and item: divided by the root of the norms of its row and its column.
 Source: Wu, DuBois, Zheng, Ester, "Collaborative denoising auto-encoders for top-N recommender systems", WSDM 2016. tanh, 32 hidden
 units, half of the input hidden, `normalise` and binary cross-entropy against one sampled negative a pair are the form in which denoising studies
