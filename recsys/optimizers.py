@@ -1,7 +1,8 @@
-"""Which optimiser updates which parameter, and what its state must hold."""
+"""Which optimiser updates which parameter, by what step size, and what its state must hold."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -11,9 +12,10 @@ from recsys.errors import InputError
 from recsys.models import Network
 from recsys.nn.rows import RowOptimizer
 
-__all__ = ["Kind", "check_state", "clip", "make_optimizers", "params_of"]
+__all__ = ["Kind", "Schedule", "check_state", "clip", "lr_factor", "make_optimizers", "params_of", "put_state", "state_of"]
 
 Kind = Literal["adam", "adamw", "adagrad", "sgd"]
+Schedule = Literal["constant", "linear", "cosine", "exponential"]
 
 _EPS = 1e-8  # of Adam and Adagrad, on dense and on touched rows alike
 
@@ -79,6 +81,58 @@ def clip(network: Network, limit: float) -> None:
     scale = (limit / norm.clamp_min(1e-12)).clamp_max(1.0)
     for grad in dense:
         grad.mul_(scale)
+
+
+def lr_factor(schedule: Schedule, done: int, steps: int, epochs: int, *, warmup: int, decay: float) -> float:
+    """What a step size is of the highest.
+
+    Args:
+        schedule: of the steps after the warm-up: 1, down to 0 by a line or half a cosine, or `decay` to the number of whole epochs.
+        done: steps before this one.
+        steps: of an epoch.
+        epochs: of the whole training.
+        warmup: steps over which it rises by a line.
+        decay: of an epoch, for "exponential".
+    """
+    factor = min(1.0, (done + 1) / warmup) if warmup else 1.0
+    share = min(1.0, max(0, done - warmup) / max(1, epochs * steps - warmup))
+    if schedule == "linear":
+        factor *= 1 - share
+    elif schedule == "cosine":
+        factor *= (1 + math.cos(math.pi * share)) / 2
+    elif schedule == "exponential":
+        factor *= decay ** (done // steps)
+    return factor
+
+
+def state_of(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """All that moves in optimisers: "optimiser.parameter.key" -> tensor."""
+    return {
+        f"{index}.{place}.{key}": value
+        for index, optimizer in enumerate(optimizers)
+        for place, param in enumerate(params_of(optimizer))
+        for key, value in optimizer.state.get(param, {}).items()
+    }
+
+
+def put_state(optimizers: list[torch.optim.Optimizer], state: dict[str, Tensor], device: torch.device, *, begun: bool) -> None:
+    """What `state_of` gave in place of their own.
+
+    Args:
+        begun: a step was made, so that nothing may be missing.
+
+    Raises:
+        KeyError: something is missing.
+        IndexError, ValueError: it is of other optimisers.
+    """
+    for name, tensor in state.items():
+        index, place, key = name.split(".", 2)
+        optimizer = optimizers[int(index)]
+        # Step counters live where the optimiser wants them: fused ones on the device, ours on the host.
+        home = "cpu" if isinstance(optimizer, RowOptimizer) and tensor.dim() == 0 else device
+        optimizer.state[params_of(optimizer)[int(place)]][key] = tensor.to(home)
+    if begun:
+        check_state(optimizers)
 
 
 def check_state(optimizers: list[torch.optim.Optimizer]) -> None:

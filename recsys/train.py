@@ -9,12 +9,11 @@ that was left alone.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,19 +24,19 @@ from torch import Tensor
 from recsys.allocator import keep_freed_memory
 from recsys.config import Bound, settings, to_dict
 from recsys.data.types import Dataset, Interactions
+from recsys.device import own_random_numbers, pick_device, seed_device
 from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation, evaluate
 from recsys.metrics import parse
 from recsys.models import Network, Recipe, recipe_name
 from recsys.nn.denoise import Denoise, Denoiser
-from recsys.nn.rows import RowOptimizer
-from recsys.optimizers import Kind, check_state, clip, make_optimizers, params_of
+from recsys.optimizers import Kind, Schedule, clip, lr_factor, make_optimizers, put_state, state_of
 from recsys.sample import Batch, PairStream, UserBatch, stream, stream_seed
 from recsys.scorer import Scorer
 from recsys.selection import held_loss
 from recsys.storage import load_scorer, read_tensors, save_scorer, write_tensors
 
-__all__ = ["Fitted", "Train", "fit", "pick_device"]
+__all__ = ["Fitted", "Train", "fit"]
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -61,7 +60,7 @@ class Train:
     Adam); several times faster with small batches, and not quite the same result."""
     weight_decay: Annotated[float, Bound(ge=0)] = 0.0
     """Decoupled decay, for adamw."""
-    schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    schedule: Schedule = "constant"
     """Of the step size after the warm-up: constant; down to 0 at the last epoch; or, exponential, times `lr_decay` after each epoch."""
     lr_decay: Annotated[float, Bound(gt=0, le=1)] = 0.99
     """exponential: what the step size of an epoch is of that of the epoch before; the first has `lr`."""
@@ -154,8 +153,8 @@ def fit(
     device = pick_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
-    with _own_random_numbers(device):
-        _seed(device, stream_seed(config.seed, "start"))
+    with own_random_numbers(device):
+        seed_device(device, stream_seed(config.seed, "start"))
         started = time.perf_counter()
         built = recipe.build(train)
         if not isinstance(built, Network):
@@ -164,25 +163,6 @@ def fit(
         if resume and folder is not None:
             loop.restore(folder)
         return loop.run()
-
-
-def pick_device(name: str) -> torch.device:
-    """The device a name means.
-
-    Raises:
-        InputError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError("neither the CPU nor a CUDA device")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"device '{name}' cannot be used: {said}", place="[train] device", remedy="use auto or cpu") from None
-    return device
 
 
 def _closed_form(scorer: Scorer, train: Dataset, valid: Interactions | None, evaluation: Evaluation, seconds: float, watch: Watch | None) -> Fitted:
@@ -295,7 +275,7 @@ class _Loop:
             self.save()
 
     def _step(self, batch: Batch | UserBatch) -> None:
-        _seed(self.device, stream_seed(self.config.seed, "network", batch.epoch, batch.step))
+        seed_device(self.device, stream_seed(self.config.seed, "network", batch.epoch, batch.step))
         done = batch.epoch * len(self.stream) + batch.step
         if self.config.schedule != "constant" or done <= self.config.warmup:
             self._set_lr(done)
@@ -364,7 +344,7 @@ class _Loop:
         entry["valid_seconds"] = round(time.perf_counter() - began, 4)
         value = self.sign * entry["valid"][self.evaluation.monitor]
         if self.held is not None:
-            _seed(self.device, stream_seed(self.config.seed, "held"))
+            seed_device(self.device, stream_seed(self.config.seed, "held"))
             entry["valid_loss"] = held_loss(self.network, self.held.epoch(0), self.config.trim)
             value = -entry["valid_loss"]
         if math.isnan(value):
@@ -382,15 +362,8 @@ class _Loop:
         )
 
     def _set_lr(self, done: int) -> None:
-        config, total = self.config, self.config.epochs * len(self.stream)
-        factor = min(1.0, (done + 1) / config.warmup) if config.warmup else 1.0
-        share = min(1.0, max(0, done - config.warmup) / max(1, total - config.warmup))
-        if config.schedule == "linear":
-            factor *= 1 - share
-        elif config.schedule == "cosine":
-            factor *= (1 + math.cos(math.pi * share)) / 2
-        elif config.schedule == "exponential":
-            factor *= config.lr_decay ** (done // len(self.stream))
+        config, epochs = self.config, self.config.epochs
+        factor = lr_factor(config.schedule, done, len(self.stream), epochs, warmup=config.warmup, decay=config.lr_decay)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * factor
@@ -403,10 +376,7 @@ class _Loop:
             save_scorer(self.folder / "scorer.safetensors", self.best, epoch=self.state.best_epoch)
             self.best_saved = self.state.best_epoch
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for index, optimizer in enumerate(self.optimizers):
-            for place, param in enumerate(params_of(optimizer)):
-                for key, value in optimizer.state.get(param, {}).items():
-                    tensors[f"optimizer.{index}.{place}.{key}"] = value
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in state_of(self.optimizers).items()}
         if self.denoiser is not None:
             tensors |= {f"denoise.{name}": tensor for name, tensor in self.denoiser.state.items()}
         tensors["loss_sum"] = self.loss_sum
@@ -444,16 +414,8 @@ class _Loop:
         """The moving parts of a checkpoint in place of our own."""
         self.state = _State(**state)
         self.network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
-        for index, optimizer in enumerate(self.optimizers):
-            params = params_of(optimizer)
-            for name, tensor in tensors.items():
-                if name.startswith(f"optimizer.{index}."):
-                    _, _, place, key = name.split(".", 3)
-                    # Step counters live where the optimiser wants them: fused ones on the device, ours on the host.
-                    home = "cpu" if isinstance(optimizer, RowOptimizer) and tensor.dim() == 0 else self.device
-                    optimizer.state[params[int(place)]][key] = tensor.to(home)
-        if state["epoch"] or state["step"]:
-            check_state(self.optimizers)
+        moments = {name.removeprefix("optimizer."): tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
+        put_state(self.optimizers, moments, self.device, begun=bool(state["epoch"] or state["step"]))
         if self.denoiser is not None:
             self.denoiser.state = {name: tensors[f"denoise.{name}"].to(self.device) for name in self.denoiser.state}
         self.loss_sum, self.bad_step = tensors["loss_sum"].to(self.device), tensors["bad_step"].to(self.device)
@@ -474,17 +436,3 @@ def _identity(recipe: Recipe, train: Dataset, valid: Interactions | None, config
         to_dict(evaluation),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _seed(device: torch.device, seed: int) -> None:
-    """Seed the generator that layers such as dropout draw from."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
-
-
-@contextlib.contextmanager
-def _own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random numbers as they were."""
-    with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
-        yield

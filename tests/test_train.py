@@ -18,6 +18,7 @@ from planted import two_camps
 
 from recsys.config import settings
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
+from recsys.device import pick_device
 from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation
 from recsys.models import Network
@@ -29,7 +30,7 @@ from recsys.nn.losses import Loss, Terms
 from recsys.sample import Batch, Sampler, UserBatch
 from recsys.scorer import Factors, Scorer
 from recsys.storage import load_scorer
-from recsys.train import Fitted, Train, fit, pick_device
+from recsys.train import Fitted, Train, fit
 
 TRAIN, VALID = two_camps(users=20, items=20, each=5, kept=2)  # 100 pairs
 EVALUATION = Evaluation(metrics=("ndcg@5", "recall@5"), monitor="ndcg@5")

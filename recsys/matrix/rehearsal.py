@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from recsys.data.types import Dataset, FeatureTable, Interactions, Split, Vocab
+from recsys.device import pick_device
 from recsys.errors import InputError, TrainingError
 from recsys.experiment import Experiment
-from recsys.train import fit, pick_device
+from recsys.train import fit
 
 __all__ = ["miniature", "rehearse"]
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from recsys.data.types import Dataset, Interactions
+from recsys.device import pick_device
 from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation
 from recsys.experiment import Experiment, from_tree
@@ -26,7 +27,7 @@ from recsys.rank import top_k
 from recsys.scorer import Scorer
 from recsys.space import Dimension, put
 from recsys.storage import write
-from recsys.train import Fitted, fit, pick_device
+from recsys.train import Fitted, fit
 
 __all__ = ["MEASURED", "Material", "Outcome", "TrialFailed", "directions", "judged", "objectives", "run_trial", "with_settings"]
 
