@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, mean, work
+from harness import ROOT, mean, show, told, work
 from metric_learning import METHODS, METRICS, tree_of
 
 from recsys.errors import InputError
@@ -81,6 +80,7 @@ def plot(found: dict[str, list[Report]], out: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "ablation"
     import matplotlib.pyplot as plt
 
     known = json.loads((ROOT / "benchmarks" / "published-metric-learning.json").read_text(encoding="utf-8"))["ablation steam-200k"]
@@ -106,7 +106,7 @@ def plot(found: dict[str, list[Report]], out: Path) -> None:
         axis.grid(alpha=0.3)
     out.mkdir(parents=True, exist_ok=True)
     for kind in ("svg", "png"):
-        figure.savefig(out / f"ablation-dpcml.{kind}", dpi=150)
+        figure.savefig(out / f"ablation-dpcml.{kind}", dpi=150, metadata={"Date": None} if kind == "svg" else None)
 
 
 def main() -> None:
@@ -124,15 +124,9 @@ def main() -> None:
     found = measured()
     if not found:
         raise InputError("there is no run yet", place=str(KEEP), remedy="python benchmarks/ablation.py run --path users.dat")
-    out = ROOT / "docs" / "tables"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "ablation-dpcml.md").write_text(table(found), encoding="utf-8")
+    show("ablation-dpcml", table(found))
     plot(found, ROOT / "docs" / "pictures")
-    print(table(found))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"ablation: {error}")
+    told(main, "ablation")

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import ROOT, TRIALS, attempt, chosen, interval, mean, ordered, p_value, per_user, put, search, work
+from harness import ROOT, TRIALS, attempt, chosen, interval, mean, ordered, p_value, per_user, put, search, show, told, work
 
 from recsys.data.types import Split
 from recsys.errors import InputError
@@ -288,9 +287,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.command == "table":
-        text = write()
-        (ROOT / "docs" / "tables" / "denoising.md").write_text(text, encoding="utf-8")
-        print(text)
+        show("denoising", write())
         return
     if arguments.data is None:
         raise InputError("no data is named", remedy=f"one of {', '.join(DATA)}")
@@ -306,7 +303,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"denoising: {error}")
+    told(main, "denoising")

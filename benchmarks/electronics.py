@@ -11,11 +11,10 @@ numbers are each metric at its own best epoch, some of them selected on test; he
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from harness import ITEMKNN, ROOT, TRIALS, attempt, chosen, mean, ordered, put, search, section, work
+from harness import ITEMKNN, TRIALS, attempt, chosen, mean, ordered, put, search, section, show, told, work
 
 from recsys.data.types import Split
 from recsys.errors import InputError
@@ -157,9 +156,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.command == "table":
-        text = table()
-        (ROOT / "docs" / "tables" / "electronics.md").write_text(text, encoding="utf-8")
-        print(text)
+        show("electronics", table())
         return
     tasks: list[tuple[Any, ...]] = [(arguments.command, method, arguments.path) for method in arguments.methods]
     if arguments.command == "run":
@@ -169,7 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"electronics: {error}")
+    told(main, "electronics")

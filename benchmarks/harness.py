@@ -22,13 +22,29 @@ import optuna
 import torch
 
 from recsys.data.types import Split
-from recsys.errors import TrainingError
+from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation, Report
 from recsys.experiment import Experiment
 from recsys.statistics import holm, over_seeds, paired
 from recsys.train import fit
 
-__all__ = ["ITEMKNN", "ROOT", "TRIALS", "attempt", "chosen", "mean", "ordered", "per_user", "put", "search", "section", "trials_of", "work"]
+__all__ = [
+    "ITEMKNN",
+    "ROOT",
+    "TRIALS",
+    "attempt",
+    "chosen",
+    "mean",
+    "ordered",
+    "per_user",
+    "put",
+    "search",
+    "section",
+    "show",
+    "told",
+    "trials_of",
+    "work",
+]
 
 ROOT = Path(__file__).parents[1]
 TRIALS = ROOT / "benchmarks" / "trials"
@@ -128,6 +144,22 @@ def work(job: Callable[[Any], None], tasks: Iterable[Any], workers: int) -> None
     with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
         for _ in pool.imap_unordered(_Safe(job), tasks):
             pass
+
+
+def show(name: str, text: str) -> None:
+    """Write a table to docs/tables and print it."""
+    out = ROOT / "docs" / "tables"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def told(main: Callable[[], None], name: str) -> None:
+    """Run a script; what is wrong with its input is one line, and no traceback."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"{name}: {error}")
 
 
 def _one_thread() -> None:

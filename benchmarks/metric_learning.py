@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from harness import ITEMKNN, ROOT, attempt, chosen, mean, ordered, put, search, section, trials_of, work
+from harness import ITEMKNN, ROOT, attempt, chosen, mean, ordered, put, search, section, show, told, trials_of, work
 from harness import TRIALS as TRIAL_LOGS
 
 from recsys.config import to_toml
 from recsys.data.types import Split
-from recsys.errors import InputError
 from recsys.evaluation import Evaluation, Report, evaluate
 from recsys.experiment import from_tree
 from recsys.run import data_of, execute
@@ -288,11 +286,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.command == "table":
-        text = table(arguments.data)
-        out = ROOT / "docs" / "tables"
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"metric-learning-{arguments.data}.md").write_text(text, encoding="utf-8")
-        print(text)
+        show(f"metric-learning-{arguments.data}", table(arguments.data))
         return
     if arguments.command == "configs":
         configs(arguments.data, ROOT / "configs")
@@ -306,7 +300,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"metric_learning: {error}")
+    told(main, "metric_learning")

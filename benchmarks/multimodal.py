@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from harness import ITEMKNN, ROOT, TRIALS, attempt, chosen, mean, ordered, p_value, per_user, put, search, section, trials_of, work
+from harness import ITEMKNN, TRIALS, attempt, chosen, mean, ordered, p_value, per_user, put, search, section, show, told, trials_of, work
 
 from recsys.data.types import Split
 from recsys.errors import InputError
@@ -109,6 +108,12 @@ PACE: dict[str, dict[str, tuple[int, int]]] = {
         "duif": (80, 2048),
     },
 }
+
+
+def require(data: str, path: str) -> None:
+    """Refuse a folder without the data, before any worker does."""
+    if data == "tiktok" and not Path(path, "trnMat.npz").is_file():
+        raise InputError("has no trnMat.npz", place=path or "--path", remedy="give the folder of the data: --path FOLDER")
 
 
 def source(data: str, path: str) -> dict[str, Any]:
@@ -222,14 +227,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
     if given.command == "table":
-        text = table(given.data, given.trials)
-        out = ROOT / "docs" / "tables"
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"multimodal-{given.data}.md").write_text(text, encoding="utf-8")
-        print(text)
+        show(f"multimodal-{given.data}", table(given.data, given.trials))
         return
-    if given.data == "tiktok" and not Path(given.path, "trnMat.npz").is_file():
-        raise InputError("has no trnMat.npz", place=given.path or "--path", remedy="give the folder of the data: --path FOLDER")
+    require(given.data, given.path)
     if given.command == "tune":
         tasks: list[tuple[Any, ...]] = [("tune", given.data, method, given.path, given.trials, given.epochs) for method in given.methods]
     else:
@@ -239,7 +239,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"multimodal: {error}")
+    told(main, "multimodal")

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -29,8 +28,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import ROOT, TRIALS, attempt, chosen, put, search, trials_of, work
-from multimodal import source
+from harness import ROOT, TRIALS, attempt, chosen, put, search, show, told, trials_of, work
+from multimodal import require, source
 from scipy import stats
 
 from recsys import models
@@ -360,13 +359,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.command == "table":
         text = "\n".join(table(given.data, given.impute, given.trials)) + "\n"
-        out = ROOT / "docs" / "tables"
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"new-items-{given.data}.md").write_text(text, encoding="utf-8")
-        print(text, *picture(given.data, given.impute), sep="\n")
+        show(f"new-items-{given.data}", text)
+        print(*picture(given.data, given.impute), sep="\n")
         return
-    if given.data == "tiktok" and not Path(given.path, "trnMat.npz").is_file():
-        raise InputError("has no trnMat.npz", place=given.path or "--path", remedy="give the folder of the data: --path FOLDER")
+    require(given.data, given.path)
     if any(not 0 <= rate <= 100 for rate in given.rates):
         raise InputError("a rate is a percentage", place="--rates", remedy="give numbers from 0 to 100")
     if given.command == "tune":
@@ -378,7 +374,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"new_items: {error}")
+    told(main, "new_items")
