@@ -56,11 +56,9 @@ MODES = ("FTFT", "FTMT", "MTMT")
 SEEDS, N_TRIALS = 5, 4
 EPOCHS = {
     "tiktok": {"milk": 200, "dropoutnet": 40, "clcrec": 60, "heater": 40},
-    "online-retail": {"milk": 100, "dropoutnet": 20, "clcrec": 30, "heater": 20},
+    "online-retail": {"milk": 60, "dropoutnet": 15, "clcrec": 20, "heater": 15},
 }
-USUAL = {"tiktok": 120, "online-retail": 60}  # of the others: a training takes a minute or two of one core
-# Learning rates, where the methods of a table meet the same ones trial by trial; on TikTok each drew its own.
-DRAWS = {"tiktok": None, "online-retail": "new"}
+USUAL = {"tiktok": 120, "online-retail": 40}  # of the others: a training takes a minute of one core or less
 
 LR = {"train.lr": ("log", 1e-3, 3e-2)}
 ROW = {"model.scale": ("choice", ["row", "none"])}
@@ -168,7 +166,7 @@ def tune(data: str, method: str, path: str, n_trials: int, epochs: int | None) -
             made.append(parts(data, path, 0))
         return attempt(tried, made[0], best, tried.evaluate, after=10)
 
-    search(log_of(data, method), METHODS[method][1], n_trials, trial, draws=DRAWS[data])
+    search(log_of(data, method), METHODS[method][1], n_trials, trial)
 
 
 def results_of(data: str, impute: str, method: str, seed: int) -> Path:
