@@ -96,7 +96,8 @@ table-new-items: $(READY) ## new items with missing modalities, a curve per meth
 	@for data in tiktok:$(TIKTOK) online-retail:; do \
 		name=$${data%%:*}; path=$${data#*:}; \
 		for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/new_items.py $$step $$name --path "$$path" --workers 2 || exit 1; done; \
-		$(PY) benchmarks/new_items.py table $$name || exit 1; \
+		OMP_NUM_THREADS=1 $(PY) benchmarks/new_items.py run $$name --path "$$path" --workers 2 --impute nearest --modes FTFT FTMT || exit 1; \
+		for impute in mean nearest; do $(PY) benchmarks/new_items.py table $$name --impute $$impute || exit 1; done; \
 	done
 
 benchmark-small: $(READY) ## thirteen methods, three parts of the built-in data, three seeds; a table and a page in runs/benchmark-small/

@@ -200,7 +200,7 @@ def run(data: str, method: str, path: str, seed: int, rates: list[int], modes: l
     test = found.test.open("new items: the curves")
     config = Evaluation(metrics=METRICS, monitor=MONITOR)
     recipe, train = experiment(data, method, chosen(log_of(data, method), n_trials), impute, epochs, seed)
-    kept = out.with_suffix(".safetensors")
+    kept = KEEP / data / "nothing-missing" / method / f"{seed}.safetensors"  # so it is the same whatever would stand in a gap
 
     def learned(given: Dataset) -> Scorer:
         light = replace(config, metrics=(MONITOR,))
@@ -214,7 +214,7 @@ def run(data: str, method: str, path: str, seed: int, rates: list[int], modes: l
         if mode != "MTMT":  # the model of FTFT, whose new items alone may be read anew
             full = load_scorer(kept)[0] if kept.exists() else learned(found.train)
             if not kept.exists():
-                out.parent.mkdir(parents=True, exist_ok=True)
+                kept.parent.mkdir(parents=True, exist_ok=True)
                 save_scorer(kept, full)
             scorer = full if mode == "FTFT" else reread(full, given, impute)
         scorer = scorer or learned(given)  # MTMT, and methods that do not say how a vector is made: their training sees no new item
@@ -225,6 +225,11 @@ def run(data: str, method: str, path: str, seed: int, rates: list[int], modes: l
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{data} {method} seed {seed} {mode} {rate} %: " + " ".join(f"{name} {line[name]:.4f}" for name in METRICS), flush=True)
+
+
+def name_of(data: str, impute: str) -> str:
+    """Of the table and the picture; the mean is what the protocol has."""
+    return f"new-items-{data}" + ("" if impute == "mean" else f"-{impute}")
 
 
 def collected(data: str, impute: str, metric: str) -> dict[str, dict[tuple[str, int], list[float]]]:
@@ -275,7 +280,7 @@ def against(data: str, impute: str, one: str, other: str) -> Iterator[str]:
 
 def table(data: str, impute: str, n_trials: int) -> Iterator[str]:
     """Markdown: a row per method and mode, a column per rate."""
-    yield f"# {DATA[data]}: new items with missing modalities"
+    yield f"# {DATA[data]}: new items with missing modalities" + ("" if impute == "mean" else f", gaps filled by {impute}")
     for metric in METRICS:
         found = collected(data, impute, metric)
         rates = sorted({rate for values in found.values() for _, rate in values})
@@ -327,11 +332,11 @@ def picture(data: str, impute: str) -> list[Path]:
     for panel in axes[1]:
         panel.set_xlabel("share of items that lose a modality, %")
     axes[0][0].legend(fontsize=8)
-    figure.suptitle(DATA[data])
+    figure.suptitle(f"{DATA[data]}, gaps filled by {impute}")
     figure.tight_layout()
     folder = ROOT / "docs" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"new-items-{data}.{kind}" for kind in ("svg", "png")]
+    written = [folder / f"{name_of(data, impute)}.{kind}" for kind in ("svg", "png")]
     figure.savefig(written[0], metadata={"Date": None})
     figure.savefig(written[1], dpi=130)
     plt.close(figure)
@@ -359,7 +364,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.command == "table":
         text = "\n".join(table(given.data, given.impute, given.trials)) + "\n"
-        show(f"new-items-{given.data}", text)
+        show(name_of(given.data, given.impute), text)
         print(*picture(given.data, given.impute), sep="\n")
         return
     require(given.data, given.path)
