@@ -226,7 +226,7 @@ def plot(found: dict[str, dict[str, list[tuple[float, float, float, int]]]], out
     figure, axes = plt.subplots(1, len(found), figsize=(4.4 * len(found), 3.6), layout="constrained", squeeze=False)
     for axis, (title, several) in zip(axes[0], found.items(), strict=True):
         for denoiser, points in several.items():
-            axis.plot([100 * p[0] for p in points], [p[1] for p in points], "o-", label=denoiser)
+            axis.plot([100 * p[0] for p in points], [p[1] for p in points], "o-", label=denoiser, color=f"C{list(DENOISERS).index(denoiser)}")
         axis.set(xlabel="false pairs put in, % of the true ones", ylabel="recall@20", title=title)
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8)
