@@ -23,7 +23,7 @@ from recsys.experiment import from_tree
 from recsys.run import data_of, execute
 
 KEEP = Path("runs") / "electronics"
-N_TRIALS = 8
+N_TRIALS = 32
 METRICS = ["f1@5", "f1@10", "f1@20", "ndcg@5", "ndcg@10", "ndcg@20"]
 PUBLISHED = {
     "bpr": [0.0326, 0.0317, 0.0275, 0.0444, 0.0551, 0.0680],

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from planted import two_camps
 
-from recsys.data.missing import Missing, filled, lose, without
+from recsys.data.missing import Donors, Missing, lose, without
 from recsys.data.split import SplitRule, split
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.experiment import from_tree
-from recsys.nn.content import feature_values, modalities, warm_items
+from recsys.nn.content import feature_values, reader, warm_items
 
 N, WARM = 200, np.arange(200) % 4 != 0
 WHOLE = {name: FeatureTable(np.ones((N, 2), dtype=np.float32), np.ones(N, dtype=bool)) for name in ("text", "image", "audio")}
@@ -114,6 +114,12 @@ def test_in_an_experiment():
 # --- what is put in their place
 
 
+def of(tables: dict[str, FeatureTable], warm: np.ndarray) -> Dataset:
+    """A data set of one user who has met the warm items."""
+    rows = np.flatnonzero(warm)
+    return Dataset(Interactions(np.zeros(len(rows)), rows, 1, len(warm)), Vocab.range(1), Vocab.range(len(warm)), tables)
+
+
 def naive_nearest(features: dict[str, FeatureTable], warm: np.ndarray, name: str) -> np.ndarray:
     """The definition, an item at a time."""
     table = features[name]
@@ -142,19 +148,19 @@ def test_nearest_by_hand(monkeypatch):
     }
     warm = rng.random(60) < 0.7
     monkeypatch.setattr("recsys.data.missing._BLOCK_NUMBERS", 100)  # several blocks
-    found = filled(tables, warm, "nearest")
+    found = feature_values(of(tables, warm), impute="nearest")
     alone = 0
     for name, table in tables.items():
         others = [tables[other].present for other in tables if other != name]
         alone += (~table.present & ~np.any(others, axis=0)).sum()
-        np.testing.assert_allclose(found[name], naive_nearest(tables, warm, name), rtol=1e-5)
-        assert np.array_equal(found[name][table.present], table.values[table.present])
+        np.testing.assert_allclose(found[name].numpy(), naive_nearest(tables, warm, name), rtol=1e-5)
+        assert np.array_equal(found[name].numpy()[table.present], table.values[table.present])
     assert alone, "items with nothing at all are among them: they get the mean"
 
 
 def test_nearest_where_nobody_has_it():
     tables = {name: FeatureTable(np.ones((3, 2), dtype=np.float32), np.full(3, name == "b")) for name in "ab"}
-    assert not filled(tables, np.ones(3, dtype=bool), "nearest")["a"].any()
+    assert not feature_values(of(tables, np.ones(3, dtype=bool)), impute="nearest")["a"].any()
 
 
 def test_new_items_are_no_neighbours():
@@ -165,8 +171,44 @@ def test_new_items_are_no_neighbours():
     assert feature_values(data, impute="nearest")["b"].tolist() == [[5.0], [5.0], [7.0]]
     met = replace(data, pairs=Interactions(np.zeros(3), np.arange(3), 1, 3))
     assert feature_values(met, impute="nearest")["b"].tolist() == [[7.0], [5.0], [7.0]]
-    assert modalities(data, impute="nearest")[1].fill.tolist() == [5.0], "the mean for items that come later"
-    assert modalities(data, impute="zero")[1].fill.tolist() == [0.0]
+    assert reader(data, impute="nearest").modalities[1].fill.tolist() == [5.0], "the mean for items that have nothing at all"
+    assert reader(data, impute="zero").modalities[1].fill.tolist() == [0.0]
+
+
+def test_donors_are_kept_where_one_may_be_asked():
+    data = of(WHOLE, WARM)
+    kept = reader(data, impute="nearest").donors
+    assert kept is not None
+    assert len(kept.warm) == WARM.sum(), "new items lend nothing, so they are left out"
+    assert reader(data, impute="mean").donors is None
+    one = replace(data, features={"text": WHOLE["text"]})
+    assert reader(one, impute="nearest").donors is None, "who lacks the only modality has nothing to be near by"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("cold", [(), ("b",)])
+def test_items_that_come_later_find_the_same_donor(dtype, cold):
+    """A table of all items, and donors made of some of them: the same vectors, also for a modality that no warm item has."""
+    rng = np.random.default_rng(2)
+    tables = {
+        name: FeatureTable(rng.normal(3, 1, (90, dim)).astype(dtype), rng.random(90) < share)
+        for name, dim, share in (("a", 3, 0.6), ("b", 4, 0.5), ("c", 2, 0.4))
+    }
+    warm = rng.random(90) < 0.7
+    later = np.flatnonzero(~warm)[10:]
+    for name in cold:  # only items that nobody has met have it, and they stand in the table of training
+        tables[name] = FeatureTable(tables[name].values, np.isin(np.arange(90), np.flatnonzero(~warm)[:10]))
+    early = np.setdiff1d(np.arange(90), later)
+    whole = {name: FeatureTable(table.values, table.present & (np.isin(np.arange(90), early) | (name not in cold))) for name, table in tables.items()}
+    expected = Donors.of(whole, warm).lend(whole)
+    donors = Donors.of({name: FeatureTable(table.values[early], table.present[early]) for name, table in whole.items()}, warm[early])
+    found = donors.lend({name: FeatureTable(table.values[later], table.present[later]) for name, table in whole.items()})
+    for name, table in found.items():
+        assert np.array_equal(table.present, expected[name].present[later])
+        assert np.array_equal(table.values[table.present], expected[name].values[later][table.present])
+        assert table.values.dtype == np.float32, "something was lent, so it is wide"
+        assert table.present.sum() > whole[name].present[later].sum()
+        assert tables[name].values.dtype == dtype, "what was given is left alone"
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

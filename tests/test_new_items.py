@@ -131,6 +131,7 @@ BY_ENCODER: dict[str, Any] = BY_CONTENT | {
     "heater, one layer": Heater(dim=8, hidden=(), experts=1, preference=IALS(dim=8), impute="zero"),
     "dropoutnet, row": DropoutNet(dim=8, hidden=(6,), preference=IALS(dim=8), scale="row"),
 }
+BY_ENCODER |= {f"{name}, nearest": replace(BY_ENCODER[name], impute="nearest") for name in (*BY_CONTENT, "bm3")}
 
 
 @pytest.mark.parametrize("name", list(BY_ENCODER))
@@ -141,6 +142,8 @@ def test_features_given_after_training_are_as_good_as_features_given_before(name
     bias = None if made.item_bias is None else made.item_bias[kept]
     save_scorer(tmp_path / "scorer.safetensors", replace(made, item=made.item[kept], item_bias=bias))
     shipped = load_scorer(tmp_path / "scorer.safetensors")[0]
+    assert isinstance(shipped, Factors)
+    assert shipped.content is not None
     grown = add_items(shipped, without(TRAIN, NEW), *of(TRAIN, NEW))
     users = torch.arange(TRAIN.n_users)
     order = grown.train.items.rows(TRAIN.items.ids)
@@ -148,6 +151,10 @@ def test_features_given_after_training_are_as_good_as_features_given_before(name
     assert not TRAIN.features["text"].present[NEW].all()
     assert not torch.allclose(made.score(users)[:, NEW], torch.zeros(()))
     assert (grown.train.n_items, len(grown.train.items), grown.train.pairs.csr.shape[1]) == (41, 41, 41)
+    gap = ~np.all([table.present[NEW] for table in TRAIN.features.values()], axis=0)
+    by_mean = replace(shipped.content, read=replace(shipped.content.read, donors=None))
+    apart = (by_mean(of(TRAIN, NEW)[1])[0] - shipped.content(of(TRAIN, NEW)[1])[0]).abs().sum(1).numpy() > 0
+    assert np.array_equal(apart, gap & name.endswith("nearest")), "a donor stands in where one is asked for, and nowhere else"
 
 
 def test_items_that_were_never_there() -> None:

@@ -8,7 +8,7 @@ MTMT (train items lose some too; the paper: 30 % of them lose one). Here both sh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, FeatureTable
 from recsys.errors import InputError
 
-__all__ = ["Impute", "Missing", "filled", "filling", "lose", "without"]
+__all__ = ["Donors", "Impute", "Missing", "filling", "lose", "without"]
 
 Impute: TypeAlias = Literal["mean", "zero", "nearest"]
 Share: TypeAlias = Annotated[float, Bound(ge=0, le=1)]
@@ -90,31 +90,6 @@ def lose(features: Mapping[str, FeatureTable], warm: np.ndarray, missing: Missin
     return made
 
 
-def filled(features: Mapping[str, FeatureTable], warm: np.ndarray, impute: Impute) -> dict[str, np.ndarray]:
-    """Values of all items by modality, float32 [n, d_m], without gaps. Where nothing is to be changed they are those of the table itself.
-
-    Args:
-        features: modalities of n items.
-        warm: which items have a training pair, bool [n]; only these say what is filled in (all that have the modality, if none of them does).
-        impute: "mean" over items that have the modality; "zero"; or "nearest", the vector of the item that is nearest by the modalities both have:
-            by the mean of the cosines of their vectors less the mean vector, of equals the first. An item that shares no modality gets the mean.
-    """
-    return {name: _filled(features, name, warm, impute) for name in features}
-
-
-def _filled(features: Mapping[str, FeatureTable], name: str, warm: np.ndarray, impute: Impute) -> np.ndarray:
-    table = features[name]
-    values, gaps = np.asarray(table.values, dtype=np.float32), ~table.present  # wide before anything is added up
-    if not gaps.any():
-        return values if values.flags.writeable else values.copy()
-    values = values.copy()
-    values[gaps] = filling(table, warm, impute)
-    if impute == "nearest":
-        rows, nearest = _nearest(features, name, warm)
-        values[rows] = values[nearest]
-    return values
-
-
 def filling(table: FeatureTable, warm: np.ndarray, impute: Impute) -> np.ndarray:
     """What stands where nothing but the modality itself is known, float32 [d]: the mean, also for "nearest", or zeros."""
     known = _known(table, warm)
@@ -124,32 +99,80 @@ def filling(table: FeatureTable, warm: np.ndarray, impute: Impute) -> np.ndarray
     return np.asarray((values if known.all() else values[known]).mean(0, dtype=np.float64).astype(np.float32))
 
 
+@dataclass(frozen=True, eq=False)
+class Donors:
+    """Items of training, one of which lends its vector to an item that lacks the modality: the nearest by the modalities both have.
+
+    Near is the mean of the cosines of their vectors less the mean vector; of equals the first is taken. A donor of a modality has it and a training
+    pair; where no item has both, all that have it are.
+
+    Args:
+        features: their modalities, in the order of training, in the type they came in.
+        warm: which have a training pair, bool [D].
+    """
+
+    features: Mapping[str, FeatureTable]
+    warm: np.ndarray
+
+    @classmethod
+    def of(cls, features: Mapping[str, FeatureTable], warm: np.ndarray) -> Donors:
+        """Those among the items of training that may lend something; tables are shared, not copied, where all may."""
+        able = np.any([_known(table, warm) for table in features.values()], axis=0)
+        if able.all():
+            return cls(dict(features), warm)
+        return cls({name: FeatureTable(table.values[able], table.present[able]) for name, table in features.items()}, warm[able])
+
+    def lend(self, features: Mapping[str, FeatureTable]) -> dict[str, FeatureTable]:
+        """The same tables with gaps filled; one stays where an item shares no modality with a donor.
+
+        Args:
+            features: the modalities of training, a row per item; other tables are left out.
+        """
+        return {name: self._lent(name, features) for name in self.features}
+
+    def _lent(self, name: str, features: Mapping[str, FeatureTable]) -> FeatureTable:
+        table = features[name]
+        rows, nearest = self._nearest(name, features)
+        if not len(rows):
+            return table
+        values, present = np.asarray(table.values, dtype=np.float32), table.present.copy()
+        values = values.copy() if values is table.values else values
+        values[rows], present[rows] = self.features[name].values[nearest], True
+        return FeatureTable(values, present)
+
+    def _nearest(self, name: str, features: Mapping[str, FeatureTable]) -> tuple[np.ndarray, np.ndarray]:
+        """Items that lack a modality and share another with a donor of it, and the nearest donor of each; rows, both [m]."""
+        known, gaps = np.flatnonzero(_known(self.features[name], self.warm)), np.flatnonzero(~features[name].present)
+        empty = np.empty(0, dtype=np.int64)
+        if not len(known) or not len(gaps):
+            return empty, empty
+        others = []
+        for other, theirs in self.features.items():
+            if other != name:
+                mean, asking = filling(theirs, self.warm, "mean"), features[other]
+                others.append((_directions(asking, gaps, mean), asking.present[gaps], _directions(theirs, known, mean), theirs.present[known]))
+        rows, nearest = [], []
+        for start in range(0, len(gaps), block := max(1, _BLOCK_NUMBERS // len(known))):
+            part = slice(start, start + block)
+            asked = gaps[part]
+            total, shared = np.zeros((len(asked), len(known)), dtype=np.float32), np.zeros((len(asked), len(known)), dtype=np.float32)
+            for unit, has, theirs_unit, they_have in others:
+                total += unit[part] @ theirs_unit.T
+                shared += np.outer(has[part], they_have)
+            closeness = np.where(shared > 0, total / np.maximum(shared, 1), -np.inf)
+            some = (shared > 0).any(1)
+            rows.append(asked[some])
+            nearest.append(known[closeness.argmax(1)[some]])
+        return np.concatenate([empty, *rows]), np.concatenate([empty, *nearest])
+
+
 def _known(table: FeatureTable, warm: np.ndarray) -> np.ndarray:
     both = table.present & warm
     return both if both.any() else table.present
 
 
-def _nearest(features: Mapping[str, FeatureTable], name: str, warm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Items that lack a modality and share another with one that has it, and the nearest such item of each; rows, both [m]."""
-    known, gaps = np.flatnonzero(_known(features[name], warm)), np.flatnonzero(~features[name].present)
-    others = [(_directions(table, warm), table.present) for other, table in features.items() if other != name]
-    rows, nearest = [], []
-    for start in range(0, len(gaps) if len(known) else 0, block := max(1, _BLOCK_NUMBERS // max(1, len(known)))):
-        asked = gaps[start : start + block]
-        total, shared = np.zeros((len(asked), len(known)), dtype=np.float32), np.zeros((len(asked), len(known)), dtype=np.float32)
-        for unit, present in others:
-            total += unit[asked] @ unit[known].T
-            shared += np.outer(present[asked], present[known])
-        closeness = np.where(shared > 0, total / np.maximum(shared, 1), -np.inf)
-        some = (shared > 0).any(1)
-        rows.append(asked[some])
-        nearest.append(known[closeness.argmax(1)[some]])
-    empty = np.empty(0, dtype=np.int64)
-    return np.concatenate([empty, *rows]), np.concatenate([empty, *nearest])
-
-
-def _directions(table: FeatureTable, warm: np.ndarray) -> np.ndarray:
-    """Vectors less their mean over training items, of length 1; zeros where there is none. float32 [n, d]."""
-    apart = np.where(table.present[:, None], np.asarray(table.values, dtype=np.float32) - filling(table, warm, "mean"), 0)
+def _directions(table: FeatureTable, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Vectors of some rows less the mean, of length 1; zeros where there is none. float32 [len(rows), d]."""
+    apart = np.where(table.present[rows, None], np.asarray(table.values[rows], dtype=np.float32) - mean, 0)
     length = np.linalg.norm(apart, axis=1, keepdims=True)
     return np.divide(apart, length, out=np.zeros_like(apart), where=length > 0)

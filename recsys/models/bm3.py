@@ -38,7 +38,7 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
-from recsys.nn.content import Impute, Scale, Told, affine, distinct, each_its_own, feature_values, layer, modalities, warm_items
+from recsys.nn.content import Impute, Scale, Told, affine, distinct, each_its_own, layer, reader, warm_items
 from recsys.nn.graph import mean_layers, node_table, normalised_adjacency
 from recsys.nn.losses import Terms
 from recsys.nn.spread import product
@@ -88,10 +88,10 @@ class _BM3(Network):
         self.recipe, self.sampler = recipe, Sampler(negatives=0)
         self.n_users, self.n_items = train.n_users, train.n_items
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
-        values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
+        self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
+        values = self.read(train.features)
         self.told = Told(values, recipe.dim, train=recipe.train_features, start="xavier")
         self.predict = affine(recipe.dim, recipe.dim, "xavier")
-        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = self.told.learned
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)

@@ -35,9 +35,8 @@ from recsys.nn.content import (
     Table,
     chain_of_all,
     distinct,
-    feature_values,
     layer,
-    modalities,
+    reader,
     side_by_side,
     warm_items,
     xavier,
@@ -91,9 +90,9 @@ class _CLCRec(Network):
         super().__init__()
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.user, self.item = xavier(train.n_users, recipe.dim), xavier(train.n_items, recipe.dim)
-        self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
+        self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
+        self.features = Table(side_by_side(self.read(train.features)), train=False)
         self.told = nn.Sequential(nn.Linear(self.features.width, recipe.hidden), nn.LeakyReLU(), nn.Linear(recipe.hidden, recipe.dim))
-        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = (self.user, self.item)
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
 

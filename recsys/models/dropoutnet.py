@@ -28,7 +28,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
 from recsys.models.ials import IALS
-from recsys.nn.content import Impute, Scale, Table, chain_of_all, feature_values, layer, modalities, side_by_side, warm_items
+from recsys.nn.content import Impute, Scale, Table, chain_of_all, layer, reader, side_by_side, warm_items
 from recsys.nn.losses import Terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
@@ -74,8 +74,8 @@ class _DropoutNet(Network):
         taught = recipe.preference.build(train)
         self.register_buffer("taught_user", taught.user, persistent=False)
         self.register_buffer("taught_item", taught.item * torch.from_numpy(warm_items(train))[:, None], persistent=False)
-        self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
-        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
+        self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
+        self.features = Table(side_by_side(self.read(train.features)), train=False)
         width = taught.user.shape[1]
         self.user = Tower(width, recipe.hidden, recipe.dim)
         self.item = Tower(width + self.features.width, recipe.hidden, recipe.dim)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.content import Impute, Scale, Table, affine, chain_of_all, distinct, feature_values, layer, modalities, side_by_side
+from recsys.nn.content import Impute, Scale, Table, affine, chain_of_all, distinct, layer, reader, side_by_side
 from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
@@ -62,9 +62,9 @@ class _DUIF(Network):
         super().__init__()
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.user = embedding(train.n_users, recipe.dim, recipe.init_std)
-        self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
+        self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
+        self.features = Table(side_by_side(self.read(train.features)), train=False)
         self.map = affine(self.features.width, recipe.dim, bias=False)
-        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = (self.user,)
 
     def loss(self, batch: Batch) -> Terms:

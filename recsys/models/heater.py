@@ -32,7 +32,7 @@ from recsys.models import Network, require_negatives
 from recsys.models.dropoutnet import Tower, score_errors
 from recsys.models.duif import Pool, from_pool
 from recsys.models.ials import IALS
-from recsys.nn.content import Impute, Scale, Table, distinct, feature_values, layer, modalities, side_by_side, warm_items
+from recsys.nn.content import Impute, Scale, Table, chain_of_all, distinct, layer, reader, side_by_side, warm_items
 from recsys.nn.losses import Terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
@@ -88,8 +88,8 @@ class _Heater(Network):
         self.register_buffer("warm", warm, persistent=False)
         self.register_buffer("taught_user", taught.user, persistent=False)
         self.register_buffer("taught_item", taught.item * warm[:, None], persistent=False)
-        self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
-        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
+        self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
+        self.features = Table(side_by_side(self.read(train.features)), train=False)
         width = taught.user.shape[1]
         self.experts = Experts(self.features.width, width, recipe.experts, recipe.gate)
         self.user, self.item = (Tower(width, recipe.hidden, recipe.dim) for _ in range(2))
@@ -115,8 +115,7 @@ class _Heater(Network):
         was = self.training
         self.eval()
         rows = torch.where(self.warm[:, None], self.taught_item, self.experts(self.features.values))
-        layers: tuple[kept.Layer | kept.Experts, ...] = (self.experts.layer(), *self.item.layers())
-        content = kept.ContentEncoder(self.read, (kept.Chain(tuple(range(len(self.read))), layers),))
+        content = chain_of_all(self.read, self.experts.layer(), *self.item.layers())
         made = Factors(self.user(self.taught_user), self.item(rows), content=content)
         self.train(was)
         return made

@@ -36,7 +36,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, each_its_own, feature_values, layer, modalities
+from recsys.nn.content import Impute, Scale, Table, affine, distinct, each_its_own, layer, reader
 from recsys.nn.distance import near
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
@@ -89,10 +89,10 @@ class _MILK(Network):
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.n_items = train.n_items
         self.user = embedding(train.n_users, recipe.dim, recipe.init_std)
-        values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
+        self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
+        values = self.read(train.features)
         self.tables = nn.ModuleList(Table(value, train=False) for value in values.values())
         self.maps = nn.ModuleList(affine(value.shape[1], recipe.dim) for value in values.values())
-        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = (self.user,)
         self.register_buffer("present", torch.stack([torch.from_numpy(train.features[name].present) for name in values]), persistent=False)
 

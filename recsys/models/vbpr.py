@@ -33,8 +33,7 @@ from recsys.nn.content import (
     affine,
     chain_of_all,
     distinct,
-    feature_values,
-    modalities,
+    reader,
     side_by_side,
     warm_items,
     xavier,
@@ -87,12 +86,12 @@ class _VBPR(Network):
         super().__init__()
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.user, self.item = xavier(train.n_users, 2 * recipe.dim), xavier(train.n_items, recipe.dim)
-        self.features = Table(side_by_side(feature_values(train, impute=recipe.impute, scale=recipe.scale)), train=False)
+        self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
+        self.features = Table(side_by_side(self.read(train.features)), train=False)
         self.map = affine(self.features.width, recipe.dim, "xavier")
         nn.init.zeros_(self.map.bias)
         self.item_bias = nn.Parameter(torch.zeros(train.n_items)) if recipe.item_bias else None
         self.content_bias = nn.Parameter(torch.zeros(self.features.width)) if recipe.content_bias else None
-        self.read = modalities(train, impute=recipe.impute, scale=recipe.scale)
         self.rows = (self.user, self.item)
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
 

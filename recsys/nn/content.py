@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.data.missing import Impute, filled, filling
+from recsys.data.missing import Donors, Impute, filling
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.scorer.content import Activation, Chain, ContentEncoder, Layer, Modality
+from recsys.scorer.content import Activation, Chain, ContentEncoder, Experts, Layer, Modality, Reader
 
 __all__ = [
     "Impute",
@@ -30,7 +30,7 @@ __all__ = [
     "each_its_own",
     "feature_values",
     "layer",
-    "modalities",
+    "reader",
     "side_by_side",
     "warm_items",
     "xavier",
@@ -42,13 +42,18 @@ _BLOCK_NUMBERS = 1 << 18  # of a gradient that is made at a time
 
 
 def feature_values(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> dict[str, Tensor]:
-    """The features of all items by the name of their modality, float32 [n_items, d_m] each, in the order of the data set.
+    """The features of all items by the name of their modality, float32 [n_items, d_m] each, in the order of the data set; see `reader`."""
+    return reader(train, impute=impute, scale=scale)(train.features)
+
+
+def reader(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> Reader:
+    """How a network built on these data reads features: of their items, and of those that come after training.
 
     Args:
         train: what a network is built on.
         impute: what stands where a modality is missing: the mean over the items that have it and a training pair (over all that
-            have it, if none of them was met), zeros, or the vector of the nearest such item, see `recsys.data.missing.filled`. What nobody
-            has is zeros either way.
+            have it, if none of them was met), zeros, or the vector of the nearest such item, see `recsys.data.missing.Donors`, whose
+            features are then kept. What nobody has is zeros either way.
         scale: "row" divides each row by its length, after the gaps are filled; a row of zeros stays.
 
     Raises:
@@ -60,17 +65,9 @@ def feature_values(train: Dataset, *, impute: Impute = "mean", scale: Scale = "n
         if len(table.values) != train.n_items:
             cause = f"features '{name}' have {len(table.values)} rows, and there are {train.n_items} items"
             raise InputError(cause, place="[data] features", remedy="give a row per item, and mark those that lack the modality")
-    found = {name: torch.from_numpy(values) for name, values in filled(train.features, warm_items(train), impute).items()}
-    return {name: F.normalize(values, dim=1) if scale == "row" else values for name, values in found.items()}
-
-
-def modalities(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> tuple[Modality, ...]:
-    """How `feature_values` reads each modality, for items that come after training; arguments as there.
-
-    "nearest" fills in the mean here: no item of training is kept that one could be near to.
-    """
     warm = warm_items(train)
-    return tuple(Modality(name, torch.from_numpy(filling(table, warm, impute)), scale) for name, table in train.features.items())
+    read = tuple(Modality(name, torch.from_numpy(filling(table, warm, impute)), scale) for name, table in train.features.items())
+    return Reader(read, Donors.of(train.features, warm) if impute == "nearest" and len(read) > 1 else None)
 
 
 def layer(linear: nn.Module, activation: Activation = "none") -> Layer:
@@ -79,14 +76,14 @@ def layer(linear: nn.Module, activation: Activation = "none") -> Layer:
     return Layer(linear.weight.detach().clone(), None if linear.bias is None else linear.bias.detach().clone(), activation)
 
 
-def each_its_own(read: tuple[Modality, ...], *chains: tuple[Layer, ...]) -> ContentEncoder:
+def each_its_own(read: Reader, *chains: tuple[Layer, ...]) -> ContentEncoder:
     """The mean over the modalities, each of which has layers of its own."""
     return ContentEncoder(read, tuple(Chain((place,), layers) for place, layers in enumerate(chains)))
 
 
-def chain_of_all(read: tuple[Modality, ...], *layers: Layer, bias: Layer | None = None) -> ContentEncoder:
+def chain_of_all(read: Reader, *layers: Layer | Experts, bias: Layer | None = None) -> ContentEncoder:
     """All modalities side by side through the same layers; `bias` makes a number of the same input."""
-    every = tuple(range(len(read)))
+    every = tuple(range(len(read.modalities)))
     return ContentEncoder(read, (Chain(every, layers),), None if bias is None else Chain(every, (bias,)))
 
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.data.missing import Donors
 from recsys.data.types import FeatureTable
 from recsys.errors import InputError
 
@@ -29,6 +30,7 @@ __all__ = [
     "Gate",
     "Layer",
     "Modality",
+    "Reader",
     "grown",
     "no_new_items",
     "numbered",
@@ -63,10 +65,59 @@ class Modality:
         return len(self.fill)
 
     def read(self, table: FeatureTable) -> Tensor:
-        """The numbers a network takes, float32 [n, d], on the CPU."""
-        values = torch.from_numpy(np.array(table.values, dtype=np.float32))
-        values[torch.from_numpy(~table.present)] = self.fill.cpu()
-        return F.normalize(values, dim=1) if self.scale == "row" else values
+        """The numbers a network takes, float32 [n, d], on the CPU. Where nothing is to be changed they are those of the table itself."""
+        values, gaps = np.asarray(table.values, dtype=np.float32), ~table.present  # wide before anything is added up
+        if gaps.any() or not values.flags.writeable:
+            values = values.copy() if values is table.values else values
+            values[gaps] = self.fill.cpu().numpy()
+        read = torch.from_numpy(values)
+        return F.normalize(read, dim=1) if self.scale == "row" else read
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """How the features of items become numbers that a network takes.
+
+    Args:
+        modalities: what is read, in the order of training.
+        donors: items of training that lend vectors to those that lack a modality; what none lends, or with None all gaps, `Modality.fill` fills.
+    """
+
+    modalities: tuple[Modality, ...]
+    donors: Donors | None = None
+
+    def __call__(self, features: Mapping[str, FeatureTable]) -> dict[str, Tensor]:
+        """The numbers of every modality by its name, float32 [n, d_m] each, on the CPU.
+
+        Args:
+            features: a table of n rows for every modality, of the width it had in training.
+        """
+        whole = features if self.donors is None else self.donors.lend(features)
+        return {modality.name: modality.read(whole[modality.name]) for modality in self.modalities}
+
+    def state(self) -> tuple[dict[str, Tensor], list[list[str]]]:
+        """Tensors and plain metadata from which `restore` makes an equal one."""
+        tensors = {f"fill.{place}": modality.fill for place, modality in enumerate(self.modalities)}
+        if self.donors is not None:
+            tensors["donors.warm"] = _tensor(self.donors.warm)
+            for place, table in enumerate(self.donors.features.values()):
+                tensors |= {f"donors.{place}.values": _tensor(table.values), f"donors.{place}.present": _tensor(table.present)}
+        return tensors, [[modality.name, modality.scale] for modality in self.modalities]
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], meta: Sequence[Sequence[Any]]) -> Reader:
+        modalities = tuple(Modality(str(name), tensors[f"fill.{place}"], scale) for place, (name, scale) in enumerate(meta))
+        if "donors.warm" not in tensors:
+            return cls(modalities)
+        kept = {
+            modality.name: FeatureTable(tensors[f"donors.{place}.values"].numpy(), tensors[f"donors.{place}.present"].numpy())
+            for place, modality in enumerate(modalities)
+        }
+        return cls(modalities, Donors(kept, tensors["donors.warm"].numpy()))
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +186,12 @@ class ContentEncoder:
     """The features of an item to its vector: the mean over chains; and to its bias, where content has a part in one.
 
     Args:
-        modalities: what is read, in the order of training.
+        read: of the features the numbers that go in.
         chains: each to [n, dim of an item's vector].
         bias: to [n, 1], or None: an item of which nothing but features is known has the bias 0.
     """
 
-    modalities: tuple[Modality, ...]
+    read: Reader
     chains: tuple[Chain, ...]
     bias: Chain | None = None
 
@@ -151,13 +202,13 @@ class ContentEncoder:
         Args:
             features: a table of n rows for every modality, of the width it had in training.
         """
-        read = [modality.read(features[modality.name]) for modality in self.modalities]
+        read = list(self.read(features).values())
         vectors = torch.stack([chain(read) for chain in self.chains]).mean(0)
         return vectors, vectors.new_zeros(len(vectors)) if self.bias is None else self.bias(read)[:, 0]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain metadata from which `restore` makes an equal one."""
-        tensors = {f"fill.{place}": modality.fill for place, modality in enumerate(self.modalities)}
+        tensors, modalities = self.read.state()
         chains = {str(place): chain for place, chain in enumerate(self.chains)} | ({} if self.bias is None else {"bias": self.bias})
         told = {}
         for name, chain in chains.items():
@@ -169,17 +220,16 @@ class ContentEncoder:
                         tensors[f"{name}.{place}.{part}bias"] = plain.bias
             activations = [layer.activation if isinstance(layer, Layer) else f"{_EXPERTS}{layer.by}" for layer in chain.layers]
             told[name] = {"reads": list(chain.reads), "activations": activations}
-        return tensors, {"modalities": [[modality.name, modality.scale] for modality in self.modalities], "chains": told}
+        return tensors, {"modalities": modalities, "chains": told}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> ContentEncoder:
-        modalities = tuple(Modality(str(name), tensors[f"fill.{place}"], scale) for place, (name, scale) in enumerate(meta["modalities"]))
         chains = {}
         for name, told in meta["chains"].items():
             layers = tuple(_layer(f"{name}.{place}.", tensors, activation) for place, activation in enumerate(told["activations"]))
             chains[name] = Chain(tuple(told["reads"]), layers)
         bias = chains.pop("bias", None)
-        return cls(modalities, tuple(chains[str(place)] for place in range(len(chains))), bias)
+        return cls(Reader.restore(tensors, meta["modalities"]), tuple(chains[str(place)] for place in range(len(chains))), bias)
 
 
 def _layer(name: str, tensors: Mapping[str, Tensor], activation: Any) -> Layer | Experts:

@@ -65,7 +65,7 @@ class Factors:
         """
         if self.content is None:
             raise no_new_items(self.kind)
-        return {modality.name: modality.dim for modality in self.content.modalities}
+        return {modality.name: modality.dim for modality in self.content.read.modalities}
 
     def with_items(self, features: Mapping[str, FeatureTable]) -> Factors:
         """The same scorer with more items at the end, known by their features alone.
