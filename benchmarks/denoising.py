@@ -6,8 +6,9 @@
     python benchmarks/denoising.py table                                  # docs/tables/denoising.md, docs/pictures/denoising.svg
 
 Train and valid are as noisy as the data is; the test holds clean pairs alone. Noise is a rating below 5 (modcloth), the flag of the data
-(ml-100k-noisy), a purchase cancelled later (online-retail, which needs no --path). "none" watches: it trains as if there were no denoiser. "l2" is
-no denoiser either: the norms of vectors with a tuned weight, which tells what of a gain any regulariser would have brought.
+(ml-100k-noisy), a purchase cancelled later (online-retail, which needs no --path). "none" watches: it trains as if there were no denoiser. "l2" and
+"random" are no denoisers either: the norms of vectors with a tuned weight, which tells what of a gain any regulariser would have brought; and as
+many pairs dropped as by T-CE, whichever they are.
 Trials stand in benchmarks/trials/denoising/, runs in runs/denoising/; what is there is not done again.
 """
 
@@ -61,6 +62,7 @@ DROP = {"train.denoise.drop": ("choice", [0.05, 0.1, 0.2]), "train.denoise.ramp"
 DENOISERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "none": ({"kind": "watch"}, {}),
     "l2": ({"kind": "watch"}, {"model.l2": ("log", 1e-5, 1e-1)}),
+    "random": ({"kind": "random", "drop": 0.1, "ramp": 400}, DROP),
     "tce": ({"kind": "tce", "drop": 0.1, "ramp": 400}, DROP),
     "rce": ({"kind": "rce"}, {"train.denoise.beta": ("log", 0.05, 1.0)}),
     "dcf": (

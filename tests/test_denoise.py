@@ -133,6 +133,23 @@ def test_the_share_can_be_of_the_pairs():
         made(Denoise(kind="tce", drop=0.25), pairs=20)(batch(20, 6), torch.arange(20), 0, 0)
 
 
+def test_random_drops_as_many_whichever_they_are():
+    terms, dropped = batch(20, 3), torch.zeros(20)
+    expected = made(Denoise(kind="tce", drop=0.1, ramp=1), pairs=20)
+    expected(terms, torch.arange(20), 0, 0)
+    for seed in range(400):
+        torch.manual_seed(seed)
+        denoiser = made(Denoise(kind="random", drop=0.1, ramp=1), pairs=20)
+        pair = denoiser(terms, torch.arange(20), 0, 0).pair
+        gone = denoiser.state["weight"] == 0
+        assert int(gone.sum()) == int(expected.state["dropped"].sum()) == 8
+        own, others = F.softplus(-terms.logits.pos), F.softplus(terms.logits.neg).mean(1)
+        assert torch.allclose(pair, (own * ~gone + others) * 80 / 72), "the mean over what is left"
+        assert torch.equal(denoiser.state["loss"], own), "what a pair is remembered by is its loss"
+        dropped += gone
+    assert 0.3 < float(dropped.min() / 400) <= float(dropped.max() / 400) < 0.5, "each as often: 8 of 20"
+
+
 def test_rce_weighs_by_the_probability_of_the_label():
     terms = batch(6, 2)
     pair = made(Denoise(kind="rce", beta=0.7), pairs=6)(terms, torch.arange(6), 0, 0).pair
@@ -294,6 +311,7 @@ def test_labels_that_have_gone_do_not_come_back():
 CASES = {
     "watch": Denoise(kind="watch"),
     "tce": Denoise(kind="tce", **FAST),
+    "random": Denoise(kind="random", **FAST),
     "rce": Denoise(kind="rce"),
     "dcf": Denoise(kind="dcf", variance=0.1, relabel=0.3, **FAST),
     "dcf released": Denoise(kind="dcf", mode="released", variance=0.1, relabel=0.3, **FAST),

@@ -16,6 +16,7 @@ from recsys.nn.verdict import quick_verdict, verdict
 HOWS = {
     "watch": Denoise(kind="watch"),
     "tce": Denoise(kind="tce", ramp=6),
+    "random": Denoise(kind="random", ramp=6),
     "rce": Denoise(kind="rce"),
     "dcf": Denoise(kind="dcf", variance=0.1, relabel=0.3, ramp=6),
     "all gone": Denoise(kind="dcf", variance=0.3, relabel=1.0, drop=0.45, ramp=1),
