@@ -35,13 +35,13 @@ from scipy import stats
 from recsys import models
 from recsys.config import build
 from recsys.data.load import load
-from recsys.data.missing import Impute, Missing, filled, without
+from recsys.data.missing import Impute, Missing, without
 from recsys.data.read import Source
 from recsys.data.split import SplitRule, split
 from recsys.data.types import Dataset, FeatureTable, Split, join
 from recsys.errors import InputError
 from recsys.evaluation import Evaluation, evaluate
-from recsys.nn.content import warm_items
+from recsys.nn.content import feature_values, warm_items
 from recsys.scorer import Factors, Scorer
 from recsys.storage import load_scorer, save_scorer
 from recsys.train import Train, fit
@@ -133,11 +133,10 @@ def reread(scorer: Scorer, train: Dataset, impute: Impute) -> Scorer | None:
     """The same scorer with vectors of new items made of what is left of their features; None where it does not say how."""
     if not isinstance(scorer, Factors) or scorer.content is None:
         return None
-    warm = warm_items(train)
-    # Gaps are filled here: the encoder of a scorer knows one vector for all of them.
-    whole = {name: FeatureTable(values, np.ones(len(values), dtype=bool)) for name, values in filled(train.features, warm, impute).items()}
-    vectors, biases = scorer.content(whole)
-    new = torch.from_numpy(~warm)
+    # Gaps are filled here: this scorer was trained where nothing is missing, whatever would stand in a gap.
+    read = feature_values(train, impute=impute)
+    vectors, biases = scorer.content({name: FeatureTable(values.numpy(), np.ones(len(values), dtype=bool)) for name, values in read.items()})
+    new = torch.from_numpy(~warm_items(train))
     item = scorer.item.clone()
     item[new] = vectors[new].to(item)
     bias = scorer.item_bias

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import functools
+import importlib
 import os
 import re
 import subprocess
@@ -249,3 +250,10 @@ def test_decisions_are_numbered_without_a_gap() -> None:
         text = (ROOT / "docs" / "decisions" / name).read_text(encoding="utf-8")
         assert text.startswith(f"# {int(name[:4])}. "), name
         assert all(part in text for part in ("**Context.**", "**Decision.**")), name
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
+def test_what_a_benchmark_imports_is_there(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their tables take hours, so nobody sees at once that a name they use has gone."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    importlib.import_module(script)
