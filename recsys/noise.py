@@ -3,6 +3,7 @@
 pairs.parquet     one row a training pair: outside ids, title and label where known, loss, weight, epochs in which it was dropped, the epoch in which
                   it was relabelled (null: never), and the verdict when training ended: kept, dropped or relabelled
 curve.parquet     one row an epoch: mean loss of clean and noisy pairs, how many were dropped and relabelled, precision and recall
+popularity.parquet  one row a fifth of the training pairs, those of the least popular items first: how many were held for noise
 curve.svg         the same as a picture, where matplotlib is installed
 summary.json      counts, precision, recall, AUC
 
@@ -11,6 +12,7 @@ The labels are those of the data and have trained nothing. The verdicts are thos
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from dataclasses import dataclass
@@ -54,6 +56,31 @@ class Detection:
         held = self.pairs.filter(pl.col("verdict") != "kept")
         return (held if held.height else self.pairs).sort("loss", descending=True, maintain_order=True).head(k)
 
+    def by_popularity(self, parts: int = 5) -> pl.DataFrame:
+        """What was held for noise among pairs of seldom met and of often met items: to drop the tail and to find noise are two things.
+
+        Args:
+            parts: as many groups of items, with about as many training pairs each; an item belongs where the middle one of its pairs stands.
+
+        Returns:
+            A row a group that has items, the least popular first: `items`, their pairs from `least` to `most` an item, `pairs`, the shares
+            `dropped` and `relabelled` of these, the mean `weight` and `loss`, and with labels the share that is `noise`.
+        """
+        items = self.pairs.group_by("item").agg(met=pl.len()).sort("met", "item")
+        place = (pl.col("met").cum_sum() - pl.col("met") / 2) / self.pairs.height
+        items = items.with_columns(part=(place * parts).floor().cast(pl.Int64))
+        columns = [
+            pl.col("item").n_unique().alias("items"),
+            pl.col("met").min().alias("least"),
+            pl.col("met").max().alias("most"),
+            pl.len().alias("pairs"),
+            *(pl.col("verdict").eq(name).mean().alias(name) for name in ("dropped", "relabelled")),
+            *(pl.col(name).cast(pl.Float64).mean() for name in ("weight", "loss")),
+        ]
+        if "label" in self.pairs.columns:
+            columns.append(pl.col("label").eq(0).mean().alias("noise"))
+        return self.pairs.join(items, on="item").group_by("part").agg(columns).sort("part").drop("part")
+
 
 def detect(folder: str | Path) -> Detection:
     """Read what a run's denoiser left; of a run with a refit, that of the refit, which is what ships.
@@ -94,10 +121,11 @@ def area(score: np.ndarray, positive: np.ndarray) -> float | None:
 
 def save(detection: Detection, out: Path) -> list[Path]:
     """Write the files named above; returns their paths. The picture is left out where matplotlib is not installed."""
-    paths = [out / name for name in ("pairs.parquet", "curve.parquet", "summary.json")]
-    write(paths[0], lambda path: detection.pairs.write_parquet(path, compression="zstd"))
-    write(paths[1], lambda path: detection.curve.write_parquet(path, compression="zstd"))
-    write_json(paths[2], {"kind": detection.kind, **detection.summary})
+    frames = {"pairs": detection.pairs, "curve": detection.curve, "popularity": detection.by_popularity()}
+    paths = [out / f"{name}.parquet" for name in frames] + [out / "summary.json"]
+    for path, frame in zip(paths, frames.values(), strict=False):
+        write(path, functools.partial(frame.write_parquet, compression="zstd"))
+    write_json(paths[-1], {"kind": detection.kind, **detection.summary})
     picture = draw(detection)
     if picture is not None:
         paths.append(out / "curve.svg")

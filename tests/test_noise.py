@@ -111,14 +111,15 @@ def test_the_curve_is_that_of_the_history(made):
 def test_what_is_written(made, tmp_path):
     found = detect(made("dcf", DCF).folder)
     paths = save(found, tmp_path / "one")
-    assert [path.name for path in paths] == ["pairs.parquet", "curve.parquet", "summary.json", "curve.svg"]
+    assert [path.name for path in paths] == ["pairs.parquet", "curve.parquet", "popularity.parquet", "summary.json", "curve.svg"]
     assert pl.read_parquet(paths[0]).equals(found.pairs)
     assert pl.read_parquet(paths[1]).equals(found.curve)
-    assert json.loads(paths[2].read_text()) == {"kind": "dcf", **found.summary}
-    assert paths[3].read_bytes().startswith(b"<?xml")
-    assert paths[3].read_bytes() == draw(detect(made("dcf", DCF).folder))  # the same run, the same picture
+    assert pl.read_parquet(paths[2]).equals(found.by_popularity())
+    assert json.loads(paths[3].read_text()) == {"kind": "dcf", **found.summary}
+    assert paths[4].read_bytes().startswith(b"<?xml")
+    assert paths[4].read_bytes() == draw(detect(made("dcf", DCF).folder))  # the same run, the same picture
     with without("matplotlib")():
-        assert [path.suffix for path in save(found, tmp_path / "two")] == [".parquet", ".parquet", ".json"]
+        assert [path.suffix for path in save(found, tmp_path / "two")] == [".parquet", ".parquet", ".parquet", ".json"]
 
 
 def test_weights_instead_of_verdicts(made):
@@ -133,13 +134,37 @@ def test_weights_instead_of_verdicts(made):
     assert watch.summary["auc_verdict"] == 0.5
 
 
+@pytest.mark.parametrize("parts", [1, 3, 5])
+def test_the_tail_and_the_head(made, parts):
+    found = detect(made("dcf", DCF).folder)
+    told, seen = found.by_popularity(parts), []
+    count = found.pairs["item"].value_counts().sort("count", "item")
+    before = 0
+    for item, met in count.iter_rows():  # an item at a time
+        seen.append((int((before + met / 2) * parts / found.pairs.height), item, met))
+        before += met
+    for row, part in zip(told.iter_rows(named=True), sorted({part for part, _, _ in seen}), strict=True):
+        items = [item for own, item, _ in seen if own == part]
+        pairs = found.pairs.filter(pl.col("item").is_in(items))
+        assert (row["items"], row["pairs"]) == (len(items), pairs.height)
+        assert (row["least"], row["most"]) == (min(n for p, _, n in seen if p == part), max(n for p, _, n in seen if p == part))
+        gone = {name: pairs["verdict"] == name for name in ("dropped", "relabelled")} | {"noise": pairs["label"] == 0}
+        for name, held in gone.items():
+            assert row[name] == pytest.approx(held.mean())
+        assert (row["loss"], row["weight"]) == pytest.approx((pairs["loss"].mean(), pairs["weight"].mean()))
+    assert told["pairs"].sum() == found.pairs.height
+    assert told["least"].is_sorted()
+    assert found.summary["dropped"] == pytest.approx((told["dropped"] * told["pairs"]).sum())
+
+
 def test_without_labels_there_is_nothing_to_be_right_about(made, tmp_path):
     found = detect(made("plain", DCF, split={"seed": 1}).folder)
     assert "label" not in found.pairs.columns
     assert set(found.summary) == {"pairs", "epochs", "dropped", "relabelled"}
     assert found.curve["clean"].is_null().all()
     assert found.curve["dropped"][-1] == found.summary["dropped"] > 0
-    assert len(save(found, tmp_path)) == 4
+    assert len(save(found, tmp_path)) == 5
+    assert "noise" not in found.by_popularity().columns
 
 
 def test_of_a_refit_it_is_the_refit_that_ships(made):
@@ -170,7 +195,7 @@ def test_the_command(made):
     assert (folder / "noise" / "curve.svg").exists()
     code, out, _ = invoke(f"noise {folder} --json")
     told = json.loads(out)
-    assert (code, told["kind"], len(told["curve"])) == (0, "dcf", 8)
+    assert (code, told["kind"], len(told["curve"]), len(told["popularity"])) == (0, "dcf", 8, 5)
     with without("matplotlib")():
         _, out, _ = invoke(f"noise {folder} --out {folder / 'else'}")
     assert "recsys[plot]" in out

@@ -24,13 +24,15 @@ def noise(
     found = detect(folder)
     paths = save(found, out or folder / "noise")
     if json:
-        print_json({"kind": found.kind, **found.summary, "curve": found.curve.to_dicts(), "files": [str(path) for path in paths]})
+        more = {"curve": found.curve.to_dicts(), "popularity": found.by_popularity().to_dicts(), "files": [str(path) for path in paths]}
+        print_json({"kind": found.kind, **found.summary, **more})
         return
     rows = [
         [name.replace("_", " "), "-" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value:,}"]
         for name, value in found.summary.items()
     ]
     table(["", found.kind], rows, title=f"noise {folder}", right=[found.kind])
+    frame_table(found.by_popularity(), title="pairs of seldom met items first")
     if k:
         held = any(found.summary[name] for name in ("dropped", "relabelled"))
         frame_table(found.suspects(k), title="held for noise, largest loss first" if held else "largest loss")
