@@ -6,9 +6,9 @@
     python benchmarks/denoising.py table                                  # docs/tables/denoising.md, docs/pictures/denoising.svg
 
 Train and valid are as noisy as the data is; the test holds clean pairs alone. Noise is a rating below 5 (modcloth), the flag of the data
-(ml-100k-noisy), a purchase cancelled later (online-retail, which needs no --path). "none" watches: it trains as if there were no denoiser. "l2" and
-"random" are no denoisers either: the norms of vectors with a tuned weight, which tells what of a gain any regulariser would have brought; and as
-many pairs dropped as by T-CE, whichever they are.
+(ml-100k-noisy), a purchase cancelled later (online-retail, which needs no --path). "none" watches: it trains as if there were no denoiser. "l2",
+"random" and "rare" are no denoisers either: the norms of vectors with a tuned weight, which tells what of a gain any regulariser would have
+brought; and as many pairs dropped as by T-CE, whichever they are, or those of the least popular items.
 Trials stand in benchmarks/trials/denoising/, runs in runs/denoising/; what is there is not done again.
 """
 
@@ -64,6 +64,7 @@ DENOISERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "none": ({"kind": "watch"}, {}),
     "l2": ({"kind": "watch"}, {"model.l2": ("log", 1e-5, 1e-1)}),
     "random": ({"kind": "random", "drop": 0.1, "ramp": 400}, DROP),
+    "rare": ({"kind": "rare", "drop": 0.1, "ramp": 400}, DROP),
     "tce": ({"kind": "tce", "drop": 0.1, "ramp": 400}, DROP),
     "rce": ({"kind": "rce"}, {"train.denoise.beta": ("log", 0.05, 1.0)}),
     "dcf": (
@@ -256,8 +257,8 @@ def write() -> str:
         "train and valid are noisy, the test is clean. p: paired t tests over users on means over seeds against none, Holm within the backbone.",
         "Clean-selected: the same settings with the epoch chosen on the clean pairs of valid (seeds in brackets). Detection AUC: of a low score of the",
         "final model as a sign of noise, over the training pairs; 0.5 is chance. DeCA trains the backbone beside a matrix factorisation;",
-        "l2 denoises nothing: plain cross-entropy with the weight of the squared norms tuned, as a measure of what any regulariser brings. random drops",
-        "as many pairs as tce, at random. Held: pairs that were dropped or relabelled when training ended, and in brackets of the fifth of the pairs whose",
+        "l2 denoises nothing: plain cross-entropy with the weight of the squared norms tuned, as a measure of what any regulariser brings. random and",
+        "rare drop as many pairs as tce, at random, or those of the items with the fewest. Held: pairs that were dropped or relabelled when training ended, and in brackets of the fifth of the pairs whose",
         "items are the least popular.",
         "Modes and settings that are reconstructed are marked in recsys/nn/denoise.py.",
         "",

@@ -224,8 +224,8 @@ class _Loop:
         if self.network.sampler is None:
             cause = f"'{config.denoise.kind}' judges pairs, and this method learns from whole users"
             raise InputError(cause, place="[train] denoise", remedy="choose a method that draws negatives for pairs")
-        size, steps = len(self.train.pairs), len(self.stream)
-        return Denoiser(config.denoise, size, steps=steps, epochs=config.epochs, batch_size=config.batch_size, device=self.device)
+        item, steps = torch.tensor(self.train.pairs.item), len(self.stream)
+        return Denoiser(config.denoise, len(item), steps=steps, epochs=config.epochs, batch_size=config.batch_size, device=self.device, item=item)
 
     def _held(self) -> PairStream | None:
         """The valid pairs with negatives, the same in every epoch, where their loss selects."""

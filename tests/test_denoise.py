@@ -150,6 +150,18 @@ def test_random_drops_as_many_whichever_they_are():
     assert 0.3 < float(dropped.min() / 400) <= float(dropped.max() / 400) < 0.5, "each as often: 8 of 20"
 
 
+def test_rare_drops_the_pairs_of_the_items_with_the_fewest():
+    terms = batch(20)
+    item = torch.tensor([0] * 8 + [1] * 5 + [2] * 3 + [3] * 2 + [4, 6])
+    denoiser = Denoiser(Denoise(kind="rare", drop=0.1, ramp=1), 20, steps=1, epochs=5, batch_size=20, item=item)
+    denoiser(terms, torch.arange(20), 0, 0)
+    assert denoiser.state["dropped"].tolist() == [0] * 16 + [1] * 4
+    denoiser(terms, torch.arange(20).flip(0), 1, 0)  # the same pairs, wherever they stand
+    assert denoiser.state["dropped"].tolist() == [0] * 16 + [2] * 4
+    with pytest.raises(ValueError, match="item of each pair"):
+        made(Denoise(kind="rare"))
+
+
 def test_rce_weighs_by_the_probability_of_the_label():
     terms = batch(6, 2)
     pair = made(Denoise(kind="rce", beta=0.7), pairs=6)(terms, torch.arange(6), 0, 0).pair
@@ -312,6 +324,7 @@ CASES = {
     "watch": Denoise(kind="watch"),
     "tce": Denoise(kind="tce", **FAST),
     "random": Denoise(kind="random", **FAST),
+    "rare": Denoise(kind="rare", **FAST),
     "rce": Denoise(kind="rce"),
     "dcf": Denoise(kind="dcf", variance=0.1, relabel=0.3, **FAST),
     "dcf released": Denoise(kind="dcf", mode="released", variance=0.1, relabel=0.3, **FAST),

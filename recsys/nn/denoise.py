@@ -8,7 +8,8 @@ Symbols: l the loss of an observed pair for label 1; N the losses of a batch, po
 T the steps done, e the epochs done, E all epochs; d the share that is dropped in the end and d_T at step T, growing linearly over a ramp.
 
 T-CE   drops the N - floor((1 - d_T) N) positives of largest l; loss = mean over what is left.
-random drops as many positives as T-CE, whichever they are: the control that tells whether a gain is one of knowing which to drop. Ours.
+random drops as many positives as T-CE, whichever they are, and rare those of the items with the fewest pairs: the controls that tell whether a
+       gain is one of knowing which to drop, and whether that is more than popularity. Ours.
 R-CE   weighs every loss by exp(-beta l): p^beta of a positive, (1 - p)^beta of a negative, without gradient; loss = mean.
        Both: Wang, Feng, He, Nie, Chua, "Denoising implicit feedback for recommendation", WSDM 2021.
 DCF    He et al., "Double correction framework for denoising recommendation", KDD 2024. Ranks positives by the lower bound
@@ -54,17 +55,18 @@ _WAITING = 1 << 15
 class Denoise:
     """What is done about noise among the observed pairs; for methods whose loss has labels (bce) and draws negatives."""
 
-    kind: Literal["none", "watch", "random", "tce", "rce", "dcf"] = "none"
+    kind: Literal["none", "watch", "random", "rare", "tce", "rce", "dcf"] = "none"
     """watch: nothing, but remember the loss of every pair, for `recsys noise`. tce: drop the positives of largest loss. random: drop as many,
-    whichever they are. rce: weigh them less. dcf: drop by a lower bound of the mean loss of several epochs, and relabel some."""
+    whichever they are. rare: drop as many, those whose items have the fewest pairs. rce: weigh them by the loss. dcf: drop by a lower bound of
+    the mean loss of several epochs, and relabel some."""
     drop: Annotated[float, Bound(ge=0, lt=1)] = 0.2
-    """tce, random, dcf: share that is dropped when the ramp has ended."""
+    """tce, random, rare, dcf: share that is dropped when the ramp has ended."""
     of: Literal["batch", "pairs"] = "batch"
     """The share is of all losses of a batch, negatives included, though only pairs are dropped (as published: 0.2 with one negative each drops
     0.4 of the pairs); or of the pairs."""
     ramp: Annotated[int, Bound(ge=1)] = 30000
-    """tce, random, dcf: steps over which the share grows from 0. The default is the papers', for logs of a million pairs; a run of fewer steps never
-    gets there."""
+    """tce, random, rare, dcf: steps over which the share grows from 0. The default is the papers', for logs of a million pairs; a run of fewer
+    steps never gets there."""
     beta: Annotated[float, Bound(ge=0)] = 0.25
     """rce: exponent of the weight; 0 changes nothing."""
     window: Annotated[int, Bound(ge=1)] = 3
@@ -96,12 +98,15 @@ class Denoiser:
         epochs: E, at most.
         batch_size: pairs of a full batch.
         device: where the tensors live.
+        item: the item of each pair, int64 [P]; for "rare".
 
     Attributes:
         quick: whether `quick_verdict` is asked first, as it is on the CPU; the verdicts are the same.
     """
 
-    def __init__(self, how: Denoise, pairs: int, *, steps: int, epochs: int, batch_size: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, how: Denoise, pairs: int, *, steps: int, epochs: int, batch_size: int, device: torch.device | str = "cpu", item: Tensor | None = None
+    ) -> None:
         self.how, self.steps, self.epochs, self.batch_size = how, steps, epochs, batch_size
         kinds: dict[str, tuple[int, torch.dtype]] = {"loss": (pairs, torch.float32), "weight": (pairs, torch.float32)}
         kinds |= {"dropped": (pairs, torch.int32), "relabelled": (pairs, torch.int32)}
@@ -115,9 +120,14 @@ class Denoiser:
         self._epoch = 0
         self._found: list[tuple[Tensor, ...]] = []  # in this epoch, and not written yet
         self._waiting = 0  # pairs of these
-        drops = how.kind in ("tce", "random", "dcf")
+        drops = how.kind in ("tce", "random", "rare", "dcf")
         self._mark = torch.full((pairs,), torch.nan, device=device) if drops else None  # weights that are not counted yet, nan where there are none
         self._unsettled = False
+        self._rarity: Tensor | None = None
+        if how.kind == "rare":
+            if item is None:
+                raise ValueError("'rare' asks for the item of each pair")
+            self._rarity = torch.bincount(item).float().reciprocal_()[item].to(device)
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -168,8 +178,12 @@ class Denoiser:
             return Terms(weight * own + mean_negatives(logits, torch.exp(others.detach() * -how.beta) * others), terms.extra, logits)
         negatives = logits.neg.shape[1]
         top, second = self._shares(len(seen), negatives, epoch * self.steps + step)
-        if how.kind in ("tce", "random"):
-            found = self._verdict(seen if how.kind == "tce" else torch.rand_like(seen), logits.neg.numel(), top)
+        if how.kind == "tce":
+            found = self._verdict(seen, logits.neg.numel(), top)
+        elif how.kind == "random":
+            found = self._verdict(torch.rand_like(seen), logits.neg.numel(), top)
+        elif self._rarity is not None:
+            found = self._verdict(self._rarity.index_select(0, row), logits.neg.numel(), top)
         elif how.mode == "paper":
             found = self._verdict(seen, logits.neg.numel(), top, second, self._before().index_select(0, row))
         else:
