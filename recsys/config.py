@@ -35,7 +35,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from recsys.errors import InputError, suggest
 
-__all__ = ["ALIASES", "Bound", "build", "describe", "from_toml", "override", "read_toml", "schema", "settings", "to_dict", "to_toml"]
+__all__ = ["ALIASES", "Bound", "build", "defaults", "describe", "from_toml", "override", "read_toml", "schema", "settings", "to_dict", "to_toml"]
 
 T = TypeVar("T")
 
@@ -116,25 +116,30 @@ def settings(cls: type[T]) -> type[T]:
     return typing.cast(type[T], checked)
 
 
-def build(cls: type[T], values: Mapping[str, Any], place: str = "") -> T:
+def build(cls: type[T], values: Mapping[str, Any], place: str = "", base: T | None = None) -> T:
     """Build a settings class, nested ones too, from plain values such as TOML gives.
+
+    A key that is not given keeps its default; in a nested table that is the default it has there: `[model.loss]` of CML with nothing but a margin
+    is the loss of CML with that margin.
 
     Args:
         cls: a class made by `settings`.
         values: plain numbers, strings, lists and tables.
         place: what to call this table in an error, as in `cml.toml: [model]`.
+        base: where keys that are not given come from; None: from the class.
 
     Raises:
         InputError: as `settings`, with the place.
     """
-    hints, optional = _hints(typing.cast(Any, cls)), _unset(typing.cast(Any, cls))
-    converted: dict[str, Any] = {}
+    hints, optional, usual = _hints(typing.cast(Any, cls)), _unset(typing.cast(Any, cls), base), defaults(cls, base)
+    converted: dict[str, Any] = {} if base is None else dict(usual)
     for key, value in values.items():
         inner, each = _settings_class(hints.get(key)), _settings_class_of_values(hints.get(key))
         if value == "none" and key in optional:
             converted[key] = None
         elif inner is not None and isinstance(value, Mapping):
-            converted[key] = build(inner, value, f"{place} {key}".strip())
+            default = usual.get(key)
+            converted[key] = build(inner, value, f"{place} {key}".strip(), default if isinstance(default, inner) else None)
         elif each is not None and isinstance(value, Mapping):
             where = f"{place} {key}".strip()
             for name, item in value.items():
@@ -190,13 +195,27 @@ def override(tree: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]
     return tree
 
 
-def to_dict(value: Any) -> dict[str, Any]:
+def defaults(cls: Any, base: Any = None) -> dict[str, Any]:
+    """What the fields of a settings class are where they are not given, those that have to be given left out.
+
+    Args:
+        cls: made by `settings`.
+        base: another of its kind, whose values they are; None: as the class has it.
+    """
+    return _class_defaults(cls) if base is None else {field.name: getattr(base, field.name) for field in dataclasses.fields(cls)}
+
+
+def to_dict(value: Any, base: Any = None) -> dict[str, Any]:
     """The plain values of a settings object, nested ones too, without the keys that are None.
 
     TOML has no null, so a key that is None although its default is not becomes the word "none", which `build` reads back.
+
+    Args:
+        value: of a class made by `settings`.
+        base: as of `build`.
     """
     plain: dict[str, Any] = {}
-    optional = _unset(typing.cast(Any, type(value)))
+    optional, usual = _unset(typing.cast(Any, type(value)), base), defaults(type(value), base)
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
         if item is None:
@@ -206,7 +225,8 @@ def to_dict(value: Any) -> dict[str, Any]:
         if isinstance(item, Mapping):
             plain[field.name] = {name: to_dict(inner) if dataclasses.is_dataclass(inner) else inner for name, inner in item.items()}
         else:
-            plain[field.name] = to_dict(item) if dataclasses.is_dataclass(item) else item
+            default = usual.get(field.name)
+            plain[field.name] = to_dict(item, default if type(default) is type(item) else None) if dataclasses.is_dataclass(item) else item
     return plain
 
 
@@ -246,7 +266,7 @@ def _describe(cls: type, prefix: str, instance: Any) -> Iterator[tuple[str, str,
     """The rows of one class; `instance` holds the defaults where it stands in another's field."""
     meanings, kinds = _field_texts(cls), typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        required = _required(field)
         value = getattr(instance, field.name) if instance is not None else None if required else _default(field)
         name = prefix + field.name
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -317,6 +337,8 @@ def _first(error: pydantic.ValidationError, cls: type) -> InputError:
     said = said[0].lower() + said[1:]
     if detail["type"] == "value_error":  # a rule of ours over several keys
         return InputError(said + more, place=key or None)
+    if detail["type"].startswith("dataclass"):
+        return InputError(f"{key} = {_short(detail['input'])}: a table is wanted, not a value{more}", remedy=f"write {key} = {{ key = value }}")
     root = str(detail["loc"][0]) if detail["loc"] else key
     return InputError(f"{root} = {_short(detail['input'])}: {said}{more}", remedy="correct the value")
 
@@ -334,14 +356,18 @@ def _settings_class_of_values(hint: Any) -> type | None:
     return _settings_class(typing.get_args(hint)[1]) if typing.get_origin(hint) is dict else None
 
 
-@functools.cache
-def _unset(cls: Any) -> set[str]:
+def _unset(cls: Any, base: Any) -> set[str]:
     """Keys that may be None but are not by default: only these need a word for it."""
-    return {
-        field.name
-        for field in dataclasses.fields(cls)
-        if types.NoneType in typing.get_args(_hints(cls)[field.name]) and field.default not in (None, dataclasses.MISSING)
-    }
+    return {name for name, value in defaults(cls, base).items() if value is not None and types.NoneType in typing.get_args(_hints(cls)[name])}
+
+
+@functools.cache
+def _class_defaults(cls: Any) -> dict[str, Any]:
+    return {field.name: _default(field) for field in dataclasses.fields(cls) if not _required(field)}
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 @functools.cache

@@ -237,9 +237,10 @@ class _Recommender:
         return pl.DataFrame(columns)
 
     def _popular(self) -> TopK:
-        """The most popular candidates, one list for all; ties in the order of the item rows."""
+        """The most popular candidates, one list for all; ties in the order of the item rows. What nobody has met is not popular and left out."""
         counts = np.bincount(self.train.pairs.item, minlength=self.train.n_items).astype(np.float32)
         pool = np.arange(self.train.n_items) if self.allowed is None else self.allowed
+        pool = pool[counts[pool] > 0]
         order = pool[np.argsort(-counts[pool], kind="stable")][: self.k]
         item = np.full((1, self.k), -1, dtype=np.int32)
         score = np.full((1, self.k), -np.inf, dtype=np.float32)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Interactions
+from recsys.errors import InputError
 
 __all__ = ["Batch", "PairStream", "Sampler", "Stream", "UserBatch", "UserStream", "mixture_log_q", "stream", "stream_seed"]
 
@@ -56,6 +57,14 @@ class Sampler:
     """"shared", "in-batch" and "mixed": mask every train positive of the user, not only the pair's own; costs a look at the histories."""
     rounds: Annotated[int, Bound(ge=1, le=100)] = 8
     """Bound on the rounds of redrawing."""
+
+    def __post_init__(self) -> None:
+        if self.pool in ("in-batch", "all") and self.proposal != "uniform":
+            remedy = 'use pool = "own", "shared" or "mixed", or leave proposal out'
+            raise InputError(f"proposal = '{self.proposal}' says how to draw, and pool = '{self.pool}' draws nothing", remedy=remedy)
+        if self.pool in ("own", "all") and self.strict:
+            cause = f"strict is for a pool of negatives that pairs share, which may hold positives of a user, and pool = '{self.pool}' is none"
+            raise InputError(cause, remedy="leave strict out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,6 +272,8 @@ class PairStream:
 
     def _proposal(self) -> tuple[Tensor | None, Tensor | None]:
         """Cumulative proposal for drawing, and log q for correcting the softmax; both None where uniform."""
+        if self.sampler.pool == "all":
+            return None, None
         counts = torch.bincount(self.item, minlength=self.n_items).double()
         if self.sampler.pool == "in-batch":
             return None, (counts / counts.sum()).clamp_min(1e-12).log().float()

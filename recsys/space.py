@@ -27,7 +27,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from recsys.config import ALIASES, Bound, build, settings, to_dict
+from recsys.config import ALIASES, Bound, build, defaults, settings, to_dict
 from recsys.errors import InputError, suggest
 
 __all__ = ["Dimension", "Limits", "Range", "Tune", "check", "corners", "flatten", "get", "put"]
@@ -235,8 +235,8 @@ def check(space: Mapping[str, Range], classes: Mapping[str, type]) -> tuple[Dime
         why, instead = _LUCK if keys[-1] == "seed" else _REFUSED.get(path, ("", ""))
         if why:
             raise InputError(f"'{path}' cannot be searched: {why}", place=place, remedy=instead)
-        hint, none = _look_up(classes[section], section, keys, place)
-        found.append(_dimension(path, range_, hint, none, place))
+        hint, none, default = _look_up(classes[section], section, keys, place)
+        found.append(_dimension(path, range_, hint, none, default, place))
     for first, second in itertools.permutations(space, 2):
         if second.startswith(f"{first}."):
             raise InputError(
@@ -273,8 +273,9 @@ def put(tree: dict[str, Any], dimension: Dimension, value: Any) -> None:
         tree[leaf] = value
 
 
-def _look_up(cls: Any, section: str, keys: list[str], place: str) -> tuple[Any, Literal["", "absent", "none"]]:
-    """Type and bounds of the field at the end of the keys, and how it is left empty."""
+def _look_up(cls: Any, section: str, keys: list[str], place: str) -> tuple[Any, Literal["", "absent", "none"], Any]:
+    """Type and bounds of the field at the end of the keys, how it is left empty, and its default."""
+    base: Any = None
     for depth, key in enumerate(keys):
         known = _names(cls)
         if key not in known:
@@ -283,43 +284,47 @@ def _look_up(cls: Any, section: str, keys: list[str], place: str) -> tuple[Any, 
         hint = _hints(cls)[key]
         options = _options(hint)
         inner = next((option for option in options if getattr(option, "__settings__", False)), None)
+        default = defaults(cls, base).get(key)
         if depth == len(keys) - 1:
-            default = next(field.default for field in dataclasses.fields(cls) if field.name == key)
-            default = getattr(default, "default", default)  # pydantic keeps the default of a bounded field inside its own marker
-            return hint, "" if types.NoneType not in options else "absent" if default is None else "none"
+            return hint, "" if types.NoneType not in options else "absent" if default is None else "none", default
         if inner is None:
             above = ".".join([section, *keys[: depth + 1]])
             raise InputError(f"'{above}' is a value and has no field '{keys[depth + 1]}'", place=place, remedy="drop what follows it")
-        cls = inner
+        cls, base = inner, default if isinstance(default, inner) else None
     raise AssertionError("a path has a last key")
 
 
-def _dimension(path: str, range_: Range, hint: Any, none: Literal["", "absent", "none"], place: str) -> Dimension:
+def _dimension(path: str, range_: Range, hint: Any, none: Literal["", "absent", "none"], default: Any, place: str) -> Dimension:
     options = _options(hint)
     if range_.choices is not None:
         for choice in range_.choices:
             if not (choice == "none" and none):
-                _check_value(hint, options, choice, f"{place} choices")
+                _check_value(hint, options, choice, default, f"{place} choices")
         inner = next((option for option in options if getattr(option, "__settings__", False)), None)
-        resolved = [to_dict(build(inner, choice)) if inner is not None and isinstance(choice, Mapping) else choice for choice in range_.choices]
+        base = default if inner is not None and isinstance(default, inner) else None
+        tables = (inner is not None and isinstance(choice, Mapping) for choice in range_.choices)
+        resolved = [
+            to_dict(build(typing.cast(Any, inner), choice, base=base), base) if table else choice
+            for choice, table in zip(range_.choices, tables, strict=True)
+        ]
         return Dimension(path, "choice", range_, none, tuple(resolved))
     kind: Literal["float", "int"] | None = "float" if float in options else "int" if int in options else None
     if kind is None:
         raise InputError("low and high are for numbers", place=place, remedy=f"write {{ choices = [...] }}{_allowed(options)}")
     for name in ("low", "high"):
-        _check_value(hint, options, getattr(range_, name), f"{place} {name}")
+        _check_value(hint, options, getattr(range_, name), default, f"{place} {name}")
     if kind == "int" and range_.step is not None and not isinstance(range_.step, int):
         raise InputError(f"step = {range_.step}: the field takes whole numbers", place=place, remedy="correct the value")
     return Dimension(path, kind, range_, none)
 
 
-def _check_value(hint: Any, options: list[Any], value: Any, place: str) -> None:
-    """Refuse a value that the field does not take."""
+def _check_value(hint: Any, options: list[Any], value: Any, default: Any, place: str) -> None:
+    """Refuse a value that the field does not take; a table is held against the field's default, whose other keys stay."""
     inner = next((option for option in options if getattr(option, "__settings__", False)), None)
     if inner is not None:
         if not isinstance(value, Mapping):
             raise InputError(f"{value!r} is not a table", place=place, remedy=f"write {{ key = value }}; {suggest('', _names(inner))}")
-        build(inner, value, place)
+        build(inner, value, place, default if isinstance(default, inner) else None)
         return
     try:
         pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)

@@ -158,11 +158,21 @@ def fit(
         started = time.perf_counter()
         built = recipe.build(train)
         if not isinstance(built, Network):
+            _refuse_by_pairs(config)
             return _closed_form(built, train, valid, evaluation, time.perf_counter() - started, watch)
         loop = _Loop(built.to(device), recipe, train, valid, config, evaluation, device, folder, watch)
         if resume and folder is not None:
             loop.restore(folder)
         return loop.run()
+
+
+def _refuse_by_pairs(config: Train) -> None:
+    """Refuse settings that look at losses of pairs, for a method that has none; otherwise they would be ignored."""
+    cause = "judges pairs by their losses, and this method is not trained by gradients"
+    if config.denoise.kind != "none":
+        raise InputError(f"'{config.denoise.kind}' {cause}", place="[train] denoise", remedy="choose a method that draws negatives for pairs")
+    if config.select == "loss":
+        raise InputError(f"select = 'loss' {cause}", place="[train] select", remedy='say select = "metric"')
 
 
 def _closed_form(scorer: Scorer, train: Dataset, valid: Interactions | None, evaluation: Evaluation, seconds: float, watch: Watch | None) -> Fitted:

@@ -103,7 +103,7 @@ class Ranking:
                 columns[name] = np.full(len(every.users), np.nan)
                 columns[name][part.places] = values
             if not len(part.users):
-                notes += (f"no test user has a {view.split()[0]} test item: [{view}] is not defined",)
+                notes += (f"no user has a held-back {view.split()[0]} item: [{view}] is not defined",)
         return notes
 
     def _lists(self, part: Part, wanted: Sequence[Metric], pool: np.ndarray | None) -> np.ndarray | None:

@@ -199,14 +199,15 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
             "heater on one: [model]: the method reads item features, and the data have none",
         ),
         (
-            {"methods": ["ease", "multvae"], "method": PLAIN, "train": {"denoise": {"kind": "tce"}}},
+            {"methods": ["mf", "multvae"], "method": PLAIN | {"mf": {"model": {"loss": {"kind": "bce"}}}}, "train": {"denoise": {"kind": "tce"}}},
             "multvae on one: [train] denoise: 'tce' judges pairs",
         ),
         (
             {"methods": ["mf", "multvae"], "method": PLAIN, "train": {"select": "loss"}},
             "multvae on one: [train] select: select = 'loss' looks at pairs",
         ),
-        ({"train": {"denoise": {"kind": "tce"}}}, "mf on one"),
+        ({"methods": ["mf", "lightgcn"], "baselines": False, "train": {"denoise": {"kind": "tce"}}}, "mf on one"),
+        ({"train": {"denoise": {"kind": "tce"}}}, "ease on one: [train] denoise: 'tce' judges pairs by their losses"),
         ({"train": {"device": "cuda:99"}}, "ease on one: [train] device: device 'cuda:99' cannot be used"),
     ],
 )

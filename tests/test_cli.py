@@ -322,7 +322,7 @@ def test_views_are_shown(here: Path) -> None:
     assert "valid ndcg@5[warm] 0." in err
     for name in ("recall@5", "recall@5[warm]", "recall@5[new]"):
         assert f"{name} " in out
-    assert "note: no test user has a new test item: [new] is not defined" in out
+    assert "note: no user has a held-back new item: [new] is not defined" in out
 
 
 def test_audit(here: Path, made: Path) -> None:

@@ -91,6 +91,37 @@ def test_an_unset_key_comes_back_as_unset():
         build(Outer, {"name": "x", "dim": "none"})
 
 
+@settings
+class Deep:
+    """What is inside, with a number that may be none."""
+
+    kind: Literal["a", "b"] = "a"
+    margin: float = 1.0
+    cut: float | None = None
+
+
+@settings
+class Shifted:
+    """A table within, whose defaults are not those of its class."""
+
+    inner: Deep = Deep(kind="b", margin=0.7, cut=0.5)
+    other: Deep = Deep()
+
+
+def test_a_table_within_keeps_the_defaults_it_has_there():
+    assert build(Shifted, {"inner": {}}) == Shifted()
+    assert build(Shifted, {"inner": {"margin": 2.0}}).inner == Deep(kind="b", margin=2.0, cut=0.5)
+    assert build(Shifted, {"other": {"margin": 2.0}}).other == Deep(margin=2.0)
+    assert build(Deep, {"margin": 3.0}, base=Deep(kind="b")) == Deep(kind="b", margin=3.0)
+    unset = Shifted(inner=Deep(kind="b", cut=None))
+    assert to_dict(unset)["inner"]["cut"] == "none", "its default there is a number, so it takes a word"
+    assert "cut" not in to_dict(unset)["other"]
+    for value in (unset, Shifted(), Shifted(inner=Deep(), other=Deep(kind="b", cut=0.1))):
+        assert build(Shifted, from_toml(to_toml(to_dict(value)))) == value
+    with pytest.raises(InputError, match="cut"):
+        build(Shifted, {"other": {"cut": "none"}})
+
+
 def test_numpy_numbers_are_written_as_numbers():
     value = Outer(name="x", lr=np.float64(0.25))
     assert build(Outer, from_toml(to_toml(to_dict(value)))) == value
@@ -122,7 +153,7 @@ def message(action) -> str:
         ({"name": "x", "cutoffs": 5}, ["cutoffs = 5"]),
         ({"name": "x", "cutoffs": [5, "x"]}, ["cutoffs = 'x'"]),
         ({"name": 5}, ["name = 5", "string"]),
-        ({"name": "x", "inner": 3}, ["inner = 3"]),
+        ({"name": "x", "inner": 3}, ["inner = 3", "a table is wanted", "write inner = { key = value }"]),
         ({"name": "x", "inner": {"kind": "c"}}, ["inner", "kind = 'c'", "'a' or 'b'"]),
         ({"name": "x", "inner": {"margn": 1.0}}, ["inner", "unknown key 'margn'", "did you mean 'margin'?"]),
     ],

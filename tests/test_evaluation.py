@@ -157,7 +157,7 @@ def test_a_view_that_nobody_is_in():
     recipe = MF(dim=4)
     fitted = fit(recipe, parts.train, parts.valid, Train(epochs=2, batch_size=64, device="cpu"), evaluation)
     report = evaluate(fitted.scorer, parts.train.pairs, parts.test.open("a test"), evaluation, also_seen=parts.valid)
-    assert "no test user has a warm test item: [warm] is not defined" in report.notes
+    assert "no user has a held-back warm item: [warm] is not defined" in report.notes
     assert np.isnan(report["ndcg@5[warm]"])
     assert np.isnan(report["coverage@5[warm]"])
     assert report["ndcg@5"] == report["ndcg@5[new in all]"]

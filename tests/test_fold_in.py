@@ -109,7 +109,7 @@ def test_what_learned_its_users_says_so(kind: str) -> None:
     for ask in (lambda: scorer.fold_in(sp.csr_matrix((1, 4))), lambda: fold_in(scorer, sp.csr_matrix((1, 4)))):
         with pytest.raises(InputError, match=rf"this scorer \('{kind}'\) has something of each user") as caught:
             ask()
-        assert "use itemknn, ease, gfcf, ials or popular" in str(caught.value)
+        assert "use itemknn, ease, gfcf, ials, contentknn or popular" in str(caught.value)
     with pytest.raises(InputError, match="has something of each user"):
         fold_in(Sum((ItemKNN(k=2).build(TRAIN), Factors(torch.ones(61, 2), torch.ones(41, 2))), (1.0, 1.0)), sp.csr_matrix((1, 41)))
 

@@ -18,6 +18,7 @@ from recsys.nn.partial_auc import square
 
 KINDS = ["bpr", "bce", "hinge", "ccl", "opauc"]
 REDUCES = ["each", "hardest", "top", "warp"]
+RULES = [*[(kind, reduce) for kind in KINDS for reduce in REDUCES], ("softmax", "each")]
 CHOOSING = ["one-of-top", "fitting", "resampled"]
 ITEMS = 37
 
@@ -62,8 +63,7 @@ def naive(
     return result
 
 
-@pytest.mark.parametrize("reduce", REDUCES)
-@pytest.mark.parametrize("kind", [*KINDS, "softmax"])
+@pytest.mark.parametrize(("kind", "reduce"), RULES)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_every_loss_is_its_definition(kind, reduce, data):
@@ -98,8 +98,7 @@ def scores(size: int = 5, k: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(size, generator=generator, dtype=torch.float64), torch.randn(size, k, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("reduce", REDUCES)
-@pytest.mark.parametrize("kind", [*KINDS, "softmax"])
+@pytest.mark.parametrize(("kind", "reduce"), RULES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_gradients(kind, reduce, masked):
     pos, neg = (x.requires_grad_() for x in scores())
@@ -120,8 +119,7 @@ def test_the_hardest_is_the_top_one(kind):
         assert torch.allclose(every, pair_loss(Loss(kind=kind, reduce="top", top=99), pos, neg, n_items=ITEMS, mask=m))
 
 
-@pytest.mark.parametrize("reduce", REDUCES)
-@pytest.mark.parametrize("kind", [*KINDS, "softmax"])
+@pytest.mark.parametrize(("kind", "reduce"), RULES)
 def test_what_is_masked_has_no_gradient(kind, reduce):
     pos, neg = (x.float().requires_grad_() for x in scores())
     mask = torch.ones(neg.shape, dtype=torch.bool)
@@ -245,7 +243,7 @@ def test_how_many_negatives_are_kept():
     assert Loss(kind="hinge", reduce="top", share=0.001).n_kept(50) == 1
     assert Loss(kind="hinge", reduce="top", top=9).n_kept(4) == 4
     assert [Loss(kind="hinge", reduce=reduce).n_kept(8) for reduce in ("each", "hardest", "warp")] == [8, 1, 1]
-    assert Loss(kind="softmax", reduce="hardest").n_kept(8) == 8
+    assert Loss(kind="softmax").n_kept(8) == 8
     assert [Loss(reduce=reduce, top=3).n_kept(8) for reduce in ("one-of-top", "fitting", "soft", "resampled")] == [1, 1, 8, 3]
     assert Loss(reduce="resampled", share=0.5).n_kept(8) == 4
 
@@ -361,7 +359,7 @@ def test_of_one_candidate_every_rule_takes_it(reduce):
         assert torch.equal(got, pair_loss(Loss(), pos, neg, n_items=ITEMS, mask=mask))
 
 
-@pytest.mark.parametrize("reduce", [*CHOOSING, "soft"])
+@pytest.mark.parametrize("reduce", [*REDUCES[1:], *CHOOSING, "soft"])
 def test_softmax_needs_no_rule(reduce):
     with pytest.raises(InputError, match="weighs all of them itself"):
         Loss(kind="softmax", reduce=reduce)

@@ -257,6 +257,22 @@ def test_a_pair_given_twice_counts_once(name):
     assert np.allclose(scores(fit(recipe(name), twice, None, CONFIG).scorer), scores(fitted(name).scorer), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_table_within_keeps_the_defaults_of_the_method(name):
+    """A file that names one key of [model.loss] says nothing of the others: they are those of the method, not of the class."""
+    cls = models.recipe(name)
+    if any(field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING for field in dataclasses.fields(cls)):
+        pytest.skip("has settings without a default")
+    usual = cls()
+    for field in dataclasses.fields(cls):
+        inner = getattr(usual, field.name)
+        if not dataclasses.is_dataclass(inner):
+            continue
+        assert build(cls, {field.name: {}}) == usual
+        for key, value in to_dict(inner).items():
+            assert build(cls, {field.name: {key: value}}) == usual
+
+
 def test_names():
     assert models.names() == sorted(models.names())
     assert {"mf", "lightgcn", "cml"} <= set(models.names())

@@ -434,7 +434,7 @@ def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: P
         *(f"coverage@5{v}" for v in ("[new]", "", "[warm]")),
     )
     assert report["ndcg@5[new]"] >= report["ndcg@5"]
-    assert "no test user has a warm test item: [warm] is not defined" in report.notes
+    assert "no user has a held-back warm item: [warm] is not defined" in report.notes
     history = Path("runs/milk/fit/history.jsonl").read_text(encoding="utf-8")
     assert "ndcg@5[new]" in history
     assert "NaN" not in history  # which is no JSON
@@ -453,6 +453,9 @@ def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: P
     first = frame.filter(pl.col("rank") == 1)
     right = (first["item"].str.slice(1).cast(pl.Int64) % 2 == first["user"].cast(pl.Int64) % 2).mean()
     assert right > 0.95  # users like the new items of their camp
+    code, said, err = invoke(f"recommend runs/milk --new-items {file} -k 3 --only-new --user nobody")
+    assert (code, err) == (0, ""), err
+    assert not any(f"c{i:02d}" in said for i in LATER), "what nobody has met is not popular"
     code, _, err = invoke(f"recommend runs/milk --new-items {file} -k 41 --out {tmp_path / 'all.parquet'}")
     assert code == 0, err
     every = pl.read_parquet(tmp_path / "all.parquet")

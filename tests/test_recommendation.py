@@ -51,7 +51,7 @@ def naive(
             scores = {i: float(scorer.user[row] @ scorer.item[i]) for i in pool if not (seen and (row, i) in met)}
             source = "model"
         elif unknown == "popular":
-            scores = {i: float(sum(1 for _, item in met if item == i)) for i in pool}
+            scores = {i: float(count) for i in pool if (count := sum(1 for _, item in met if item == i))}
             source = "popular"
         else:
             continue

@@ -123,7 +123,7 @@ def test_the_popularity_proposal_is_count_to_the_alpha(pool, alpha):
 @given(pools, st.sampled_from(["uniform", "popularity"]), st.integers(1, 30), st.integers(0, 5), st.data())
 def test_any_step_can_be_the_first(pool, proposal, batch_size, epoch, data):
     pairs = interactions(8, 9, 0.5, 3)
-    sampler = Sampler(pool=pool, proposal=proposal, negatives=3)
+    sampler = Sampler(pool=pool, proposal="uniform" if pool in ("in-batch", "all") else proposal, negatives=3)
     whole = list(PairStream(pairs, sampler, batch_size=batch_size, seed=7).epoch(epoch))
     start = data.draw(st.integers(0, len(whole)))
     other = PairStream(pairs, sampler, batch_size=batch_size, seed=7)
@@ -131,6 +131,25 @@ def test_any_step_can_be_the_first(pool, proposal, batch_size, epoch, data):
     rest = list(other.epoch(epoch, start))
     assert len(rest) == len(whole) - start
     assert all(map(same, whole[start:], rest))
+
+
+@pytest.mark.parametrize("settings", [{"pool": "all"}, {"pool": "all", "items": "warm"}])
+def test_what_is_not_drawn_is_not_corrected(settings):
+    assert all(batch.log_q is None for batch in PairStream(interactions(8, 9, 0.5, 3), Sampler(**settings), batch_size=5, seed=0).epoch(0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"pool": "all", "proposal": "popularity"}, "pool = 'all' draws nothing"),
+        ({"pool": "in-batch", "proposal": "popularity"}, "pool = 'in-batch' draws nothing"),
+        ({"pool": "all", "strict": True}, "pool = 'all' is none"),
+        ({"strict": True}, "pool = 'own' is none"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(settings, said):
+    with pytest.raises(InputError, match=said):
+        Sampler(**settings)
 
 
 def test_steps_epochs_and_seeds_differ():

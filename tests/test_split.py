@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -256,3 +257,19 @@ def test_gowalla(shared_data: Path) -> None:
     assert tuple(len(part) for part in parts(made) if part is not None) == (719_081, 91_047, 217_242)
     assert (made.train.n_users, made.train.n_items, made.rule) == (29_858, 40_981, "presplit")
     assert len(made.refit().train.pairs) == 810_128
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"warm_share": 0.2}, "warm_share means nothing with by = 'auto'; it is for by = 'new-item'"),
+        ({"by": "ratio", "new_items": 0.5}, "new_items means nothing with by = 'ratio'"),
+        ({"by": "last", "ratios": (0.5, 0.25, 0.25)}, "it is for by = 'auto' or 'ratio' or 'label'"),
+        ({"by": "ratio", "k": 2}, "k means nothing with by = 'ratio'"),
+        ({"by": "ratio", "test_from": 0.8}, "test_from means nothing"),
+        ({"by": "ratio", "valid_share": 0.1}, "valid_share means nothing"),
+    ],
+)
+def test_settings_of_another_rule_are_refused(settings, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        SplitRule(**settings)

@@ -26,6 +26,7 @@ from recsys.models.cml import CML, Covariance
 from recsys.models.lightgcn import LightGCN
 from recsys.models.mf import MF
 from recsys.models.sfcml import SFCML
+from recsys.nn.denoise import Denoise
 from recsys.nn.losses import Loss, Terms
 from recsys.sample import Batch, Sampler, UserBatch
 from recsys.scorer import Factors, Scorer
@@ -560,6 +561,12 @@ def test_a_closed_form_needs_no_loop():
     assert [event["event"] for event in events] == ["epoch"]
     assert course(fitted) == course(fit(Counted(), TRAIN, VALID, Train(**SHORT), EVALUATION))
     assert "valid" not in fit(Counted(), TRAIN, None, Train(**SHORT)).history[0]
+
+
+def test_a_closed_form_has_no_losses_of_pairs():
+    for asked, said in (({"denoise": Denoise(kind="tce")}, "'tce' judges pairs by their losses"), ({"select": "loss"}, "select = 'loss' judges")):
+        with pytest.raises(InputError, match=said):
+            fit(Counted(), TRAIN, VALID, Train(**SHORT, **asked), EVALUATION)
 
 
 def test_features_reach_the_evaluation():

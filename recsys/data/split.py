@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from recsys.config import Bound, settings
+from recsys.config import Bound, defaults, settings
 from recsys.data.inject import Noise, inject, labelled
 from recsys.data.load import Loaded
 from recsys.data.missing import Missing, without
@@ -19,6 +19,15 @@ from recsys.errors import InputError
 __all__ = ["SplitRule", "by_last", "by_new_item", "by_ratio", "by_time", "libcml", "presplit", "split"]
 
 TRAIN, VALID, TEST = 0, 1, 2
+
+# Settings of some rules alone, which others would silently ignore.
+_OF_SOME = (
+    (("ratios", "per", "order"), ("auto", "ratio", "label")),
+    (("k",), ("last",)),
+    (("valid_from", "test_from"), ("time",)),
+    (("new_items", "warm_share"), ("new-item",)),
+    (("valid_share",), ("auto", "presplit", "label")),
+)
 Moment = str | int | float | None
 
 
@@ -68,6 +77,12 @@ class SplitRule:
         _check_ratios(self.ratios)
         if self.by == "time" and self.test_from is None:
             raise InputError("by = 'time' needs test_from", remedy="give an ISO date, unix seconds, or a fraction of the time span")
+        usual = defaults(type(self))
+        for keys, rules in _OF_SOME:
+            idle = [key for key in keys if getattr(self, key) != usual[key]]
+            if idle and self.by not in rules:
+                remedy = f"it is for by = {' or '.join(map(repr, rules))}; leave it out"
+                raise InputError(f"{idle[0]} means nothing with by = '{self.by}'", remedy=remedy)
 
 
 def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:

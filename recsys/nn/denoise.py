@@ -161,7 +161,7 @@ class Denoiser:
             raise InputError(
                 f"'{how.kind}' needs a loss by labels in which every pair counts, and this method has another",
                 place="[train] denoise",
-                remedy='set model.loss = { kind = "bce" }, or choose a method that has it',
+                remedy='set model.loss = { kind = "bce", reduce = "each" } where the method has a loss, or use gmf, neumf, cdae or lightgcn',
             )
         if epoch != self._epoch:
             self._settle()

@@ -121,13 +121,13 @@ class Loss:
         if self.kind == "square" and self.reduce not in ("each", "soft"):
             cause = f"reduce = '{self.reduce}' keeps the negatives of the highest scores, and the square loss is not largest there"
             raise InputError(cause, remedy='use reduce = "each"')
-        if self.kind == "softmax" and self.reduce in (*_CHOOSING, "soft"):
+        if self.kind == "softmax" and self.reduce != "each":
             cause = f"reduce = '{self.reduce}' says which negatives count, and kind = 'softmax' weighs all of them itself"
             raise InputError(cause, remedy='use reduce = "each", or another kind such as bpr')
 
     def n_kept(self, drawn: int) -> int:
         """How many of `drawn` negatives have a part in the loss of a pair."""
-        if self.kind == "softmax" or self.reduce in ("each", "soft"):
+        if self.reduce in ("each", "soft"):
             return drawn
         return self.n_top(drawn) if self.reduce in ("top", "resampled") else min(1, drawn)
 

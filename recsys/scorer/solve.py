@@ -42,7 +42,7 @@ def no_fold_in(kind: str) -> InputError:
     """What to say where a history alone makes no scores."""
     return InputError(
         f"this scorer ('{kind}') has something of each user that training found, and cannot make it of a history",
-        remedy="use itemknn, ease, gfcf, ials or popular, which can; or train again with these users",
+        remedy="use itemknn, ease, gfcf, ials, contentknn or popular, which can; or train again with these users",
     )
 
 
