@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys import models
-from recsys.config import build, override, read_toml, to_dict, to_toml
+from recsys.config import build, defaults, override, read_toml, to_dict, to_toml
 from recsys.data.load import folder_of
 from recsys.data.read import Source
 from recsys.data.side import seen_from
@@ -83,6 +83,18 @@ class Experiment:
     def dimensions(self) -> tuple[Dimension, ...]:
         """The fields that its [tune.space] searches, checked."""
         return check(self.tune.space if self.tune is not None else {}, {**SECTIONS, "model": type(self.model)})
+
+    @property
+    def idle(self) -> list[str]:
+        """Settings that were given and have no effect beside the others, each in words."""
+        return [
+            f"[{section}] {name}.{key} = {getattr(inner, key)!r} has no effect with the rest of {name}"
+            for section, value in (("model", self.model), ("train", self.train))
+            for name, usual in defaults(type(value)).items()
+            if hasattr(inner := getattr(value, name), "idle")
+            for key in sorted(inner.idle())
+            if getattr(inner, key) != getattr(usual, key)
+        ]
 
     @property
     def fingerprint(self) -> str:

@@ -66,6 +66,16 @@ class Sampler:
             cause = f"strict is for a pool of negatives that pairs share, which may hold positives of a user, and pool = '{self.pool}' is none"
             raise InputError(cause, remedy="leave strict out")
 
+    def idle(self) -> set[str]:
+        """The settings that have no effect beside the others."""
+        works = {
+            "negatives": self.pool not in ("in-batch", "all"),
+            "alpha": self.proposal == "popularity",
+            "reject": self.pool == "own",
+            "rounds": self.pool == "own" and self.reject,
+        }
+        return {name for name, does in works.items() if not does}
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:

@@ -129,6 +129,20 @@ def test_check(here: Path) -> None:
     assert "30 users x 30 items, 180 train / 30 valid / 30 test" in run("check mf.toml --data")
 
 
+def test_settings_without_effect_are_named(here: Path) -> None:
+    loss, sampler, denoise = "model.loss={kind='bpr',margin=0.5,rho=3.0}", "model.sampler={pool='in-batch',negatives=5}", "train.denoise={beta=0.9}"
+    code, out, err = invoke(f'check mf.toml "{loss}" "{sampler}" "{denoise}"')
+    assert code == 0
+    assert "margin = 0.5" in out
+    assert err.splitlines() == [
+        "note: [model] loss.margin = 0.5 has no effect with the rest of loss",
+        "note: [model] loss.rho = 3.0 has no effect with the rest of loss",
+        "note: [model] sampler.negatives = 5 has no effect with the rest of sampler",
+        "note: [train] denoise.beta = 0.9 has no effect with the rest of denoise",
+    ]
+    assert invoke(f"run mf.toml --out {here / 'run'} --quiet")[2] == "", "what was not given is not told of"
+
+
 def test_run(here: Path) -> None:
     out = here / "run"
     done = plain(f"run mf.toml --out {out} name=tried --json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -391,3 +392,30 @@ def test_with_every_item_as_a_candidate_the_corrected_softmax_is_the_softmax():
             assert value.item() == pytest.approx(whole.item())
             assert torch.allclose(*(torch.autograd.grad(x, leaf)[0] for x in (value, whole)))
             assert pair_loss(Loss(kind="softmax", correct=False), leaf[[row]], leaf[pool][None], **given).item() != pytest.approx(whole.item())
+
+
+OTHER = {"top": 5, "share": 0.7, "rho": 3.0, "fit_alpha": 2.0, "fit_beta": 1.5, "fit_power": -1.1, "pair_share": 0.2, "margin": 0.3}
+OTHER |= {"temperature": 0.4, "weight": 0.6, "correct": False}
+
+
+@pytest.mark.parametrize("pairs", ["all", "hardest"])
+@pytest.mark.parametrize(
+    ("kind", "reduce"),
+    [*RULES, *[(kind, reduce) for kind in ("bpr", "bce", "ccl") for reduce in ("one-of-top", "fitting", "resampled", "soft")], ("square", "each")],
+)
+def test_what_is_said_to_be_idle_is(kind, reduce, pairs):
+    """And what is not said to be does something."""
+    generator = torch.Generator().manual_seed(3)
+    pos, neg = torch.randn(40, generator=generator), torch.randn(40, 12, generator=generator)
+    log_q = -3 * torch.rand(40, generator=generator), -3 * torch.rand(40, 12, generator=generator)
+    usual = Loss(kind=kind, reduce=reduce, pairs=pairs)
+
+    def value(loss: Loss) -> torch.Tensor:
+        torch.manual_seed(0)
+        return pair_loss(loss, pos, neg, n_items=ITEMS, log_q=log_q)
+
+    for name, other in OTHER.items():
+        same = torch.equal(value(usual), value(dataclasses.replace(usual, **{name: other})))
+        assert same == (name in usual.idle()), name
+    shared = dataclasses.replace(usual, share=0.5)
+    assert torch.equal(value(shared), value(dataclasses.replace(shared, top=7))) == ("top" in shared.idle())

@@ -11,6 +11,7 @@ from recsys.cli.show import Follow, print_json, report_table, split_line, table
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
+    from recsys.experiment import Experiment
     from recsys.run import Run
 
 __all__ = ["check", "evaluate", "run", "verify"]
@@ -28,6 +29,7 @@ def check(
     from recsys.experiment import read
 
     experiment = read(config, overrides or [])
+    _note_idle(experiment)
     tree = experiment.to_tree()
     if data:
         from recsys.run import data_of
@@ -35,6 +37,12 @@ def check(
         found = data_of(experiment)
         typer.echo(split_line(found), err=json)
     print_json(tree) if json else typer.echo(experiment.to_toml())
+
+
+def _note_idle(experiment: Experiment) -> None:
+    """Say which settings of a file have no effect; they may be left over from another choice."""
+    for said in experiment.idle:
+        typer.echo(f"note: {said}", err=True)
 
 
 def run(
@@ -69,6 +77,7 @@ def run(
             raise InputError("there is no experiment to run", remedy="give a TOML file, or --resume RUN")
         experiment = read(config, overrides or [])
         folder = out or _new_folder(experiment.name)
+        _note_idle(experiment)
     follow = Follow(quiet or json, experiment.evaluate.monitor)
     with tracked(track or [], experiment, folder.resolve().name, lambda said: typer.echo(f"recsys: {said}", err=True)) as tell:
 

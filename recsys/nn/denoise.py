@@ -47,6 +47,9 @@ from recsys.nn.verdict import Verdict, damped, half_width, lower_bound, quick_ve
 
 __all__ = ["Denoise", "Denoiser", "damped", "drop_share", "half_width", "lower_bound", "top_bands"]
 
+# Kinds that leave pairs out.
+_DROPS = ("tce", "random", "rare", "dcf")
+
 # What was found of this many pairs is written at once.
 _WAITING = 1 << 15
 
@@ -78,6 +81,13 @@ class Denoise:
     epoch once the ramp has ended, so that many epochs want a smaller one."""
     mode: Literal["paper", "released"] = "paper"
     """dcf: as described, or as its released code does, which relabels nothing and mixes up the histories; see `recsys.nn.denoise`."""
+
+    def idle(self) -> set[str]:
+        """The settings that have no effect beside the others."""
+        drops = self.kind in _DROPS
+        works = dict.fromkeys(("drop", "of", "ramp"), drops) | {"beta": self.kind == "rce"}
+        works |= dict.fromkeys(("window", "variance", "relabel", "mode"), self.kind == "dcf")
+        return {name for name, does in works.items() if not does}
 
 
 def drop_share(done: int, drop: float, ramp: int) -> float:
@@ -120,7 +130,7 @@ class Denoiser:
         self._epoch = 0
         self._found: list[tuple[Tensor, ...]] = []  # in this epoch, and not written yet
         self._waiting = 0  # pairs of these
-        drops = how.kind in ("tce", "random", "rare", "dcf")
+        drops = how.kind in _DROPS
         self._mark = torch.full((pairs,), torch.nan, device=device) if drops else None  # weights that are not counted yet, nan where there are none
         self._unsettled = False
         self._rarity: Tensor | None = None

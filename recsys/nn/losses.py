@@ -125,6 +125,22 @@ class Loss:
             cause = f"reduce = '{self.reduce}' says which negatives count, and kind = 'softmax' weighs all of them itself"
             raise InputError(cause, remedy='use reduce = "each", or another kind such as bpr')
 
+    def idle(self) -> set[str]:
+        """The settings that have no effect beside the others."""
+        chooses = self.reduce in ("top", "one-of-top", "resampled")
+        works = {
+            "top": chooses and self.share is None,
+            "share": chooses,
+            "rho": self.reduce == "soft",
+            **dict.fromkeys(("fit_alpha", "fit_beta", "fit_power"), self.reduce == "fitting"),
+            "pair_share": self.pairs != "all",
+            "margin": self.kind in ("hinge", "ccl") or self.reduce == "warp",
+            "temperature": self.kind in ("softmax", "bpr", "opauc") or self.reduce == "resampled",
+            "weight": self.kind in ("bce", "ccl", "square"),
+            "correct": self.kind == "softmax" or self.reduce in ("soft", "resampled"),
+        }
+        return {name for name, does in works.items() if not does}
+
     def n_kept(self, drawn: int) -> int:
         """How many of `drawn` negatives have a part in the loss of a pair."""
         if self.reduce in ("each", "soft"):
