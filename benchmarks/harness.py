@@ -34,6 +34,7 @@ __all__ = [
     "TRIALS",
     "attempt",
     "chosen",
+    "claims",
     "mean",
     "ordered",
     "per_user",
@@ -203,6 +204,19 @@ def section(found: Mapping[str, list[Report]], names: list[str], published: Mapp
         yield f"| {method} | {len(several)} | " + " | ".join(cells) + " |"
     yield ""
     yield f"Intervals hold users and seeds as random (one seed: bootstrap over users); p of paired t tests over users on means over seeds, Holm over {len(tests)} tests."
+
+
+def claims(found: Mapping[str, list[Report]], pairs: Iterable[tuple[str, str]], metric: str) -> list[str]:
+    """Markdown: does what the papers claim hold here? The first of a pair is the better of the two."""
+    known = [pair for pair in pairs if all(method in found for method in pair)]
+    if not known:
+        return []
+    tests = [paired(*(per_user(found[method], metric) for method in pair)) for pair in known]
+    lines = [f"What the papers say, put to the test by {metric}:", "", "| claim | difference [95 %] | p | here |", "|---|---:|---:|---|"]
+    for (one, other), test, p in zip(known, tests, holm([test.p_t for test in tests]), strict=True):
+        verdict = "cannot be told" if p >= 0.05 else "holds" if test.difference > 0 else "the reverse holds"
+        lines.append(f"| {one} > {other} | {test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}] | {p_value(p)} | {verdict} |")
+    return [*lines, "", f"Paired t tests over users on means over seeds, Holm over {len(tests)} tests.", ""]
 
 
 def p_value(p: float | None) -> str:

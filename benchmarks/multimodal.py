@@ -18,14 +18,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness import ITEMKNN, TRIALS, attempt, chosen, mean, ordered, p_value, per_user, put, search, section, show, told, trials_of, work
+from harness import ITEMKNN, TRIALS, attempt, chosen, claims, mean, ordered, put, search, section, show, told, trials_of, work
 
 from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.evaluation import Evaluation, Report
 from recsys.experiment import Experiment, from_tree
 from recsys.run import data_of, execute
-from recsys.statistics import holm, paired
 
 KEEP = Path("runs") / "multimodal"
 DATA = {"tiktok": "TikTok (image and audio)", "online-retail": "Online Retail (text and price)"}
@@ -178,7 +177,7 @@ def table(data: str, n_trials: int) -> str:
     if not found:
         raise InputError("there is no run yet", place=str(KEEP / data), remedy=f"python benchmarks/multimodal.py run {data}")
     lines = [f"# {DATA[data]}: the multimodal family", "", *section(found, ["recall@20", "ndcg@20", "recall@10"], {}, scale=1), ""]
-    lines += claims(found)
+    lines += claims(found, CLAIMS, MONITOR)
     lines += ["All metrics, means over seeds:", "", "| method | " + " | ".join(METRICS) + " |", "|---|" + "---:|" * len(METRICS)]
     lines += [f"| {method} | " + " | ".join(f"{mean(several, name):.4f}" for name in METRICS) + " |" for method, several in ordered(found, MONITOR)]
     tried = {method: len(trials_of(log_of(data, method))[:n_trials]) for method in found}
@@ -197,17 +196,6 @@ def stopped_rising(data: str, method: str, n_trials: int) -> bool:
     most = PACE[data].get(method, (0, 0))[0]
     best = max(trials_of(log_of(data, method))[:n_trials], key=lambda trial: trial["value"])
     return 0 < most <= best["epoch"]
-
-
-def claims(found: dict[str, list[Report]]) -> list[str]:
-    """Markdown: does what the papers claim hold here?"""
-    pairs = [pair for pair in CLAIMS if all(method in found for method in pair)]
-    tests = [paired(*(per_user(found[method], MONITOR) for method in pair)) for pair in pairs]
-    lines = [f"What the papers say, put to the test by {MONITOR}:", "", "| claim | difference [95 %] | p | here |", "|---|---:|---:|---|"]
-    for (one, other), test, p in zip(pairs, tests, holm([test.p_t for test in tests]), strict=True):
-        verdict = "cannot be told" if p >= 0.05 else "holds" if test.difference > 0 else "the reverse holds"
-        lines.append(f"| {one} > {other} | {test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}] | {p_value(p)} | {verdict} |")
-    return [*lines, "", f"Paired t tests over users on means over seeds, Holm over {len(tests)} tests.", ""] if pairs else []
 
 
 def job(task: tuple[Any, ...]) -> None:
