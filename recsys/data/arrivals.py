@@ -114,7 +114,7 @@ def _numbers(values: pl.Series, dim: int, place: str, name: str) -> tuple[np.nda
         raise InputError(f"'{values.name}' is {values.dtype}, not a list of numbers", place=place, remedy="give a vector per item")
     inner = values.dtype.inner
     if not (inner.is_numeric() or inner == pl.Null):
-        raise InputError(f"'{values.name}' holds lists of {inner}, not of numbers", place=place, remedy="give a vector per item")
+        raise InputError(f"'{values.name}' holds no numbers but lists of {inner}", place=place, remedy="give a vector per item")
     known = values.is_not_null()
     lists = values.filter(known).cast(pl.List(values.dtype.inner))
     lengths = lists.list.len().unique().to_list()
