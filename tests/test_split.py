@@ -15,7 +15,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 
 from recsys.data.load import Loaded, load
-from recsys.data.split import SplitRule, by_last, by_new_item, by_ratio, by_time, libcml, presplit, split
+from recsys.data.rules import by_last, by_new_item, by_ratio, by_time, libcml
+from recsys.data.split import SplitRule, presplit, split
 from recsys.data.types import Interactions, Split
 from recsys.errors import InputError
 
