@@ -265,7 +265,7 @@ def test_gowalla(shared_data: Path) -> None:
     [
         ({"warm_share": 0.2}, "warm_share means nothing with by = 'auto'; it is for by = 'new-item'"),
         ({"by": "ratio", "new_items": 0.5}, "new_items means nothing with by = 'ratio'"),
-        ({"by": "last", "ratios": (0.5, 0.25, 0.25)}, "it is for by = 'auto' or 'ratio' or 'label'"),
+        ({"by": "last", "ratios": (0.5, 0.25, 0.25)}, "it is for by = 'ratio'; leave it out"),
         ({"by": "ratio", "k": 2}, "k means nothing with by = 'ratio'"),
         ({"by": "ratio", "test_from": 0.8}, "test_from means nothing"),
         ({"by": "ratio", "valid_share": 0.1}, "valid_share means nothing"),
@@ -274,3 +274,16 @@ def test_gowalla(shared_data: Path) -> None:
 def test_settings_of_another_rule_are_refused(settings, said):
     with pytest.raises(InputError, match=re.escape(said)):
         SplitRule(**settings)
+
+
+def test_settings_that_the_data_have_no_use_for_are_refused(tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.txt").write_text("\n".join(f"{user} {user} {user + 1}" for user in range(4)))
+    whole = load(tmp_path, train="train.txt", valid="valid.txt", test="test.txt")
+    one = load(pl.DataFrame({"user": [1, 1, 1], "item": [1, 2, 3]}))
+    with pytest.raises(InputError, match=re.escape("[split]: ratios means nothing with by = 'auto' on data that are split already; it is for by")):
+        split(whole, SplitRule(ratios=(0.5, 0.25, 0.25)))
+    with pytest.raises(InputError, match=re.escape("[split]: valid_share means nothing with by = 'auto' on one log; it is for by = 'presplit'")):
+        split(one, SplitRule(valid_share=0.1))
+    with pytest.raises(InputError, match="valid_share is for data without a valid part"):
+        split(whole, SplitRule(valid_share=0.1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -19,12 +20,13 @@ __all__ = ["SplitRule", "presplit", "split"]
 
 # Settings of some rules alone, which others would silently ignore.
 _OF_SOME = (
-    (("ratios", "per", "order"), ("auto", "ratio", "label")),
+    (("ratios", "per", "order"), ("ratio",)),
     (("k",), ("last",)),
     (("valid_from", "test_from"), ("time",)),
     (("new_items", "warm_share"), ("new-item",)),
-    (("valid_share",), ("auto", "presplit", "label")),
+    (("valid_share",), ("presplit",)),
 )
+_EITHER = ("auto", "label")  # as the files say where they are split already, else by ratio
 
 
 @settings
@@ -73,12 +75,18 @@ class SplitRule:
         check_ratios(self.ratios)
         if self.by == "time" and self.test_from is None:
             raise InputError("by = 'time' needs test_from", remedy="give an ISO date, unix seconds, or a fraction of the time span")
-        usual = defaults(type(self))
-        for keys, rules in _OF_SOME:
-            idle = [key for key in keys if getattr(self, key) != usual[key]]
-            if idle and self.by not in rules:
-                remedy = f"it is for by = {' or '.join(map(repr, rules))}; leave it out"
-                raise InputError(f"{idle[0]} means nothing with by = '{self.by}'", remedy=remedy)
+        _refuse_idle(self, ("presplit", "ratio") if self.by in _EITHER else (self.by,))
+
+
+def _refuse_idle(rule: SplitRule, parted: Sequence[str]) -> None:
+    """Refuse settings that the ways in which the data may be parted would all ignore."""
+    usual = defaults(type(rule))
+    for keys, ways in _OF_SOME:
+        idle = [key for key in keys if getattr(rule, key) != usual[key]]
+        if idle and not set(ways) & set(parted):
+            where = "" if rule.by not in _EITHER or len(parted) > 1 else f" on {'one log' if parted == ('ratio',) else 'data that are split already'}"
+            remedy = f"it is for by = {' or '.join(map(repr, ways))}; leave it out"
+            raise InputError(f"{idle[0]} means nothing with by = '{rule.by}'{where}", place="[split]" if where else None, remedy=remedy)
 
 
 def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
@@ -104,6 +112,8 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
             place="[split]",
             remedy="use by = 'presplit', or give the whole log as path",
         )
+    if rule.by in _EITHER:
+        _refuse_idle(rule, ("ratio",) if loaded.parts is None else ("presplit",))
     dataset, pairs = loaded.dataset, loaded.dataset.pairs
     if by == "presplit" and loaded.parts is None:
         raise InputError(
@@ -162,7 +172,10 @@ def presplit(
         noise: false pairs that are put into train and valid.
         words: what the rule is called.
     """
-    if valid is None and valid_share > 0:
+    if valid is not None and valid_share > 0:
+        cause = "valid_share is for data without a valid part, and these have one"
+        raise InputError(cause, place="[split] valid_share", remedy="leave it out, or leave the valid file out of [data]")
+    if valid_share > 0:
         part = by_ratio(train.pairs, (1 - valid_share, valid_share, 0.0), seed=seed)
         valid, train = train.pairs.take(part == VALID), train.with_pairs(train.pairs.take(part == TRAIN))
         words += f", valid {valid_share:g} of each user's train rows, seed {seed}"
