@@ -10,7 +10,7 @@ import torch
 
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.models.duif import from_pool
-from recsys.nn.content import Table, Told, _projected, affine, counted, distinct, feature_values, side_by_side, warm_items, xavier
+from recsys.nn.content import Table, Told, _projected, affine, counted, distinct, feature_values, side_by_side, values_and_known, warm_items, xavier
 from recsys.sample import Sampler
 
 
@@ -143,3 +143,19 @@ def test_start_values():
     assert float(weight.std()) == pytest.approx((2 / 530) ** 0.5, rel=0.05)
     assert float(bias.abs().max()) <= 30**-0.5
     assert affine(3, 2, bias=False).bias is None
+
+
+def test_known_are_items_that_have_a_modality_or_borrow_one():
+    pairs = Interactions(np.array([0, 0, 0]), np.array([0, 1, 2]), 1, 5)
+    image = FeatureTable(np.eye(5, 3, dtype=np.float32), np.array([True, True, True, False, False]))
+    text = FeatureTable(np.eye(5, 2, dtype=np.float32), np.array([True, True, False, True, False]))
+    train = Dataset(pairs, Vocab(["u"]), Vocab([*"abcde"]), features={"image": image, "text": text})
+    for impute, expected in (
+        ("mean", [image.present, text.present]),
+        ("zero", [image.present, text.present]),
+        ("nearest", [[True] * 4 + [False]] * 2),
+    ):
+        values, known = values_and_known(train, impute=impute)
+        assert [known[name].tolist() for name in ("image", "text")] == expected, impute
+        for name, read in feature_values(train, impute=impute).items():
+            assert torch.equal(values[name], read)

@@ -18,7 +18,7 @@ from recsys.models.lightgcn import LightGCN
 from recsys.sample import PairStream, Sampler
 
 PLANTED, _ = two_camps()
-# Without gaps: items that lack a modality are as near to one another as can be, and which of them are taken is told elsewhere.
+# Without gaps: what becomes of items that lack a modality is told in test_item_graph.
 TRAIN = replace(PLANTED, features={name: FeatureTable(table.values, np.ones(41, dtype=bool)) for name, table in PLANTED.features.items()})
 
 

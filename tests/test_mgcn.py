@@ -19,7 +19,7 @@ from recsys.nn.graph import mean_layers
 from recsys.sample import PairStream, Sampler
 
 PLANTED, _ = two_camps()
-# Without gaps: items that lack a modality are as near to one another as can be, and which of them are taken is told elsewhere.
+# Without gaps: what becomes of items that lack a modality is told in test_item_graph.
 TRAIN = replace(PLANTED, features={name: FeatureTable(table.values, np.ones(41, dtype=bool)) for name, table in PLANTED.features.items()})
 USERS, ITEMS = TRAIN.n_users, TRAIN.n_items
 

@@ -30,7 +30,7 @@ from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Told, distinct, feature_values
+from recsys.nn.content import Impute, Scale, Told, distinct, values_and_known
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
 from recsys.nn.item_graph import as_matrix, nearest_items
@@ -51,7 +51,7 @@ class FREEDOM:
     layers: Annotated[int, Bound(ge=0, le=10)] = 2
     """Propagations over the user-item graph."""
     k: Annotated[int, Bound(ge=1)] = 10
-    """Neighbours of an item in each modality, itself among them."""
+    """Neighbours of an item in each modality, itself among them; an item that lacks it has itself alone, unless `impute` lends it a vector."""
     shares: tuple[Annotated[float, Bound(ge=0)], ...] = ()
     """Of each modality in the item graph, in the order of the features of the data; empty: all alike."""
     prune: Annotated[float, Bound(ge=0, lt=1)] = 0.8
@@ -84,10 +84,10 @@ class _FREEDOM(Network):
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.n_users, self.n_items, self.pairs = train.n_users, train.n_items, train.pairs
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
-        values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
+        values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
         shares = shares_of(recipe.shares, list(values))
         self.told = Told(values if recipe.content else {}, recipe.dim, train=recipe.train_features, start="xavier")
-        neighbours = [nearest_items(value, recipe.k) for value in values.values()]
+        neighbours = [nearest_items(value, recipe.k, known=known[name]) for name, value in values.items()]
         weight = [torch.full(found.shape, share / found.shape[1]) for found, share in zip(neighbours, shares, strict=True)]
         self.alike = Spread(as_matrix(torch.cat(neighbours, dim=1), torch.cat(weight, dim=1)))
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)

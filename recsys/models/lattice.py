@@ -37,7 +37,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Told, distinct, feature_values
+from recsys.nn.content import Impute, Scale, Told, distinct, values_and_known
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, symmetric
 from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities, spread
@@ -58,7 +58,7 @@ class LATTICE:
     layers: Annotated[int, Bound(ge=0, le=10)] = 2
     """Propagations over the user-item graph."""
     k: Annotated[int, Bound(ge=1)] = 10
-    """Neighbours of an item in each graph, itself among them."""
+    """Neighbours of an item in each graph, itself among them; an item that lacks a modality has itself alone, unless `impute` lends it a vector."""
     keep: Annotated[float, Bound(ge=0, le=1)] = 0.9
     """Share of the graphs of raw features; the rest is learned."""
     normalise: Literal["each", "mixed"] = "each"
@@ -96,13 +96,14 @@ class _LATTICE(Network):
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.n_users, self.n_items = train.n_users, train.n_items
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
-        values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
+        values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
+        self.known = tuple(known[name] for name in values)
         self.told = Told(values, recipe.dim, train=recipe.train_features, start="xavier")
         self.mix = nn.Parameter(torch.zeros(len(values)))
         adjacency, root = looped(train.pairs)
         self.register_buffer("adjacency", adjacency, persistent=False)
         self.register_buffer("root", root, persistent=False)
-        neighbours = [nearest_items(value, recipe.k) for value in values.values()]
+        neighbours = [nearest_items(value, recipe.k, known=known) for value, known in zip(values.values(), self.known, strict=True)]
         weight = [similarities(value, found) for value, found in zip(values.values(), neighbours, strict=True)]
         self.register_buffer("raw_neighbours", torch.stack(neighbours), persistent=False)
         self.register_buffer("raw_weight", torch.stack(weight), persistent=False)
@@ -136,7 +137,8 @@ class _LATTICE(Network):
         """Find the learned graph anew and note it; the weights of all graphs [n_items, K], with a gradient."""
         told = self.told()
         with torch.no_grad():
-            self.learned_neighbours.copy_(torch.stack([nearest_items(vectors, self.recipe.k) for vectors in told]))
+            nearest = (nearest_items(vectors, self.recipe.k, known=known) for vectors, known in zip(told, self.known, strict=True))
+            self.learned_neighbours.copy_(torch.stack(list(nearest)))
         learned = torch.stack([similarities(vectors, found) for vectors, found in zip(told, self.learned_neighbours, strict=True)])
         raw, neighbours, share = self.raw_weight, self.learned_neighbours, self.mix.softmax(0)
         if self.recipe.normalise == "each":

@@ -36,7 +36,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Told, affine, counted, distinct, feature_values
+from recsys.nn.content import Impute, Scale, Told, affine, counted, distinct, values_and_known
 from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency, normalised_pairs
@@ -60,7 +60,7 @@ class MGCN:
     layers: Annotated[int, Bound(ge=0, le=10)] = 2
     """Propagations over the user-item graph."""
     k: Annotated[int, Bound(ge=1)] = 10
-    """Neighbours of an item in each modality, itself among them."""
+    """Neighbours of an item in each modality, itself among them; an item that lacks it has itself alone, unless `impute` lends it a vector."""
     contrast: Annotated[float, Bound(ge=0)] = 0.01
     """Weight of the contrast; the paper tunes 0.001, 0.01 and 0.1."""
     temperature: Annotated[float, Bound(gt=0)] = 0.2
@@ -95,14 +95,15 @@ class _MGCN(Network):
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.n_users, self.n_items = train.n_users, train.n_items
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
-        values, dim = feature_values(train, impute=recipe.impute, scale=recipe.scale), recipe.dim
+        values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
+        dim = recipe.dim
         self.told = Told(values, dim, train=recipe.train_features)
         self.gates = nn.ModuleList(affine(dim, dim) for _ in values)
         self.ask, self.answer = affine(dim, dim), affine(dim, 1, bias=False)
         self.own_gates = nn.ModuleList(affine(dim, dim) for _ in values)
         self.graphs = nn.ModuleList()
-        for value in values.values():
-            found = nearest_items(value, recipe.k)
+        for name, value in values.items():
+            found = nearest_items(value, recipe.k, known=known[name])
             self.graphs.append(Spread(as_matrix(found, normalised(found, similarities(value, found)))))
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         self.of_users = Spread(normalised_pairs(train.pairs))

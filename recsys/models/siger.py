@@ -45,7 +45,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Told, affine, counted, distinct, feature_values, warm_items
+from recsys.nn.content import Impute, Scale, Told, affine, counted, distinct, values_and_known, warm_items
 from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency, normalised_pairs
@@ -76,7 +76,8 @@ class SIGER:
     item_layers: Annotated[int, Bound(ge=0, le=10)] = 1
     """Propagations over the graphs of items (RECONSTRUCTED)."""
     k: Annotated[int, Bound(ge=1)] = 10
-    """Neighbours of an item in each modality, itself among them (RECONSTRUCTED)."""
+    """Neighbours of an item in each modality, itself among them; an item that lacks it has itself alone, unless `impute` lends it a vector
+    (RECONSTRUCTED)."""
     weights: Weights = "similarity"
     """Of the neighbours in a modality: their cosines, as in MGCN, or 1, as in FREEDOM (RECONSTRUCTED)."""
     co_k: Annotated[int, Bound(ge=1)] = 10
@@ -144,12 +145,12 @@ class _SIGER(Network):
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         self.n_users, self.n_items, dim = train.n_users, train.n_items, recipe.dim
         self.nodes = node_table(train.n_users, train.n_items, dim)
-        values = feature_values(train, impute=recipe.impute, scale=recipe.scale)
+        values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
         self.told = Told(values, dim, train=recipe.train_features)
         self.gates = nn.ModuleList(affine(dim, dim) for _ in values if recipe.semantics == "gated")
         self.attention = nn.Sequential(affine(dim, dim), nn.Tanh(), affine(dim, 1, bias=False)) if recipe.fusion == "attention" else None
         met = balanced(together(train.pairs, recipe.co_k, recipe.together, recipe.symmetric)) * recipe.share
-        graphs = (met + balanced(alike(value, recipe.k, recipe.weights)) * (1 - recipe.share) for value in values.values())
+        graphs = (met + balanced(alike(value, recipe.k, recipe.weights, known[name])) * (1 - recipe.share) for name, value in values.items())
         self.graphs = nn.ModuleList(Spread(graph.tocsr()) for graph in graphs)
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
@@ -212,9 +213,9 @@ class _SIGER(Network):
         return Factors(user + torch.cat(fused), item + self._fused(spread))
 
 
-def alike(values: Tensor, k: int, weights: Weights) -> sp.csr_matrix:
-    """S of one modality: the k nearest of every row of features [n, d] by cosine, itself among them; CSR float32 [n, n]."""
-    found = nearest_items(values, k)
+def alike(values: Tensor, k: int, weights: Weights, known: Tensor | None = None) -> sp.csr_matrix:
+    """S of one modality: the k nearest of every row of features [n, d] by cosine, itself among them; CSR float32 [n, n]. See `nearest_items`."""
+    found = nearest_items(values, k, known=known)
     weight = similarities(values, found) if weights == "similarity" else torch.ones(found.shape)
     return as_matrix(found, weight)
 

@@ -32,6 +32,7 @@ __all__ = [
     "layer",
     "reader",
     "side_by_side",
+    "values_and_known",
     "warm_items",
     "xavier",
 ]
@@ -44,6 +45,18 @@ _BLOCK_NUMBERS = 1 << 18  # of a gradient that is made at a time
 def feature_values(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> dict[str, Tensor]:
     """The features of all items by the name of their modality, float32 [n_items, d_m] each, in the order of the data set; see `reader`."""
     return reader(train, impute=impute, scale=scale)(train.features)
+
+
+def values_and_known(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """As `feature_values`, and which items each modality tells apart, bool [n_items]: what fills the other gaps is the same for all.
+
+    Known are the items that have the modality, and with "nearest" also those that borrow the vector of one like them.
+    """
+    read = reader(train, impute=impute, scale=scale)
+    whole = read.lent(train.features)
+    names = [modality.name for modality in read.modalities]
+    values = {modality.name: modality.read(whole[modality.name]) for modality in read.modalities}
+    return values, {name: torch.from_numpy(whole[name].present.copy()) for name in names}
 
 
 def reader(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> Reader:

@@ -24,35 +24,47 @@ _BLOCK_NUMBERS = 1 << 24  # similarities that are held at a time
 
 
 @torch.no_grad()
-def nearest_items(values: Tensor, k: int, *, own: bool = True, block: int | None = None) -> Tensor:
-    """The k nearest rows of every row by cosine, the lower row among equals, ascending; int64 [n, min(k, n)], or of n - 1 without `own`.
+def nearest_items(values: Tensor, k: int, *, known: Tensor | None = None, block: int | None = None) -> Tensor:
+    """Every row itself and the k - 1 others nearest by cosine, ascending; int64 [n, min(k, n)].
+
+    Of others that are equally near some are drawn, for each row its own, the same whenever this is called. Were it the lower rows, all items of a
+    price would have the same few neighbours, those whose ids come first.
 
     Args:
-        values: float [n, d]. A row of zeros is as near to all.
-        k: neighbours of a row.
-        own: whether a row is among its own neighbours, as in most released code: its similarity of 1 is as large as any.
+        values: float [n, d]. A row of zeros is as near to all others.
+        k: neighbours of a row, itself among them, as in most released code, where its similarity of 1 is as large as any.
+        known: bool [n], rows that say something of their items; None: all. One that does not, such as the mean that stands in a gap, is nobody
+            else's neighbour. It has itself in all its places, as others have in places that no known row is left for.
         block: rows at a time; None: as many as keep the working memory near 64 MB.
     """
     unit = F.normalize(values, dim=1)
     n = len(unit)
-    k = min(k, n if own else n - 1)
+    among = torch.ones(n, dtype=torch.bool, device=unit.device) if known is None else known.to(unit.device)
+    k = min(k, n)
+    draw = torch.randperm(n, generator=torch.Generator().manual_seed(0)).int().to(unit.device)
     size = block or max(1, _BLOCK_NUMBERS // max(1, n))
-    found = [_best(unit, slice(start, start + size), k, own) for start in range(0, n, size)]
+    found = [_best(unit, torch.arange(start, min(start + size, n), device=unit.device), k, among, draw) for start in range(0, n, size)]
     return torch.cat(found) if found else torch.empty(0, 0, dtype=torch.int64)
 
 
-def _best(unit: Tensor, rows: slice, k: int, own: bool) -> Tensor:
+def _best(unit: Tensor, rows: Tensor, k: int, among: Tensor, draw: Tensor) -> Tensor:
     likeness = unit[rows] @ unit.T
-    if not own:
-        place = torch.arange(len(likeness), device=unit.device)
-        likeness[place, place + rows.start] = -torch.inf
-    return best_columns(likeness, k)
+    likeness.masked_fill_(~among, -torch.inf)
+    likeness[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+    # One permutation of all rows, turned on by a place from row to row: who goes first differs from row to row, and nobody does so often.
+    turned = torch.cat([draw, draw]).unfold(0, len(draw), 1).flip(0)
+    found = best_columns(likeness, k, first=lambda tied: turned[rows[tied] + 1])
+    return torch.where(among[rows, None] & among[found], found, rows[:, None]).sort(1).values
 
 
 def similarities(values: Tensor, neighbours: Tensor) -> Tensor:
-    """Cosine of every row [n, d] and its neighbours, [n, K], with a gradient; what is below zero is zero, so that a degree never is."""
+    """Cosine of every row [n, d] and its neighbours, [n, K], with a gradient; what is below zero is zero, so that a degree never is.
+
+    Of a row and itself it is 1, also where the row is zeros.
+    """
     unit = F.normalize(values, dim=1)
-    return torch.linalg.vecdot(F.embedding(neighbours, unit), unit[:, None, :]).clamp_min(0)
+    cosine = torch.linalg.vecdot(F.embedding(neighbours, unit), unit[:, None, :]).clamp_min(0)
+    return torch.where(neighbours == torch.arange(len(values), device=values.device)[:, None], 1.0, cosine)
 
 
 def normalised(neighbours: Tensor, weight: Tensor) -> Tensor:

@@ -92,8 +92,12 @@ class Reader:
         Args:
             features: a table of n rows for every modality, of the width it had in training.
         """
-        whole = features if self.donors is None else self.donors.lend(features)
+        whole = self.lent(features)
         return {modality.name: modality.read(whole[modality.name]) for modality in self.modalities}
+
+    def lent(self, features: Mapping[str, FeatureTable]) -> Mapping[str, FeatureTable]:
+        """The tables as they are before `Modality.fill` fills what gaps are left."""
+        return features if self.donors is None else self.donors.lend(features)
 
     def state(self) -> tuple[dict[str, Tensor], list[list[str]]]:
         """Tensors and plain metadata from which `restore` makes an equal one."""

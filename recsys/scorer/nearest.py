@@ -10,7 +10,7 @@ of modality m. The likeness of two items is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,17 +156,25 @@ def nearest_among(
     return matrix
 
 
-def best_columns(scores: Tensor, k: int) -> Tensor:
-    """The columns of the k largest of each row [B, n], the lower column among equals, ascending; int64 [B, k], k at most n."""
-    if k in (0, scores.shape[1]):
+def best_columns(scores: Tensor, k: int, *, first: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """The columns of the k largest of each row [B, n], ascending; int64 [B, k], k at most n.
+
+    Args:
+        scores: of any float type.
+        k: how many.
+        first: says for some rows of `scores`, int64 [T], by int32 [T, n], none below 0, which of equal columns are taken: those where it is
+            largest. None: the lower columns.
+    """
+    n = scores.shape[1]
+    if k in (0, n):
         return torch.arange(k, device=scores.device).expand(len(scores), k)
     value, column = scores.topk(k + 1, dim=1)
     found = column[:, :k]
     tied = (value[:, k - 1] == value[:, k]).nonzero()[:, 0]  # only there is it open which k
     if len(tied):
         least = value[tied, k - 1 : k]
-        early = torch.arange(scores.shape[1], 0, -1, device=scores.device)
-        lowest = torch.where(scores[tied] == least, early, 0).topk(k, dim=1).indices
+        turn = torch.arange(n - 1, -1, -1, dtype=torch.int32, device=scores.device) if first is None else first(tied)
+        chosen = torch.where(scores[tied] == least, turn, -1).topk(k, dim=1).indices
         place = torch.arange(k, device=scores.device) - (value[tied, :k] > least).sum(1, keepdim=True)
-        found[tied] = torch.where(place < 0, found[tied], lowest.gather(1, place.clamp_min(0)))
+        found[tied] = torch.where(place < 0, found[tied], chosen.gather(1, place.clamp_min(0)))
     return found.sort(1).values
