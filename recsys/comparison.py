@@ -135,7 +135,7 @@ class Comparison:
         return json.dumps(_finite(plain), indent=1, allow_nan=False)
 
     def markdown(self, digits: int = 4) -> str:
-        """A Markdown table, one row per method: mean, interval in brackets, bold where the best beats the second significantly."""
+        """A Markdown table, one row per method: mean, interval in brackets, bold as the caption says."""
         head = "| method | " + " | ".join(_plain(name) for name in self.metrics) + " |"
         lines = [head, "|---|" + "---:|" * len(self.metrics)]
         for method in self.methods:
@@ -304,8 +304,11 @@ def compare_runs(folders: Sequence[str | Path], metric: str | None = None, basel
         baseline: name of the run to test the others against; None tests every pair.
 
     Raises:
-        InputError: a folder is no finished run, has no test report, or its data or protocol differ from the others'.
+        InputError: a folder is given twice, is no finished run, has no test report, or its data or protocol differ from the others'.
     """
+    places = [Path(folder).resolve() for folder in folders]
+    if twice := next((folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1), None):
+        raise InputError("is given twice", place=str(twice), remedy="name each run once")
     runs = [open_run(folder) for folder in folders]
     names = [run.name for run in runs]
     # Runs of one name are told apart by their folder.

@@ -19,6 +19,7 @@ import functools
 import inspect
 import itertools
 import json
+import math
 import re
 import textwrap
 import tomllib
@@ -35,7 +36,21 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from recsys.errors import InputError, suggest
 
-__all__ = ["ALIASES", "Bound", "build", "defaults", "describe", "from_toml", "override", "read_toml", "schema", "settings", "to_dict", "to_toml"]
+__all__ = [
+    "ALIASES",
+    "Bound",
+    "build",
+    "defaults",
+    "describe",
+    "difference",
+    "from_toml",
+    "override",
+    "read_toml",
+    "schema",
+    "settings",
+    "to_dict",
+    "to_toml",
+]
 
 T = TypeVar("T")
 
@@ -144,7 +159,11 @@ def build(cls: type[T], values: Mapping[str, Any], place: str = "", base: T | No
             where = f"{place} {key}".strip()
             for name, item in value.items():
                 if not isinstance(item, Mapping):
-                    raise InputError(f"'{name}' is a table, not a value", place=where, remedy=f"write {_key(name)} = {{ key = value }}")
+                    listed = isinstance(item, list | tuple) and "choices" in _hints(typing.cast(Any, each))
+                    inside = f"choices = {_value(item)}" if listed else "key = value"
+                    raise InputError(
+                        f"'{name}' is a table, not a {'list' if listed else 'value'}", place=where, remedy=f"write {_key(name)} = {{ {inside} }}"
+                    )
             converted[key] = {name: build(each, item, f"{where} {_key(name)}") for name, item in value.items()}
         else:
             converted[key] = value
@@ -228,6 +247,19 @@ def to_dict(value: Any, base: Any = None) -> dict[str, Any]:
             default = usual.get(field.name)
             plain[field.name] = to_dict(item, default if type(default) is type(item) else None) if dataclasses.is_dataclass(item) else item
     return plain
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> str:
+    """Which key of two trees of plain values is the first that differs, to be put after "other settings"; "" where none does."""
+    for key in [*before, *(key for key in now if key not in before)]:
+        one, other = before.get(key), now.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            if said := difference(one, other, f"{path}{key}."):
+                return said
+        elif one != other:
+            words = ["not set" if value is None else _value(value) for value in (one, other)]
+            return f": {path}{key} was {words[0]}, and is {words[1]} now"
+    return ""
 
 
 def to_toml(tree: Mapping[str, Any]) -> str:
@@ -325,7 +357,9 @@ def _first(error: pydantic.ValidationError, cls: type) -> InputError:
     details = error.errors(include_url=False)
     detail = details[0]
     key = ".".join(str(part) for part in detail["loc"])
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    # A value that is none of several types has a complaint for each.
+    wrong = len({(each["loc"][:1], *(part for part in each["loc"] if isinstance(part, int))) for each in details})
+    more = f" (and {wrong - 1} more)" if wrong > 1 else ""
     known = [field.name for field in dataclasses.fields(cls)]
     if detail["type"] == "unexpected_keyword_argument":
         return InputError(f"unknown key '{key}'{more}", remedy=suggest(key, known, ALIASES))
@@ -340,6 +374,10 @@ def _first(error: pydantic.ValidationError, cls: type) -> InputError:
     if detail["type"].startswith("dataclass"):
         return InputError(f"{key} = {_short(detail['input'])}: a table is wanted, not a value{more}", remedy=f"write {key} = {{ key = value }}")
     root = str(detail["loc"][0]) if detail["loc"] else key
+    if isinstance(detail["input"], float) and not math.isfinite(detail["input"]):
+        said = "input should be a finite number"  # the first of several types may have complained of something else
+    if detail["type"] == "tuple_type" and len(details) == 1 and not isinstance(detail["input"], Mapping):
+        return InputError(f"{root} = {_short(detail['input'])}: a list is wanted{more}", remedy=f"write {root} = [{_value(detail['input'])}]")
     return InputError(f"{root} = {_short(detail['input'])}: {said}{more}", remedy="correct the value")
 
 

@@ -97,10 +97,14 @@ class Experiment:
         ]
 
     @property
+    def deciding(self) -> dict[str, Any]:
+        """The plain values of everything that decides the result; the name, the housekeeping of checkpoints and [tune] do not."""
+        return replace(self, name="", tune=None, train=replace(self.train, checkpoint_seconds=0.0)).to_tree()
+
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the result; the name, the housekeeping of checkpoints and [tune] do not."""
-        tree = replace(self, name="", tune=None, train=replace(self.train, checkpoint_seconds=0.0)).to_tree()
-        return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+        """SHA-256 of everything that decides the result."""
+        return hashlib.sha256(json.dumps(self.deciding, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:

@@ -21,6 +21,8 @@ from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.scorer import Blend, Scorer, Sum
 from recsys.scorer import content as by_features
+from recsys.scorer.blend import folded_parts
+from recsys.scorer.content import numbered
 from recsys.scorer.solve import no_fold_in
 
 __all__ = ["Grown", "add_items", "fold_in", "read_items", "serve_users"]
@@ -43,13 +45,18 @@ class Grown:
     identity: str
 
 
-def read_items(path: str | Path, scorer: Scorer) -> tuple[pl.Series, dict[str, FeatureTable]]:
+def read_items(path: str | Path, scorer: Scorer, encoders: Mapping[str, str] | None = None) -> tuple[pl.Series, dict[str, FeatureTable]]:
     """Items and their features from a file or folder, as `recsys.data.arrivals` reads them, in the modalities of the scorer's training.
 
+    Args:
+        path: of the file or folder.
+        scorer: of a run.
+        encoders: id of what made the vectors of training by modality, as `Run.encoders` has them.
+
     Raises:
-        InputError: the scorer makes no vectors of features, or the file is none of such items.
+        InputError: the scorer makes no vectors of features, or the file is none of such items, or its vectors are another encoder's.
     """
-    return arrivals(path, by_features.reads_of(scorer))
+    return arrivals(path, by_features.reads_of(scorer), encoders)
 
 
 def add_items(scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[str, FeatureTable]) -> Grown:
@@ -100,7 +107,7 @@ def fold_in(scorer: Scorer, met: sp.csr_matrix) -> Scorer:
     if met.shape[1] != scorer.n_items:
         raise InputError(f"histories over {met.shape[1]} items, and the scorer has {scorer.n_items}", remedy="number items as in training")
     if isinstance(scorer, Sum | Blend):
-        return replace(scorer, parts=tuple(fold_in(part, met) for part in scorer.parts))
+        return replace(scorer, parts=folded_parts(scorer.kind, numbered(scorer.parts), lambda part: fold_in(part, met)))
     able = getattr(scorer, "fold_in", None)
     if able is None:
         raise no_fold_in(str(getattr(scorer, "kind", type(scorer).__name__)))

@@ -28,13 +28,14 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from recsys.errors import InputError
-from recsys.scorer import Factors, MultiFactors, Scorer
+from recsys.scorer import Factors, MultiFactors, Product, Scorer
 
 __all__ = ["Ranks", "TopK", "ranks", "score_blocks", "top_k"]
 
 _WIDTH = 64  # items whose maximum stands for them
 _BUFFER_BYTES = 32 << 20  # of one block of scores
 _TILE = 512  # items scored at a time on the CPU
+_USERS = 256  # served at a time by one order of the items
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,9 @@ def top_k(
     width = min(k, scorer.n_items)
     items = np.full((len(users), k), -1, dtype=np.int32)
     values = np.full((len(users), k), -np.inf, dtype=np.float32)
+    if isinstance(scorer, Product) and scorer.first == "ones":
+        _one_order(scorer, users, width, seen, candidates, items, values)
+        return TopK(np.asarray(users, dtype=np.int32), items, values)
 
     def keep_best(span: slice, scores: Tensor, term: Tensor | None) -> None:
         value, item = _best(scores, width)
@@ -102,6 +106,33 @@ def top_k(
 
     _each_block(scorer, users, seen, candidates, block, keep_best)
     return TopK(np.asarray(users, dtype=np.int32), items, values)
+
+
+def _one_order(
+    scorer: Product, users: np.ndarray, k: int, seen: sp.csr_matrix | None, candidates: np.ndarray | None, items: np.ndarray, values: np.ndarray
+) -> None:
+    """Fill in the lists of a scorer that gives everybody the same scores: one order serves all, less what each has seen."""
+    if not len(users):
+        return
+    scores = scorer.score(torch.zeros(1, dtype=torch.int64))[0].numpy()
+    pool = np.arange(scorer.n_items) if candidates is None else np.unique(candidates)
+    if np.isnan(scores[pool]).any():
+        raise _not_numbers()
+    order = pool[np.argsort(-scores[pool], kind="stable")]
+    order = order[scores[order] > -np.inf]
+    place = np.full(scorer.n_items, len(order))
+    place[order] = np.arange(len(order))
+    for start in range(0, len(users), _USERS):
+        part = sp.csr_matrix((min(_USERS, len(users) - start), 1)) if seen is None else seen[users[start : start + _USERS]]
+        met = np.diff(part.indptr)
+        free = np.ones((len(met), min(len(order), k + int(met.max()))), dtype=bool)  # wide enough for k of each
+        at, owner = place[part.indices], np.repeat(np.arange(len(met)), met)
+        near = at < free.shape[1]
+        free[owner[near], at[near]] = False
+        rank = free.cumsum(1, dtype=np.int32)
+        row, column = np.nonzero(free & (rank <= k))
+        into = start + row, rank[row, column] - 1
+        items[into], values[into] = order[column], scores[order[column]]
 
 
 def ranks(

@@ -5,28 +5,27 @@ The ranking is `recsys.rank.top_k`, the one that evaluation uses: what ships is 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 import polars as pl
 
 from recsys.data.types import Dataset, Vocab
-from recsys.errors import InputError
+from recsys.errors import InputError, suggest
+from recsys.ids import Ids, alike, read_ids, wanted
 from recsys.rank import TopK, top_k
 from recsys.scorer import Factors, Scorer
 from recsys.storage import read_json, write, write_json
 
-__all__ = ["Job", "Unknown", "read_ids", "recommend", "similar_items", "write_recommendations"]
+__all__ = ["Job", "Unknown", "read_ids", "recommend", "similar_items", "wanted", "write_recommendations"]
 
 Unknown = Literal["popular", "skip", "error"]
-Ids: TypeAlias = "Sequence[Any] | pl.Series | pd.Series | np.ndarray"
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 
 
@@ -56,12 +55,14 @@ def recommend(
         titles: add a column with the items' titles, where the data have them.
 
     Returns:
-        user, item (outside ids), rank (1..k), score, source ("model", or "popular" for the fallback, whose score is the train count).
+        user, item (outside ids), rank (1..k), score, source ("model", or "popular" for the fallback, whose score is the train count). Users are of
+        the type of the run's ids; all are text where one who is answered cannot be, as 'guest' in a run of numbers.
 
     Raises:
-        InputError: an unknown item in `candidates` or `exclude`, no candidate left, or an unknown user with unknown = "error".
+        InputError: no ids, a k or an `unknown` that is none, an unknown item in `candidates` or `exclude`, no candidate left, or an unknown user with
+            unknown = "error".
     """
-    return _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles).frame(_wanted(train.users, users))
+    return _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles).frame(wanted(train.users, users))
 
 
 def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl.DataFrame:
@@ -71,12 +72,13 @@ def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl
         item, similar, rank, score.
 
     Raises:
-        InputError: the scorer has no item vectors, or an item is unknown.
+        InputError: the scorer has no item vectors, an item is unknown, or k below 1.
     """
+    k = _length(k)
     vectors = getattr(scorer, "item", None)
     if vectors is None:
         raise InputError(f"a scorer of kind '{getattr(scorer, 'kind', type(scorer).__name__)}' has no item vectors", remedy="use a factor method")
-    rows = train.items.require(pl.Series("item", items), "items")
+    rows = train.items.require(alike(items, train.items, "items"), "items")
     # An inner product favours popular items whatever the question; the angle does not. Distances stay distances.
     itself = Factors(vectors[rows], vectors, "euclidean" if getattr(scorer, "similarity", "") == "euclidean" else "cosine")
     # One more than asked for: an item is nearest to itself.
@@ -146,35 +148,38 @@ def write_recommendations(
         tell: told (users done, users in all).
 
     Raises:
-        InputError: as `recommend`; the folder holds the parts of another job; the disk is full.
+        InputError: as `recommend`; a format or `batch` that is none; the folder holds the parts of another job; the disk is full.
     """
     out = Path(out)
+    _one_of("format", format, _FORMATS.values())
+    if batch < 1:
+        raise InputError(f"batch = {batch}: a part holds at least one user", remedy="ask for at least 1")
     maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles)
-    wanted = _wanted(train.users, users)
+    asked = wanted(train.users, users)
     if out.suffix in _FORMATS:
-        frame = maker.frame(wanted)
+        frame = maker.frame(asked)
         write(out, lambda path: _save(frame, path, _FORMATS[out.suffix]))
         if tell is not None:
-            tell(len(wanted), len(wanted))
+            tell(len(asked), len(asked))
         return _count([out], [frame])
     if out.suffix and not out.is_dir():
         raise InputError(f"unknown ending '{out.suffix}'", place=str(out), remedy=f"end in {', '.join(_FORMATS)}, or give a folder")
-    identity = maker.identity(wanted, batch, format, model)
+    identity = maker.identity(asked, batch, format, model)
     _claim(out, identity)
     parts, reused, rows, answered, fallback = [], 0, 0, 0, 0
-    for number, start in enumerate(range(0, max(1, len(wanted)), batch)):
+    for number, start in enumerate(range(0, max(1, len(asked)), batch)):
         path = out / f"part-{number:05d}.{format}"
         if path.exists():
             reused += 1
             done = _count([path], [_load(path, format)])
         else:
-            frame = maker.frame(wanted.slice(start, batch))
+            frame = maker.frame(asked.slice(start, batch))
             write(path, lambda temporary, frame=frame: _save(frame, temporary, format))  # type: ignore[misc]
             done = _count([path], [frame])
         parts.append(path)
         rows, answered, fallback = rows + done.rows, answered + done.users, fallback + done.fallback
         if tell is not None:
-            tell(min(start + batch, len(wanted)), len(wanted))
+            tell(min(start + batch, len(asked)), len(asked))
     job = Job(tuple(parts), answered, fallback, rows, reused)
     write_json(
         out / "manifest.json",
@@ -197,10 +202,9 @@ class _Recommender:
         unknown: Unknown,
         titles: bool,
     ) -> None:
-        if k < 1:
-            raise InputError(f"k = {k} recommends nothing", remedy="ask for at least 1")
+        _one_of("unknown", unknown, get_args(Unknown))
         self.scorer, self.train, self.unknown = scorer, train, unknown
-        self.k = min(k, train.n_items)  # a longer list has nothing more to hold
+        self.k = min(_length(k), train.n_items)  # a longer list has nothing more to hold
         self.filter_seen = filter_seen
         self.titles = train.titles if titles else None
         self.allowed = _allowed(train.items, candidates, exclude)
@@ -218,7 +222,8 @@ class _Recommender:
             popular = self._popular()
             items, scores = (np.repeat(part, len(missing), axis=0) for part in (popular.item, popular.score))
             frames.append(self._table(users, missing, items, scores, "popular"))
-        return pl.concat(frames).sort("place", "rank").drop("place")
+        frame = pl.concat(frames).sort("place", "rank").drop("place")
+        return frame if self.unknown == "popular" else frame.with_columns(pl.col("user").cast(self.train.users.ids.dtype))
 
     def _table(self, users: pl.Series, places: np.ndarray, items: np.ndarray, scores: np.ndarray, source: str) -> pl.DataFrame:
         there = items >= 0
@@ -264,65 +269,35 @@ class _Recommender:
         }
 
 
-def read_ids(path: str | Path) -> pl.Series:
-    """Ids from a file: one a line, or the first column of a Parquet or CSV with a header `user`, `item` or `id`.
-
-    Raises:
-        InputError: missing, unreadable or empty.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".parquet":
-            frame = pl.read_parquet(path)
-            ids = frame.to_series(0) if frame.width else pl.Series("id", [], dtype=pl.String)
-        else:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-            if path.suffix == ".csv":
-                lines = [row[0].strip() for row in csv.reader(lines, strict=True)]
-            if lines and lines[0].lower() in ("user", "item", "id", "user_id", "item_id"):
-                lines = lines[1:]
-            ids = pl.Series("id", lines, dtype=pl.String)
-    except FileNotFoundError:
-        raise InputError("no such file", place=str(path), remedy="check the path") from None
-    except (OSError, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="give one id per line, or a Parquet file") from None
-    if ids.dtype.is_nested():
-        raise InputError(f"its first column holds {ids.dtype}, not ids", place=str(path), remedy="give one id a row")
-    if not len(ids):
-        raise InputError("holds no id", place=str(path), remedy="give one id per line, or a Parquet file")
-    return ids
-
-
-def _wanted(vocab: Vocab, users: Ids | None) -> pl.Series:
-    """The ids asked for, in the type of the vocabulary where they can be."""
-    if users is None:
-        return vocab.ids.alias("user")
-    given = _series(users)
-    if given.null_count():
-        raise InputError(f"{given.null_count()} of {len(given)} ids is missing", place="users", remedy="leave it out")
-    if given.dtype.is_float() and not (given == given.floor()).all():
-        return given.alias("user")  # half an id is nobody's
-    cast = given.cast(vocab.ids.dtype, strict=False)
-    return (given if cast.null_count() > given.null_count() else cast).alias("user")
-
-
 def _allowed(items: Vocab, candidates: Ids | None, exclude: Ids | None) -> np.ndarray | None:
     """Rows that may be recommended, ascending, or None for all."""
     if candidates is None and exclude is None:
         return None
-    allowed = np.arange(len(items)) if candidates is None else np.unique(items.require(_series(candidates), "candidates"))
-    if exclude is not None:
-        allowed = np.setdiff1d(allowed, items.require(_series(exclude), "exclude"))
+    rows = {
+        name: np.unique(items.require(alike(ids, items, name), name))
+        for name, ids in (("candidates", candidates), ("exclude", exclude))
+        if ids is not None
+    }
+    allowed = np.setdiff1d(rows.get("candidates", np.arange(len(items))), rows.get("exclude", []))
     if not len(allowed):
         raise InputError("no item is left to recommend", place="candidates", remedy="give more candidates, or exclude fewer items")
     return allowed
 
 
-def _series(ids: Ids) -> pl.Series:
-    if isinstance(ids, (pd.Series, pd.Index)):
-        ids = [None if gone else value for value, gone in zip(ids.tolist(), ids.isna(), strict=True)] if ids.hasnans else ids.to_numpy()
-    series = pl.Series("id", ids, strict=False)
-    return series.fill_nan(None) if series.dtype.is_float() else series
+def _length(k: int) -> int:
+    try:
+        length = operator.index(k)
+    except TypeError:
+        raise InputError(f"k = {k!r} is no whole number", remedy="ask for 1 or more items") from None
+    if length < 1:
+        raise InputError(f"k = {k} recommends nothing", remedy="ask for at least 1")
+    return length
+
+
+def _one_of(setting: str, value: object, known: Iterable[str]) -> None:
+    known = tuple(known)
+    if value not in known:
+        raise InputError(f"{setting} = {value!r} is none of them", remedy=suggest(str(value), known))
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:

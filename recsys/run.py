@@ -32,7 +32,7 @@ from typing import Any
 import polars as pl
 import torch
 
-from recsys.config import from_toml
+from recsys.config import difference, from_toml
 from recsys.data.load import load
 from recsys.data.split import split as make_split
 from recsys.data.types import Dataset, Interactions, Split, Vocab
@@ -110,6 +110,11 @@ class Run:
         """SHA-256 of ids and pairs of the split: runs with the same can be compared, whatever they knew of the items."""
         split = self.meta.get("split", {})
         return str(split.get("pairs", split.get("fingerprint", "")))  # earlier runs have one of the two, which is that of the pairs
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """Id of what made the feature tables, by modality, where they said so."""
+        return dict(self.meta.get("encoders", {}))
 
     @property
     def name(self) -> str:
@@ -194,6 +199,7 @@ def execute(
         test = open_test(split, folder, "run: evaluation of the chosen scorer")
         reports["test"] = _evaluated(shipped.scorer, train, test, experiment, folder / "test", also)
         tell({"event": "evaluated", "part": "test", "report": reports["test"]})
+    meta |= {"encoders": found} if (found := {name: table.encoder for name, table in train.features.items() if table.encoder}) else {}
     meta |= {"status": "finished", "best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "train_seconds": _train_seconds(fitted)}
     meta |= {"seconds": round(time.perf_counter() - started, 3), "finished": _now(), "parameters": _parameters(shipped.scorer)}
     write_json(folder / "run.json", meta)
@@ -205,7 +211,8 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]
     if resume and (folder / "run.json").exists():
         run = open_run(folder, finished=False)
         if run.meta["experiment"] != experiment.fingerprint:
-            raise InputError("was begun with other settings", place=str(folder), remedy="resume without changing them, or start a new run")
+            cause = f"was begun with other settings{difference(run.experiment.deciding, experiment.deciding)}"
+            raise InputError(cause, place=str(folder), remedy="resume without changing them, or start a new run")
         for left in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             left.unlink()
         return run.meta

@@ -21,7 +21,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -69,10 +69,7 @@ class Range:
                 raise InputError("choices go without low, high, log and step", remedy="write { choices = [...] }, or { low = ..., high = ... }")
             if not self.choices:
                 raise InputError("choices is empty", remedy="name at least one value")
-            labels = [json.dumps(choice, sort_keys=True, default=str) for choice in self.choices]
-            twice = next((label for label in labels if labels.count(label) > 1), None)
-            if twice is not None:
-                raise InputError(f"choices names {twice} twice", remedy="name each value once")
+            _refuse_twice(self.choices, self.choices)
             return
         if self.low is None or self.high is None:
             raise InputError("low and high are needed, or choices", remedy="write { low = ..., high = ... }, or { choices = [...] }")
@@ -173,11 +170,11 @@ class Dimension:
         low, high, step = typing.cast(Any, (self.range.low, self.range.high, self.range.step))
         if self.kind == "float" and step is None:
             if low == high:
-                return [low]
+                return [float(low)]
             raise InputError("a grid has no end without a step", place=_place(self.path), remedy="give it a step, or name the choices")
         if self.kind == "int":
             return list(range(low, high + 1, step or 1))
-        return [round(low + i * step, 12) for i in range(round((high - low) / step) + 1)]
+        return [round(float(low) + i * step, 12) for i in range(round((high - low) / step) + 1)]
 
     def ends(self) -> list[Any]:
         """The values at its corners: all choices, or low and high."""
@@ -297,17 +294,22 @@ def _look_up(cls: Any, section: str, keys: list[str], place: str) -> tuple[Any, 
 def _dimension(path: str, range_: Range, hint: Any, none: Literal["", "absent", "none"], default: Any, place: str) -> Dimension:
     options = _options(hint)
     if range_.choices is not None:
-        for choice in range_.choices:
-            if not (choice == "none" and none):
-                _check_value(hint, options, choice, default, f"{place} choices")
+        # As the field holds them: 1 is 1.0 where it takes real numbers.
+        choices = [
+            choice if choice == "none" and none else _check_value(hint, options, choice, default, f"{place} choices") for choice in range_.choices
+        ]
         inner = next((option for option in options if getattr(option, "__settings__", False)), None)
         base = default if inner is not None and isinstance(default, inner) else None
-        tables = (inner is not None and isinstance(choice, Mapping) for choice in range_.choices)
+        tables = (inner is not None and isinstance(choice, Mapping) for choice in choices)
         resolved = [
             to_dict(build(typing.cast(Any, inner), choice, base=base), base) if table else choice
-            for choice, table in zip(range_.choices, tables, strict=True)
+            for choice, table in zip(choices, tables, strict=True)
         ]
-        return Dimension(path, "choice", range_, none, tuple(resolved))
+        try:
+            _refuse_twice(choices, resolved)
+        except InputError as error:
+            raise error.at(place) from None
+        return Dimension(path, "choice", dataclasses.replace(range_, choices=tuple(choices)), none, tuple(resolved))
     kind: Literal["float", "int"] | None = "float" if float in options else "int" if int in options else None
     if kind is None:
         raise InputError("low and high are for numbers", place=place, remedy=f"write {{ choices = [...] }}{_allowed(options)}")
@@ -318,16 +320,27 @@ def _dimension(path: str, range_: Range, hint: Any, none: Literal["", "absent", 
     return Dimension(path, kind, range_, none)
 
 
-def _check_value(hint: Any, options: list[Any], value: Any, default: Any, place: str) -> None:
-    """Refuse a value that the field does not take; a table is held against the field's default, whose other keys stay."""
+def _refuse_twice(choices: Sequence[Any], resolved: Sequence[Any]) -> None:
+    seen: dict[str, Any] = {}
+    for choice, value in zip(choices, resolved, strict=True):
+        label = json.dumps(value, sort_keys=True, default=str)
+        if label in seen:
+            first, second = (json.dumps(each, sort_keys=True, default=str) for each in (seen[label], choice))
+            said = f"{first} twice" if first == second else f"{first} and {second}, which are the same"
+            raise InputError(f"choices names {said}", remedy="name each value once")
+        seen[label] = choice
+
+
+def _check_value(hint: Any, options: list[Any], value: Any, default: Any, place: str) -> Any:
+    """The value as the field holds it; a table stays as it is, held against the field's default, whose other keys stay."""
     inner = next((option for option in options if getattr(option, "__settings__", False)), None)
     if inner is not None:
         if not isinstance(value, Mapping):
             raise InputError(f"{value!r} is not a table", place=place, remedy=f"write {{ key = value }}; {suggest('', _names(inner))}")
         build(inner, value, place, default if isinstance(default, inner) else None)
-        return
+        return value
     try:
-        pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
     except pydantic.ValidationError as error:
         said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise InputError(f"{value!r}: {said[0].lower()}{said[1:]}", place=place, remedy="correct the value") from None

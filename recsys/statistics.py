@@ -72,7 +72,9 @@ def bootstrap(
             bounds = np.stack([_bca(means[:, j], centred[defined[:, j], j], (tail, 1 - tail)) for j in range(columns)], axis=1).reshape(2, columns)
         else:
             bounds = np.nanquantile(means, (tail, 1 - tail), axis=0) if counts.all() else np.stack([_quantiles(m, tail) for m in means.T], axis=1)
-        low, high = mean + bounds[0], mean + bounds[1]
+        # A mean of values that were drawn lies among them; rounding must not take it out, as to -0.0 where all are 0 or more.
+        least, most = np.where(defined, matrix, np.inf).min(0), np.where(defined, matrix, -np.inf).max(0)
+        low, high = (np.clip(mean + bound, least, most) for bound in bounds)
     constant = np.abs(centred).max(axis=0, initial=0.0) <= 1e-15 * np.abs(mean)
     low, high = np.where(constant, mean, low), np.where(constant, mean, high)
     return np.where(counts < 2, np.nan, low), np.where(counts < 2, np.nan, high)

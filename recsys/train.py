@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,7 +36,7 @@ from recsys.scorer import Scorer
 from recsys.selection import held_loss
 from recsys.storage import load_scorer, read_tensors, save_scorer, write_tensors
 
-__all__ = ["Fitted", "Train", "fit"]
+__all__ = ["Fitted", "Train", "fit", "monitored"]
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -179,6 +179,9 @@ def _closed_form(scorer: Scorer, train: Dataset, valid: Interactions | None, eva
     entry: dict[str, Any] = {"epoch": 0, "seconds": round(seconds, 3)}
     if valid is not None and len(valid):
         entry["valid"] = _validate(scorer, train, valid, evaluation)
+        asked = parse(evaluation.monitor).name in {metric.name for metric in evaluation.wanted}  # nothing is selected by it, so it need not be
+        if asked and math.isnan(monitored(entry["valid"], evaluation.monitor)):
+            raise _undefined(evaluation.monitor)
     if watch is not None:
         watch({"event": "epoch", **entry})
     return Fitted(scorer, 0, [entry], "closed form")
@@ -188,6 +191,16 @@ def _validate(scorer: Scorer, train: Dataset, valid: Interactions, evaluation: E
     report = evaluate(scorer, train.pairs, valid, evaluation)
     # A metric that is defined for no user is left out: NaN is no JSON, and the history is a file that others read.
     return {name: value for name in report.names if math.isfinite(value := report[name])}
+
+
+def monitored(found: Mapping[str, float], name: str) -> float:
+    """A metric of an entry's "valid"; NaN where it is defined for no user of it."""
+    return found.get(parse(name).name, math.nan)
+
+
+def _undefined(monitor: str) -> InputError:
+    cause = f"{monitor} is defined for no user of the validation part"
+    return InputError(cause, place="[evaluate] monitor", remedy="monitor another metric, or keep more for validation in [split]")
 
 
 class _Loop:
@@ -352,14 +365,13 @@ class _Loop:
         scorer = self.network.scorer()
         entry["valid"] = _validate(scorer, self.train, self.valid, self.evaluation)
         entry["valid_seconds"] = round(time.perf_counter() - began, 4)
-        value = self.sign * entry["valid"][self.evaluation.monitor]
+        value = self.sign * monitored(entry["valid"], self.evaluation.monitor)
         if self.held is not None:
             seed_device(self.device, stream_seed(self.config.seed, "held"))
             entry["valid_loss"] = held_loss(self.network, self.held.epoch(0), self.config.trim)
             value = -entry["valid_loss"]
         if math.isnan(value):
-            cause = f"{self.evaluation.monitor} is defined for no user of the validation part"
-            raise InputError(cause, place="[evaluate] monitor", remedy="monitor another metric, or keep more for validation in [split]")
+            raise _undefined(self.evaluation.monitor)
         if value > state.best:
             state.best, state.best_epoch, state.waited, self.best = value, state.epoch, 0, scorer
         else:

@@ -284,7 +284,7 @@ def test_a_cell_that_failed_before_it_had_anything_is_begun_anew(log, tmp_path, 
     assert "dim = 5" in (place / "experiment.toml").read_text()
     assert open_run(place / "seed-1").experiment.model.dim == 5
     assert not (place / "failed.json").exists()
-    with pytest.raises(InputError, match="begun with other settings, and its test has been opened"):
+    with pytest.raises(InputError, match=r"begun with other settings, and its test has been opened: model\.dim was 5, and is 6 now"):
         benchmark(config(dim=6), tmp_path / "out")
 
 
@@ -297,7 +297,7 @@ def test_a_cell_that_was_searched_is_not(log, tmp_path, monkeypatch):
         patched.setattr(cells, "execute", fails)
         benchmark(written(tmp_path, tree(log, trials=1, seeds=1, data=one)), tmp_path / "out")
     changed = {"mf": {"model": {"dim": 5}, "space": tree(log)["method"]["mf"]["space"]}}
-    with pytest.raises(InputError, match="the cell was begun with other settings; set them back"):
+    with pytest.raises(InputError, match=r"the cell was begun with other settings: model.dim was \d+, and is 5 now; set them back"):
         benchmark(written(tmp_path, tree(log, trials=1, seeds=1, data=one, method=changed)), tmp_path / "out")
 
 

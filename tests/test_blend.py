@@ -300,6 +300,16 @@ def test_runs_that_do_not_fit(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             execute(experiment(tmp_path, **({"model": given} | changes)), tmp_path / f"new{number}")
+    log = pl.read_csv(tmp_path / "log.csv")
+    for renamed, said in (
+        (log.with_columns(pl.col("item").replace("i3", "x3")), r"other users or items \(its item 'i3' is not here\)"),
+        (log.with_columns(pl.col("user").replace("u3", "x3")), r"other users or items \(its user 'u3' is not here\)"),
+        (log.with_columns(pl.col("user").str.slice(1)), r"other users or items \(its user ids are String, here Int64\)"),
+        (log.filter(pl.col("user") != "u3"), r"other users or items \(60 x 45, here 59 x 45\)"),
+    ):
+        renamed.write_csv(tmp_path / "renamed.csv")
+        with pytest.raises(InputError, match=said):
+            execute(experiment(tmp_path, model=given, data={"path": str(tmp_path / "renamed.csv")}), tmp_path / "newer")
     (tmp_path / "mf" / "seen.parquet").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be read"):
         execute(experiment(tmp_path, model=given), tmp_path / "newer")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,6 +19,7 @@ from mistakes import LOG, MF, invoke
 
 from recsys import models
 from recsys.cli import app, main
+from recsys.run import open_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,6 +97,17 @@ def test_a_command_without_words_gives_help() -> None:
     assert (code, out) == (2, "")
     assert "Usage: recsys" in err
     assert {"run", "compare", "recommend"} <= set(err.split())
+
+
+def test_every_command_speaks_to_machines() -> None:
+    from typer.main import get_command
+
+    def verbs(command: Any) -> list[Any]:
+        return [verb for inner in command.commands.values() for verb in verbs(inner)] if hasattr(command, "commands") else [command]
+
+    found = verbs(get_command(app))
+    assert len(found) > 15
+    assert [verb.name for verb in found if "--json" not in {word for option in verb.params for word in option.opts}] == []
 
 
 def test_every_command_says_what_it_is_for() -> None:
@@ -240,14 +253,70 @@ def test_compare_one_metric_against_a_baseline_into_a_file(here: Path) -> None:
 
 
 def test_recommend_on_the_screen(here: Path) -> None:
-    rows = plain("recommend runs/one --user u03 --user stranger -k 3 --titles --json")
+    rows = told(
+        "recommend runs/one --user u03 --user stranger -k 3 --titles --json",
+        "1 of 2 users unknown to the run, such as 'stranger': ranked by popularity",
+    )
     expected = [(user, rank, source) for user, source in (("u03", "model"), ("stranger", "popular")) for rank in (1, 2, 3)]
     assert [(row["user"], row["rank"], row["source"]) for row in rows] == expected
     assert all(row["title"] == f"Thing {int(row['item'][1:])}" for row in rows)
-    assert plain("recommend runs/one --user stranger --unknown skip --json") == []
+    assert told("recommend runs/one --user stranger --unknown skip --json", "1 of 1 users unknown to the run, such as 'stranger': left out") == []
     printed = run("recommend runs/one --user u03 -k 2")
     assert rows[0]["item"] in printed
-    assert len({row["user"] for row in plain("recommend runs/one --json")}) == 10, "without users a screenful"
+    assert "first" not in printed
+    assert [row["user"] for row in plain("recommend runs/one -k 1 --json")] == [f"u{i:02d}" for i in range(30)], "all of them for a machine"
+    printed = run("recommend runs/one -k 1")
+    assert "u09" in printed
+    assert "u10" not in printed
+    assert printed.endswith("the first 10 of 30 users; --out writes all\n")
+
+
+def told(command: str, *notes: str) -> object:
+    """What a command prints for machines, beside notes on standard error."""
+    code, out, err = invoke(command)
+    assert (code, err) == (0, "".join(f"recsys: {note}\n" for note in notes))
+    return json.loads(out)
+
+
+def test_who_gets_nothing_is_said(here: Path) -> None:
+    """No item is left for half of the users, who have met the only candidate, and for those whom nobody knows it is popular."""
+    item = pl.read_parquet("runs/one/items.parquet")["id"][0]
+    met = pl.read_parquet("runs/one/seen.parquet").filter(pl.col("item") == 0)["user"].n_unique()
+    assert 0 < met < 30
+    (here / "items.txt").write_text(f"item\n{item}\n")
+    note = f"{met} of 30 users get nothing: no item is left for them"
+    job = told(f"recommend runs/one --candidates {here / 'items.txt'} --out {here / 'best.parquet'} --json", note)
+    assert job == {"files": [str(here / "best.parquet")], "users": 30 - met, "fallback": 0, "rows": 30 - met, "reused": 0}
+    rows = told(f"recommend runs/one --candidates {here / 'items.txt'} --json", note)
+    assert rows == pl.read_parquet(here / "best.parquet").to_dicts()
+    (here / "users.txt").write_text("x1\nu00\nx2\nx1\n")
+    note = "2 of 3 users unknown to the run, such as 'x1': left out"
+    told(f"recommend runs/one --users {here / 'users.txt'} --unknown skip --out {here / 'parts'} --json", note)
+
+
+NUMBERS = """[data]
+path = "{path}"
+user = "Shopper No"
+item = "thing"
+
+[model]
+name = "popular"
+"""
+
+
+def test_a_file_of_users_is_read_as_the_log_was(here: Path) -> None:
+    """Ids as pandas writes integers, below the name of the log's own column."""
+    (here / "log.csv").write_text("Shopper No,thing\n" + "".join(f"{user}.0,{item}\n" for user in range(1, 9) for item in "abcdef"[user % 3 :]))
+    (here / "numbers.toml").write_text(NUMBERS.format(path=here / "log.csv"))
+    run(f"run {here / 'numbers.toml'} -q --out {here / 'run'}")
+    assert open_run(here / "run").train.users.ids.to_list() == [*range(1, 9)]
+    (here / "users.csv").write_text("Shopper No,age\n5.0,31\n7,44\n")
+    found = plain(f"recommend {here / 'run'} --users {here / 'users.csv'} -k 1 --keep-seen --json")
+    assert [(row["user"], row["source"]) for row in found] == [(5, "model"), (7, "model")]
+    assert plain(f"recommend {here / 'run'} --user 5.0 --user 7 -k 1 --keep-seen --json") == found
+    (here / "run" / "config.toml").unlink()  # without it nobody knows what the header is
+    (here / "users.csv").write_text("5.0,31\n7,44\n")
+    assert plain(f"recommend {here / 'run'} --users {here / 'users.csv'} -k 1 --keep-seen --json") == found
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])

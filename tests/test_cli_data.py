@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from recsys.cli.data import app
 from recsys.data import catalog
+from recsys.data.encoder import encoder_of
 from recsys.errors import InputError
 
 
@@ -139,6 +142,9 @@ def test_features_of_the_built_in_items(tmp_path):
         (("--text", "title", "--dim", "9"), "ask for 1 or fewer"),
         (("--numeric", "title"), "'red cup' is no number"),
         (("--numeric", "price", "--words"), "--words does not go"),
+        (("--numeric", "price", "--dim", "8"), "--dim does not go"),
+        (("--text", "title", "--encoder", "nowhere", "--dim", "8"), "--dim does not go"),
+        (("--like", "nothing.parquet"), "no such file"),
         (("--text", "title", "--encoder", "nowhere"), "none is downloaded"),
         (("--images", "nowhere"), "give --backbone"),
         (("--images", "nowhere", "--backbone", "resnet18", "--weights", "w.safetensors"), "no such folder"),
@@ -150,6 +156,56 @@ def test_features_that_cannot_be_made(tmp_path, arguments, match):
     items.write_text("id,title,price\n1,red cup,2\n2,red lamp,3\n")
     assert match in str(wrong("features", str(items), "--out", str(out), *arguments))
     assert not out.exists()
+
+
+ITEMS = "1,red cup,2,a\n2,red lamp,3,b\n3,blue cups,5,a\n4,blue tea cup,1,b\n5,red tea,9,a\n6,,4,b\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "differs", "says"),
+    [
+        (("--text", "title,kind", "--dim", "3"), ("--dim", "2"), "--dim differs from that of --like: it had 3"),
+        (("--text", "title", "--words", "--dim", "2"), ("--text", "kind"), "--text differs from that of --like: it had title"),
+        (("--log", "price", "--numeric", "id", "--categorical", "kind"), ("--numeric", "price"), "--numeric differs from that of --like: it had id"),
+        (("--numeric", "price"), ("--images", "folder"), "--images differs from that of --like: it had none"),
+    ],
+)
+def test_new_items_encoded_like_the_old(tmp_path, options, differs, says):
+    """Two of them alone get the rows they have among all; fitted to themselves they would get others, or none."""
+    head, rows = "id,title,price,kind\n", ITEMS.splitlines(keepends=True)
+    (tmp_path / "items.csv").write_text(head + ITEMS)
+    (tmp_path / "new.csv").write_text((head + rows[4] + rows[1]).replace("id,", "sku,") if "id" not in options else head + rows[4] + rows[1])
+    old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
+    said("features", str(tmp_path / "items.csv"), *options, "--out", str(old))
+    item = () if "id" in options else ("--item", "sku")
+    said("features", str(tmp_path / "new.csv"), "--like", str(old), "--out", str(new), *item)
+    said("features", str(tmp_path / "new.csv"), "--like", str(old), "--out", str(new), *item, *options)  # the same again is no fault
+    first, second = (dict(pl.read_parquet(path).iter_rows()) for path in (old, new))
+    assert set(second) == {"5", "2"}
+    for name, values in second.items():
+        np.testing.assert_allclose(values, first[name], atol=1e-5)
+    assert encoder_of(new) == encoder_of(old) is not None
+    new.unlink()
+    for arguments, match in ((differs, says), (("--out", str(old)), "--out is the table of --like")):
+        assert match in str(wrong("features", str(tmp_path / "new.csv"), "--out", str(new), "--like", str(old), *item, *arguments))
+    assert not new.exists()
+
+
+def test_networks_are_told_by_their_weights(tmp_path, monkeypatch):
+    """Nothing is fitted: the same folder of a sentence encoder, wherever it lies."""
+    monkeypatch.setattr("recsys.nn.encoders.sentence_vectors", lambda texts, folder: (np.ones((len(texts), 2)), np.ones(len(texts), dtype=bool)))
+    items, old, new = tmp_path / "items.csv", tmp_path / "old.parquet", tmp_path / "new.parquet"
+    items.write_text("id,title,price,kind\n" + ITEMS)
+    for name in ("here", "there", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("other" if name == "other" else "same")
+    said("features", str(items), "--text", "title", "--encoder", str(tmp_path / "here"), "--out", str(old))
+    for name in ("here", "there"):
+        said("features", str(items), "--like", str(old), "--encoder", str(tmp_path / name), "--out", str(new))
+        assert encoder_of(new) == encoder_of(old)
+    said("features", str(items), "--like", str(old), "--out", str(new))
+    error = wrong("features", str(items), "--like", str(old), "--encoder", str(tmp_path / "other"), "--out", str(new))
+    assert "is not what made the vectors of --like" in str(error)
 
 
 def test_what_needs_a_hand_or_a_network(monkeypatch):

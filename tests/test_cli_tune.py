@@ -143,3 +143,16 @@ def test_an_interrupted_study_says_how_it_goes_on(here: Path, tmp_path: Path, mo
     monkeypatch.undo()
     monkeypatch.chdir(here)
     assert invoke(f"tune -q --resume {tmp_path / 'study'}")[0] == 0
+
+
+def test_a_search_without_effect_is_noted_before_the_first_trial(here: Path, tmp_path: Path) -> None:
+    code, _, err = invoke(f"tune mf.toml --trials 1 tune.space.model.loss.margin={{low=0.5,high=2.0}} --out {tmp_path / 'study'}")
+    assert code == 0, err
+    assert err.splitlines()[0] == "note: 'model.loss.margin' is searched and has no effect, whatever the other fields are"
+
+
+@pytest.mark.parametrize("verb", ["run", "tune"])
+def test_an_override_needs_the_file_when_something_goes_on(here: Path, verb: str) -> None:
+    code, _, err = invoke(f"{verb} --resume runs/study train.epochs=3")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "'train.epochs=3' stands where the TOML file does; give the TOML file too" in err

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.config import Bound, build, describe, from_toml, override, read_toml, schema, settings, to_dict, to_toml
+from recsys.config import Bound, build, describe, difference, from_toml, override, read_toml, schema, settings, to_dict, to_toml
 from recsys.errors import InputError, suggest
 
 
@@ -250,3 +250,28 @@ def test_nested_settings_are_described_with_the_defaults_of_their_place():
     assert rows["user_space"][0] == "free | ball | sphere"
     assert list(rows).index("sampler") == list(rows).index("loss.correct") + 1
     assert all(meaning for name, (kind, _, meaning) in rows.items() if name not in ("loss", "sampler", "diversity"))
+
+
+def test_the_first_difference_is_named() -> None:
+    before = {"a": 1, "b": {"c": (1, 2), "d": {"x": "y"}}}
+    assert difference(before, dict(before)) == ""
+    assert difference(before, {"a": 1, "b": {"c": (1, 2), "d": {"x": 'z"'}}}) == r': b.d.x was "y", and is "z\"" now'
+    assert difference(before, {"a": 1, "b": {"c": (1, 3), "d": {}}}) == ": b.c was [1, 2], and is [1, 3] now"
+    assert difference(before, {"a": 1, "b": {"c": (1, 2), "d": {}}}) == ': b.d.x was "y", and is not set now'
+    assert difference({}, {"e": True}) == ": e was not set, and is true now"
+    assert difference({"e": {"f": 1}}, {"e": "none"}) == ': e was { f = 1 }, and is "none" now'
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"metrics": "ndcg@5"}, """metrics = 'ndcg@5': a list is wanted; write metrics = ["ndcg@5"]"""),
+        ({"metrics": [1, 2]}, "(and 1 more)"),
+    ],
+)
+def test_what_should_be_a_list_is_said_to_be_one(values: dict[str, Any], said: str) -> None:
+    from recsys.evaluation import Evaluation
+
+    with pytest.raises(InputError) as caught:
+        build(Evaluation, values, "[evaluate]")
+    assert said in str(caught.value)

@@ -23,7 +23,7 @@ from recsys.models.popular import Popular
 from recsys.models.userknn import UserKNN
 from recsys.newcomers import fold_in, serve_users
 from recsys.recommendation import recommend
-from recsys.scorer import Blend, Deep, Factors, MultiFactors, Product, Relational, Sum
+from recsys.scorer import Blend, Deep, Factors, Fallback, MultiFactors, Product, Relational, Sum
 from recsys.storage import load_scorer, save_scorer
 
 TRAIN = two_camps(users=60)[0]
@@ -61,6 +61,21 @@ def test_a_training_user_is_served_as_in_training(name: str, tmp_path: Path) -> 
 def test_a_blend_of_methods_that_can() -> None:
     blend = Blend((ItemKNN(k=10).build(TRAIN), EASE(l2=5.0).build(TRAIN)), (1.0, 0.5))
     torch.testing.assert_close(scores(fold_in(blend, TRAIN.pairs.csr[[4, 9]])), scores(blend)[[4, 9]])
+
+
+def test_a_joined_scorer_says_which_part_cannot() -> None:
+    able, unable = ItemKNN(k=10).build(TRAIN), Factors(torch.ones(TRAIN.n_users, 2), torch.ones(TRAIN.n_items, 2))
+    met = TRAIN.pairs.csr[:3]
+    for scorer, part in (
+        (Blend((able, unable), (1.0, 0.5)), "second part of this blend"),
+        (Sum((unable, able), (1.0, 0.5)), "first part of this sum"),
+        (Fallback.of(able, unable, TRAIN.pairs), "second part of this fallback"),
+        (Blend((able, Blend((able, able, unable), (1.0, 1.0, 1.0))), (1.0, 1.0)), "second part of this blend: the third part of this blend"),
+    ):
+        asked = [lambda scorer=scorer: fold_in(scorer, met)] + ([] if isinstance(scorer, Sum) else [lambda scorer=scorer: scorer.fold_in(met)])
+        for ask in asked:
+            with pytest.raises(InputError, match=rf"the {part}: this scorer \('factors'\) has something of each user"):
+                ask()
 
 
 def test_how_often_a_pair_is_there_does_not_count() -> None:

@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "allocator", "processes"),
     ("config", "device"),
     ("data",),
-    ("scorer",),
+    ("scorer", "ids"),
     ("sample", "nn", "storage"),
     ("models",),
     ("lists", "partial_auc"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,12 @@ from planted import two_camps
 
 from recsys.data import catalog
 from recsys.data.arrivals import arrivals
+from recsys.data.encoder import Encoder
+from recsys.data.features import write_features
 from recsys.data.split import SplitRule, split
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
+from recsys.experiment import from_tree
 from recsys.models.bm3 import BM3
 from recsys.models.clcrec import CLCRec
 from recsys.models.contentknn import ContentKNN
@@ -36,7 +40,7 @@ from recsys.models.milk import MILK
 from recsys.models.vbpr import VBPR
 from recsys.newcomers import add_items, fold_in, read_items
 from recsys.nn.content import warm_items
-from recsys.run import open_run
+from recsys.run import execute, open_run
 from recsys.sample import Sampler
 from recsys.scorer import Blend, Factors, Fallback, Sum
 from recsys.storage import load_scorer, save_scorer
@@ -341,9 +345,11 @@ def test_a_file_and_a_folder_of_features_say_the_same(tmp_path: Path) -> None:
         ({"item": ["a"], "text": [["words", "more"]]}, "'text' holds no numbers but lists of String"),
         ({"item": ["a"], "text": [["1.0", "2.0"]]}, "'text' holds no numbers but lists of String"),
         ({"item": ["a"], "text": [[True, False]]}, "'text' holds no numbers but lists of Boolean"),
-        ({"item": ["a", "b"], "text": [[1.0, 2.0], [1.0]]}, "a vector of 1 numbers for 'text'; training had 2"),
-        ({"item": ["a"], "text": [[1.0, float("nan")]]}, "a number of 'text' is not finite"),
-        ({"item": ["a"], "text": [[1.0, None]]}, "a number of 'text' is not finite"),
+        ({"item": ["a", "b"], "text": [[1.0, 2.0], [1.0]]}, "item 'b' has a vector of 1 numbers for 'text'; training had 2"),
+        ({"item": ["a"], "text": [[1.0, float("nan")]]}, "item 'a' has a value in 'text' that is not a finite number"),
+        ({"item": ["a", "b", "c"], "text": [None, [1.0, 2.0], [1.0, None]]}, "item 'c' has a value in 'text' that is not a finite number"),
+        ({"item": [["a"]], "text": [[1.0, 2.0]]}, "'item' holds List(String), not ids"),
+        ({"item": ["a"], "text": [None]}, "item 'a' has no modality at all"),
         ({"item": ["a", "b"], "text": [[1.0, 2.0], None]}, "item 'b' has no modality at all (1 of 2 have none)"),
         ({"item": pl.Series([], dtype=pl.String), "text": pl.Series([], dtype=pl.List(pl.Float32))}, "holds no item"),
     ],
@@ -354,6 +360,45 @@ def test_a_file_that_is_none_of_new_items(tmp_path: Path, columns: dict[str, Any
         arrivals(path, {"text": 2})
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_a_column_of_nulls_is_a_modality_that_nobody_has(tmp_path: Path) -> None:
+    path = vectors(tmp_path / "new.parquet", item=pl.Series(["a", "b"], dtype=pl.Categorical), text=[None, None], image=[[1.0], [2.0]])
+    ids, tables = arrivals(path, {"text": 2, "image": 1})
+    assert ids.to_list() == ["a", "b"]
+    assert not tables["text"].present.any()
+    assert tables["text"].values.shape == (2, 2)
+    assert tables["image"].present.all()
+
+
+def test_vectors_of_another_encoder_are_refused(tmp_path: Path) -> None:
+    """A run knows what made its features; a file that says something else is none of its."""
+    one, other = (Encoder({"text": ["title"]}, {"terms": [term]}) for term in ("cup", "lamp"))
+    (tmp_path / "log.csv").write_text("user,item\n" + "".join(f"u{user},i{(user + step) % 6}\n" for user in range(12) for step in range(3)))
+    ids, values = pl.Series([f"i{row}" for row in range(6)]), np.eye(6, 2) + 1
+    write_features(tmp_path / "text.parquet", ids, values, np.ones(6, dtype=bool), one)
+    vectors(tmp_path / "plain.parquet", item=ids, values=values.tolist())
+    tree = {
+        "data": {"path": str(tmp_path / "log.csv"), "features": {"text": "text.parquet", "plain": "plain.parquet"}},
+        "split": {"missing": {"train": 0.5}},
+        "model": {"name": "contentknn"},
+        "evaluate": {"metrics": ["ndcg@5"], "monitor": "ndcg@5"},
+    }
+    run = execute(from_tree(tree), tmp_path / "run")
+    assert run.encoders == open_run(tmp_path / "run").encoders == {"text": one.id}
+    folder, new = tmp_path / "new", pl.Series(["new"])
+    vectors(folder / "plain.parquet", item=new, values=[[1.0, 2.0]])
+    for made in (one, None):
+        write_features(folder / "text.parquet", new, values[:1], np.array([True]), made)
+        assert read_items(folder, run.scorer, run.encoders)[0].to_list() == ["new"]
+    write_features(folder / "text.parquet", new, values[:1], np.array([True]), other)
+    assert read_items(folder, run.scorer)[0].to_list() == ["new"]
+    code, _, err = invoke(f"recommend {tmp_path / 'run'} --new-items {folder} -k 3")
+    assert code == 2
+    assert (
+        f"{folder / 'text.parquet'}: vectors of another encoder than those of 'text' in training; make them by `recsys data features NEW --like`"
+        in err
+    )
 
 
 def test_a_folder_that_lacks_a_modality(tmp_path: Path) -> None:
@@ -443,7 +488,8 @@ def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: P
     code, said, err = invoke("verify runs/milk")
     assert (code, err) == (0, ""), said
     assert "NO" not in said
-    code, said, err = invoke("compare runs/milk runs/milk --metric 'ndcg@5[new]'")
+    shutil.copytree("runs/milk", tmp_path / "again")
+    code, said, err = invoke(f"compare runs/milk {tmp_path / 'again'} --metric 'ndcg@5[new]'")
     assert (code, err) == (0, ""), said
     assert "ndcg@5[new]" in said
     file, out = features_of_later(tmp_path), tmp_path / "out.parquet"
@@ -456,7 +502,11 @@ def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: P
     right = (first["item"].str.slice(1).cast(pl.Int64) % 2 == first["user"].cast(pl.Int64) % 2).mean()
     assert right > 0.95  # users like the new items of their camp
     code, said, err = invoke(f"recommend runs/milk --new-items {file} -k 3 --only-new --user nobody")
-    assert (code, err) == (0, ""), err
+    assert code == 0
+    assert err.splitlines() == [
+        "recsys: 1 of 1 users unknown to the run, such as 'nobody': ranked by popularity",
+        "recsys: 1 of 1 users get nothing: no item is left for them",
+    ]
     assert not any(f"c{i:02d}" in said for i in LATER), "what nobody has met is not popular"
     code, _, err = invoke(f"recommend runs/milk --new-items {file} -k 41 --out {tmp_path / 'all.parquet'}")
     assert code == 0, err

@@ -283,6 +283,9 @@ def test_the_command_writes_the_page_whole_or_not(three: list[Path], tmp_path: P
     text = (tmp_path / "a.html").read_text()
     assert "<h1>Shop</h1>" in text
     assert len(text) < 300_000
+    code, out, err = invoke(f"{command} --out {tmp_path}/a.html --title Shop --json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {"out": f"{tmp_path}/a.html", "bytes": (tmp_path / "a.html").stat().st_size, "notes": []}
     code, _, err = invoke(f"{command} --out {tmp_path}/a.txt")
     assert code == 2
     assert ".html" in err

@@ -104,6 +104,17 @@ def test_thresholds_windows_and_behaviours() -> None:
     assert moment("1970-01-01T00:01:00") == 60
 
 
+def test_a_moment_is_read_as_a_column_of_times_is() -> None:
+    for written in (1323419160, 1323419160987, 1323419160987654, "1323419160987", "2011-12-09 08:26:00"):
+        assert moment(written) == 1323419160
+    assert moment(-60) == -60
+    log = pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": [1323419160000, 1323419161000]})
+    assert load(log, until=1323419161000).dataset.items.ids.to_list() == [1]
+    for wrong in (20111209, "20111209", 10**30):
+        with pytest.raises(InputError, match="is not a point in time"):
+            moment(wrong)
+
+
 def test_history_holds_every_step_in_order() -> None:
     frame = pl.DataFrame({"user": [1, 1, 1, 2, 3], "item": [1, 1, 2, 1, 2], "rating": [5.0, 5.0, 5.0, 5.0, 1.0]})
     loaded = load(frame, min_weight=4, user_core=2, item_core=1)

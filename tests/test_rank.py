@@ -102,6 +102,38 @@ def test_top_k_is_a_stable_sort(case, k):
     assert np.array_equal(got.user, users)
 
 
+@settings(max_examples=100, deadline=None)
+@given(cases(), st.integers(1, 90))
+def test_one_order_for_everybody_is_a_stable_sort(case, k):
+    scores, users, seen, candidates, _, _ = case
+    scorer = Product((torch.ones(len(scores), 1), torch.from_numpy(scores[:1])), "ones")
+    expected = naive_top(np.tile(scores[0], (len(scores), 1)), users, k, allowed(scores.shape, seen, candidates))
+    assert equal(top_k(scorer, users, k, seen=seen, candidates=candidates), *expected)
+
+
+@pytest.mark.parametrize("candidates", [None, np.arange(0, 300, 3)], ids=["all", "some"])
+def test_one_order_for_many_is_what_each_would_get(candidates):
+    """To the byte, for more users than are served at a time, some of whom have met everything; what scores minus infinity is in no list."""
+    rng = np.random.default_rng(0)
+    score = rng.integers(0, 9, (1, 300)).astype(np.float32)
+    score[0, :30] = [np.inf, -np.inf, -0.0] * 10
+    seen = sp.csr_matrix(rng.random((700, 300)) < rng.choice([0, 0.02, 0.5, 1], (700, 1)))
+    made = [Product((torch.ones(700, 1), torch.from_numpy(score)), first) for first in ("ones", "users")]
+    users = rng.permutation(700)
+    for k in (1, 20, 300):
+        one, each = (top_k(scorer, users, k, seen=seen, candidates=candidates) for scorer in made)
+        assert (one.user.tobytes(), one.item.tobytes(), one.score.tobytes()) == (each.user.tobytes(), each.item.tobytes(), each.score.tobytes())
+        assert (one.item.dtype, one.score.dtype) == (each.item.dtype, each.score.dtype)
+
+
+def test_one_order_of_no_numbers_is_an_error():
+    scorer = Product((torch.ones(3, 1), torch.tensor([[1.0, float("nan"), 2.0]])), "ones")
+    with pytest.raises(InputError, match="not numbers"):
+        top_k(scorer, np.arange(3), 1)
+    assert top_k(scorer, np.arange(3), 1, candidates=np.array([0, 2])).item.tolist() == [[2]] * 3
+    assert top_k(scorer, np.arange(0), 2).item.shape == (0, 2)
+
+
 @settings(max_examples=80, deadline=None)
 @given(cases())
 def test_ranks_are_counted_and_ties_share_their_mean(case):

@@ -6,8 +6,10 @@ import gzip
 import json
 import lzma
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock
 from pathlib import Path
+from uuid import UUID
 
 import hypothesis.strategies as st
 import numpy as np
@@ -19,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 
 from recsys.data.load import load
 from recsys.data.read import Parts, Source, frame, read, titles
+from recsys.data.table import scan_text
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 
@@ -108,6 +111,12 @@ def test_separators_are_found(separator: str, header: bool, tmp_path: Path) -> N
         (["17850.0", "13047.0"], [17850, 13047]),
         (["99999999999999999999", "1"], ["99999999999999999999", "1"]),
         (["-3", "+3"], ["-3", "+3"]),
+        (["v1.0", "v2.0"], ["v1.0", "v2.0"]),
+        (["1.2.0", "1.3.0"], ["1.2.0", "1.3.0"]),
+        (["007.0", "7.0"], ["007.0", "7.0"]),
+        ([" 1", "20 "], [1, 20]),
+        (["a b", " c"], ["a b", "c"]),
+        (['"a b"', '" c"'], ["a b", " c"]),
     ],
 )
 def test_ids_keep_what_tells_them_apart(ids: list[str], expected: list[object], tmp_path: Path) -> None:
@@ -116,6 +125,159 @@ def test_ids_keep_what_tells_them_apart(ids: list[str], expected: list[object], 
     parts = read(Source(path=str(path)))
     assert parts.all is not None
     assert parts.all["user"].to_list() == expected
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "expected"),
+    [
+        (["v1.0", "v2.0", "w"], ["v2.0", "v1.0"], ["v1.0", "v2.0", "w"]),
+        (["1.0", "2.0"], ["1.0", "w"], ["1", "2", "w"]),
+        (["1.0", "2.0"], ["1", "w"], ["1", "2", "w"]),
+        (["1", "2"], ["1.0", "w", "1.2.0", "07.0"], ["07.0", "1", "1.2.0", "2", "w"]),
+        (["1", "2"], ["1.0", "2.0"], [1, 2]),
+    ],
+)
+def test_ids_of_all_parts_meet(train: list[str], test: list[str], expected: list[object], tmp_path: Path) -> None:
+    for name, ids in (("train", train), ("test", test)):
+        (tmp_path / f"{name}.csv").write_text("user,item\n" + "".join(f"u,{item}\n" for item in ids))
+    assert load(tmp_path).dataset.items.ids.to_list() == expected
+
+
+@pytest.mark.parametrize("how", ["polars", "pandas", "parquet"])
+def test_ids_that_have_a_type_keep_it(how: str, tmp_path: Path) -> None:
+    log = pl.DataFrame({"user": ["1", "2", "10"], "item": [3, 4, 3]})
+    features = pl.DataFrame({"item": ["3", "4"], "values": [[1.0], [2.0]]})
+    features.write_parquet(tmp_path / "price.parquet")
+    path = tmp_path / "log.parquet"
+    log.write_parquet(path)
+    source = {"polars": log, "pandas": pd.DataFrame(log.to_dict(as_series=False)), "parquet": path}[how]
+    data = load(source, features={"price": str(tmp_path / "price.parquet")}).dataset
+    assert data.users.ids.to_list() == ["1", "10", "2"]
+    assert data.users.rows([2, 10]).tolist() == [2, 1], "numbers match their text"
+    assert data.features["price"].values.tolist() == [[1.0], [2.0]], "and text its numbers"
+    features.with_columns(pl.col("item").cast(pl.Int64)).write_parquet(tmp_path / "price.parquet")
+    turned = load(log.with_columns(pl.col("item").cast(pl.String)), features={"price": str(tmp_path / "price.parquet")}).dataset
+    assert turned.features["price"].values.tolist() == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "users", "header"),
+    [
+        ("visitor,product,when\n1,10,100\n1,11,200\n", {}, [1], True),
+        ("visitor,product,when\n1,10,100\n1,11,200\n", {"header": False}, ["1", "visitor"], None),
+        ("1,10,100\n2,11,200\n", {}, [1, 2], False),
+        ("1,Time,3\n2,x,3\n", {}, [1, 2], False),
+        ("alice,shirt\nbob,hat\n", {}, ["alice", "bob"], False),
+        ("alice,shirt\nbob,hat\n", {"header": True}, ["bob"], None),
+    ],
+)
+def test_columns_by_position_go_with_a_header_and_without(
+    text: str, settings: dict[str, object], users: list[object], header: bool | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    data = load(path, user=0, item=1, **settings).dataset
+    assert data.users.ids.to_list() == users
+    assert ("with header" in data.history[0], "without header" in data.history[0]) == (header is True, header is False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1;2;1600000000,5\n1;3;1600000001,0\n", ";"),
+        ("1;2;3,5\n1;3;4\n", ";"),
+        ("1|2|3,5\n1|3|4,0\n", "|"),
+        ("1,2,a|b\n1,3,a\n", ","),
+        ("1,2,2011-12-09 08:26\n1,3,2011-12-09 08:27\n", ","),
+        ('1,"a;b;c;d",5\n1,"a;b;c;d",4\n', ","),
+        ("1\t2\t3,5,6,7\n1\t3\t4,0,6,7\n", "\t"),
+        ("1,2,3\n1,3\n", ","),
+    ],
+)
+def test_the_separator_is_the_same_on_every_line(text: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert scan_text(path, header=False).notes == (f"separator {expected!r}",)
+
+
+def test_blanks_after_separators_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("user, item, rating, time\n1, 10, 3.5, 1600000000\n2, 10, 4, 1600000001\n")
+    (tmp_path / "items.csv").write_text("item, title\n10, ten and more\n")
+    data = load(path, titles="items.csv").dataset
+    assert (data.users.ids.to_list(), data.items.ids.to_list()) == ([1, 2], [10])
+    assert data.titles is not None
+    assert data.titles.to_list() == ["ten and more"]
+
+
+@pytest.mark.parametrize(
+    ("times", "lost"),
+    [
+        ([1600000000100, 1600000000200, 1600000000300, 1600000000900], 3),
+        ([1600000000100, 1600000000100, 1600000001100, 1600000002100], 0),
+        ([1600000000, 1600000000, 1600000000, 1600000001], 0),
+        ([1600000000.25, 1600000000.5, 1600000001.0, 1600000002.0], 1),
+        (["2011-12-09 08:26:00.1", "2011-12-09 08:26:00.2", "2011-12-09 08:27:00", "2011-12-09 08:27:00"], 1),
+        ([datetime(2011, 12, 9, 8, 26, 0, 1, UTC), datetime(2011, 12, 9, 8, 26, 0, 2, UTC), datetime(2011, 12, 9, tzinfo=UTC), None], 1),
+    ],
+)
+def test_the_history_says_what_order_is_lost_below_the_second(times: list[object], lost: int) -> None:
+    log = pl.DataFrame({"user": [1, 1, 1, 1], "item": [9, 3, 5, 1], "timestamp": times}).drop_nulls()
+    said = [line for line in load(log).dataset.history if "order is lost" in line]
+    assert said == [f"times are kept in seconds: {lost} follow another of the same user within its second, and that order is lost"] * bool(lost)
+    apart = log.with_columns(user=pl.int_range(pl.len()))
+    assert not any("order is lost" in line for line in load(apart).dataset.history)
+
+
+def test_counts_that_begin_at_zero_are_of_one_unit() -> None:
+    log = pl.DataFrame({"user": [1, 1, 1, 1], "item": [1, 2, 3, 4], "time": [0, 10**9, 10**10, 5 * 10**11]})
+    assert frame(log).all["time"].to_list() == [0, 10**6, 10**7, 5 * 10**8]
+
+
+def test_parts_without_times_get_none_beside_one_that_has_them(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("user,item,when\n1,10,1600000000\n2,11,1600000001\n")
+    (tmp_path / "test.csv").write_text("user,item\n1,11\n")
+    parts = read(Source(path=str(tmp_path), train="train.csv", test="test.csv", time="when", ordered=True))
+    assert parts.test is not None
+    assert parts.test.columns == ["user", "item"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("users.dat", {"time": "when", "ordered": True}),
+        ("users.dat", {"separator": " "}),
+        ("a.json", {"user": "user"}),
+        ("a.json", {"nulls": "drop"}),
+        ("m.npz", {"weight": 2}),
+        ("a.txt", {"item": 1}),
+        ("a.parquet", {"separator": ","}),
+        ("a.parquet", {"header": True}),
+        ("a.inter", {"header": False}),
+        ("x.inter", {"label": "x_label"}),
+        ("x.rating", {"time": 2}),
+    ],
+)
+def test_settings_that_a_format_does_not_read_are_refused(name: str, settings: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / name
+    texts = {
+        "users.dat": "2 4 9\n0\n",
+        "a.json": "[[1]]",
+        "a.txt": "0 1 2 3 4 5\n",
+        "a.inter": "user_id:token\titem_id:token\n1\t2\n",
+        "x.inter": "userID\titemID\tx_label\n0\t1\t0\n",
+        "x.rating": "0\t4\t1\n",
+    }
+    if name == "m.npz":
+        sp.save_npz(path, sp.csr_matrix(np.eye(2)))
+    elif name == "a.parquet":
+        GOOD.write_parquet(path)
+    else:
+        path.write_text(texts[name])
+    load(path)
+    first = next(iter(settings))
+    with pytest.raises(InputError, match=f"{first} = .* is not read from .* leave it out"):
+        load(path, **settings)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +494,18 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
     ("a.csv", 'user,item,z\n1,2,3\n"1,2,3\n3,4,5\n', {}, "after line 2: an unclosed"),
     ("a.csv", b"user,item\n1,2\n3,caf\xe9\n", {}, "line 3, byte 6: byte 0xe9 is not UTF-8"),
     ("a.csv", b"user,item\n" + b"1,2\n" * 99 + b"\xe9,1\n", {}, "line 101, byte 1: byte 0xe9 is not UTF-8"),
-    ("a.csv", "user,item\n1,2\n".encode("utf-16"), {}, "line 1, byte 1: byte 0xff is not UTF-8"),
+    ("a.csv", b"\xff\xfe" + "user,item\n1,2\n".encode("utf-16-le"), {}, "line 1, byte 1: byte 0xff is not UTF-8, the file begins as UTF-16 does"),
+    ("a.csv", b"\xfe\xff" + "user,item\n1,2\n".encode("utf-16-be"), {}, "iconv -f utf-16 -t utf8"),
+    ("a.csv", "user,item\n7.656e+16,2\n", {}, "line 2, column 'user': id '7.656e+16' is a float that has lost digits"),
+    ("a.csv", "user,item\n1,7.6561197962871E+16\n2,x\n", {}, "line 2, column 'item': id '7.6561197962871E+16' is a float"),
+    (
+        "a.csv",
+        "user,item,time\n1,2,1600000000987\n4,5,1600000000\n",
+        {},
+        "line 3, column 'time': '1600000000' looks like seconds, '1600000000987' like",
+    ),
+    ("a.csv", "user,item,time\n1,2,20111209\n4,5,20111210\n", {}, "line 2, column 'time': '20111209' is a date written as one number"),
+    ("a.csv", "user,item,time\n1,2,20111209082600\n", {}, "which would count as milliseconds since 1970"),
     ("a.csv", "user,item\n1,2\n", {"separator": ";"}, "separator ';' does not occur in the first line"),
     ("a.csv", "useritem\n12\n", {}, "no separator found"),
     ("a.csv", "user,item,user\n1,2,3\n", {}, "two columns are called 'user'"),
@@ -441,6 +614,19 @@ def test_broken_frames() -> None:
     assert "separator does not go with a data frame" in said(GOOD, separator=",")
     assert "did you mean 'format'" in said(GOOD, fmt="csv")
     assert "needs a time column" in said(GOOD, since="2011")
+    for when in (pd.period_range("2011-01", periods=1, freq="M"), [timedelta(1)], [clock(8)]):
+        assert "column 'time' holds values of the type" in said(pd.DataFrame({"user": [1], "item": [1], "time": when}))
+    assert "type UUID; make it text, numbers or date-times, as with .astype(str)" in said(pd.DataFrame({"user": [UUID(int=1)], "item": [1]}))
+    assert "not UTF-8" in said(pl.DataFrame({"user": [b"\xff"], "item": [1]}))
+    assert "'18446744073709551615' is not a time" in said(pl.DataFrame({"user": [1], "item": [1], "time": [2**64 - 1]}))
+
+
+@pytest.mark.parametrize(("kind", "exact"), [(pl.Float32, 2**24), (pl.Float64, 2**53)])
+def test_float_ids_that_have_lost_digits_are_refused(kind: pl.DataType, exact: int) -> None:
+    log = pl.DataFrame({"user": pl.Series([None, exact - 1], dtype=kind), "item": [1, 2]})
+    assert frame(log, nulls="drop").all["user"].to_list() == [exact - 1]
+    with pytest.raises(InputError, match=r"row 1, column 'user': id .* is a float that has lost digits; read the column as"):
+        frame(log.with_columns(pl.col("user") + 1), nulls="drop")
 
 
 def test_a_column_named_label_is_only_read_when_asked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -146,17 +147,57 @@ def test_ids_of_any_kind(users: object) -> None:
     assert answer["user"].dtype == pl.Int64
 
 
+@pytest.mark.parametrize(
+    ("users", "unknown", "rows"),
+    [
+        (["21.0", "14"], "popular", [(21, "model"), (14, "model")]),
+        ([8, 21], "popular", [(8, "popular"), (21, "model")]),
+        (["guest", "21.0"], "popular", [("guest", "popular"), ("21", "model")]),
+        (["guest", 21], "popular", [("guest", "popular"), ("21", "model")]),
+        (pd.Series(["guest", 21]), "popular", [("guest", "popular"), ("21", "model")]),
+        (pd.Series(["21", "14"], dtype="category"), "popular", [(21, "model"), (14, "model")]),
+        ([b"21", b"14"], "popular", [(21, "model"), (14, "model")]),
+        (["guest", "21.0"], "skip", [(21, "model")]),
+        ([7.5, 14.0], "skip", [(14, "model")]),
+        (["21.0.0"], "skip", []),
+        ([10**30], "skip", []),
+    ],
+)
+def test_ids_are_read_as_the_loader_reads_them_and_keep_their_type(users: object, unknown: str, rows: list) -> None:
+    """Numbers stay numbers for all, unless somebody who is none gets a list."""
+    scorer, train = world(numbers=True)
+    found = recommend(scorer, train, users, 1, unknown=unknown)
+    assert found.select("user", "source").rows() == rows
+    assert found["user"].dtype == (pl.String if any(isinstance(user, str) for user, _ in rows) else pl.Int64)
+
+
+def test_whole_numbers_in_a_run_of_texts() -> None:
+    """What pandas makes of integers in a column with gaps."""
+    scorer, train = world()
+    train = Dataset(train.pairs, Vocab(pl.Series([str(7 * i) for i in range(USERS)]), "user"), train.items)
+    assert recommend(scorer, train, [21.0, 14.0], 1).select("user", "source").rows() == [("21", "model"), ("14", "model")]
+
+
+def test_items_are_read_so_too() -> None:
+    scorer, train = world(numbers=True)
+    usual = recommend(scorer, train, [7], candidates=[5, 10, 15], exclude=[10], filter_seen=False)
+    assert usual.height == 2
+    assert recommend(scorer, train, [7], candidates=["5.0", "10", "15"], exclude=[10.0], filter_seen=False).equals(usual)
+    assert similar_items(scorer, train, ["5.0"], 3).equals(similar_items(scorer, train, [5], 3))
+
+
 def test_half_an_id_is_nobody() -> None:
     scorer, train = world(numbers=True)
     assert recommend(scorer, train, [7.5], 3)["source"].unique().to_list() == ["popular"]
+    assert recommend(scorer, train, [7.5, 14.0], 1).select("user", "source").rows() == [("7.5", "popular"), ("14", "model")]
     with pytest.raises(InputError, match="unknown user"):
         recommend(scorer, train, [7.5, 14.0], 3, unknown="error")
 
 
 @pytest.mark.parametrize(
     "users",
-    [["u01", None], pd.Series(["u01", None]), pd.Series([1, None]), pl.Series(["u01", None]), np.array([1.0, np.nan])],
-    ids=["list", "pandas", "pandas numbers", "polars", "numpy"],
+    [["u01", None], pd.Series(["u01", None]), pd.Series([1, None]), pl.Series(["u01", None]), np.array([1.0, np.nan]), ["u01", ""]],
+    ids=["list", "pandas", "pandas numbers", "polars", "numpy", "empty"],
 )
 def test_a_missing_id_is_an_error(users: object, tmp_path: Path) -> None:
     scorer, train = world()
@@ -175,6 +216,49 @@ def test_pandas_in_pandas_out() -> None:
     expected = naive(scorer, train, ["u03", "u04"], 4, allowed=set(range(1, 9)))
     assert [tuple(row) for row in answer.itertuples(index=False)] == expected
     assert isinstance(recsys.recommend(scorer, train, ["u03"], 4), pl.DataFrame)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"users": 5}, "users: int cannot be read as a list of ids; give a list"),
+        ({"users": "u01"}, "users: str cannot be read as a list of ids"),
+        ({"users": {"u01": 1}}, "users: dict cannot be read as a list of ids"),
+        ({"users": [[1]]}, "users: List(Int64) are no ids"),
+        ({"users": np.array([[1, 2]])}, "users: Array(Int64, shape=(2,)) are no ids"),
+        ({"users": [b"u01", b"\xff"]}, "users: list cannot be read as a list of ids"),
+        ({"users": [object()]}, "users: Object are no ids"),
+        ({"users": pd.DataFrame({"user": ["u01"]})}, "users: Struct({'user': String}) are no ids"),
+        ({"candidates": "i01"}, "candidates: str cannot be read as a list of ids"),
+        ({"exclude": 3}, "exclude: int cannot be read as a list of ids"),
+        ({"exclude": ["i01", None]}, "exclude: 1 of 2 ids is missing"),
+        ({"k": 2.5}, "k = 2.5 is no whole number"),
+        ({"k": "3"}, "k = '3' is no whole number"),
+        ({"k": 0}, "k = 0 recommends nothing"),
+        ({"unknown": "foo"}, "unknown = 'foo' is none of them; known: error, popular, skip"),
+        ({"unknown": "skipp"}, "did you mean 'skip'?"),
+        ({"unknown": None}, "unknown = None is none of them"),
+        ({"format": "xml"}, "format = 'xml' is none of them; known: csv, jsonl, parquet"),
+        ({"batch": 0}, "batch = 0: a part holds at least one user"),
+    ],
+)
+def test_what_is_no_argument_is_one_line(tmp_path: Path, arguments: dict, says: str) -> None:
+    scorer, train = world()
+    with pytest.raises(InputError, match=re.escape(says)):
+        write_recommendations(tmp_path / "job", scorer, train, **arguments)
+    assert not (tmp_path / "job").exists()
+    if not arguments.keys() & {"format", "batch"}:
+        with pytest.raises(InputError, match=re.escape(says)):
+            recsys.recommend(scorer, train, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("items", "k", "says"), [("i01", 3, "items: str cannot be read"), (["i01"], 0, "k = 0"), (["i01"], -5, "k = -5"), (["i01"], 1.5, "1.5")]
+)
+def test_what_is_no_question_of_similar_items(items: object, k: object, says: str) -> None:
+    scorer, train = world()
+    with pytest.raises(InputError, match=re.escape(says)):
+        similar_items(scorer, train, items, k)
 
 
 def test_nothing_to_ask_for() -> None:
@@ -346,11 +430,29 @@ def test_similar_items_says_what_it_cannot() -> None:
         ("ids.csv", "\ufeffuser\nu01\n", ["u01"]),
         ("ids.csv", '"a,b"\n"c ""d"""\n', ["a,b", 'c "d"']),
         ("ids.txt", "007\n7\n", ["007", "7"]),
+        ("ids.csv", "CustomerID,age\nu01,3\n", ["u01"]),
+        ("ids.txt", "Movie ID\ni01\n", ["i01"]),
+        ("ids.txt", "rating\nu01\n", ["rating", "u01"]),
     ],
 )
 def test_ids_from_text(tmp_path: Path, name: str, content: str, wanted: list[str]) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     assert read_ids(tmp_path / name).to_list() == wanted
+
+
+@pytest.mark.parametrize(
+    ("known", "column", "wanted"),
+    [
+        (["u01"], "Käufer", ["u01"]),
+        (["u01"], None, ["Käufer", "u01"]),
+        (["u01"], "käufer", ["Käufer", "u01"]),
+        (["u01", "Käufer"], "Käufer", ["Käufer", "u01"]),
+        ([1, 2], "Käufer", ["u01"]),
+    ],
+)
+def test_a_header_is_what_the_data_of_the_run_call_it_and_no_id(tmp_path: Path, known: list, column: str | None, wanted: list[str]) -> None:
+    (tmp_path / "ids.txt").write_text("Käufer\nu01\n", encoding="utf-8")
+    assert read_ids(tmp_path / "ids.txt", Vocab(pl.Series(known), "user"), column).to_list() == wanted
 
 
 def test_ids_from_parquet(tmp_path: Path) -> None:

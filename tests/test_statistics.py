@@ -185,3 +185,15 @@ def test_degenerate_seeds():
     assert (same.low, same.high, same.seed_sd) == (0.5, 0.5, 0)
     with pytest.raises(ValueError, match="seeds, users"):
         over_seeds(np.zeros(3))
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+@pytest.mark.parametrize("n", [50, 100, 300])
+def test_a_bound_lies_among_the_values(method, n):
+    """Where a resample of zeros is common the lower bound is 0, and not a rounding error below it."""
+    values = np.zeros((n, 4))
+    values[0] = 0.1, 0.3, 1 / 3, -1 / 3
+    low, high = bootstrap(values, method=method)
+    assert (low[:3] >= 0).all()
+    assert high[3] <= 0
+    assert [f"{bound:.4f}" for bound in low[:3]] == ["0.0000"] * 3

@@ -158,12 +158,22 @@ def test_the_same_seed_tries_the_same_and_another_does_not(tmp_path: Path, sampl
     assert all(dimension.holds(t.settings[dimension.path]) for t in one.trials for dimension in one.experiment.dimensions)
 
 
-def test_a_grid_is_tried_whole_and_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_a_grid_is_tried_whole_and_ends(tmp_path: Path, seed: int) -> None:
+    """Each point once, the experiment's own first."""
     space = {"model.dim": {"low": 4, "high": 12, "step": 4}, "train.lr": {"low": 0.01, "high": 0.02, "step": 0.005}}
-    study = tune(small(tmp_path, tune={"sampler": "grid", "space": space, "trials": 50}), tmp_path / "study")
-    tried = [(trial.settings["model.dim"], trial.settings["train.lr"]) for trial in study.trials[1:]]
+    study = tune(small(tmp_path, tune={"sampler": "grid", "space": space, "trials": 50, "seed": seed}), tmp_path / "study")
+    tried = [(trial.settings["model.dim"], trial.settings["train.lr"]) for trial in study.trials]
+    assert tried[0] == (8, 0.02)
     assert sorted(tried) == [(dim, lr) for dim in (4, 8, 12) for lr in (0.01, 0.015, 0.02)]
     assert tried != sorted(tried)
+
+
+def test_a_grid_whose_points_were_all_queued_ends_with_them(tmp_path: Path) -> None:
+    space = {"model.loss": {"choices": [{"kind": "bpr"}]}, "model.dim": {"choices": [8]}}
+    assert [trial.origin for trial in tune(small(tmp_path, tune={"sampler": "grid", "space": space}), tmp_path / "one").trials] == ["own"]
+    outside = small(tmp_path, model={"dim": 7}, tune={"sampler": "grid", "space": space})
+    assert [trial.settings["model.dim"] for trial in tune(outside, tmp_path / "outside").trials] == [7, 8]
 
 
 def _paraboloid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., trials.Outcome]:
@@ -276,12 +286,12 @@ def test_a_split_without_valid_is_refused_before_anything_is_written(tmp_path: P
 
 def test_a_trial_that_diverges_is_recorded_and_counts(tmp_path: Path) -> None:
     space = {"train.lr": {"choices": [0.02, 1e30]}, "train.optimizer": {"choices": ["sgd", "adam"]}}
-    study = tune(small(tmp_path, tune={"sampler": "grid", "space": space, "trials": 5}), tmp_path / "study")
+    study = tune(small(tmp_path, tune={"sampler": "grid", "space": space, "trials": 4}), tmp_path / "study")
     failed = [trial for trial in study.trials if trial.state == "failed"]
     assert failed
     assert all(trial.settings["train.lr"] == 1e30 for trial in failed)
     assert all("lower train.lr" in trial.reason for trial in failed)
-    assert study.used()["trials"] == 5
+    assert study.used()["trials"] == 4
     assert study.best is not None
     assert study.best.state == "complete"
     assert set(study.table().filter(pl.col("state") == "failed")["reason"]) == {trial.reason for trial in failed}
@@ -374,6 +384,26 @@ def test_an_objective_need_not_be_among_the_metrics(tmp_path: Path) -> None:
         assert all(0 < trial.values[0] <= 1 for trial in study.trials)
 
 
+@pytest.mark.parametrize("model", [{"name": "mf"}, {"name": "ease"}])
+def test_an_objective_that_no_user_has_is_the_failure_of_a_trial(tmp_path: Path, model: dict[str, Any]) -> None:
+    space = {"train.lr": {"low": 0.001, "high": 0.1}} if model["name"] == "mf" else {"model.l2": {"low": 1.0, "high": 9.0}}
+    evaluate = {"metrics": ["coverage@5"], "monitor": "coverage@5", "skip_short_users": True}
+    change = {"trials": 2, "space": space, "objectives": ["coverage@5", "ndcg@5"]}
+    study = tune(from_tree({**tree(tmp_path, evaluate=evaluate, tune=change), "model": model}), tmp_path / "study")
+    assert [(trial.state, trial.reason) for trial in study.trials] == [("failed", "ndcg@5 is defined for no user of the validation part")] * 2
+    assert study.best is None
+
+
+@pytest.mark.parametrize("model", [{"name": "mf"}, {"name": "ease"}])
+@pytest.mark.parametrize("pruner", ["none", "median"])
+def test_a_monitor_that_no_user_has_stops_the_study_at_once(tmp_path: Path, model: dict[str, Any], pruner: str) -> None:
+    space = {"train.lr": {"low": 0.001, "high": 0.1}} if model["name"] == "mf" else {"model.l2": {"low": 1.0, "high": 9.0}}
+    made = tree(tmp_path, evaluate={"skip_short_users": True}, tune={"space": space, "pruner": pruner})
+    with pytest.raises(InputError, match="ndcg@5 is defined for no user of the validation part"):
+        tune(from_tree({**made, "model": model}), tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
 # Budgets, warm starts, going on.
 
 
@@ -400,8 +430,14 @@ def test_time_ends_a_study(tmp_path: Path) -> None:
 
 def test_other_settings_or_other_data_cannot_go_on(tmp_path: Path) -> None:
     tune(small(tmp_path, tune={"trials": 1}), tmp_path / "study")
-    with pytest.raises(InputError, match="other settings"):
-        tune(small(tmp_path, tune={"seed": 5}), tmp_path / "study", resume=True)
+    for change, said in (
+        ({"tune": {"seed": 5}}, "tune.seed was 0, and is 5 now"),
+        ({"train": {"lr": 0.5, "checkpoint_seconds": 1.0}, "name": "other"}, "train.lr was 0.02, and is 0.5 now"),
+        ({"tune": {"space": SPACE | {"train.clip": {"choices": [2.0]}}}}, r"tune.space.train.clip.choices was \[.none., 1.0\], and is \[2.0\] now"),
+        ({"train": {"clip": 1.0}}, "train.clip was not set, and is 1.0 now"),
+    ):
+        with pytest.raises(InputError, match=f"study: was begun with other settings: {said}; resume without"):
+            tune(small(tmp_path, **change), tmp_path / "study", resume=True)
     with pytest.raises(InputError, match="exists already"):
         tune(small(tmp_path), tmp_path / "study")
     (tmp_path / "log.csv").write_text((tmp_path / "log.csv").read_text() + "u1,i59\nu2,i58\n")
@@ -509,3 +545,114 @@ def test_trials_of_an_earlier_study_are_known(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text((tmp_path / "log.csv").read_text() + "u1,i59\nu2,i58\n")
     with pytest.raises(InputError, match="other data"):
         tune(small(tmp_path), tmp_path / "other", known=table)
+
+
+def test_trials_with_words_that_are_none_of_the_choices_are_known(tmp_path: Path) -> None:
+    space = {"train.optimizer": {"choices": ["adam", "sgd"]}, "train.clip": {"choices": [0.5, 1.0]}}
+    experiment = small(tmp_path, train={"optimizer": "adagrad"}, tune={"space": space, "trials": 2})
+    before = tune(experiment, tmp_path / "before")
+    study = tune(experiment, tmp_path / "study", known=tmp_path / "before" / "trials.parquet")
+    assert [trial.settings for trial in study.trials[:2]] == [trial.settings for trial in before.trials]
+    assert study.trials[0].settings == {"train.optimizer": "adagrad", "train.clip": "none"}
+
+
+def test_whole_numbers_are_choices_of_a_field_of_real_ones(tmp_path: Path) -> None:
+    """1 in the file is the 1.0 of the experiment: it lies in the space, and comes back from a table."""
+    space = {"model.l2": {"choices": [1, 0]}, "model.loss": {"choices": [{"kind": "softmax", "temperature": 1}, {"kind": "bpr"}]}}
+    changes: dict[str, Any] = {"model": {"l2": 1.0, "loss": {"kind": "softmax"}}, "tune": {"space": space, "trials": 2, "sampler": "grid"}}
+    study = tune(small(tmp_path, **changes), tmp_path / "study")
+    assert study.trials[0].settings == {"model.l2": 1.0, "model.loss": {"kind": "softmax", "temperature": 1}}
+    assert study.optuna.trials[0].params.keys() == space.keys()
+    known = tune(small(tmp_path, **changes), tmp_path / "known", known=tmp_path / "study" / "trials.parquet")
+    assert all(trial.params.keys() == space.keys() for trial in known.optuna.trials)
+
+
+def test_a_field_that_has_no_effect_is_noted(tmp_path: Path) -> None:
+    def notes(name: str, space: dict[str, Any], **more: Any) -> list[str]:
+        events: list[dict[str, Any]] = []
+        tune(small(tmp_path, tune={"space": space, "trials": 1}, **more), tmp_path / name, watch=events.append)
+        return [event["said"] for event in events if event["event"] == "note"]
+
+    margin = {"model.loss.margin": {"low": 0.5, "high": 2.0}}
+    idle = ["'model.loss.margin' is searched and has no effect, whatever the other fields are"]
+    assert notes("idle", margin) == idle
+    assert notes("among others", margin | {"model.loss.kind": {"choices": ["bpr", "softmax"]}}) == idle
+    assert notes("sometimes", margin | {"model.loss.kind": {"choices": ["bpr", "hinge"]}}) == []
+    assert notes("always", margin, model={"loss": {"kind": "hinge"}}) == []
+    assert notes("none", SPACE) == []
+
+
+# Two commands on one folder.
+
+
+def test_of_two_commands_on_a_new_folder_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other has come between the first look at the folder and the work: while the data were loaded."""
+    load, trials_of = studies.material_of, []
+
+    def slow(*args: Any) -> Any:
+        monkeypatch.setattr(studies, "material_of", load)
+        found = load(*args)
+        trials_of.append(tune(small(tmp_path), tmp_path / "study"))
+        return found
+
+    monkeypatch.setattr(studies, "material_of", slow)
+    with pytest.raises(InputError, match="exists already and is not empty; choose another --out, or go on with it"):
+        tune(small(tmp_path), tmp_path / "study")
+    assert essence(open_study(tmp_path / "study")) == essence(trials_of[0])
+
+
+@pytest.mark.parametrize("moment", ["data", "step", "trial"])
+def test_while_a_command_works_on_a_study_no_other_does(tmp_path: Path, moment: str) -> None:
+    refused = []
+
+    def watch(event: dict[str, Any]) -> None:
+        if event["event"] == moment and not refused:
+            with pytest.raises(InputError, match="study: another command works on this study; wait for it") as caught:
+                tune(None, tmp_path / "study", resume=True)
+            refused.append(caught.value)
+
+    study = tune(small(tmp_path), tmp_path / "study", watch=watch)
+    assert len(refused) == 1
+    assert essence(study) == essence(tune(None, tmp_path / "study", resume=True))
+
+
+def test_a_command_that_is_killed_or_fails_leaves_the_folder_to_the_next(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(event: dict[str, Any]) -> None:
+        if event["event"] == "trial":
+            raise Killed
+
+    with pytest.raises(Killed):
+        tune(small(tmp_path), tmp_path / "study", watch=die)
+    assert len(tune(None, tmp_path / "study", resume=True).trials) == 6
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / ".lock").touch()  # killed before it wrote anything
+    assert len(tune(small(tmp_path, tune={"trials": 1}), tmp_path / "early").trials) == 1
+
+
+def test_a_larger_budget_that_came_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tune(small(tmp_path, tune={"trials": 2}), tmp_path / "study")
+    load = studies.material_of
+
+    def slow(*args: Any) -> Any:
+        monkeypatch.setattr(studies, "material_of", load)
+        tune(None, tmp_path / "study", resume=True, budget={"trials": 4})
+        return load(*args)
+
+    monkeypatch.setattr(studies, "material_of", slow)
+    assert len(tune(None, tmp_path / "study", resume=True).trials) == 4
+    assert open_study(tmp_path / "study").experiment.tune.trials == 4  # type: ignore[union-attr]
+
+
+def test_settings_to_begin_with_come_too_late_when_it_goes_on(tmp_path: Path) -> None:
+    execute(small(tmp_path, train={"lr": 0.05}), tmp_path / "run")
+    warm = {"warm": [str(tmp_path / "run")]}
+    tune(small(tmp_path, tune={"trials": 1}), tmp_path / "cold")
+    with pytest.raises(InputError, match=r"cold: \[tune\] warm: '.*run' is new, and warm is tried at the beginning of a study; leave it out"):
+        tune(small(tmp_path, tune={"trials": 2, **warm}), tmp_path / "cold", resume=True)
+    assert open_study(tmp_path / "cold").experiment.tune.warm == ()  # type: ignore[union-attr]
+    tune(small(tmp_path, tune={"trials": 2, **warm}), tmp_path / "warm")
+    assert len(tune(small(tmp_path, tune={"trials": 3, **warm}), tmp_path / "warm", resume=True).trials) == 3
+    assert len(tune(small(tmp_path, tune={"trials": 4}), tmp_path / "warm", resume=True).trials) == 4

@@ -93,6 +93,11 @@ LOW = {"low": 1, "high": 2}
         ({"train.lr": {"low": 1, "high": 2, "step": 0}}, ("step = 0",)),
         ({"train.lr": {"choices": []}}, ("choices is empty",)),
         ({"train.lr": {"choices": [0.1, 0.1]}}, ("0.1 twice",)),
+        ({"train.lr": {"choices": [1, 0.1, 1.0]}}, ('"train.lr"', "choices names 1.0 twice")),
+        ({"model.loss": {"choices": [{"kind": "softmax"}, {"kind": "softmax", "temperature": 1}]}},
+         ('"model.loss"', '{"kind": "softmax"} and {"kind": "softmax", "temperature": 1}, which are the same')),
+        ({"train.lr": {"low": float("nan"), "high": 1.0}}, ('"train.lr"', "low = nan: input should be a finite number; correct")),
+        ({"model.dim": [8, 16]}, ("'model.dim' is a table, not a list", '"model.dim" = { choices = [8, 16] }')),
         ({"train.lr": {"choices": [0.1], "low": 1}}, ("choices go without",)),
         ({"model.loss.kind": {"choices": ["bpr", "square"]}, "model.loss.reduce": {"choices": ["each", "top"]}},
          ("[tune.space]", "model.loss.kind = 'square', model.loss.reduce = 'top'", "choices of one path")),
@@ -317,3 +322,26 @@ def test_where_a_space_comes_from(tmp_path: Path) -> None:
     broken.write_text(to_toml({**head, "train": {"epoch": 3}}))
     with pytest.raises(InputError, match=r"broken.toml: \[train\]: unknown key 'epoch'"):
         read_with_space(broken)
+
+
+def test_choices_are_as_the_field_holds_them() -> None:
+    lr = dimension(path="train.lr", choices=(1, 0.5))
+    assert [type(choice) for choice in lr.values()] == [float, float]
+    assert [lr.holds(value) for value in (1.0, 0.5, 2.0)] == [True, True, False]
+    clip = dimension(path="train.clip", choices=("none", 1))
+    assert clip.values() == ["none", 1.0]
+    assert isinstance(clip.values()[1], float)
+    assert all(isinstance(value, float) for value in dimension(low=1, high=3, step=1).values())
+
+
+def test_a_grid_leaves_out_what_is_queued() -> None:
+    searched = (
+        dimension(path="model.dim", low=2, high=4),
+        dimension(path="train.lr", low=0.1, high=0.3, step=0.1),
+        dimension(path="model.loss", choices=({"kind": "bpr"}, {"kind": "softmax", "temperature": 0.5})),
+    )
+    tune, own = Tune(sampler="grid", seed=3), {"model.dim": 3, "train.lr": 0.3, "model.loss": {"kind": "bpr"}}
+    whole = grid(tune, searched)
+    assert grid(tune, searched, [own]) == [point for point in whole if point != own]
+    assert len(whole) == len(grid(tune, searched, [own])) + 1
+    assert grid(tune, searched, [own | {"model.dim": 7}, own | {"model.loss": {"kind": "hinge"}}]) == whole

@@ -23,6 +23,7 @@ from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation
 from recsys.models import Network
 from recsys.models.cml import CML, Covariance
+from recsys.models.ease import EASE
 from recsys.models.lightgcn import LightGCN
 from recsys.models.mf import MF
 from recsys.models.sfcml import SFCML
@@ -612,3 +613,26 @@ def test_a_checkpoint_belongs_to_its_features(tmp_path):
     with pytest.raises(InputError, match="made with other settings, data or devices"):
         fit(MF(dim=4), changed, None, Train(epochs=2, device="cpu"), folder=tmp_path, resume=True)
     fit(MF(dim=4), replace(TRAIN, features=dict(TRAIN.features)), None, Train(epochs=2, device="cpu"), folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("recipe", [MF(dim=4), EASE()])
+def test_a_monitor_that_no_user_of_valid_has_is_named(recipe, tmp_path):
+    """Everyone has two valid items, and the metric is about users with five."""
+    undefined = Evaluation(metrics=("recall@5", "recall@2"), monitor="recall@5", skip_short_users=True)
+    with pytest.raises(InputError, match=r"\[evaluate\] monitor: recall@5 is defined for no user of the validation part; monitor another"):
+        fit(recipe, TRAIN, VALID, Train(**SHORT), undefined, folder=tmp_path)
+    kept = fit(recipe, TRAIN, VALID, Train(**SHORT), replace(undefined, monitor="recall@2"))
+    assert set(kept.history[-1]["valid"]) == {"recall@2"}
+
+
+def test_what_selects_nothing_may_be_undefined():
+    """The loss on valid selects, or nothing does: a method without training whose metrics do not name the monitor."""
+    undefined = Evaluation(metrics=("recall@2",), monitor="recall@5", skip_short_users=True)
+    assert fit(EASE(), TRAIN, VALID, Train(**SHORT), undefined).history[0]["valid"].keys() == {"recall@2"}
+    chosen = fit(MF(dim=4, loss=Loss(kind="bce")), TRAIN, VALID, Train(**SHORT | {"select": "loss"}), undefined)
+    assert chosen.best_epoch > 0
+
+
+def test_a_monitor_need_not_be_written_as_the_report_has_it():
+    found = fit(MF(dim=4), TRAIN, VALID, Train(**SHORT), Evaluation(metrics=("recall@2",), monitor="opauc@50.0%"))
+    assert "opauc@50%" in found.history[-1]["valid"]

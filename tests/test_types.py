@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given
@@ -41,6 +42,20 @@ def test_integer_ids_come_back_as_numbers_and_as_text(ids, others):
 def test_text_ids_match_numbers():
     vocab = Vocab.of(pl.Series(["10", "9", "a"]))
     assert vocab.rows([9, 10, 11]).tolist() == [1, 0, -1]
+
+
+@pytest.mark.parametrize("ids", [["1", "2", "3"], [1, 2, 3]])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pl.Series(["3", "x", "1"], dtype=pl.Categorical),
+        pl.Series(["3", "x", "1"], dtype=pl.Enum(["1", "3", "x"])),
+        pd.Series(["3", "x", "1"], dtype="category"),
+    ],
+)
+def test_categories_are_their_texts(ids, wanted):
+    assert Vocab(pl.Series(ids)).rows(wanted).tolist() == [2, -1, 0]
+    assert Vocab(pl.Series(ids)).rows(pd.Series([3, 9, 1], dtype="category")).tolist() == [2, -1, 0]
 
 
 def test_what_is_no_id_has_no_row():

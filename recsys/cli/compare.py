@@ -66,7 +66,9 @@ def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
             row.append(f"{cell.mean:.4f}{interval}{' *' if best.get(name) == method else ''}")
         rows.append(row)
     table(
-        ["method", *comparison.metrics], rows, title=f"test, {comparison.n_users:,} users, mean with 95 % interval; * beats the second significantly"
+        ["method", *comparison.metrics],
+        rows,
+        title=f"test, {comparison.n_users:,} users, mean with 95 % interval; * beats every other it is tested against significantly",
     )
     tests = [test for test in comparison.tests if metric is None or test.metric == metric]
     tested = next((test.metric for test in tests), None)

@@ -11,7 +11,11 @@ from recsys.cli.show import print_json, table
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
     from recsys.data.catalog import Entry
+    from recsys.data.encoder import Encoder
 
 __all__ = ["app"]
 
@@ -188,7 +192,7 @@ def features(
     out: Annotated[Path, typer.Option(help="The modality, a .parquet file.", show_default=False)],
     item: Annotated[str | None, typer.Option(help="Column of the ids; told from the usual names when not given.", show_default=False)] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMNS", help="Vectors of these texts, as in title,description.", show_default=False)] = None,
-    dim: Annotated[int, typer.Option(help="Numbers in a vector of a text.", min=1)] = 128,
+    dim: Annotated[int | None, typer.Option(help="Numbers in a vector of a text; 128 where not given.", min=1, show_default=False)] = None,
     words: Annotated[bool, typer.Option("--words", help="Words and pairs of words as terms, not groups of letters.")] = False,
     encoder: Annotated[Path | None, typer.Option(help="Folder of a sentence encoder that makes the vectors instead.", show_default=False)] = None,
     numeric: Annotated[str | None, typer.Option(metavar="COLUMNS", help="Numbers, standardised.", show_default=False)] = None,
@@ -197,45 +201,96 @@ def features(
     images: Annotated[Path | None, typer.Option(help="Folder with an image per item, called after its id.", show_default=False)] = None,
     backbone: Annotated[str | None, typer.Option(help="What makes vectors of images, as timm calls it.", show_default=False)] = None,
     weights: Annotated[Path | None, typer.Option(help="Its weights, .safetensors; none are downloaded.", show_default=False)] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="A modality made by this command: encode other items exactly as its own were.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Make one modality of items: of their texts, of columns, or of images."""
+    """Make one modality of items: of their texts, of columns, or of images; or encode other items like one."""
     from recsys.data import features as make
+    from recsys.data.encoder import read_encoder
 
-    columns = {name: _names(given) for name, given in (("text", text), ("numeric", numeric), ("log", log), ("categorical", categorical))}
-    kinds = [kind for kind, asked in (("--text", text), ("columns", numeric or log or categorical), ("--images", images)) if asked]
-    if len(kinds) != 1:
-        cause = "nothing is asked for" if not kinds else f"{' and '.join(kinds)} are modalities of their own"
-        raise InputError(
-            cause, place="command line", remedy="give --text, or --numeric, --log and --categorical, or --images: a file for each modality"
-        )
-    if images and (backbone is None or weights is None):
-        raise InputError("--images needs a network", place="command line", remedy="give --backbone NAME and --weights FILE.safetensors")
-    strays = [flag for flag, given in (("--encoder", encoder), ("--words", words)) if given and not text]
-    strays += [flag for flag, given in (("--backbone", backbone), ("--weights", weights)) if given and not images]
-    if strays or (encoder and words):
-        raise InputError(f"{strays[0] if strays else '--words'} does not go with the rest", place="command line", remedy="leave it out")
-    frame, ids = make.item_table(source, item)
-    if text:
-        texts = make.joined_texts(frame, columns["text"], source)
-        if encoder:
-            from recsys.nn.encoders import sentence_vectors
-
-            vectors, present = sentence_vectors(texts, encoder)
-        else:
-            vectors, present = make.text_vectors(texts, dim, words=words)
-    elif images:
-        from recsys.nn.encoders import image_vectors, images_of
-
-        vectors, present = image_vectors(images_of(images, ids.to_list()), str(backbone), str(weights))
+    named: dict[str, Any] = {"item": item, "dim": dim, "words": words, "backbone": backbone}
+    named |= {name: _names(given) for name, given in (("text", text), ("numeric", numeric), ("log", log), ("categorical", categorical))}
+    named |= {name: str(path.resolve()) for name, path in (("encoder", encoder), ("images", images), ("weights", weights)) if path}
+    asked = {name: given for name, given in named.items() if given}
+    kept = None if like is None else read_encoder(like)
+    if kept is None:
+        _require_one_kind(asked)
+        asked = ({"dim": 128} if text and not encoder else {}) | asked
     else:
-        vectors, present, _ = make.column_vectors(frame, columns["numeric"], columns["log"], columns["categorical"], place=source)
-    written = make.write_features(out, ids, vectors, present)
+        asked = _as_before(kept, asked)
+        if like is not None and out.resolve() == like.resolve():
+            raise InputError("--out is the table of --like", place="command line", remedy="choose another --out")
+    frame, ids = make.item_table(source, asked.get("item"))
+    vectors, present, made = _vectors(frame, ids, source, asked, kept)
+    written = make.write_features(out, ids, vectors, present, made, keep=kept is None)
     if json:
         print_json({"file": str(written), "dim": vectors.shape[1], "items": len(ids), "present": int(present.sum())})
         return
     typer.echo(f"{written}: {vectors.shape[1]} numbers for {present.sum():,} of {len(ids):,} items")
-    typer.echo(f'to use it, write in [data]: features = {{ {out.stem} = "{written}" }}')
+    if like is None:
+        typer.echo(f'to use it, write in [data]: features = {{ {out.stem} = "{written}" }}')
+
+
+def _require_one_kind(asked: dict[str, Any]) -> None:
+    """Refuse options that are not of one modality."""
+    columns = any(name in asked for name in ("numeric", "log", "categorical"))
+    kinds = [kind for kind, given in (("--text", "text" in asked), ("columns", columns), ("--images", "images" in asked)) if given]
+    if len(kinds) != 1:
+        cause = "nothing is asked for" if not kinds else f"{' and '.join(kinds)} are modalities of their own"
+        remedy = "give --text, or --numeric, --log and --categorical, or --images: a file for each modality; or --like one that was made"
+        raise InputError(cause, place="command line", remedy=remedy)
+    if kinds == ["--images"] and not {"backbone", "weights"} <= set(asked):
+        raise InputError("--images needs a network", place="command line", remedy="give --backbone NAME and --weights FILE.safetensors")
+    strays: list[str] = [name for name in ("encoder", "words", "dim") if name in asked and kinds != ["--text"]]
+    strays += [name for name in ("backbone", "weights") if name in asked and kinds != ["--images"]]
+    strays += [name for name in ("words", "dim") if name in asked and "encoder" in asked]
+    if strays:
+        raise InputError(f"--{strays[0]} does not go with the rest", place="command line", remedy="leave it out")
+
+
+def _as_before(kept: Encoder, asked: dict[str, Any]) -> dict[str, Any]:
+    """The options of an encoder; only where things lie may be said anew."""
+    from recsys.data.encoder import PLACES
+
+    for name, given in asked.items():
+        before = kept.asked.get(name)
+        if given != before and not (name in PLACES and (before or name == "item")):
+            said = f"it had {','.join(before) if isinstance(before, list) else before}" if before else "it had none"
+            raise InputError(f"--{name} differs from that of --like: {said}", place="command line", remedy="leave it out")
+    return {**kept.asked, **asked}
+
+
+def _vectors(frame: pl.DataFrame, ids: pl.Series, source: str, asked: dict[str, Any], kept: Encoder | None) -> tuple[np.ndarray, np.ndarray, Encoder]:
+    """Vectors of items, which have one, and what made them: `kept`, or what is fitted to them now."""
+    from recsys.data import features as make
+    from recsys.data.encoder import Encoder, digest
+
+    network = asked.get("encoder") or asked.get("weights")
+    texts = make.joined_texts(frame, asked["text"], source) if "text" in asked else []
+    if network:
+        from recsys.nn.encoders import image_vectors, images_of, sentence_vectors
+
+        if "text" in asked:
+            vectors, present = sentence_vectors(texts, network)
+        else:
+            vectors, present = image_vectors(images_of(asked["images"], ids.to_list()), asked["backbone"], network)
+        made = Encoder(asked, {"sha256": digest(network)})
+        if kept is not None and made.id != kept.id:
+            raise InputError("is not what made the vectors of --like", place=network, remedy="say where that is: --encoder, or --weights")
+    elif "text" in asked:
+        if kept is not None:
+            terms = make.Terms(asked.get("words", False), kept.found["terms"], kept.arrays["idf"], kept.arrays["components"])
+            return *terms.vectors(texts), kept
+        terms, vectors, present = make.fitted_terms(texts, asked["dim"], words=asked.get("words", False))
+        made = Encoder(asked, {"terms": list(terms.terms)}, {"idf": terms.idf, "components": terms.components})
+    else:
+        columns = [asked.get(name, []) for name in ("numeric", "log", "categorical")]
+        fitted = make.fitted_columns(frame, *columns, place=source) if kept is None else make.Columns(kept.found["numbers"], kept.found["kinds"])
+        vectors, present = fitted.vectors(frame, source)
+        made = kept or Encoder(asked, {"numbers": [list(one) for one in fitted.numbers], "kinds": dict(fitted.kinds)})
+    return vectors, present, made
 
 
 def _names(given: str | None) -> list[str]:

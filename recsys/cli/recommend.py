@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recsys.cli.show import frame_table, print_json
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recsys.data.types import Dataset
+    from recsys.run import Run
+
 __all__ = ["recommend"]
+
+_SHOWN = 10  # users on the screen where none are named
 
 
 class Unknown(StrEnum):
@@ -31,7 +39,10 @@ class Format(StrEnum):
 
 def recommend(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="File (.parquet, .csv, .jsonl) or folder for parts; none prints.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File (.parquet, .csv, .jsonl) or folder for parts; none prints, a table of 10 users unless named.", show_default=False),
+    ] = None,
     user: Annotated[list[str] | None, typer.Option(help="A user; may be given several times.", show_default=False)] = None,
     users: Annotated[Path | None, typer.Option(help="File of users, one id a line; default: all users.", show_default=False)] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 10,
@@ -71,50 +82,59 @@ def recommend(
         torch.set_num_threads(threads)
     run = open_run(folder)
     scorer, train, model = run.scorer, run.train, run.fingerprint
-    wanted = batchwise.read_ids(users) if users is not None else user or None
+    given = batchwise.read_ids(users, train.users, _column(run, "user")) if users is not None else user or None
     limits: dict[str, Any] = {
-        name: batchwise.read_ids(path) if path is not None else None for name, path in (("candidates", candidates), ("exclude", exclude))
+        name: batchwise.read_ids(path, train.items, _column(run, "item")) if path is not None else None
+        for name, path in (("candidates", candidates), ("exclude", exclude))
     }
     try:
         if new_users is not None:
             grown = newcomers.serve_users(scorer, train, new_users)
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
         if new_items is not None:
-            grown = newcomers.add_items(scorer, train, *newcomers.read_items(new_items, scorer))
+            grown = newcomers.add_items(scorer, train, *newcomers.read_items(new_items, scorer, run.encoders))
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
         raise (error if error.place else error.at(f"{folder} ({run.meta.get('method')})")) from None
+    asked = batchwise.wanted(train.users, given)
+    options: dict[str, Any] = {"filter_seen": not keep_seen, "unknown": unknown.value, "titles": titles, **limits}
     if out is None:
-        frame = batchwise.recommend(
-            scorer,
-            train,
-            wanted if wanted is not None else train.users.ids.head(10),
-            k,
-            filter_seen=not keep_seen,
-            unknown=unknown.value,
-            titles=titles,
-            **limits,
-        )
+        shown = asked if json or given is not None else asked.head(_SHOWN)
+        frame = batchwise.recommend(scorer, train, shown, k, **options)
         print_json(frame.to_dicts()) if json else frame_table(frame)
+        if len(shown) < len(asked):
+            typer.echo(f"the first {len(shown)} of {len(asked):,} users; --out writes all")
+        _notes(shown, train, unknown, frame["user"].n_unique())
         return
-    job = batchwise.write_recommendations(
-        out,
-        scorer,
-        train,
-        wanted,
-        k,
-        filter_seen=not keep_seen,
-        unknown=unknown.value,
-        titles=titles,
-        batch=batch,
-        format=format.value,
-        model=model,
-        **limits,
-    )
+    job = batchwise.write_recommendations(out, scorer, train, asked, k, batch=batch, format=format.value, model=model, **options)
     if json:
         print_json({"files": job.files, "users": job.users, "fallback": job.fallback, "rows": job.rows, "reused": job.reused})
-        return
-    typer.echo(f"{job.rows:,} recommendations for {job.users + job.fallback:,} users ({job.fallback:,} by popularity): {out}")
-    if job.reused:
-        typer.echo(f"{job.reused} parts were there already")
+    else:
+        typer.echo(f"{job.rows:,} recommendations for {job.users + job.fallback:,} users ({job.fallback:,} by popularity): {out}")
+        if job.reused:
+            typer.echo(f"{job.reused} parts were there already")
+    _notes(asked, train, unknown, job.users + job.fallback)
+
+
+def _column(run: Run, role: str) -> str | None:
+    """What the data of a run call users or items, where that is known."""
+    from recsys.errors import InputError
+
+    try:
+        name = getattr(run.experiment.data, role)
+    except InputError:  # a run recommends without its settings
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _notes(asked: pl.Series, train: Dataset, unknown: Unknown, answered: int) -> None:
+    """Say which users got no list by the model."""
+    users = asked.unique(maintain_order=True)
+    strangers = users.filter(train.users.rows(users) < 0)
+    if len(strangers):
+        treated = "left out" if unknown is Unknown.skip else "ranked by popularity"
+        typer.echo(f"recsys: {len(strangers):,} of {len(users):,} users unknown to the run, such as {strangers[0]!r}: {treated}", err=True)
+    without = len(users) - answered - (len(strangers) if unknown is Unknown.skip else 0)
+    if without:
+        typer.echo(f"recsys: {without:,} of {len(users):,} users get nothing: no item is left for them", err=True)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recsys.cli.show import print_json
+
 __all__ = ["report"]
 
 
@@ -23,6 +25,7 @@ def report(
         bool, typer.Option(help="Mark what was found: loads the data again and opens the test part, which is put on record in every run.")
     ] = True,
     title: Annotated[str, typer.Option(help="Heading; default: the name of the data.", show_default=False)] = "",
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Write runs up as one HTML page: table, curves, costs, groups, users' lists side by side, and where every number comes from."""
     from recsys.page import sections, write_page
@@ -31,6 +34,10 @@ def report(
     ranks = folders[0] / "cd.svg"
     picture = ranks.read_text(encoding="utf-8") if len(found) > 1 and ranks.exists() else ""
     path = write_page(out, found, title, picture=picture)
-    for note in (note for section in found for note in section.notes):
+    notes = [note for section in found for note in section.notes]
+    if json:
+        print_json({"out": str(path), "bytes": path.stat().st_size, "notes": notes})
+        return
+    for note in notes:
         typer.echo(f"recsys: {note}", err=True)
     typer.echo(f"written: {path} ({path.stat().st_size / 1024:.0f} KiB)")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys.cli.show import Follow, print_json, report_table, split_line, table
+from recsys.cli.show import Follow, print_json, refuse_override, report_table, split_line, table
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def run(
     if resume is not None:
         if out is not None:
             raise InputError("--resume and --out do not go together", remedy="a resumed run stays in its folder")
+        if config is not None:
+            refuse_override(config)
         begun = open_run(resume, finished=False)
         experiment = begun.experiment if config is None else read(config, overrides or [])
         folder = resume

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from recsys.errors import InputError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from recsys.data.types import Split
     from recsys.evaluation import Report
 
-__all__ = ["Follow", "frame_table", "print_json", "report_table", "split_line", "table"]
+__all__ = ["Follow", "frame_table", "print_json", "refuse_override", "report_table", "split_line", "table"]
 
 
 def print_json(value: Any) -> None:
@@ -63,6 +66,16 @@ def split_line(split: Split) -> str:
     density = len(train.pairs) / max(1, train.n_users * train.n_items)
     parts = [f"{len(train.pairs):,} train", f"{0 if valid is None else len(valid):,} valid", f"{0 if test is None else len(test):,} test"]
     return f"{train.n_users:,} users x {train.n_items:,} items, {' / '.join(parts)}, density {density:.3%} ({split.rule})"
+
+
+def refuse_override(config: Path) -> None:
+    """Refuse an override in the place of the TOML file, which --resume can do without.
+
+    Raises:
+        InputError: it is one.
+    """
+    if "=" in str(config) and not config.exists():
+        raise InputError(f"'{config}' stands where the TOML file does", remedy="give the TOML file too: its settings are what an override changes")
 
 
 class Follow:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from recsys.cli.show import frame_table, print_json, table
+from recsys.cli.show import frame_table, print_json, refuse_override, table
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def start(
         raise InputError("there is no experiment to tune", remedy="give a TOML file, or --resume STUDY")
     if resume is not None and out is not None:
         raise InputError("--resume and --out do not go together", remedy="a resumed study stays in its folder")
+    if resume is not None and config is not None:
+        refuse_override(config)
     experiment = None if config is None else read_with_space(config, overrides or [], space)
     folder = resume or out or _new_folder("" if experiment is None else experiment.name)
     follow = _Follow(quiet or json)
@@ -200,8 +202,8 @@ class _Follow:
             )
         elif event["event"] == "trial":
             typer.echo(self._line(event), err=True)
-        elif event["event"] == "worker":
-            typer.echo(event["said"], err=True)
+        elif event["event"] in ("worker", "note"):
+            typer.echo(f"{'note: ' if event['event'] == 'note' else ''}{event['said']}", err=True)
 
     def _line(self, event: Mapping[str, Any]) -> str:
         values = " ".join(f"{value:.4f}" for value in event["values"].values()) or event["state"]

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from recsys.data.encoder import encoder_of
+from recsys.data.side import ids_of, require_finite
 from recsys.data.types import FeatureTable
 from recsys.errors import InputError, suggest
 
@@ -16,7 +18,7 @@ __all__ = ["arrivals"]
 _IDS = ("item", "id")
 
 
-def arrivals(path: str | Path, dims: Mapping[str, int]) -> tuple[pl.Series, dict[str, FeatureTable]]:
+def arrivals(path: str | Path, dims: Mapping[str, int], encoders: Mapping[str, str] | None = None) -> tuple[pl.Series, dict[str, FeatureTable]]:
     """Ids of items and their features by modality.
 
     Args:
@@ -24,13 +26,15 @@ def arrivals(path: str | Path, dims: Mapping[str, int]) -> tuple[pl.Series, dict
             null where an item lacks a modality. Or a folder with a Parquet file for every modality, called after it, with the columns `item` and
             `values`; a file leaves out the items that lack its modality. Other columns and files do not matter.
         dims: length of a vector by modality, as in training.
+        encoders: id of what made the vectors of training by modality, where it is known. A file of one modality that says what made its own, as
+            those of `recsys data features` do, has to say the same.
 
     Returns:
         The ids in the order of the file (of the folder's files, one after the other), and a table for every modality with a row for each.
 
     Raises:
-        InputError: a file or a column is missing, an id is missing, no id or there twice, a vector of another length or with a number that is not
-            finite, an item without any modality.
+        InputError: a file or a column is missing, an id is missing, no id or there twice, a vector of another length, of another encoder or with a
+            number that is not finite, an item without any modality.
     """
     path = Path(path)
     if not path.exists():
@@ -42,7 +46,11 @@ def arrivals(path: str | Path, dims: Mapping[str, int]) -> tuple[pl.Series, dict
     row = pl.DataFrame({"id": ids, "row": np.arange(len(ids))})
     features = {}
     for name, (own, values, place) in parts.items():
-        known, numbers = _numbers(values, dims[name], place, name)
+        made, wanted = encoder_of(Path(place)), (encoders or {}).get(name)
+        if made and wanted and made != wanted and values.name == "values":
+            remedy = "make them by `recsys data features NEW --like` the table of training"
+            raise InputError(f"vectors of another encoder than those of '{name}' in training", place=place, remedy=remedy)
+        known, numbers = _numbers(own, values, dims[name], place, name)
         rows = own.to_frame("id").join(row, on="id", how="left", maintain_order="left")["row"].to_numpy()[known]
         wide, present = np.zeros((len(ids), dims[name]), dtype=np.float32), np.zeros(len(ids), dtype=bool)
         wide[rows], present[rows] = numbers, True
@@ -97,19 +105,17 @@ def _ids(frame: pl.DataFrame, place: str) -> pl.Series:
     name = next((name for name in _IDS if name in frame.columns), None)
     if name is None:
         raise InputError("no column 'item'", place=place, remedy=suggest("item", frame.columns))
-    ids = frame[name].alias("id")
-    if not (ids.dtype == pl.String or ids.dtype.is_integer()):
-        raise InputError(f"'{name}' holds {ids.dtype}, not ids", place=place, remedy="write ids as text or whole numbers")
-    if ids.null_count():
-        raise InputError(f"{ids.null_count()} of {len(ids)} ids is missing", place=place, remedy="leave the row out")
+    ids = ids_of(frame[name], place).alias("id")
     if ids.n_unique() < len(ids):
         twice = ids.filter(ids.is_duplicated())[0]
         raise InputError(f"item {twice!r} is there twice", place=place, remedy="give a row per item")
     return ids
 
 
-def _numbers(values: pl.Series, dim: int, place: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _numbers(ids: pl.Series, values: pl.Series, dim: int, place: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Which rows have a vector, as places, and their vectors, float32 [n, dim]."""
+    if values.dtype == pl.Null:  # a column of nulls alone: nobody has it
+        return np.empty(0, dtype=np.int64), np.empty((0, dim), dtype=np.float32)
     if not isinstance(values.dtype, pl.List | pl.Array):
         raise InputError(f"'{values.name}' is {values.dtype}, not a list of numbers", place=place, remedy="give a vector per item")
     inner = values.dtype.inner
@@ -117,15 +123,15 @@ def _numbers(values: pl.Series, dim: int, place: str, name: str) -> tuple[np.nda
         raise InputError(f"'{values.name}' holds no numbers but lists of {inner}", place=place, remedy="give a vector per item")
     known = values.is_not_null()
     lists = values.filter(known).cast(pl.List(values.dtype.inner))
-    lengths = lists.list.len().unique().to_list()
-    if [length for length in lengths if length != dim]:
-        wrong = next(length for length in lengths if length != dim)
-        raise InputError(f"a vector of {wrong} numbers for '{name}'", place=place, remedy=f"training had {dim}: make it by the same encoder")
+    ids, lengths = ids.filter(known), lists.list.len().to_numpy()
+    if (lengths != dim).any():
+        wrong = int(np.argmax(lengths != dim))
+        cause = f"item {ids[wrong]!r} has a vector of {lengths[wrong]} numbers for '{name}'"
+        raise InputError(cause, place=place, remedy=f"training had {dim}: make it by the same encoder")
     try:
         numbers = lists.explode().cast(pl.Float32).to_numpy().reshape(-1, dim) if len(lists) else np.empty((0, dim), dtype=np.float32)
     except (pl.exceptions.PolarsError, ValueError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise InputError(f"'{values.name}' holds no numbers: {said}", place=place, remedy="give a vector per item") from None
-    if not np.isfinite(numbers).all():
-        raise InputError(f"a number of '{values.name}' is not finite", place=place, remedy="leave out what is not known: null for the vector")
+    require_finite(ids, numbers, place, f"'{values.name}'")
     return np.flatnonzero(known.to_numpy()), numbers

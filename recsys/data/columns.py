@@ -42,6 +42,9 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 
 # A count of seconds beyond these magnitudes is a count of something smaller.
 _UNITS = ((1e11, 1, "seconds"), (1e14, 1_000, "milliseconds"), (1e17, 1_000_000, "microseconds"), (float("inf"), 1_000_000_000, "nanoseconds"))
+_YEARS = (6e8, 4.2e9)  # 1989 to 2103 in seconds; what is there in one unit and not in another tells units apart
+# Dates written as one whole number, which would pass for seconds or milliseconds.
+_STAMPS = (("%Y%m%d", 19700101, 21001231), ("%Y%m%d%H%M%S", 19700101_000000, 21001231_235959))
 
 
 def choose(
@@ -102,7 +105,9 @@ def choose(
     return {role: chosen[role] for role in ROLES if role in chosen}
 
 
-def normalise(frame: pl.DataFrame, chosen: Mapping[str, str], where: Where, *, nulls: str = "error") -> tuple[pl.DataFrame, list[str]]:
+def normalise(
+    frame: pl.DataFrame, chosen: Mapping[str, str], where: Where, *, nulls: str = "error", typed: bool = False
+) -> tuple[pl.DataFrame, list[str]]:
     """The house's columns out of a table.
 
     Args:
@@ -110,20 +115,30 @@ def normalise(frame: pl.DataFrame, chosen: Mapping[str, str], where: Where, *, n
         chosen: role -> column, as from `choose`.
         where: says where a row stands.
         nulls: "error", or "drop" for rows without a user or an item.
+        typed: the source has types, so that ids that are text stay text; else text that is whole numbers throughout becomes Int64.
 
     Returns:
         the frame with user and item (Int64 or String), time (Int64 seconds), weight (Float32), label (Int8), behaviour (String),
         as far as `chosen` names them, and notes on what was done.
 
     Raises:
-        InputError: an empty id, a weight or time that is no finite number, a label other than 0 and 1.
+        InputError: an empty id or one that has lost digits, a weight or time that is no finite number, a label other than 0 and 1,
+            a column of lists or of Python objects.
     """
     notes: list[str] = []
     for name in chosen.values():
         if frame[name].dtype.is_nested():
             raise InputError(f"column '{name}' holds {frame[name].dtype}, not one value a row", place=where(0), remedy="give one row per interaction")
+        if frame[name].dtype in (pl.Object, pl.Duration, pl.Time):
+            kind = next((type(value).__name__ for value in frame[name].to_list() if value is not None), "object")
+            cause = f"column '{name}' holds values of the type {kind}"
+            raise InputError(cause, place=where(0), remedy="make it text, numbers or date-times, as with .astype(str)")
     frame = frame.select(pl.col(name).alias(role) for role, name in chosen.items())
-    frame = frame.with_columns(_text(frame[role]) for role in ("user", "item"))
+    try:
+        frame = frame.with_columns(pl.col(pl.Binary).cast(pl.String))
+    except pl.exceptions.ComputeError:
+        raise InputError("a column holds bytes that are not UTF-8", place=where(0), remedy="make it text") from None
+    frame = frame.with_columns(_text(frame[role], where, chosen[role]) for role in ("user", "item"))
     if frame["user"].null_count() or frame["item"].null_count():
         missing = frame["user"].is_null() | frame["item"].is_null()
         if nulls == "error":
@@ -136,12 +151,17 @@ def normalise(frame: pl.DataFrame, chosen: Mapping[str, str], where: Where, *, n
         where = lambda row: outer(int(kept[row]))  # noqa: E731  the rows have moved up
         notes.append(f"rows without user or item dropped: {frame.height} -> {len(kept)} rows")
         frame = frame.filter(~missing)
-    columns = [_ids(frame[role]) for role in ("user", "item")]
+    columns = [frame[role] if typed else _ids(frame[role]) for role in ("user", "item")]
     if "time" in chosen:
         time, unit = seconds(frame["time"], where, chosen["time"])
         columns.append(time)
         if unit not in ("seconds", "dates"):
             notes.append(f"times in '{chosen['time']}' read as {unit}")
+        if not frame["time"].dtype.is_integer() or unit != "seconds":
+            told = pl.DataFrame({"user": columns[0], "time": time, "raw": frame["time"]}).unique()
+            lost = told.height - told.n_unique(["user", "time"])
+            if lost:
+                notes.append(f"times are kept in seconds: {lost} follow another of the same user within its second, and that order is lost")
     if "weight" in chosen:
         columns.append(_numbers(frame["weight"], where, chosen["weight"], "weight"))
     if "label" in chosen:
@@ -160,7 +180,7 @@ def seconds(values: pl.Series, where: Where, column: str = "time") -> tuple[pl.S
     below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
 
     Raises:
-        InputError: at the first value that is none of these.
+        InputError: at the first value that is none of these; numbers in several units, or all of the kind 20111209.
     """
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
         result = values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("s")
@@ -175,15 +195,39 @@ def seconds(values: pl.Series, where: Where, column: str = "time") -> tuple[pl.S
             _refuse(dates.is_null(), values, where, column, "time", "write unix seconds or ISO dates, as in 2011-12-09 08:26:00")
             return dates.alias("time"), "dates"
     else:
-        numbers = values if values.dtype.is_integer() else values.cast(pl.Float64, strict=False)
+        numbers = values.cast(pl.Int64 if values.dtype.is_integer() else pl.Float64, strict=False)
     bad = numbers.is_null() if numbers.dtype.is_integer() else ~(numbers.abs() < 2.0**63).fill_null(value=False)
     _refuse(bad, values, where, column, "time", "write unix seconds or ISO dates, as in 2011-12-09 08:26:00")
     size = float(numbers.cast(pl.Float64).abs().max() or 0)  # type: ignore[arg-type]
     divisor, unit = next((divisor, unit) for limit, divisor, unit in _UNITS if size < limit)
-    whole = numbers if numbers.dtype.is_integer() else numbers.floor()
-    if divisor == 1:
-        return whole.cast(pl.Int64).alias("time"), unit
-    return (whole.cast(pl.Int64) // divisor).alias("time"), unit
+    if divisor > 1:
+        _one_unit(numbers, unit, where, column)
+    whole = (numbers if numbers.dtype.is_integer() else numbers.floor()).cast(pl.Int64)
+    if _stamps(whole):
+        cause = f"'{whole[0]}' is a date written as one number, which would count as {unit} since 1970"
+        raise InputError(cause, place=f"{where(0)}, column '{column}'", remedy="write ISO dates, as in 2011-12-09 08:26:00")
+    return (whole if divisor == 1 else whole // divisor).alias("time"), unit
+
+
+def _one_unit(numbers: pl.Series, unit: str, where: Where, column: str) -> None:
+    """Refuse times of which some are of our years in one unit and all others in another; counts that begin at 0 have some in between."""
+    low, high = _YEARS
+    found = {name: (numbers >= low * divisor) & (numbers < high * divisor) for _, divisor, name in _UNITS}
+    if sum(int(each.sum()) for each in found.values()) < int((numbers >= low).sum()):
+        return
+    for name, each in found.items():
+        if name != unit and each.any():
+            row, last = _first(each), int(numbers.arg_max() or 0)
+            cause = f"'{numbers[row]}' looks like {name}, '{numbers[last]}' like {unit}"
+            raise InputError(cause, place=f"{where(row)}, column '{column}'", remedy="write all times in one unit")
+
+
+def _stamps(whole: pl.Series) -> bool:
+    """Whether all numbers read as a date, such as 20111209 or 20111209082600; as seconds they would all be of August 1970."""
+    for form, first, last in _STAMPS:
+        if whole.is_between(first, last).all() and len(whole):
+            return not whole.unique().cast(pl.String).str.to_datetime(form, strict=False, time_unit="us").null_count()
+    return False
 
 
 def _dates(text: pl.Series) -> pl.Series:
@@ -211,28 +255,42 @@ def _third(sample: pl.DataFrame | None, names: Sequence[str]) -> list[str]:
     return ["weight"] if len(names) == 3 else ["weight", "time"] if len(names) == 4 else []
 
 
-def _text(values: pl.Series) -> pl.Series:
-    """Ids as Int64 or String; null where there is none."""
+def _text(values: pl.Series, where: Where, column: str) -> pl.Series:
+    """Ids as Int64 or String; null where there is none.
+
+    Raises:
+        InputError: a float or its text that is too large to tell whole numbers apart.
+    """
     if values.dtype.is_integer() and values.dtype != pl.UInt64:
         return values.cast(pl.Int64)
     if values.dtype.is_float():
         whole = values.fill_nan(None)
-        if (whole == whole.floor()).all() and (whole.abs() < 2**53).all():
+        exact = 2 ** {"Float16": 11, "Float32": 24}.get(str(values.dtype), 53)
+        _lost(whole.abs() >= exact, values, where, column, "read the column as whole numbers or text, as with dtype='Int64' or dtype=str")
+        if (whole == whole.floor()).all():
             return whole.cast(pl.Int64)  # what pandas makes of integers in a column with gaps
         return whole.cast(pl.String)
     text = values.cast(pl.String)
+    if text.str.contains("+", literal=True).any():  # 7.656e+16, as spreadsheets and pandas write large floats
+        _lost(text.str.contains(r"^-?\d(\.\d+)?[eE]\+\d\d$"), values, where, column, "write the ids in full, as text")
     return text.set(text == "", None) if text.dtype == pl.String and (text == "").any() else text
+
+
+def _lost(bad: pl.Series, values: pl.Series, where: Where, column: str, remedy: str) -> None:
+    if bad.any():
+        row = _first(bad)
+        raise InputError(f"id '{values[row]}' is a float that has lost digits", place=f"{where(row)}, column '{column}'", remedy=remedy)
 
 
 def _ids(values: pl.Series) -> pl.Series:
     """Text that is integers throughout becomes Int64; '007' and '7' stay apart, so a column holding '007' stays text."""
     if values.dtype != pl.String:
         return values
-    unique = values.unique()
+    whole, unique = values, values.unique()
     if unique.str.ends_with(".0").all() and len(unique):
-        values, unique = values.str.strip_suffix(".0"), unique.str.strip_suffix(".0")
+        whole, unique = values.str.strip_suffix(".0"), unique.str.strip_suffix(".0")
     numbers = unique.cast(pl.Int64, strict=False)
-    return values.cast(pl.Int64) if not numbers.null_count() and (numbers.cast(pl.String) == unique).all() else values
+    return whole.cast(pl.Int64) if not numbers.null_count() and (numbers.cast(pl.String) == unique).all() else values
 
 
 def _numbers(values: pl.Series, where: Where, column: str, role: str) -> pl.Series:

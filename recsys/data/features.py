@@ -6,16 +6,30 @@ Only the items speak here, never who met them, so a table may be made before dat
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from safetensors import SafetensorError
 
-from recsys.data.side import Texts, table_of
+from recsys.data.encoder import KEY, Encoder, beside
+from recsys.data.side import Texts, ids_of, table_of
 from recsys.errors import InputError, suggest
 
-__all__ = ["column_vectors", "item_table", "joined_texts", "text_vectors", "write_features"]
+__all__ = [
+    "Columns",
+    "Terms",
+    "column_vectors",
+    "fitted_columns",
+    "fitted_terms",
+    "item_table",
+    "joined_texts",
+    "text_vectors",
+    "write_features",
+]
 
 _IDS = ("item", "item_id", "itemid", "id", "asin", "StockCode", "movieId")
 _RARE = 2  # items that a term must occur in: one that is a single item's tells nothing about others
@@ -36,11 +50,9 @@ def item_table(source: str, item: str | None = None) -> tuple[pl.DataFrame, pl.S
     if name is None:
         raise InputError(f"no column looks like the items; found: {', '.join(frame.columns)}", place=place, remedy="name it: --item COLUMN")
     _require(frame, [name], place)
-    ids = frame[name].alias("item")
-    if not (ids.dtype == pl.String or ids.dtype.is_integer()):
-        raise InputError(f"'{name}' holds {ids.dtype}, not ids", place=place, remedy="name the column of the ids: --item COLUMN")
-    if not len(ids) or ids.null_count():
-        raise InputError(f"{ids.null_count()} of {len(ids)} ids are missing", place=place, remedy="leave such rows out")
+    ids = ids_of(frame[name], place).alias("item")
+    if not len(ids):
+        raise InputError("holds no item", place=place, remedy="give a row per item")
     if ids.n_unique() < len(ids):
         raise InputError(f"item {ids.filter(ids.is_duplicated())[0]!r} is there twice", place=place, remedy="give a row per item")
     return frame, ids
@@ -49,20 +61,20 @@ def item_table(source: str, item: str | None = None) -> tuple[pl.DataFrame, pl.S
 def _read(source: str) -> tuple[pl.DataFrame, str | None, str]:
     """The table, the column of its ids where that is known, and where it is."""
     path = Path(source).expanduser()
-    usual = None
+    usual, given = None, True
     if not path.exists() and "/" not in source and "." not in source:
         from recsys.data import catalog
 
         entry = catalog.entry(source)
         if entry.texts is None:
             raise InputError(f"'{source}' has no table of items", remedy="give the file of one")
-        path, how = catalog.obtain(entry) / entry.texts.path, entry.texts
+        path, how, given = catalog.obtain(entry) / entry.texts.path, entry.texts, False
         usual = how.item if isinstance(how.item, str) and how.header else None
     else:
         how = Texts(path="", item=0, title=0, separator="\t" if path.suffix in (".tsv", ".inter", ".item") else ",")
     if not path.is_file():
         raise InputError("no such file", place=str(path), remedy="give a table with a row per item: Parquet, .csv or .tsv")
-    return table_of(path, how), usual, str(path)
+    return table_of(path, how, even=given), usual, str(path)  # the file of a data set is not the user's to mend
 
 
 def _require(frame: pl.DataFrame, columns: Sequence[str], place: str) -> None:
@@ -85,7 +97,37 @@ def joined_texts(frame: pl.DataFrame, columns: Sequence[str], place: str = "item
     return [text if text and text.strip() else None for text in whole.to_series()]
 
 
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """TF-IDF of texts, reduced by a truncated SVD, rows of length 1: latent semantic analysis, as it was fitted.
+
+    Args:
+        words: terms are words and pairs of words rather than groups of letters.
+        terms: what is counted [t].
+        idf: weight of each, float64 [t].
+        components: float32 [dim, t].
+    """
+
+    words: bool
+    terms: Sequence[str]
+    idf: np.ndarray
+    components: np.ndarray
+
+    def vectors(self, texts: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors float32 [n, dim], zeros where there is none, and whether there is one, bool [n]: not where a text has none of the terms."""
+        given = [text or "" for text in texts]
+        counts = _counts(words=self.words, vocabulary=list(self.terms))
+        counts.idf_ = self.idf
+        return _unit(counts.transform(given) @ self.components.T.astype(np.float64)) if given else _unit(np.empty((0, len(self.components))))
+
+
 def text_vectors(texts: Sequence[str | None], dim: int = 128, *, words: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of texts as `fitted_terms` makes them, float32 [n, dim], and whether there is one, bool [n]."""
+    _, vectors, present = fitted_terms(texts, dim, words=words)
+    return vectors, present
+
+
+def fitted_terms(texts: Sequence[str | None], dim: int = 128, *, words: bool = False) -> tuple[Terms, np.ndarray, np.ndarray]:
     """TF-IDF of the texts, reduced by a truncated SVD, rows of length 1: latent semantic analysis.
 
     Source: Deerwester et al., "Indexing by latent semantic analysis", JASIS 1990, with groups of 3 to 5 letters inside words as terms, which match
@@ -98,44 +140,101 @@ def text_vectors(texts: Sequence[str | None], dim: int = 128, *, words: bool = F
         words: terms are words and pairs of words rather than groups of letters.
 
     Returns:
-        vectors float32 [n, dim], zeros where there is none, and whether there is one, bool [n]: not where a text shares no term with another.
+        what makes the same of other texts; vectors float32 [n, dim], zeros where there is none, and whether there is one, bool [n]: not where a text
+        shares no term with another.
 
     Raises:
         InputError: scikit-learn is not installed, fewer than two items have a text, or `dim` is more than texts and terms allow.
     """
-    try:
-        from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-    except ImportError:
-        raise InputError("text vectors need scikit-learn", remedy="pip install 'recsys[features]'") from None
+    counts = _counts(words=words)
+    from sklearn.decomposition import TruncatedSVD
     from threadpoolctl import threadpool_limits
 
     said = np.array([text is not None for text in texts], dtype=bool)
     given = [text for text in texts if text is not None]
     if len(given) < 2:
         raise InputError(f"{len(given)} of {len(texts)} items have a text", place="--text", remedy="name columns that hold texts")
-    terms = (
-        TfidfVectorizer(analyzer="word", ngram_range=(1, 2), min_df=_RARE, sublinear_tf=True)
-        if words
-        else TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), min_df=_RARE, sublinear_tf=True)
-    )
     try:
-        weights = terms.fit_transform(given)
+        weights = counts.fit_transform(given)
     except ValueError:
         raise InputError("no term occurs in two items", place="--text", remedy="name columns with longer texts") from None
     if not 0 < dim < min(weights.shape):
         most = min(weights.shape) - 1
         cause = f"{dim} numbers of {weights.shape[0]} texts with {weights.shape[1]} terms"
         raise InputError(cause, place="--dim", remedy=f"ask for {most} or fewer" if most > 0 else "give more texts")
+    reduced = TruncatedSVD(dim, algorithm="arpack", random_state=0)
     with threadpool_limits(1):  # the order of a sum is part of the bytes
-        values = TruncatedSVD(dim, algorithm="arpack", random_state=0).fit_transform(weights)
-    values *= np.where(values[np.abs(values).argmax(axis=0), np.arange(dim)] < 0, -1.0, 1.0)
+        values = reduced.fit_transform(weights)
+    sign = np.where(values[np.abs(values).argmax(axis=0), np.arange(dim)] < 0, -1.0, 1.0)
+    made, known = _unit(values * sign)
+    vectors, present = np.zeros((len(texts), dim), dtype=np.float32), said.copy()
+    vectors[said], present[said] = made, known
+    components = (reduced.components_ * sign[:, None]).astype(np.float32)
+    return Terms(words, counts.get_feature_names_out().tolist(), counts.idf_, components), vectors, present
+
+
+def _counts(*, words: bool, vocabulary: list[str] | None = None) -> Any:
+    """What counts terms in texts.
+
+    Raises:
+        InputError: scikit-learn is not installed.
+    """
+    try:
+        import sklearn.decomposition  # noqa: F401 - asked for before anything is computed
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError:
+        raise InputError("text vectors need scikit-learn", remedy="pip install 'recsys[features]'") from None
+    analyzer, groups = ("word", (1, 2)) if words else ("char_wb", (3, 5))
+    return TfidfVectorizer(analyzer=analyzer, ngram_range=groups, min_df=_RARE, sublinear_tf=True, vocabulary=vocabulary)
+
+
+def _unit(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows float64 [n, d] at length 1, float32, and which have one, bool [n]; the others are zeros."""
     length = np.linalg.norm(values, axis=1, keepdims=True)
     known = length[:, 0] > 1e-6
-    vectors, present = np.zeros((len(texts), dim), dtype=np.float32), np.zeros(len(texts), dtype=bool)
-    rows = np.flatnonzero(said)[known]
-    vectors[rows], present[rows] = values[known] / length[known], True
-    return vectors, present
+    vectors = np.zeros(values.shape, dtype=np.float32)
+    vectors[known] = values[known] / length[known]
+    return vectors, known
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Columns as numbers, as they were fitted.
+
+    Args:
+        numbers: the columns of numbers: name, whether the logarithm is taken first, mean and standard deviation.
+        kinds: the columns of kinds with the kinds of each in order.
+    """
+
+    numbers: Sequence[tuple[str, bool, float, float]]
+    kinds: Mapping[str, Sequence[str]]
+
+    @property
+    def words(self) -> list[str]:
+        """What each number of a vector is, as in "log price" or "country = France"."""
+        said = [f"log {name}" if logged else name for name, logged, _, _ in self.numbers]
+        return said + [f"{name} = {kind}" for name, kinds in self.kinds.items() for kind in kinds]
+
+    def vectors(self, frame: pl.DataFrame, place: str = "item table") -> tuple[np.ndarray, np.ndarray]:
+        """Vectors float32 [n, d], and whether an item has one, bool [n]; as `column_vectors`, a kind that was not met counting as missing.
+
+        Raises:
+            InputError: a column is missing, holds no numbers, one not finite or not above 0.
+        """
+        _require(frame, [name for name, _, _, _ in self.numbers] + list(self.kinds), place)
+        parts, present = [], np.zeros(frame.height, dtype=bool)
+        for name, logged, mean, spread in self.numbers:
+            known, values = _numbers(frame[name], f"{place}, column '{name}'", above_0=logged)
+            values[known] = (values[known] - mean) / spread
+            present |= known
+            parts.append(values[:, None])
+        for name, kinds in self.kinds.items():
+            one = (frame[name].cast(pl.String).to_numpy()[:, None] == np.array(kinds, dtype=object)[None, :]).astype(np.float32)
+            parts.append(one)
+            present |= one.any(1)
+        vectors = np.concatenate(parts, axis=1).astype(np.float32)
+        vectors[~present] = 0
+        return vectors, present
 
 
 def column_vectors(
@@ -158,34 +257,40 @@ def column_vectors(
         InputError: no column is named, a column is missing or named twice, holds no numbers, one not finite or not above 0, is always the same,
             or has more than 1,000 kinds.
     """
+    fitted = fitted_columns(frame, numeric, logged, categorical, place=place)
+    return *fitted.vectors(frame, place), fitted.words
+
+
+def fitted_columns(
+    frame: pl.DataFrame, numeric: Sequence[str] = (), logged: Sequence[str] = (), categorical: Sequence[str] = (), *, place: str = "item table"
+) -> Columns:
+    """What makes vectors of columns, fitted to a table; arguments and errors as of `column_vectors`."""
     named = [*numeric, *logged, *categorical]
     if not named:
         raise InputError("no column is named", place=place, remedy="give --numeric, --log or --categorical")
     if len(set(named)) < len(named):
         raise InputError(f"'{next(name for name in named if named.count(name) > 1)}' is named twice", place=place, remedy="name each column once")
     _require(frame, named, place)
-    parts, present, words = [], np.zeros(frame.height, dtype=bool), []
+    numbers, kinds = [], {}
     for name in (*numeric, *logged):
-        known, values = _numbers(frame[name], f"{place}, column '{name}'", above_0=name in logged)
-        present |= known
-        parts.append(values[:, None])
-        words.append(f"log {name}" if name in logged else name)
+        within = f"{place}, column '{name}'"
+        known, values = _numbers(frame[name], within, above_0=name in logged)
+        chosen = values[known]
+        spread = float(chosen.std()) if len(chosen) else 0.0
+        if spread < 1e-12 * max(1.0, float(np.abs(chosen).max(initial=0.0))):
+            raise InputError("is the same for every item that has it", place=within, remedy="leave the column out: it tells nothing")
+        numbers.append((name, name in logged, float(chosen.mean()), spread))
     for name in categorical:
-        kinds = frame[name].cast(pl.String)
-        every = kinds.drop_nulls().unique().sort()
+        every = frame[name].cast(pl.String).drop_nulls().unique().sort().to_list()
         if not 1 < len(every) <= 1000:
             cause = f"has {len(every)} kinds"
             raise InputError(cause, place=f"{place}, column '{name}'", remedy="it takes 2 to 1,000: leave the column out, or use --text")
-        parts.append((kinds.to_numpy()[:, None] == every.to_numpy()[None, :]).astype(np.float32))
-        present |= kinds.is_not_null().to_numpy()
-        words += [f"{name} = {kind}" for kind in every]
-    vectors = np.concatenate(parts, axis=1).astype(np.float32)
-    vectors[~present] = 0
-    return vectors, present, words
+        kinds[name] = every
+    return Columns(numbers, kinds)
 
 
 def _numbers(column: pl.Series, place: str, *, above_0: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows have a number, and the numbers standardised over these, 0 elsewhere."""
+    """Which rows have a number, and the numbers or, `above_0`, their logarithms, 0 elsewhere."""
     text = column.dtype == pl.String
     plain = column.str.strip_chars().replace("", None) if text else column
     values = plain.cast(pl.Float64, strict=False)
@@ -198,17 +303,24 @@ def _numbers(column: pl.Series, place: str, *, above_0: bool) -> tuple[np.ndarra
         row = int(np.flatnonzero(bad)[0])
         cause = f"row {row + 1}: {numbers[row]:g} is {'not above 0' if above_0 and np.isfinite(numbers[row]) else 'not a finite number'}"
         raise InputError(cause, place=place, remedy="leave it empty where it is not known")
-    chosen = np.log(numbers[known]) if above_0 else numbers[known]
-    spread = float(chosen.std()) if len(chosen) else 0.0
-    if spread < 1e-12 * max(1.0, float(np.abs(chosen).max(initial=0.0))):
-        raise InputError("is the same for every item that has it", place=place, remedy="leave the column out: it tells nothing")
+    if above_0:
+        numbers[known] = np.log(numbers[known])
     numbers[~known] = 0
-    numbers[known] = (chosen - chosen.mean()) / spread
     return known, numbers
 
 
-def write_features(path: str | Path, items: pl.Series, vectors: np.ndarray, present: np.ndarray) -> Path:
+def write_features(
+    path: str | Path, items: pl.Series, vectors: np.ndarray, present: np.ndarray, encoder: Encoder | None = None, *, keep: bool = True
+) -> Path:
     """A feature table as Parquet: `item` and `values` of the items that have a vector, float32. Whole or not at all.
+
+    Args:
+        path: of the table.
+        items: ids [n].
+        vectors: [n, d].
+        present: which items have one [n].
+        encoder: what made them, whose id the table gets.
+        keep: whether the encoder is written beside the table, too.
 
     Raises:
         InputError: no item has a vector, the name does not end in .parquet, or it cannot be written.
@@ -217,17 +329,22 @@ def write_features(path: str | Path, items: pl.Series, vectors: np.ndarray, pres
     if path.suffix != ".parquet":
         raise InputError(f"'{path.name}' does not end in .parquet", place="--out", remedy=f"call it {path.stem}.parquet")
     if not present.any():
-        raise InputError("no item has a vector", place=str(path), remedy="name other columns")
+        raise InputError("no item has a vector", place=str(path), remedy="name columns that say something of them")
     frame = pl.DataFrame(
         {"item": items.filter(pl.Series(present)), "values": pl.Series(vectors[present], dtype=pl.Array(pl.Float32, vectors.shape[1]))}
     )
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    parts = [path.with_name(f".{path.name}.{os.getpid()}.tmp"), beside(path).with_name(f".{beside(path).name}.{os.getpid()}.tmp")]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(part, compression="zstd")
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror or error}", place=str(path), remedy="choose another --out") from None
+        frame.write_parquet(parts[0], compression="zstd", metadata={KEY: encoder.id} if encoder else None)
+        if encoder and keep:
+            encoder.save(parts[1])
+            os.replace(parts[1], beside(path))
+        os.replace(parts[0], path)
+    except (OSError, SafetensorError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot be written: {said}", place=str(path), remedy="choose another --out") from None
     finally:
-        part.unlink(missing_ok=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
     return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,13 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
     Args:
         source: a `Source`, the name of a data set of the catalogue, a path, or a pandas or polars frame.
         resolve: name -> Source; by default the catalogue, which also gives item features and titles.
-        settings: keys of `Source` that win over those of `source`, as in `load("ratings.csv", min_weight=4)`.
+        settings: keys of `Source` that win over those of `source`, as in `load("ratings.csv", min_weight=4)`. Here `features` may also hold what is
+            at hand, as `recsys.data.side.feature_table` takes it: `features={"text": frame, "image": (ids, vectors)}`.
 
     Raises:
         InputError: an unknown name or key, and all that `read` and `prepare` find.
     """
+    settings, at_hand = _apart(settings)
     if isinstance(source, Source):
         chosen = _over(source, settings)
     elif isinstance(source, Path):
@@ -54,20 +56,20 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
         if read_from_disk:
             raise InputError(f"{read_from_disk[0]} does not go with a data frame", place="load", remedy="leave it out")
         roles = {role: getattr(chosen, role) for role in ROLES}
-        return _finish(frame(source, **roles, nulls=chosen.nulls, ordered=chosen.ordered), chosen, None)
+        return _finish(frame(source, **roles, nulls=chosen.nulls, ordered=chosen.ordered), chosen, None, at_hand)
     name = chosen.source
     if name is None:
-        return _finish(read(chosen), chosen, None)
+        return _finish(read(chosen), chosen, None, at_hand)
     if resolve is not None:  # a name that is not the catalogue's has no features or titles there
         chosen = _over(resolve(name), _told(chosen))
-        return _finish(read(chosen), chosen, None)
+        return _finish(read(chosen), chosen, None, at_hand)
     from recsys.data import catalog
 
     chosen = _over(catalog.resolve(name), _told(chosen))
-    return _finish(read(chosen), chosen, name)
+    return _finish(read(chosen), chosen, name, at_hand)
 
 
-def _finish(parts: Any, source: Source, name: str | None) -> Loaded:
+def _finish(parts: Any, source: Source, name: str | None, at_hand: Mapping[str, Any] | None) -> Loaded:
     data, held = dataset(prepare(parts, source))
     text, features = None, {}
     if name is not None:
@@ -76,15 +78,29 @@ def _finish(parts: Any, source: Source, name: str | None) -> Loaded:
         text, features = catalog.titles(name, data.items), dict(catalog.features(name, data.items))
     if source.titles is not None:
         text = titles(seen_from(folder_of(source), source.titles), data.items)
-    if source.features:
-        features |= feature_tables(source.features, folder_of(source), data.items)
+    if given := at_hand if at_hand is not None else source.features:
+        features |= feature_tables(given, folder_of(source), data.items)
     return Loaded(dataclasses.replace(data, titles=text, features=features), held)
 
 
 def folder_of(source: Source) -> Path:
-    """The folder of the interactions, from which titles and features are seen first; the working folder where no `path` is given."""
+    """The folder of the interactions, from which titles and features are seen first; the working folder where there is none."""
+    if source.path is None and source.train:
+        return Path(source.train).expanduser().parent
     base = Path(source.path).expanduser() if source.path else Path()
     return base if base.is_dir() else base.parent
+
+
+def _apart(settings: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+    """The settings with paths as texts, and features of which some are at hand, which are no setting."""
+    given = settings.get("features")
+    if isinstance(given, Path):
+        return settings | {"features": str(given)}, None
+    if not isinstance(given, Mapping) or all(isinstance(value, str) for value in given.values()):
+        return settings, None
+    if all(isinstance(value, str | Path) for value in given.values()):
+        return settings | {"features": {name: str(path) for name, path in given.items()}}, None
+    return {key: value for key, value in settings.items() if key != "features"}, given
 
 
 def _told(source: Source) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def lose(features: Mapping[str, FeatureTable], warm: np.ndarray, missing: Missin
     for column, (name, table) in enumerate(features.items()):
         values = table.values.copy()
         values[~kept[:, column]] = 0
-        made[name] = FeatureTable(values, kept[:, column].copy())
+        made[name] = FeatureTable(values, kept[:, column].copy(), table.encoder)
     return made
 
 

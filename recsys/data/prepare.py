@@ -207,15 +207,13 @@ def interactions(frame: pl.DataFrame, users: Vocab, items: Vocab, codes: Vocab |
 
 
 def moment(value: str | int, name: str = "time") -> int:
-    """A point in time as seconds since 1970.
+    """A point in time as seconds since 1970; whole numbers as in a column of times, so that 1323419160000 are milliseconds.
 
     Raises:
         InputError: neither an integer nor an ISO date.
     """
-    if isinstance(value, int):
-        return value
     try:
-        return int(seconds(pl.Series([value]), lambda _: name)[0][0])
+        return int(seconds(pl.Series([str(value)]), lambda _: name)[0][0])
     except InputError:
         remedy = f"write an ISO date, as in {datetime.now(UTC):%Y-%m-%d}, or unix seconds"
         raise InputError(f"{value!r} is not a point in time", place=name, remedy=remedy) from None

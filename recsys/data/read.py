@@ -24,10 +24,21 @@ __all__ = ["Parts", "Source", "frame", "read", "titles"]
 Column = str | int | None
 Core = Annotated[int, Bound(ge=0)]
 
+# What a format reads of the settings that say how a file is written; any other is refused.
+_READS: Mapping[str, tuple[str, ...]] = {
+    "csv": (*ROLES, "separator", "header", "ordered", "nulls"),
+    "parquet": (*ROLES, "ordered", "nulls"),
+    "inter": (*ROLES, "separator", "ordered", "nulls"),
+    "x-label": ("user", "item", "time", "weight", "behaviour", "separator", "ordered"),
+    "noise-flag": ("weight", "label", "ordered"),
+} | dict.fromkeys(("adjacency", "users-dat", "json-lists", "npz"), ("ordered",))
+
 
 @settings
 class Source:
     """Where the interactions come from, and what of them is kept.
+
+    Ids of a text file that are whole numbers throughout become integers; those of Parquet and of a frame keep their type.
 
     Args:
         source: name of a data set of the catalogue; what is set beside it wins over the catalogue's own settings.
@@ -47,7 +58,7 @@ class Source:
         min_weight: keep rows whose weight is at least this.
         clean_weight: label rows by their weight: 1 (clean) where it is at least this, else 0 (noise), as a rating of 2 where 3 is liked.
         behaviours: keep these behaviours.
-        since, until: keep times from `since` (inclusive) to `until` (exclusive); ISO dates or unix seconds, UTC.
+        since, until: keep times from `since` (inclusive) to `until` (exclusive); ISO dates or unix times, UTC.
         duplicates: of one user and item keep the first or last (in time, else in the file), the first with the sum of the
             weights (1 each where there are none), or raise an error.
         user_core, item_core: remove users and items with fewer rows, again and again until none is left.
@@ -128,12 +139,15 @@ def read(source: Source) -> Parts:
     found = locate(source.path, given, whole=source.format == "parquet")
     chosen = source.format if source.format != "auto" else guess(next(iter(found.values())))
     opened = "" if source.format == chosen else " (guessed)"
+    _only_read(source, chosen, opened, next(iter(found.values())))
     tables = {name: _read_one(path, chosen, source) for name, path in found.items()}
     history = tuple(
         f"{path.name}: {chosen}{opened}{''.join(', ' + note for note in tables[name].notes)}, {tables[name].frame.height} rows"
         for name, path in found.items()
     )
-    frames = {name: _ordered(value.frame, source) for name, value in tables.items()}
+    frames = _alike({name: value.frame for name, value in tables.items()})
+    if source.ordered and not any("time" in each.columns for each in frames.values()):  # a part without times beside one that has them gets none
+        frames = {name: _by_row(each) for name, each in frames.items()}
     if chosen == "x-label":
         if "all" not in frames:
             raise InputError("an x-label file holds all three parts", place=str(next(iter(found.values()))), remedy="give it as path")
@@ -168,9 +182,8 @@ def frame(
     table = _to_polars(data, list(chosen.values()), names, place)
     if not table.height:
         raise InputError("the frame has no rows", place=place, remedy="give a frame with interactions")
-    result, notes = normalise(table, chosen, lambda row: f"{place}, row {row}", nulls=nulls)
-    source = Source(ordered=ordered)
-    return Parts(all=_ordered(result, source), history=(f"{place}: {table.height} rows", *notes))
+    result, notes = normalise(table, chosen, lambda row: f"{place}, row {row}", nulls=nulls, typed=True)
+    return Parts(all=_by_row(result) if ordered and "time" not in result.columns else result, history=(f"{place}: {table.height} rows", *notes))
 
 
 def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = None) -> pl.Series:
@@ -200,6 +213,15 @@ def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = 
     result = np.full(len(items), -1, dtype=np.int64)
     result[rows[known][::-1]] = known[::-1]  # the first of several
     return text.gather(pl.Series(result).set(pl.Series(result < 0), None)).alias("title")
+
+
+def _only_read(source: Source, chosen: str, opened: str, path: Path) -> None:
+    """Refuse settings that the format has no use for."""
+    for name in (*ROLES, "separator", "header", "ordered", "nulls"):
+        value = getattr(source, name)
+        if name not in _READS[chosen] and value != getattr(Source, name):
+            other = "leave it out" + (', or say what the file is, as in format = "csv"' if opened else "")
+            raise InputError(f"{name} = {value!r} is not read from {chosen}{opened}", place=str(path), remedy=other)
 
 
 def _read_one(path: Path, chosen: str, source: Source) -> Numbered:
@@ -249,7 +271,7 @@ def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
     columns = choose(table.names, wanted, place=str(path), header=table.header, sample=table.sample)
     raw = table.collect(list(columns.values()))
     if chosen != "x-label":
-        result, notes = normalise(raw, columns, table.where, nulls=source.nulls)
+        result, notes = normalise(raw, columns, table.where, nulls=source.nulls, typed=chosen == "parquet")
         return Numbered(
             result, range(0), range(0), (*table.notes, *(f"{role} = '{name}'" for role, name in columns.items() if role not in asked), *notes)
         )
@@ -305,9 +327,17 @@ def _by_label(everything: pl.DataFrame, path: Path) -> dict[str, pl.DataFrame]:
     return {name: value for name, value in parts.items() if value.height}
 
 
-def _ordered(result: pl.DataFrame, source: Source) -> pl.DataFrame:
-    if not source.ordered or "time" in result.columns:
-        return result
+def _alike(frames: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Ids that are whole numbers in one part and text in another: there 7.0, as pandas writes a column with gaps, is 7 as well."""
+    for role in ("user", "item"):
+        if len({each[role].dtype for each in frames.values()}) > 1:
+            whole = pl.col(role).cast(pl.String).str.replace(r"^(0|-?[1-9]\d*)\.0$", "$1")
+            frames = {name: each.with_columns(whole) for name, each in frames.items()}
+    return frames
+
+
+def _by_row(result: pl.DataFrame) -> pl.DataFrame:
+    """The rows with their position as the time."""
     return result.with_columns(pl.Series("time", np.arange(result.height, dtype=np.int64)))
 
 

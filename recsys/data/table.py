@@ -6,6 +6,7 @@ import csv as python_csv
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,9 @@ def scan_text(path: Path, *, separator: str | None = None, header: bool | None =
     Args:
         separator: one character, or `::`; None looks at the first lines.
         header: whether the first line names the columns; None looks at the first lines.
-        named: whether the caller will ask for columns by name (True) or by position (False); settles an open `header`.
+        named: whether the caller will ask for columns by name (True), which takes a header, or by position (False), which goes with either.
+
+    Blanks around a value do not count, unless the first lines have quotes: then they are meant.
 
     Raises:
         InputError: here for what the first lines show; `collect` for a row with too many or too few fields, an unclosed
@@ -161,15 +164,15 @@ def scan_text(path: Path, *, separator: str | None = None, header: bool | None =
     except python_csv.Error as error:  # such as a bare carriage return
         raise InputError(f"cannot be parsed: {error}", place=str(path), remedy="end lines with a line feed, and quote fields that hold one") from None
     if header is None:
-        header = _header(path, rows) if named is None else named
+        header = named or _header(path, rows, by_position=named is False)
         notes.append("with header" if header else "without header")
     names = tuple(name.strip() for name in rows[0]) if header else tuple(str(i) for i in range(len(rows[0])))
     for name in names:
         if names.count(name) > 1:
-            raise InputError(
-                f"two columns are called '{name}'", place=f"{path}, line 1", remedy="rename one, or set header = false and give positions"
-            )
-    sample = pl.DataFrame([row for row in rows[int(header) :] if len(row) == len(names)], schema=dict.fromkeys(names, pl.String), orient="row")
+            raise InputError(f"two columns are called '{name}'", place=f"{path}, line 1", remedy="rename one")
+    loose = not any('"' in line for line in first)
+    below = [[cell.strip() if loose else cell for cell in row] for row in rows[int(header) :] if len(row) == len(names)]
+    sample = pl.DataFrame(below, schema=dict.fromkeys(names, pl.String), orient="row")
 
     source: Path | bytes = path
     if path.suffix.lower() in (".gz", ".xz") or separator == "::":
@@ -180,7 +183,7 @@ def scan_text(path: Path, *, separator: str | None = None, header: bool | None =
     def collect(columns: Sequence[str]) -> pl.DataFrame:
         scan = pl.scan_csv(source, glob=False, has_header=header, separator=single, infer_schema=False, new_columns=list(names))
         blank = pl.all_horizontal(pl.all().is_null())
-        picked = [pl.col(name) for name in columns] + [pl.col(names[-1]).is_null().alias("\0short")]
+        picked = [pl.col(name).str.strip_chars() if loose else pl.col(name) for name in columns] + [pl.col(names[-1]).is_null().alias("\0short")]
         try:
             # Without pushing the projection down every row's number of fields is checked, those that are not kept included.
             frame = scan.filter(~blank).select(picked).collect(engine="streaming", optimizations=pl.QueryOptFlags(projection_pushdown=False))
@@ -257,8 +260,11 @@ def unreadable(path: Path, error: OSError) -> InputError:
 
 def not_utf8(path: Path, data: bytes, at: int) -> InputError:
     line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
     return InputError(
-        f"byte 0x{data[at]:02x} is not UTF-8", place=f"{path}, line {line}, byte {column}", remedy="convert it: iconv -f latin1 -t utf8"
+        f"byte 0x{data[at]:02x} is not UTF-8" + (", the file begins as UTF-16 does" if encoding == "utf-16" else ""),
+        place=f"{path}, line {line}, byte {column}",
+        remedy=f"convert it: iconv -f {encoding} -t utf8",
     )
 
 
@@ -287,23 +293,33 @@ def _mismatch(path: Path, files: Sequence[Path], error: Exception) -> InputError
 
 
 def _separator(path: Path, first: Sequence[str]) -> str:
-    for separator in ("\t", "::", ",", ";", "|", " "):
-        if separator in first[0]:
-            return separator
+    found = [separator for separator in ("\t", "::", ",", ";", "|", " ") if separator in first[0]]
+    if found and found[0] in ",;|":  # the comma of 3,5 separates nothing where ; or | occurs more often, and as often on every line
+        bare = [re.sub(r'"[^"]*"', "", line) for line in first]
+        counts = {separator: {line.count(separator) for line in bare} for separator in found if separator in ",;|"}
+        return max((separator for separator, each in counts.items() if len(each) == 1), key=lambda even: max(counts[even]), default=found[0])
+    if found:
+        return found[0]
     raise InputError(
         "no separator found in the first line (tried tab, '::', ',', ';', '|', space)", place=f"{path}, line 1", remedy='give it: separator = "..."'
     )
 
 
-def _header(path: Path, rows: Sequence[Sequence[str]]) -> bool:
-    """A first line with a known column name is a header; so is one of words above numbers; one with numbers is none."""
+def _header(path: Path, rows: Sequence[Sequence[str]], *, by_position: bool) -> bool:
+    """A first line with a known column name is a header; so is one of words above numbers; one with numbers is none.
+
+    Where columns are given by position, a known word beside a number is no name, and words above words are rows.
+    """
     known = {word for words in KNOWN.values() for word in words}
-    if any(folded(cell.partition(":")[0]) in known for cell in rows[0]):
+    numbers = any(_number(cell) for cell in rows[0])
+    if not (by_position and numbers) and any(folded(cell.partition(":")[0]) in known for cell in rows[0]):
         return True
-    if any(_number(cell) for cell in rows[0]):
+    if numbers:
         return False
     if len(rows) > 1 and any(_number(cell) for cell in rows[1]):
         return True
+    if by_position:
+        return False
     raise InputError(
         f"cannot tell whether the first line ({', '.join(rows[0])[:60]}) names the columns",
         place=f"{path}, line 1",

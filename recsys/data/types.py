@@ -51,6 +51,8 @@ class Vocab:
     def rows(self, values: pl.Series | Sequence[Any] | np.ndarray) -> np.ndarray:
         """Rows of outside ids, int32 [m]; -1 where an id is unknown. Integers and their decimal text both match."""
         wanted = pl.Series("id", values, strict=False) if not isinstance(values, pl.Series) else values.alias("id")
+        if isinstance(wanted.dtype, pl.Categorical | pl.Enum):
+            wanted = wanted.cast(pl.String)
         if wanted.dtype.is_float() and self.ids.dtype.is_integer():
             wanted = wanted.to_frame().select(pl.when(pl.col("id") == pl.col("id").floor()).then("id"))["id"]  # 1.5 is not 1
         if wanted.dtype != self.ids.dtype:
@@ -169,10 +171,12 @@ class FeatureTable:
     Args:
         values: float32 [n, d], row i belongs to row i of the vocabulary.
         present: bool [n]; False where the modality is missing: missing is data, not a row of zeros.
+        encoder: id of what made the vectors, where that is known; no part of the fingerprint.
     """
 
     values: np.ndarray
     present: np.ndarray
+    encoder: str | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.present.shape != (len(self.values),):

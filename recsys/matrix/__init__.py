@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recsys.config import from_toml, to_toml
+from recsys.config import difference, from_toml, to_toml
 from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.experiment import Experiment, from_tree
@@ -28,7 +28,7 @@ from recsys.matrix.result import Result, gather, write_result
 from recsys.run import data_of
 from recsys.storage import read_json, write, write_json
 from recsys.study import material_of
-from recsys.study.storage import Lock
+from recsys.study.storage import Lock, alone
 
 __all__ = ["Matrix", "Plan", "Result", "State", "Task", "benchmark", "board", "cell_folder", "gather", "read_plan", "todo"]
 
@@ -74,10 +74,7 @@ def benchmark(config: str | Path | Plan, folder: str | Path, *, workers: int = 1
         if workers == 1:
             splits[data] = found
     folder.mkdir(parents=True, exist_ok=True)
-    lock = Lock(folder / ".lock")
-    if not lock.take(wait=False):
-        raise InputError("another command works on this matrix", place=str(folder), remedy="wait for it, or look with --status")
-    try:
+    with alone(folder, "matrix", "wait for it, or look with --status"):
         for key, experiment in plan.cells.items():
             if _begun_otherwise(experiment, cell_folder(folder, *key)):
                 _empty(cell_folder(folder, *key))
@@ -92,8 +89,6 @@ def benchmark(config: str | Path | Plan, folder: str | Path, *, workers: int = 1
         write_json(folder / "matrix.json", meta)
         result = replace(gather(plan, folder), failed=failed)
         write_result(result, folder)
-    finally:
-        lock.free()
     return result
 
 
@@ -191,9 +186,11 @@ def _begun_otherwise(experiment: Experiment, place: Path) -> bool:
     path = place / "experiment.toml"
     if not path.exists():
         return False
+    what = ""
     try:
         before = from_tree(from_toml(path.read_text(encoding="utf-8")), str(path))
         same = (before.fingerprint, before.tune) == (experiment.fingerprint, experiment.tune)
+        what = difference(before.to_tree(), experiment.to_tree())
     except InputError:  # a setting that there is no more
         same = False
     if same:
@@ -202,7 +199,7 @@ def _begun_otherwise(experiment: Experiment, place: Path) -> bool:
     searched = found.trials if found.chosen is None else found.chosen["trials"]
     if not searched and not opened:
         return True
-    said = "the cell was begun with other settings" + (", and its test has been opened" if opened else "")
+    said = f"the cell was begun with other settings{', and its test has been opened' if opened else ''}{what}"
     raise InputError(said, place=str(place), remedy="set them back, give the method another name, or remove the folder of the cell")
 
 

@@ -136,11 +136,13 @@ def shares_of(shares: tuple[float, ...], names: list[str]) -> tuple[float, ...]:
     """One share a modality: those given, or all alike.
 
     Raises:
-        InputError: there are not as many as modalities.
+        InputError: there are not as many as modalities, or all are 0.
     """
     if shares and len(shares) != len(names):
         cause = f"shares has {len(shares)} numbers, and there are {len(names)} modalities: {', '.join(names)}"
         raise InputError(cause, place="[model]", remedy="give one for each, in this order")
+    if shares and not sum(shares):
+        raise InputError("shares are all 0, so no modality counts", place="[model]", remedy="give one a share above 0, or leave shares out")
     return shares or (1 / len(names),) * len(names)
 
 

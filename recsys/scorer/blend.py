@@ -13,7 +13,7 @@ survey and experiments", UMUAI 2002, for switching between methods. The scale of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +31,7 @@ from recsys.scorer.solve import no_fold_in
 if TYPE_CHECKING:
     from recsys.scorer import Scorer
 
-__all__ = ["Blend", "Calibration", "Fallback", "Standard", "standardised"]
+__all__ = ["Blend", "Calibration", "Fallback", "Standard", "folded_parts", "standardised"]
 
 Standard = Literal["zscore", "rank"]
 Calibration = Literal["moments", "none"]
@@ -84,7 +84,7 @@ class Blend:
         Raises:
             InputError: one of the parts has something of each user that no history tells.
         """
-        return Blend(tuple(_folded(part, met) for part in self.parts), self.weights, self.by)
+        return Blend(folded_parts(self.kind, numbered(self.parts), lambda part: _folded(part, met)), self.weights, self.by)
 
     def reads(self) -> dict[str, int]:
         """The modalities by which the parts place an item that was not in training, and the length of a vector of each.
@@ -205,8 +205,9 @@ class Fallback:
             InputError: one of the two has something of each user that no history tells.
         """
         known = None if self.user_known is None else torch.from_numpy(np.diff(met.indptr) > 0).to(self.device)
-        first = _folded(self.first, met[:, : self.first.n_items])
-        return Fallback(first, _folded(self.second, met), self.item_known, known, self.calibrate, self.advantage)
+        parts = {"first": self.first, "second": self.second}
+        first, second = folded_parts(self.kind, parts, lambda part: _folded(part, met[:, : part.n_items]))
+        return Fallback(first, second, self.item_known, known, self.calibrate, self.advantage)
 
     def reads(self) -> dict[str, int]:
         """The modalities by which the second places an item that was not in training, and the length of a vector of each.
@@ -284,6 +285,26 @@ def _check_sizes(*parts: Scorer) -> None:
     if len(sizes) > 1:
         said = " and ".join(f"{users} x {items}" for users, items in sorted(sizes))
         raise InputError(f"scorers of {said} users and items do not go together", remedy="join scorers of the same data")
+
+
+def folded_parts(whole: str, parts: Mapping[str, Any], fold: Callable[[Any], Any]) -> tuple[Any, ...]:
+    """The parts of a scorer for other users.
+
+    Args:
+        whole: what they are parts of.
+        parts: scorers by what they are called.
+        fold: the same of one scorer.
+
+    Raises:
+        InputError: a part that cannot, by its name.
+    """
+    made = []
+    for name, part in parts.items():
+        try:
+            made.append(fold(part))
+        except InputError as error:
+            raise InputError(f"the {name} part of this {whole}: {error.cause}", place=error.place, remedy=error.remedy) from None
+    return tuple(made)
 
 
 def _folded(part: Any, met: sp.csr_matrix) -> Any:

@@ -23,7 +23,7 @@ from typing import Any
 
 import optuna
 
-from recsys.config import build, override, read_toml, to_dict
+from recsys.config import build, difference, override, read_toml, to_dict
 from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.experiment import Experiment, from_tree
@@ -31,11 +31,11 @@ from recsys.run import data_of, open_run
 from recsys.space import Tune, corners, get
 from recsys.storage import write, write_json
 from recsys.study.exchange import add_trials, read_trials
-from recsys.study.folder import FORMAT, Study, Trial, identity, is_study, open_study, study_name, write_results
+from recsys.study.folder import FORMAT, Study, Trial, identity, is_study, open_study, searched, study_name, write_results
 from recsys.study.loop import Worker, line
 from recsys.study.proposal import check_sampler, sides
-from recsys.study.storage import hold, open_journal, open_url, quiet, without_password
-from recsys.study.trial import Material, directions, objectives, with_settings
+from recsys.study.storage import LOCK, alone, hold, open_journal, open_url, quiet, without_password
+from recsys.study.trial import Material, directions, idle, objectives, with_settings
 
 __all__ = ["Material", "Study", "Trial", "Worker", "is_study", "line", "material_of", "open_study", "read_with_space", "ready", "spaces", "tune"]
 
@@ -71,7 +71,7 @@ def tune(
         storage: URL of a database that other machines work on too; None keeps a journal in the folder.
         known: trials.parquet of an earlier study of the same experiment and data, whose trials the sampler learns from; they cost no budget.
         split: the data of the experiment, where the caller has loaded it already; not with several workers.
-        watch: told of the progress: {"event": "data" | "begun" | "step" | "epoch" | "trial", ...}.
+        watch: told of the progress: {"event": "note" | "data" | "begun" | "step" | "epoch" | "trial", ...}.
 
     Returns:
         The study, its budget used.
@@ -85,49 +85,42 @@ def tune(
         experiment = read_with_space(experiment, overrides)
     elif overrides:
         raise InputError("overrides are for a file", remedy="change the experiment itself")
-    begun = open_study(folder, storage=storage) if resume and (experiment is None or is_study(folder)) else None
-    if begun is not None:
-        if experiment is not None and identity(experiment) != begun.meta["identity"]:
-            raise InputError("was begun with other settings", place=str(folder), remedy="resume without changing them, or start a new study")
-        stays = experiment or begun.experiment
-    elif experiment is None:
-        raise InputError("there is nothing to tune", remedy="give an experiment, or the folder of a study to resume")
-    else:
-        _check_free(folder)
-        stays = experiment
-    if budget:
-        settings = to_dict(stays.tune or Tune())
-        stays = replace(stays, tune=build(Tune, settings | {key: value for key, value in budget.items() if value is not None}, "[tune]"))
+    begun, stays = _found(experiment, folder, resume, budget or {}, storage)
     if workers < 1:
         raise InputError(f"workers = {workers}", remedy="give 1 or more")
     if workers > 1 and split is not None:
         raise InputError("several workers load the data themselves", remedy="leave out split, or use one worker")
     ready(stays)
+    for path in idle(stays):
+        tell({"event": "note", "said": f"'{path}' is searched and has no effect, whatever the other fields are"})
     queue = _queue(stays) if begun is None else []
     material = material_of(stays, split)
     if known is not None and begun is not None:
         raise InputError("a study that goes on has its trials already", remedy="give known trials to a new one")
     rows = read_trials(Path(known), stays, material.fingerprint) if known is not None else []
     fresh = begun is None
-    try:
-        study = _begin(stays, folder, material, storage, queue, rows) if begun is None else _again(begun, stays, material)
-        began, spent = time.monotonic(), study.used()["seconds"]
-        train, valid = material.train, len(material.valid)
-        tell({"event": "data", "users": train.n_users, "items": train.n_items, "train": len(train.pairs), "valid": valid, "rule": material.rule})
-        if workers > 1:
-            from recsys.study.workers import work
+    with alone(folder, "study", f"wait for it, or look with recsys tune show {folder}"):
+        # Looked at again, now that nobody else can change it.
+        begun, stays = _found(experiment, folder, resume and not fresh, budget or {}, storage)
+        try:
+            study = _begin(stays, folder, material, storage, queue, rows) if begun is None else _again(begun, stays, material)
+            began, spent = time.monotonic(), study.used()["seconds"]
+            train, valid = material.train, len(material.valid)
+            tell({"event": "data", "users": train.n_users, "items": train.n_items, "train": len(train.pairs), "valid": valid, "rule": material.rule})
+            if workers > 1:
+                from recsys.study.workers import work
 
-            work(study, workers, threads, deadline_of(study), tell)
-        else:
-            Worker(study, material, deadline=deadline_of(study), watch=tell).run()
-    except Exception:
-        if fresh:
-            _forget(folder)
-        raise
-    with hold(folder / ".take.lock"):
-        study = open_study(folder, storage=storage)
-        # Not every trial has written what was used: the last word is said here.
-        return write_results(study, status="finished", used={"seconds": round(spent + time.monotonic() - began, 3)})
+                work(study, workers, threads, deadline_of(study), tell)
+            else:
+                Worker(study, material, deadline=deadline_of(study), watch=tell).run()
+        except Exception:
+            if fresh:
+                _forget(folder)
+            raise
+        with hold(folder / ".take.lock"):
+            study = open_study(folder, storage=storage)
+            # Not every trial has written what was used: the last word is said here.
+            return write_results(study, status="finished", used={"seconds": round(spent + time.monotonic() - began, 3)})
 
 
 def read_with_space(path: str | Path, overrides: Sequence[str] = (), space: str | Path | None = None) -> Experiment:
@@ -216,8 +209,42 @@ def deadline_of(study: Study) -> float | None:
     return None if limit is None else time.time() + limit - float(study.meta.get("used", {}).get("seconds", 0.0))
 
 
+def _found(
+    experiment: Experiment | None, folder: Path, resume: bool, budget: Mapping[str, Any], storage: str | None
+) -> tuple[Study | None, Experiment]:
+    """The study that goes on, or None where one begins; and the experiment with its budget."""
+    begun = open_study(folder, storage=storage) if resume and (experiment is None or is_study(folder)) else None
+    if begun is not None:
+        if experiment is not None:
+            _refuse_changes(begun, experiment)
+        stays = experiment or begun.experiment
+    elif experiment is None:
+        raise InputError("there is nothing to tune", remedy="give an experiment, or the folder of a study to resume")
+    else:
+        _check_free(folder)
+        stays = experiment
+    if budget:
+        settings = to_dict(stays.tune or Tune())
+        stays = replace(stays, tune=build(Tune, settings | {key: value for key, value in budget.items() if value is not None}, "[tune]"))
+    return begun, stays
+
+
+def _refuse_changes(begun: Study, experiment: Experiment) -> None:
+    """Refuse to go on with a study under settings that it was not begun with; a budget is none."""
+    if identity(experiment) != begun.meta["identity"]:
+        before, now = (each.deciding | {"tune": searched(each)} for each in (begun.experiment, experiment))
+        cause = f"was begun with other settings{difference(before, now)}"
+        raise InputError(cause, place=str(begun.folder), remedy="resume without changing them, or start a new study")
+    assert experiment.tune is not None
+    assert begun.experiment.tune is not None
+    added = [folder for folder in experiment.tune.warm if folder not in begun.experiment.tune.warm]
+    if added:
+        cause = f"'{added[0]}' is new, and warm is tried at the beginning of a study"
+        raise InputError(cause, place=f"{begun.folder}: [tune] warm", remedy="leave it out, or start a new study")
+
+
 def _check_free(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
         remedy = f"choose another --out, or go on with it: recsys tune --resume {folder}" if is_study(folder) else "choose another --out"
         raise InputError("exists already and is not empty", place=str(folder), remedy=remedy)
 
@@ -328,7 +355,7 @@ def _forget(folder: Path) -> None:
     kept = [path for path in folder.glob("trials/*/*") if path.name not in ("config.toml", ".lock")] if folder.is_dir() else []
     if kept or not folder.is_dir():
         return
-    for name in ("study.json", "study.journal", ".study.journal.lock", "config.toml", "trials.parquet", "best.toml", ".take.lock"):
+    for name in ("study.json", "study.journal", ".study.journal.lock", "config.toml", "trials.parquet", "best.toml", ".take.lock", LOCK):
         (folder / name).unlink(missing_ok=True)
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()

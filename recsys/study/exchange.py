@@ -102,4 +102,7 @@ def _value(cell: Any, dimension: Any) -> Any:
     """A cell of the table as a value of the field: tables are JSON there, and so are values of mixed types."""
     if dimension.range.choices is None or not isinstance(cell, str) or cell in dimension.range.choices:
         return cell
-    return json.loads(cell)
+    try:
+        return json.loads(cell)
+    except ValueError:  # a word that is none of the choices: the experiment's own settings may lie outside
+        return cell

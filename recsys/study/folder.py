@@ -34,7 +34,19 @@ from recsys.study.proposal import from_params, sides
 from recsys.study.storage import open_journal, open_url, quiet
 from recsys.study.trial import directions, objectives, with_settings
 
-__all__ = ["FORMAT", "Study", "Trial", "identity", "is_study", "look_again", "open_study", "study_name", "trial_folder", "write_results"]
+__all__ = [
+    "FORMAT",
+    "Study",
+    "Trial",
+    "identity",
+    "is_study",
+    "look_again",
+    "open_study",
+    "searched",
+    "study_name",
+    "trial_folder",
+    "write_results",
+]
 
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer folder
 _DAMAGED = "the study is damaged: restore it, or start a new one"
@@ -244,9 +256,12 @@ def open_study(folder: str | Path, *, storage: str | None = None) -> Study:
 
 def identity(experiment: Experiment) -> str:
     """SHA-256 of all that decides what a study finds, but its budget."""
-    tree = experiment.to_tree().get("tune", {})
-    searched = {key: value for key, value in tree.items() if key not in ("trials", "seconds", "device_seconds", "warm")}
-    return hashlib.sha256(json.dumps([experiment.fingerprint, searched], sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([experiment.fingerprint, searched(experiment)], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def searched(experiment: Experiment) -> dict[str, Any]:
+    """[tune] in plain values, without the budget and without where to begin."""
+    return {key: value for key, value in experiment.to_tree().get("tune", {}).items() if key not in ("trials", "seconds", "device_seconds", "warm")}
 
 
 def study_name(experiment: Experiment) -> str:

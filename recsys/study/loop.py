@@ -48,7 +48,8 @@ class Worker:
         self.queue: list[dict[str, Any]] = self.storage.get_study_user_attrs(self.id)["queue"]
         self.maximize = directions(experiment)
         self.pruner = pruner(self.tune, experiment.train.epochs, experiment.train.eval_every)
-        self.points = len(grid(self.tune, self.dimensions)) if self.tune.sampler == "grid" else None
+        self.queued = [entry["settings"] for entry in self.queue]
+        self.points = len(grid(self.tune, self.dimensions, self.queued)) if self.tune.sampler == "grid" else None
         self.wrote, self.cost = -math.inf, 0.0
         self.began, self.spent = time.monotonic(), float(study.meta.get("used", {}).get("seconds", 0.0))
 
@@ -181,7 +182,8 @@ class Worker:
             origin, settings = self.queue[position]["origin"], dict(self.queue[position]["settings"])
         else:
             skip = number - position + len(self.queue)
-            settings, origin = propose(self.tune, self.dimensions, earlier, number, self.maximize, skip=skip), self.tune.sampler
+            settings = propose(self.tune, self.dimensions, earlier, number, self.maximize, skip=skip, queued=self.queued)
+            origin = self.tune.sampler
         params = to_params(self.dimensions, settings)
         kept = {path: value for path, value in trial.params.items() if path in params}
         if kept != {path: params[path] for path in kept}:  # only with several workers: the trials before it have changed since

@@ -67,7 +67,14 @@ def from_params(dimensions: Sequence[Dimension], params: Mapping[str, Any]) -> d
 
 
 def propose(
-    tune: Tune, dimensions: Sequence[Dimension], history: Sequence[FrozenTrial], number: int, maximize: Sequence[bool], *, skip: int = 0
+    tune: Tune,
+    dimensions: Sequence[Dimension],
+    history: Sequence[FrozenTrial],
+    number: int,
+    maximize: Sequence[bool],
+    *,
+    skip: int = 0,
+    queued: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Settings for trial `number`.
 
@@ -78,20 +85,21 @@ def propose(
         number: of the trial.
         maximize: of each objective.
         skip: trials before the first that the sampler chose.
+        queued: settings that were tried before it, which a grid need not repeat.
     """
     if not dimensions:
         return {}
     seed = stream_seed(tune.seed, "trial", number) % 2**32
     if tune.sampler == "grid":
-        points = grid(tune, dimensions)
+        points = grid(tune, dimensions, queued) or grid(tune, dimensions)  # nothing is left only where a trial was lost
         return points[(number - skip) % len(points)]
     if tune.sampler == "cma":
         return _cma(tune, dimensions, history, seed, maximize[0])
     return from_params(dimensions, _ask(tune, dimensions, history, seed, maximize))
 
 
-def grid(tune: Tune, dimensions: Sequence[Dimension]) -> list[dict[str, Any]]:
-    """All points of the space, in an order that the seed decides.
+def grid(tune: Tune, dimensions: Sequence[Dimension], queued: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """All points of the space but those that are `queued`, in an order that the seed decides.
 
     Raises:
         InputError: a field whose values cannot be counted, or too many points.
@@ -101,8 +109,21 @@ def grid(tune: Tune, dimensions: Sequence[Dimension]) -> list[dict[str, Any]]:
     if total > _GRID:
         raise InputError(f"the grid has {total:,} points", place="[tune.space]", remedy="make the steps larger, or use another sampler")
     order = np.random.default_rng(stream_seed(tune.seed, "grid")).permutation(total)
+    order = order[~np.isin(order, [_index(dimensions, values, settings) for settings in queued])]
     points = list(itertools.product(*values))
     return [{dimension.path: value for dimension, value in zip(dimensions, points[i], strict=True)} for i in order]
+
+
+def _index(dimensions: Sequence[Dimension], values: Sequence[list[Any]], settings: Mapping[str, Any]) -> int:
+    """Where a point stands among all, the last field fastest; -1 where it is none of them."""
+    index = 0
+    for dimension, known in zip(dimensions, values, strict=True):
+        value = settings[dimension.path]
+        value = dimension.chosen(value) if dimension.kind == "choice" else value
+        if value not in known:
+            return -1
+        index = index * len(known) + known.index(value)
+    return index
 
 
 def check_sampler(tune: Tune, dimensions: Sequence[Dimension]) -> None:

@@ -28,7 +28,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Journal", "Lock", "hold", "open_journal", "open_url", "quiet", "without_password"]
+__all__ = ["LOCK", "Journal", "Lock", "alone", "hold", "open_journal", "open_url", "quiet", "without_password"]
+
+# What a command that works on a folder holds as long as it does.
+LOCK = ".lock"
 
 # Seconds between two signs of life of a trial in a database, and without one until it counts as lost.
 HEARTBEAT, GRACE = 30, 120
@@ -72,6 +75,22 @@ def hold(path: Path) -> Iterator[None]:
     """Hold the lock of a file."""
     lock = Lock(path)
     lock.take(wait=True)
+    try:
+        yield
+    finally:
+        lock.free()
+
+
+@contextlib.contextmanager
+def alone(folder: Path, what: str, remedy: str) -> Iterator[None]:
+    """Keep a folder to one command, from its first line to its last.
+
+    Raises:
+        InputError: another command has it.
+    """
+    lock = Lock(folder / LOCK)
+    if not lock.take(wait=False):
+        raise InputError(f"another command works on this {what}", place=str(folder), remedy=remedy)
     try:
         yield
     finally:

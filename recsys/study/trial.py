@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +26,11 @@ from recsys.experiment import Experiment, from_tree
 from recsys.metrics import parse
 from recsys.rank import top_k
 from recsys.scorer import Scorer
-from recsys.space import Dimension, put
+from recsys.space import Dimension, corners, put
 from recsys.storage import write
-from recsys.train import Fitted, fit
+from recsys.train import Fitted, fit, monitored
 
-__all__ = ["MEASURED", "Material", "Outcome", "TrialFailed", "directions", "judged", "objectives", "run_trial", "with_settings"]
+__all__ = ["MEASURED", "Material", "Outcome", "TrialFailed", "directions", "idle", "judged", "objectives", "run_trial", "with_settings"]
 
 # Objectives that are no metrics; less of each is better.
 MEASURED = ("latency", "seconds", "memory")
@@ -137,6 +138,28 @@ def with_settings(experiment: Experiment, dimensions: Sequence[Dimension], setti
     return from_tree(tree)
 
 
+def idle(experiment: Experiment) -> list[str]:
+    """Paths of the searched fields that have no effect whatever the others are, as `Experiment.idle`; none where the corners are too many to tell."""
+    dimensions = experiment.dimensions
+    found, every = [dimension.path for dimension in dimensions], list(corners(dimensions))
+    if len(every) < math.prod(len(dimension.ends()) for dimension in dimensions):
+        return []
+    for settings in every:
+        made = with_settings(experiment, dimensions, settings)
+        found = [path for path in found if _is_idle(made, path)]
+        if not found:
+            break
+    return found
+
+
+def _is_idle(experiment: Experiment, path: str) -> bool:
+    *parents, leaf = path.split(".")
+    table: Any = experiment
+    for parent in parents:
+        table = getattr(table, parent, None)
+    return leaf in getattr(table, "idle", set)()
+
+
 def run_trial(
     experiment: Experiment,
     whole: Experiment,
@@ -170,7 +193,8 @@ def run_trial(
             history[:] = event["history"]
         elif event["event"] == "epoch":
             history.append({key: value for key, value in event.items() if key != "event"})
-            worse = "valid" in history[-1] and prune(int(event["epoch"]), float(event["valid"][evaluation.monitor]))
+            value = monitored(event.get("valid", {}), evaluation.monitor)
+            worse = not math.isnan(value) and prune(int(event["epoch"]), value)
             if worse and event["epoch"] < experiment.train.epochs:  # one that is at its end is not ended
                 raise TrialFailed("pruned", f"worse than earlier trials after epoch {event['epoch']}")
             if limits.seconds is not None and _seconds(history) > limits.seconds:
@@ -209,10 +233,10 @@ def _measured(whole: Experiment, fitted: Fitted, material: Material, device: tor
     if "latency" in names or limits.latency_ms is not None:
         measured["latency"] = _latency_ms(fitted.scorer, material)
     facts |= {name: round(value, 6) for name, value in measured.items()}
-    values = tuple(float(measured[name] if name in MEASURED else entry["valid"][name]) for name in names)
+    values = tuple(float(measured[name] if name in MEASURED else monitored(entry["valid"], name)) for name in names)
     broken = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
     if broken:
-        return Outcome("failed", reason=f"{broken[0]} is not a finite number on valid", facts=facts)
+        return Outcome("failed", reason=f"{broken[0]} is defined for no user of the validation part", facts=facts)
     allowed = {"seconds": limits.seconds, "memory": limits.memory_mb, "latency": limits.latency_ms}
     excess = {name: measured[name] - limit for name, limit in allowed.items() if limit is not None}
     return Outcome("complete", values, excess=excess, facts=facts)
