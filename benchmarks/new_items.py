@@ -59,8 +59,8 @@ EPOCHS = {
     "online-retail": {"milk": 80, "dropoutnet": 15, "clcrec": 25, "heater": 15},
 }
 USUAL = {"tiktok": 120, "online-retail": 50}  # of the others: a training takes a minute of one core or less
-# Learning rates, where the methods of a table meet the same ones trial by trial; on TikTok each drew its own.
-DRAWS = {"tiktok": None, "online-retail": "new"}
+# Searches of one name draw the same learning rates trial by trial.
+DRAWS = "new"
 
 LR = {"train.lr": ("log", 1e-3, 3e-2)}
 ROW = {"model.scale": ("choice", ["row", "none"])}
@@ -167,7 +167,7 @@ def tune(data: str, method: str, path: str, n_trials: int, epochs: int | None) -
             made.append(parts(data, path, 0))
         return attempt(tried, made[0], best, tried.evaluate, after=10)
 
-    search(log_of(data, method), METHODS[method][1], n_trials, trial, draws=DRAWS[data])
+    search(log_of(data, method), METHODS[method][1], n_trials, trial, draws=DRAWS)
 
 
 def results_of(data: str, impute: str, method: str, seed: int) -> Path:
