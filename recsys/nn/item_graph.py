@@ -52,8 +52,8 @@ def _best(unit: Tensor, rows: Tensor, k: int, among: Tensor, draw: Tensor) -> Te
     likeness.masked_fill_(~among, -torch.inf)
     likeness[torch.arange(len(rows), device=rows.device), rows] = torch.inf
     # One permutation of all rows, turned on by a place from row to row: who goes first differs from row to row, and nobody does so often.
-    turned = torch.cat([draw, draw]).unfold(0, len(draw), 1).flip(0)
-    found = best_columns(likeness, k, first=lambda tied: turned[rows[tied] + 1])
+    turned = torch.cat([draw, draw]).unfold(0, len(draw), 1)  # a view: row r is the permutation from place r on
+    found = best_columns(likeness, k, first=lambda tied: turned[len(draw) - 1 - rows[tied]])
     return torch.where(among[rows, None] & among[found], found, rows[:, None]).sort(1).values
 
 
