@@ -50,6 +50,14 @@ def test_of_equals_every_row_has_itself_and_some_that_differ_from_row_to_row():
     assert nearest_items(torch.ones(1, 2), 3).tolist() == [[0]]
 
 
+def test_nothing_of_the_size_of_all_pairs_is_held():
+    """Also where all rows are equal, and a block is a small part of them."""
+    n = 2000
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+        nearest_items(torch.ones(n, 2), 5, block=50)
+    assert 0 < max(event.cpu_memory_usage for event in seen.events()) < n * n
+
+
 @pytest.mark.parametrize("k", [1, 3, 30])
 def test_a_row_that_says_nothing_has_itself_alone_and_is_nobodys_neighbour(k):
     table, known = values(), torch.ones(23, dtype=torch.bool)
