@@ -52,27 +52,54 @@ def job(task: tuple[str, str, int]) -> None:
     tree["evaluate"]["metrics"] = METRICS + MAXDIV
     folder = KEEP / name.replace(" ", "-") / f"{seed}"
     report = execute(from_tree(tree), folder, resume=(folder / "run.json").exists()).report("test")
-    print(f"{name} seed {seed}: " + " ".join(f"{metric} {100 * report[metric]:.2f}" for metric in SHOWN), flush=True)
+    print(
+        f"{name} seed {seed}: "
+        + " ".join(f"{metric} {100 * report[metric]:.2f}" for metric in SHOWN),
+        flush=True,
+    )
 
 
 def measured() -> dict[str, list[Report]]:
-    found = {name: [Report.load(folder) for folder in sorted((KEEP / name.replace(" ", "-")).glob("*/test"))] for name in variants()}
+    found = {
+        name: [
+            Report.load(folder) for folder in sorted((KEEP / name.replace(" ", "-")).glob("*/test"))
+        ]
+        for name in variants()
+    }
     return {name: several for name, several in found.items() if several}
 
 
 def table(found: dict[str, list[Report]]) -> str:
-    known = json.loads((ROOT / "benchmarks" / "published-metric-learning.json").read_text(encoding="utf-8"))
+    known = json.loads(
+        (ROOT / "benchmarks" / "published-metric-learning.json").read_text(encoding="utf-8")
+    )
     published = {name: entry["values"] for name, entry in known["ablation steam-200k"].items()}
     lines = ["# Ablations of DPCML on Steam-200k", ""]
-    lines += [f"Ours / *published*, x 100; {max(len(several) for several in found.values())} seed(s). MaxDiv as it is."]
-    lines += ["", "| setting | " + " | ".join([*SHOWN, *MAXDIV]) + " |", "|---|" + "---:|" * (len(SHOWN) + len(MAXDIV))]
+    lines += [
+        f"Ours / *published*, x 100; {max(len(several) for several in found.values())} seed(s). MaxDiv as it is."
+    ]
+    lines += [
+        "",
+        "| setting | " + " | ".join([*SHOWN, *MAXDIV]) + " |",
+        "|---|" + "---:|" * (len(SHOWN) + len(MAXDIV)),
+    ]
     for name, several in found.items():
-        cells = [f"{100 * mean(several, metric):.2f}" + (f" / *{published[name][metric]:.2f}*" if name in published else "") for metric in SHOWN]
+        cells = [
+            f"{100 * mean(several, metric):.2f}"
+            + (f" / *{published[name][metric]:.2f}*" if name in published else "")
+            for metric in SHOWN
+        ]
         cells += [f"{mean(several, metric):.2f}" for metric in MAXDIV]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", "Published MaxDiv at 3 / 5 / 10 / 20:", ""]
-    lines += [f"- {name}: " + " / ".join(f"{number:g}" for number in values) for name, values in known["maxdiv"]["steam-200k"].items()]
-    lines += ["", "![P@3 against the weight of DCRS and the number of vectors](../pictures/ablation-dpcml.svg)"]
+    lines += [
+        f"- {name}: " + " / ".join(f"{number:g}" for number in values)
+        for name, values in known["maxdiv"]["steam-200k"].items()
+    ]
+    lines += [
+        "",
+        "![P@3 against the weight of DCRS and the number of vectors](../pictures/ablation-dpcml.svg)",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -83,19 +110,45 @@ def plot(found: dict[str, list[Report]], out: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "ablation"
     import matplotlib.pyplot as plt
 
-    known = json.loads((ROOT / "benchmarks" / "published-metric-learning.json").read_text(encoding="utf-8"))["ablation steam-200k"]
+    known = json.loads(
+        (ROOT / "benchmarks" / "published-metric-learning.json").read_text(encoding="utf-8")
+    )["ablation steam-200k"]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for method, colour in (("dpcml1", "tab:blue"), ("dpcml2", "tab:orange")):
         for axis, key, values in ((axes[0], "weight", WEIGHTS), (axes[1], "C", VECTORS)):
             base = f"{method} weight=10"
-            names = {v: f"{method} {key}={v}" if f"{method} {key}={v}" in variants() else base for v in values}
-            ours = [(v, 100 * mean(found[name], "precision@3")) for v, name in names.items() if name in found]
+            names = {
+                v: f"{method} {key}={v}" if f"{method} {key}={v}" in variants() else base
+                for v in values
+            }
+            ours = [
+                (v, 100 * mean(found[name], "precision@3"))
+                for v, name in names.items()
+                if name in found
+            ]
             axis.plot(*zip(*ours, strict=True), "o-", color=colour, label=f"{method}, ours")
-            theirs = [(v, known[name]["values"]["precision@3"]) for v, name in names.items() if key == "weight" and name in known]
+            theirs = [
+                (v, known[name]["values"]["precision@3"])
+                for v, name in names.items()
+                if key == "weight" and name in known
+            ]
             if theirs:
-                axis.plot(*zip(*theirs, strict=True), "s--", color=colour, alpha=0.5, mfc="none", label=f"{method}, published")
+                axis.plot(
+                    *zip(*theirs, strict=True),
+                    "s--",
+                    color=colour,
+                    alpha=0.5,
+                    mfc="none",
+                    label=f"{method}, published",
+                )
         if f"{method} without" in found:
-            axes[0].axhline(100 * mean(found[f"{method} without"], "precision@3"), color=colour, lw=0.8, ls=":", label=f"{method} without DCRS, ours")
+            axes[0].axhline(
+                100 * mean(found[f"{method} without"], "precision@3"),
+                color=colour,
+                lw=0.8,
+                ls=":",
+                label=f"{method} without DCRS, ours",
+            )
     axes[0].set(xscale="log", xlabel="weight of DCRS (eta)", ylabel="P@3 x 100", title="Steam-200k")
     axes[0].set_xticks(WEIGHTS, [str(weight) for weight in WEIGHTS])
     axes[0].minorticks_off()
@@ -106,24 +159,40 @@ def plot(found: dict[str, list[Report]], out: Path) -> None:
         axis.grid(alpha=0.3)
     out.mkdir(parents=True, exist_ok=True)
     for kind in ("svg", "png"):
-        figure.savefig(out / f"ablation-dpcml.{kind}", dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(
+            out / f"ablation-dpcml.{kind}",
+            dpi=150,
+            metadata={"Date": None} if kind == "svg" else None,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["run", "table"])
     parser.add_argument("--path", default="", help="users.dat of Steam-200k")
-    parser.add_argument("--names", nargs="*", default=list(variants()), help="some of the settings, as 'dpcml2 C=3'")
+    parser.add_argument(
+        "--names", nargs="*", default=list(variants()), help="some of the settings, as 'dpcml2 C=3'"
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.command == "run":
-        tasks = [(name, arguments.path, seed) for seed in range(arguments.seeds) for name in arguments.names]
+        tasks = [
+            (name, arguments.path, seed)
+            for seed in range(arguments.seeds)
+            for name in arguments.names
+        ]
         work(job, tasks, arguments.workers)
         return
     found = measured()
     if not found:
-        raise InputError("there is no run yet", place=str(KEEP), remedy="python benchmarks/ablation.py run --path users.dat")
+        raise InputError(
+            "there is no run yet",
+            place=str(KEEP),
+            remedy="python benchmarks/ablation.py run --path users.dat",
+        )
     show("ablation-dpcml", table(found))
     plot(found, ROOT / "docs" / "pictures")
 

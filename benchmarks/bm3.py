@@ -28,7 +28,14 @@ from recsys.nn.graph import normalised_adjacency
 from recsys.sample import PairStream, Sampler
 from recsys.train import Train, fit
 
-BATCH, DIM, USERS, ITEMS, PAIRS, WIDTHS = 2048, 64, 19_445, 7_050, 118_551, {"image": 4_096, "text": 384}
+BATCH, DIM, USERS, ITEMS, PAIRS, WIDTHS = (
+    2048,
+    64,
+    19_445,
+    7_050,
+    118_551,
+    {"image": 4_096, "text": 384},
+)
 
 
 def data(shrink: int) -> Dataset:
@@ -37,7 +44,10 @@ def data(shrink: int) -> Dataset:
     rng = np.random.default_rng(0)
     present = np.ones(made.n_items, dtype=bool)
     tables = {
-        name: FeatureTable(np.maximum(rng.standard_normal((made.n_items, width), dtype=np.float32), 0), present) for name, width in WIDTHS.items()
+        name: FeatureTable(
+            np.maximum(rng.standard_normal((made.n_items, width), dtype=np.float32), 0), present
+        )
+        for name, width in WIDTHS.items()
     }
     return replace(made, features=tables)
 
@@ -60,12 +70,24 @@ def plain(train: Dataset, recipe: BM3, steps: int) -> float:
     """Processor seconds of an epoch, from some steps of it after the first."""
     torch.manual_seed(0)
     n_users, n_items = train.n_users, train.n_items
-    users, items = (torch.nn.Parameter(torch.nn.init.xavier_uniform_(torch.empty(n, DIM))) for n in (n_users, n_items))
-    tables = [torch.nn.Parameter(torch.from_numpy(table.values.copy()), recipe.train_features) for table in train.features.values()]
+    users, items = (
+        torch.nn.Parameter(torch.nn.init.xavier_uniform_(torch.empty(n, DIM)))
+        for n in (n_users, n_items)
+    )
+    tables = [
+        torch.nn.Parameter(torch.from_numpy(table.values.copy()), recipe.train_features)
+        for table in train.features.values()
+    ]
     maps = torch.nn.ModuleList(torch.nn.Linear(table.shape[1], DIM) for table in tables)
     said = torch.nn.Linear(DIM, DIM)
     adjacency = normalised_adjacency(train.pairs)
-    learned = [users, items, *(table for table in tables if table.requires_grad), *maps.parameters(), *said.parameters()]
+    learned = [
+        users,
+        items,
+        *(table for table in tables if table.requires_grad),
+        *maps.parameters(),
+        *said.parameters(),
+    ]
     optimizer = torch.optim.Adam(learned, lr=1e-3)
 
     def apart(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -81,7 +103,11 @@ def plain(train: Dataset, recipe: BM3, steps: int) -> float:
         with torch.no_grad():
             tu, ti, *tm = (F.dropout(h, recipe.dropout) for h in (hu, hi, *told))
         pu, pi, *pm = (said(h) for h in (hu, hi, *told))
-        total = apart(pu[user], ti[item]) + apart(pi[item], tu[user]) + recipe.l2 * (hu.norm() + hi.norm()) / n_items
+        total = (
+            apart(pu[user], ti[item])
+            + apart(pi[item], tu[user])
+            + recipe.l2 * (hu.norm() + hi.norm()) / n_items
+        )
         for p, t in zip(pm, tm, strict=True):
             total = total + recipe.content * (apart(p[item], ti[item]) + apart(p[item], t[item]))
         return total
@@ -99,7 +125,9 @@ def plain(train: Dataset, recipe: BM3, steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shrink", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8, help="of the plain implementation")
@@ -121,7 +149,9 @@ def main() -> None:
     )
     for name, seconds in took.items():
         spread = f"{min(found[name]):.2f} to {max(found[name]):.2f}"
-        print(f"{name:<8}{seconds:>8.2f} cpu-seconds an epoch ({spread}){n / seconds:>12,.0f} pairs a cpu-second")
+        print(
+            f"{name:<8}{seconds:>8.2f} cpu-seconds an epoch ({spread}){n / seconds:>12,.0f} pairs a cpu-second"
+        )
     print(f"plain / BM3: {took['plain'] / took['BM3']:.2f}")
 
 

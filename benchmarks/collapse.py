@@ -38,14 +38,22 @@ def likeness(scores: Tensor) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=Path, nargs="+")
     for folder in parser.parse_args().runs:
         scorer = open_run(folder).scorer
         if not isinstance(scorer, Factors):
-            raise InputError("has no vectors", place=str(folder), remedy="give runs of methods that score by vectors of users and items")
+            raise InputError(
+                "has no vectors",
+                place=str(folder),
+                remedy="give runs of methods that score by vectors of users and items",
+            )
         scores = scorer.score(torch.arange(min(SOME, scorer.n_users))).double()
-        print(f"{folder}: users {mean_cosine(scorer.user):.3f}, items {mean_cosine(scorer.item):.3f}, with the mean user {likeness(scores):.3f}")
+        print(
+            f"{folder}: users {mean_cosine(scorer.user):.3f}, items {mean_cosine(scorer.item):.3f}, with the mean user {likeness(scores):.3f}"
+        )
 
 
 if __name__ == "__main__":

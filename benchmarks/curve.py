@@ -19,7 +19,9 @@ from recsys.train import fit
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--epochs", type=int, nargs="+", default=[2, 10, 20])
@@ -32,11 +34,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for epochs in sorted(arguments.epochs):
             config = replace(experiment.train, epochs=epochs, patience=None)
-            fitted = fit(experiment.model, train, None, config, experiment.evaluate, folder=Path(folder), resume=True)
-            report = evaluate(fitted.scorer, train.pairs, split.test.open(f"curve: {epochs} epochs"), experiment.evaluate)
+            fitted = fit(
+                experiment.model,
+                train,
+                None,
+                config,
+                experiment.evaluate,
+                folder=Path(folder),
+                resume=True,
+            )
+            report = evaluate(
+                fitted.scorer,
+                train.pairs,
+                split.test.open(f"curve: {epochs} epochs"),
+                experiment.evaluate,
+            )
             seconds = sum(entry["seconds"] for entry in fitted.history)
             numbers = ", ".join(f"{name} {report[name]:.4f}" for name in report.names)
-            print(f"{experiment.method} after {epochs} epochs, {seconds:.0f} s of training: {numbers}", flush=True)
+            print(
+                f"{experiment.method} after {epochs} epochs, {seconds:.0f} s of training: {numbers}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

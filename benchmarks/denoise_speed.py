@@ -34,9 +34,18 @@ KINDS = {
 BACKBONES = {
     "gmf": {"name": "gmf"},
     "neumf": {"name": "neumf"},
-    "lightgcn": {"name": "lightgcn", "dim": 32, "loss": {"kind": "bce"}, "sampler": {"negatives": 1}},
+    "lightgcn": {
+        "name": "lightgcn",
+        "dim": 32,
+        "loss": {"kind": "bce"},
+        "sampler": {"negatives": 1},
+    },
 }
-FILES = {"train": "ml100k.train.rating", "valid": "ml100k.valid.rating", "test": "ml100k.test.negative"}
+FILES = {
+    "train": "ml100k.train.rating",
+    "valid": "ml100k.valid.rating",
+    "test": "ml100k.test.negative",
+}
 RELEASED = {"train": 12_300.0, "evaluate": 11.0}  # positives and users per cpu-second
 
 
@@ -49,22 +58,40 @@ def epochs(tree: dict[str, object], split: Split, count: int) -> float:
         if event["event"] == "epoch":
             marks.append(time.process_time())
 
-    fit(experiment.model, split.train, None, replace(experiment.train, epochs=count + 1, patience=None), experiment.evaluate, watch=watch)
+    fit(
+        experiment.model,
+        split.train,
+        None,
+        replace(experiment.train, epochs=count + 1, patience=None),
+        experiment.evaluate,
+        watch=watch,
+    )
     return (marks[-1] - marks[0]) / count
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--path", required=True, help="the folder of ml-100k-noisy")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=512, help="pairs of a batch, each with a negative")
+    parser.add_argument(
+        "--batch", type=int, default=512, help="pairs of a batch, each with a negative"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    base = {"data": {"path": arguments.path} | FILES, "split": {"by": "label", "drop_cold": False}, "train": {"batch_size": arguments.batch}}
+    base = {
+        "data": {"path": arguments.path} | FILES,
+        "split": {"by": "label", "drop_cold": False},
+        "train": {"batch_size": arguments.batch},
+    }
     split: Split | None = None
     for backbone, model in BACKBONES.items():
-        trees = {name: base | {"model": model, "train": base["train"] | {"denoise": kind}} for name, kind in KINDS.items()}
+        trees = {
+            name: base | {"model": model, "train": base["train"] | {"denoise": kind}}
+            for name, kind in KINDS.items()
+        }
         split = split or data_of(from_tree(trees["none"]))
         pairs = len(split.train.pairs)
         seconds: dict[str, list[float]] = {name: [] for name in trees}
@@ -76,17 +103,33 @@ def main() -> None:
             middle = statistics.median(several)
             print(
                 f"{backbone:9} {name:16} {middle:7.3f} cpu-s an epoch, {pairs / middle / 1e3:7.1f}k pairs per cpu-s, {statistics.median(ratios):.3f} x none"
-                + (f", {pairs / middle / RELEASED['train']:.0f} x the released code" if backbone == "lightgcn" and name.startswith("dcf") else ""),
+                + (
+                    f", {pairs / middle / RELEASED['train']:.0f} x the released code"
+                    if backbone == "lightgcn" and name.startswith("dcf")
+                    else ""
+                ),
                 flush=True,
             )
-    experiment = from_tree(base | {"model": BACKBONES["lightgcn"], "train": base["train"] | {"epochs": 1, "denoise": KINDS["dcf"]}})
+    experiment = from_tree(
+        base
+        | {
+            "model": BACKBONES["lightgcn"],
+            "train": base["train"] | {"epochs": 1, "denoise": KINDS["dcf"]},
+        }
+    )
     assert split is not None
     assert split.test is not None
     fitted = fit(experiment.model, split.train, None, experiment.train, experiment.evaluate)
     test, rates = split.test.open("speed of evaluation"), []
     for _ in range(arguments.rounds):
         began = time.process_time()
-        report = evaluate(fitted.scorer, split.train.pairs, test, Evaluation(metrics=("recall@20", "ndcg@20")), also_seen=split.valid)
+        report = evaluate(
+            fitted.scorer,
+            split.train.pairs,
+            test,
+            Evaluation(metrics=("recall@20", "ndcg@20")),
+            also_seen=split.valid,
+        )
         rates.append(report.n_users / (time.process_time() - began))
     rate = statistics.median(rates)
     print(

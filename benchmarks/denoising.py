@@ -21,7 +21,22 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from harness import ROOT, TRIALS, attempt, chosen, interval, mean, ordered, p_value, per_user, put, search, show, told, work
+from harness import (
+    ROOT,
+    TRIALS,
+    attempt,
+    chosen,
+    interval,
+    mean,
+    ordered,
+    p_value,
+    per_user,
+    put,
+    search,
+    show,
+    told,
+    work,
+)
 
 from recsys.data.types import Split, join
 from recsys.errors import InputError
@@ -41,26 +56,52 @@ METRICS = ["recall@5", "recall@20", "ndcg@20", "precision@5"]
 DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "ml-100k-noisy": (
         "MovieLens-100k with noise flags (17.8 % of train)",
-        {"train": "ml100k.train.rating", "valid": "ml100k.valid.rating", "test": "ml100k.test.negative"},
+        {
+            "train": "ml100k.train.rating",
+            "valid": "ml100k.valid.rating",
+            "test": "ml100k.test.negative",
+        },
     ),
     "modcloth": (
         "Modcloth, a rating below 5 is noise (45.3 % of train)",
-        {"train": "modcloth.train.rating", "valid": "modcloth.valid.rating", "test": "modcloth.test.negative", "weight": 2, "clean_weight": 5},
+        {
+            "train": "modcloth.train.rating",
+            "valid": "modcloth.valid.rating",
+            "test": "modcloth.test.negative",
+            "weight": 2,
+            "clean_weight": 5,
+        },
     ),
-    "online-retail": ("Online Retail, a purchase cancelled later is noise (2.6 % of train)", {"source": "online-retail"}),
+    "online-retail": (
+        "Online Retail, a purchase cancelled later is noise (2.6 % of train)",
+        {"source": "online-retail"},
+    ),
 }
 BACKBONES: dict[str, dict[str, Any]] = {
-    "popular": {"name": "popular"},  # what a backbone that has learned something is above; nothing to denoise, nothing to tune
+    "popular": {
+        "name": "popular"
+    },  # what a backbone that has learned something is above; nothing to denoise, nothing to tune
     "gmf": {"name": "gmf"},
     "neumf": {"name": "neumf"},
     "cdae": {"name": "cdae"},
-    "lightgcn": {"name": "lightgcn", "dim": 32, "loss": {"kind": "bce"}, "sampler": {"negatives": 1}, "l2": 0.0},
+    "lightgcn": {
+        "name": "lightgcn",
+        "dim": 32,
+        "loss": {"kind": "bce"},
+        "sampler": {"negatives": 1},
+        "l2": 0.0,
+    },
 }
 # DeCA trains the backbone beside a matrix factorisation.
-DECA = {name: {"name": "deca", "target": name} for name in ("gmf", "neumf", "cdae")} | {"lightgcn": {"name": "deca", "layers": 3}}
+DECA = {name: {"name": "deca", "target": name} for name in ("gmf", "neumf", "cdae")} | {
+    "lightgcn": {"name": "deca", "layers": 3}
+}
 # Learning rate to start with, and between which it is searched; the denoisers of a backbone meet the same ones.
 LR = dict.fromkeys(BACKBONES, (5e-3, 2e-3, 2e-2)) | {"lightgcn": (1.5e-2, 2e-3, 5e-2)}
-DROP = {"train.denoise.drop": ("choice", [0.05, 0.1, 0.2]), "train.denoise.ramp": ("choice", [100, 400, 1000])}
+DROP = {
+    "train.denoise.drop": ("choice", [0.05, 0.1, 0.2]),
+    "train.denoise.ramp": ("choice", [100, 400, 1000]),
+}
 DENOISERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "none": ({"kind": "watch"}, {}),
     "l2": ({"kind": "watch"}, {"model.l2": ("log", 1e-5, 1e-1)}),
@@ -70,9 +111,20 @@ DENOISERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "rce": ({"kind": "rce"}, {"train.denoise.beta": ("log", 0.05, 1.0)}),
     "dcf": (
         {"kind": "dcf", "drop": 0.1, "ramp": 400, "relabel": 0.05},
-        DROP | {"train.denoise.variance": ("choice", [1e-4, 1e-2, 0.1]), "train.denoise.relabel": ("choice", [0.0, 0.01, 0.05])},
+        DROP
+        | {
+            "train.denoise.variance": ("choice", [1e-4, 1e-2, 0.1]),
+            "train.denoise.relabel": ("choice", [0.0, 0.01, 0.05]),
+        },
     ),
-    "deca": ({}, {"model.c1": ("log", 1, 1000), "model.c2": ("log", 1, 1000), "model.alpha": ("choice", [0.0, 0.5, 1.0])}),
+    "deca": (
+        {},
+        {
+            "model.c1": ("log", 1, 1000),
+            "model.c2": ("log", 1, 1000),
+            "model.alpha": ("choice", [0.0, 0.5, 1.0]),
+        },
+    ),
 }
 BATCH = {"ml-100k-noisy": 1024, "modcloth": 4096, "online-retail": 4096}
 # Epochs between two looks at valid: NeuMF ranks the items of the largest data by millions of passes through its tower.
@@ -89,7 +141,9 @@ CELLS = {
 }
 
 
-def tree_of(data: str, backbone: str, denoiser: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
+def tree_of(
+    data: str, backbone: str, denoiser: str, path: str, params: dict[str, Any]
+) -> dict[str, Any]:
     """The experiment of a cell with some of its settings changed."""
     source = dict(DATA[data][1]) if "source" in DATA[data][1] else {"path": path} | DATA[data][1]
     tree: dict[str, Any] = {
@@ -124,13 +178,29 @@ def tune(data: str, backbone: str, denoiser: str, path: str) -> None:
         experiment = from_tree(tree_of(data, backbone, denoiser, path, params))
         if not parts:
             parts.append(data_of(experiment))
-        return attempt(experiment, parts[0], best, Evaluation(metrics=("recall@20",), monitor="recall@20"))
+        return attempt(
+            experiment, parts[0], best, Evaluation(metrics=("recall@20",), monitor="recall@20")
+        )
 
     space = {"train.lr": ("log", *LR[backbone][1:])} | DENOISERS[denoiser][1]
-    search(log_of(data, backbone, denoiser), space if backbone != "popular" else {}, N_TRIALS, trial, draws=backbone)
+    search(
+        log_of(data, backbone, denoiser),
+        space if backbone != "popular" else {},
+        N_TRIALS,
+        trial,
+        draws=backbone,
+    )
 
 
-def run(data: str, backbone: str, denoiser: str, path: str, seed: int, selected: str = "noisy", noise: float = 0.0) -> None:
+def run(
+    data: str,
+    backbone: str,
+    denoiser: str,
+    path: str,
+    seed: int,
+    selected: str = "noisy",
+    noise: float = 0.0,
+) -> None:
     """One run of the chosen settings; `noise` false pairs are put in for every true one."""
     name = f"inject-{noise:g}" if noise else selected
     folder = KEEP / data / f"{backbone}-{denoiser}" / name / f"{seed}"
@@ -138,7 +208,9 @@ def run(data: str, backbone: str, denoiser: str, path: str, seed: int, selected:
         if selected == "clean" and not (folder / LEVEL).exists():
             level(open_run(folder).scorer, data, backbone, denoiser, path, folder)
         return
-    tree = tree_of(data, backbone, denoiser, path, chosen(log_of(data, backbone, denoiser), N_TRIALS))
+    tree = tree_of(
+        data, backbone, denoiser, path, chosen(log_of(data, backbone, denoiser), N_TRIALS)
+    )
     tree["name"], tree["train"]["seed"] = f"{backbone}-{denoiser}", seed
     tree["split"] |= {"clean_valid": True} if selected == "clean" else {}
     tree["split"] |= {"noise": {"kind": "random", "share": noise, "seed": seed}} if noise else {}
@@ -150,7 +222,10 @@ def run(data: str, backbone: str, denoiser: str, path: str, seed: int, selected:
     found = {"auc": detection(made.scorer, split)}
     (folder / "detection.json").write_text(json.dumps(found), encoding="utf-8")
     report = made.report("test")
-    print(f"{data} {backbone} {denoiser} {name} seed {seed}: recall@20 {report['recall@20']:.4f} detection {found['auc']:.3f}", flush=True)
+    print(
+        f"{data} {backbone} {denoiser} {name} seed {seed}: recall@20 {report['recall@20']:.4f} detection {found['auc']:.3f}",
+        flush=True,
+    )
 
 
 def level(scorer: Scorer, data: str, backbone: str, denoiser: str, path: str, folder: Path) -> None:
@@ -163,7 +238,9 @@ def level(scorer: Scorer, data: str, backbone: str, denoiser: str, path: str, fo
     assert split.valid is not None
     assert split.test is not None
     test = split.test.open("denoising: selected on clean pairs")
-    evaluate(scorer, join(split.train.pairs, split.valid), test, experiment.evaluate).save(folder / LEVEL)
+    evaluate(scorer, join(split.train.pairs, split.valid), test, experiment.evaluate).save(
+        folder / LEVEL
+    )
 
 
 def detection(scorer: Scorer, split: Split) -> float:
@@ -186,19 +263,33 @@ def detection(scorer: Scorer, split: Split) -> float:
 
 
 def reports(data: str, backbone: str, denoiser: str, name: str) -> list[tuple[Report, float]]:
-    folders = sorted(path.parent for path in (KEEP / data / f"{backbone}-{denoiser}" / name).glob("*/detection.json"))
+    folders = sorted(
+        path.parent
+        for path in (KEEP / data / f"{backbone}-{denoiser}" / name).glob("*/detection.json")
+    )
     part = LEVEL if name == "clean" else "test"
     folders = [folder for folder in folders if (folder / part).exists()]
-    return [(Report.load(folder / part), json.loads((folder / "detection.json").read_text())["auc"]) for folder in folders]
+    return [
+        (Report.load(folder / part), json.loads((folder / "detection.json").read_text())["auc"])
+        for folder in folders
+    ]
 
 
 def held(data: str, backbone: str, denoiser: str) -> str:
     """The share of the training pairs that were held for noise in the end, and that of the fifth with the least popular items; means over seeds."""
     shares = []
-    for folder in sorted((KEEP / data / f"{backbone}-{denoiser}" / "noisy").glob("*/detection.json")):
+    for folder in sorted(
+        (KEEP / data / f"{backbone}-{denoiser}" / "noisy").glob("*/detection.json")
+    ):
         if (folder.parent / "fit" / "denoiser.safetensors").exists():
-            told = detect(folder.parent).by_popularity().with_columns(held=pl.col("dropped") + pl.col("relabelled"))
-            shares.append(((told["held"] * told["pairs"]).sum() / told["pairs"].sum(), told["held"][0]))
+            told = (
+                detect(folder.parent)
+                .by_popularity()
+                .with_columns(held=pl.col("dropped") + pl.col("relabelled"))
+            )
+            shares.append(
+                ((told["held"] * told["pairs"]).sum() / told["pairs"].sum(), told["held"][0])
+            )
     whole, rare = np.mean(shares, axis=0) if shares else (0.0, 0.0)
     return f"{100 * whole:.0f} ({100 * rare:.0f})" if whole else ""
 
@@ -210,10 +301,18 @@ def table(data: str) -> list[str]:
         found = {denoiser: several for denoiser, several in found.items() if several}
         if "none" not in found:
             continue
-        values = {denoiser: [report for report, _ in several] for denoiser, several in found.items()}
+        values = {
+            denoiser: [report for report, _ in several] for denoiser, several in found.items()
+        }
         base = per_user(values["none"], "recall@20")
-        tests = {d: paired(per_user(v, "recall@20"), base) for d, v in values.items() if d != "none"}
-        adjusted = dict(zip(tests, holm([test.p_t for test in tests.values()]), strict=True)) if tests else {}
+        tests = {
+            d: paired(per_user(v, "recall@20"), base) for d, v in values.items() if d != "none"
+        }
+        adjusted = (
+            dict(zip(tests, holm([test.p_t for test in tests.values()]), strict=True))
+            if tests
+            else {}
+        )
         lines += [
             f"### {backbone}",
             "",
@@ -223,7 +322,11 @@ def table(data: str) -> list[str]:
         for denoiser, several in ordered(values, "recall@20"):
             low, high = interval(several, "recall@20")
             clean = [report for report, _ in reports(data, backbone, denoiser, "clean")]
-            against = "" if denoiser == "none" else f"{tests[denoiser].difference:+.4f} [{tests[denoiser].low:+.4f}, {tests[denoiser].high:+.4f}]"
+            against = (
+                ""
+                if denoiser == "none"
+                else f"{tests[denoiser].difference:+.4f} [{tests[denoiser].low:+.4f}, {tests[denoiser].high:+.4f}]"
+            )
             p = "" if denoiser == "none" else p_value(adjusted[denoiser])
             auc = float(np.mean([auc for _, auc in found[denoiser]]))
             lines.append(
@@ -245,9 +348,14 @@ def controls(data: str) -> list[str]:
     for backbone in BACKBONES:
         for denoiser in ("tce", "dcf"):
             for control in ("random", "rare"):
-                ours, theirs = ([report for report, _ in reports(data, backbone, name, "noisy")] for name in (denoiser, control))
+                ours, theirs = (
+                    [report for report, _ in reports(data, backbone, name, "noisy")]
+                    for name in (denoiser, control)
+                )
                 if ours and theirs:
-                    tests[backbone, denoiser, control] = paired(per_user(ours, "recall@20"), per_user(theirs, "recall@20"))
+                    tests[backbone, denoiser, control] = paired(
+                        per_user(ours, "recall@20"), per_user(theirs, "recall@20")
+                    )
     if not tests:
         return []
     adjusted = dict(zip(tests, holm([test.p_t for test in tests.values()]), strict=True))
@@ -257,14 +365,25 @@ def controls(data: str) -> list[str]:
         "| backbone | denoiser | less random [95 %] | p | less rare [95 %] | p |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for backbone, denoiser in dict.fromkeys((backbone, denoiser) for backbone, denoiser, _ in tests):
+    for backbone, denoiser in dict.fromkeys(
+        (backbone, denoiser) for backbone, denoiser, _ in tests
+    ):
         cells = []
         for control in ("random", "rare"):
             test = tests.get((backbone, denoiser, control))
-            shown = "" if test is None else f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}]"
+            shown = (
+                ""
+                if test is None
+                else f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}]"
+            )
             cells += [shown, "" if test is None else p_value(adjusted[backbone, denoiser, control])]
         lines.append(f"| {backbone} | {denoiser} | " + " | ".join(cells) + " |")
-    return [*lines, "", "recall@20, paired t tests over users on means over seeds, Holm over the table.", ""]
+    return [
+        *lines,
+        "",
+        "recall@20, paired t tests over users on means over seeds, Holm over the table.",
+        "",
+    ]
 
 
 def curves() -> dict[str, dict[str, list[tuple[float, float, float, int]]]]:
@@ -277,7 +396,14 @@ def curves() -> dict[str, dict[str, list[tuple[float, float, float, int]]]]:
                 several = reports(data, backbone, denoiser, f"inject-{rate:g}" if rate else "noisy")
                 if several:
                     reported = [report for report, _ in several]
-                    points.append((rate, mean(reported, "recall@20"), float(np.mean([auc for _, auc in several])), len(several)))
+                    points.append(
+                        (
+                            rate,
+                            mean(reported, "recall@20"),
+                            float(np.mean([auc for _, auc in several])),
+                            len(several),
+                        )
+                    )
             if len(points) > 1:
                 found.setdefault(f"{data}, {backbone}", {})[denoiser] = points
     return found
@@ -290,15 +416,25 @@ def plot(found: dict[str, dict[str, list[tuple[float, float, float, int]]]], out
     mpl.rcParams["svg.hashsalt"] = "denoising"
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(found), figsize=(4.4 * len(found), 3.6), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(found), figsize=(4.4 * len(found), 3.6), layout="constrained", squeeze=False
+    )
     for axis, (title, several) in zip(axes[0], found.items(), strict=True):
         for denoiser, points in several.items():
-            axis.plot([100 * p[0] for p in points], [p[1] for p in points], "o-", label=denoiser, color=f"C{list(DENOISERS).index(denoiser)}")
+            axis.plot(
+                [100 * p[0] for p in points],
+                [p[1] for p in points],
+                "o-",
+                label=denoiser,
+                color=f"C{list(DENOISERS).index(denoiser)}",
+            )
         axis.set(xlabel="false pairs put in, % of the true ones", ylabel="recall@20", title=title)
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8)
     for kind in ("svg", "png"):
-        figure.savefig(out / f"denoising.{kind}", dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(
+            out / f"denoising.{kind}", dpi=150, metadata={"Date": None} if kind == "svg" else None
+        )
 
 
 def write() -> str:
@@ -327,10 +463,19 @@ def write() -> str:
             "",
         ]
         for title, several in found.items():
-            lines += [f"### {title}", "", "| denoiser | " + " | ".join(f"{100 * rate:g} %" for rate in [0, *RATES]) + " |", "|---|" + "---:|" * 5]
+            lines += [
+                f"### {title}",
+                "",
+                "| denoiser | " + " | ".join(f"{100 * rate:g} %" for rate in [0, *RATES]) + " |",
+                "|---|" + "---:|" * 5,
+            ]
             for denoiser, points in several.items():
                 at = {p[0]: f"{p[1]:.4f} ({p[2]:.3f})" for p in points}
-                lines.append(f"| {denoiser} | " + " | ".join(at.get(rate, "") for rate in [0.0, *RATES]) + " |")
+                lines.append(
+                    f"| {denoiser} | "
+                    + " | ".join(at.get(rate, "") for rate in [0.0, *RATES])
+                    + " |"
+                )
             lines += [
                 "",
                 f"Seeds: {min(p[3] for points in several.values() for p in points)} to {max(p[3] for points in several.values() for p in points)}.",
@@ -347,7 +492,9 @@ def job(task: tuple[Any, ...]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["tune", "run", "inject", "table"])
     parser.add_argument("data", choices=list(DATA), nargs="?")
     parser.add_argument("--path", default="", help="the folder of the data")
@@ -361,14 +508,28 @@ def main() -> None:
         return
     if arguments.data is None:
         raise InputError("no data is named", remedy=f"one of {', '.join(DATA)}")
-    cells = [(arguments.data, b, d, arguments.path) for b, d in CELLS[arguments.data] if b in arguments.backbones]
+    cells = [
+        (arguments.data, b, d, arguments.path)
+        for b, d in CELLS[arguments.data]
+        if b in arguments.backbones
+    ]
     tasks: list[tuple[Any, ...]]
     if arguments.command == "tune":
         tasks = [("tune", *cell) for cell in cells]
     elif arguments.command == "run":
-        tasks = [("run", *cell, seed, selected) for selected in arguments.selected for seed in range(arguments.seeds) for cell in cells]
+        tasks = [
+            ("run", *cell, seed, selected)
+            for selected in arguments.selected
+            for seed in range(arguments.seeds)
+            for cell in cells
+        ]
     else:
-        tasks = [("run", *cell, seed, "noisy", rate) for seed in range(arguments.seeds) for rate in RATES for cell in cells]
+        tasks = [
+            ("run", *cell, seed, "noisy", rate)
+            for seed in range(arguments.seeds)
+            for rate in RATES
+            for cell in cells
+        ]
     work(job, tasks, arguments.workers)
 
 

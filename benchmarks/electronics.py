@@ -14,7 +14,21 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harness import ITEMKNN, TRIALS, attempt, chosen, claims, mean, ordered, put, search, section, show, told, work
+from harness import (
+    ITEMKNN,
+    TRIALS,
+    attempt,
+    chosen,
+    claims,
+    mean,
+    ordered,
+    put,
+    search,
+    section,
+    show,
+    told,
+    work,
+)
 
 from recsys.data.types import Split
 from recsys.errors import InputError
@@ -31,7 +45,13 @@ PUBLISHED = {
     "ultragcn": [None, None, 0.0330, None, None, 0.0829],
     "simplex": [None, None, 0.0338, None, None, 0.0842],
 }
-CLAIMS = (("nbpo", "bpo"), ("nbpo", "bpr"), ("bpo", "bpr"), ("simplex", "nbpo"), ("ultragcn", "nbpo"))
+CLAIMS = (
+    ("nbpo", "bpo"),
+    ("nbpo", "bpr"),
+    ("bpo", "bpr"),
+    ("simplex", "nbpo"),
+    ("ultragcn", "nbpo"),
+)
 LR = {"train.lr": ("log", 1e-3, 2e-2)}
 # Plain gradient descent with the published step: lr = eta x pairs of a batch x negatives.
 FOUR = {"negatives": 4}
@@ -48,14 +68,24 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "bpr-top": (
-        {"name": "mf", "dim": 50, "loss": {"kind": "bpr", "reduce": "top", "top": 8}, "sampler": {"negatives": 128, "pool": "shared"}, "l2": 0.02},
+        {
+            "name": "mf",
+            "dim": 50,
+            "loss": {"kind": "bpr", "reduce": "top", "top": 8},
+            "sampler": {"negatives": 128, "pool": "shared"},
+            "l2": 0.02,
+        },
         LR | {"model.l2": ("log", 5e-3, 0.2), "model.loss.top": ("choice", [4, 8, 16])},
         {},
     ),
     "bpo": ({"name": "nbpo", "variant": "bpo", "sampler": FOUR}, FLIPS, SGD),
     "nbpo": ({"name": "nbpo", "sampler": FOUR}, FLIPS | {"model.flip_l2": ("log", 1.0, 10.0)}, SGD),
     # Nothing is searched here: step, weights, decay and length as its authors have them.
-    "nbpo as published": ({"name": "nbpo", "sampler": FOUR}, {}, SGD | {"schedule": "exponential", "lr": 0.99 * SGD["lr"], "patience": "none"}),
+    "nbpo as published": (
+        {"name": "nbpo", "sampler": FOUR},
+        {},
+        SGD | {"schedule": "exponential", "lr": 0.99 * SGD["lr"], "patience": "none"},
+    ),
     "ultragcn": (
         {
             "name": "ultragcn",
@@ -74,7 +104,12 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "simplex": (
-        {"name": "simplex", "dim": 50, "loss": {"kind": "ccl", "margin": 0.8, "weight": 4.0}, "sampler": {"negatives": 1000, "pool": "shared"}},
+        {
+            "name": "simplex",
+            "dim": 50,
+            "loss": {"kind": "ccl", "margin": 0.8, "weight": 4.0},
+            "sampler": {"negatives": 1000, "pool": "shared"},
+        },
         LR
         | {
             "model.loss.margin": ("choice", [0.6, 0.7, 0.8, 0.9]),
@@ -90,13 +125,22 @@ def tree_of(method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
     """The experiment of a method with some of its settings changed."""
     model, _, train = METHODS[method]
     tree: dict[str, Any] = {
-        "data": {"path": path, "train": "train_data.json", "valid": "validation_data.json", "test": "test_data.json", "format": "json-lists"},
+        "data": {
+            "path": path,
+            "train": "train_data.json",
+            "valid": "validation_data.json",
+            "test": "test_data.json",
+            "format": "json-lists",
+        },
         "split": {"by": "presplit", "drop_cold": False},
         "model": model,
-        "train": {"epochs": 300, "batch_size": 512, "lr": 5e-3, "eval_every": 5, "patience": 6} | train,
+        "train": {"epochs": 300, "batch_size": 512, "lr": 5e-3, "eval_every": 5, "patience": 6}
+        | train,
         "evaluate": {"metrics": METRICS, "monitor": "ndcg@20", "keep_valid": True},
     }
-    tree["model"] = {name: dict(value) if isinstance(value, dict) else value for name, value in model.items()}
+    tree["model"] = {
+        name: dict(value) if isinstance(value, dict) else value for name, value in model.items()
+    }
     for name, value in params.items():
         put(tree, name, value)
     return tree
@@ -117,7 +161,13 @@ def job(task: tuple[Any, ...]) -> None:
         experiment = from_tree(tree_of(method, path, params))
         if not parts:
             parts.append(data_of(experiment))
-        return attempt(experiment, parts[0], best, Evaluation(metrics=("ndcg@20",), monitor="ndcg@20"), after=20)
+        return attempt(
+            experiment,
+            parts[0],
+            best,
+            Evaluation(metrics=("ndcg@20",), monitor="ndcg@20"),
+            after=20,
+        )
 
     search(log_of(method), METHODS[method][1], N_TRIALS, trial)
 
@@ -129,28 +179,56 @@ def run(method: str, path: str, seed: int) -> None:
     tree = tree_of(method, path, chosen(log_of(method), N_TRIALS))
     tree["name"], tree["train"]["seed"] = method, seed
     report = execute(from_tree(tree), folder, resume=(folder / "run.json").exists()).report("test")
-    print(f"{method} seed {seed}: " + " ".join(f"{name} {report[name]:.4f}" for name in METRICS), flush=True)
+    print(
+        f"{method} seed {seed}: " + " ".join(f"{name} {report[name]:.4f}" for name in METRICS),
+        flush=True,
+    )
 
 
 def table() -> str:
-    found = {m: [Report.load(folder) for folder in sorted((KEEP / m).glob("*/test"))] for m in METHODS}
+    found = {
+        m: [Report.load(folder) for folder in sorted((KEEP / m).glob("*/test"))] for m in METHODS
+    }
     found = {method: several for method, several in found.items() if several}
     if not found:
-        raise InputError("there is no run yet", place=str(KEEP), remedy="python benchmarks/electronics.py run --path FOLDER")
+        raise InputError(
+            "there is no run yet",
+            place=str(KEEP),
+            remedy="python benchmarks/electronics.py run --path FOLDER",
+        )
     lines = ["# Amazon Electronics 14-core, test", ""]
     lines += section(found, ["ndcg@20", "f1@20", "f1@10"], {}, scale=1)
     lines += ["", *claims(found, CLAIMS, "ndcg@20")]
-    lines += ["Means beside the published values (in italics):", "", "| method | " + " | ".join(METRICS) + " |", "|---|" + "---:|" * len(METRICS)]
+    lines += [
+        "Means beside the published values (in italics):",
+        "",
+        "| method | " + " | ".join(METRICS) + " |",
+        "|---|" + "---:|" * len(METRICS),
+    ]
     for method, several in ordered(found, "ndcg@20"):
-        lines.append(f"| {method} | " + " | ".join(f"{mean(several, name):.4f}" for name in METRICS) + " |")
+        lines.append(
+            f"| {method} | " + " | ".join(f"{mean(several, name):.4f}" for name in METRICS) + " |"
+        )
         if method.split()[0] in PUBLISHED:
-            lines.append("| *published* | " + " | ".join("" if value is None else f"*{value:.4f}*" for value in PUBLISHED[method.split()[0]]) + " |")
-    lines += ["", f"{N_TRIALS} trials a method on valid; monitor ndcg@20; valid pairs stay candidates in the test."]
+            lines.append(
+                "| *published* | "
+                + " | ".join(
+                    "" if value is None else f"*{value:.4f}*"
+                    for value in PUBLISHED[method.split()[0]]
+                )
+                + " |"
+            )
+    lines += [
+        "",
+        f"{N_TRIALS} trials a method on valid; monitor ndcg@20; valid pairs stay candidates in the test.",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["tune", "run", "table"])
     parser.add_argument("--path", default="", help="the folder of the data")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
@@ -160,10 +238,17 @@ def main() -> None:
     if arguments.command == "table":
         show("electronics", table())
         return
-    tasks: list[tuple[Any, ...]] = [(arguments.command, method, arguments.path) for method in arguments.methods]
+    tasks: list[tuple[Any, ...]] = [
+        (arguments.command, method, arguments.path) for method in arguments.methods
+    ]
     if arguments.command == "run":
         fixed = ("popular", "itemknn", "ease")
-        tasks = [(*task, seed) for seed in range(arguments.seeds) for task in tasks if seed == 0 or task[1] not in fixed]
+        tasks = [
+            (*task, seed)
+            for seed in range(arguments.seeds)
+            for task in tasks
+            if seed == 0 or task[1] not in fixed
+        ]
     work(job, tasks, arguments.workers)
 
 

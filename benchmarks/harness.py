@@ -74,7 +74,11 @@ def put(tree: dict[str, Any], name: str, value: Any) -> None:
 
 def trials_of(log: Path) -> list[dict[str, Any]]:
     """The trials of a log, oldest first."""
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    return (
+        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        if log.exists()
+        else []
+    )
 
 
 def chosen(log: Path, n: int) -> Params:
@@ -83,7 +87,13 @@ def chosen(log: Path, n: int) -> Params:
     return dict(max(found, key=lambda trial: trial["value"])["params"]) if found else {}
 
 
-def search(log: Path, space: Space, n: int, trial: Callable[[Params, float], dict[str, Any]], draws: str | None = None) -> None:
+def search(
+    log: Path,
+    space: Space,
+    n: int,
+    trial: Callable[[Params, float], dict[str, Any]],
+    draws: str | None = None,
+) -> None:
     """The trials that are missing of n; the first is the published or default setting. `trial` is given parameters and the best value so far.
 
     Searches of the same `draws` (by default the name of the log) draw the same values for the fields that their spaces have in common, if these come
@@ -92,7 +102,9 @@ def search(log: Path, space: Space, n: int, trial: Callable[[Params, float], dic
     for number in range(len(trials_of(log)), n if space else 1):
         done = trials_of(log)
         params = propose(draws or log.stem, space, done) if number else {}
-        entry = {"trial": number, "params": params} | trial(params, max((past["value"] for past in done), default=0.0))
+        entry = {"trial": number, "params": params} | trial(
+            params, max((past["value"] for past in done), default=0.0)
+        )
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
@@ -105,7 +117,9 @@ def search(log: Path, space: Space, n: int, trial: Callable[[Params, float], dic
 def propose(name: str, space: Space, done: list[dict[str, Any]]) -> Params:
     """The next point: a function of the trials before it, so that an interrupted search goes on as it would have."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=zlib.crc32(f"{name}/{len(done)}".encode()), n_startup_trials=4)
+    sampler = optuna.samplers.TPESampler(
+        seed=zlib.crc32(f"{name}/{len(done)}".encode()), n_startup_trials=4
+    )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     dists = {
         field: optuna.distributions.FloatDistribution(*s[1:], log=True)
@@ -114,17 +128,27 @@ def propose(name: str, space: Space, done: list[dict[str, Any]]) -> Params:
         for field, s in space.items()
     }
     for trial in done[1:]:
-        known = {field: value if space[field][0] == "log" else space[field][1].index(value) for field, value in trial["params"].items()}
-        study.add_trial(optuna.trial.create_trial(params=known, distributions=dists, value=trial["value"]))
+        known = {
+            field: value if space[field][0] == "log" else space[field][1].index(value)
+            for field, value in trial["params"].items()
+        }
+        study.add_trial(
+            optuna.trial.create_trial(params=known, distributions=dists, value=trial["value"])
+        )
     drawn = study.ask(dists).params
-    return {field: float(f"{drawn[field]:.4g}") if s[0] == "log" else s[1][drawn[field]] for field, s in space.items()}
+    return {
+        field: float(f"{drawn[field]:.4g}") if s[0] == "log" else s[1][drawn[field]]
+        for field, s in space.items()
+    }
 
 
 class _Unpromising(Exception):
     """A trial that is far behind the best."""
 
 
-def attempt(experiment: Experiment, split: Split, best: float, light: Evaluation, after: int = 6) -> dict[str, Any]:
+def attempt(
+    experiment: Experiment, split: Split, best: float, light: Evaluation, after: int = 6
+) -> dict[str, Any]:
     """Train once, looking at valid alone: value, epoch and seconds. A trial far behind `best` after so many evaluations ends there."""
     monitor, seen, began = experiment.evaluate.monitor, [], time.perf_counter()
 
@@ -180,22 +204,37 @@ class _Safe:
                 traceback.print_exc()
 
 
-def section(found: Mapping[str, list[Report]], names: list[str], published: Mapping[str, Any], scale: float = 100) -> Iterator[str]:
+def section(
+    found: Mapping[str, list[Report]],
+    names: list[str],
+    published: Mapping[str, Any],
+    scale: float = 100,
+) -> Iterator[str]:
     """Markdown rows: means over seeds with 95 % intervals, the paired test against the best by the first metric, published values."""
     first = names[0]
     order = ordered(found, first)
     best = order[0][1]
-    tests = {method: paired(per_user(several, first), per_user(best, first)) for method, several in order[1:]}
+    tests = {
+        method: paired(per_user(several, first), per_user(best, first))
+        for method, several in order[1:]
+    }
     adjusted = dict(zip(tests, holm([test.p_t for test in tests.values()]), strict=True))
     digits = 2 if scale == 100 else 4
-    head = [f"{name} [95 %]" for name in names] + [f"p against the best ({first})", *(["published " + " / ".join(names)] if published else [])]
+    head = [f"{name} [95 %]" for name in names] + [
+        f"p against the best ({first})",
+        *(["published " + " / ".join(names)] if published else []),
+    ]
     yield "| method | seeds | " + " | ".join(head) + " |"
     yield "|---|---:|" + "---:|" * len(head)
     for method, several in order:
         cells = []
         for name in names:
             low, high = interval(several, name)
-            shown = f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]" if np.isfinite(low) else ""
+            shown = (
+                f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+                if np.isfinite(low)
+                else ""
+            )
             cells.append(f"{scale * mean(several, name):.{digits}f}{shown}")
         cells.append(p_value(adjusted.get(method)))
         if published:
@@ -206,17 +245,37 @@ def section(found: Mapping[str, list[Report]], names: list[str], published: Mapp
     yield f"Intervals hold users and seeds as random (one seed: bootstrap over users); p of paired t tests over users on means over seeds, Holm over {len(tests)} tests."
 
 
-def claims(found: Mapping[str, list[Report]], pairs: Iterable[tuple[str, str]], metric: str) -> list[str]:
+def claims(
+    found: Mapping[str, list[Report]], pairs: Iterable[tuple[str, str]], metric: str
+) -> list[str]:
     """Markdown: does what the papers claim hold here? The first of a pair is the better of the two."""
     known = [pair for pair in pairs if all(method in found for method in pair)]
     if not known:
         return []
     tests = [paired(*(per_user(found[method], metric) for method in pair)) for pair in known]
-    lines = [f"What the papers say, put to the test by {metric}:", "", "| claim | difference [95 %] | p | here |", "|---|---:|---:|---|"]
+    lines = [
+        f"What the papers say, put to the test by {metric}:",
+        "",
+        "| claim | difference [95 %] | p | here |",
+        "|---|---:|---:|---|",
+    ]
     for (one, other), test, p in zip(known, tests, holm([test.p_t for test in tests]), strict=True):
-        verdict = "cannot be told" if p >= 0.05 else "holds" if test.difference > 0 else "the reverse holds"
-        lines.append(f"| {one} > {other} | {test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}] | {p_value(p)} | {verdict} |")
-    return [*lines, "", f"Paired t tests over users on means over seeds, Holm over {len(tests)} tests.", ""]
+        verdict = (
+            "cannot be told"
+            if p >= 0.05
+            else "holds"
+            if test.difference > 0
+            else "the reverse holds"
+        )
+        lines.append(
+            f"| {one} > {other} | {test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}] | {p_value(p)} | {verdict} |"
+        )
+    return [
+        *lines,
+        "",
+        f"Paired t tests over users on means over seeds, Holm over {len(tests)} tests.",
+        "",
+    ]
 
 
 def p_value(p: float | None) -> str:

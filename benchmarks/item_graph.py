@@ -38,7 +38,9 @@ from recsys.sample import stream
 METHODS = ("mgcn", "siger", "lattice", "freedom")
 
 
-def written_out(one: Tensor, other: Tensor, temperature: float, count: Tensor | None = None) -> Tensor:
+def written_out(
+    one: Tensor, other: Tensor, temperature: float, count: Tensor | None = None
+) -> Tensor:
     """`contrast` by one matrix, with each node as often as it occurs."""
     if count is None:
         return info_nce(one, other, temperature)
@@ -49,7 +51,14 @@ def written_out(one: Tensor, other: Tensor, temperature: float, count: Tensor | 
 def by_autograd(self: Spread, table: Tensor, rows: Tensor | None = None) -> Tensor:
     """`Spread.forward` without its transpose."""
     flat = table.flatten(1)
-    out = F.embedding_bag(self.column.long(), flat, self.start.long(), per_sample_weights=self.weight, mode="sum", include_last_offset=True)
+    out = F.embedding_bag(
+        self.column.long(),
+        flat,
+        self.start.long(),
+        per_sample_weights=self.weight,
+        mode="sum",
+        include_last_offset=True,
+    )
     return (out if rows is None else out[rows]).view(-1, *table.shape[1:])
 
 
@@ -59,15 +68,25 @@ def plainly() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for method in ("mgcn", "siger"):
             stack.enter_context(mock.patch(f"recsys.models.{method}.contrast", written_out))
-        stack.enter_context(mock.patch("recsys.nn.graph.product", lambda graph, table: graph @ table))
+        stack.enter_context(
+            mock.patch("recsys.nn.graph.product", lambda graph, table: graph @ table)
+        )
         stack.enter_context(mock.patch.object(Spread, "forward", by_autograd))
         yield
 
 
-def epoch(network: Network, made: Experiment, train: Dataset, number: int, steps: int | None) -> float:
+def epoch(
+    network: Network, made: Experiment, train: Dataset, number: int, steps: int | None
+) -> float:
     """Processor seconds of an epoch, from its first steps."""
     config = made.train
-    batches = stream(train.pairs, network.sampler, batch_size=config.batch_size, seed=config.seed, device=torch.device("cpu"))
+    batches = stream(
+        train.pairs,
+        network.sampler,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=torch.device("cpu"),
+    )
     optimizers = make_optimizers(network, config.optimizer, config.lr, touched=False)
     done, began = 0, time.process_time()
     for batch in batches.epoch(number, 0):
@@ -84,12 +103,18 @@ def epoch(network: Network, made: Experiment, train: Dataset, number: int, steps
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="online-retail", choices=["online-retail", "tiktok"])
     parser.add_argument("--path", default="", help="the folder of the data")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--epochs", type=int, default=3, help="after the first")
-    parser.add_argument("--steps", type=int, help="of an epoch, in place of all; the first, which learns LATTICE's graph, is then counted too often")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="of an epoch, in place of all; the first, which learns LATTICE's graph, is then counted too often",
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()

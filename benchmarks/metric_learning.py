@@ -16,7 +16,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness import ITEMKNN, ROOT, attempt, chosen, mean, ordered, put, search, section, show, told, trials_of, work
+from harness import (
+    ITEMKNN,
+    ROOT,
+    attempt,
+    chosen,
+    mean,
+    ordered,
+    put,
+    search,
+    section,
+    show,
+    told,
+    trials_of,
+    work,
+)
 from harness import TRIALS as TRIAL_LOGS
 
 from recsys.config import to_toml
@@ -30,7 +44,17 @@ DATA = {"steam-200k": "Steam-200k", "ml-100k-likes": "MovieLens-100k, ratings of
 # Where each comes from in the catalogue, and what its configurations are called.
 SOURCE = {"steam-200k": "steam-200k-played", "ml-100k-likes": "ml-100k-likes"}
 SHORT = {"steam-200k": "steam200k", "ml-100k-likes": "ml100k"}
-METRICS = ["precision@3", "recall@3", "ndcg@3", "precision@5", "recall@5", "ndcg@5", "map", "mrr", "auc"]
+METRICS = [
+    "precision@3",
+    "recall@3",
+    "ndcg@3",
+    "precision@5",
+    "recall@5",
+    "ndcg@5",
+    "map",
+    "mrr",
+    "auc",
+]
 OURS = ("recall@20", "ndcg@20", "coverage@20")
 SEEDS = 5
 TRIALS = {"steam-200k": 5, "ml-100k-likes": 6}  # of every method that has settings
@@ -39,14 +63,24 @@ TRIALS = {"steam-200k": 5, "ml-100k-likes": 6}  # of every method that has setti
 BASE: dict[str, Any] = {
     "split": {"by": "libcml", "drop_cold": False},
     "train": {"epochs": 80, "batch_size": 512, "lr": 3e-3, "eval_every": 4, "patience": 3},
-    "evaluate": {"metrics": METRICS, "monitor": "precision@3", "skip_short_users": True, "min_test_full": 3, "keep_valid": True},
+    "evaluate": {
+        "metrics": METRICS,
+        "monitor": "precision@3",
+        "skip_short_users": True,
+        "min_test_full": 3,
+        "keep_valid": True,
+    },
 }
 
 LR = ("log", 5e-4, 1e-2)
 MARGIN = ("choice", [0.5, 1.0, 1.5, 2.0])
 BAND = ("choice", [[0.05, 0.25], [0.1, 0.35], [0.2, 0.5]])
 METRIC = {"train.lr": LR, "model.loss.margin": MARGIN}
-SEVERAL = METRIC | {"model.vectors": ("choice", [3, 5]), "band": BAND, "model.diversity.weight": ("choice", [3.0, 10.0, 30.0])}
+SEVERAL = METRIC | {
+    "model.vectors": ("choice", [3, 5]),
+    "band": BAND,
+    "model.diversity.weight": ("choice", [3.0, 10.0, 30.0]),
+}
 POOL = ("choice", [[10, 0.2], [50, 0.1], [50, 0.04]])
 PAIRS = {"train.lr": LR, "model.l2": ("log", 1e-3, 1e-1), "model.loss.top": ("choice", [4, 8, 16])}
 HARD = {"kind": "bpr", "reduce": "top", "top": 8}
@@ -57,30 +91,66 @@ def hinge(reduce: str, **more: Any) -> dict[str, Any]:
 
 
 def cml(reduce: str, sampler: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"name": "cml", "user_space": "sphere", "loss": hinge(reduce), "sampler": sampler, **more}
+    return {
+        "name": "cml",
+        "user_space": "sphere",
+        "loss": hinge(reduce),
+        "sampler": sampler,
+        **more,
+    }
 
 
 def dpcml(reduce: str, assign: str = "basic", **more: Any) -> dict[str, Any]:
     loss = hinge(reduce, share=0.2) if reduce == "top" else hinge(reduce)
-    return {"name": "dpcml", "vectors": 5, "assign": assign, "loss": loss, "sampler": {"negatives": 10}, **more}
+    return {
+        "name": "dpcml",
+        "vectors": 5,
+        "assign": assign,
+        "loss": loss,
+        "sampler": {"negatives": 10},
+        **more,
+    }
 
 
 TEN = {"negatives": 10}
-STAGES = {"pool": "shared", "strict": True, "proposal": "popularity", "alpha": 1.0, "negatives": 300}
+STAGES = {
+    "pool": "shared",
+    "strict": True,
+    "proposal": "popularity",
+    "alpha": 1.0,
+    "negatives": 300,
+}
 
 # name in the table -> (the model with its published or default settings, what is tuned, changes to [train])
 METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "popular": ({"name": "popular"}, {}, {}),
     "itemknn": ({"name": "itemknn"}, ITEMKNN, {}),
     "ease": ({"name": "ease"}, {"model.l2": ("log", 10.0, 3000.0)}, {}),
-    "ials": ({"name": "ials"}, {"model.unobserved": ("log", 1e-3, 1.0), "model.l2": ("log", 1e-4, 1e-1)}, {}),
-    "mf": ({"name": "mf", "loss": HARD, "sampler": {"negatives": 128, "pool": "shared"}, "l2": 0.01}, PAIRS, {}),
+    "ials": (
+        {"name": "ials"},
+        {"model.unobserved": ("log", 1e-3, 1.0), "model.l2": ("log", 1e-4, 1e-1)},
+        {},
+    ),
+    "mf": (
+        {"name": "mf", "loss": HARD, "sampler": {"negatives": 128, "pool": "shared"}, "l2": 0.01},
+        PAIRS,
+        {},
+    ),
     "lightgcn": (
-        {"name": "lightgcn", "loss": HARD, "sampler": {"negatives": 128, "pool": "shared"}, "l2": 0.001},
+        {
+            "name": "lightgcn",
+            "loss": HARD,
+            "sampler": {"negatives": 128, "pool": "shared"},
+            "l2": 0.001,
+        },
         PAIRS | {"model.l2": ("log", 1e-4, 1e-2), "model.layers": ("choice", [1, 2, 3])},
         {"batch_size": 2048},
     ),
-    "m2f": ({"name": "m2f", "sampler": TEN, "l2": 0.01}, {"train.lr": LR, "model.l2": ("log", 1e-3, 1.0), "model.vectors": ("choice", [3, 5])}, {}),
+    "m2f": (
+        {"name": "m2f", "sampler": TEN, "l2": 0.01},
+        {"train.lr": LR, "model.l2": ("log", 1e-3, 1.0), "model.vectors": ("choice", [3, 5])},
+        {},
+    ),
     "mgmf": (
         {"name": "m2f", "weights": True, "loss": {"kind": "bce"}, "sampler": TEN, "l2": 0.01},
         {"train.lr": LR, "model.l2": ("log", 1e-3, 1.0), "model.vectors": ("choice", [3, 5])},
@@ -90,15 +160,27 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "pops": (cml("each", TEN | {"proposal": "popularity", "alpha": 1.0}), METRIC, {}),
     "2sts": (
         cml("hardest", STAGES, second_stage=10),
-        METRIC | {"model.second_stage": ("choice", [1, 10]), "model.sampler.proposal": ("choice", ["popularity", "uniform"])},
+        METRIC
+        | {
+            "model.second_stage": ("choice", [1, 10]),
+            "model.sampler.proposal": ("choice", ["popularity", "uniform"]),
+        },
         {},
     ),
     "hars": (cml("hardest", TEN), METRIC, {}),
-    "cml": ({"name": "cml", "loss": hinge("warp"), "sampler": TEN}, METRIC | {"model.covariance.weight": ("choice", [0.0, 1.0, 10.0])}, {}),
+    "cml": (
+        {"name": "cml", "loss": hinge("warp"), "sampler": TEN},
+        METRIC | {"model.covariance.weight": ("choice", [0.0, 1.0, 10.0])},
+        {},
+    ),
     "lrml": ({"name": "lrml", "loss": hinge("each"), "sampler": TEN}, METRIC, {}),
     "cpe": (
         {"name": "cpe", "sampler": TEN},
-        {"train.lr": LR, "model.margin": ("choice", [0.5, 1.0, 1.25, 1.5]), "model.covariance": ("log", 1e-4, 1e-1)},
+        {
+            "train.lr": LR,
+            "model.margin": ("choice", [0.5, 1.0, 1.25, 1.5]),
+            "model.covariance": ("log", 1e-4, 1e-1),
+        },
         {},
     ),
     "sfcml": (
@@ -107,8 +189,13 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"optimizer": "adagrad", "lr": 0.05, "batch_size": 256},
     ),
     "gfja": (  # on the sphere a margin of inner products is half that of squared distances
-        dpcml("each", similarity="dot", item_space="sphere", diversity={"weight": 0.0}) | {"loss": hinge("each") | {"margin": 0.5}},
-        METRIC | {"model.loss.margin": ("choice", [0.25, 0.5, 0.75, 1.0]), "model.vectors": ("choice", [3, 5])},
+        dpcml("each", similarity="dot", item_space="sphere", diversity={"weight": 0.0})
+        | {"loss": hinge("each") | {"margin": 0.5}},
+        METRIC
+        | {
+            "model.loss.margin": ("choice", [0.25, 0.5, 0.75, 1.0]),
+            "model.vectors": ("choice", [3, 5]),
+        },
         {},
     ),
     "dpcml1": (dpcml("each", diversity={"low": 0.1, "high": 0.35}), SEVERAL, {}),
@@ -123,7 +210,9 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 def tree_of(method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
     """The experiment of a method with some of its settings changed."""
     model, _, train = METHODS[method]
-    tree: dict[str, Any] = json.loads(json.dumps(BASE | {"data": {"path": path, "min_user": 5}, "model": model}))
+    tree: dict[str, Any] = json.loads(
+        json.dumps(BASE | {"data": {"path": path, "min_user": 5}, "model": model})
+    )
     tree["train"] |= train
     for name, value in params.items():
         if name == "band":
@@ -148,7 +237,15 @@ def tune(data: str, method: str, path: str, n_trials: int) -> None:
         if not parts:
             parts.append(data_of(experiment))
         return attempt(
-            experiment, parts[0], best, Evaluation(metrics=("precision@3",), monitor="precision@3", skip_short_users=True, min_test_full=3)
+            experiment,
+            parts[0],
+            best,
+            Evaluation(
+                metrics=("precision@3",),
+                monitor="precision@3",
+                skip_short_users=True,
+                min_test_full=3,
+            ),
         )
 
     search(log_of(data, method), METHODS[method][1], n_trials, trial)
@@ -169,9 +266,17 @@ def run(data: str, method: str, path: str, seeds: int) -> None:
         split = split or data_of(experiment)
         made = execute(experiment, folder, resume=(folder / "run.json").exists(), split=split)
         test = split.test.open("metric-learning table: our own protocol")
-        evaluate(made.scorer, split.train.pairs, test, Evaluation(metrics=OURS), also_seen=split.valid).save(folder / "ours")
+        evaluate(
+            made.scorer, split.train.pairs, test, Evaluation(metrics=OURS), also_seen=split.valid
+        ).save(folder / "ours")
         report = made.report("test")
-        print(f"{data} {method} seed {seed}: " + " ".join(f"{name} {100 * report[name]:.2f}" for name in ("precision@3", "map", "auc")), flush=True)
+        print(
+            f"{data} {method} seed {seed}: "
+            + " ".join(
+                f"{name} {100 * report[name]:.2f}" for name in ("precision@3", "map", "auc")
+            ),
+            flush=True,
+        )
 
 
 def paper(data: str, method: str, path: str, seeds: int) -> None:
@@ -187,8 +292,13 @@ def paper(data: str, method: str, path: str, seeds: int) -> None:
         tree["train"]["seed"], tree["name"] = seed, method
         experiment = from_tree(tree)
         split = split or data_of(experiment)
-        report = execute(experiment, folder, resume=(folder / "run.json").exists(), split=split).report("test")
-        print(f"{data} {method} as published seed {seed}: precision@3 {100 * report['precision@3']:.2f} map {100 * report['map']:.2f}", flush=True)
+        report = execute(
+            experiment, folder, resume=(folder / "run.json").exists(), split=split
+        ).report("test")
+        print(
+            f"{data} {method} as published seed {seed}: precision@3 {100 * report['precision@3']:.2f} map {100 * report['map']:.2f}",
+            flush=True,
+        )
 
 
 def reports(data: str, method: str, part: str) -> list[Report]:
@@ -198,7 +308,9 @@ def reports(data: str, method: str, part: str) -> list[Report]:
 
 def table(data: str) -> str:
     """Markdown: means over seeds and users with 95 % intervals, differences from the best, published values."""
-    published = json.loads((ROOT / "benchmarks" / "published-metric-learning.json").read_text(encoding="utf-8"))[data]
+    published = json.loads(
+        (ROOT / "benchmarks" / "published-metric-learning.json").read_text(encoding="utf-8")
+    )[data]
     found = {method: reports(data, method, "test") for method in METHODS}
     found = {method: several for method, several in found.items() if several}
     lines = [f"# {DATA[data]}: the metric-learning family", ""]
@@ -210,16 +322,36 @@ def table(data: str) -> str:
         "|---|" + "---:|" * len(METRICS),
     ]
     for method, several in ordered(found, "precision@3"):
-        lines.append(f"| {method} | " + " | ".join(f"{100 * mean(several, name):.2f}" for name in METRICS) + " |")
+        lines.append(
+            f"| {method} | "
+            + " | ".join(f"{100 * mean(several, name):.2f}" for name in METRICS)
+            + " |"
+        )
         if method in published:
             values = published[method]["values"]
-            lines.append("| *published* | " + " | ".join(f"*{values[name]}*" if name in values else "" for name in METRICS) + " |")
+            lines.append(
+                "| *published* | "
+                + " | ".join(f"*{values[name]}*" if name in values else "" for name in METRICS)
+                + " |"
+            )
     again = {method: reports(data, f"{method} as published", "test") for method in AS_PUBLISHED}
     if any(again.values()):
-        lines += ["", "With the settings of the papers (d 100, batch 256, lr 1e-3, dense Adam, 100 epochs, the best on valid), not tuned:", ""]
-        lines += section({method: several for method, several in again.items() if several}, ["precision@3", "map", "auc"], published)
+        lines += [
+            "",
+            "With the settings of the papers (d 100, batch 256, lr 1e-3, dense Adam, 100 epochs, the best on valid), not tuned:",
+            "",
+        ]
+        lines += section(
+            {method: several for method, several in again.items() if several},
+            ["precision@3", "map", "auc"],
+            published,
+        )
     own = {method: reports(data, method, "ours") for method in found}
-    lines += ["", "Our own protocol on the same scorers: every test user counts, validation items are masked (values as fractions):", ""]
+    lines += [
+        "",
+        "Our own protocol on the same scorers: every test user counts, validation items are masked (values as fractions):",
+        "",
+    ]
     lines += section(own, list(OURS), {}, scale=1)
     tried = {method: len(trials_of(log_of(data, method))[: TRIALS[data]]) for method in found}
     lines += [
@@ -247,12 +379,24 @@ def configs(data: str, path: Path) -> None:
             del tree["train"]
         tried = len(trials_of(log_of(data, method))[: TRIALS[data]])
         about = f"# {method} on {DATA[data]}, split, metrics and selection of Bao et al. (2022).\n# Best of {tried} trials on valid (benchmarks/metric_learning.py)."
-        (path / f"{method}-{SHORT[data]}.toml").write_text(f"{about}\n\n{to_toml(tree)}", encoding="utf-8")
+        (path / f"{method}-{SHORT[data]}.toml").write_text(
+            f"{about}\n\n{to_toml(tree)}", encoding="utf-8"
+        )
 
 
 # Data of the papers that are not measured here: published settings, ready for who has the files.
 PRESETS = {"citeulike": "citeulike-t", "ml1m": "ml-1m-likes", "ml10m": "ml-10m-likes"}
-PRESET_METHODS = ["cml", "unis", "hars", "dpcml1", "dpcml2", "apa-dihars", "sfcml", "ease", "itemknn"]
+PRESET_METHODS = [
+    "cml",
+    "unis",
+    "hars",
+    "dpcml1",
+    "dpcml2",
+    "apa-dihars",
+    "sfcml",
+    "ease",
+    "itemknn",
+]
 PAPER = {"epochs": 100, "batch_size": 256, "lr": 1e-3, "patience": "none", "eval_every": 1}
 
 
@@ -273,11 +417,15 @@ def presets(path: Path) -> None:
             if method == "sfcml":
                 tree["train"] |= {"epochs": 300, "patience": "none"}
             about = f"# {method} on {source}: split, metrics, selection and settings of the papers (default settings for ease and itemknn).\n# Neither tuned nor run by the project: the data may not be redistributed. recsys data show {source}"
-            (path / f"{method}-{short}.toml").write_text(f"{about}\n\n{to_toml(tree)}", encoding="utf-8")
+            (path / f"{method}-{short}.toml").write_text(
+                f"{about}\n\n{to_toml(tree)}", encoding="utf-8"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["tune", "run", "paper", "table", "configs"])
     parser.add_argument("data", choices=list(DATA))
     parser.add_argument("--path", default="", help="users.dat")
@@ -295,7 +443,10 @@ def main() -> None:
     number = TRIALS[arguments.data] if arguments.command == "tune" else arguments.seeds
     if arguments.command == "paper":
         arguments.methods = [method for method in arguments.methods if method in AS_PUBLISHED]
-    tasks = [(arguments.command, arguments.data, method, arguments.path, number) for method in arguments.methods]
+    tasks = [
+        (arguments.command, arguments.data, method, arguments.path, number)
+        for method in arguments.methods
+    ]
     work(job, tasks, arguments.workers)
 
 

@@ -56,7 +56,10 @@ def variants() -> dict[str, tuple[Any, str]]:
         "DPCML2, DCRS over all users": (dpcml(hinge("hardest"), diversity=everywhere), "dense"),
         "DPCML2 + APA": (dpcml(hinge("hardest"), assign="adaptive"), "dense"),
         "DPCML2 + DiHarS (2 of 10)": (dpcml(hinge("top", share=0.2)), "dense"),
-        "DPCML2 + DiHarS, learned gamma": (dpcml(hinge("top", share=0.2), gamma="learned"), "dense"),
+        "DPCML2 + DiHarS, learned gamma": (
+            dpcml(hinge("top", share=0.2), gamma="learned"),
+            "dense",
+        ),
         "DPCML1: all ten negatives": (dpcml(hinge("each")), "dense"),
         "DPCML1, DCRS over all users": (dpcml(hinge("each"), diversity=everywhere), "dense"),
         "CML with WARP weights": (CML(dim=DIM, sampler=Sampler(negatives=NEGATIVES)), "dense"),
@@ -64,7 +67,11 @@ def variants() -> dict[str, tuple[Any, str]]:
 
 
 def train(path: str | None) -> None:
-    data = split(load(path, min_user=5), SplitRule(by="libcml")).train if path else dataset(log(938, 1675, 32_844))
+    data = (
+        split(load(path, min_user=5), SplitRule(by="libcml")).train
+        if path
+        else dataset(log(938, 1675, 32_844))
+    )
     n = len(data.pairs)
     print(
         f"{n:,} pairs, {data.n_users:,} users, {data.n_items:,} items; batch {BATCH}, d {DIM}, {NEGATIVES} negatives, 1 thread, positives per cpu-second"
@@ -79,7 +86,9 @@ def train(path: str | None) -> None:
     base = rate["HarS: one vector"]
     print(f"{'plain DPCML1, loops and broadcasting':<40}{slow:>10,.0f}")
     for name, value in rate.items():
-        print(f"{name:<40}{value:>10,.0f}   {value / slow:5.1f} x plain   {base / value:5.2f} x the time of HarS")
+        print(
+            f"{name:<40}{value:>10,.0f}   {value / slow:5.1f} x plain   {base / value:5.2f} x the time of HarS"
+        )
 
 
 def ours(recipe: Any, rows: str, data: Dataset) -> list[float]:
@@ -118,10 +127,21 @@ def plain_epoch(data: Dataset, steps: int) -> float:
             triplets.append((user, item, other))
     for start in range(0, len(triplets), BATCH):
         user, pos, neg = torch.tensor(triplets[start : start + BATCH]).T
-        near = (users[user][:, :, None] - items[torch.stack([pos, neg], 1)][:, None]).square().sum(-1).amin(1)
+        near = (
+            (users[user][:, :, None] - items[torch.stack([pos, neg], 1)][:, None])
+            .square()
+            .sum(-1)
+            .amin(1)
+        )
         loss = torch.relu(1.0 + near[:, 0] - near[:, 1]).sum()
         apart = (users[:, :, None] - users[:, None]).square().sum(-1)
-        loss = loss + 10 * (torch.relu(0.1 - apart) + torch.relu(apart - 0.35)).mul(1 - torch.eye(VECTORS)).mean()
+        loss = (
+            loss
+            + 10
+            * (torch.relu(0.1 - apart) + torch.relu(apart - 0.35))
+            .mul(1 - torch.eye(VECTORS))
+            .mean()
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -134,9 +154,14 @@ def plain_epoch(data: Dataset, steps: int) -> float:
 def rank() -> None:
     n_users, n_items, k, size = 29_858, 40_981, 20, 3000
     generator = torch.Generator().manual_seed(0)
-    user = torch.nn.functional.normalize(torch.randn(n_users, VECTORS, DIM, generator=generator), dim=2)
+    user = torch.nn.functional.normalize(
+        torch.randn(n_users, VECTORS, DIM, generator=generator), dim=2
+    )
     item = torch.randn(n_items, DIM, generator=generator) / DIM**0.5
-    several, one = MultiFactors(user, item, "euclidean"), Factors(user[:, 0].contiguous(), item, "euclidean")
+    several, one = (
+        MultiFactors(user, item, "euclidean"),
+        Factors(user[:, 0].contiguous(), item, "euclidean"),
+    )
     counts = torch.randint(1, VECTORS + 1, (n_users,), generator=generator)
     users = np.arange(size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -150,13 +175,18 @@ def rank() -> None:
 
     def broadcast() -> None:
         for start in range(0, 20, 10):
-            apart = (user[start : start + 10, :, None, :] - item[None, None]).square().sum(-1).amin(1)
+            apart = (
+                (user[start : start + 10, :, None, :] - item[None, None]).square().sum(-1).amin(1)
+            )
             apart.topk(k, largest=False)
 
     jobs: dict[str, tuple[Callable[[], Any], int]] = {
         "GEMM alone, five vectors": (gemm, size // 200 * 200),
         "top 20, five vectors": (lambda: top_k(several, users, k), size),
-        "top 20, one to five vectors": (lambda: top_k(MultiFactors(user, item, "euclidean", counts), users, k), size),
+        "top 20, one to five vectors": (
+            lambda: top_k(MultiFactors(user, item, "euclidean", counts), users, k),
+            size,
+        ),
         "top 20, one vector": (lambda: top_k(one, users, k), size),
         "top 20, by broadcasting [B, C, N, d]": (broadcast, 20),
     }
@@ -168,18 +198,26 @@ def rank() -> None:
             work()
             rates[name].append(count / (time.process_time() - began))
             if name == "top 20, five vectors":
-                peak = max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) if not rates["top 20, by broadcasting [B, C, N, d]"] else peak
+                peak = (
+                    max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+                    if not rates["top 20, by broadcasting [B, C, N, d]"]
+                    else peak
+                )
             gc.collect()
     print(
         f"{n_items:,} items, d {DIM}, {VECTORS} vectors per user, {size:,} users, 1 thread, users per cpu-second; peak {peak / 1024:,.0f} MB in all"
     )
     for name, values in rates.items():
         print(f"{name:<40}{statistics.median(values):>10,.0f}")
-    print(f"ranking / GEMM alone: {statistics.median(rates['GEMM alone, five vectors']) / statistics.median(rates['top 20, five vectors']):.2f}")
+    print(
+        f"ranking / GEMM alone: {statistics.median(rates['GEMM alone, five vectors']) / statistics.median(rates['top 20, five vectors']):.2f}"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["train", "rank", "all"])
     parser.add_argument("--path", help="users.dat")
     arguments = parser.parse_args()

@@ -18,7 +18,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness import ITEMKNN, TRIALS, attempt, chosen, claims, mean, ordered, put, search, section, show, told, trials_of, work
+from harness import (
+    ITEMKNN,
+    TRIALS,
+    attempt,
+    chosen,
+    claims,
+    mean,
+    ordered,
+    put,
+    search,
+    section,
+    show,
+    told,
+    trials_of,
+    work,
+)
 
 from recsys.data.types import Split
 from recsys.errors import InputError
@@ -32,7 +47,14 @@ METRICS = ["recall@10", "recall@20", "ndcg@10", "ndcg@20", "coverage@20"]
 MONITOR = "recall@20"
 SEEDS, N_TRIALS = 5, 6
 # What the papers say: the first is the better of the two.
-CLAIMS = (("bm3", "lightgcn"), ("bm3", "vbpr"), ("freedom", "lightgcn"), ("mgcn", "lightgcn"), ("siger", "lightgcn"), ("milk", "duif"))
+CLAIMS = (
+    ("bm3", "lightgcn"),
+    ("bm3", "vbpr"),
+    ("freedom", "lightgcn"),
+    ("mgcn", "lightgcn"),
+    ("siger", "lightgcn"),
+    ("milk", "duif"),
+)
 CLOSED = ("popular", "itemknn", "ease", "contentknn")
 
 LR = {"train.lr": ("log", 5e-4, 1e-2)}
@@ -48,17 +70,31 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "mf": ({"name": "mf"}, LR | L2, {}),
     "lightgcn": ({"name": "lightgcn", "layers": 2}, LR | L2 | LAYERS, {}),
     "vbpr": ({"name": "vbpr"}, LR | ROW | {"model.l2": ("log", 1e-3, 2.0)}, {}),
-    "lattice": ({"name": "lattice", "train_features": False}, LR | L2 | ROW | {"model.layers": ("choice", [1, 2])}, {}),
+    "lattice": (
+        {"name": "lattice", "train_features": False},
+        LR | L2 | ROW | {"model.layers": ("choice", [1, 2])},
+        {},
+    ),
     "freedom": (
         {"name": "freedom", "train_features": False},
         LR | ROW | {"model.content": ("log", 1e-5, 1e-1), "model.prune": ("choice", [0.8, 0.9])},
         {},
     ),
-    "mgcn": ({"name": "mgcn", "train_features": False}, LR | L2 | ROW | {"model.contrast": ("log", 1e-3, 1e-1)}, {}),
+    "mgcn": (
+        {"name": "mgcn", "train_features": False},
+        LR | L2 | ROW | {"model.contrast": ("log", 1e-3, 1e-1)},
+        {},
+    ),
     "siger": ({"name": "siger", "train_features": False}, LR | L2 | ROW, {}),
     "bm3": (
         {"name": "bm3", "train_features": False},
-        LR | ROW | {"model.l2": ("choice", [0.0, 0.01, 0.1]), "model.dropout": ("choice", [0.3, 0.5]), "model.layers": ("choice", [1, 2])},
+        LR
+        | ROW
+        | {
+            "model.l2": ("choice", [0.0, 0.01, 0.1]),
+            "model.dropout": ("choice", [0.3, 0.5]),
+            "model.layers": ("choice", [1, 2]),
+        },
         {"patience": 12},
     ),
     "milk": (
@@ -112,7 +148,11 @@ PACE: dict[str, dict[str, tuple[int, int]]] = {
 def require(data: str, path: str) -> None:
     """Refuse a folder without the data, before any worker does."""
     if data == "tiktok" and not Path(path, "trnMat.npz").is_file():
-        raise InputError("has no trnMat.npz", place=path or "--path", remedy="give the folder of the data: --path FOLDER")
+        raise InputError(
+            "has no trnMat.npz",
+            place=path or "--path",
+            remedy="give the folder of the data: --path FOLDER",
+        )
 
 
 def source(data: str, path: str) -> dict[str, Any]:
@@ -120,10 +160,18 @@ def source(data: str, path: str) -> dict[str, Any]:
     if data == "online-retail":
         return {"source": "online-retail"}
     features = {"image": "image_feat.npy", "audio": "audio_feat.npy"}
-    return {"path": path, "train": "trnMat.npz", "valid": "valMat.npz", "test": "tstMat.npz", "features": features}
+    return {
+        "path": path,
+        "train": "trnMat.npz",
+        "valid": "valMat.npz",
+        "test": "tstMat.npz",
+        "features": features,
+    }
 
 
-def experiment(data: str, method: str, path: str, params: dict[str, Any], epochs: int | None = None) -> Experiment:
+def experiment(
+    data: str, method: str, path: str, params: dict[str, Any], epochs: int | None = None
+) -> Experiment:
     """The experiment of a method with some of its settings changed."""
     model, _, train = METHODS[method]
     usual, batch = PACE[data].get(method, (1, 2048))
@@ -133,7 +181,15 @@ def experiment(data: str, method: str, path: str, params: dict[str, Any], epochs
         "data": source(data, path),
         "split": {"by": "presplit"} if data == "tiktok" else {"by": "ratio", "order": "time"},
         "model": json.loads(json.dumps(model)),
-        "train": {"epochs": most, "batch_size": batch, "lr": 2e-3, "eval_every": min(4, most), "patience": PATIENCE[data], "device": "cpu"} | train,
+        "train": {
+            "epochs": most,
+            "batch_size": batch,
+            "lr": 2e-3,
+            "eval_every": min(4, most),
+            "patience": PATIENCE[data],
+            "device": "cpu",
+        }
+        | train,
         # On TikTok valid items stay candidates in the test, as in the tables of others; each of its users has one of them at most.
         "evaluate": {"metrics": METRICS, "monitor": MONITOR, "keep_valid": data == "tiktok"},
     }
@@ -154,7 +210,9 @@ def tune(data: str, method: str, path: str, n_trials: int, epochs: int | None) -
         made = experiment(data, method, path, params, epochs)
         if not parts:
             parts.append(data_of(made))
-        return attempt(made, parts[0], best, Evaluation(metrics=(MONITOR,), monitor=MONITOR), after=12)
+        return attempt(
+            made, parts[0], best, Evaluation(metrics=(MONITOR,), monitor=MONITOR), after=12
+        )
 
     search(log_of(data, method), METHODS[method][1], n_trials, trial, draws=DRAWS[data])
 
@@ -167,27 +225,60 @@ def run(data: str, method: str, path: str, seed: int, n_trials: int, epochs: int
     params = chosen(log_of(data, method), n_trials)
     made = experiment(data, method, path, params | {"train.seed": seed}, epochs)
     report = execute(made, folder, resume=(folder / "run.json").exists()).report("test")
-    print(f"{data} {method} seed {seed}: " + " ".join(f"{name} {report[name]:.4f}" for name in METRICS), flush=True)
+    print(
+        f"{data} {method} seed {seed}: "
+        + " ".join(f"{name} {report[name]:.4f}" for name in METRICS),
+        flush=True,
+    )
 
 
 def table(data: str, n_trials: int) -> str:
     """Markdown: means over seeds and users with 95 % intervals, paired tests against the best."""
-    found = {method: [Report.load(folder) for folder in sorted((KEEP / data / method).glob("[0-9]*/test"))] for method in METHODS}
+    found = {
+        method: [
+            Report.load(folder) for folder in sorted((KEEP / data / method).glob("[0-9]*/test"))
+        ]
+        for method in METHODS
+    }
     found = {method: several for method, several in found.items() if several}
     if not found:
-        raise InputError("there is no run yet", place=str(KEEP / data), remedy=f"python benchmarks/multimodal.py run {data}")
-    lines = [f"# {DATA[data]}: the multimodal family", "", *section(found, ["recall@20", "ndcg@20", "recall@10"], {}, scale=1), ""]
+        raise InputError(
+            "there is no run yet",
+            place=str(KEEP / data),
+            remedy=f"python benchmarks/multimodal.py run {data}",
+        )
+    lines = [
+        f"# {DATA[data]}: the multimodal family",
+        "",
+        *section(found, ["recall@20", "ndcg@20", "recall@10"], {}, scale=1),
+        "",
+    ]
     lines += claims(found, CLAIMS, MONITOR)
-    lines += ["All metrics, means over seeds:", "", "| method | " + " | ".join(METRICS) + " |", "|---|" + "---:|" * len(METRICS)]
-    lines += [f"| {method} | " + " | ".join(f"{mean(several, name):.4f}" for name in METRICS) + " |" for method, several in ordered(found, MONITOR)]
+    lines += [
+        "All metrics, means over seeds:",
+        "",
+        "| method | " + " | ".join(METRICS) + " |",
+        "|---|" + "---:|" * len(METRICS),
+    ]
+    lines += [
+        f"| {method} | " + " | ".join(f"{mean(several, name):.4f}" for name in METRICS) + " |"
+        for method, several in ordered(found, MONITOR)
+    ]
     tried = {method: len(trials_of(log_of(data, method))[:n_trials]) for method in found}
     fewer = ", ".join(method for method, n in tried.items() if n < n_trials)
     rising = ", ".join(method for method in found if stopped_rising(data, method, n_trials))
     lines += [
         "",
-        f"Still rising at the last epoch they were given, so lower bounds: {rising}." if rising else "None was still rising at its last epoch.",
+        f"Still rising at the last epoch they were given, so lower bounds: {rising}."
+        if rising
+        else "None was still rising at its last epoch.",
     ]
-    lines += ["", f"Trials on valid per method: {n_trials}" + (f" (fewer: {fewer})" if fewer else "") + f"; monitor {MONITOR}. Features are frozen."]
+    lines += [
+        "",
+        f"Trials on valid per method: {n_trials}"
+        + (f" (fewer: {fewer})" if fewer else "")
+        + f"; monitor {MONITOR}. Features are frozen.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -204,7 +295,9 @@ def job(task: tuple[Any, ...]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["tune", "run", "table"])
     parser.add_argument("data", choices=list(DATA))
     parser.add_argument("--path", default="", help="the folder of the data")
@@ -219,10 +312,21 @@ def main() -> None:
         return
     require(given.data, given.path)
     if given.command == "tune":
-        tasks: list[tuple[Any, ...]] = [("tune", given.data, method, given.path, given.trials, given.epochs) for method in given.methods]
+        tasks: list[tuple[Any, ...]] = [
+            ("tune", given.data, method, given.path, given.trials, given.epochs)
+            for method in given.methods
+        ]
     else:
-        pairs = [(seed, method) for seed in range(given.seeds) for method in given.methods if seed == 0 or method not in CLOSED]
-        tasks = [("run", given.data, method, given.path, seed, given.trials, given.epochs) for seed, method in pairs]
+        pairs = [
+            (seed, method)
+            for seed in range(given.seeds)
+            for method in given.methods
+            if seed == 0 or method not in CLOSED
+        ]
+        tasks = [
+            ("run", given.data, method, given.path, seed, given.trials, given.epochs)
+            for seed, method in pairs
+        ]
     work(job, tasks, given.workers)
 
 

@@ -58,7 +58,10 @@ EPOCHS = {
     "tiktok": {"milk": 200, "dropoutnet": 40, "clcrec": 60, "heater": 40},
     "online-retail": {"milk": 80, "dropoutnet": 15, "clcrec": 25, "heater": 15},
 }
-USUAL = {"tiktok": 120, "online-retail": 50}  # of the others: a training takes a minute of one core or less
+USUAL = {
+    "tiktok": 120,
+    "online-retail": 50,
+}  # of the others: a training takes a minute of one core or less
 # Searches of one name draw the same learning rates trial by trial.
 DRAWS = "new"
 
@@ -80,21 +83,41 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "duif": ({"name": "duif"}, LR | ROW | {"model.l2": ("log", 1e-5, 1e-1)}, {}),
     "dropoutnet": (
         {"name": "dropoutnet", "scale": "row"},
-        LR | ROW | {"model.dropout": ("choice", [0.3, 0.5, 0.7]), "model.preference.unobserved": ("choice", [0.03, 0.1, 0.3])},
+        LR
+        | ROW
+        | {
+            "model.dropout": ("choice", [0.3, 0.5, 0.7]),
+            "model.preference.unobserved": ("choice", [0.03, 0.1, 0.3]),
+        },
         {},
     ),
     "clcrec": (
         {"name": "clcrec", "scale": "row", "sampler": {"negatives": 128, "pool": "shared"}},
-        LR | ROW | {"model.temperature": ("choice", [0.5, 1.0, 2.0]), "model.share": ("choice", [0.3, 0.5, 0.7]), "model.l2": ("log", 1e-3, 1.0)},
+        LR
+        | ROW
+        | {
+            "model.temperature": ("choice", [0.5, 1.0, 2.0]),
+            "model.share": ("choice", [0.3, 0.5, 0.7]),
+            "model.l2": ("log", 1e-3, 1.0),
+        },
         {},
     ),
     "contentknn": ({"name": "contentknn"}, {"model.k": ("choice", [20, 50, 100, 200])}, {}),
     "heater": (
         {"name": "heater", "scale": "row"},
-        LR | ROW | {"model.likeness": ("log", 1e-3, 10.0), "model.preference.unobserved": ("choice", [0.03, 0.1, 0.3])},
+        LR
+        | ROW
+        | {
+            "model.likeness": ("log", 1e-3, 10.0),
+            "model.preference.unobserved": ("choice", [0.03, 0.1, 0.3]),
+        },
         {},
     ),
-    "vbpr": ({"name": "vbpr", "new_items": "content", "scale": "row"}, LR | ROW | {"model.l2": ("log", 1e-3, 2.0)}, {}),
+    "vbpr": (
+        {"name": "vbpr", "new_items": "content", "scale": "row"},
+        LR | ROW | {"model.l2": ("log", 1e-3, 2.0)},
+        {},
+    ),
 }
 
 
@@ -113,13 +136,24 @@ def spoilt(train: Dataset, mode: str, rate: int, seed: int) -> Dataset:
     return without(train, Missing(train=warm, new=new, seed=seed)) if rate else train
 
 
-def experiment(data: str, method: str, params: dict[str, Any], impute: Impute, epochs: int | None, seed: int) -> tuple[Any, Train]:
+def experiment(
+    data: str, method: str, params: dict[str, Any], impute: Impute, epochs: int | None, seed: int
+) -> tuple[Any, Train]:
     """The recipe and how it is trained."""
     model, _, train = METHODS[method]
     most = epochs or EPOCHS[data].get(method, USUAL[data])
     tree: dict[str, Any] = {
         "model": json.loads(json.dumps(model)),
-        "train": {"epochs": most, "batch_size": 2048, "lr": 5e-3, "eval_every": min(5, most), "patience": 6, "device": "cpu", "seed": seed} | train,
+        "train": {
+            "epochs": most,
+            "batch_size": 2048,
+            "lr": 5e-3,
+            "eval_every": min(5, most),
+            "patience": 6,
+            "device": "cpu",
+            "seed": seed,
+        }
+        | train,
     }
     for name, value in params.items():
         put(tree, name, value)
@@ -135,7 +169,12 @@ def reread(scorer: Scorer, train: Dataset, impute: Impute) -> Scorer | None:
         return None
     # Gaps are filled here: this scorer was trained where nothing is missing, whatever would stand in a gap.
     read = feature_values(train, impute=impute)
-    vectors, biases = scorer.content({name: FeatureTable(values.numpy(), np.ones(len(values), dtype=bool)) for name, values in read.items()})
+    vectors, biases = scorer.content(
+        {
+            name: FeatureTable(values.numpy(), np.ones(len(values), dtype=bool))
+            for name, values in read.items()
+        }
+    )
     new = torch.from_numpy(~warm_items(train))
     item = scorer.item.clone()
     item[new] = vectors[new].to(item)
@@ -185,11 +224,26 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def run(data: str, method: str, path: str, seed: int, rates: list[int], modes: list[str], impute: Impute, n_trials: int, epochs: int | None) -> None:
+def run(
+    data: str,
+    method: str,
+    path: str,
+    seed: int,
+    rates: list[int],
+    modes: list[str],
+    impute: Impute,
+    n_trials: int,
+    epochs: int | None,
+) -> None:
     """All modes and rates of a method with one seed."""
     out = results_of(data, impute, method, seed)
     done = {(line["mode"], line["rate"]) for line in lines(out)}
-    wanted = [(mode, rate) for mode in MODES for rate in rates if mode in modes and (rate > 0) == (mode != "FTFT")]
+    wanted = [
+        (mode, rate)
+        for mode in MODES
+        for rate in rates
+        if mode in modes and (rate > 0) == (mode != "FTFT")
+    ]
     if "FTFT" in modes and ("FTFT", 0) not in wanted:
         wanted.insert(0, ("FTFT", 0))
     if not set(wanted) - done:
@@ -198,8 +252,12 @@ def run(data: str, method: str, path: str, seed: int, rates: list[int], modes: l
     assert found.test is not None
     test = found.test.open("new items: the curves")
     config = Evaluation(metrics=METRICS, monitor=MONITOR)
-    recipe, train = experiment(data, method, chosen(log_of(data, method), n_trials), impute, epochs, seed)
-    kept = KEEP / data / "nothing-missing" / method / f"{seed}.safetensors"  # so it is the same whatever would stand in a gap
+    recipe, train = experiment(
+        data, method, chosen(log_of(data, method), n_trials), impute, epochs, seed
+    )
+    kept = (
+        KEEP / data / "nothing-missing" / method / f"{seed}.safetensors"
+    )  # so it is the same whatever would stand in a gap
 
     def learned(given: Dataset) -> Scorer:
         light = replace(config, metrics=(MONITOR,))
@@ -216,14 +274,25 @@ def run(data: str, method: str, path: str, seed: int, rates: list[int], modes: l
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 save_scorer(kept, full)
             scorer = full if mode == "FTFT" else reread(full, given, impute)
-        scorer = scorer or learned(given)  # MTMT, and methods that do not say how a vector is made: their training sees no new item
+        scorer = scorer or learned(
+            given
+        )  # MTMT, and methods that do not say how a vector is made: their training sees no new item
         # As in MILK, all new items are ranked, those of valid too.
         report = evaluate(scorer, given.pairs, test, config)
-        line = {"mode": mode, "rate": rate, "seconds": round(time.perf_counter() - began, 1), **{name: report[name] for name in METRICS}}
+        line = {
+            "mode": mode,
+            "rate": rate,
+            "seconds": round(time.perf_counter() - began, 1),
+            **{name: report[name] for name in METRICS},
+        }
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        print(f"{data} {method} seed {seed} {mode} {rate} %: " + " ".join(f"{name} {line[name]:.4f}" for name in METRICS), flush=True)
+        print(
+            f"{data} {method} seed {seed} {mode} {rate} %: "
+            + " ".join(f"{name} {line[name]:.4f}" for name in METRICS),
+            flush=True,
+        )
 
 
 def name_of(data: str, impute: str) -> str:
@@ -237,16 +306,26 @@ def collected(data: str, impute: str, metric: str) -> dict[str, dict[tuple[str, 
     for method in METHODS:
         for path in sorted((KEEP / data / impute / method).glob("*.jsonl")):
             for line in lines(path):
-                found.setdefault(method, {}).setdefault((line["mode"], line["rate"]), []).append(line[metric])
+                found.setdefault(method, {}).setdefault((line["mode"], line["rate"]), []).append(
+                    line[metric]
+                )
     if not found:
-        raise InputError("there is no run yet", place=str(KEEP / data / impute), remedy=f"python benchmarks/new_items.py run {data}")
+        raise InputError(
+            "there is no run yet",
+            place=str(KEEP / data / impute),
+            remedy=f"python benchmarks/new_items.py run {data}",
+        )
     return found
 
 
 def half(values: list[float]) -> float:
     """Half of the 95 % interval of the mean over seeds, by t; NaN with one seed."""
     n = len(values)
-    return float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5) if n > 1 else float("nan")
+    return (
+        float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5)
+        if n > 1
+        else float("nan")
+    )
 
 
 def spread(values: list[float]) -> str:
@@ -271,28 +350,55 @@ def against(data: str, impute: str, one: str, other: str) -> Iterator[str]:
             draws = sorted(set(found[0]) & set(found[1]))
             if len(draws) > 1:
                 differences = [found[0][draw] - found[1][draw] for draw in draws]
-                rows.append(f"| {mode} | {rate} % | {len(draws)} | {np.mean(differences):+.4f} ± {half(differences):.4f} |")
+                rows.append(
+                    f"| {mode} | {rate} % | {len(draws)} | {np.mean(differences):+.4f} ± {half(differences):.4f} |"
+                )
         if rows:
-            yield from ("", f"{one} less {other}, recall@20[{view}], draw by draw, ± half of the 95 % interval by t:", "")
+            yield from (
+                "",
+                f"{one} less {other}, recall@20[{view}], draw by draw, ± half of the 95 % interval by t:",
+                "",
+            )
             yield from ("| mode | share | draws | difference |", "|---|---:|---:|---:|", *rows)
 
 
 def table(data: str, impute: str, n_trials: int) -> Iterator[str]:
     """Markdown: a row per method and mode, a column per rate."""
-    yield f"# {DATA[data]}: new items with missing modalities" + ("" if impute == "mean" else f", gaps filled by {impute}")
+    yield f"# {DATA[data]}: new items with missing modalities" + (
+        "" if impute == "mean" else f", gaps filled by {impute}"
+    )
     for metric in METRICS:
         found = collected(data, impute, metric)
         rates = sorted({rate for values in found.values() for _, rate in values})
-        where = "ranked among new items" if metric.endswith("[new]") else "ranked in the whole catalogue"
-        yield from ("", f"## {metric.partition('[')[0]}, {where}", "", "| method | mode | " + " | ".join(f"{rate} %" for rate in rates) + " |")
+        where = (
+            "ranked among new items"
+            if metric.endswith("[new]")
+            else "ranked in the whole catalogue"
+        )
+        yield from (
+            "",
+            f"## {metric.partition('[')[0]}, {where}",
+            "",
+            "| method | mode | " + " | ".join(f"{rate} %" for rate in rates) + " |",
+        )
         yield "|---|---|" + "---:|" * len(rates)
         for method, values in found.items():
             for mode in ("FTMT", "MTMT"):
-                cells = [values.get(("FTFT", 0) if rate == 0 else (mode, rate), []) for rate in rates]
+                cells = [
+                    values.get(("FTFT", 0) if rate == 0 else (mode, rate), []) for rate in rates
+                ]
                 if any(own == mode for own, _ in values):
-                    yield f"| {method} | {mode} | " + " | ".join(spread(cell) if cell else "" for cell in cells) + " |"
+                    yield (
+                        f"| {method} | {mode} | "
+                        + " | ".join(spread(cell) if cell else "" for cell in cells)
+                        + " |"
+                    )
     yield from against(data, impute, "milk", "duif")
-    counts = {len(several) for values in collected(data, impute, METRICS[0]).values() for several in values.values()}
+    counts = {
+        len(several)
+        for values in collected(data, impute, METRICS[0]).values()
+        for several in values.values()
+    }
     tried = {method: len(trials_of(log_of(data, method))[:n_trials]) for method in METHODS}
     seeds = str(max(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     yield ""
@@ -309,25 +415,56 @@ def picture(data: str, impute: str) -> list[Path]:
     import matplotlib.pyplot as plt
 
     known = collected(data, impute, METRICS[0]).values()
-    modes = [mode for mode in ("FTMT", "MTMT") if any(own == mode for values in known for own, _ in values)] or ["FTMT"]
-    figure, axes = plt.subplots(2, len(modes), figsize=(5 * len(modes) + 0.5, 7), sharex=True, sharey="row", squeeze=False)
+    modes = [
+        mode
+        for mode in ("FTMT", "MTMT")
+        if any(own == mode for values in known for own, _ in values)
+    ] or ["FTMT"]
+    figure, axes = plt.subplots(
+        2, len(modes), figsize=(5 * len(modes) + 0.5, 7), sharex=True, sharey="row", squeeze=False
+    )
     for row, view in zip(axes, VIEWS, strict=True):
         found = collected(data, impute, f"recall@20[{view}]")
         for panel, mode in zip(row, modes, strict=True):
             for method, values in found.items():
                 if not any(own == mode for own, _ in values):
                     continue
-                points = sorted((rate, several) for (own, rate), several in values.items() if own in ("FTFT", mode))
-                at, heights = [rate for rate, _ in points], [float(np.mean(several)) for _, several in points]
-                (drawn,) = panel.plot(at, heights, marker="o", markersize=3, label=method, color=f"C{list(METHODS).index(method)}")
-                if points and all(len(several) > 2 for _, several in points):  # of two the interval is wider than the picture
+                points = sorted(
+                    (rate, several)
+                    for (own, rate), several in values.items()
+                    if own in ("FTFT", mode)
+                )
+                at, heights = (
+                    [rate for rate, _ in points],
+                    [float(np.mean(several)) for _, several in points],
+                )
+                (drawn,) = panel.plot(
+                    at,
+                    heights,
+                    marker="o",
+                    markersize=3,
+                    label=method,
+                    color=f"C{list(METHODS).index(method)}",
+                )
+                if points and all(
+                    len(several) > 2 for _, several in points
+                ):  # of two the interval is wider than the picture
                     off = np.array([half(several) for _, several in points])
-                    panel.fill_between(at, heights - off, heights + off, color=drawn.get_color(), alpha=0.15, linewidth=0)
+                    panel.fill_between(
+                        at,
+                        heights - off,
+                        heights + off,
+                        color=drawn.get_color(),
+                        alpha=0.15,
+                        linewidth=0,
+                    )
             what = "new items lose one" if mode == "FTMT" else "train and new items lose one"
             panel.set_title(f"{mode}: {what}", fontsize=10)
             panel.set_ylim(bottom=0)
             panel.grid(alpha=0.3)
-        row[0].set_ylabel("recall@20 " + ("among new items" if view == "new" else "in the whole catalogue"))
+        row[0].set_ylabel(
+            "recall@20 " + ("among new items" if view == "new" else "in the whole catalogue")
+        )
     for panel in axes[1]:
         panel.set_xlabel("share of items that lose a modality, %")
     axes[0][0].legend(fontsize=8)
@@ -348,7 +485,9 @@ def job(task: tuple[Any, ...]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["tune", "run", "table"])
     parser.add_argument("data", choices=list(DATA))
     parser.add_argument("--path", default="", help="the folder of the data")
@@ -368,12 +507,21 @@ def main() -> None:
         return
     require(given.data, given.path)
     if any(not 0 <= rate <= 100 for rate in given.rates):
-        raise InputError("a rate is a percentage", place="--rates", remedy="give numbers from 0 to 100")
+        raise InputError(
+            "a rate is a percentage", place="--rates", remedy="give numbers from 0 to 100"
+        )
     if given.command == "tune":
-        tasks: list[tuple[Any, ...]] = [("tune", given.data, method, given.path, given.trials, given.epochs) for method in given.methods]
+        tasks: list[tuple[Any, ...]] = [
+            ("tune", given.data, method, given.path, given.trials, given.epochs)
+            for method in given.methods
+        ]
     else:
         more = (given.rates, given.modes, given.impute, given.trials, given.epochs)
-        tasks = [("run", given.data, method, given.path, seed, *more) for seed in range(given.seeds) for method in given.methods]
+        tasks = [
+            ("run", given.data, method, given.path, seed, *more)
+            for seed in range(given.seeds)
+            for method in given.methods
+        ]
     work(job, tasks, given.workers)
 
 

@@ -32,8 +32,21 @@ EXPERIMENT: dict[str, Any] = {
     "name": "picture",
     "data": {"source": "online-retail"},
     "split": {"by": "ratio", "ratios": [0.8, 0.1, 0.1], "order": "time"},
-    "model": {"name": "dpcml", "vectors": C, "dim": 64, "diversity": {"weight": 10.0, "low": 0.3, "high": 1.2}},
-    "train": {"epochs": 60, "batch_size": 1024, "lr": 4e-3, "rows": "dense", "eval_every": 10, "patience": 6, "device": "cpu"},
+    "model": {
+        "name": "dpcml",
+        "vectors": C,
+        "dim": 64,
+        "diversity": {"weight": 10.0, "low": 0.3, "high": 1.2},
+    },
+    "train": {
+        "epochs": 60,
+        "batch_size": 1024,
+        "lr": 4e-3,
+        "rows": "dense",
+        "eval_every": 10,
+        "patience": 6,
+        "device": "cpu",
+    },
     "evaluate": {"metrics": ["recall@20", "ndcg@20"], "monitor": "ndcg@20"},
 }
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa3377")  # told apart by the colour-blind, too
@@ -64,7 +77,9 @@ def upright(places: np.ndarray, weight: np.ndarray) -> np.ndarray:
         if left.sum() != len(places) // 2:
             continue
         gap = min(abs(np.subtract(*turned[side, 1])) for side in (left, ~left))
-        score = np.abs(turned[:, 0]).min() + gap - 0.03 * abs(weight[left].sum() - weight[~left].sum())
+        score = (
+            np.abs(turned[:, 0]).min() + gap - 0.03 * abs(weight[left].sum() - weight[~left].sum())
+        )
         if score > best:
             best, found = score, turn
     return found
@@ -84,11 +99,21 @@ def kinds(run: Run) -> list[tuple[float, Any, list[int]]]:
             continue
         apart, together = squared(item[bought], item[bought]), winner[:, None] == winner
         near = apart[together & ~np.eye(len(bought), dtype=bool)].mean()
-        rows.append((float(apart[~together].mean() - near), run.train.users.ids[row], counts.tolist()))
+        rows.append(
+            (float(apart[~together].mean() - near), run.train.users.ids[row], counts.tolist())
+        )
     return sorted(rows, reverse=True, key=lambda row: row[0])
 
 
-def names(axes: Axes, side: int, blocks: list[dict[str, Any]], left: float, right: float, low: float, high: float) -> None:
+def names(
+    axes: Axes,
+    side: int,
+    blocks: list[dict[str, Any]],
+    left: float,
+    right: float,
+    low: float,
+    high: float,
+) -> None:
     """A column of names beside the picture, a block per vector from top to bottom, each name tied to its point."""
     edge, towards = (left, 1) if side < 0 else (right, -1)
     unit, align = (right - left) / 100, "right" if side < 0 else "left"
@@ -97,12 +122,41 @@ def names(axes: Axes, side: int, blocks: list[dict[str, Any]], left: float, righ
     y = (high + low + step * (lines - 1)) / 2
     for block in blocks:
         colour = block["colour"]
-        axes.text(edge, y, block["head"], color=colour, fontsize=12, fontweight="bold", ha=align, va="center")
+        axes.text(
+            edge,
+            y,
+            block["head"],
+            color=colour,
+            fontsize=12,
+            fontweight="bold",
+            ha=align,
+            va="center",
+        )
         y -= 1.3 * step
         for text, bought, (px, py) in block["rows"]:
-            axes.plot([edge + towards * unit, px], [y, py], color=colour, lw=0.6, alpha=0.45, zorder=2)
-            axes.plot(edge, y, "o", ms=5.5, mfc=colour if bought else "white", mec=colour, mew=1.1, clip_on=False, zorder=5)
-            axes.text(edge - towards * 1.2 * unit, y, text, fontsize=9.5, color="black", ha=align, va="center")
+            axes.plot(
+                [edge + towards * unit, px], [y, py], color=colour, lw=0.6, alpha=0.45, zorder=2
+            )
+            axes.plot(
+                edge,
+                y,
+                "o",
+                ms=5.5,
+                mfc=colour if bought else "white",
+                mec=colour,
+                mew=1.1,
+                clip_on=False,
+                zorder=5,
+            )
+            axes.text(
+                edge - towards * 1.2 * unit,
+                y,
+                text,
+                fontsize=9.5,
+                color="black",
+                ha=align,
+                va="center",
+            )
             y -= step
         y -= 1.2 * step
 
@@ -140,15 +194,48 @@ def draw(run: Run, customer: str, out: Path) -> None:
         for group, is_bought in ((bought, True), (best, False)):
             mine = sorted((i for i in group if winner[i] == c), key=lambda i: -point[i, 1])
             rows += [(titles[i].capitalize(), is_bought, point[i]) for i in mine]
-            axes.plot(*point[mine].T, "o", ms=6.5, mfc=COLOURS[c] if is_bought else "white", mec=COLOURS[c], mew=1.2, zorder=4)
-        sides[-1 if vector[c, 0] < 0 else 1].append({"head": f"Vector {number}", "colour": COLOURS[c], "rows": rows, "at": vector[c, 1]})
+            axes.plot(
+                *point[mine].T,
+                "o",
+                ms=6.5,
+                mfc=COLOURS[c] if is_bought else "white",
+                mec=COLOURS[c],
+                mew=1.2,
+                zorder=4,
+            )
+        sides[-1 if vector[c, 0] < 0 else 1].append(
+            {"head": f"Vector {number}", "colour": COLOURS[c], "rows": rows, "at": vector[c, 1]}
+        )
         axes.plot(*vector[c], "D", ms=14, mfc=COLOURS[c], mec="black", mew=1.2, zorder=6)
-        axes.text(*vector[c], str(number), color="white", fontsize=10, fontweight="bold", ha="center", va="center_baseline", zorder=7)
+        axes.text(
+            *vector[c],
+            str(number),
+            color="white",
+            fontsize=10,
+            fontweight="bold",
+            ha="center",
+            va="center_baseline",
+            zorder=7,
+        )
     for side, blocks in sides.items():
-        names(axes, side, sorted(blocks, key=lambda block: -block["at"]), -half, half, middle - reach, middle + reach)
+        names(
+            axes,
+            side,
+            sorted(blocks, key=lambda block: -block["at"]),
+            -half,
+            half,
+            middle - reach,
+            middle + reach,
+        )
 
     said = {"ha": "center", "va": "center"}
-    figure.text(0.5, 0.96, "One customer, four vectors: each stands for a kind of purchase", fontsize=16, **said)
+    figure.text(
+        0.5,
+        0.96,
+        "One customer, four vectors: each stands for a kind of purchase",
+        fontsize=16,
+        **said,
+    )
     figure.text(
         0.5,
         0.918,
@@ -162,9 +249,15 @@ def draw(run: Run, customer: str, out: Path) -> None:
     key = figure.add_axes((0.17, 0.86, 0.66, 0.03))
     key.set(xlim=(0, 1), ylim=(-1, 1))
     key.axis("off")
-    entries = [("D", GREY, "black", 9, "vector of the customer"), ("o", GREY, GREY, 6.5, "bought"), ("o", "white", GREY, 6.5, "recommended next")]
+    entries = [
+        ("D", GREY, "black", 9, "vector of the customer"),
+        ("o", GREY, GREY, 6.5, "bought"),
+        ("o", "white", GREY, 6.5, "recommended next"),
+    ]
     entries += [("o", LIGHT, LIGHT, 3, f"all {len(item):,} products")]
-    for place, (marker, face, edge, size, text) in zip((0.04, 0.345, 0.495, 0.755), entries, strict=True):
+    for place, (marker, face, edge, size, text) in zip(
+        (0.04, 0.345, 0.495, 0.755), entries, strict=True
+    ):
         key.plot(place, 0, marker, ms=size, mfc=face, mec=edge)
         key.text(place + 0.018, 0, text, fontsize=10, va="center_baseline")
     out.mkdir(parents=True, exist_ok=True)
@@ -174,7 +267,9 @@ def draw(run: Run, customer: str, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--customer", default="13509")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--run", type=Path, default=ROOT / "runs" / "picture")

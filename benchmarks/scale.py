@@ -21,14 +21,19 @@ import polars as pl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10, 100])
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         one(arguments.one)
         return
-    print("times      pairs  load s  split s  epoch s  rank s  peak MB  | per million pairs: load  epoch  rank per million users", flush=True)
+    print(
+        "times      pairs  load s  split s  epoch s  rank s  peak MB  | per million pairs: load  epoch  rank per million users",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
         for times in arguments.times:
             from synthetic import log
@@ -38,7 +43,12 @@ def main() -> None:
             pl.DataFrame({"user": pairs.user, "item": pairs.item}).write_parquet(path)
             n = len(pairs)
             del pairs
-            said = subprocess.run([sys.executable, __file__, "--one", str(path)], check=True, capture_output=True, text=True).stdout
+            said = subprocess.run(
+                [sys.executable, __file__, "--one", str(path)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
             load, split, epoch, rank, peak, users = (float(part) for part in said.split())
             print(
                 f"{times:>5} {n:>10,} {load:>7.2f} {split:>8.2f} {epoch:>8.2f} {rank:>7.2f} {peak:>8.0f}  | {load / n * 1e6:>23.3f} {epoch / n * 1e6:>6.2f} {rank / users * 1e6:>22.1f}",

@@ -27,7 +27,9 @@ from recsys.train import Train, fit
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gowalla", type=Path, help="folder with train.txt of the LightGCN split")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dim", type=int, default=64)
@@ -36,14 +38,21 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
-    train = load(arguments.gowalla / "train.txt", format="adjacency").dataset if arguments.gowalla else dataset(log(29_858, 40_981, 810_128))
+    train = (
+        load(arguments.gowalla / "train.txt", format="adjacency").dataset
+        if arguments.gowalla
+        else dataset(log(29_858, 40_981, 810_128))
+    )
     users = int((train.pairs.csr.getnnz(1) > 0).sum())
     steps = -(-users // arguments.batch)
     print(
         f"{users:,} users x {train.n_items:,} items, {len(train.pairs):,} pairs; d {arguments.dim}, {steps} steps of {arguments.batch} users; "
         f"{torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}; torch {torch.__version__}"
     )
-    item, square = torch.randn(train.n_items, arguments.dim), torch.randn(arguments.dim, arguments.dim)
+    item, square = (
+        torch.randn(train.n_items, arguments.dim),
+        torch.randn(arguments.dim, arguments.dim),
+    )
 
     def products() -> float:
         """Cpu-seconds of V' V and of V A, once each a step."""
@@ -55,16 +64,27 @@ def main() -> None:
 
     products()
     for rows in ("dense", "touched"):
-        config = Train(epochs=arguments.epochs, batch_size=arguments.batch, optimizer="adagrad", lr=0.05, rows=rows, device="cpu")
+        config = Train(
+            epochs=arguments.epochs,
+            batch_size=arguments.batch,
+            optimizer="adagrad",
+            lr=0.05,
+            rows=rows,
+            device="cpu",
+        )
         epochs, alone = measure(SFCML(dim=arguments.dim, l2=1e-5), train, config, products)
-        ratio = statistics.median(epoch / product for epoch, product in zip(epochs, alone, strict=True))
+        ratio = statistics.median(
+            epoch / product for epoch, product in zip(epochs, alone, strict=True)
+        )
         print(
             f"adagrad, {rows} rows of users: {statistics.median(epochs):.2f} cpu-s an epoch, {ratio:.2f} x the products alone "
             f"({statistics.median(alone):.2f} cpu-s)"
         )
 
 
-def measure(recipe: SFCML, train: Dataset, config: Train, products: Callable[[], float]) -> tuple[list[float], list[float]]:
+def measure(
+    recipe: SFCML, train: Dataset, config: Train, products: Callable[[], float]
+) -> tuple[list[float], list[float]]:
     """Cpu-seconds of each epoch but the first, and of the products right after it."""
     epochs: list[float] = []
     alone: list[float] = []

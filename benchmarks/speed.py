@@ -34,7 +34,9 @@ from recsys.train import Train, fit
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gowalla", type=Path, help="folder with train.txt of the LightGCN split")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=5)
@@ -61,7 +63,9 @@ def ranking(train: Dataset, repeats: int) -> None:
     """Top-20 of every user with seen items masked, against the matrix product alone."""
     n_users, n_items = train.n_users, train.n_items
     generator = torch.Generator().manual_seed(0)
-    scorer = Factors(torch.randn(n_users, 64, generator=generator), torch.randn(n_items, 64, generator=generator))
+    scorer = Factors(
+        torch.randn(n_users, 64, generator=generator), torch.randn(n_items, 64, generator=generator)
+    )
     users = np.arange(n_users)
     seen = train.pairs.csr
     query, key = scorer.user.numpy(), np.ascontiguousarray(scorer.item.numpy().T)
@@ -95,10 +99,20 @@ def mf(train: Dataset, repeats: int) -> None:
         ("touched", "adam", 8192),
         ("touched", "sgd", 8192),
     ):
-        cpu = epoch_seconds(MF(dim=64, l2=1e-4), train, Train(epochs=repeats + 1, batch_size=batch, rows=rows, optimizer=optimizer, device="cpu"))
-        print(f"BPR-MF, batch {batch}, {optimizer} on {rows} rows: {len(train.pairs) / cpu:,.0f} pairs per cpu-second ({cpu:.2f} cpu-s an epoch)")
+        cpu = epoch_seconds(
+            MF(dim=64, l2=1e-4),
+            train,
+            Train(
+                epochs=repeats + 1, batch_size=batch, rows=rows, optimizer=optimizer, device="cpu"
+            ),
+        )
+        print(
+            f"BPR-MF, batch {batch}, {optimizer} on {rows} rows: {len(train.pairs) / cpu:,.0f} pairs per cpu-second ({cpu:.2f} cpu-s an epoch)"
+        )
     cpu = epoch_seconds(
-        MF(dim=64, sampler=Sampler(negatives=256, pool="shared"), l2=1e-4), train, Train(epochs=3, batch_size=2048, rows="touched", device="cpu")
+        MF(dim=64, sampler=Sampler(negatives=256, pool="shared"), l2=1e-4),
+        train,
+        Train(epochs=3, batch_size=2048, rows="touched", device="cpu"),
     )
     print(
         f"BPR-MF, batch 2048, 256 shared negatives, adam on touched rows: {len(train.pairs) / cpu:,.0f} pairs, {256 * len(train.pairs) / cpu / 1e6:,.0f} M comparisons per cpu-second"
@@ -140,7 +154,15 @@ def lightgcn(train: Dataset, repeats: int) -> None:
 def epoch_seconds(recipe: MF, train: Dataset, config: Train) -> float:
     """Median cpu-seconds of an epoch after the first."""
     marks = [time.process_time()]
-    fit(recipe, train, None, config, watch=lambda event: marks.append(time.process_time()) if event["event"] == "epoch" else None)
+    fit(
+        recipe,
+        train,
+        None,
+        config,
+        watch=lambda event: (
+            marks.append(time.process_time()) if event["event"] == "epoch" else None
+        ),
+    )
     return statistics.median(np.diff(marks[1:]))
 
 

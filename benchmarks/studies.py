@@ -42,7 +42,9 @@ from postgres import Missing, serve  # noqa: E402
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("kill", help="killed and resumed: the same study?")
     one.add_argument("--path", help="users.dat of Steam-200k; default: from the catalogue")
@@ -51,7 +53,9 @@ def main() -> int:
     one.add_argument("--kills", type=int, default=5)
     one.add_argument("--epochs", type=int, default=2, help="of each trial")
     one.add_argument("--seed", type=int, default=0, help="of the moments")
-    one.add_argument("--out", type=Path, help="folder to keep both studies in; default: a temporary one")
+    one.add_argument(
+        "--out", type=Path, help="folder to keep both studies in; default: a temporary one"
+    )
     one.set_defaults(run=kill)
     two = commands.add_parser("postgres", help="four workers on PostgreSQL, killed again and again")
     two.add_argument("--trials", type=int, default=100)
@@ -62,7 +66,9 @@ def main() -> int:
     two.set_defaults(run=postgres)
     three = commands.add_parser("overhead", help="what a trial costs besides training")
     three.add_argument("--trials", type=int, default=1000)
-    three.add_argument("--storage", nargs="+", choices=["journal", "sqlite", "postgres"], default=["journal"])
+    three.add_argument(
+        "--storage", nargs="+", choices=["journal", "sqlite", "postgres"], default=["journal"]
+    )
     three.add_argument("--sampler", choices=["tpe", "random", "gp"], default="tpe")
     three.set_defaults(run=overhead)
     arguments = parser.parse_args()
@@ -86,8 +92,20 @@ def steam(path: str | None, model: str, trials: int, epochs: int) -> dict[str, A
         "name": f"{model}-killed",
         "data": {"path": path, "min_user": 5} if path else {"source": "steam-200k-played"},
         "split": {"by": "libcml", "drop_cold": False},
-        "model": {"name": model, "dim": 16, "loss": {"kind": "hinge", "reduce": "each", "margin": 1.0}, "sampler": {"negatives": 4}},
-        "train": {"epochs": epochs, "batch_size": 512, "lr": 3e-3, "patience": "none", "device": "cpu", "checkpoint_seconds": 0.2},
+        "model": {
+            "name": model,
+            "dim": 16,
+            "loss": {"kind": "hinge", "reduce": "each", "margin": 1.0},
+            "sampler": {"negatives": 4},
+        },
+        "train": {
+            "epochs": epochs,
+            "batch_size": 512,
+            "lr": 3e-3,
+            "patience": "none",
+            "device": "cpu",
+            "checkpoint_seconds": 0.2,
+        },
         "evaluate": {"metrics": ["precision@3"], "monitor": "precision@3"},
         "tune": {"trials": trials, "space": space},
     }
@@ -99,16 +117,25 @@ def kill(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         config, whole, parts = folder / "study.toml", folder / "whole", folder / "killed"
         path = None if arguments.path is None else str(Path(arguments.path).resolve())
-        config.write_text(to_toml(steam(path, arguments.model, arguments.trials, arguments.epochs)), encoding="utf-8")
+        config.write_text(
+            to_toml(steam(path, arguments.model, arguments.trials, arguments.epochs)),
+            encoding="utf-8",
+        )
         if any(each.exists() for each in (whole, parts)):
-            raise InputError("holds studies already", place=str(folder), remedy="choose another --out")
+            raise InputError(
+                "holds studies already", place=str(folder), remedy="choose another --out"
+            )
         began = time.monotonic()
         if start([str(config), "--out", str(whole)]).wait():
             return 1
         alone = time.monotonic() - began
         print(f"left alone: {arguments.trials} trials in {alone:.0f} s", flush=True)
         rng = np.random.default_rng(arguments.seed)
-        at = sorted(rng.choice(arguments.trials, size=min(arguments.kills, arguments.trials), replace=False).tolist())
+        at = sorted(
+            rng.choice(
+                arguments.trials, size=min(arguments.kills, arguments.trials), replace=False
+            ).tolist()
+        )
         each = open_study(whole).used()["seconds"] / arguments.trials
         moments = [(number, float(rng.random()) * each) for number in at]
         began, killed = time.monotonic(), 0
@@ -135,9 +162,13 @@ def kill(arguments: argparse.Namespace) -> int:
 
 def start(words: list[str]) -> subprocess.Popen[bytes]:
     """`recsys tune` as a process with a group of its own."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    }
     command = [sys.executable, "-m", "recsys.cli", "tune", *words, "--quiet"]
-    return subprocess.Popen(command, start_new_session=True, env=environment, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, start_new_session=True, env=environment, stdout=subprocess.DEVNULL
+    )
 
 
 def go_on(config: Path, folder: Path) -> subprocess.Popen[bytes]:
@@ -159,24 +190,49 @@ def state_of(folder: Path) -> str:
 
 def essence(study: Study) -> list[tuple[Any, ...]]:
     """All of the trials but times and what was measured of the machine."""
-    return [(t.number, t.state, json.dumps(t.settings), t.values, dict(t.curve), t.origin, t.reason, t.facts.get("best_epoch")) for t in study.trials]
+    return [
+        (
+            t.number,
+            t.state,
+            json.dumps(t.settings),
+            t.values,
+            dict(t.curve),
+            t.origin,
+            t.reason,
+            t.facts.get("best_epoch"),
+        )
+        for t in study.trials
+    ]
 
 
 def compare(whole: Study, parts: Study, killed: int, wanted: int) -> int:
     print("trial  left alone    killed        settings")
     for one, two in zip(whole.trials, parts.trials, strict=False):
         settings = " ".join(
-            f"{path.rpartition('.')[2]}={f'{value:.6g}' if isinstance(value, float) else value}" for path, value in one.settings.items()
+            f"{path.rpartition('.')[2]}={f'{value:.6g}' if isinstance(value, float) else value}"
+            for path, value in one.settings.items()
         )
-        print(f"{one.number:>5}  {said(one.values)}  {said(two.values)}  {settings}{'' if one.settings == two.settings else '  OTHER SETTINGS'}")
+        print(
+            f"{one.number:>5}  {said(one.values)}  {said(two.values)}  {settings}{'' if one.settings == two.settings else '  OTHER SETTINGS'}"
+        )
     ours, theirs = essence(whole), essence(parts)
     same = sum(one == two for one, two in zip(ours, theirs, strict=False))
-    best = whole.best is not None and parts.best is not None and (whole.best.number, whole.best.values) == (parts.best.number, parts.best.values)
+    best = (
+        whole.best is not None
+        and parts.best is not None
+        and (whole.best.number, whole.best.values) == (parts.best.number, parts.best.values)
+    )
     text = (whole.folder / "best.toml").read_bytes() == (parts.folder / "best.toml").read_bytes()
-    print(f"\ntrials: {len(ours)} and {len(theirs)}, {same} equal in settings, values, curves and states, to the last bit")
-    print(f"best: {whole.best and (whole.best.number, *whole.best.values)} and {parts.best and (parts.best.number, *parts.best.values)}")
+    print(
+        f"\ntrials: {len(ours)} and {len(theirs)}, {same} equal in settings, values, curves and states, to the last bit"
+    )
+    print(
+        f"best: {whole.best and (whole.best.number, *whole.best.values)} and {parts.best and (parts.best.number, *parts.best.values)}"
+    )
     holds = ours == theirs and best and text and killed == wanted
-    print(f"best.toml: {'the same bytes' if text else 'OTHER BYTES'}\nkilled: {killed} of {wanted} times\nthe same study: {'yes' if holds else 'NO'}")
+    print(
+        f"best.toml: {'the same bytes' if text else 'OTHER BYTES'}\nkilled: {killed} of {wanted} times\nthe same study: {'yes' if holds else 'NO'}"
+    )
     return 0 if holds else 1
 
 
@@ -203,7 +259,14 @@ def tiny(folder: Path, trials: int, epochs: int) -> Experiment:
             "name": "tiny",
             "data": {"path": str(path), "user": "user", "item": "item"},
             "model": {"name": "mf", "dim": 8, "sampler": {"negatives": 2}},
-            "train": {"epochs": epochs, "batch_size": 2048, "lr": 0.01, "patience": "none", "device": "cpu", "checkpoint_seconds": 1.0},
+            "train": {
+                "epochs": epochs,
+                "batch_size": 2048,
+                "lr": 0.01,
+                "patience": "none",
+                "device": "cpu",
+                "checkpoint_seconds": 1.0,
+            },
             "evaluate": {"metrics": ["ndcg@10"], "monitor": "ndcg@10"},
             "tune": {"trials": trials, "space": space},
         }
@@ -214,7 +277,12 @@ class Killer:
     """Kills one of this process's workers every few seconds, whatever it is at."""
 
     def __init__(self, every: float, seed: int) -> None:
-        self.every, self.killed, self.rng, self.over = every, 0, np.random.default_rng(seed), threading.Event()
+        self.every, self.killed, self.rng, self.over = (
+            every,
+            0,
+            np.random.default_rng(seed),
+            threading.Event(),
+        )
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
@@ -242,14 +310,21 @@ def postgres(arguments: argparse.Namespace) -> int:
         folder = Path(name)
         experiment = tiny(folder, arguments.trials, arguments.epochs)
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {url}", flush=True)
-        print("workers  killed  trials  complete  failed  begun again  twice  lost  left running  processes left  trials/min", flush=True)
+        print(
+            "workers  killed  trials  complete  failed  begun again  twice  lost  left running  processes left  trials/min",
+            flush=True,
+        )
         verdict = True
-        for number, (count, killing) in enumerate([(1, False), (arguments.workers, False), (arguments.workers, True)]):
+        for number, (count, killing) in enumerate(
+            [(1, False), (arguments.workers, False), (arguments.workers, True)]
+        ):
             begun: Counter[int] = Counter()
             ended: Counter[int] = Counter()
             first = last = time.monotonic()
 
-            def watch(event: dict[str, Any], begun: Counter[int] = begun, ended: Counter[int] = ended) -> None:
+            def watch(
+                event: dict[str, Any], begun: Counter[int] = begun, ended: Counter[int] = ended
+            ) -> None:
                 nonlocal first, last
                 if event["event"] == "begun":
                     first = first if begun else time.monotonic()
@@ -262,10 +337,15 @@ def postgres(arguments: argparse.Namespace) -> int:
             killer = Killer(arguments.every, arguments.seed)
             if killing:
                 killer.thread.start()
-            study = tune(named, folder / f"study{number}", storage=url, workers=count, threads=1, watch=watch)
+            study = tune(
+                named, folder / f"study{number}", storage=url, workers=count, threads=1, watch=watch
+            )
             killer.over.set()
             states = Counter(trial.state for trial in study.trials)
-            again, twice = sum(begun.values()) - len(begun), sum(times > 1 for times in ended.values())
+            again, twice = (
+                sum(begun.values()) - len(begun),
+                sum(times > 1 for times in ended.values()),
+            )
             left = len(workers())
             print(
                 f"{count:>7}  {killer.killed:>6}  {len(study.trials):>6}  {states['complete']:>8}  {states['failed']:>6}  {again:>11}  {twice:>5}  "
@@ -335,7 +415,10 @@ def overhead(arguments: argparse.Namespace) -> int:
             print(f"\n{storage}\ntrials        clock  processor", flush=True)
             for start in range(0, len(wall), block):
                 part = slice(start, start + block)
-                print(f"{start:>4} - {min(start + block, len(wall)) - 1:>4}  {np.mean(wall[part]):>6.1f}  {np.mean(cpu[part]):>9.1f}", flush=True)
+                print(
+                    f"{start:>4} - {min(start + block, len(wall)) - 1:>4}  {np.mean(wall[part]):>6.1f}  {np.mean(cpu[part]):>9.1f}",
+                    flush=True,
+                )
             verdict &= float(np.mean(wall[-block:])) < 300
         print(f"\nunder 0.3 s at the end: {'yes' if verdict else 'NO'}")
         return 0 if verdict else 1

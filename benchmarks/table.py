@@ -22,12 +22,19 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", nargs="?", default="online-retail")
     parser.add_argument("methods", nargs="*")
-    parser.add_argument("--path", type=Path, help="folder of the data, where it is not in the catalogue's cache")
+    parser.add_argument(
+        "--path", type=Path, help="folder of the data, where it is not in the catalogue's cache"
+    )
     arguments = parser.parse_args()
-    found = {path.stem.removesuffix(f"-{arguments.data}"): path for path in sorted(CONFIGS.glob(f"*-{arguments.data}.toml"))}
+    found = {
+        path.stem.removesuffix(f"-{arguments.data}"): path
+        for path in sorted(CONFIGS.glob(f"*-{arguments.data}.toml"))
+    }
     folders = []
     for method in arguments.methods or found:
         overrides = [f"data.path={arguments.path}"] if arguments.path else []
@@ -35,7 +42,12 @@ def main() -> None:
         folder = Path("runs") / f"table-{arguments.data}" / method
         run = execute(experiment, folder, resume=(folder / "run.json").exists())
         report = run.report("test")
-        print(f"{method}: " + ", ".join(f"{name} {report[name]:.4f}" for name in report.names) + f" in {run.meta['seconds']:.0f} s", flush=True)
+        print(
+            f"{method}: "
+            + ", ".join(f"{name} {report[name]:.4f}" for name in report.names)
+            + f" in {run.meta['seconds']:.0f} s",
+            flush=True,
+        )
         folders.append(folder)
     print(compare_runs(folders).markdown())
 

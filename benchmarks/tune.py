@@ -25,29 +25,54 @@ CHANGES = {"lightgcn": ["train.rows=dense", "train.batch_size=8192"]}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data")
     parser.add_argument("methods", nargs="*")
     parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--base", type=Path, help="TOML with [data], [split], [train], [evaluate]; default benchmarks/base-<data>.toml")
+    parser.add_argument(
+        "--base",
+        type=Path,
+        help="TOML with [data], [split], [train], [evaluate]; default benchmarks/base-<data>.toml",
+    )
     arguments = parser.parse_args()
     base = arguments.base or Path(__file__).parent / f"base-{arguments.data}.toml"
     split = None
     for method in arguments.methods or sorted(path.stem for path in spaces().glob("*.toml")):
-        experiment = read_with_space(base, [f"model.name={method}", f"name={method}", *CHANGES.get(method, [])])
+        experiment = read_with_space(
+            base, [f"model.name={method}", f"name={method}", *CHANGES.get(method, [])]
+        )
         split = split or data_of(experiment)
         folder = Path("runs") / f"tune-{arguments.data}" / method
-        study = tune(experiment, folder, resume=is_study(folder), budget={"trials": arguments.trials}, split=split, watch=follow)
+        study = tune(
+            experiment,
+            folder,
+            resume=is_study(folder),
+            budget={"trials": arguments.trials},
+            split=split,
+            watch=follow,
+        )
         used, best = study.used(), study.best_experiment()
-        print(f"# {method}: best of {used['trials']:g} trials, {used['device_seconds']:.0f} s of training", flush=True)
+        print(
+            f"# {method}: best of {used['trials']:g} trials, {used['device_seconds']:.0f} s of training",
+            flush=True,
+        )
         if best is not None:
-            print(to_toml({"model": best.to_tree()["model"], "train": best.to_tree()["train"]}), flush=True)
+            print(
+                to_toml({"model": best.to_tree()["model"], "train": best.to_tree()["train"]}),
+                flush=True,
+            )
 
 
 def follow(event: dict[str, Any]) -> None:
     if event["event"] == "trial":
         value = next(iter(event["values"].values()), float("nan"))
-        print(f"{event['number']:>3} {value:.4f} {event['seconds']:6.1f} s {event['settings']}", file=sys.stderr, flush=True)
+        print(
+            f"{event['number']:>3} {value:.4f} {event['seconds']:6.1f} s {event['settings']}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

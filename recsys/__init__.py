@@ -46,7 +46,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'recsys' has no attribute '{name}'; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'recsys' has no attribute '{name}'; it has {', '.join(__all__)}"
+        )
     return getattr(importlib.import_module(home[0]), home[1])
 
 

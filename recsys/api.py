@@ -59,12 +59,26 @@ def recipe(name: str, **settings: Any) -> Recipe:
     return made
 
 
-def fit(method: Recipe, train: Dataset, valid: Interactions | None = None, *, evaluation: Evaluation | None = None, **settings: Any) -> Fitted:
+def fit(
+    method: Recipe,
+    train: Dataset,
+    valid: Interactions | None = None,
+    *,
+    evaluation: Evaluation | None = None,
+    **settings: Any,
+) -> Fitted:
     """Train a method; settings of `[train]`, such as epochs=50, lr=1e-3. `valid` stops it and chooses its best epoch."""
     return _train.fit(method, train, valid, build(Train, settings, "train"), evaluation)
 
 
-def evaluate(scorer: Scorer, parts: Split, *, part: str = "test", reason: str = "recsys.evaluation", **settings: Any) -> Report:
+def evaluate(
+    scorer: Scorer,
+    parts: Split,
+    *,
+    part: str = "test",
+    reason: str = "recsys.evaluation",
+    **settings: Any,
+) -> Report:
     """Evaluate on the test or the validation part of a split; settings of `[evaluate]`, such as metrics=("ndcg@10",).
 
     What was seen in training is masked; when testing, so are the validation pairs, unless keep_valid=True.
@@ -80,11 +94,18 @@ def evaluate(scorer: Scorer, parts: Split, *, part: str = "test", reason: str = 
     if part == "valid" and parts.valid is not None:
         return _evaluate(scorer, parts.train.pairs, parts.valid, evaluation)
     if part == "test" and parts.test is not None:
-        return _evaluate(scorer, parts.train.pairs, parts.test.open(reason), evaluation, also_seen=parts.valid)
-    raise InputError(f"the split has no part '{part}'", remedy="evaluate on test or valid, whichever the split has")
+        return _evaluate(
+            scorer, parts.train.pairs, parts.test.open(reason), evaluation, also_seen=parts.valid
+        )
+    raise InputError(
+        f"the split has no part '{part}'",
+        remedy="evaluate on test or valid, whichever the split has",
+    )
 
 
-def recommend(scorer: Scorer, train: Dataset, users: Any = None, k: int = 10, **options: Any) -> Any:
+def recommend(
+    scorer: Scorer, train: Dataset, users: Any = None, k: int = 10, **options: Any
+) -> Any:
     """The k best items of each user as a frame of user, item, rank, score, source; options as `recsys.recommendation.recommend`."""
     frame = _recommendation.recommend(scorer, train, users, k, **options)
     return frame.to_pandas() if isinstance(users, (pd.Series, pd.Index)) else frame

@@ -98,17 +98,38 @@ class Comparison:
 
     def cell(self, method: str, metric: str) -> Cell:
         """The cell of a method and a metric."""
-        return self.cells[self.methods.index(method) * len(self.metrics) + self.metrics.index(metric)]
+        return self.cells[
+            self.methods.index(method) * len(self.metrics) + self.metrics.index(metric)
+        ]
 
     def table(self) -> pl.DataFrame:
         """method, metric, mean, low, high, users, best, bold, seeds, seeds_sd: one row per cell; null where there is no interval."""
         frame = pl.DataFrame([asdict(cell) for cell in self.cells], infer_schema_length=None)
-        return frame.with_columns(pl.col("mean", "low", "high", "seeds_sd").cast(pl.Float64).fill_nan(None))
+        return frame.with_columns(
+            pl.col("mean", "low", "high", "seeds_sd").cast(pl.Float64).fill_nan(None)
+        )
 
     def tests_table(self) -> pl.DataFrame:
         """metric, first, second, n, difference, low, high, p, p_t, p_wilcoxon, p_holm, seed_share, d_z, rank_biserial, cliff, wins, losses."""
-        kept = ("n", "difference", "low", "high", "p", "p_t", "p_wilcoxon", "p_holm", "seed_share", "d_z", "rank_biserial", "cliff", "wins", "losses")
-        types: dict[str, Any] = dict.fromkeys(("metric", "first", "second"), pl.String) | dict.fromkeys(kept, pl.Float64)
+        kept = (
+            "n",
+            "difference",
+            "low",
+            "high",
+            "p",
+            "p_t",
+            "p_wilcoxon",
+            "p_holm",
+            "seed_share",
+            "d_z",
+            "rank_biserial",
+            "cliff",
+            "wins",
+            "losses",
+        )
+        types: dict[str, Any] = dict.fromkeys(
+            ("metric", "first", "second"), pl.String
+        ) | dict.fromkeys(kept, pl.Float64)
         types |= dict.fromkeys(("n", "wins", "losses"), pl.Int64)
         rows = []
         for test in self.tests:
@@ -143,7 +164,11 @@ class Comparison:
             for metric in self.metrics:
                 cell = self.cell(method, metric)
                 mean = _number(cell.mean, digits)
-                interval = f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" if np.isfinite(cell.low) else ""
+                interval = (
+                    f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
+                    if np.isfinite(cell.low)
+                    else ""
+                )
                 texts.append(f"**{mean}**{interval}" if cell.bold else mean + interval)
             lines.append(f"| {_plain(method)} | " + " | ".join(texts) + " |")
         return "\n".join([*lines, "", *self._caption()]) + "\n"
@@ -158,7 +183,11 @@ class Comparison:
             for metric in self.metrics:
                 cell = self.cell(method, metric)
                 mean = _number(cell.mean, digits)
-                half = f" {{\\scriptsize [{cell.low:.{digits}f}, {cell.high:.{digits}f}]}}" if np.isfinite(cell.low) else ""
+                half = (
+                    f" {{\\scriptsize [{cell.low:.{digits}f}, {cell.high:.{digits}f}]}}"
+                    if np.isfinite(cell.low)
+                    else ""
+                )
                 texts.append((f"\\textbf{{{mean}}}" if cell.bold else mean) + half)
             lines.append(" & ".join(texts) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}"]
@@ -169,9 +198,13 @@ class Comparison:
         what = {"t": "paired t test", "wilcoxon": "Wilcoxon signed-rank test"}[self.test]
         if several:
             what = "t test over users, paired, and seeds"
-        lines = [f"Means over {self.n_users} common users, 95 % {'intervals over users and seeds' if several else 'bootstrap intervals'}."]
+        lines = [
+            f"Means over {self.n_users} common users, 95 % {'intervals over users and seeds' if several else 'bootstrap intervals'}."
+        ]
         if self.tests:
-            lines.append(f"Bold: the best, where it beats every other it is tested against ({what}, Holm over {len(self.tests)} tests, p < {LEVEL}).")
+            lines.append(
+                f"Bold: the best, where it beats every other it is tested against ({what}, Holm over {len(self.tests)} tests, p < {LEVEL})."
+            )
         return [*lines, *self.notes]
 
 
@@ -200,16 +233,40 @@ def compare(
     """
     if not reports:
         raise InputError("there is nothing to compare", remedy="name at least one run")
-    several = {method: (given,) if isinstance(given, Report) else tuple(given) for method, given in reports.items()}
-    methods, every = tuple(several), [(method, seed, report) for method, found in several.items() for seed, report in enumerate(found)]
+    several = {
+        method: (given,) if isinstance(given, Report) else tuple(given)
+        for method, given in reports.items()
+    }
+    methods, every = (
+        tuple(several),
+        [
+            (method, seed, report)
+            for method, found in several.items()
+            for seed, report in enumerate(found)
+        ],
+    )
     none = next((method for method, found in several.items() if not found), None)
     if none is not None:
         raise InputError(f"'{none}' has no report", remedy="leave it out, or run it")
     seeded = len(every) > len(methods)
     if seeded and test != "t":
-        raise InputError(f"test = '{test}' has no part for the chance of seeds", remedy="use test = 't', or give one report per method")
-    _same("data or split", {method: (fingerprints or {}).get(method, "") for method in methods} if fingerprints else {})
-    _same("protocol", {method if not seed else f"{method}, seed {seed}": report.protocol for method, seed, report in every})
+        raise InputError(
+            f"test = '{test}' has no part for the chance of seeds",
+            remedy="use test = 't', or give one report per method",
+        )
+    _same(
+        "data or split",
+        {method: (fingerprints or {}).get(method, "") for method in methods}
+        if fingerprints
+        else {},
+    )
+    _same(
+        "protocol",
+        {
+            method if not seed else f"{method}, seed {seed}": report.protocol
+            for method, seed, report in every
+        },
+    )
     metrics = _metrics([report for _, _, report in every], metric)
     if baseline is not None and baseline not in reports:
         raise InputError(f"unknown baseline '{baseline}'", remedy=suggest(baseline, methods))
@@ -219,9 +276,18 @@ def compare(
     order = {}
     for name in metrics:
         if any(name in report.whole for _, _, report in every):
-            order[name] = _order({method: float(np.mean([report[name] for report in found])) for method, found in several.items()}, name)
+            order[name] = _order(
+                {
+                    method: float(np.mean([report[name] for report in found]))
+                    for method, found in several.items()
+                },
+                name,
+            )
             continue
-        values = [np.stack([report.values(name)[rows[method, seed]] for seed, report in enumerate(found)]) for method, found in several.items()]
+        values = [
+            np.stack([report.values(name)[rows[method, seed]] for seed, report in enumerate(found)])
+            for method, found in several.items()
+        ]
         undefined = np.isnan(np.concatenate(values)).any(0)
         for method, matrix in zip(methods, values, strict=True):
             matrix[:, undefined] = np.nan  # a user counts for all methods or for none
@@ -233,12 +299,20 @@ def compare(
         if len(order[name]) > 1 and not any({*pair} == {*order[name][:2]} for pair in wanted):
             wanted.append((order[name][0], order[name][1]))
         pairs += [(name, first, second) for first, second in wanted]
-    intervals, results, gaps = _over_users_and_seeds(columns, pairs) if seeded else _over_users(columns, pairs)
-    raw = [found.p for found in gaps] if seeded else [result.p_t if test == "t" else result.p_wilcoxon for result in results]
+    intervals, results, gaps = (
+        _over_users_and_seeds(columns, pairs) if seeded else _over_users(columns, pairs)
+    )
+    raw = (
+        [found.p for found in gaps]
+        if seeded
+        else [result.p_t if test == "t" else result.p_wilcoxon for result in results]
+    )
     shares = [found.seed_share for found in gaps] if seeded else [0.0] * len(pairs)
     tests = tuple(
         Test(name, first, second, p, float(adjusted), result, share)
-        for (name, first, second), result, p, adjusted, share in zip(pairs, results, raw, holm(raw), shares, strict=True)
+        for (name, first, second), result, p, adjusted, share in zip(
+            pairs, results, raw, holm(raw), shares, strict=True
+        )
     )
     cells = []
     for method, name in itertools.product(methods, metrics):
@@ -246,26 +320,57 @@ def compare(
         if (method, name) in columns:
             scored, (low, high) = columns[method, name], intervals[method, name]
             bold = best and _beats_the_others(name, order[name], tests)
-            spread, counted = _spread([_mean(row) for row in scored]), int((~np.isnan(scored[0])).sum())
-            cells.append(Cell(method, name, _mean(scored), low, high, counted, best, bold, len(found), spread))
+            spread, counted = (
+                _spread([_mean(row) for row in scored]),
+                int((~np.isnan(scored[0])).sum()),
+            )
+            cells.append(
+                Cell(
+                    method, name, _mean(scored), low, high, counted, best, bold, len(found), spread
+                )
+            )
         else:
             whole = [report[name] for report in found]
             nan = float("nan")
-            cells.append(Cell(method, name, float(np.mean(whole)), nan, nan, found[0].n_users, best, seeds=len(found), seeds_sd=_spread(whole)))
-    notes = [f"{dropped} users that not every method was evaluated on are left out."] if dropped else []
-    notes += list(dict.fromkeys(f"{method}: {note}" for method, _, report in every for note in report.notes))
-    return Comparison(methods, metrics, tuple(cells), tests, len(users), dropped, test, tuple(notes))
+            cells.append(
+                Cell(
+                    method,
+                    name,
+                    float(np.mean(whole)),
+                    nan,
+                    nan,
+                    found[0].n_users,
+                    best,
+                    seeds=len(found),
+                    seeds_sd=_spread(whole),
+                )
+            )
+    notes = (
+        [f"{dropped} users that not every method was evaluated on are left out."] if dropped else []
+    )
+    notes += list(
+        dict.fromkeys(f"{method}: {note}" for method, _, report in every for note in report.notes)
+    )
+    return Comparison(
+        methods, metrics, tuple(cells), tests, len(users), dropped, test, tuple(notes)
+    )
 
 
 Intervals = dict[tuple[str, str], tuple[float, float]]
 
 
-def _over_users(columns: Mapping[tuple[str, str], np.ndarray], pairs: Sequence[tuple[str, str, str]]) -> tuple[Intervals, list[Paired], list[Gap]]:
+def _over_users(
+    columns: Mapping[tuple[str, str], np.ndarray], pairs: Sequence[tuple[str, str, str]]
+) -> tuple[Intervals, list[Paired], list[Gap]]:
     """Intervals and paired tests of one report per method: one set of resamples for every mean and every difference."""
     if not columns:
         return {}, [], []
-    differences = [columns[first, name][0] - columns[second, name][0] for name, first, second in pairs]
-    low, high = bootstrap(np.stack([*(values[0] for values in columns.values()), *differences], axis=1))
+    differences = [
+        columns[first, name][0] - columns[second, name][0] for name, first, second in pairs
+    ]
+    low, high = bootstrap(
+        np.stack([*(values[0] for values in columns.values()), *differences], axis=1)
+    )
     ends = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
     results = [
         paired(columns[first, name][0], columns[second, name][0], interval=interval)
@@ -289,13 +394,19 @@ def _over_users_and_seeds(
             intervals[key] = (found.low, found.high)
     gaps = [gap(columns[first, name], columns[second, name]) for name, first, second in pairs]
     results = [
-        paired(columns[first, name].mean(0), columns[second, name].mean(0), interval=(found.low, found.high))
+        paired(
+            columns[first, name].mean(0),
+            columns[second, name].mean(0),
+            interval=(found.low, found.high),
+        )
         for (name, first, second), found in zip(pairs, gaps, strict=True)
     ]
     return intervals, results, gaps
 
 
-def compare_runs(folders: Sequence[str | Path], metric: str | None = None, baseline: str | None = None) -> Comparison:
+def compare_runs(
+    folders: Sequence[str | Path], metric: str | None = None, baseline: str | None = None
+) -> Comparison:
     """Compare the test reports of finished runs.
 
     Args:
@@ -307,25 +418,45 @@ def compare_runs(folders: Sequence[str | Path], metric: str | None = None, basel
         InputError: a folder is given twice, is no finished run, has no test report, or its data or protocol differ from the others'.
     """
     places = [Path(folder).resolve() for folder in folders]
-    if twice := next((folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1), None):
+    if twice := next(
+        (folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1),
+        None,
+    ):
         raise InputError("is given twice", place=str(twice), remedy="name each run once")
     runs = [open_run(folder) for folder in folders]
     names = [run.name for run in runs]
     # Runs of one name are told apart by their folder.
-    names = [name if names.count(name) == 1 else str(run.folder) for name, run in zip(names, runs, strict=True)]
+    names = [
+        name if names.count(name) == 1 else str(run.folder)
+        for name, run in zip(names, runs, strict=True)
+    ]
     reports = {name: run.report("test") for name, run in zip(names, runs, strict=True)}
-    found = compare(reports, metric, baseline, fingerprints={name: run.pairs_fingerprint for name, run in zip(names, runs, strict=True)})
+    found = compare(
+        reports,
+        metric,
+        baseline,
+        fingerprints={name: run.pairs_fingerprint for name, run in zip(names, runs, strict=True)},
+    )
     known = {run.meta["split"]["fingerprint"] for run in runs if "pairs" in run.meta["split"]}
-    return replace(found, notes=(*found.notes, "The runs did not all have the same item features.")) if len(known) > 1 else found
+    return (
+        replace(found, notes=(*found.notes, "The runs did not all have the same item features."))
+        if len(known) > 1
+        else found
+    )
 
 
 def _same(what: str, values: Mapping[str, str]) -> None:
     different = [method for method, value in values.items() if value != next(iter(values.values()))]
     if different:
         first = next(iter(values))
-        known = f": '{values[first]}' and '{values[different[0]]}'" if len(values[first]) + len(values[different[0]]) < 200 else ""
+        known = (
+            f": '{values[first]}' and '{values[different[0]]}'"
+            if len(values[first]) + len(values[different[0]]) < 200
+            else ""
+        )
         raise InputError(
-            f"'{first}' and '{different[0]}' were evaluated on different {what}{known}", remedy="compare runs of one data set, split and protocol"
+            f"'{first}' and '{different[0]}' were evaluated on different {what}{known}",
+            remedy="compare runs of one data set, split and protocol",
         )
 
 
@@ -333,23 +464,32 @@ def _metrics(reports: Sequence[Report], metric: str | Sequence[str] | None) -> t
     shared = [name for name in reports[0].names if all(name in report.names for report in reports)]
     if metric is None:
         if not shared:
-            raise InputError("the reports have no metric in common", remedy="evaluate the runs with the same metrics")
+            raise InputError(
+                "the reports have no metric in common",
+                remedy="evaluate the runs with the same metrics",
+            )
         return tuple(shared)
     wanted = (metric,) if isinstance(metric, str) else tuple(dict.fromkeys(metric))
     for name in wanted:
         if name not in shared:
-            raise InputError(f"not every report has the metric '{name}'", remedy=suggest(name, shared))
+            raise InputError(
+                f"not every report has the metric '{name}'", remedy=suggest(name, shared)
+            )
     return wanted
 
 
-def _common(reports: Mapping[tuple[str, int], Report]) -> tuple[np.ndarray, dict[tuple[str, int], np.ndarray], int]:
+def _common(
+    reports: Mapping[tuple[str, int], Report],
+) -> tuple[np.ndarray, dict[tuple[str, int], np.ndarray], int]:
     """Common user rows, where they stand in each report, and how many users some report lacks."""
     sets = {method: report.per_user["user"].to_numpy() for method, report in reports.items()}
     common = every = next(iter(sets.values()))
     for users in sets.values():
         common, every = np.intersect1d(common, users), np.union1d(every, users)
     if not len(common):
-        raise InputError("the reports have no user in common", remedy="compare runs of one data set and split")
+        raise InputError(
+            "the reports have no user in common", remedy="compare runs of one data set and split"
+        )
     rows = {}
     for method, users in sets.items():
         order = np.argsort(users, kind="stable")
@@ -362,13 +502,20 @@ def _order(means: Mapping[str, float], metric: str) -> list[str]:
     higher = parse(metric).higher
     if higher is None:
         return []
-    return sorted((method for method in means if np.isfinite(means[method])), key=lambda method: -means[method] if higher else means[method])
+    return sorted(
+        (method for method in means if np.isfinite(means[method])),
+        key=lambda method: -means[method] if higher else means[method],
+    )
 
 
 def _beats_the_others(metric: str, order: Sequence[str], tests: Sequence[Test]) -> bool:
     """Whether the best differs from every method it is tested against, the second among them."""
-    own = [test for test in tests if test.metric == metric and order[0] in (test.first, test.second)]
-    return any({test.first, test.second} == {*order[:2]} for test in own) and all(test.p_holm < LEVEL for test in own)
+    own = [
+        test for test in tests if test.metric == metric and order[0] in (test.first, test.second)
+    ]
+    return any({test.first, test.second} == {*order[:2]} for test in own) and all(
+        test.p_holm < LEVEL for test in own
+    )
 
 
 def _spread(means: Sequence[float]) -> float:
@@ -389,7 +536,9 @@ def _plain(text: str) -> str:
 
 
 def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+        c: f"\\{c}" for c in "&%$#_{}"
+    }
     return "".join(special.get(c, c) for c in text)
 
 

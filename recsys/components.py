@@ -56,12 +56,16 @@ def gap(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Gap:
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
-        raise ValueError(f"values must be [seeds, users] over the same users, not of shapes {a.shape} and {b.shape}")
+        raise ValueError(
+            f"values must be [seeds, users] over the same users, not of shapes {a.shape} and {b.shape}"
+        )
     both = ~(np.isnan(a).any(0) | np.isnan(b).any(0))
     a, b = a[:, both], b[:, both]
     users, nan = a.shape[1], float("nan")
     if users < 2:
-        return Gap(users, float(a.mean() - b.mean()) if users else nan, nan, nan, nan, nan, 1.0, 0.0)
+        return Gap(
+            users, float(a.mean() - b.mean()) if users else nan, nan, nan, nan, nan, 1.0, 0.0
+        )
     delta = a.mean(0) - b.mean(0)
     difference = float(delta.mean())
     of_users = float(delta.var(ddof=1)) / users
@@ -70,13 +74,26 @@ def gap(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Gap:
         variance, more = _of_seeds(values)
         of_seeds, spread = of_seeds + variance, spread + more
     squared = of_users + of_seeds
-    if squared <= 1e-28 * max(abs(float(a.mean())), abs(float(b.mean()))) ** 2:  # the same difference everywhere, but for rounding
+    if (
+        squared <= 1e-28 * max(abs(float(a.mean())), abs(float(b.mean()))) ** 2
+    ):  # the same difference everywhere, but for rounding
         same = abs(difference) <= 1e-14 * max(abs(float(a.mean())), abs(float(b.mean())))
-        return Gap(users, difference, difference, difference, 0.0, float(users - 1), 1.0 if same else 0.0, 0.0)
+        return Gap(
+            users,
+            difference,
+            difference,
+            difference,
+            0.0,
+            float(users - 1),
+            1.0 if same else 0.0,
+            0.0,
+        )
     se, freedom = float(np.sqrt(squared)), squared**2 / spread
     half = float(scipy.stats.t.ppf(0.5 + level / 2, freedom)) * se
     p = float(2 * scipy.stats.t.sf(abs(difference) / se, freedom))
-    return Gap(users, difference, difference - half, difference + half, se, freedom, p, of_seeds / squared)
+    return Gap(
+        users, difference, difference - half, difference + half, se, freedom, p, of_seeds / squared
+    )
 
 
 def _of_seeds(values: np.ndarray) -> tuple[float, float]:
@@ -87,7 +104,10 @@ def _of_seeds(values: np.ndarray) -> tuple[float, float]:
     per_seed = values.mean(1)
     residual = values - per_seed[:, None] - values.mean(0)[None, :] + values.mean()
     freedom = (seeds - 1) * (users - 1)
-    whole, noise = float(per_seed.var(ddof=1)) / seeds, float((residual**2).sum()) / freedom / (users * seeds)
+    whole, noise = (
+        float(per_seed.var(ddof=1)) / seeds,
+        float((residual**2).sum()) / freedom / (users * seeds),
+    )
     if whole <= noise:
         return 0.0, 0.0
     return whole - noise, whole**2 / (seeds - 1) + noise**2 / freedom

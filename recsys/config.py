@@ -105,22 +105,34 @@ ALIASES: Mapping[str, str] = {
 }
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, Bound))
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, Bound)
+)
 def settings(cls: type[T]) -> type[T]:
     """Turn a class into a frozen, keyword-only dataclass whose values are checked on construction.
 
     Raises (on construction):
         InputError: an unknown key, a wrong type, a value out of bounds or a missing key.
     """
-    checked: Any = pydantic_dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))(cls)
+    checked: Any = pydantic_dataclass(
+        frozen=True,
+        kw_only=True,
+        config=pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False),
+    )(cls)
     construct = checked.__init__
 
     def __init__(self: Any, *args: Any, **values: Any) -> None:
         if args:
-            raise InputError(f"{cls.__name__} takes its settings by name", remedy=f"write {cls.__name__}(key=value)")
+            raise InputError(
+                f"{cls.__name__} takes its settings by name",
+                remedy=f"write {cls.__name__}(key=value)",
+            )
         for key, value in values.items():
             if isinstance(value, int) and not -(2**63) <= value < 2**63:
-                raise InputError(f"{key} = {_short(value)}: a whole number has at most 64 bits here, as in TOML", remedy="correct the value")
+                raise InputError(
+                    f"{key} = {_short(value)}: a whole number has at most 64 bits here, as in TOML",
+                    remedy="correct the value",
+                )
         try:
             construct(self, **{key: _tuples(value) for key, value in values.items()})
         except pydantic.ValidationError as error:
@@ -146,7 +158,11 @@ def build(cls: type[T], values: Mapping[str, Any], place: str = "", base: T | No
     Raises:
         InputError: as `settings`, with the place.
     """
-    hints, optional, usual = _hints(typing.cast(Any, cls)), _unset(typing.cast(Any, cls), base), defaults(cls, base)
+    hints, optional, usual = (
+        _hints(typing.cast(Any, cls)),
+        _unset(typing.cast(Any, cls), base),
+        defaults(cls, base),
+    )
     converted: dict[str, Any] = {} if base is None else dict(usual)
     for key, value in values.items():
         inner, each = _settings_class(hints.get(key)), _settings_class_of_values(hints.get(key))
@@ -154,17 +170,28 @@ def build(cls: type[T], values: Mapping[str, Any], place: str = "", base: T | No
             converted[key] = None
         elif inner is not None and isinstance(value, Mapping):
             default = usual.get(key)
-            converted[key] = build(inner, value, f"{place} {key}".strip(), default if isinstance(default, inner) else None)
+            converted[key] = build(
+                inner,
+                value,
+                f"{place} {key}".strip(),
+                default if isinstance(default, inner) else None,
+            )
         elif each is not None and isinstance(value, Mapping):
             where = f"{place} {key}".strip()
             for name, item in value.items():
                 if not isinstance(item, Mapping):
-                    listed = isinstance(item, list | tuple) and "choices" in _hints(typing.cast(Any, each))
+                    listed = isinstance(item, list | tuple) and "choices" in _hints(
+                        typing.cast(Any, each)
+                    )
                     inside = f"choices = {_value(item)}" if listed else "key = value"
                     raise InputError(
-                        f"'{name}' is a table, not a {'list' if listed else 'value'}", place=where, remedy=f"write {_key(name)} = {{ {inside} }}"
+                        f"'{name}' is a table, not a {'list' if listed else 'value'}",
+                        place=where,
+                        remedy=f"write {_key(name)} = {{ {inside} }}",
                     )
-            converted[key] = {name: build(each, item, f"{where} {_key(name)}") for name, item in value.items()}
+            converted[key] = {
+                name: build(each, item, f"{where} {_key(name)}") for name, item in value.items()
+            }
         else:
             converted[key] = value
     try:
@@ -184,11 +211,21 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         near = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        raise InputError("no such file", place=str(path), remedy=suggest(str(path), near) if near else "check the path") from None
+        raise InputError(
+            "no such file",
+            place=str(path),
+            remedy=suggest(str(path), near) if near else "check the path",
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"not valid TOML: {error}", place=str(path), remedy="see https://toml.io for the syntax") from None
+        raise InputError(
+            f"not valid TOML: {error}", place=str(path), remedy="see https://toml.io for the syntax"
+        ) from None
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", place=str(path), remedy="check the path and its permissions") from None
+        raise InputError(
+            f"cannot be read: {error.strerror}",
+            place=str(path),
+            remedy="check the path and its permissions",
+        ) from None
 
 
 def override(tree: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -203,13 +240,21 @@ def override(tree: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
-            raise InputError(f"'{assignment}' is not an assignment", place="command line", remedy="write section.key=value")
+            raise InputError(
+                f"'{assignment}' is not an assignment",
+                place="command line",
+                remedy="write section.key=value",
+            )
         *parents, leaf = path.strip().split(".")
         table = tree
         for parent in parents:
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
-                raise InputError(f"'{parent}' in '{path}' is a value, not a section", place="command line", remedy="drop what follows it")
+                raise InputError(
+                    f"'{parent}' in '{path}' is a value, not a section",
+                    place="command line",
+                    remedy="drop what follows it",
+                )
         table[leaf] = _literal(text.strip())
     return tree
 
@@ -221,7 +266,11 @@ def defaults(cls: Any, base: Any = None) -> dict[str, Any]:
         cls: made by `settings`.
         base: another of its kind, whose values they are; None: as the class has it.
     """
-    return _class_defaults(cls) if base is None else {field.name: getattr(base, field.name) for field in dataclasses.fields(cls)}
+    return (
+        _class_defaults(cls)
+        if base is None
+        else {field.name: getattr(base, field.name) for field in dataclasses.fields(cls)}
+    )
 
 
 def to_dict(value: Any, base: Any = None) -> dict[str, Any]:
@@ -242,10 +291,17 @@ def to_dict(value: Any, base: Any = None) -> dict[str, Any]:
                 plain[field.name] = "none"
             continue
         if isinstance(item, Mapping):
-            plain[field.name] = {name: to_dict(inner) if dataclasses.is_dataclass(inner) else inner for name, inner in item.items()}
+            plain[field.name] = {
+                name: to_dict(inner) if dataclasses.is_dataclass(inner) else inner
+                for name, inner in item.items()
+            }
         else:
             default = usual.get(field.name)
-            plain[field.name] = to_dict(item, default if type(default) is type(item) else None) if dataclasses.is_dataclass(item) else item
+            plain[field.name] = (
+                to_dict(item, default if type(default) is type(item) else None)
+                if dataclasses.is_dataclass(item)
+                else item
+            )
     return plain
 
 
@@ -264,10 +320,20 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
 
 def to_toml(tree: Mapping[str, Any]) -> str:
     """Write plain values as TOML: scalars first, then one section per table, and one more for a table of tables. `from_toml` reads it back."""
-    lines = [f"{_key(key)} = {_value(value)}" for key, value in tree.items() if not isinstance(value, Mapping)]
+    lines = [
+        f"{_key(key)} = {_value(value)}"
+        for key, value in tree.items()
+        if not isinstance(value, Mapping)
+    ]
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            own = {k: v for k, v in value.items() if isinstance(v, Mapping) and v and all(isinstance(inner, Mapping) for inner in v.values())}
+            own = {
+                k: v
+                for k, v in value.items()
+                if isinstance(v, Mapping)
+                and v
+                and all(isinstance(inner, Mapping) for inner in v.values())
+            }
             lines += ["", f"[{_key(key)}]"]
             lines += [f"{_key(k)} = {_value(v)}" for k, v in value.items() if k not in own]
             for k, v in own.items():
@@ -299,7 +365,13 @@ def _describe(cls: type, prefix: str, instance: Any) -> Iterator[tuple[str, str,
     meanings, kinds = _field_texts(cls), typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         required = _required(field)
-        value = getattr(instance, field.name) if instance is not None else None if required else _default(field)
+        value = (
+            getattr(instance, field.name)
+            if instance is not None
+            else None
+            if required
+            else _default(field)
+        )
         name = prefix + field.name
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             yield name, type(value).__name__, "", meanings.get(field.name, "")
@@ -314,8 +386,14 @@ def _describe(cls: type, prefix: str, instance: Any) -> Iterator[tuple[str, str,
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    value = field.default if field.default is not dataclasses.MISSING else typing.cast(Any, field.default_factory)()
-    return getattr(value, "default", value)  # pydantic keeps the default of a bounded field inside its own marker
+    value = (
+        field.default
+        if field.default is not dataclasses.MISSING
+        else typing.cast(Any, field.default_factory)()
+    )
+    return getattr(
+        value, "default", value
+    )  # pydantic keeps the default of a bounded field inside its own marker
 
 
 def _type_text(kind: Any) -> str:
@@ -324,7 +402,9 @@ def _type_text(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return " | ".join(str(option) for option in options)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return " | ".join("none" if option is type(None) else _type_text(option) for option in options)
+        return " | ".join(
+            "none" if option is type(None) else _type_text(option) for option in options
+        )
     return str(getattr(kind, "__name__", kind)) if not options else str(kind).replace("typing.", "")
 
 
@@ -358,13 +438,21 @@ def _first(error: pydantic.ValidationError, cls: type) -> InputError:
     detail = details[0]
     key = ".".join(str(part) for part in detail["loc"])
     # A value that is none of several types has a complaint for each.
-    wrong = len({(each["loc"][:1], *(part for part in each["loc"] if isinstance(part, int))) for each in details})
+    wrong = len(
+        {
+            (each["loc"][:1], *(part for part in each["loc"] if isinstance(part, int)))
+            for each in details
+        }
+    )
     more = f" (and {wrong - 1} more)" if wrong > 1 else ""
     known = [field.name for field in dataclasses.fields(cls)]
     if detail["type"] == "unexpected_keyword_argument":
         return InputError(f"unknown key '{key}'{more}", remedy=suggest(key, known, ALIASES))
     if detail["type"] == "missing" and len(detail["loc"]) > 1:
-        return InputError(f"{detail['loc'][0]} = {_short(detail['input'])}: a value is missing{more}", remedy="give as many as the default has")
+        return InputError(
+            f"{detail['loc'][0]} = {_short(detail['input'])}: a value is missing{more}",
+            remedy="give as many as the default has",
+        )
     if detail["type"] == "missing":
         return InputError(f"key '{key}' is missing{more}", remedy=f"give it a value: {key} = ...")
     said = detail["msg"].removeprefix("Value error, ")
@@ -372,17 +460,33 @@ def _first(error: pydantic.ValidationError, cls: type) -> InputError:
     if detail["type"] == "value_error":  # a rule of ours over several keys
         return InputError(said + more, place=key or None)
     if detail["type"].startswith("dataclass"):
-        return InputError(f"{key} = {_short(detail['input'])}: a table is wanted, not a value{more}", remedy=f"write {key} = {{ key = value }}")
+        return InputError(
+            f"{key} = {_short(detail['input'])}: a table is wanted, not a value{more}",
+            remedy=f"write {key} = {{ key = value }}",
+        )
     root = str(detail["loc"][0]) if detail["loc"] else key
     if isinstance(detail["input"], float) and not math.isfinite(detail["input"]):
         said = "input should be a finite number"  # the first of several types may have complained of something else
-    if detail["type"] == "tuple_type" and len(details) == 1 and not isinstance(detail["input"], Mapping):
-        return InputError(f"{root} = {_short(detail['input'])}: a list is wanted{more}", remedy=f"write {root} = [{_value(detail['input'])}]")
-    return InputError(f"{root} = {_short(detail['input'])}: {said}{more}", remedy="correct the value")
+    if (
+        detail["type"] == "tuple_type"
+        and len(details) == 1
+        and not isinstance(detail["input"], Mapping)
+    ):
+        return InputError(
+            f"{root} = {_short(detail['input'])}: a list is wanted{more}",
+            remedy=f"write {root} = [{_value(detail['input'])}]",
+        )
+    return InputError(
+        f"{root} = {_short(detail['input'])}: {said}{more}", remedy="correct the value"
+    )
 
 
 def _settings_class(hint: Any) -> type | None:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    options = (
+        typing.get_args(hint)
+        if typing.get_origin(hint) in (typing.Union, types.UnionType)
+        else (hint,)
+    )
     for option in options:
         if getattr(option, "__settings__", False):
             return typing.cast(type, option)
@@ -396,12 +500,18 @@ def _settings_class_of_values(hint: Any) -> type | None:
 
 def _unset(cls: Any, base: Any) -> set[str]:
     """Keys that may be None but are not by default: only these need a word for it."""
-    return {name for name, value in defaults(cls, base).items() if value is not None and types.NoneType in typing.get_args(_hints(cls)[name])}
+    return {
+        name
+        for name, value in defaults(cls, base).items()
+        if value is not None and types.NoneType in typing.get_args(_hints(cls)[name])
+    }
 
 
 @functools.cache
 def _class_defaults(cls: Any) -> dict[str, Any]:
-    return {field.name: _default(field) for field in dataclasses.fields(cls) if not _required(field)}
+    return {
+        field.name: _default(field) for field in dataclasses.fields(cls) if not _required(field)
+    }
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
@@ -424,7 +534,9 @@ def _literal(text: str) -> Any:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-    return str(value) if isinstance(value, (date, time)) else value  # settings hold dates as text, as `override` makes of those of a file
+    return (
+        str(value) if isinstance(value, (date, time)) else value
+    )  # settings hold dates as text, as `override` makes of those of a file
 
 
 def _short(value: Any) -> str:
@@ -433,7 +545,9 @@ def _short(value: Any) -> str:
 
 
 def _key(key: str) -> str:
-    return key if key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key) else _text(key)
+    return (
+        key if key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key) else _text(key)
+    )
 
 
 def _text(value: str) -> str:
@@ -442,7 +556,11 @@ def _text(value: str) -> str:
 
 
 def _value(value: Any) -> str:
-    writers: dict[type, Callable[[Any], str]] = {bool: lambda v: "true" if v else "false", str: _text, Path: lambda v: _text(str(v))}
+    writers: dict[type, Callable[[Any], str]] = {
+        bool: lambda v: "true" if v else "false",
+        str: _text,
+        Path: lambda v: _text(str(v)),
+    }
     for kind, write in writers.items():
         if isinstance(value, kind):
             return write(value)
@@ -451,5 +569,9 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_value(v) for v in value) + "]"
     if isinstance(value, float):
-        return repr(value) if value == value and abs(value) != float("inf") else {"inf": "inf", "-inf": "-inf"}.get(repr(value), "nan")
+        return (
+            repr(value)
+            if value == value and abs(value) != float("inf")
+            else {"inf": "inf", "-inf": "-inf"}.get(repr(value), "nan")
+        )
     return repr(value)

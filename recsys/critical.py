@@ -51,8 +51,16 @@ def ranking(methods: Sequence[str], values: np.ndarray, level: float = 0.05) -> 
         ValueError: the shape does not fit the names, a value is no number, or there is nothing to rank.
     """
     matrix = np.asarray(values, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[1] != len(methods) or matrix.shape[1] < 2 or not len(matrix) or np.isnan(matrix).any():
-        raise ValueError(f"values must be numbers [data sets, methods] of {len(methods)} methods, at least two, not of shape {matrix.shape}")
+    if (
+        matrix.ndim != 2
+        or matrix.shape[1] != len(methods)
+        or matrix.shape[1] < 2
+        or not len(matrix)
+        or np.isnan(matrix).any()
+    ):
+        raise ValueError(
+            f"values must be numbers [data sets, methods] of {len(methods)} methods, at least two, not of shape {matrix.shape}"
+        )
     n, k = matrix.shape
     places = scipy.stats.rankdata(-matrix, axis=1)
     mean = places.mean(0)
@@ -74,7 +82,18 @@ def ranking(methods: Sequence[str], values: np.ndarray, level: float = 0.05) -> 
         critical = q * float(np.sqrt(k * (k + 1) / (6 * n)))
     order = np.argsort(mean, kind="stable")
     ranks = tuple(float(mean[j]) for j in order)
-    return Ranking(tuple(methods[j] for j in order), ranks, n, chi2, p, f, p_f, critical, level, _groups(ranks, critical))
+    return Ranking(
+        tuple(methods[j] for j in order),
+        ranks,
+        n,
+        chi2,
+        p,
+        f,
+        p_f,
+        critical,
+        level,
+        _groups(ranks, critical),
+    )
 
 
 def _groups(ranks: Sequence[float], critical: float) -> tuple[tuple[int, int], ...]:
@@ -83,7 +102,9 @@ def _groups(ranks: Sequence[float], critical: float) -> tuple[tuple[int, int], .
     if np.isnan(critical):
         return ()
     for first in range(len(ranks)):
-        last = max(place for place in range(first, len(ranks)) if ranks[place] - ranks[first] < critical)
+        last = max(
+            place for place in range(first, len(ranks)) if ranks[place] - ranks[first] < critical
+        )
         if last > first and (not found or last > found[-1][1]):
             found.append((first, last))
     return tuple(found)
@@ -112,11 +133,16 @@ def diagram(found: Ranking, width: int = 900) -> str:
         _line(x(1), top, x(k), top),
     ]
     for tick in range(1, k + 1):
-        parts += [_line(x(tick), top - 6, x(tick), top), _text(x(tick), top - 11, f"{tick}", "middle")]
+        parts += [
+            _line(x(tick), top - 6, x(tick), top),
+            _text(x(tick), top - 11, f"{tick}", "middle"),
+        ]
     if np.isfinite(found.critical):
         end = min(x(1 + found.critical), width - 8.0)
         parts += [_line(x(1), 28, end, 28), _line(x(1), 23, x(1), 33), _line(end, 23, end, 33)]
-        parts.append(_text((x(1) + end) / 2, 18, f"critical difference {found.critical:.2f}", "middle"))
+        parts.append(
+            _text((x(1) + end) / 2, 18, f"critical difference {found.critical:.2f}", "middle")
+        )
     for place, (method, rank) in enumerate(zip(found.methods, found.ranks, strict=True)):
         left = place < half
         y = bars + 20.0 + line * (place if left else k - 1 - place)

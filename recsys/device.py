@@ -27,7 +27,11 @@ def pick_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         said = str(error).splitlines()[0]
-        raise InputError(f"device '{name}' cannot be used: {said}", place="[train] device", remedy="use auto or cpu") from None
+        raise InputError(
+            f"device '{name}' cannot be used: {said}",
+            place="[train] device",
+            remedy="use auto or cpu",
+        ) from None
     return device
 
 

@@ -36,7 +36,9 @@ class InputError(Exception):
         return type(self)(self.cause, place=inner, remedy=self.remedy)
 
 
-def _remake(kind: type[InputError], cause: str, place: str | None, remedy: str | None) -> InputError:
+def _remake(
+    kind: type[InputError], cause: str, place: str | None, remedy: str | None
+) -> InputError:
     """The same error in another process."""
     return kind(cause, place=place, remedy=remedy)
 

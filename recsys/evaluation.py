@@ -72,10 +72,15 @@ class Report:
     def values(self, name: str) -> np.ndarray:
         """Per-user values, float64 [n_users], NaN where not defined, in the order of `per_user`."""
         if name in self.whole:
-            raise InputError(f"{name} is a number of the whole system and has no per-user values", remedy=f'read it as report["{name}"]')
+            raise InputError(
+                f"{name} is a number of the whole system and has no per-user values",
+                remedy=f'read it as report["{name}"]',
+            )
         if name not in self.per_user.columns or name == "user":
             known = [column for column in self.per_user.columns if column != "user"]
-            raise InputError(f"the report has no metric '{name}'", remedy=suggest(name, [*known, *self.whole]))
+            raise InputError(
+                f"the report has no metric '{name}'", remedy=suggest(name, [*known, *self.whole])
+            )
         return self.per_user[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
@@ -102,10 +107,22 @@ class Report:
         rows = []
         for name in self.names:
             low, high = self.interval(name)
-            users = self.n_users if name in self.whole else int(np.count_nonzero(~np.isnan(self.values(name))))
+            users = (
+                self.n_users
+                if name in self.whole
+                else int(np.count_nonzero(~np.isnan(self.values(name))))
+            )
             rows.append((name, self[name], low, high, users))
-        schema = {"metric": pl.String, "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64, "users": pl.Int64}
-        return pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col("mean", "low", "high").fill_nan(None))
+        schema = {
+            "metric": pl.String,
+            "mean": pl.Float64,
+            "low": pl.Float64,
+            "high": pl.Float64,
+            "users": pl.Int64,
+        }
+        return pl.DataFrame(rows, schema=schema, orient="row").with_columns(
+            pl.col("mean", "low", "high").fill_nan(None)
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write `per_user.parquet` and `report.json` into a folder, each atomically, the JSON last.
@@ -124,14 +141,20 @@ class Report:
                 os.replace(part, table)
             finally:
                 part.unlink(missing_ok=True)
-            rows = [{key: value for key, value in row.items() if value is not None} for row in self.table().iter_rows(named=True)]
+            rows = [
+                {key: value for key, value in row.items() if value is not None}
+                for row in self.table().iter_rows(named=True)
+            ]
             plain = {
                 "version": 1,
                 "protocol": self.protocol,
                 "n_users": self.n_users,
                 "names": list(self.names),
                 "metrics": rows,
-                "whole": {name: value if np.isfinite(value) else None for name, value in self.whole.items()},
+                "whole": {
+                    name: value if np.isfinite(value) else None
+                    for name, value in self.whole.items()
+                },
                 "notes": list(self.notes),
                 "seconds": self.seconds,
                 "settings": dict(self.settings),
@@ -139,13 +162,17 @@ class Report:
             }
             part = folder / f".report.{os.getpid()}.json"
             try:
-                part.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+                part.write_text(
+                    json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+                )
                 os.replace(part, folder / "report.json")
             finally:
                 part.unlink(missing_ok=True)
         except OSError as error:
             cause = f"the report cannot be written: {error.strerror}"
-            raise InputError(cause, place=str(folder), remedy="check the path, its permissions and the disk") from None
+            raise InputError(
+                cause, place=str(folder), remedy="check the path, its permissions and the disk"
+            ) from None
         return folder
 
     @classmethod
@@ -161,21 +188,52 @@ class Report:
             plain = json.loads(head.read_text(encoding="utf-8"))
             raw = table.read_bytes()
         except FileNotFoundError as error:
-            raise InputError("no such file", place=str(error.filename), remedy="evaluate the run again") from None
+            raise InputError(
+                "no such file", place=str(error.filename), remedy="evaluate the run again"
+            ) from None
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", place=str(folder), remedy="check its permissions") from None
+            raise InputError(
+                f"cannot be read: {error.strerror}",
+                place=str(folder),
+                remedy="check its permissions",
+            ) from None
         except ValueError as error:
-            raise InputError(f"not valid JSON: {error}", place=str(head), remedy="evaluate the run again") from None
+            raise InputError(
+                f"not valid JSON: {error}", place=str(head), remedy="evaluate the run again"
+            ) from None
         if not isinstance(plain, dict) or plain.get("version") != 1:
-            raise InputError("not a report of this version", place=str(head), remedy="evaluate the run again")
+            raise InputError(
+                "not a report of this version", place=str(head), remedy="evaluate the run again"
+            )
         if hashlib.sha256(raw).hexdigest() != plain.get("per_user_sha256"):
-            raise InputError("does not belong to the report.json beside it, or is damaged", place=str(table), remedy="evaluate the run again")
+            raise InputError(
+                "does not belong to the report.json beside it, or is damaged",
+                place=str(table),
+                remedy="evaluate the run again",
+            )
         try:
-            whole = {str(name): float("nan") if value is None else float(value) for name, value in plain["whole"].items()}
-            texts = tuple(plain["names"]), int(plain["n_users"]), str(plain["protocol"]), tuple(plain["notes"]), float(plain["seconds"])
+            whole = {
+                str(name): float("nan") if value is None else float(value)
+                for name, value in plain["whole"].items()
+            }
+            texts = (
+                tuple(plain["names"]),
+                int(plain["n_users"]),
+                str(plain["protocol"]),
+                tuple(plain["notes"]),
+                float(plain["seconds"]),
+            )
             return cls(pl.read_parquet(raw), whole, *texts, plain["settings"])
-        except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
-            raise InputError(f"not a complete report: {error}", place=str(head), remedy="evaluate the run again") from None
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            pl.exceptions.PolarsError,
+        ) as error:
+            raise InputError(
+                f"not a complete report: {error}", place=str(head), remedy="evaluate the run again"
+            ) from None
 
 
 def evaluate(
@@ -211,44 +269,86 @@ def evaluate(
     wanted = evaluation.wanted
     relevant = test.csr
     users = np.flatnonzero(np.diff(relevant.indptr)).astype(np.int32)
-    masked = train.csr if also_seen is None or evaluation.keep_valid else sp.csr_matrix(train.csr + also_seen.csr)
-    every = Part(users, np.arange(len(users)), relevant[users], _minus(relevant[users], masked[users]))
+    masked = (
+        train.csr
+        if also_seen is None or evaluation.keep_valid
+        else sp.csr_matrix(train.csr + also_seen.csr)
+    )
+    every = Part(
+        users, np.arange(len(users)), relevant[users], _minus(relevant[users], masked[users])
+    )
     notes = _notes(every.relevant, every.reachable)
 
     columns: dict[str, np.ndarray] = {}
     whole: dict[str, float] = {}
     drawn = evaluation.candidates == "sampled"
-    if drawn and evaluation.estimator != "none" and not sampled.worthwhile(evaluation.sampled, every.reachable):
+    if (
+        drawn
+        and evaluation.estimator != "none"
+        and not sampled.worthwhile(evaluation.sampled, every.reachable)
+    ):
         drawn = False
-        notes += (f"drawing {evaluation.sampled} of {test.n_items} candidates costs more than ranking all: ranked in full, these numbers are exact",)
+        notes += (
+            f"drawing {evaluation.sampled} of {test.n_items} candidates costs more than ranking all: ranked in full, these numbers are exact",
+        )
     if drawn:
         counts = users_of_items(train) if evaluation.sampled_by == "popularity" else None
-        places = sampled.draw(scorer, users, every.reachable, masked, evaluation.sampled, counts=counts, seed=evaluation.seed)
+        places = sampled.draw(
+            scorer,
+            users,
+            every.reachable,
+            masked,
+            evaluation.sampled,
+            counts=counts,
+            seed=evaluation.seed,
+        )
         columns = sampled.estimate(places, wanted, every.n_relevant, evaluation.estimator)
         how = f"{evaluation.sampled} {evaluation.sampled_by} candidates per user"
-        notes += (f"uncorrected ranks among {how}" if evaluation.estimator == "none" else f"estimated from {how} ({evaluation.estimator})",)
+        notes += (
+            f"uncorrected ranks among {how}"
+            if evaluation.estimator == "none"
+            else f"estimated from {how} ({evaluation.estimator})",
+        )
         leave_out_short(columns, wanted, every, evaluation)
     else:
         ranking = Ranking(scorer, train, masked, evaluation, features)
         notes += ranking.measure(wanted, every, columns, whole)
     names = tuple(metric.name for metric in wanted)
-    order = [name for name in names if name in columns] + [name for name in columns if name not in names]
+    order = [name for name in names if name in columns] + [
+        name for name in columns if name not in names
+    ]
     per_user = pl.DataFrame({"user": users, **{name: columns[name] for name in order}})
     per_user = per_user.with_columns(pl.col(order).fill_nan(None)) if order else per_user
-    return Report(per_user, whole, names, len(users), evaluation.protocol(drawn), notes, time.perf_counter() - started, to_dict(evaluation))
+    return Report(
+        per_user,
+        whole,
+        names,
+        len(users),
+        evaluation.protocol(drawn),
+        notes,
+        time.perf_counter() - started,
+        to_dict(evaluation),
+    )
 
 
-def _check(scorer: Scorer, train: Interactions, test: Interactions, also_seen: Interactions | None) -> None:
-    sizes = {"train": train, "test": test} | ({"also_seen": also_seen} if also_seen is not None else {})
+def _check(
+    scorer: Scorer, train: Interactions, test: Interactions, also_seen: Interactions | None
+) -> None:
+    sizes = {"train": train, "test": test} | (
+        {"also_seen": also_seen} if also_seen is not None else {}
+    )
     for what in ("n_users", "n_items"):
         expected = getattr(scorer, what)
         for name, pairs in sizes.items():
             if getattr(pairs, what) != expected:
                 raise InputError(
-                    f"the scorer has {expected} {what[2:]} and {name} {getattr(pairs, what)}", remedy="evaluate it on the data it was trained on"
+                    f"the scorer has {expected} {what[2:]} and {name} {getattr(pairs, what)}",
+                    remedy="evaluate it on the data it was trained on",
                 )
     if not len(test):
-        raise InputError("the test has no pairs", remedy="split the data so that something is left to test on")
+        raise InputError(
+            "the test has no pairs", remedy="split the data so that something is left to test on"
+        )
 
 
 def _notes(relevant: sp.csr_matrix, reachable: sp.csr_matrix) -> tuple[str, ...]:

@@ -24,7 +24,12 @@ from recsys.train import Train
 
 __all__ = ["SECTIONS", "Experiment", "from_tree", "read"]
 
-SECTIONS: Mapping[str, type] = {"data": Source, "split": SplitRule, "train": Train, "evaluate": Evaluation}
+SECTIONS: Mapping[str, type] = {
+    "data": Source,
+    "split": SplitRule,
+    "train": Train,
+    "evaluate": Evaluation,
+}
 _SECTION_ALIASES = {
     "dataset": "data",
     "method": "model",
@@ -82,7 +87,10 @@ class Experiment:
     @cached_property
     def dimensions(self) -> tuple[Dimension, ...]:
         """The fields that its [tune.space] searches, checked."""
-        return check(self.tune.space if self.tune is not None else {}, {**SECTIONS, "model": type(self.model)})
+        return check(
+            self.tune.space if self.tune is not None else {},
+            {**SECTIONS, "model": type(self.model)},
+        )
 
     @property
     def idle(self) -> list[str]:
@@ -99,12 +107,16 @@ class Experiment:
     @property
     def deciding(self) -> dict[str, Any]:
         """The plain values of everything that decides the result; the name, the housekeeping of checkpoints and [tune] do not."""
-        return replace(self, name="", tune=None, train=replace(self.train, checkpoint_seconds=0.0)).to_tree()
+        return replace(
+            self, name="", tune=None, train=replace(self.train, checkpoint_seconds=0.0)
+        ).to_tree()
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the result."""
-        return hashlib.sha256(json.dumps(self.deciding, sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps(self.deciding, sort_keys=True, default=str).encode()
+        ).hexdigest()
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -129,14 +141,22 @@ def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") 
     known = [*SECTIONS, "model", "name", "refit", "tune"]
     for key in tree:
         if key not in known:
-            raise InputError(f"unknown section or key '{key}'", place=place or None, remedy=suggest(key, known, _SECTION_ALIASES))
+            raise InputError(
+                f"unknown section or key '{key}'",
+                place=place or None,
+                remedy=suggest(key, known, _SECTION_ALIASES),
+            )
     sections: dict[str, Any] = {}
     for section, cls in SECTIONS.items():
         sections[section] = build(cls, _table(tree, section, place), _place(place, section))
     model = dict(_table(tree, "model", place))
     where = _place(place, "model")
     if "name" not in model:
-        raise InputError("key 'name' is missing", place=where, remedy=f"name a method: {', '.join(models.names())}")
+        raise InputError(
+            "key 'name' is missing",
+            place=where,
+            remedy=f"name a method: {', '.join(models.names())}",
+        )
     chosen = model.pop("name")
     try:
         recipe = models.recipe(str(chosen))
@@ -144,12 +164,25 @@ def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") 
         raise error.at(f"{where} name") from None
     name, refit = tree.get("name", ""), tree.get("refit", False)
     if not isinstance(name, str) or not isinstance(refit, bool):
-        raise InputError("'name' is a text and 'refit' is true or false", place=place or None, remedy="correct the value")
+        raise InputError(
+            "'name' is a text and 'refit' is true or false",
+            place=place or None,
+            remedy="correct the value",
+        )
     data = _absolute(sections.pop("data"))
     tune = _tune(tree, place) if "tune" in tree else None
-    made = Experiment(data=data, model=build(recipe, model, where), name=name or default_name or str(chosen), refit=refit, tune=tune, **sections)
+    made = Experiment(
+        data=data,
+        model=build(recipe, model, where),
+        name=name or default_name or str(chosen),
+        refit=refit,
+        tune=tune,
+        **sections,
+    )
     try:
-        _ = made.dimensions  # a run does not need them, but a mistake in a file is one whoever reads it
+        _ = (
+            made.dimensions
+        )  # a run does not need them, but a mistake in a file is one whoever reads it
     except InputError as error:
         raise (error.at(place) if place else error) from None
     return made
@@ -165,7 +198,11 @@ def _tune(tree: Mapping[str, Any], place: str) -> Tune:
 def _table(tree: Mapping[str, Any], section: str, place: str) -> Mapping[str, Any]:
     table = tree.get(section, {})
     if not isinstance(table, Mapping):
-        raise InputError(f"'{section}' is a section, not a value", place=place or None, remedy=f"write [{section}] and its keys below it")
+        raise InputError(
+            f"'{section}' is a section, not a value",
+            place=place or None,
+            remedy=f"write [{section}] and its keys below it",
+        )
     return table
 
 
@@ -176,13 +213,19 @@ def _place(place: str, section: str) -> str:
 def _absolute(source: Source) -> Source:
     """The same source with paths that do not depend on the working folder."""
     paths: dict[str, Any] = {
-        key: str(Path(value).expanduser().resolve()) for key in ("path", "train", "valid", "test") if (value := getattr(source, key))
+        key: str(Path(value).expanduser().resolve())
+        for key in ("path", "train", "valid", "test")
+        if (value := getattr(source, key))
     }
     if source.path and (source.train or source.valid or source.test):
         # Presplit files beside a base folder are given relative to it.
         paths = {"path": paths["path"]}
     placed = replace(source, **paths) if paths else source
-    beside: dict[str, Any] = {key: _found(value, placed) for key in ("titles", "features") if (value := getattr(placed, key)) is not None}
+    beside: dict[str, Any] = {
+        key: _found(value, placed)
+        for key in ("titles", "features")
+        if (value := getattr(placed, key)) is not None
+    }
     return replace(placed, **beside) if beside else placed
 
 

@@ -126,7 +126,10 @@ def vectors(scorer: Scorer) -> Vectors:
     if bias is not None:
         bias = bias.cpu()
         if scorer.similarity == "euclidean":
-            offset, added = float(bias.max()), "the last column is 0 for users and sqrt(offset - bias) for items"
+            offset, added = (
+                float(bias.max()),
+                "the last column is 0 for users and sqrt(offset - bias) for items",
+            )
             more, ones = (bias.max() - bias).sqrt(), 0.0
         else:
             added = "the last column is 1 for users and the bias for items"
@@ -134,12 +137,26 @@ def vectors(scorer: Scorer) -> Vectors:
         user = torch.cat([user, torch.full((len(user), 1), ones)], dim=1)
         item = torch.cat([item, more[:, None]], dim=1)
     if not (bool(torch.isfinite(user).all()) and bool(torch.isfinite(item).all())):
-        raise InputError("the scorer holds vectors that are not finite", remedy="train again with a smaller learning rate")
+        raise InputError(
+            "the scorer holds vectors that are not finite",
+            remedy="train again with a smaller learning rate",
+        )
     user = user if user.dim() == 3 else user[:, None]
     whole = np.full(len(user), user.shape[1], dtype=np.int64)
-    count = scorer.count.cpu().numpy() if isinstance(scorer, MultiFactors) and scorer.count is not None else whole
+    count = (
+        scorer.count.cpu().numpy()
+        if isinstance(scorer, MultiFactors) and scorer.count is not None
+        else whole
+    )
     search: Search = "euclidean" if scorer.similarity == "euclidean" else "dot"
-    return Vectors(user.contiguous().float().numpy(), item.contiguous().float().numpy(), count, search, offset, added)
+    return Vectors(
+        user.contiguous().float().numpy(),
+        item.contiguous().float().numpy(),
+        count,
+        search,
+        offset,
+        added,
+    )
 
 
 def export(run: Run, out: str | Path, index: Kind | None = None) -> Exported:
@@ -160,7 +177,9 @@ def export(run: Run, out: str | Path, index: Kind | None = None) -> Exported:
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("exists already and is not empty", place=str(out), remedy="choose another --out")
+        raise InputError(
+            "exists already and is not empty", place=str(out), remedy="choose another --out"
+        )
     try:
         made = vectors(run.scorer)
     except InputError as error:
@@ -181,9 +200,18 @@ def export(run: Run, out: str | Path, index: Kind | None = None) -> Exported:
     except BaseException as error:  # an interrupt too leaves nothing half-written behind
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, InputError) and error.place:
-            raise InputError(error.cause, place=error.place.replace(str(temporary), str(out)), remedy=error.remedy) from None
+            raise InputError(
+                error.cause,
+                place=error.place.replace(str(temporary), str(out)),
+                remedy=error.remedy,
+            ) from None
         raise
-    names = ["items.parquet", "users.parquet", *(["items.faiss"] if built is not None else []), "manifest.json"]
+    names = [
+        "items.parquet",
+        "users.parquet",
+        *(["items.faiss"] if built is not None else []),
+        "manifest.json",
+    ]
     return Exported(out, tuple(out / name for name in names), manifest)
 
 
@@ -205,7 +233,9 @@ def _write_users(path: Path, run: Run, made: Vectors) -> None:
         part = made.user[start : start + step]
         owner, place = np.nonzero(owned(part, made.count[start : start + step]))
         ids = run.train.users.ids.gather(start + owner)
-        return pl.DataFrame({"user": ids, "c": place.astype(np.int32), "vector": pl.Series(part[owner, place])})
+        return pl.DataFrame(
+            {"user": ids, "c": place.astype(np.int32), "vector": pl.Series(part[owner, place])}
+        )
 
     _write_table(path, (rows(start) for start in range(0, len(made.user), step)))
 
@@ -225,7 +255,11 @@ def _write_table(path: Path, frames: Iterator[pl.DataFrame]) -> None:
 
 
 def _manifest(run: Run, made: Vectors, index: Kind | None) -> dict[str, Any]:
-    squared = "minus the squared Euclidean distance" if made.added == "" else "offset minus the squared Euclidean distance"
+    squared = (
+        "minus the squared Euclidean distance"
+        if made.added == ""
+        else "offset minus the squared Euclidean distance"
+    )
     libraries = {}
     for name in ("recsys", "numpy", "polars", "torch", *(("faiss-cpu",) if index else ())):
         with contextlib.suppress(PackageNotFoundError):
@@ -244,9 +278,15 @@ def _manifest(run: Run, made: Vectors, index: Kind | None) -> dict[str, Any]:
         "dim": made.dim,
         "users": len(made.user),
         "items": len(made.item),
-        "vectors_per_user": {"least": int(made.count.min()), "most": int(made.count.max()), "all": int(made.count.sum())},
+        "vectors_per_user": {
+            "least": int(made.count.min()),
+            "most": int(made.count.max()),
+            "all": int(made.count.sum()),
+        },
         "merge": "a user's score for an item is the best over the user's vectors: search with each, keep an item once, with its best score",
-        "index": {"file": "items.faiss", "kind": index, "row": "that of items.parquet", **hnsw} if index else None,
+        "index": {"file": "items.faiss", "kind": index, "row": "that of items.parquet", **hnsw}
+        if index
+        else None,
         "elsewhere": _ELSEWHERE[made.search],
         "libraries": libraries,
     }

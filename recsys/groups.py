@@ -19,7 +19,14 @@ from recsys.statistics import bootstrap
 
 __all__ = ["by_activity", "by_popularity", "taste_width", "vector_spread"]
 
-SCHEMA = {"group": pl.String, "metric": pl.String, "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64, "users": pl.Int64}
+SCHEMA = {
+    "group": pl.String,
+    "metric": pl.String,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "users": pl.Int64,
+}
 
 
 def by_activity(report: Report, train: Interactions, groups: int = 4) -> pl.DataFrame:
@@ -35,13 +42,23 @@ def by_activity(report: Report, train: Interactions, groups: int = 4) -> pl.Data
         group ("3-7 items"), metric, mean, low, high (95 %), users who count, in order of activity; null where there is no interval.
     """
     if groups < 1:
-        raise InputError(f"groups = {groups}: there must be at least one", remedy="use 4, for example")
+        raise InputError(
+            f"groups = {groups}: there must be at least one", remedy="use 4, for example"
+        )
     rows_of = report.per_user["user"].to_numpy()
     met = np.diff(train.csr.indptr)[rows_of]
-    bounds = np.unique(np.quantile(met, np.arange(1, groups) / groups, method="lower")) if len(met) else np.empty(0)
+    bounds = (
+        np.unique(np.quantile(met, np.arange(1, groups) / groups, method="lower"))
+        if len(met)
+        else np.empty(0)
+    )
     group = np.searchsorted(bounds, met, side="left")  # up to and with each bound
     names = [name for name in report.names if name not in report.whole]
-    values = np.stack([report.values(name) for name in names], axis=1) if names else np.empty((len(met), 0))
+    values = (
+        np.stack([report.values(name) for name in names], axis=1)
+        if names
+        else np.empty((len(met), 0))
+    )
     rows: list[tuple[object, ...]] = []
     for code in np.unique(group):
         inside = group == code
@@ -64,7 +81,10 @@ def by_popularity(report: Report) -> pl.DataFrame:
     for group in GROUPS:
         columns = [name for name in report.per_user.columns if name.endswith(f"[{group}]")]
         if not columns:
-            raise InputError("the report holds no recall by item popularity", remedy="evaluate with groups = true")
+            raise InputError(
+                "the report holds no recall by item popularity",
+                remedy="evaluate with groups = true",
+            )
         values = np.stack([report.values(name) for name in columns], axis=1)
         rows += _rows(group, [name.removesuffix(f"[{group}]") for name in columns], values)
     return _frame(rows)
@@ -89,17 +109,23 @@ def taste_width(pairs: Interactions, attributes: FeatureTable | np.ndarray) -> n
     """
     kind, sets = _sets(attributes)
     if len(kind) != pairs.n_items:
-        raise InputError(f"attributes of {len(kind)} items, but the interactions have {pairs.n_items}", remedy="give those of the same data")
+        raise InputError(
+            f"attributes of {len(kind)} items, but the interactions have {pairs.n_items}",
+            remedy="give those of the same data",
+        )
     known = kind >= 0
     met = pairs.csr.tocoo()
     mine = known[met.col]
     counts = sp.csr_matrix(
-        (np.ones(int(mine.sum())), (met.row[mine], kind[met.col[mine]])), shape=(pairs.n_users, sets.shape[0])
+        (np.ones(int(mine.sum())), (met.row[mine], kind[met.col[mine]])),
+        shape=(pairs.n_users, sets.shape[0]),
     )  # how many of a user's items have which set; duplicates add up
     alike = sp.csr_matrix((sets @ sets.T) > 0, dtype=np.float64)
     n = np.asarray(counts.sum(1)).ravel()
     with_any = counts @ (np.diff(sets.indptr) > 0).astype(np.float64)
-    common = np.asarray((counts @ alike).multiply(counts).sum(1)).ravel() - with_any  # an item and itself are no pair
+    common = (
+        np.asarray((counts @ alike).multiply(counts).sum(1)).ravel() - with_any
+    )  # an item and itself are no pair
     total = n * (n - 1)
     return np.asarray(1 - np.divide(common, total, out=np.full(len(n), np.nan), where=total > 0))
 
@@ -124,7 +150,9 @@ def _sets(attributes: FeatureTable | np.ndarray) -> tuple[np.ndarray, sp.csr_mat
     """Which set of attributes an item has, int [n_items], -1 where that is not known; and the sets, CSR [n_sets, n_attributes]."""
     if isinstance(attributes, FeatureTable):
         rows, number = np.unique(attributes.values != 0, axis=0, return_inverse=True)
-        return np.where(attributes.present, number.ravel(), -1), sp.csr_matrix(rows, dtype=np.float64)
+        return np.where(attributes.present, number.ravel(), -1), sp.csr_matrix(
+            rows, dtype=np.float64
+        )
     labels, number = np.unique(attributes, return_inverse=True)
     return np.where(attributes >= 0, number, -1), sp.csr_matrix(sp.eye_array(len(labels)))
 
@@ -133,8 +161,13 @@ def _rows(group: str, names: list[str], values: np.ndarray) -> list[tuple[object
     low, high = bootstrap(values)
     counts = (~np.isnan(values)).sum(0)
     means = np.nansum(values, axis=0) / np.where(counts > 0, counts, np.nan)
-    return [(group, name, float(means[j]), float(low[j]), float(high[j]), int(counts[j])) for j, name in enumerate(names)]
+    return [
+        (group, name, float(means[j]), float(low[j]), float(high[j]), int(counts[j]))
+        for j, name in enumerate(names)
+    ]
 
 
 def _frame(rows: list[tuple[object, ...]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(pl.col("mean", "low", "high").fill_nan(None))
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(
+        pl.col("mean", "low", "high").fill_nan(None)
+    )

@@ -39,21 +39,37 @@ def read_ids(path: str | Path, vocab: Vocab | None = None, column: str | None = 
             frame = pl.read_parquet(path)
             ids = frame.to_series(0) if frame.width else pl.Series("id", [], dtype=pl.String)
         else:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            lines = [
+                line.strip()
+                for line in path.read_text(encoding="utf-8-sig").splitlines()
+                if line.strip()
+            ]
             if path.suffix == ".csv":
                 lines = [row[0].strip() for row in csv.reader(lines, strict=True)]
-            named = lines and (lines[0] == column or folded(lines[0]) in ("id", *KNOWN["user"], *KNOWN["item"]))
+            named = lines and (
+                lines[0] == column or folded(lines[0]) in ("id", *KNOWN["user"], *KNOWN["item"])
+            )
             if named and (vocab is None or vocab.rows(lines[:1])[0] < 0):
                 lines = lines[1:]
             ids = pl.Series("id", lines, dtype=pl.String)
     except FileNotFoundError:
         raise InputError("no such file", place=str(path), remedy="check the path") from None
     except (OSError, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="give one id per line, or a Parquet file") from None
+        raise InputError(
+            f"cannot be read: {str(error).splitlines()[0]}",
+            place=str(path),
+            remedy="give one id per line, or a Parquet file",
+        ) from None
     if ids.dtype.is_nested():
-        raise InputError(f"its first column holds {ids.dtype}, not ids", place=str(path), remedy="give one id a row")
+        raise InputError(
+            f"its first column holds {ids.dtype}, not ids",
+            place=str(path),
+            remedy="give one id a row",
+        )
     if not len(ids):
-        raise InputError("holds no id", place=str(path), remedy="give one id per line, or a Parquet file")
+        raise InputError(
+            "holds no id", place=str(path), remedy="give one id per line, or a Parquet file"
+        )
     return ids
 
 
@@ -84,7 +100,11 @@ def alike(ids: Ids, vocab: Vocab, place: str) -> pl.Series:
         given = given.cast(pl.Int64, strict=False)
     text = given.cast(pl.String)
     cast = (text.str.strip_suffix(".0") if kind.is_integer() else text).cast(kind, strict=False)
-    return pl.select(pl.coalesce(cast.cast(pl.String), text)).to_series() if cast.null_count() else cast
+    return (
+        pl.select(pl.coalesce(cast.cast(pl.String), text)).to_series()
+        if cast.null_count()
+        else cast
+    )
 
 
 def _series(ids: Ids, place: str) -> pl.Series:
@@ -94,18 +114,31 @@ def _series(ids: Ids, place: str) -> pl.Series:
             raise TypeError
         if isinstance(ids, (pd.Series, pd.Index)):
             plain = not ids.hasnans and ids.dtype != object
-            ids = ids.to_numpy() if plain else [None if gone else value for value, gone in zip(ids.tolist(), ids.isna(), strict=True)]
+            ids = (
+                ids.to_numpy()
+                if plain
+                else [
+                    None if gone else value
+                    for value, gone in zip(ids.tolist(), ids.isna(), strict=True)
+                ]
+            )
         series = pl.Series("id", ids, strict=False)
         series = series.cast(pl.String, strict=False) if series.dtype == pl.Binary else series
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
         raise InputError(
-            f"{type(ids).__name__} cannot be read as a list of ids", place=place, remedy="give a list, an array or a series, as in [7, 14]"
+            f"{type(ids).__name__} cannot be read as a list of ids",
+            place=place,
+            remedy="give a list, an array or a series, as in [7, 14]",
         ) from None
     if series.dtype.is_nested() or series.dtype == pl.Object:
-        raise InputError(f"{series.dtype} are no ids", place=place, remedy="give numbers or texts, as in [7, 14]")
+        raise InputError(
+            f"{series.dtype} are no ids", place=place, remedy="give numbers or texts, as in [7, 14]"
+        )
     missing = series.is_null()
     if series.dtype.is_float() or series.dtype == pl.String:
         missing |= series.is_nan() if series.dtype.is_float() else series == ""
     if missing.any():
-        raise InputError(f"{missing.sum()} of {len(series)} ids is missing", place=place, remedy="leave it out")
+        raise InputError(
+            f"{missing.sum()} of {len(series)} ids is missing", place=place, remedy="leave it out"
+        )
     return series

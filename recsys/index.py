@@ -15,13 +15,27 @@ import scipy.sparse as sp
 
 from recsys.errors import InputError
 
-__all__ = ["HNSW", "Index", "Kind", "Search", "build_index", "nearest", "owned", "read_index", "serialized"]
+__all__ = [
+    "HNSW",
+    "Index",
+    "Kind",
+    "Search",
+    "build_index",
+    "nearest",
+    "owned",
+    "read_index",
+    "serialized",
+]
 
 Kind = Literal["flat", "hnsw"]
 Search = Literal["dot", "euclidean"]
 Index: TypeAlias = Any  # a faiss index
 
-HNSW = {"links": 32, "build": 200, "search": 64}  # links per item, candidates when it is built and when it is searched
+HNSW = {
+    "links": 32,
+    "build": 200,
+    "search": 64,
+}  # links per item, candidates when it is built and when it is searched
 _ROOM = 1 << 21  # hits held at a time
 
 
@@ -39,7 +53,11 @@ def build_index(items: np.ndarray, search: Search, kind: Kind = "flat") -> Index
     faiss = _faiss()
     metric = faiss.METRIC_L2 if search == "euclidean" else faiss.METRIC_INNER_PRODUCT
     if kind == "flat":
-        index = faiss.IndexFlatL2(items.shape[1]) if metric == faiss.METRIC_L2 else faiss.IndexFlatIP(items.shape[1])
+        index = (
+            faiss.IndexFlatL2(items.shape[1])
+            if metric == faiss.METRIC_L2
+            else faiss.IndexFlatIP(items.shape[1])
+        )
     else:
         index = faiss.IndexHNSWFlat(items.shape[1], HNSW["links"], metric)
         index.hnsw.efConstruction, index.hnsw.efSearch = HNSW["build"], HNSW["search"]
@@ -55,11 +73,17 @@ def read_index(path: str | Path) -> Index:
     """
     faiss, path = _faiss(), Path(path)
     if not path.is_file():
-        raise InputError("no such file", place=str(path), remedy="recsys export RUN --out FOLDER --index flat")
+        raise InputError(
+            "no such file", place=str(path), remedy="recsys export RUN --out FOLDER --index flat"
+        )
     try:
         return faiss.read_index(str(path))
     except RuntimeError:  # the message tells of lines of C++
-        raise InputError("is no index that faiss can read", place=str(path), remedy="it is damaged or foreign: export again") from None
+        raise InputError(
+            "is no index that faiss can read",
+            place=str(path),
+            remedy="it is damaged or foreign: export again",
+        ) from None
 
 
 def serialized(index: Index) -> memoryview:
@@ -102,22 +126,32 @@ def nearest(
     users = users[:, None] if users.ndim == 2 else users
     mine = owned(users, count)
     _check(index, users, k, mine, seen, ids)
-    known = sp.csr_matrix((len(users), index.ntotal), dtype=np.float32) if seen is None else sp.csr_matrix(seen)
+    known = (
+        sp.csr_matrix((len(users), index.ntotal), dtype=np.float32)
+        if seen is None
+        else sp.csr_matrix(seen)
+    )
     left = np.arange(len(users))
     depth = np.minimum(k + np.diff(known.indptr) + 1, index.ntotal).astype(np.int64)
     parts = [_none()]
     while len(left):
         again = []
         # Users who ask for about as much are asked for together: one who has seen a lot is not to cost the others.
-        size = np.minimum(2 ** np.ceil(np.log2(np.maximum(depth[left], 1))), index.ntotal).astype(np.int64)
+        size = np.minimum(2 ** np.ceil(np.log2(np.maximum(depth[left], 1))), index.ntotal).astype(
+            np.int64
+        )
         for much in np.unique(size):
             some = left[size == much]
             step = max(1, int(_ROOM // (much * users.shape[1])))
             for start in range(0, len(some), step):
                 rows = some[start : start + step]
-                hits, open_end = _merged(index, users[rows], mine[rows], known[rows], k, int(much), offset)
+                hits, open_end = _merged(
+                    index, users[rows], mine[rows], known[rows], k, int(much), offset
+                )
                 parts.append(
-                    hits.with_columns(pl.Series("user", rows[hits["user"].to_numpy()])).filter(~pl.Series(open_end[hits["user"].to_numpy()]))
+                    hits.with_columns(pl.Series("user", rows[hits["user"].to_numpy()])).filter(
+                        ~pl.Series(open_end[hits["user"].to_numpy()])
+                    )
                 )
                 again.append(rows[open_end])
                 depth[rows[open_end]] = min(2 * much, index.ntotal)
@@ -129,36 +163,76 @@ def nearest(
 def owned(users: np.ndarray, count: np.ndarray | None) -> np.ndarray:
     """Which of their vectors [U, C, d] users have, bool [U, C]: the first `count` [U], or all."""
     place = np.arange(users.shape[1] if users.ndim == 3 else 0)
-    return np.ones((len(users), len(place)), dtype=bool) if count is None else place < np.asarray(count)[:, None]
+    return (
+        np.ones((len(users), len(place)), dtype=bool)
+        if count is None
+        else place < np.asarray(count)[:, None]
+    )
 
 
 def _none() -> pl.DataFrame:
-    return pl.DataFrame(schema={"user": pl.Int64, "item": pl.Int64, "rank": pl.Int32, "score": pl.Float32})
+    return pl.DataFrame(
+        schema={"user": pl.Int64, "item": pl.Int64, "rank": pl.Int32, "score": pl.Float32}
+    )
 
 
-def _check(index: Index, users: np.ndarray, k: int, mine: np.ndarray, seen: sp.csr_matrix | None, ids: pl.Series | None) -> None:
+def _check(
+    index: Index,
+    users: np.ndarray,
+    k: int,
+    mine: np.ndarray,
+    seen: sp.csr_matrix | None,
+    ids: pl.Series | None,
+) -> None:
     if k < 1:
         raise InputError(f"k = {k}: a list holds at least one item", remedy="correct k")
     if users.ndim != 3 or users.shape[2] != index.d:
-        raise InputError(f"users have shape {users.shape}, the index has vectors of {index.d}", remedy="give users [U, C, d] of the same export")
+        raise InputError(
+            f"users have shape {users.shape}, the index has vectors of {index.d}",
+            remedy="give users [U, C, d] of the same export",
+        )
     if len(mine) != len(users) or not mine.any(1).all():
-        raise InputError("count does not say of each user how many vectors, at least 1", remedy=f"give {len(users)} numbers from 1 on")
+        raise InputError(
+            "count does not say of each user how many vectors, at least 1",
+            remedy=f"give {len(users)} numbers from 1 on",
+        )
     if seen is not None and seen.shape != (len(users), index.ntotal):
-        raise InputError(f"seen has shape {seen.shape}, not {(len(users), index.ntotal)}", remedy="give a row per user and a column per item")
+        raise InputError(
+            f"seen has shape {seen.shape}, not {(len(users), index.ntotal)}",
+            remedy="give a row per user and a column per item",
+        )
     if ids is not None and len(ids) != index.ntotal:
-        raise InputError(f"{len(ids)} ids for {index.ntotal} items", remedy="give the ids of the same export")
+        raise InputError(
+            f"{len(ids)} ids for {index.ntotal} items", remedy="give the ids of the same export"
+        )
     if not np.isfinite(users[mine]).all():
-        raise InputError("users hold vectors that are not finite", remedy="train again with a smaller learning rate")
+        raise InputError(
+            "users hold vectors that are not finite",
+            remedy="train again with a smaller learning rate",
+        )
 
 
 def _merged(
-    index: Index, users: np.ndarray, mine: np.ndarray, seen: sp.csr_matrix, k: int, much: int, offset: float
+    index: Index,
+    users: np.ndarray,
+    mine: np.ndarray,
+    seen: sp.csr_matrix,
+    k: int,
+    much: int,
+    offset: float,
 ) -> tuple[pl.DataFrame, np.ndarray]:
     """The k best unseen items of some users, user as place in the block, and of which users more must be asked for, bool [U]."""
     owner = np.nonzero(mine)[0]
     score, item = _search(index, users[mine], much, offset)
-    hits = pl.DataFrame({"user": np.repeat(owner, much), "item": item.ravel(), "score": score.ravel()}).filter(pl.col("item") >= 0)
-    met = pl.DataFrame({"user": np.repeat(np.arange(len(users)), np.diff(seen.indptr)), "item": seen.indices.astype(np.int64)})
+    hits = pl.DataFrame(
+        {"user": np.repeat(owner, much), "item": item.ravel(), "score": score.ravel()}
+    ).filter(pl.col("item") >= 0)
+    met = pl.DataFrame(
+        {
+            "user": np.repeat(np.arange(len(users)), np.diff(seen.indptr)),
+            "item": seen.indices.astype(np.int64),
+        }
+    )
     best = (
         hits.group_by("user", "item")
         .agg(pl.col("score").max())
@@ -176,7 +250,9 @@ def _merged(
     return best, np.bincount(owner[more], minlength=len(users)) > 0
 
 
-def _search(index: Index, queries: np.ndarray, much: int, offset: float) -> tuple[np.ndarray, np.ndarray]:
+def _search(
+    index: Index, queries: np.ndarray, much: int, offset: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores and rows of the best hits, [m, much] each, best first; row -1 where an approximate index found no more."""
     faiss = _faiss()
     options = {}
@@ -190,4 +266,6 @@ def _faiss() -> Any:
     try:
         return importlib.import_module("faiss")
     except ImportError:
-        raise InputError("an index needs faiss, which is not installed", remedy="pip install 'recsys[index]'") from None
+        raise InputError(
+            "an index needs faiss, which is not installed", remedy="pip install 'recsys[index]'"
+        ) from None

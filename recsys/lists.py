@@ -8,7 +8,16 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["coverage", "diversity", "diversity_of", "gini", "lift", "maxdiv", "novelty", "popularity"]
+__all__ = [
+    "coverage",
+    "diversity",
+    "diversity_of",
+    "gini",
+    "lift",
+    "maxdiv",
+    "novelty",
+    "popularity",
+]
 
 
 def novelty(items: np.ndarray, count: np.ndarray, n_users: int) -> np.ndarray:
@@ -28,7 +37,12 @@ def lift(items: np.ndarray, count: np.ndarray, history: sp.csr_matrix) -> np.nda
         history: CSR [U, n_items], the training items of the same users; NaN where a user has none.
     """
     met = np.diff(history.indptr)
-    own = np.divide(history.astype(bool).astype(np.float64) @ count, met, out=np.full(len(met), np.nan), where=met > 0)
+    own = np.divide(
+        history.astype(bool).astype(np.float64) @ count,
+        met,
+        out=np.full(len(met), np.nan),
+        where=met > 0,
+    )
     return np.asarray(_list_mean(count.astype(np.float64), items) / own - 1)
 
 
@@ -41,7 +55,11 @@ def gini(items: np.ndarray, n_items: int) -> float:
     """Gini index of how often each item of the catalogue is recommended: 0 all equally often, near 1 all lists the same."""
     times = np.sort(np.bincount(items[items >= 0], minlength=n_items)).astype(np.float64)
     total = times.sum()
-    return float(((2 * np.arange(1, n_items + 1) - n_items - 1) * times).sum() / (n_items * total)) if total else float("nan")
+    return (
+        float(((2 * np.arange(1, n_items + 1) - n_items - 1) * times).sum() / (n_items * total))
+        if total
+        else float("nan")
+    )
 
 
 def diversity(items: np.ndarray, train: sp.csr_matrix) -> np.ndarray:
@@ -61,7 +79,10 @@ def diversity(items: np.ndarray, train: sp.csr_matrix) -> np.ndarray:
     step = max(1, (4 << 20) // max(1, len(first)))
     for start in range(0, len(items), step):
         block = items[start : start + step]
-        a, b = np.minimum(block[:, first], block[:, second]).ravel(), np.maximum(block[:, first], block[:, second]).ravel()
+        a, b = (
+            np.minimum(block[:, first], block[:, second]).ravel(),
+            np.maximum(block[:, first], block[:, second]).ravel(),
+        )
         owner = np.repeat(np.arange(len(block)), len(first))
         usable = a >= 0
         a, b, owner = a[usable], b[usable], owner[usable]
@@ -113,7 +134,9 @@ def maxdiv(items: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         n = filled.sum(1)
         rows = np.where(filled, vectors[block], 0.0).astype(np.float64)
         rows = np.where(filled, rows - rows.sum(1, keepdims=True) / np.maximum(n, 1)[:, None], 0.0)
-        out[start : start + step] = (2 * n[:, 0] * (rows**2).sum((1, 2))) - 2 * (rows.sum(1) ** 2).sum(1)
+        out[start : start + step] = (2 * n[:, 0] * (rows**2).sum((1, 2))) - 2 * (
+            rows.sum(1) ** 2
+        ).sum(1)
     return np.maximum(out, 0.0)
 
 
@@ -121,7 +144,9 @@ def _list_mean(value: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Mean of an item property over each list; NaN for an empty list."""
     filled = items >= 0
     n = filled.sum(1)
-    return np.asarray(np.divide((value[items] * filled).sum(1), n, out=np.full(len(items), np.nan), where=n > 0))
+    return np.asarray(
+        np.divide((value[items] * filled).sum(1), n, out=np.full(len(items), np.nan), where=n > 0)
+    )
 
 
 def _pair_cosines(unit: sp.csc_matrix, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -23,7 +23,17 @@ from recsys.errors import InputError, suggest
 from recsys.lists import coverage, diversity, gini, lift, maxdiv, novelty, popularity
 from recsys.partial_auc import Region, partial_auc, region
 
-__all__ = ["GROUPS", "KINDS", "VIEWS", "Kind", "Metric", "hit_matrix", "parse", "popularity_group", "recall_by_popularity"]
+__all__ = [
+    "GROUPS",
+    "KINDS",
+    "VIEWS",
+    "Kind",
+    "Metric",
+    "hit_matrix",
+    "parse",
+    "popularity_group",
+    "recall_by_popularity",
+]
 
 Source = Literal["hits", "ranks", "lists", "catalogue"]
 GROUPS = ("head", "mid", "tail")
@@ -71,14 +81,18 @@ def average_precision(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     """Sum of precision at each hit / min(k, |test|)."""
     width = hits.shape[1]
     precisions = np.cumsum(hits, axis=1) / np.arange(1, width + 1)
-    return _defined((precisions * hits).sum(1) / np.maximum(np.minimum(n_relevant, width), 1), n_relevant)
+    return _defined(
+        (precisions * hits).sum(1) / np.maximum(np.minimum(n_relevant, width), 1), n_relevant
+    )
 
 
 # Of full ranks: user u's reachable test items have the ascending 1-based ranks rank[indptr[u]:indptr[u + 1]] among candidates[u] items.
 # n_relevant counts the unreachable ones (seen in training) too: they are missed, except by auc, which is about candidates only.
 
 
-def full_auc(rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
+def full_auc(
+    rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray
+) -> np.ndarray:
     """Share of (test item, other candidate) pairs in the right order: (sum(L - r + 1) - m (m + 1) / 2) / (m (L - m))."""
     m = np.diff(indptr)
     area = m * (candidates + 1) - _sums(rank, indptr) - m * (m + 1) / 2
@@ -86,13 +100,17 @@ def full_auc(rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_rel
     return np.asarray(np.divide(area, pairs, out=np.full(len(m), np.nan), where=pairs > 0))
 
 
-def full_map(rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
+def full_map(
+    rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray
+) -> np.ndarray:
     """Sum of q / r_q over the test items / |test|."""
     position = np.arange(1, len(rank) + 1) - np.repeat(indptr[:-1], np.diff(indptr))
     return _defined(_sums(position / rank, indptr) / np.maximum(n_relevant, 1), n_relevant)
 
 
-def full_mrr(rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
+def full_mrr(
+    rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray
+) -> np.ndarray:
     """1 / r_1, the rank of the best-ranked test item."""
     out = np.zeros(len(indptr) - 1)
     reached = np.diff(indptr) > 0
@@ -100,9 +118,13 @@ def full_mrr(rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_rel
     return _defined(out, n_relevant)
 
 
-def full_ndcg(rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
+def full_ndcg(
+    rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray
+) -> np.ndarray:
     """Sum of 1 / log2(r_q + 1) / the same for ranks 1..|test|."""
-    ideal = np.concatenate([[1.0], np.cumsum(1 / np.log2(np.arange(2, n_relevant.max(initial=0) + 2)))])
+    ideal = np.concatenate(
+        [[1.0], np.cumsum(1 / np.log2(np.arange(2, n_relevant.max(initial=0) + 2)))]
+    )
     return _defined(_sums(1 / np.log2(rank + 1), indptr) / ideal[n_relevant], n_relevant)
 
 
@@ -228,7 +250,10 @@ def parse(name: str) -> Metric:
         made = replace(bare, name=f"{bare.name}[{view[:-1]}]", view=view[:-1])
         if made.source in ("lists", "catalogue") and made.view.endswith("in all"):
             cause = f"metric '{name}': {made.kind} is about whole lists, whatever the test items"
-            raise InputError(cause, remedy=f"write {bare.name}, or {bare.name}[{made.view.removesuffix(' in all')}] for other lists")
+            raise InputError(
+                cause,
+                remedy=f"write {bare.name}, or {bare.name}[{made.view.removesuffix(' in all')}] for other lists",
+            )
         return made
     matched = re.fullmatch(r"([^@]*)(?:@(.*))?", name.strip(), flags=re.DOTALL)
     word, cut = (matched.group(1), matched.group(2)) if matched else (name, None)
@@ -241,13 +266,17 @@ def parse(name: str) -> Metric:
         known += [_example(k, "") for k, v in KINDS.items() if v.partial is not None]
         aliases = {f"{k}{tail}": _example(v, tail) for k, v in WORDS.items()}
         plain = word.strip().lower().replace("-", "_").replace(" ", "")
-        raise InputError(f"unknown metric '{name}'", remedy=suggest(f"{plain}{tail}", known, aliases))
+        raise InputError(
+            f"unknown metric '{name}'", remedy=suggest(f"{plain}{tail}", known, aliases)
+        )
     if kind.partial is not None:
         plainest, kept = region(name, kind.partial, cut)
         return Metric(f"{word}@{plainest}", word, None, kept)
     if cut is None:
         if kind.full is None:
-            raise InputError(f"metric '{name}' needs a cut-off", remedy=f"write {word}@20, for example")
+            raise InputError(
+                f"metric '{name}' needs a cut-off", remedy=f"write {word}@20, for example"
+            )
         return Metric(word, word, None)
     if kind.at is None:
         raise InputError(
@@ -255,7 +284,10 @@ def parse(name: str) -> Metric:
             remedy=f"write {word}{', or opauc@5% against the best-ranked 5% of the other candidates' * ('%' in cut)}",
         )
     if not re.fullmatch(r"[1-9][0-9]{0,8}", cut):
-        raise InputError(f"metric '{name}': the cut-off '{cut}' is not a whole number from 1", remedy=f"write {word}@20, for example")
+        raise InputError(
+            f"metric '{name}': the cut-off '{cut}' is not a whole number from 1",
+            remedy=f"write {word}@20, for example",
+        )
     return Metric(f"{word}@{int(cut)}", word, int(cut))
 
 
@@ -304,7 +336,11 @@ def popularity_group(count: np.ndarray) -> np.ndarray:
 
 
 def recall_by_popularity(
-    items: np.ndarray, hits: np.ndarray, relevant: sp.csr_matrix, group: np.ndarray, cuts: Sequence[int]
+    items: np.ndarray,
+    hits: np.ndarray,
+    relevant: sp.csr_matrix,
+    group: np.ndarray,
+    cuts: Sequence[int],
 ) -> dict[str, np.ndarray]:
     """Recall of the test items of each group alone, as `recall@20[tail]`, float64 [U]; NaN for a user without such test items.
 
@@ -317,7 +353,9 @@ def recall_by_popularity(
         total = np.bincount(owner[group[relevant.indices] == code], minlength=len(items))
         for k in dict.fromkeys(cuts):
             found = (hits[:, :k] & (of_item[:, :k] == code)).sum(1)
-            columns[f"recall@{k}[{name}]"] = np.divide(found, total, out=np.full(len(items), np.nan), where=total > 0)
+            columns[f"recall@{k}[{name}]"] = np.divide(
+                found, total, out=np.full(len(items), np.nan), where=total > 0
+            )
     return columns
 
 

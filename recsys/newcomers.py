@@ -45,7 +45,9 @@ class Grown:
     identity: str
 
 
-def read_items(path: str | Path, scorer: Scorer, encoders: Mapping[str, str] | None = None) -> tuple[pl.Series, dict[str, FeatureTable]]:
+def read_items(
+    path: str | Path, scorer: Scorer, encoders: Mapping[str, str] | None = None
+) -> tuple[pl.Series, dict[str, FeatureTable]]:
     """Items and their features from a file or folder, as `recsys.data.arrivals` reads them, in the modalities of the scorer's training.
 
     Args:
@@ -59,7 +61,9 @@ def read_items(path: str | Path, scorer: Scorer, encoders: Mapping[str, str] | N
     return arrivals(path, by_features.reads_of(scorer), encoders)
 
 
-def add_items(scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[str, FeatureTable]) -> Grown:
+def add_items(
+    scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[str, FeatureTable]
+) -> Grown:
     """The scorer with items that were not in training at the end of its catalogue.
 
     Args:
@@ -82,13 +86,35 @@ def add_items(scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[
         cause = f"item {ids[int(known[0])]!r} is not new: it was in training ({len(known)} of {len(ids)} were)"
         raise InputError(cause, place="new items", remedy="leave it out: it is ranked already")
     if ids.n_unique() < len(ids):
-        raise InputError(f"item {ids.filter(ids.is_duplicated())[0]!r} is there twice", place="new items", remedy="give each once")
+        raise InputError(
+            f"item {ids.filter(ids.is_duplicated())[0]!r} is there twice",
+            place="new items",
+            remedy="give each once",
+        )
     grown: Scorer = by_features.grown(scorer, features)
     pairs = replace(train.pairs, n_items=grown.n_items)
-    titles = None if train.titles is None else pl.concat([train.titles, pl.Series(train.titles.name, [None] * len(ids), dtype=pl.String)])
+    titles = (
+        None
+        if train.titles is None
+        else pl.concat(
+            [train.titles, pl.Series(train.titles.name, [None] * len(ids), dtype=pl.String)]
+        )
+    )
     items = Vocab(pl.concat([train.items.ids.alias("item"), ids.alias("item")]), train.items.name)
-    digest = hashlib.sha256(" ".join([Vocab(ids).fingerprint, *(f"{name} {features[name].fingerprint}" for name in sorted(features))]).encode())
-    return Grown(grown, Dataset(pairs, train.users, items, titles=titles, history=train.history), ids, digest.hexdigest())
+    digest = hashlib.sha256(
+        " ".join(
+            [
+                Vocab(ids).fingerprint,
+                *(f"{name} {features[name].fingerprint}" for name in sorted(features)),
+            ]
+        ).encode()
+    )
+    return Grown(
+        grown,
+        Dataset(pairs, train.users, items, titles=titles, history=train.history),
+        ids,
+        digest.hexdigest(),
+    )
 
 
 def fold_in(scorer: Scorer, met: sp.csr_matrix) -> Scorer:
@@ -105,9 +131,17 @@ def fold_in(scorer: Scorer, met: sp.csr_matrix) -> Scorer:
         InputError: another number of items, or a scorer that cannot.
     """
     if met.shape[1] != scorer.n_items:
-        raise InputError(f"histories over {met.shape[1]} items, and the scorer has {scorer.n_items}", remedy="number items as in training")
+        raise InputError(
+            f"histories over {met.shape[1]} items, and the scorer has {scorer.n_items}",
+            remedy="number items as in training",
+        )
     if isinstance(scorer, Sum | Blend):
-        return replace(scorer, parts=folded_parts(scorer.kind, numbered(scorer.parts), lambda part: fold_in(part, met)))
+        return replace(
+            scorer,
+            parts=folded_parts(
+                scorer.kind, numbered(scorer.parts), lambda part: fold_in(part, met)
+            ),
+        )
     able = getattr(scorer, "fold_in", None)
     if able is None:
         raise no_fold_in(str(getattr(scorer, "kind", type(scorer).__name__)))
@@ -137,10 +171,16 @@ def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, Featu
     for name, dim in reads.items():
         table = features.get(name)
         if table is None:
-            raise InputError(f"no features '{name}', which training had", place="new items", remedy="give them, or mark them as missing")
+            raise InputError(
+                f"no features '{name}', which training had",
+                place="new items",
+                remedy="give them, or mark them as missing",
+            )
         if table.values.shape != (n, dim):
             cause = f"features '{name}' are {table.values.shape[0]} x {table.dim}, and training had {dim} numbers for each of {n}"
-            raise InputError(cause, place="new items", remedy="make them by the same encoder, a row per item")
+            raise InputError(
+                cause, place="new items", remedy="make them by the same encoder, a row per item"
+            )
 
 
 def _alike(ids: pl.Series, items: Vocab) -> pl.Series:
@@ -148,5 +188,9 @@ def _alike(ids: pl.Series, items: Vocab) -> pl.Series:
     cast = ids.cast(items.ids.dtype, strict=False)
     if cast.null_count():
         first = ids.filter(cast.is_null())[0]
-        raise InputError(f"id {first!r} is no {items.ids.dtype}, as the ids of the run are", place="new items", remedy="write ids as in training")
+        raise InputError(
+            f"id {first!r} is no {items.ids.dtype}, as the ids of the run are",
+            place="new items",
+            remedy="write ids as in training",
+        )
     return cast

@@ -29,8 +29,20 @@ from recsys.storage import read_tensors, write, write_json
 
 __all__ = ["Detection", "area", "detect", "draw", "save"]
 
-_CURVE = {"epoch": pl.Int64, "loss": pl.Float64, "clean": pl.Float64, "noisy": pl.Float64, "weight_clean": pl.Float64, "weight_noisy": pl.Float64}
-_CURVE |= {"dropped": pl.Int64, "relabelled": pl.Int64, "precision": pl.Float64, "recall": pl.Float64}
+_CURVE = {
+    "epoch": pl.Int64,
+    "loss": pl.Float64,
+    "clean": pl.Float64,
+    "noisy": pl.Float64,
+    "weight_clean": pl.Float64,
+    "weight_noisy": pl.Float64,
+}
+_CURVE |= {
+    "dropped": pl.Int64,
+    "relabelled": pl.Int64,
+    "precision": pl.Float64,
+    "recall": pl.Float64,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +66,11 @@ class Detection:
     def suspects(self, k: int = 10) -> pl.DataFrame:
         """The k pairs held for noise of largest loss; where none is, the k of largest loss."""
         held = self.pairs.filter(pl.col("verdict") != "kept")
-        return (held if held.height else self.pairs).sort("loss", descending=True, maintain_order=True).head(k)
+        return (
+            (held if held.height else self.pairs)
+            .sort("loss", descending=True, maintain_order=True)
+            .head(k)
+        )
 
     def by_popularity(self, parts: int = 5) -> pl.DataFrame:
         """What was held for noise among pairs of seldom met and of often met items: to drop the tail and to find noise are two things.
@@ -79,7 +95,13 @@ class Detection:
         ]
         if "label" in self.pairs.columns:
             columns.append(pl.col("label").eq(0).mean().alias("noise"))
-        return self.pairs.join(items, on="item").group_by("part").agg(columns).sort("part").drop("part")
+        return (
+            self.pairs.join(items, on="item")
+            .group_by("part")
+            .agg(columns)
+            .sort("part")
+            .drop("part")
+        )
 
 
 def detect(folder: str | Path) -> Detection:
@@ -89,17 +111,28 @@ def detect(folder: str | Path) -> Detection:
         InputError: no run, or one without a denoiser, or damaged files.
     """
     run = open_run(folder)
-    part = next((name for name in ("refit", "fit") if (run.folder / name / "denoiser.safetensors").exists()), None)
+    part = next(
+        (
+            name
+            for name in ("refit", "fit")
+            if (run.folder / name / "denoiser.safetensors").exists()
+        ),
+        None,
+    )
     if part is None:
         remedy = 'run with train.denoise.kind = "dcf", or "watch" to look only'
         raise InputError("had no denoiser", place=str(run.folder), remedy=remedy)
     state, about = read_tensors(run.folder / part / "denoiser.safetensors")
     try:
-        columns = {name: state[name].numpy() for name in ("loss", "weight", "dropped", "relabelled")}
+        columns = {
+            name: state[name].numpy() for name in ("loss", "weight", "dropped", "relabelled")
+        }
         kind, epochs = str(about["kind"]), int(about["epochs"])
     except (KeyError, TypeError, ValueError) as error:
         place = str(run.folder / part / "denoiser.safetensors")
-        raise InputError(f"lacks {error}", place=place, remedy="the run is damaged: restore it, or run again") from None
+        raise InputError(
+            f"lacks {error}", place=place, remedy="the run is damaged: restore it, or run again"
+        ) from None
     pairs = _pairs(run, columns)
     curve = _curve(run.folder / part / "history.jsonl", pairs)
     return Detection(kind, pairs, curve, _summary(pairs, epochs))
@@ -121,7 +154,11 @@ def area(score: np.ndarray, positive: np.ndarray) -> float | None:
 
 def save(detection: Detection, out: Path) -> list[Path]:
     """Write the files named above; returns their paths. The picture is left out where matplotlib is not installed."""
-    frames = {"pairs": detection.pairs, "curve": detection.curve, "popularity": detection.by_popularity()}
+    frames = {
+        "pairs": detection.pairs,
+        "curve": detection.curve,
+        "popularity": detection.by_popularity(),
+    }
     paths = [out / f"{name}.parquet" for name in frames] + [out / "summary.json"]
     for path, frame in zip(paths, frames.values(), strict=False):
         write(path, functools.partial(frame.write_parquet, compression="zstd"))
@@ -145,7 +182,11 @@ def draw(detection: Detection) -> bytes | None:
     with mpl.rc_context({"svg.hashsalt": "recsys", "font.size": 9}):
         figure = Figure(figsize=(6, 5.5), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True)
-        lines = {"clean": "clean pairs", "noisy": "noisy pairs"} if known else {"loss": "all pairs and negatives"}
+        lines = (
+            {"clean": "clean pairs", "noisy": "noisy pairs"}
+            if known
+            else {"loss": "all pairs and negatives"}
+        )
         for name, words in lines.items():
             upper.plot(epoch, curve[name].to_numpy(), label=words)
         upper.set_ylabel("mean loss")
@@ -170,22 +211,36 @@ def _pairs(run: Run, columns: dict[str, np.ndarray]) -> pl.DataFrame:
         seen = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         said = str(error).splitlines()[0]
-        raise InputError(f"cannot be read: {said}", place=str(path), remedy="the run is damaged: restore it, or run again") from None
+        raise InputError(
+            f"cannot be read: {said}",
+            place=str(path),
+            remedy="the run is damaged: restore it, or run again",
+        ) from None
     size = len(columns["loss"])
     if seen.height != size:
         cause = f"holds {seen.height} pairs, the denoiser knew {size}"
-        raise InputError(cause, place=str(path), remedy="files of two runs were mixed: restore or run again")
+        raise InputError(
+            cause, place=str(path), remedy="files of two runs were mixed: restore or run again"
+        )
     train = run.train
-    frame = pl.DataFrame({"user": train.users.ids.gather(seen["user"]), "item": train.items.ids.gather(seen["item"])})
+    frame = pl.DataFrame(
+        {"user": train.users.ids.gather(seen["user"]), "item": train.items.ids.gather(seen["item"])}
+    )
     if train.titles is not None:
         frame = frame.with_columns(title=train.titles.gather(seen["item"]))
     if "label" in seen.columns:
         frame = frame.with_columns(label=seen["label"])
     frame = frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
     verdict = (
-        pl.when(pl.col("relabelled") > 0).then(pl.lit("relabelled")).when(pl.col("weight") == 0).then(pl.lit("dropped")).otherwise(pl.lit("kept"))
+        pl.when(pl.col("relabelled") > 0)
+        .then(pl.lit("relabelled"))
+        .when(pl.col("weight") == 0)
+        .then(pl.lit("dropped"))
+        .otherwise(pl.lit("kept"))
     )
-    relabelled = pl.when(pl.col("relabelled") > 0).then("relabelled").otherwise(None).alias("relabelled")
+    relabelled = (
+        pl.when(pl.col("relabelled") > 0).then("relabelled").otherwise(None).alias("relabelled")
+    )
     return frame.with_columns(verdict.alias("verdict"), relabelled)
 
 
@@ -193,15 +248,25 @@ def _curve(path: Path, pairs: pl.DataFrame) -> pl.DataFrame:
     try:
         entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}", place=str(path), remedy="the run is damaged: restore it, or run again") from None
+        raise InputError(
+            f"cannot be read: {error}",
+            place=str(path),
+            remedy="the run is damaged: restore it, or run again",
+        ) from None
     noise = int((pairs["label"] == 0).sum()) if "label" in pairs.columns else None
     rows = []
     for entry in entries:
         told = entry.get("denoise", {})
         row = {name: told.get(name, entry.get(name)) for name in _CURVE}
         if noise is not None and "dropped_noisy" in told:
-            hit, held = told["dropped_noisy"] + told["relabelled_noisy"], told["dropped"] + told["relabelled"]
-            row |= {"precision": hit / held if held else None, "recall": hit / noise if noise else None}
+            hit, held = (
+                told["dropped_noisy"] + told["relabelled_noisy"],
+                told["dropped"] + told["relabelled"],
+            )
+            row |= {
+                "precision": hit / held if held else None,
+                "recall": hit / noise if noise else None,
+            }
         rows.append(row)
     return pl.DataFrame(rows, schema=_CURVE)
 
@@ -209,15 +274,24 @@ def _curve(path: Path, pairs: pl.DataFrame) -> pl.DataFrame:
 def _summary(pairs: pl.DataFrame, epochs: int) -> dict[str, Any]:
     verdict = pairs["verdict"]
     found: dict[str, Any] = {"pairs": pairs.height, "epochs": epochs}
-    found |= {"dropped": int((verdict == "dropped").sum()), "relabelled": int((verdict == "relabelled").sum())}
+    found |= {
+        "dropped": int((verdict == "dropped").sum()),
+        "relabelled": int((verdict == "relabelled").sum()),
+    }
     if "label" not in pairs.columns:
         return found
     noise, held = (pairs["label"] == 0).to_numpy(), (verdict != "kept").to_numpy()
     loss = pairs["loss"].to_numpy()
-    without = pairs["dropped"].to_numpy() + np.where(pairs["relabelled"].is_null(), 0, epochs + 1 - pairs["relabelled"].fill_null(0).to_numpy())
+    without = pairs["dropped"].to_numpy() + np.where(
+        pairs["relabelled"].is_null(), 0, epochs + 1 - pairs["relabelled"].fill_null(0).to_numpy()
+    )
     score = without if without.any() else 1 - pairs["weight"].to_numpy()
     many, hit = int(noise.sum()), int((noise & held).sum())
-    found |= {"noise": many, "precision": hit / int(held.sum()) if held.any() else None, "recall": hit / many if many else None}
+    found |= {
+        "noise": many,
+        "precision": hit / int(held.sum()) if held.any() else None,
+        "recall": hit / many if many else None,
+    }
     largest = np.argsort(-loss, kind="stable")[:many]
     found |= {"auc_loss": area(loss, noise), "auc_verdict": area(score, noise)}
     return found | {"precision_at_noise": float(noise[largest].mean()) if many else None}

@@ -12,7 +12,17 @@ from recsys.errors import InputError
 from recsys.models import Network
 from recsys.nn.rows import RowOptimizer
 
-__all__ = ["Kind", "Schedule", "check_state", "clip", "lr_factor", "make_optimizers", "params_of", "put_state", "state_of"]
+__all__ = [
+    "Kind",
+    "Schedule",
+    "check_state",
+    "clip",
+    "lr_factor",
+    "make_optimizers",
+    "params_of",
+    "put_state",
+    "state_of",
+]
 
 Kind = Literal["adam", "adamw", "adagrad", "sgd"]
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
@@ -20,7 +30,9 @@ Schedule = Literal["constant", "linear", "cosine", "exponential"]
 _EPS = 1e-8  # of Adam and Adagrad, on dense and on touched rows alike
 
 
-def make_optimizers(network: Network, kind: Kind, lr: float, *, touched: bool, weight_decay: float = 0.0) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    network: Network, kind: Kind, lr: float, *, touched: bool, weight_decay: float = 0.0
+) -> list[torch.optim.Optimizer]:
     """One optimiser for whole tensors and, if rows are touched singly, one for tables.
 
     Args:
@@ -33,11 +45,17 @@ def make_optimizers(network: Network, kind: Kind, lr: float, *, touched: bool, w
     """
     if touched and kind == "adamw":
         raise InputError(
-            "adamw decays every row, so it cannot touch some only", place="[train] rows", remedy="use optimizer = 'adam', or rows = 'dense'"
+            "adamw decays every row, so it cannot touch some only",
+            place="[train] rows",
+            remedy="use optimizer = 'adam', or rows = 'dense'",
         )
     if touched and not network.rows:
         remedy = "use rows = 'dense' with this method"
-        raise InputError("every row has a gradient at every step, so none can be left out", place="[train] rows", remedy=remedy)
+        raise InputError(
+            "every row has a gradient at every step, so none can be left out",
+            place="[train] rows",
+            remedy=remedy,
+        )
     for table in network.rows:
         table.sparse = touched
     tables = {id(table.weight) for table in network.rows} if touched else set()
@@ -51,13 +69,17 @@ def make_optimizers(network: Network, kind: Kind, lr: float, *, touched: bool, w
     return optimizers
 
 
-def _dense(params: list[torch.nn.Parameter], kind: Kind, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+def _dense(
+    params: list[torch.nn.Parameter], kind: Kind, lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
     if kind == "adam":
         return torch.optim.Adam(params, lr=lr, fused=True)
     if kind == "adamw":
         return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
     if kind == "adagrad":
-        return torch.optim.Adagrad(params, lr=lr, eps=_EPS, fused=all(param.device.type == "cpu" for param in params))
+        return torch.optim.Adagrad(
+            params, lr=lr, eps=_EPS, fused=all(param.device.type == "cpu" for param in params)
+        )
     return torch.optim.SGD(params, lr=lr, fused=True)
 
 
@@ -83,7 +105,9 @@ def clip(network: Network, limit: float) -> None:
         grad.mul_(scale)
 
 
-def lr_factor(schedule: Schedule, done: int, steps: int, epochs: int, *, warmup: int, decay: float) -> float:
+def lr_factor(
+    schedule: Schedule, done: int, steps: int, epochs: int, *, warmup: int, decay: float
+) -> float:
     """What a step size is of the highest.
 
     Args:
@@ -115,7 +139,13 @@ def state_of(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
     }
 
 
-def put_state(optimizers: list[torch.optim.Optimizer], state: dict[str, Tensor], device: torch.device, *, begun: bool) -> None:
+def put_state(
+    optimizers: list[torch.optim.Optimizer],
+    state: dict[str, Tensor],
+    device: torch.device,
+    *,
+    begun: bool,
+) -> None:
     """What `state_of` gave in place of their own.
 
     Args:
@@ -137,10 +167,16 @@ def put_state(optimizers: list[torch.optim.Optimizer], state: dict[str, Tensor],
 
 def check_state(optimizers: list[torch.optim.Optimizer]) -> None:
     """Refuse a state that lacks what a step has left behind."""
-    wanted = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Adagrad": {"step", "sum"}}
+    wanted = {
+        "Adam": {"step", "exp_avg", "exp_avg_sq"},
+        "AdamW": {"step", "exp_avg", "exp_avg_sq"},
+        "Adagrad": {"step", "sum"},
+    }
     for optimizer in optimizers:
         keys = (
-            {"sgd": set(), "adagrad": {"second"}, "adam": {"first", "second", "step"}}[optimizer.kind]
+            {"sgd": set(), "adagrad": {"second"}, "adam": {"first", "second", "step"}}[
+                optimizer.kind
+            ]
             if isinstance(optimizer, RowOptimizer)
             else None
         )

@@ -37,7 +37,14 @@ _SHARE = re.compile(r"(0|[1-9][0-9]{0,2})(?:\.([0-9]{1,6}))?%")
 
 
 def partial_auc(
-    rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray, tied: np.ndarray, *, end: End, kept: Region
+    rank: np.ndarray,
+    indptr: np.ndarray,
+    candidates: np.ndarray,
+    n_relevant: np.ndarray,
+    tied: np.ndarray,
+    *,
+    end: End,
+    kept: Region,
 ) -> np.ndarray:
     """Per user, float64 [U]; NaN where a floor is 0: too few test items or other candidates to keep that fraction of.
 
@@ -54,7 +61,11 @@ def partial_auc(
     owner = np.repeat(np.arange(len(sizes)), sizes)
     place = np.arange(len(rank)) - indptr[:-1][owner]
     # Test items of one score have one rank, others another, so the runs of equal ranks are the ties among test items.
-    starts = np.flatnonzero(np.append(True, (owner[1:] != owner[:-1]) | (rank[1:] != rank[:-1]))) if len(rank) else np.empty(0, dtype=np.int64)
+    starts = (
+        np.flatnonzero(np.append(True, (owner[1:] != owner[:-1]) | (rank[1:] != rank[:-1])))
+        if len(rank)
+        else np.empty(0, dtype=np.int64)
+    )
     mine = np.diff(np.append(starts, len(rank)))
     ahead, equal = np.repeat(place[starts], mine), np.repeat(mine, mine)
     beaten = rank - ahead - (equal + 1) / 2  # others above, and half of those equal
@@ -81,13 +92,18 @@ def region(name: str, end: End, cut: str | None) -> tuple[str, Region]:
     """
     example = f"{end}@5%" if end == "opauc" else f"{end}@30%x30%"
     wanted = (
-        "the fraction of other candidates that is kept" if end == "opauc" else "the fractions of test items and of other candidates that are kept"
+        "the fraction of other candidates that is kept"
+        if end == "opauc"
+        else "the fractions of test items and of other candidates that are kept"
     )
     if not cut:
         raise InputError(f"metric '{name}' needs {wanted}", remedy=f"write {example}, for example")
     parts = cut.split("x")
     if len(parts) != (1 if end == "opauc" else 2):
-        raise InputError(f"metric '{name}': behind the @ stands '{cut}' instead of {wanted}", remedy=f"write {example}, for example")
+        raise InputError(
+            f"metric '{name}': behind the @ stands '{cut}' instead of {wanted}",
+            remedy=f"write {example}, for example",
+        )
     shares = [_share(name, part, example) for part in parts]
     plain = "x".join(f"{float(100 * share):.10g}%" for share in shares)
     return plain, (shares[0] if len(shares) == 2 else Fraction(1), shares[-1])
@@ -97,7 +113,10 @@ def _share(name: str, text: str, example: str) -> Fraction:
     matched = _SHARE.fullmatch(text)
     share = Fraction(text[:-1]) / 100 if matched else Fraction(0)
     if not 0 < share <= 1:
-        raise InputError(f"metric '{name}': '{text}' is not a percentage above 0% and up to 100%", remedy=f"write {example}, for example")
+        raise InputError(
+            f"metric '{name}': '{text}' is not a percentage above 0% and up to 100%",
+            remedy=f"write {example}, for example",
+        )
     return share
 
 

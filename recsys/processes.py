@@ -18,7 +18,9 @@ import torch
 __all__ = ["Processes", "share"]
 
 
-def share(workers: int, threads: int, number: int, gpus: int, visible: str | None = None) -> dict[str, str]:
+def share(
+    workers: int, threads: int, number: int, gpus: int, visible: str | None = None
+) -> dict[str, str]:
     """What the environment of a process says of threads and GPUs: the cores are shared out, and the GPUs in turn.
 
     Args:
@@ -29,9 +31,21 @@ def share(workers: int, threads: int, number: int, gpus: int, visible: str | Non
         visible: CUDA_VISIBLE_DEVICES as it is.
     """
     each = threads or max(1, (os.cpu_count() or 1) // workers)
-    found = {name: str(each) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")}
+    found = {
+        name: str(each)
+        for name in (
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "POLARS_MAX_THREADS",
+        )
+    }
     if gpus > 1:
-        names = [name.strip() for name in visible.split(",")] if visible else [str(gpu) for gpu in range(gpus)]
+        names = (
+            [name.strip() for name in visible.split(",")]
+            if visible
+            else [str(gpu) for gpu in range(gpus)]
+        )
         found["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
     return found
 
@@ -46,7 +60,9 @@ class Processes:
         threads: of each; 0 shares the cores out.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str] = (), *, workers: int, threads: int) -> None:
+    def __init__(
+        self, module: str, arguments: Sequence[str] = (), *, workers: int, threads: int
+    ) -> None:
         self.command = [sys.executable, "-m", module, *arguments]
         self.workers, self.threads = workers, threads
         self.events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
@@ -56,8 +72,12 @@ class Processes:
     def hire(self, number: int) -> None:
         """Begin a process."""
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        environment = share(self.workers, self.threads, number, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = share(
+            self.workers, self.threads, number, gpus, os.environ.get("CUDA_VISIBLE_DEVICES")
+        )
+        path = os.pathsep.join(
+            [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
         process = subprocess.Popen(
             self.command,
             env={**os.environ, **environment, "PYTHONPATH": path},

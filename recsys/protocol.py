@@ -37,12 +37,23 @@ class Evaluation:
         groups: also keep recall by item popularity (head, mid, tail).
     """
 
-    metrics: tuple[str, ...] = ("recall@20", "ndcg@20", "precision@20", "hit@20", "mrr@20", "map@20", "coverage@20")
+    metrics: tuple[str, ...] = (
+        "recall@20",
+        "ndcg@20",
+        "precision@20",
+        "hit@20",
+        "mrr@20",
+        "map@20",
+        "coverage@20",
+    )
     monitor: str = "ndcg@20"
     skip_short_users: bool = False
     min_test_full: Annotated[int, Bound(ge=1)] = 1
     keep_valid: bool = False
-    candidates: Literal["all", "sampled", "new", "new in all", "warm", "warm in all"] | tuple[Candidates, ...] = "all"
+    candidates: (
+        Literal["all", "sampled", "new", "new in all", "warm", "warm in all"]
+        | tuple[Candidates, ...]
+    ) = "all"
     sampled: Annotated[int, Bound(ge=1, le=100_000)] = 100
     sampled_by: Literal["uniform", "popularity"] = "uniform"
     estimator: Literal["none", "rank", "bv", "mle", "bv_mle", "entropy"] = "mle"
@@ -52,41 +63,69 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         if not self.metrics:
-            raise InputError("metrics is empty", remedy='name at least one, as in metrics = ["ndcg@20"]')
+            raise InputError(
+                "metrics is empty", remedy='name at least one, as in metrics = ["ndcg@20"]'
+            )
         resolved = [_parsed(name, "metrics") for name in self.metrics]
-        twice = sorted({metric.name for metric in resolved if sum(other.name == metric.name for other in resolved) > 1})
+        twice = sorted(
+            {
+                metric.name
+                for metric in resolved
+                if sum(other.name == metric.name for other in resolved) > 1
+            }
+        )
         if twice:
             raise InputError(f"metrics names {twice[0]} twice", remedy="name each metric once")
         if not self.candidates or len(set(self.views)) < len(self.views):
             raise InputError(
-                "candidates is empty" if not self.candidates else "candidates names one twice", remedy='as in candidates = ["all", "new"]'
+                "candidates is empty" if not self.candidates else "candidates names one twice",
+                remedy='as in candidates = ["all", "new"]',
             )
         if "[" not in self.monitor and "" not in self.views:
             object.__setattr__(self, "monitor", f"{self.monitor}[{self.views[0]}]")
         resolved.append(_parsed(self.monitor, "monitor"))
         shown = {metric.name.partition("[")[0] for metric in self.wanted}
-        if lost := [name for name in self.metrics if _parsed(name, "metrics").name.partition("[")[0] not in shown]:
+        if lost := [
+            name
+            for name in self.metrics
+            if _parsed(name, "metrics").name.partition("[")[0] not in shown
+        ]:
             cause = f"{lost[0]} is about whole lists, and candidates = {list(self.views)} ranks all items for others"
             raise InputError(cause, remedy='add "all" to candidates, or leave it out')
         if resolved[-1].higher is None:
-            raise InputError(f"monitor = '{self.monitor}': more of it is neither better nor worse", remedy="monitor one such as ndcg@20")
+            raise InputError(
+                f"monitor = '{self.monitor}': more of it is neither better nor worse",
+                remedy="monitor one such as ndcg@20",
+            )
         if self.candidates == "sampled":
             for metric in resolved:
                 if metric.source in ("lists", "catalogue"):
-                    raise InputError(f"{metric.name} is about whole lists, and candidates = 'sampled' makes none", remedy="use candidates = 'all'")
+                    raise InputError(
+                        f"{metric.name} is about whole lists, and candidates = 'sampled' makes none",
+                        remedy="use candidates = 'all'",
+                    )
                 if metric.kept is not None:
                     cause = f"{metric.name} has no estimator from drawn candidates: which of them are the best-ranked is what a draw does not tell"
                     raise InputError(cause, remedy="use candidates = 'all'")
                 if metric.view:
-                    raise InputError(f"{metric.name} is not estimated from drawn candidates", remedy="use candidates = 'all'")
+                    raise InputError(
+                        f"{metric.name} is not estimated from drawn candidates",
+                        remedy="use candidates = 'all'",
+                    )
             if self.sampled_by == "popularity" and self.estimator not in ("none", "rank"):
                 cause = f"estimator '{self.estimator}' supposes uniform candidates, and sampled_by = 'popularity'"
                 raise InputError(cause, remedy="use estimator = 'rank' or 'none'")
             if self.groups:
-                raise InputError("groups needs whole lists, and candidates = 'sampled' makes none", remedy="use candidates = 'all'")
+                raise InputError(
+                    "groups needs whole lists, and candidates = 'sampled' makes none",
+                    remedy="use candidates = 'all'",
+                )
 
         if self.groups and "" not in self.views:
-            raise InputError(f"groups needs the lists of all items, and candidates = {list(self.views)} makes none", remedy='add "all" to candidates')
+            raise InputError(
+                f"groups needs the lists of all items, and candidates = {list(self.views)} makes none",
+                remedy='add "all" to candidates',
+            )
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -110,11 +149,15 @@ class Evaluation:
         """What decides the numbers, in words: reports of different protocols must not be compared. `drawn`: candidates were drawn."""
         parts = ["all candidates"]
         if drawn:
-            parts = [f"{self.sampled} {self.sampled_by} candidates, estimator {self.estimator}, seed {self.seed}"]
+            parts = [
+                f"{self.sampled} {self.sampled_by} candidates, estimator {self.estimator}, seed {self.seed}"
+            ]
         if self.skip_short_users:
             parts.append("users with fewer than k test items skipped")
         if self.min_test_full > 1:
-            parts.append(f"full-list metrics over users with {self.min_test_full} or more test items")
+            parts.append(
+                f"full-list metrics over users with {self.min_test_full} or more test items"
+            )
         if self.keep_valid:
             parts.append("validation items are candidates")
         return "; ".join(parts)

@@ -73,7 +73,13 @@ class Ranks:
 
 
 def top_k(
-    scorer: Scorer, users: np.ndarray, k: int, *, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None, block: int = 0
+    scorer: Scorer,
+    users: np.ndarray,
+    k: int,
+    *,
+    seen: sp.csr_matrix | None = None,
+    candidates: np.ndarray | None = None,
+    block: int = 0,
 ) -> TopK:
     """The k best items of each user, exactly.
 
@@ -109,7 +115,13 @@ def top_k(
 
 
 def _one_order(
-    scorer: Product, users: np.ndarray, k: int, seen: sp.csr_matrix | None, candidates: np.ndarray | None, items: np.ndarray, values: np.ndarray
+    scorer: Product,
+    users: np.ndarray,
+    k: int,
+    seen: sp.csr_matrix | None,
+    candidates: np.ndarray | None,
+    items: np.ndarray,
+    values: np.ndarray,
 ) -> None:
     """Fill in the lists of a scorer that gives everybody the same scores: one order serves all, less what each has seen."""
     if not len(users):
@@ -123,9 +135,15 @@ def _one_order(
     place = np.full(scorer.n_items, len(order))
     place[order] = np.arange(len(order))
     for start in range(0, len(users), _USERS):
-        part = sp.csr_matrix((min(_USERS, len(users) - start), 1)) if seen is None else seen[users[start : start + _USERS]]
+        part = (
+            sp.csr_matrix((min(_USERS, len(users) - start), 1))
+            if seen is None
+            else seen[users[start : start + _USERS]]
+        )
         met = np.diff(part.indptr)
-        free = np.ones((len(met), min(len(order), k + int(met.max()))), dtype=bool)  # wide enough for k of each
+        free = np.ones(
+            (len(met), min(len(order), k + int(met.max()))), dtype=bool
+        )  # wide enough for k of each
         at, owner = place[part.indices], np.repeat(np.arange(len(met)), met)
         near = at < free.shape[1]
         free[owner[near], at[near]] = False
@@ -156,7 +174,10 @@ def ranks(
     """
     part = targets[users]
     indptr = part.indptr.astype(np.int64)
-    found, tied = np.empty(len(part.indices), dtype=np.float64), np.empty(len(part.indices), dtype=np.int64)
+    found, tied = (
+        np.empty(len(part.indices), dtype=np.float64),
+        np.empty(len(part.indices), dtype=np.int64),
+    )
     counts = np.empty(len(users), dtype=np.int64)
 
     def count_above(span: slice, scores: Tensor, term: Tensor | None) -> None:
@@ -193,7 +214,12 @@ def _rank_of(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def score_blocks(
-    scorer: Scorer, users: np.ndarray, *, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None, block: int = 0
+    scorer: Scorer,
+    users: np.ndarray,
+    *,
+    seen: sp.csr_matrix | None = None,
+    candidates: np.ndarray | None = None,
+    block: int = 0,
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Yield (user rows [B], masked scores [B, n_items]); -inf marks what may not be recommended. Arguments as `top_k`.
 
@@ -208,7 +234,10 @@ def score_blocks(
 
 
 def _not_numbers() -> InputError:
-    return InputError("the scorer gives scores that are not numbers", remedy="train again with a smaller learning rate")
+    return InputError(
+        "the scorer gives scores that are not numbers",
+        remedy="train again with a smaller learning rate",
+    )
 
 
 def _each_block(
@@ -261,11 +290,15 @@ def _one_thread_each() -> Iterator[None]:
 class _Fill:
     """Masked scores of a block of users, in a buffer that each thread has for itself."""
 
-    def __init__(self, scorer: Scorer, seen: sp.csr_matrix | None, candidates: np.ndarray | None) -> None:
+    def __init__(
+        self, scorer: Scorer, seen: sp.csr_matrix | None, candidates: np.ndarray | None
+    ) -> None:
         self.scorer, self.seen = scorer, seen
         self.padded = -(-scorer.n_items // _WIDTH) * _WIDTH
         self.default_block = max(1, _BUFFER_BYTES // (4 * self.padded))
-        self.gemm = _Gemm(scorer, self.padded) if isinstance(scorer, Factors | MultiFactors) else None
+        self.gemm = (
+            _Gemm(scorer, self.padded) if isinstance(scorer, Factors | MultiFactors) else None
+        )
         self.barred: Tensor | None = None
         if candidates is not None:
             allowed = np.zeros(scorer.n_items, dtype=bool)
@@ -286,7 +319,10 @@ class _Fill:
         scores[:, n_items:] = -torch.inf
         if self.seen is not None:
             part = self.seen[rows]
-            cells = np.repeat(np.arange(len(rows), dtype=np.int64) * self.padded, np.diff(part.indptr)) + part.indices
+            cells = (
+                np.repeat(np.arange(len(rows), dtype=np.int64) * self.padded, np.diff(part.indptr))
+                + part.indices
+            )
             scores.view(-1)[torch.as_tensor(cells, device=scores.device)] = -torch.inf
         if self.barred is not None:
             scores.index_fill_(1, self.barred, -torch.inf)
@@ -314,7 +350,11 @@ class _Gemm:
             self.query, key = scorer.as_dot()
         self.host = key.device.type == "cpu"
         key = F.pad(key, (0, 0, 0, padded - len(key)))
-        self.tiles = [tile.T.contiguous() for tile in torch.split(key, _TILE)] if self.host else [key.T.contiguous()]
+        self.tiles = (
+            [tile.T.contiguous() for tile in torch.split(key, _TILE)]
+            if self.host
+            else [key.T.contiguous()]
+        )
 
     def __call__(self, rows: Tensor, out: Tensor) -> Tensor | None:
         query = self.query.index_select(0, rows)
@@ -350,7 +390,9 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     value, column = _largest(scores, min(k + 1, scores.shape[1]))
     if value.shape[1] > k:
         # Where the value after the last is equal to it, which of the equals belong to the best k is a matter of order.
-        tied = ((value[:, k] == value[:, k - 1]) & (value[:, k - 1] > -torch.inf)).nonzero().view(-1)
+        tied = (
+            ((value[:, k] == value[:, k - 1]) & (value[:, k - 1] > -torch.inf)).nonzero().view(-1)
+        )
         last, column = value[:, k - 1 : k], column[:, :k]
         if len(tied):
             column = column.clone()
@@ -370,7 +412,9 @@ def _first_of_equals(scores: Tensor, last: Tensor, k: int) -> Tensor:
     # More equals than these: only then the whole row has to be searched.
     open_end = (value.min(1).values == last[:, 0]).nonzero().view(-1)
     if len(open_end) and value.shape[1] < scores.shape[1]:
-        result[open_end] = _choose(scores[open_end], last[open_end], k).nonzero()[:, 1].view(len(open_end), k)
+        result[open_end] = (
+            _choose(scores[open_end], last[open_end], k).nonzero()[:, 1].view(len(open_end), k)
+        )
     return result
 
 
@@ -394,6 +438,10 @@ def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     # A block can hold one of the k largest only if its maximum is among the k largest maxima.
     _, winner = _largest(values.view(size, blocks, width).amax(2), k)
     start = torch.arange(size, device=values.device)[:, None] * blocks
-    inside = values.reshape(size * blocks, width).index_select(0, (start + winner).view(-1)).view(size, k * width)
+    inside = (
+        values.reshape(size * blocks, width)
+        .index_select(0, (start + winner).view(-1))
+        .view(size, k * width)
+    )
     value, place = _largest(inside, k)
     return value, winner.gather(1, place // width) * width + place % width

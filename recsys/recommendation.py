@@ -23,7 +23,15 @@ from recsys.rank import TopK, top_k
 from recsys.scorer import Factors, Scorer
 from recsys.storage import read_json, write, write_json
 
-__all__ = ["Job", "Unknown", "read_ids", "recommend", "similar_items", "wanted", "write_recommendations"]
+__all__ = [
+    "Job",
+    "Unknown",
+    "read_ids",
+    "recommend",
+    "similar_items",
+    "wanted",
+    "write_recommendations",
+]
 
 Unknown = Literal["popular", "skip", "error"]
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
@@ -62,7 +70,9 @@ def recommend(
         InputError: no ids, a k or an `unknown` that is none, an unknown item in `candidates` or `exclude`, no candidate left, or an unknown user with
             unknown = "error".
     """
-    return _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles).frame(wanted(train.users, users))
+    return _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles).frame(
+        wanted(train.users, users)
+    )
 
 
 def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl.DataFrame:
@@ -77,10 +87,17 @@ def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl
     k = _length(k)
     vectors = getattr(scorer, "item", None)
     if vectors is None:
-        raise InputError(f"a scorer of kind '{getattr(scorer, 'kind', type(scorer).__name__)}' has no item vectors", remedy="use a factor method")
+        raise InputError(
+            f"a scorer of kind '{getattr(scorer, 'kind', type(scorer).__name__)}' has no item vectors",
+            remedy="use a factor method",
+        )
     rows = train.items.require(alike(items, train.items, "items"), "items")
     # An inner product favours popular items whatever the question; the angle does not. Distances stay distances.
-    itself = Factors(vectors[rows], vectors, "euclidean" if getattr(scorer, "similarity", "") == "euclidean" else "cosine")
+    itself = Factors(
+        vectors[rows],
+        vectors,
+        "euclidean" if getattr(scorer, "similarity", "") == "euclidean" else "cosine",
+    )
     # One more than asked for: an item is nearest to itself.
     best = top_k(itself, np.arange(len(rows)), k + 1)
     keep = (best.item != rows[:, None]) & (best.item >= 0)
@@ -153,7 +170,9 @@ def write_recommendations(
     out = Path(out)
     _one_of("format", format, _FORMATS.values())
     if batch < 1:
-        raise InputError(f"batch = {batch}: a part holds at least one user", remedy="ask for at least 1")
+        raise InputError(
+            f"batch = {batch}: a part holds at least one user", remedy="ask for at least 1"
+        )
     maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles)
     asked = wanted(train.users, users)
     if out.suffix in _FORMATS:
@@ -163,7 +182,11 @@ def write_recommendations(
             tell(len(asked), len(asked))
         return _count([out], [frame])
     if out.suffix and not out.is_dir():
-        raise InputError(f"unknown ending '{out.suffix}'", place=str(out), remedy=f"end in {', '.join(_FORMATS)}, or give a folder")
+        raise InputError(
+            f"unknown ending '{out.suffix}'",
+            place=str(out),
+            remedy=f"end in {', '.join(_FORMATS)}, or give a folder",
+        )
     identity = maker.identity(asked, batch, format, model)
     _claim(out, identity)
     parts, reused, rows, answered, fallback = [], 0, 0, 0, 0
@@ -183,7 +206,14 @@ def write_recommendations(
     job = Job(tuple(parts), answered, fallback, rows, reused)
     write_json(
         out / "manifest.json",
-        {**identity, "status": "finished", "files": [path.name for path in parts], "rows": rows, "users": answered, "fallback": fallback},
+        {
+            **identity,
+            "status": "finished",
+            "files": [path.name for path in parts],
+            "rows": rows,
+            "users": answered,
+            "fallback": fallback,
+        },
     )
     return job
 
@@ -220,12 +250,25 @@ class _Recommender:
         frames = [self._table(users, known, best.item, best.score, "model")]
         if len(missing) and self.unknown == "popular":
             popular = self._popular()
-            items, scores = (np.repeat(part, len(missing), axis=0) for part in (popular.item, popular.score))
+            items, scores = (
+                np.repeat(part, len(missing), axis=0) for part in (popular.item, popular.score)
+            )
             frames.append(self._table(users, missing, items, scores, "popular"))
         frame = pl.concat(frames).sort("place", "rank").drop("place")
-        return frame if self.unknown == "popular" else frame.with_columns(pl.col("user").cast(self.train.users.ids.dtype))
+        return (
+            frame
+            if self.unknown == "popular"
+            else frame.with_columns(pl.col("user").cast(self.train.users.ids.dtype))
+        )
 
-    def _table(self, users: pl.Series, places: np.ndarray, items: np.ndarray, scores: np.ndarray, source: str) -> pl.DataFrame:
+    def _table(
+        self,
+        users: pl.Series,
+        places: np.ndarray,
+        items: np.ndarray,
+        scores: np.ndarray,
+        source: str,
+    ) -> pl.DataFrame:
         there = items >= 0
         owner = np.repeat(places, there.sum(1))
         rank = np.broadcast_to(np.arange(1, self.k + 1, dtype=np.int32), items.shape)[there]
@@ -254,7 +297,9 @@ class _Recommender:
 
     def identity(self, users: pl.Series, batch: int, format: str, model: str) -> dict[str, Any]:
         """What decides every byte of a job's parts."""
-        allowed = "all" if self.allowed is None else hashlib.sha256(self.allowed.tobytes()).hexdigest()
+        allowed = (
+            "all" if self.allowed is None else hashlib.sha256(self.allowed.tobytes()).hexdigest()
+        )
         return {
             "model": model,
             "users_fingerprint": Vocab(users).fingerprint,
@@ -280,7 +325,11 @@ def _allowed(items: Vocab, candidates: Ids | None, exclude: Ids | None) -> np.nd
     }
     allowed = np.setdiff1d(rows.get("candidates", np.arange(len(items))), rows.get("exclude", []))
     if not len(allowed):
-        raise InputError("no item is left to recommend", place="candidates", remedy="give more candidates, or exclude fewer items")
+        raise InputError(
+            "no item is left to recommend",
+            place="candidates",
+            remedy="give more candidates, or exclude fewer items",
+        )
     return allowed
 
 
@@ -288,7 +337,9 @@ def _length(k: int) -> int:
     try:
         length = operator.index(k)
     except TypeError:
-        raise InputError(f"k = {k!r} is no whole number", remedy="ask for 1 or more items") from None
+        raise InputError(
+            f"k = {k!r} is no whole number", remedy="ask for 1 or more items"
+        ) from None
     if length < 1:
         raise InputError(f"k = {k} recommends nothing", remedy="ask for at least 1")
     return length
@@ -297,7 +348,9 @@ def _length(k: int) -> int:
 def _one_of(setting: str, value: object, known: Iterable[str]) -> None:
     known = tuple(known)
     if value not in known:
-        raise InputError(f"{setting} = {value!r} is none of them", remedy=suggest(str(value), known))
+        raise InputError(
+            f"{setting} = {value!r} is none of them", remedy=suggest(str(value), known)
+        )
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:
@@ -305,14 +358,24 @@ def _claim(out: Path, identity: dict[str, Any]) -> None:
     manifest = out / "manifest.json"
     if manifest.exists():
         before = read_json(manifest)
-        differing = [key for key, value in json.loads(json.dumps(identity)).items() if before.get(key) != value]
+        differing = [
+            key
+            for key, value in json.loads(json.dumps(identity)).items()
+            if before.get(key) != value
+        ]
         if differing:
             raise InputError(
-                f"holds the parts of another job ({', '.join(differing)} differ)", place=str(out), remedy="choose another folder, or empty this one"
+                f"holds the parts of another job ({', '.join(differing)} differ)",
+                place=str(out),
+                remedy="choose another folder, or empty this one",
             )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("exists already and is not the folder of a job", place=str(out), remedy="choose another folder")
+        raise InputError(
+            "exists already and is not the folder of a job",
+            place=str(out),
+            remedy="choose another folder",
+        )
     write_json(manifest, {**identity, "status": "running"})
 
 
@@ -337,11 +400,15 @@ def _load(path: Path, format: str) -> pl.DataFrame:
         return readers[format](path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy="delete this part and start the job again"
+            f"cannot be read: {str(error).splitlines()[0]}",
+            place=str(path),
+            remedy="delete this part and start the job again",
         ) from None
 
 
 def _count(files: list[Path], frames: list[pl.DataFrame]) -> Job:
     users = pl.concat([frame.select("user", "source") for frame in frames]).unique()
     fallback = users.filter(pl.col("source") == "popular").height
-    return Job(tuple(files), users.height - fallback, fallback, sum(frame.height for frame in frames))
+    return Job(
+        tuple(files), users.height - fallback, fallback, sum(frame.height for frame in frames)
+    )

@@ -72,20 +72,28 @@ class Run:
         scorer, _ = load_scorer(self.folder / "scorer.safetensors")
         if (scorer.n_users, scorer.n_items) != (self.train.n_users, self.train.n_items):
             raise InputError(
-                "scorer and vocabulary differ in size", place=str(self.folder), remedy="files of two runs were mixed: restore or run again"
+                "scorer and vocabulary differ in size",
+                place=str(self.folder),
+                remedy="files of two runs were mixed: restore or run again",
             )
         return scorer
 
     @cached_property
     def train(self) -> Dataset:
         """What the shipped scorer learned from, with the outside ids; enough to recommend without the raw data."""
-        users, items = (_parquet(self.folder / f"{name}.parquet", "id") for name in ("users", "items"))
+        users, items = (
+            _parquet(self.folder / f"{name}.parquet", "id") for name in ("users", "items")
+        )
         seen = _parquet(self.folder / "seen.parquet", "user", "item")
         try:
-            pairs = Interactions(seen["user"].to_numpy(), seen["item"].to_numpy(), len(users), len(items))
+            pairs = Interactions(
+                seen["user"].to_numpy(), seen["item"].to_numpy(), len(users), len(items)
+            )
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"does not fit users.parquet and items.parquet: {error}", place=str(self.folder / "seen.parquet"), remedy=_DAMAGED
+                f"does not fit users.parquet and items.parquet: {error}",
+                place=str(self.folder / "seen.parquet"),
+                remedy=_DAMAGED,
             ) from None
         titles = items["title"] if "title" in items.columns else None
         return Dataset(pairs, Vocab(users["id"], "user"), Vocab(items["id"], "item"), titles=titles)
@@ -94,7 +102,11 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """One entry per epoch."""
         path = self.folder / "fit" / "history.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        return (
+            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            if path.exists()
+            else []
+        )
 
     def report(self, part: str = "test") -> Report:
         """The stored report of "valid" or "test"."""
@@ -109,7 +121,9 @@ class Run:
     def pairs_fingerprint(self) -> str:
         """SHA-256 of ids and pairs of the split: runs with the same can be compared, whatever they knew of the items."""
         split = self.meta.get("split", {})
-        return str(split.get("pairs", split.get("fingerprint", "")))  # earlier runs have one of the two, which is that of the pairs
+        return str(
+            split.get("pairs", split.get("fingerprint", ""))
+        )  # earlier runs have one of the two, which is that of the pairs
 
     @property
     def encoders(self) -> dict[str, str]:
@@ -129,18 +143,38 @@ def open_run(folder: str | Path, *, finished: bool = True) -> Run:
     """
     folder = Path(folder)
     if not (folder / "run.json").exists():
-        raise InputError("is not the folder of a run: it has no run.json", place=str(folder), remedy="give the folder that `recsys run` printed")
+        raise InputError(
+            "is not the folder of a run: it has no run.json",
+            place=str(folder),
+            remedy="give the folder that `recsys run` printed",
+        )
     meta = read_json(folder / "run.json")
     if not isinstance(meta, dict) or not isinstance(meta.get("format"), int):
-        raise InputError("has a run.json that is not of a run", place=str(folder), remedy="give the folder that `recsys run` printed")
+        raise InputError(
+            "has a run.json that is not of a run",
+            place=str(folder),
+            remedy="give the folder that `recsys run` printed",
+        )
     if meta["format"] > _FORMAT:
-        raise InputError(f"was written by a newer version (format {meta['format']})", place=str(folder), remedy="update recsys")
+        raise InputError(
+            f"was written by a newer version (format {meta['format']})",
+            place=str(folder),
+            remedy="update recsys",
+        )
     finished_too = meta.get("status") == "finished"
-    for key, kind in {"status": str, "experiment": str, **({"split": dict} if finished_too else {})}.items():
+    for key, kind in {
+        "status": str,
+        "experiment": str,
+        **({"split": dict} if finished_too else {}),
+    }.items():
         if not isinstance(meta.get(key), kind):
             raise InputError(f"has a run.json without '{key}'", place=str(folder), remedy=_DAMAGED)
     if finished and meta.get("status") != "finished":
-        raise InputError(f"is not finished (status: {meta.get('status')})", place=str(folder), remedy=f"recsys run --resume {folder}")
+        raise InputError(
+            f"is not finished (status: {meta.get('status')})",
+            place=str(folder),
+            remedy=f"recsys run --resume {folder}",
+        )
     return Run(folder, meta)
 
 
@@ -150,7 +184,12 @@ def data_of(experiment: Experiment) -> Split:
 
 
 def execute(
-    experiment: Experiment, folder: Path, *, resume: bool = False, split: Split | None = None, watch: Callable[[dict[str, Any]], None] | None = None
+    experiment: Experiment,
+    folder: Path,
+    *,
+    resume: bool = False,
+    split: Split | None = None,
+    watch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Run:
     """Train, evaluate and write the run. Killed at any moment and resumed, it ends with the same scorer and the same numbers.
 
@@ -174,7 +213,10 @@ def execute(
     started = time.perf_counter()
     try:
         if fresh:
-            write(folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"))
+            write(
+                folder / "config.toml",
+                lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"),
+            )
         _check_same_data(meta, split, folder)
         tell({"event": "data", "split": split})
         fitted = _fit(experiment, split, folder / "fit", resume, tell)
@@ -184,13 +226,17 @@ def execute(
         raise
     reports: dict[str, Report] = {}
     if split.valid is not None and len(split.valid):
-        reports["valid"] = _evaluated(fitted.scorer, split.train, split.valid, experiment, folder / "valid", None)
+        reports["valid"] = _evaluated(
+            fitted.scorer, split.train, split.valid, experiment, folder / "valid", None
+        )
         tell({"event": "evaluated", "part": "valid", "report": reports["valid"]})
     train, shipped = split.train, fitted
     if experiment.refit and split.valid is not None:
         tell({"event": "refit", "epochs": fitted.best_epoch})
         joined = split.refit()
-        once = replace(experiment, train=replace(experiment.train, epochs=max(1, fitted.best_epoch)))
+        once = replace(
+            experiment, train=replace(experiment.train, epochs=max(1, fitted.best_epoch))
+        )
         shipped, train = _fit(once, joined, folder / "refit", resume, tell), joined.train
     save_scorer(folder / "scorer.safetensors", shipped.scorer, epoch=fitted.best_epoch)
     _write_vocabularies(folder, train)
@@ -199,9 +245,26 @@ def execute(
         test = open_test(split, folder, "run: evaluation of the chosen scorer")
         reports["test"] = _evaluated(shipped.scorer, train, test, experiment, folder / "test", also)
         tell({"event": "evaluated", "part": "test", "report": reports["test"]})
-    meta |= {"encoders": found} if (found := {name: table.encoder for name, table in train.features.items() if table.encoder}) else {}
-    meta |= {"status": "finished", "best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "train_seconds": _train_seconds(fitted)}
-    meta |= {"seconds": round(time.perf_counter() - started, 3), "finished": _now(), "parameters": _parameters(shipped.scorer)}
+    meta |= (
+        {"encoders": found}
+        if (
+            found := {
+                name: table.encoder for name, table in train.features.items() if table.encoder
+            }
+        )
+        else {}
+    )
+    meta |= {
+        "status": "finished",
+        "best_epoch": fitted.best_epoch,
+        "stopped": fitted.stopped,
+        "train_seconds": _train_seconds(fitted),
+    }
+    meta |= {
+        "seconds": round(time.perf_counter() - started, 3),
+        "finished": _now(),
+        "parameters": _parameters(shipped.scorer),
+    }
     write_json(folder / "run.json", meta)
     return open_run(folder)
 
@@ -212,13 +275,19 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]
         run = open_run(folder, finished=False)
         if run.meta["experiment"] != experiment.fingerprint:
             cause = f"was begun with other settings{difference(run.experiment.deciding, experiment.deciding)}"
-            raise InputError(cause, place=str(folder), remedy="resume without changing them, or start a new run")
+            raise InputError(
+                cause, place=str(folder), remedy="resume without changing them, or start a new run"
+            )
         for left in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             left.unlink()
         return run.meta
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         begun = (folder / "run.json").exists()
-        remedy = f"choose another --out, or go on with it: recsys run --resume {folder}" if begun else "choose another --out"
+        remedy = (
+            f"choose another --out, or go on with it: recsys run --resume {folder}"
+            if begun
+            else "choose another --out"
+        )
         raise InputError("exists already and is not empty", place=str(folder), remedy=remedy)
     return {
         "format": _FORMAT,
@@ -258,11 +327,21 @@ def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
     }
     before = meta.setdefault("split", found)
     if not split.matches(before["fingerprint"]):
-        raise InputError("the data have changed since this run began", place=str(folder), remedy="restore the data, or start a new run")
+        raise InputError(
+            "the data have changed since this run began",
+            place=str(folder),
+            remedy="restore the data, or start a new run",
+        )
     write_json(folder / "run.json", meta)
 
 
-def _fit(experiment: Experiment, split: Split, folder: Path, resume: bool, tell: Callable[[dict[str, Any]], None]) -> Fitted:
+def _fit(
+    experiment: Experiment,
+    split: Split,
+    folder: Path,
+    resume: bool,
+    tell: Callable[[dict[str, Any]], None],
+) -> Fitted:
     history = folder / "history.jsonl"
     begun = False
 
@@ -278,12 +357,28 @@ def _fit(experiment: Experiment, split: Split, folder: Path, resume: bool, tell:
         tell(event)
 
     folder.mkdir(parents=True, exist_ok=True)
-    fitted = fit(experiment.model, split.train, split.valid, experiment.train, experiment.evaluate, folder=folder, resume=resume, watch=follow)
+    fitted = fit(
+        experiment.model,
+        split.train,
+        split.valid,
+        experiment.train,
+        experiment.evaluate,
+        folder=folder,
+        resume=resume,
+        watch=follow,
+    )
     _write_lines(history, fitted.history)
     return fitted
 
 
-def _evaluated(scorer: Scorer, train: Dataset, pairs: Interactions, experiment: Experiment, folder: Path, also: Interactions | None) -> Report:
+def _evaluated(
+    scorer: Scorer,
+    train: Dataset,
+    pairs: Interactions,
+    experiment: Experiment,
+    folder: Path,
+    also: Interactions | None,
+) -> Report:
     report = evaluate(scorer, train.pairs, pairs, experiment.evaluate, also_seen=also)
     report.save(folder)
     return report
@@ -292,7 +387,10 @@ def _evaluated(scorer: Scorer, train: Dataset, pairs: Interactions, experiment: 
 def open_test(split: Split, folder: Path, reason: str) -> Interactions:
     """Open the sealed test set and put it on record before anything is read from it."""
     assert split.test is not None
-    _append(folder / "openings.jsonl", {"time": _now(), "reason": reason, "process": os.getpid(), "test": split.test.fingerprint})
+    _append(
+        folder / "openings.jsonl",
+        {"time": _now(), "reason": reason, "process": os.getpid(), "test": split.test.fingerprint},
+    )
     return split.test.open(reason)
 
 
@@ -303,8 +401,15 @@ def _write_vocabularies(folder: Path, train: Dataset) -> None:
     seen = pl.DataFrame({"user": train.pairs.user, "item": train.pairs.item})
     if train.pairs.label is not None:
         seen = seen.with_columns(label=train.pairs.label)
-    for name, frame in (("users", pl.DataFrame({"id": train.users.ids})), ("items", items), ("seen", seen)):
-        write(folder / f"{name}.parquet", lambda path, frame=frame: frame.write_parquet(path, compression="zstd"))  # type: ignore[misc]
+    for name, frame in (
+        ("users", pl.DataFrame({"id": train.users.ids})),
+        ("items", items),
+        ("seen", seen),
+    ):
+        write(
+            folder / f"{name}.parquet",
+            lambda path, frame=frame: frame.write_parquet(path, compression="zstd"),
+        )  # type: ignore[misc]
 
 
 def _train_seconds(fitted: Fitted) -> float:
@@ -317,7 +422,16 @@ def _parameters(scorer: Scorer) -> int:
 
 def _environment() -> dict[str, Any]:
     packages = {}
-    for name in ("recsys", "torch", "numpy", "scipy", "polars", "pandas", "torch-geometric", "optuna"):
+    for name in (
+        "recsys",
+        "torch",
+        "numpy",
+        "scipy",
+        "polars",
+        "pandas",
+        "torch-geometric",
+        "optuna",
+    ):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:
@@ -352,7 +466,9 @@ def _parquet(path: Path, *columns: str) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy=_DAMAGED) from None
+        raise InputError(
+            f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy=_DAMAGED
+        ) from None
     for column in columns:
         if column not in frame.columns:
             raise InputError(f"has no column '{column}'", place=str(path), remedy=_DAMAGED)

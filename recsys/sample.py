@@ -22,7 +22,17 @@ from recsys.config import Bound, settings
 from recsys.data.types import Interactions
 from recsys.errors import InputError
 
-__all__ = ["Batch", "PairStream", "Sampler", "Stream", "UserBatch", "UserStream", "mixture_log_q", "stream", "stream_seed"]
+__all__ = [
+    "Batch",
+    "PairStream",
+    "Sampler",
+    "Stream",
+    "UserBatch",
+    "UserStream",
+    "mixture_log_q",
+    "stream",
+    "stream_seed",
+]
 
 # Multiplier of Knuth's multiplicative hashing for 64 bits, as a signed integer.
 _HASH = -7046029254386353131
@@ -61,7 +71,10 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.pool in ("in-batch", "all") and self.proposal != "uniform":
             remedy = 'use pool = "own", "shared" or "mixed", or leave proposal out'
-            raise InputError(f"proposal = '{self.proposal}' says how to draw, and pool = '{self.pool}' draws nothing", remedy=remedy)
+            raise InputError(
+                f"proposal = '{self.proposal}' says how to draw, and pool = '{self.pool}' draws nothing",
+                remedy=remedy,
+            )
         if self.pool in ("own", "all") and self.strict:
             cause = f"strict is for a pool of negatives that pairs share, which may hold positives of a user, and pool = '{self.pool}' is none"
             raise InputError(cause, remedy="leave strict out")
@@ -142,7 +155,14 @@ class Stream(Protocol):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]: ...
 
 
-def stream(pairs: Interactions, sampler: Sampler | None, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> Stream:
+def stream(
+    pairs: Interactions,
+    sampler: Sampler | None,
+    *,
+    batch_size: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> Stream:
     """The stream a network wants: of pairs with the negatives of `sampler`, or, without one, of whole users."""
     if sampler is None:
         return UserStream(pairs, batch_size=batch_size, seed=seed, device=device)
@@ -177,20 +197,35 @@ class PairStream:
         device: torch.device | str = "cpu",
         met: Interactions | None = None,
     ) -> None:
-        self.sampler, self.batch_size, self.seed, self.device = sampler, batch_size, seed, torch.device(device)
+        self.sampler, self.batch_size, self.seed, self.device = (
+            sampler,
+            batch_size,
+            seed,
+            torch.device(device),
+        )
         self.n_items = pairs.n_items
         self.user = torch.tensor(pairs.user, dtype=torch.int64, device=self.device)
         self.item = torch.tensor(pairs.item, dtype=torch.int64, device=self.device)
         keys = self.user * self.n_items + self.item
-        self._members = _Members(keys if met is None else torch.cat([keys, torch.tensor(met.key, device=self.device)]))
-        known = self.item if met is None else torch.tensor(met.item, dtype=torch.int64, device=self.device)
-        self._warm = None if sampler.items == "all" else torch.bincount(known, minlength=self.n_items) > 0
+        self._members = _Members(
+            keys if met is None else torch.cat([keys, torch.tensor(met.key, device=self.device)])
+        )
+        known = (
+            self.item
+            if met is None
+            else torch.tensor(met.item, dtype=torch.int64, device=self.device)
+        )
+        self._warm = (
+            None if sampler.items == "all" else torch.bincount(known, minlength=self.n_items) > 0
+        )
         if sampler.pool == "all" or sampler.strict:
             every = torch.arange(self.n_items, device=self.device)
             self._everything = every if self._warm is None else every[self._warm]
             self._history = UserStream(pairs, batch_size=batch_size, seed=seed, device=device)
         self._cdf, self._log_q = self._proposal()
-        self._mixtures: dict[int, Tensor] = {}  # by the length of a batch: only the last one has another
+        self._mixtures: dict[
+            int, Tensor
+        ] = {}  # by the length of a batch: only the last one has another
 
     @property
     def size(self) -> int:
@@ -203,10 +238,16 @@ class PairStream:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on: every pair once, in an order of its own."""
-        order = torch.randperm(len(self.user), generator=self._generator(epoch, "order"), device=self.device)
+        order = torch.randperm(
+            len(self.user), generator=self._generator(epoch, "order"), device=self.device
+        )
         users, items = self.user[order], self.item[order]
         generator = torch.Generator(device=self.device)
-        steps = max(1, _DRAWS // max(1, self.batch_size * self.sampler.negatives)) if self.sampler.pool == "own" else 1
+        steps = (
+            max(1, _DRAWS // max(1, self.batch_size * self.sampler.negatives))
+            if self.sampler.pool == "own"
+            else 1
+        )
         for first in range(start - start % steps, len(self), steps):
             generator.manual_seed(stream_seed(self.seed, epoch, first))
             base, end = first * self.batch_size, min((first + steps) * self.batch_size, len(order))
@@ -218,18 +259,39 @@ class PairStream:
                 mine = neg if neg.dim() == 1 else neg[own]
                 table = self._mixture(len(pos)) if self.sampler.pool == "mixed" else self._log_q
                 log_q = None if table is None else (table[pos], table[mine])
-                yield Batch(order[span], users[span], pos, mine, None if mask is None else mask[own], log_q, epoch, step)
+                yield Batch(
+                    order[span],
+                    users[span],
+                    pos,
+                    mine,
+                    None if mask is None else mask[own],
+                    log_q,
+                    epoch,
+                    step,
+                )
 
-    def _negatives(self, user: Tensor, pos: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def _negatives(
+        self, user: Tensor, pos: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Negatives of some pairs, [n, K] or [K] for a pool, and where they are none."""
         if self.sampler.pool == "own":
             neg = self._draw((len(user), self.sampler.negatives), generator)
-            return self._without_positives(user, neg, generator) if self.sampler.reject else (neg, None)
+            return (
+                self._without_positives(user, neg, generator)
+                if self.sampler.reject
+                else (neg, None)
+            )
         if self.sampler.pool == "all":
             return self._everything, self._unmet(user)
-        neg = pos if self.sampler.pool == "in-batch" else self._draw((self.sampler.negatives,), generator)
+        neg = (
+            pos
+            if self.sampler.pool == "in-batch"
+            else self._draw((self.sampler.negatives,), generator)
+        )
         neg = torch.cat([pos, neg]) if self.sampler.pool == "mixed" else neg
-        return neg, self._unmet_of(user, neg) if self.sampler.strict else neg[None, :] != pos[:, None]
+        return neg, self._unmet_of(user, neg) if self.sampler.strict else neg[None, :] != pos[
+            :, None
+        ]
 
     def _unmet(self, user: Tensor) -> Tensor:
         """Which of all candidates a user has not met in training, bool [n, n_items], or [n, warm items]."""
@@ -256,7 +318,9 @@ class PairStream:
         uniform = torch.rand(shape, generator=generator, device=self.device, dtype=torch.float64)
         return torch.searchsorted(self._cdf, uniform, right=True).clamp_(max=self.n_items - 1)
 
-    def _without_positives(self, user: Tensor, neg: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def _without_positives(
+        self, user: Tensor, neg: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Redraw what hits a positive, at most `rounds` times, and mask what still does."""
         base = user[:, None] * self.n_items
         if self.device.type == "cpu":
@@ -290,7 +354,11 @@ class PairStream:
         uniform = self.sampler.proposal == "uniform" or self.sampler.alpha == 0
         if uniform and self._warm is None:
             return None, None
-        weight = self._warm.double() if uniform and self._warm is not None else counts.pow(self.sampler.alpha) * (counts > 0)
+        weight = (
+            self._warm.double()
+            if uniform and self._warm is not None
+            else counts.pow(self.sampler.alpha) * (counts > 0)
+        )
         q = weight / weight.sum()
         cdf = q.cumsum(0)
         # Rounded sums may end below 1, and no draw may fall behind the last item that can be drawn.
@@ -310,7 +378,9 @@ class PairStream:
         return torch.Generator(device=self.device).manual_seed(stream_seed(self.seed, *path))
 
 
-def mixture_log_q(count: Tensor, in_batch: int, drawn: int, proposal: Tensor | None = None) -> Tensor:
+def mixture_log_q(
+    count: Tensor, in_batch: int, drawn: int, proposal: Tensor | None = None
+) -> Tensor:
     """Log proposal of every item [n_items] for a pool of positives of the batch and of drawn items, joined.
 
     q(j) = (in_batch * count_j / sum of counts + drawn * p_j) / (in_batch + drawn): what to subtract from the scores of the softmax.
@@ -324,7 +394,10 @@ def mixture_log_q(count: Tensor, in_batch: int, drawn: int, proposal: Tensor | N
         proposal: p, how likely a draw is each item [n_items]; None: uniform.
     """
     frequency = count.double() / count.sum().clamp_min(1)
-    q = (in_batch * frequency + (drawn / len(count) if proposal is None else drawn * proposal.double())) / (in_batch + drawn)
+    q = (
+        in_batch * frequency
+        + (drawn / len(count) if proposal is None else drawn * proposal.double())
+    ) / (in_batch + drawn)
     return F.threshold(q, 1e-12, 1e-12).log().float()
 
 
@@ -338,7 +411,9 @@ class UserStream:
         device: where batches live.
     """
 
-    def __init__(self, pairs: Interactions, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, pairs: Interactions, *, batch_size: int, seed: int, device: torch.device | str = "cpu"
+    ) -> None:
         self.batch_size, self.seed, self.device = batch_size, seed, torch.device(device)
         matrix = pairs.csr
         self.indptr = torch.tensor(matrix.indptr, dtype=torch.int64, device=self.device)
@@ -356,17 +431,23 @@ class UserStream:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[UserBatch]:
         """The batches of one epoch from step `start` on: every user once, in an order of its own."""
-        generator = torch.Generator(device=self.device).manual_seed(stream_seed(self.seed, epoch, "order"))
+        generator = torch.Generator(device=self.device).manual_seed(
+            stream_seed(self.seed, epoch, "order")
+        )
         users = self.user[torch.randperm(len(self.user), generator=generator, device=self.device)]
         for step in range(start, len(self)):
-            yield self.batch(users[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
+            yield self.batch(
+                users[step * self.batch_size : (step + 1) * self.batch_size], epoch, step
+            )
 
     def batch(self, user: Tensor, epoch: int = 0, step: int = 0) -> UserBatch:
         """The batch of the given users [B]."""
         first, count = self.indptr[user], self.indptr[user + 1] - self.indptr[user]
         owner = torch.repeat_interleave(torch.arange(len(user), device=self.device), count)
         # Position p of the batch is the (p - what came before its user)-th item of its user.
-        place = torch.arange(len(owner), device=self.device) + (first - count.cumsum(0) + count)[owner]
+        place = (
+            torch.arange(len(owner), device=self.device) + (first - count.cumsum(0) + count)[owner]
+        )
         return UserBatch(user, self.item[place], owner, epoch, step)
 
 

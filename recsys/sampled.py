@@ -79,7 +79,14 @@ class Draw:
 
 
 def draw(
-    scorer: Scorer, users: np.ndarray, test: sp.csr_matrix, seen: sp.csr_matrix, m: int, *, counts: np.ndarray | None = None, seed: int = 0
+    scorer: Scorer,
+    users: np.ndarray,
+    test: sp.csr_matrix,
+    seen: sp.csr_matrix,
+    m: int,
+    *,
+    counts: np.ndarray | None = None,
+    seed: int = 0,
 ) -> Draw:
     """Draw m candidates per user from the items neither seen nor in his test, and rank his test items among them.
 
@@ -103,13 +110,21 @@ def draw(
     beaten_by, above = np.zeros(test.nnz, dtype=np.int64), np.zeros(test.nnz)
     gathered = isinstance(scorer, Factors) and (m + sizes.mean()) * GATHER < scorer.n_items
     dim = scorer.user.shape[1] + 1 if isinstance(scorer, Factors) else 1
-    step = max(1, (4 << 20) // (4 * (m + int(sizes.max(initial=1))) * dim)) if gathered else max(1, (64 << 20) // (4 * scorer.n_items))
+    step = (
+        max(1, (4 << 20) // (4 * (m + int(sizes.max(initial=1))) * dim))
+        if gathered
+        else max(1, (64 << 20) // (4 * scorer.n_items))
+    )
     tables = scorer.as_dot() if gathered and isinstance(scorer, Factors) else None
     for start in range(0, len(users), step):
         stop = min(start + step, len(users))
         rows = users[start:stop]
         inside = barred[start:stop]
-        drawn, chance = _uniform(inside, m, generator) if counts is None else _popular(inside, counts + 1.0, m, generator)
+        drawn, chance = (
+            _uniform(inside, m, generator)
+            if counts is None
+            else _popular(inside, counts + 1.0, m, generator)
+        )
         span = slice(indptr[start], indptr[stop])
         owner = np.repeat(np.arange(stop - start), sizes[start:stop])
         column = np.arange(indptr[start], indptr[stop]) - indptr[start:stop][owner]
@@ -117,9 +132,14 @@ def draw(
         places[:, :m] = drawn
         places[owner, m + column] = test.indices[span]
         if tables is not None:
-            query, key = tables[0][torch.as_tensor(rows, dtype=torch.long, device=scorer.device)], tables[1]
+            query, key = (
+                tables[0][torch.as_tensor(rows, dtype=torch.long, device=scorer.device)],
+                tables[1],
+            )
             index = torch.as_tensor(places, device=scorer.device)
-            scored = torch.bmm(torch.nn.functional.embedding(index, key), query[:, :, None])[:, :, 0]
+            scored = torch.bmm(torch.nn.functional.embedding(index, key), query[:, :, None])[
+                :, :, 0
+            ]
         else:
             [(_, scored)] = score_blocks(scorer, rows, block=len(rows))
             scored = scored.gather(1, torch.as_tensor(places, device=scored.device))
@@ -133,7 +153,11 @@ def draw(
         above[span] = beaten_by[span] * scale if chances is None else (higher * chances).sum(1)
         if equal.any():
             beaten_by[span] += np.count_nonzero(equal & (drawn[owner] < mine_row), axis=1)
-            above[span] += (np.count_nonzero(equal, axis=1) * scale if chances is None else (equal * chances).sum(1)) / 2
+            above[span] += (
+                np.count_nonzero(equal, axis=1) * scale
+                if chances is None
+                else (equal * chances).sum(1)
+            ) / 2
         order = np.lexsort((mine_row[:, 0], -mine[:, 0], owner))
         beaten_by[span], above[span] = beaten_by[span][order], above[span][order]
     # Nothing to draw from: every candidate is a test item, and none is above any.
@@ -142,28 +166,46 @@ def draw(
     return Draw(indptr, beaten_by, above, pool, m)
 
 
-def _uniform(barred: sp.csr_matrix, m: int, generator: np.random.Generator) -> tuple[np.ndarray, None]:
+def _uniform(
+    barred: sp.csr_matrix, m: int, generator: np.random.Generator
+) -> tuple[np.ndarray, None]:
     """[B, m] items outside each row of `barred`, uniform with replacement, exactly: the j-th allowed item is j + the barred ones before it."""
     rows, n = barred.shape
     sizes = np.diff(barred.indptr)
     rank = (generator.random((rows, m)) * np.maximum(n - sizes, 1)[:, None]).astype(np.int64)
     owner = np.repeat(np.arange(rows), sizes)
-    gap = barred.indices - (np.arange(barred.nnz) - barred.indptr[:-1][owner])  # allowed items before each barred one
-    passed = np.searchsorted(owner * (n + 1) + gap, np.arange(rows)[:, None] * (n + 1) + rank, side="right") - barred.indptr[:-1][:, None]
+    gap = barred.indices - (
+        np.arange(barred.nnz) - barred.indptr[:-1][owner]
+    )  # allowed items before each barred one
+    passed = (
+        np.searchsorted(
+            owner * (n + 1) + gap, np.arange(rows)[:, None] * (n + 1) + rank, side="right"
+        )
+        - barred.indptr[:-1][:, None]
+    )
     return np.minimum(rank + passed, n - 1), None
 
 
-def _popular(barred: sp.csr_matrix, weight: np.ndarray, m: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _popular(
+    barred: sp.csr_matrix, weight: np.ndarray, m: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """[B, m] items outside each row of `barred`, in proportion to `weight`, and the chance [B, m] of each; by bounded rejection."""
     rows, n = barred.shape
     cumulative = np.cumsum(weight)
     owner = np.repeat(np.arange(rows, dtype=np.int64), np.diff(barred.indptr))
     keys = np.append(owner * n + barred.indices, np.iinfo(np.int64).max)
-    left = np.maximum(cumulative[-1] - np.bincount(owner, weight[barred.indices], minlength=rows), weight.min())
+    left = np.maximum(
+        cumulative[-1] - np.bincount(owner, weight[barred.indices], minlength=rows), weight.min()
+    )
     items = np.zeros((rows, m), dtype=np.int64)
     open_rows, open_columns = np.divmod(np.arange(rows * m), m)
     for _ in range(30):
-        found = np.minimum(np.searchsorted(cumulative, generator.random(len(open_rows)) * cumulative[-1], side="right"), n - 1)
+        found = np.minimum(
+            np.searchsorted(
+                cumulative, generator.random(len(open_rows)) * cumulative[-1], side="right"
+            ),
+            n - 1,
+        )
         items[open_rows, open_columns] = found
         wanted = open_rows * n + found
         again = keys[np.searchsorted(keys, wanted)] == wanted
@@ -188,7 +230,9 @@ def worthwhile(m: int, test: sp.csr_matrix) -> bool:
     return bool(WORTH * (m + test.nnz / max(1, test.shape[0])) <= test.shape[1])
 
 
-def estimate(drawn: Draw, metrics: Sequence[Metric], n_relevant: np.ndarray, estimator: Estimator = "mle") -> dict[str, np.ndarray]:
+def estimate(
+    drawn: Draw, metrics: Sequence[Metric], n_relevant: np.ndarray, estimator: Estimator = "mle"
+) -> dict[str, np.ndarray]:
     """Per-user estimates, float64 [U], of metrics at a cut-off and of the full ranking; NaN where not defined.
 
     A single user's value may lie outside 0..1: only means over many users are estimates. After a draw by popularity only "none" and "rank" apply,
@@ -212,7 +256,9 @@ def estimate(drawn: Draw, metrics: Sequence[Metric], n_relevant: np.ndarray, est
     elif len(owner):
         pool = drawn.pool[owner]
         group, sizes_N = _bins(pool)
-        grid, width = _grid(int(pool.max()), m, 2 * max((metric.k or 0 for metric in listed), default=0))
+        grid, width = _grid(
+            int(pool.max()), m, 2 * max((metric.k or 0 for metric in listed), default=0)
+        )
         likelihoods = [_likelihood(grid, n, m) for n in sizes_N]
         classes = np.frexp(q + 1.0)[1] - 1
         weight = 1.0 / n_relevant[owner]
@@ -220,7 +266,15 @@ def estimate(drawn: Draw, metrics: Sequence[Metric], n_relevant: np.ndarray, est
             inside = classes == level
             if not inside.any():
                 continue
-            prior = _distribution(likelihoods, group[inside], drawn.beaten_by[inside], weight[inside], grid, width, estimator)
+            prior = _distribution(
+                likelihoods,
+                group[inside],
+                drawn.beaten_by[inside],
+                weight[inside],
+                grid,
+                width,
+                estimator,
+            )
             for code, likelihood in enumerate(likelihoods):
                 here = np.flatnonzero(inside & (group == code))
                 if len(here):
@@ -234,7 +288,9 @@ def estimate(drawn: Draw, metrics: Sequence[Metric], n_relevant: np.ndarray, est
         if metric.kind == "auc":
             beaten = np.bincount(owner, drawn.above, minlength=len(sizes))
             pairs = sizes * drawn.pool
-            out[metric.name] = 1 - np.divide(beaten, pairs, out=np.full(len(sizes), np.nan), where=pairs > 0)
+            out[metric.name] = 1 - np.divide(
+                beaten, pairs, out=np.full(len(sizes), np.nan), where=pairs > 0
+            )
     return out
 
 
@@ -264,7 +320,9 @@ def _divisor(metric: Metric, n_relevant: np.ndarray) -> np.ndarray:
     if metric.kind == "map":
         return np.asarray(np.maximum(most, 1))
     if metric.kind == "ndcg":
-        ideal = np.concatenate([[1.0], np.cumsum(1 / np.log2(np.arange(2, most.max(initial=0) + 2)))])
+        ideal = np.concatenate(
+            [[1.0], np.cumsum(1 / np.log2(np.arange(2, most.max(initial=0) + 2)))]
+        )
         return np.asarray(ideal[most])
     return np.ones(len(n_relevant))
 
@@ -298,7 +356,13 @@ def _likelihood(grid: np.ndarray, n: float, m: int) -> np.ndarray:
 
 
 def _distribution(
-    likelihoods: Sequence[np.ndarray], group: np.ndarray, x: np.ndarray, weight: np.ndarray, grid: np.ndarray, width: np.ndarray, estimator: Estimator
+    likelihoods: Sequence[np.ndarray],
+    group: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    grid: np.ndarray,
+    width: np.ndarray,
+    estimator: Estimator,
 ) -> np.ndarray:
     """The distribution of ranks over the cells [G] that `estimator` assumes or learns."""
     if estimator == "bv":
@@ -308,15 +372,23 @@ def _distribution(
     m = likelihoods[0].shape[1] - 1
     present = np.unique(group)
     table = np.concatenate([likelihoods[code] for code in present], axis=1)
-    seen = np.bincount(np.searchsorted(present, group) * (m + 1) + x, weight, minlength=table.shape[1])
+    seen = np.bincount(
+        np.searchsorted(present, group) * (m + 1) + x, weight, minlength=table.shape[1]
+    )
     share = seen / seen.sum()
-    portion = np.repeat(share.reshape(len(present), m + 1).sum(1), m + 1)  # the share of each group of users
+    portion = np.repeat(
+        share.reshape(len(present), m + 1).sum(1), m + 1
+    )  # the share of each group of users
     met = share > 0
     if estimator == "entropy":
-        return _entropy((table * portion)[:, met], share[met], weight.sum() ** 2 / (weight**2).sum(), start)
+        return _entropy(
+            (table * portion)[:, met], share[met], weight.sum() ** 2 / (weight**2).sum(), start
+        )
     table, share = np.ascontiguousarray(table[:, met]), share[met]
     prior = start
-    for _ in range(ROUNDS):  # early stopping is what keeps the maximum likelihood of a mixture from becoming a handful of spikes
+    for _ in range(
+        ROUNDS
+    ):  # early stopping is what keeps the maximum likelihood of a mixture from becoming a handful of spikes
         updated = prior * (table @ (share / np.maximum(prior @ table, 1e-300)))
         updated /= updated.sum()
         moved = np.abs(updated - prior).sum()
@@ -374,12 +446,23 @@ def decoder(likelihood: np.ndarray, prior: np.ndarray, estimator: Estimator) -> 
     if estimator in ("mle", "entropy"):
         return np.asarray(weighted / np.maximum(total, 1e-300)).T
     system = (1 - GAMMA) * (likelihood.T @ weighted) + GAMMA * np.diag(total)
-    scale = 1 / np.sqrt(np.maximum(total, 1e-300))  # outcomes that hardly occur would make the system singular to rounding
+    scale = 1 / np.sqrt(
+        np.maximum(total, 1e-300)
+    )  # outcomes that hardly occur would make the system singular to rounding
     scaled = scale[:, None] * system * scale
-    return np.asarray(scale[:, None] * np.linalg.lstsq(scaled, scale[:, None] * weighted.T, rcond=1e-12)[0])
+    return np.asarray(
+        scale[:, None] * np.linalg.lstsq(scaled, scale[:, None] * weighted.T, rcond=1e-12)[0]
+    )
 
 
-def _decoded(decode: np.ndarray, grid: np.ndarray, listed: Sequence[Metric], x: np.ndarray, q: np.ndarray) -> np.ndarray:
+def _decoded(
+    decode: np.ndarray, grid: np.ndarray, listed: Sequence[Metric], x: np.ndarray, q: np.ndarray
+) -> np.ndarray:
     """Estimated contributions [metrics, items]; one table [m + 1, distinct q] per metric."""
     kinds, which = np.unique(q, return_inverse=True)
-    return np.stack([(decode @ _contribution(metric, grid[:, None], kinds[None, :]))[x, which] for metric in listed])
+    return np.stack(
+        [
+            (decode @ _contribution(metric, grid[:, None], kinds[None, :]))[x, which]
+            for metric in listed
+        ]
+    )

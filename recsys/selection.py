@@ -38,7 +38,11 @@ def held_loss(network: Network, batches: Iterable[Batch], trim: float = 0.0) -> 
         logits = network.loss(batch).logits
         if logits is None:
             remedy = 'say select = "metric", or set model.loss = { kind = "bce" }'
-            raise InputError("select = 'loss' needs a loss by labels, and this method has another", place="[train] select", remedy=remedy)
+            raise InputError(
+                "select = 'loss' needs a loss by labels, and this method has another",
+                place="[train] select",
+                remedy=remedy,
+            )
         pos, neg = label_losses(logits)
         own.append(pos.double())
         others.append(mean_negatives(logits, neg).double())

@@ -36,12 +36,18 @@ __all__ = ["Dimension", "Limits", "Range", "Tune", "check", "corners", "flatten"
 SEARCHED = ("model", "train")
 
 _REFUSED = {
-    "model.name": ("a study is about one method", "make a study of each method, with the same budget"),
+    "model.name": (
+        "a study is about one method",
+        "make a study of each method, with the same budget",
+    ),
     "train.device": ("it decides nothing that is measured", "set it in [train]"),
     "train.checkpoint_seconds": ("it decides nothing that is measured", "set it in [train]"),
 }
 
-_LUCK = ("the luckiest seed is not a better setting", "repeat the best settings with other seeds instead")
+_LUCK = (
+    "the luckiest seed is not a better setting",
+    "repeat the best settings with other seeds instead",
+)
 
 # Corners of a space that are looked at before the first trial, for rules over several fields.
 _CORNERS = 512
@@ -66,17 +72,28 @@ class Range:
         bounds = self.low is not None or self.high is not None
         if self.choices is not None:
             if bounds or self.log or self.step is not None:
-                raise InputError("choices go without low, high, log and step", remedy="write { choices = [...] }, or { low = ..., high = ... }")
+                raise InputError(
+                    "choices go without low, high, log and step",
+                    remedy="write { choices = [...] }, or { low = ..., high = ... }",
+                )
             if not self.choices:
                 raise InputError("choices is empty", remedy="name at least one value")
             _refuse_twice(self.choices, self.choices)
             return
         if self.low is None or self.high is None:
-            raise InputError("low and high are needed, or choices", remedy="write { low = ..., high = ... }, or { choices = [...] }")
+            raise InputError(
+                "low and high are needed, or choices",
+                remedy="write { low = ..., high = ... }, or { choices = [...] }",
+            )
         if self.low > self.high:
-            raise InputError(f"low = {self.low} is above high = {self.high}", remedy="exchange them")
+            raise InputError(
+                f"low = {self.low} is above high = {self.high}", remedy="exchange them"
+            )
         if self.log and self.low <= 0:
-            raise InputError(f"low = {self.low}: a logarithmic range is above 0", remedy="raise low, or leave out log")
+            raise InputError(
+                f"low = {self.low}: a logarithmic range is above 0",
+                remedy="raise low, or leave out log",
+            )
         if self.step is not None:
             self._check_step(self.step, self.low, self.high)
 
@@ -84,11 +101,15 @@ class Range:
         if step <= 0:
             raise InputError(f"step = {step} is not above 0", remedy="correct the value")
         if self.log:
-            raise InputError("step and log do not go together", remedy="leave out one of them, or name the choices")
+            raise InputError(
+                "step and log do not go together",
+                remedy="leave out one of them, or name the choices",
+            )
         steps = (high - low) / step
         if abs(steps - round(steps)) > 1e-8:
             raise InputError(
-                f"high = {high} is not low = {low} and a number of steps of {step}", remedy=f"use high = {low + math.floor(steps) * step:g}"
+                f"high = {high} is not low = {low} and a number of steps of {step}",
+                remedy=f"use high = {low + math.floor(steps) * step:g}",
             )
 
 
@@ -136,7 +157,10 @@ class Tune:
         if len(set(self.objectives)) < len(self.objectives):
             raise InputError("objectives names one twice", remedy="name each once")
         if self.pruner != "none" and len(self.objectives) > 1:
-            raise InputError(f"pruner = '{self.pruner}' compares curves of one objective, and there are several", remedy="use pruner = 'none'")
+            raise InputError(
+                f"pruner = '{self.pruner}' compares curves of one objective, and there are several",
+                remedy="use pruner = 'none'",
+            )
         if self.sampler == "cma" and len(self.objectives) > 1:
             raise InputError("sampler = 'cma' takes one objective", remedy="use sampler = 'tpe'")
 
@@ -171,19 +195,34 @@ class Dimension:
         if self.kind == "float" and step is None:
             if low == high:
                 return [float(low)]
-            raise InputError("a grid has no end without a step", place=_place(self.path), remedy="give it a step, or name the choices")
+            raise InputError(
+                "a grid has no end without a step",
+                place=_place(self.path),
+                remedy="give it a step, or name the choices",
+            )
         if self.kind == "int":
             return list(range(low, high + 1, step or 1))
         return [round(float(low) + i * step, 12) for i in range(round((high - low) / step) + 1)]
 
     def ends(self) -> list[Any]:
         """The values at its corners: all choices, or low and high."""
-        return list(self.range.choices) if self.range.choices is not None else [self.range.low, self.range.high]
+        return (
+            list(self.range.choices)
+            if self.range.choices is not None
+            else [self.range.low, self.range.high]
+        )
 
     def chosen(self, value: Any) -> Any:
         """The choice that a value is, as it is written in the space; None where it is none of them."""
         pairs = zip(self.range.choices or (), self.resolved, strict=True)
-        return next((choice for choice, resolved in pairs if _same(value, resolved) or _same(value, choice)), None)
+        return next(
+            (
+                choice
+                for choice, resolved in pairs
+                if _same(value, resolved) or _same(value, choice)
+            ),
+            None,
+        )
 
     def holds(self, value: Any) -> bool:
         """Whether the value is in the space."""
@@ -202,7 +241,12 @@ def flatten(space: Mapping[str, Any]) -> dict[str, Any]:
     keys = {field.name for field in dataclasses.fields(typing.cast(Any, Range))}
     flat: dict[str, Any] = {}
     for path, value in space.items():
-        if isinstance(value, Mapping) and value and not keys & value.keys() and all(isinstance(inner, Mapping) for inner in value.values()):
+        if (
+            isinstance(value, Mapping)
+            and value
+            and not keys & value.keys()
+            and all(isinstance(inner, Mapping) for inner in value.values())
+        ):
             flat |= {f"{path}.{inner}": range_ for inner, range_ in flatten(value).items()}
         else:
             flat[path] = value
@@ -224,11 +268,23 @@ def check(space: Mapping[str, Range], classes: Mapping[str, type]) -> tuple[Dime
         place = _place(path)
         section, *keys = path.split(".")
         if section not in SEARCHED and section in classes:
-            raise InputError(f"[{section}] decides what is measured", place=place, remedy="search in [model] and [train]")
+            raise InputError(
+                f"[{section}] decides what is measured",
+                place=place,
+                remedy="search in [model] and [train]",
+            )
         if section in classes and not keys:
-            raise InputError(f"'{path}' is a section", place=place, remedy=f"name one of its fields; {suggest('', _names(classes[section]))}")
+            raise InputError(
+                f"'{path}' is a section",
+                place=place,
+                remedy=f"name one of its fields; {suggest('', _names(classes[section]))}",
+            )
         if section not in classes:
-            raise InputError(f"'{section}' is no section of the experiment", place=place, remedy=suggest(section, SEARCHED))
+            raise InputError(
+                f"'{section}' is no section of the experiment",
+                place=place,
+                remedy=suggest(section, SEARCHED),
+            )
         why, instead = _LUCK if keys[-1] == "seed" else _REFUSED.get(path, ("", ""))
         if why:
             raise InputError(f"'{path}' cannot be searched: {why}", place=place, remedy=instead)
@@ -237,7 +293,9 @@ def check(space: Mapping[str, Range], classes: Mapping[str, type]) -> tuple[Dime
     for first, second in itertools.permutations(space, 2):
         if second.startswith(f"{first}."):
             raise InputError(
-                f"'{first}' holds '{second}'", place="[tune.space]", remedy="search one of them, or put the inner values into the choices"
+                f"'{first}' holds '{second}'",
+                place="[tune.space]",
+                remedy="search one of them, or put the inner values into the choices",
             )
     return tuple(found)
 
@@ -270,33 +328,55 @@ def put(tree: dict[str, Any], dimension: Dimension, value: Any) -> None:
         tree[leaf] = value
 
 
-def _look_up(cls: Any, section: str, keys: list[str], place: str) -> tuple[Any, Literal["", "absent", "none"], Any]:
+def _look_up(
+    cls: Any, section: str, keys: list[str], place: str
+) -> tuple[Any, Literal["", "absent", "none"], Any]:
     """Type and bounds of the field at the end of the keys, how it is left empty, and its default."""
     base: Any = None
     for depth, key in enumerate(keys):
         known = _names(cls)
         if key not in known:
             above = ".".join([section, *keys[:depth]])
-            raise InputError(f"'{above}' has no field '{key}'", place=place, remedy=suggest(key, known, ALIASES))
+            raise InputError(
+                f"'{above}' has no field '{key}'", place=place, remedy=suggest(key, known, ALIASES)
+            )
         hint = _hints(cls)[key]
         options = _options(hint)
         inner = next((option for option in options if getattr(option, "__settings__", False)), None)
         default = defaults(cls, base).get(key)
         if depth == len(keys) - 1:
-            return hint, "" if types.NoneType not in options else "absent" if default is None else "none", default
+            return (
+                hint,
+                "" if types.NoneType not in options else "absent" if default is None else "none",
+                default,
+            )
         if inner is None:
             above = ".".join([section, *keys[: depth + 1]])
-            raise InputError(f"'{above}' is a value and has no field '{keys[depth + 1]}'", place=place, remedy="drop what follows it")
+            raise InputError(
+                f"'{above}' is a value and has no field '{keys[depth + 1]}'",
+                place=place,
+                remedy="drop what follows it",
+            )
         cls, base = inner, default if isinstance(default, inner) else None
     raise AssertionError("a path has a last key")
 
 
-def _dimension(path: str, range_: Range, hint: Any, none: Literal["", "absent", "none"], default: Any, place: str) -> Dimension:
+def _dimension(
+    path: str,
+    range_: Range,
+    hint: Any,
+    none: Literal["", "absent", "none"],
+    default: Any,
+    place: str,
+) -> Dimension:
     options = _options(hint)
     if range_.choices is not None:
         # As the field holds them: 1 is 1.0 where it takes real numbers.
         choices = [
-            choice if choice == "none" and none else _check_value(hint, options, choice, default, f"{place} choices") for choice in range_.choices
+            choice
+            if choice == "none" and none
+            else _check_value(hint, options, choice, default, f"{place} choices")
+            for choice in range_.choices
         ]
         inner = next((option for option in options if getattr(option, "__settings__", False)), None)
         base = default if inner is not None and isinstance(default, inner) else None
@@ -309,14 +389,30 @@ def _dimension(path: str, range_: Range, hint: Any, none: Literal["", "absent", 
             _refuse_twice(choices, resolved)
         except InputError as error:
             raise error.at(place) from None
-        return Dimension(path, "choice", dataclasses.replace(range_, choices=tuple(choices)), none, tuple(resolved))
-    kind: Literal["float", "int"] | None = "float" if float in options else "int" if int in options else None
+        return Dimension(
+            path,
+            "choice",
+            dataclasses.replace(range_, choices=tuple(choices)),
+            none,
+            tuple(resolved),
+        )
+    kind: Literal["float", "int"] | None = (
+        "float" if float in options else "int" if int in options else None
+    )
     if kind is None:
-        raise InputError("low and high are for numbers", place=place, remedy=f"write {{ choices = [...] }}{_allowed(options)}")
+        raise InputError(
+            "low and high are for numbers",
+            place=place,
+            remedy=f"write {{ choices = [...] }}{_allowed(options)}",
+        )
     for name in ("low", "high"):
         _check_value(hint, options, getattr(range_, name), default, f"{place} {name}")
     if kind == "int" and range_.step is not None and not isinstance(range_.step, int):
-        raise InputError(f"step = {range_.step}: the field takes whole numbers", place=place, remedy="correct the value")
+        raise InputError(
+            f"step = {range_.step}: the field takes whole numbers",
+            place=place,
+            remedy="correct the value",
+        )
     return Dimension(path, kind, range_, none)
 
 
@@ -325,8 +421,12 @@ def _refuse_twice(choices: Sequence[Any], resolved: Sequence[Any]) -> None:
     for choice, value in zip(choices, resolved, strict=True):
         label = json.dumps(value, sort_keys=True, default=str)
         if label in seen:
-            first, second = (json.dumps(each, sort_keys=True, default=str) for each in (seen[label], choice))
-            said = f"{first} twice" if first == second else f"{first} and {second}, which are the same"
+            first, second = (
+                json.dumps(each, sort_keys=True, default=str) for each in (seen[label], choice)
+            )
+            said = (
+                f"{first} twice" if first == second else f"{first} and {second}, which are the same"
+            )
             raise InputError(f"choices names {said}", remedy="name each value once")
         seen[label] = choice
 
@@ -336,14 +436,22 @@ def _check_value(hint: Any, options: list[Any], value: Any, default: Any, place:
     inner = next((option for option in options if getattr(option, "__settings__", False)), None)
     if inner is not None:
         if not isinstance(value, Mapping):
-            raise InputError(f"{value!r} is not a table", place=place, remedy=f"write {{ key = value }}; {suggest('', _names(inner))}")
+            raise InputError(
+                f"{value!r} is not a table",
+                place=place,
+                remedy=f"write {{ key = value }}; {suggest('', _names(inner))}",
+            )
         build(inner, value, place, default if isinstance(default, inner) else None)
         return value
     try:
-        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+        return pydantic.TypeAdapter(
+            hint, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False)
+        ).validate_python(value)
     except pydantic.ValidationError as error:
         said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise InputError(f"{value!r}: {said[0].lower()}{said[1:]}", place=place, remedy="correct the value") from None
+        raise InputError(
+            f"{value!r}: {said[0].lower()}{said[1:]}", place=place, remedy="correct the value"
+        ) from None
 
 
 def _options(hint: Any) -> list[Any]:
@@ -356,8 +464,19 @@ def _options(hint: Any) -> list[Any]:
 
 
 def _allowed(options: list[Any]) -> str:
-    words = [word for option in options if typing.get_origin(option) is Literal for word in typing.get_args(option)]
-    return f" of {', '.join(map(repr, words))}" if words else " of true and false" if bool in options else ""
+    words = [
+        word
+        for option in options
+        if typing.get_origin(option) is Literal
+        for word in typing.get_args(option)
+    ]
+    return (
+        f" of {', '.join(map(repr, words))}"
+        if words
+        else " of true and false"
+        if bool in options
+        else ""
+    )
 
 
 @functools.cache
@@ -374,4 +493,6 @@ def _place(path: str) -> str:
 
 
 def _same(first: Any, second: Any) -> bool:
-    return json.dumps(first, sort_keys=True, default=str) == json.dumps(second, sort_keys=True, default=str)
+    return json.dumps(first, sort_keys=True, default=str) == json.dumps(
+        second, sort_keys=True, default=str
+    )

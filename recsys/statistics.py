@@ -12,7 +12,17 @@ from typing import Literal
 import numpy as np
 import scipy.stats
 
-__all__ = ["Interval", "Paired", "Seeds", "bootstrap", "cliffs_delta", "holm", "interval_method", "over_seeds", "paired"]
+__all__ = [
+    "Interval",
+    "Paired",
+    "Seeds",
+    "bootstrap",
+    "cliffs_delta",
+    "holm",
+    "interval_method",
+    "over_seeds",
+    "paired",
+]
 
 Interval = Literal["auto", "percentile", "bca", "normal"]
 
@@ -29,7 +39,11 @@ def interval_method(n: int) -> Interval:
 
 
 def bootstrap(
-    values: np.ndarray, level: float = 0.95, resamples: int = 2000, seed: int = 0, method: Interval = "auto"
+    values: np.ndarray,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    method: Interval = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bootstrap interval over users of the mean of each column.
 
@@ -59,7 +73,9 @@ def bootstrap(
     counts = defined.sum(0)
     filled = np.where(defined, matrix, 0.0)
     mean = filled.sum(0) / np.maximum(counts, 1)
-    centred = np.where(defined, matrix - mean, 0.0)  # resampling the deviations keeps constant columns exactly constant
+    centred = np.where(
+        defined, matrix - mean, 0.0
+    )  # resampling the deviations keeps constant columns exactly constant
     chosen = interval_method(n) if method == "auto" else method
     tail = (1 - level) / 2
     if chosen == "normal" or n < 2:
@@ -69,11 +85,24 @@ def bootstrap(
     else:
         means = _resampled(centred, defined, resamples, seed)
         if chosen == "bca":
-            bounds = np.stack([_bca(means[:, j], centred[defined[:, j], j], (tail, 1 - tail)) for j in range(columns)], axis=1).reshape(2, columns)
+            bounds = np.stack(
+                [
+                    _bca(means[:, j], centred[defined[:, j], j], (tail, 1 - tail))
+                    for j in range(columns)
+                ],
+                axis=1,
+            ).reshape(2, columns)
         else:
-            bounds = np.nanquantile(means, (tail, 1 - tail), axis=0) if counts.all() else np.stack([_quantiles(m, tail) for m in means.T], axis=1)
+            bounds = (
+                np.nanquantile(means, (tail, 1 - tail), axis=0)
+                if counts.all()
+                else np.stack([_quantiles(m, tail) for m in means.T], axis=1)
+            )
         # A mean of values that were drawn lies among them; rounding must not take it out, as to -0.0 where all are 0 or more.
-        least, most = np.where(defined, matrix, np.inf).min(0), np.where(defined, matrix, -np.inf).max(0)
+        least, most = (
+            np.where(defined, matrix, np.inf).min(0),
+            np.where(defined, matrix, -np.inf).max(0),
+        )
         low, high = (np.clip(mean + bound, least, most) for bound in bounds)
     constant = np.abs(centred).max(axis=0, initial=0.0) <= 1e-15 * np.abs(mean)
     low, high = np.where(constant, mean, low), np.where(constant, mean, high)
@@ -91,15 +120,23 @@ def _resampled(centred: np.ndarray, defined: np.ndarray, resamples: int, seed: i
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
         weights = np.empty((size, n))
-        for row in range(size):  # n draws and a count are 5 x faster than one multinomial over n categories
-            weights[row] = np.bincount(generator.integers(0, n, size=n, dtype=np.int32), minlength=n)
+        for row in range(
+            size
+        ):  # n draws and a count are 5 x faster than one multinomial over n categories
+            weights[row] = np.bincount(
+                generator.integers(0, n, size=n, dtype=np.int32), minlength=n
+            )
         parts.append(weights @ stacked)
     sums = np.concatenate(parts)
     if whole:
         return sums / n
     columns = centred.shape[1]
     drawn = sums[:, columns:]
-    return np.asarray(np.divide(sums[:, :columns], drawn, out=np.full((resamples, columns), np.nan), where=drawn > 0))
+    return np.asarray(
+        np.divide(
+            sums[:, :columns], drawn, out=np.full((resamples, columns), np.nan), where=drawn > 0
+        )
+    )
 
 
 def _bca(means: np.ndarray, centred: np.ndarray, tails: tuple[float, float]) -> np.ndarray:
@@ -156,7 +193,13 @@ class Paired:
 
 
 def paired(
-    a: np.ndarray, b: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0, interval: tuple[float, float] | None = None
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    interval: tuple[float, float] | None = None,
 ) -> Paired:
     """Compare two methods user by user.
 
@@ -172,7 +215,9 @@ def paired(
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"paired values must be two vectors of one length, not {a.shape} and {b.shape}")
+        raise ValueError(
+            f"paired values must be two vectors of one length, not {a.shape} and {b.shape}"
+        )
     both = ~(np.isnan(a) | np.isnan(b))
     a, b = a[both], b[both]
     n = len(a)
@@ -185,7 +230,23 @@ def paired(
     t, p_t, d_z = _t(delta)
     w, p_w, biserial = _wilcoxon(delta)
     wins, losses = int(np.count_nonzero(delta > 0)), int(np.count_nonzero(delta < 0))
-    return Paired(n, float(a.mean()), float(b.mean()), mean, float(low), float(high), t, p_t, w, p_w, d_z, biserial, cliffs_delta(a, b), wins, losses)
+    return Paired(
+        n,
+        float(a.mean()),
+        float(b.mean()),
+        mean,
+        float(low),
+        float(high),
+        t,
+        p_t,
+        w,
+        p_w,
+        d_z,
+        biserial,
+        cliffs_delta(a, b),
+        wins,
+        losses,
+    )
 
 
 def _t(delta: np.ndarray) -> tuple[float, float, float]:
@@ -281,16 +342,41 @@ def over_seeds(values: np.ndarray, level: float = 0.95) -> Seeds:
     per_seed, per_user = matrix.mean(1), matrix.mean(0)
     listed = tuple(float(v) for v in per_seed)
     if seeds < 2 or users < 2:
-        return Seeds(mean, nan, nan, nan, nan, float(per_user.std(ddof=1)) if users > 1 else nan, nan, listed)
+        return Seeds(
+            mean, nan, nan, nan, nan, float(per_user.std(ddof=1)) if users > 1 else nan, nan, listed
+        )
     residual = matrix - per_seed[:, None] - per_user[None, :] + mean
     freedom = np.array([seeds - 1, users - 1, (seeds - 1) * (users - 1)], dtype=np.float64)
-    squares = np.array([users * ((per_seed - mean) ** 2).sum(), seeds * ((per_user - mean) ** 2).sum(), (residual**2).sum()]) / freedom
-    seed_var, user_var = max(0.0, (squares[0] - squares[2]) / users), max(0.0, (squares[1] - squares[2]) / seeds)
+    squares = (
+        np.array(
+            [
+                users * ((per_seed - mean) ** 2).sum(),
+                seeds * ((per_user - mean) ** 2).sum(),
+                (residual**2).sum(),
+            ]
+        )
+        / freedom
+    )
+    seed_var, user_var = (
+        max(0.0, (squares[0] - squares[2]) / users),
+        max(0.0, (squares[1] - squares[2]) / seeds),
+    )
     variance = seed_var / seeds + user_var / users + squares[2] / (seeds * users)
     se = float(np.sqrt(variance))
     among = np.array([seed_var > 0, user_var > 0], dtype=np.float64)
-    terms = squares * np.append(among, 1 - among.sum()) / (seeds * users)  # they add up to the variance
+    terms = (
+        squares * np.append(among, 1 - among.sum()) / (seeds * users)
+    )  # they add up to the variance
     spread = float((terms**2 / freedom).sum())
     quantile = scipy.stats.t.ppf(0.5 + level / 2, variance**2 / spread) if spread > 0 else 0.0
     half = float(quantile) * se
-    return Seeds(mean, mean - half, mean + half, se, float(np.sqrt(seed_var)), float(np.sqrt(user_var)), float(np.sqrt(squares[2])), listed)
+    return Seeds(
+        mean,
+        mean - half,
+        mean + half,
+        se,
+        float(np.sqrt(seed_var)),
+        float(np.sqrt(user_var)),
+        float(np.sqrt(squares[2])),
+        listed,
+    )

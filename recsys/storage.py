@@ -16,7 +16,15 @@ from torch import Tensor
 from recsys.errors import InputError
 from recsys.scorer import Scorer, from_state
 
-__all__ = ["load_scorer", "read_json", "read_tensors", "save_scorer", "write", "write_json", "write_tensors"]
+__all__ = [
+    "load_scorer",
+    "read_json",
+    "read_tensors",
+    "save_scorer",
+    "write",
+    "write_json",
+    "write_tensors",
+]
 
 
 def write(path: Path, produce: Callable[[Path], object]) -> None:
@@ -38,7 +46,11 @@ def write(path: Path, produce: Callable[[Path], object]) -> None:
         cause = _disk_cause(error)
         if cause is None:
             raise
-        raise InputError(f"cannot be written: {cause}", place=str(path), remedy="free some space or choose another folder") from None
+        raise InputError(
+            f"cannot be written: {cause}",
+            place=str(path),
+            remedy="free some space or choose another folder",
+        ) from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -56,9 +68,15 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError("no such file", place=str(path), remedy="is this the folder of a run?") from None
+        raise InputError(
+            "no such file", place=str(path), remedy="is this the folder of a run?"
+        ) from None
     except (ValueError, OSError) as error:
-        raise InputError(f"cannot be read: {error}", place=str(path), remedy="the file is damaged: restore it or run again") from None
+        raise InputError(
+            f"cannot be read: {error}",
+            place=str(path),
+            remedy="the file is damaged: restore it or run again",
+        ) from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -68,10 +86,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
         home = value.untyped_storage().data_ptr()
-        plain[name] = value.clone() if home in homes else value  # safetensors refuses two names for one memory
+        plain[name] = (
+            value.clone() if home in homes else value
+        )  # safetensors refuses two names for one memory
         homes.add(home)
     header = {"recsys": json.dumps(meta, sort_keys=True)}
-    write(path, lambda temporary: safetensors.torch.save_file(plain, str(temporary), metadata=header))
+    write(
+        path, lambda temporary: safetensors.torch.save_file(plain, str(temporary), metadata=header)
+    )
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -85,15 +107,29 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             meta = (file.metadata() or {}).get("recsys")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
-        raise InputError("no such file", place=str(path), remedy="is this the folder of a finished run?") from None
+        raise InputError(
+            "no such file", place=str(path), remedy="is this the folder of a finished run?"
+        ) from None
     except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(f"is no readable safetensors file: {error}", place=str(path), remedy="it is damaged or foreign: run again") from None
+        raise InputError(
+            f"is no readable safetensors file: {error}",
+            place=str(path),
+            remedy="it is damaged or foreign: run again",
+        ) from None
     if meta is None:
-        raise InputError("is a safetensors file of another program", place=str(path), remedy="give a file that recsys wrote")
+        raise InputError(
+            "is a safetensors file of another program",
+            place=str(path),
+            remedy="give a file that recsys wrote",
+        )
     try:
         return tensors, dict(json.loads(meta))
     except (TypeError, ValueError):
-        raise InputError("holds metadata that is not JSON", place=str(path), remedy="it is damaged or foreign: run again") from None
+        raise InputError(
+            "holds metadata that is not JSON",
+            place=str(path),
+            remedy="it is damaged or foreign: run again",
+        ) from None
 
 
 def save_scorer(path: Path, scorer: Scorer, **about: Any) -> None:
@@ -110,7 +146,9 @@ def load_scorer(path: Path) -> tuple[Scorer, dict[str, Any]]:
     """
     tensors, meta = read_tensors(path)
     if "scorer" not in meta:
-        raise InputError("holds no scorer", place=str(path), remedy="give the scorer.safetensors of a run")
+        raise InputError(
+            "holds no scorer", place=str(path), remedy="give the scorer.safetensors of a run"
+        )
     try:
         return from_state(tensors, meta["scorer"]), meta
     except InputError as error:

@@ -32,7 +32,9 @@ _PATIENCE = 30.0
 
 
 @contextlib.contextmanager
-def tracked(targets: Sequence[str], experiment: Experiment, name: str, warn: Callable[[str], None]) -> Iterator[Watch]:
+def tracked(
+    targets: Sequence[str], experiment: Experiment, name: str, warn: Callable[[str], None]
+) -> Iterator[Watch]:
     """Open trackers for one run.
 
     Args:
@@ -61,10 +63,21 @@ def tracked(targets: Sequence[str], experiment: Experiment, name: str, warn: Cal
             part = "refit/"
         elif event["event"] == "evaluated":
             report, part = event["report"], ""
-            send({f"final/{event['part']}": {metric: report[metric] for metric in report.names}}, last)
-        for entry in event["history"] if event["event"] == "resumed" else [event] if event["event"] == "epoch" else []:
+            send(
+                {f"final/{event['part']}": {metric: report[metric] for metric in report.names}},
+                last,
+            )
+        for entry in (
+            event["history"]
+            if event["event"] == "resumed"
+            else [event]
+            if event["event"] == "epoch"
+            else []
+        ):
             last = int(entry["epoch"])
-            send({key: value for key, value in entry.items() if key not in ("event", "epoch")}, last)
+            send(
+                {key: value for key, value in entry.items() if key not in ("event", "epoch")}, last
+            )
 
     for line in lines:
         line.thread.start()
@@ -85,7 +98,9 @@ def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             found |= numbers(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        elif (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        ):
             found[prefix + key] = float(value)
     return found
 
@@ -97,34 +112,65 @@ class _RunFailed(Exception):
 class _Line:
     """The line to one tracker: a queue, and a thread that empties it."""
 
-    def __init__(self, target: str, experiment: Experiment, name: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, target: str, experiment: Experiment, name: str, warn: Callable[[str], None]
+    ) -> None:
         kind, _, where = target.partition(":")
         if kind not in _TRACKERS:
-            raise InputError(f"'{kind}' is no tracker", place=f"--track {target}", remedy=suggest(kind, _TRACKERS))
+            raise InputError(
+                f"'{kind}' is no tracker",
+                place=f"--track {target}",
+                remedy=suggest(kind, _TRACKERS),
+            )
         follow, package, wanted = _TRACKERS[kind]
         if wanted and not where:
-            raise InputError(f"{kind} is not told where", place=f"--track {target}", remedy=f"say {kind}:{wanted}")
+            raise InputError(
+                f"{kind} is not told where",
+                place=f"--track {target}",
+                remedy=f"say {kind}:{wanted}",
+            )
         try:
             importlib.import_module(package)
         except ImportError:
-            raise InputError(f"{kind} is not installed", place=f"--track {target}", remedy=f"pip install 'recsys[{kind}]'") from None
+            raise InputError(
+                f"{kind} is not installed",
+                place=f"--track {target}",
+                remedy=f"pip install 'recsys[{kind}]'",
+            ) from None
         self.kind, self.warn = kind, warn
-        self.waiting: queue.SimpleQueue[tuple[dict[str, float], int] | _RunFailed | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._run, args=(follow, where, name, experiment), name=f"tracker {kind}", daemon=True)
+        self.waiting: queue.SimpleQueue[tuple[dict[str, float], int] | _RunFailed | None] = (
+            queue.SimpleQueue()
+        )
+        self.thread = threading.Thread(
+            target=self._run,
+            args=(follow, where, name, experiment),
+            name=f"tracker {kind}",
+            daemon=True,
+        )
 
     def end(self) -> None:
         self.thread.join(_PATIENCE)
         if self.thread.is_alive():
-            self.warn(f"{self.kind} has not taken everything within {_PATIENCE:g} s; the run is whole without it")
+            self.warn(
+                f"{self.kind} has not taken everything within {_PATIENCE:g} s; the run is whole without it"
+            )
 
-    def _run(self, follow: Callable[[str, str, Experiment, Entries], None], where: str, name: str, experiment: Experiment) -> None:
+    def _run(
+        self,
+        follow: Callable[[str, str, Experiment, Entries], None],
+        where: str,
+        name: str,
+        experiment: Experiment,
+    ) -> None:
         try:
             follow(where, name, experiment, self._entries())
         except _RunFailed:
             pass
         except Exception as error:  # whatever a library or a server comes up with
             said = (str(error).splitlines() or [""])[0]
-            self.warn(f"{self.kind} has failed and hears no more of this run: {type(error).__name__}: {said}")
+            self.warn(
+                f"{self.kind} has failed and hears no more of this run: {type(error).__name__}: {said}"
+            )
 
     def _entries(self) -> Iterator[tuple[dict[str, float], int]]:
         while (entry := self.waiting.get()) is not None:
@@ -152,7 +198,9 @@ def _mlflow(where: str, name: str, experiment: Experiment, entries: Entries) -> 
 
     client = MlflowClient(tracking_uri=where or None)
     found = client.get_experiment_by_name("recsys")
-    run = client.create_run(found.experiment_id if found else client.create_experiment("recsys"), run_name=name).info.run_id
+    run = client.create_run(
+        found.experiment_id if found else client.create_experiment("recsys"), run_name=name
+    ).info.run_id
     status = "FAILED"
     try:
         params = [Param(key, str(value)) for key, value in _flat(experiment.to_tree()).items()]
@@ -161,8 +209,13 @@ def _mlflow(where: str, name: str, experiment: Experiment, entries: Entries) -> 
         for values, step in entries:
             now = int(time.time() * 1000)
             # Its names hold letters, digits and a few signs: ndcg@20 is ndcg_at_20, as MLflow's own metrics are called.
-            named = {re.sub(r"[^\w./ -]", "_", key.replace("@", "_at_")): value for key, value in values.items()}
-            client.log_batch(run, metrics=[Metric(key, value, now, step) for key, value in named.items()])
+            named = {
+                re.sub(r"[^\w./ -]", "_", key.replace("@", "_at_")): value
+                for key, value in values.items()
+            }
+            client.log_batch(
+                run, metrics=[Metric(key, value, now, step) for key, value in named.items()]
+            )
         status = "FINISHED"
     finally:
         client.set_terminated(run, status)
@@ -172,7 +225,9 @@ def _wandb(where: str, name: str, experiment: Experiment, entries: Entries) -> N
     import wandb
 
     with wandb.init(project=where, name=name, config=experiment.to_tree()) as run:
-        run.define_metric("*", step_metric="epoch")  # its own steps may not go back, as the epochs of a refit do
+        run.define_metric(
+            "*", step_metric="epoch"
+        )  # its own steps may not go back, as the epochs of a refit do
         for values, step in entries:
             run.log({**values, "epoch": step})
 
@@ -181,7 +236,9 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings by their dotted path."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        found |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        )
     return found
 
 

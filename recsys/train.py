@@ -159,8 +159,12 @@ def fit(
         built = recipe.build(train)
         if not isinstance(built, Network):
             _refuse_by_pairs(config)
-            return _closed_form(built, train, valid, evaluation, time.perf_counter() - started, watch)
-        loop = _Loop(built.to(device), recipe, train, valid, config, evaluation, device, folder, watch)
+            return _closed_form(
+                built, train, valid, evaluation, time.perf_counter() - started, watch
+            )
+        loop = _Loop(
+            built.to(device), recipe, train, valid, config, evaluation, device, folder, watch
+        )
         if resume and folder is not None:
             loop.restore(folder)
         return loop.run()
@@ -170,16 +174,31 @@ def _refuse_by_pairs(config: Train) -> None:
     """Refuse settings that look at losses of pairs, for a method that has none; otherwise they would be ignored."""
     cause = "judges pairs by their losses, and this method is not trained by gradients"
     if config.denoise.kind != "none":
-        raise InputError(f"'{config.denoise.kind}' {cause}", place="[train] denoise", remedy="choose a method that draws negatives for pairs")
+        raise InputError(
+            f"'{config.denoise.kind}' {cause}",
+            place="[train] denoise",
+            remedy="choose a method that draws negatives for pairs",
+        )
     if config.select == "loss":
-        raise InputError(f"select = 'loss' {cause}", place="[train] select", remedy='say select = "metric"')
+        raise InputError(
+            f"select = 'loss' {cause}", place="[train] select", remedy='say select = "metric"'
+        )
 
 
-def _closed_form(scorer: Scorer, train: Dataset, valid: Interactions | None, evaluation: Evaluation, seconds: float, watch: Watch | None) -> Fitted:
+def _closed_form(
+    scorer: Scorer,
+    train: Dataset,
+    valid: Interactions | None,
+    evaluation: Evaluation,
+    seconds: float,
+    watch: Watch | None,
+) -> Fitted:
     entry: dict[str, Any] = {"epoch": 0, "seconds": round(seconds, 3)}
     if valid is not None and len(valid):
         entry["valid"] = _validate(scorer, train, valid, evaluation)
-        asked = parse(evaluation.monitor).name in {metric.name for metric in evaluation.wanted}  # nothing is selected by it, so it need not be
+        asked = parse(evaluation.monitor).name in {
+            metric.name for metric in evaluation.wanted
+        }  # nothing is selected by it, so it need not be
         if asked and math.isnan(monitored(entry["valid"], evaluation.monitor)):
             raise _undefined(evaluation.monitor)
     if watch is not None:
@@ -187,7 +206,9 @@ def _closed_form(scorer: Scorer, train: Dataset, valid: Interactions | None, eva
     return Fitted(scorer, 0, [entry], "closed form")
 
 
-def _validate(scorer: Scorer, train: Dataset, valid: Interactions, evaluation: Evaluation) -> dict[str, float]:
+def _validate(
+    scorer: Scorer, train: Dataset, valid: Interactions, evaluation: Evaluation
+) -> dict[str, float]:
     report = evaluate(scorer, train.pairs, valid, evaluation)
     # A metric that is defined for no user is left out: NaN is no JSON, and the history is a file that others read.
     return {name: value for name in report.names if math.isfinite(value := report[name])}
@@ -200,7 +221,11 @@ def monitored(found: Mapping[str, float], name: str) -> float:
 
 def _undefined(monitor: str) -> InputError:
     cause = f"{monitor} is defined for no user of the validation part"
-    return InputError(cause, place="[evaluate] monitor", remedy="monitor another metric, or keep more for validation in [split]")
+    return InputError(
+        cause,
+        place="[evaluate] monitor",
+        remedy="monitor another metric, or keep more for validation in [split]",
+    )
 
 
 class _Loop:
@@ -217,19 +242,34 @@ class _Loop:
         watch: Watch | None,
     ) -> None:
         if not len(train.pairs):
-            raise InputError("there is nothing to train on: 0 interactions", remedy="loosen the filters in [data] or the ratios in [split]")
+            raise InputError(
+                "there is nothing to train on: 0 interactions",
+                remedy="loosen the filters in [data] or the ratios in [split]",
+            )
         self.network, self.train, self.config, self.evaluation = network, train, config, evaluation
         self.valid = valid if valid is not None and len(valid) else None
         if evaluation.monitor not in evaluation.metrics:
             self.evaluation = replace(evaluation, metrics=(*evaluation.metrics, evaluation.monitor))
         self.device, self.folder, self.watch = device, folder, watch
-        self.stream = stream(train.pairs, network.sampler, batch_size=config.batch_size, seed=config.seed, device=device)
+        self.stream = stream(
+            train.pairs,
+            network.sampler,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            device=device,
+        )
         touched = config.rows == "touched"
-        self.optimizers = make_optimizers(network, config.optimizer, config.lr, touched=touched, weight_decay=config.weight_decay)
+        self.optimizers = make_optimizers(
+            network, config.optimizer, config.lr, touched=touched, weight_decay=config.weight_decay
+        )
         self.loss = torch.compile(network.loss) if config.compile else network.loss
         self.denoiser, self.held = self._denoiser(), self._held()
         # Looked at when an epoch has ended, to tell what the denoiser found; trains nothing.
-        self.noise = None if train.pairs.label is None else torch.tensor(train.pairs.label == 0, device=device)
+        self.noise = (
+            None
+            if train.pairs.label is None
+            else torch.tensor(train.pairs.label == 0, device=device)
+        )
         self.identity = _identity(recipe, train, valid, config, evaluation)
         self.state = _State()
         self.sign = 1.0 if parse(evaluation.monitor).higher else -1.0
@@ -246,9 +286,21 @@ class _Loop:
             return None
         if self.network.sampler is None:
             cause = f"'{config.denoise.kind}' judges pairs, and this method learns from whole users"
-            raise InputError(cause, place="[train] denoise", remedy="choose a method that draws negatives for pairs")
+            raise InputError(
+                cause,
+                place="[train] denoise",
+                remedy="choose a method that draws negatives for pairs",
+            )
         item, steps = torch.tensor(self.train.pairs.item), len(self.stream)
-        return Denoiser(config.denoise, len(item), steps=steps, epochs=config.epochs, batch_size=config.batch_size, device=self.device, item=item)
+        return Denoiser(
+            config.denoise,
+            len(item),
+            steps=steps,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            device=self.device,
+            item=item,
+        )
 
     def _held(self) -> PairStream | None:
         """The valid pairs with negatives, the same in every epoch, where their loss selects."""
@@ -259,7 +311,14 @@ class _Loop:
             cause = "select = 'loss' looks at pairs, and this method learns from whole users"
             raise InputError(cause, place="[train] select", remedy='say select = "metric"')
         seed = stream_seed(config.seed, "held")
-        return PairStream(self.valid, sampler, batch_size=config.batch_size, seed=seed, device=self.device, met=self.train.pairs)
+        return PairStream(
+            self.valid,
+            sampler,
+            batch_size=config.batch_size,
+            seed=seed,
+            device=self.device,
+            met=self.train.pairs,
+        )
 
     def run(self) -> Fitted:
         stopped = f"all {self.config.epochs} epochs done"
@@ -270,7 +329,11 @@ class _Loop:
             self._epoch()
         self.save()
         if self.denoiser is not None and self.folder is not None:
-            write_tensors(self.folder / "denoiser.safetensors", self.denoiser.state, {"kind": self.config.denoise.kind, "epochs": self.state.epoch})
+            write_tensors(
+                self.folder / "denoiser.safetensors",
+                self.denoiser.state,
+                {"kind": self.config.denoise.kind, "epochs": self.state.epoch},
+            )
         if self.best is not None:
             return Fitted(self.best, self.state.best_epoch, self.state.history, stopped)
         # Without validation the last is the best, and is no state: a longer fit that goes on from here has another last.
@@ -287,14 +350,29 @@ class _Loop:
             self._step(batch)
             state.step = batch.step + 1
             if self.watch is not None:
-                self.watch({"event": "step", "epoch": state.epoch, "step": state.step, "steps": len(self.stream), "pairs": len(batch)})
-            if self.folder is not None and time.monotonic() - self.saved_at >= self.config.checkpoint_seconds and state.step < len(self.stream):
+                self.watch(
+                    {
+                        "event": "step",
+                        "epoch": state.epoch,
+                        "step": state.step,
+                        "steps": len(self.stream),
+                        "pairs": len(batch),
+                    }
+                )
+            if (
+                self.folder is not None
+                and time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
+                and state.step < len(self.stream)
+            ):
                 state.seconds = time.perf_counter() - began
                 self.save()
         entry = self._close_epoch(time.perf_counter() - began)
         if self.watch is not None:
             self.watch({"event": "epoch", **entry})
-        if self.folder is not None and time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
+        if (
+            self.folder is not None
+            and time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
+        ):
             self.save()
 
     def _step(self, batch: Batch | UserBatch) -> None:
@@ -304,7 +382,9 @@ class _Loop:
             self._set_lr(done)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"
+        ):
             terms = self.loss(batch)
             if self.denoiser is not None and isinstance(batch, Batch):
                 terms = self.denoiser(terms, batch.row, batch.epoch, batch.step)
@@ -334,7 +414,11 @@ class _Loop:
             self._not_finite(state.epoch, bad)
         if not all(bool(torch.isfinite(param).all()) for param in self.network.parameters()):
             place = f"epoch {state.epoch + 1}, step {state.step}"
-            raise TrainingError("a weight is not a finite number", place=place, remedy="lower train.lr, or set train.clip")
+            raise TrainingError(
+                "a weight is not a finite number",
+                place=place,
+                remedy="lower train.lr, or set train.clip",
+            )
         state.first_loss = mean if state.first_loss is None else state.first_loss
         if mean > _DIVERGED * max(abs(state.first_loss), 1e-3):
             raise TrainingError(
@@ -352,7 +436,9 @@ class _Loop:
             entry["denoise"] = self.denoiser.summary(self.noise)
         state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
         self.loss_sum.zero_()
-        if self.valid is not None and (state.epoch % self.config.eval_every == 0 or state.epoch == self.config.epochs):
+        if self.valid is not None and (
+            state.epoch % self.config.eval_every == 0 or state.epoch == self.config.epochs
+        ):
             self._select(entry)
         state.history.append(entry)
         return entry
@@ -380,12 +466,21 @@ class _Loop:
 
     def _not_finite(self, epoch: int, step: int) -> None:
         raise TrainingError(
-            "the loss is not a finite number", place=f"epoch {epoch + 1}, step {step + 1}", remedy="lower train.lr, or set train.clip"
+            "the loss is not a finite number",
+            place=f"epoch {epoch + 1}, step {step + 1}",
+            remedy="lower train.lr, or set train.clip",
         )
 
     def _set_lr(self, done: int) -> None:
         config, epochs = self.config, self.config.epochs
-        factor = lr_factor(config.schedule, done, len(self.stream), epochs, warmup=config.warmup, decay=config.lr_decay)
+        factor = lr_factor(
+            config.schedule,
+            done,
+            len(self.stream),
+            epochs,
+            warmup=config.warmup,
+            decay=config.lr_decay,
+        )
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * factor
@@ -398,12 +493,18 @@ class _Loop:
             save_scorer(self.folder / "scorer.safetensors", self.best, epoch=self.state.best_epoch)
             self.best_saved = self.state.best_epoch
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in state_of(self.optimizers).items()}
+        tensors |= {
+            f"optimizer.{name}": tensor for name, tensor in state_of(self.optimizers).items()
+        }
         if self.denoiser is not None:
             tensors |= {f"denoise.{name}": tensor for name, tensor in self.denoiser.state.items()}
         tensors["loss_sum"] = self.loss_sum
         tensors["bad_step"] = self.bad_step
-        write_tensors(self.folder / "checkpoint.safetensors", tensors, {"state": asdict(self.state), "identity": self.identity})
+        write_tensors(
+            self.folder / "checkpoint.safetensors",
+            tensors,
+            {"state": asdict(self.state), "identity": self.identity},
+        )
         self.saved_at = time.monotonic()
 
     def restore(self, folder: Path) -> None:
@@ -418,35 +519,73 @@ class _Loop:
         tensors, meta = read_tensors(path)
         if meta.get("identity") != self.identity:
             remedy = "resume with the settings of the run, or start a new one"
-            raise InputError("was made with other settings, data or devices", place=str(path), remedy=remedy)
+            raise InputError(
+                "was made with other settings, data or devices", place=str(path), remedy=remedy
+            )
         try:
             self._take(tensors, meta["state"])
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             said = str(error).splitlines()[0]
-            raise InputError(f"is not a whole checkpoint: {said}", place=str(path), remedy="delete it to start again, or restore it") from None
+            raise InputError(
+                f"is not a whole checkpoint: {said}",
+                place=str(path),
+                remedy="delete it to start again, or restore it",
+            ) from None
         if self.state.best_epoch:
             # A scorer newer than the checkpoint is one that the steps to come will find again.
             scorer, about = load_scorer(folder / "scorer.safetensors")
             if about.get("epoch") == self.state.best_epoch:
                 self.best, self.best_saved = scorer.to(self.device), self.state.best_epoch
         if self.watch is not None:
-            self.watch({"event": "resumed", "epoch": self.state.epoch, "step": self.state.step, "history": self.state.history})
+            self.watch(
+                {
+                    "event": "resumed",
+                    "epoch": self.state.epoch,
+                    "step": self.state.step,
+                    "history": self.state.history,
+                }
+            )
 
     def _take(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """The moving parts of a checkpoint in place of our own."""
         self.state = _State(**state)
-        self.network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
-        moments = {name.removeprefix("optimizer."): tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
-        put_state(self.optimizers, moments, self.device, begun=bool(state["epoch"] or state["step"]))
+        self.network.load_state_dict(
+            {
+                name.removeprefix("network."): t
+                for name, t in tensors.items()
+                if name.startswith("network.")
+            }
+        )
+        moments = {
+            name.removeprefix("optimizer."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("optimizer.")
+        }
+        put_state(
+            self.optimizers, moments, self.device, begun=bool(state["epoch"] or state["step"])
+        )
         if self.denoiser is not None:
-            self.denoiser.state = {name: tensors[f"denoise.{name}"].to(self.device) for name in self.denoiser.state}
-        self.loss_sum, self.bad_step = tensors["loss_sum"].to(self.device), tensors["bad_step"].to(self.device)
+            self.denoiser.state = {
+                name: tensors[f"denoise.{name}"].to(self.device) for name in self.denoiser.state
+            }
+        self.loss_sum, self.bad_step = (
+            tensors["loss_sum"].to(self.device),
+            tensors["bad_step"].to(self.device),
+        )
 
 
-def _identity(recipe: Recipe, train: Dataset, valid: Interactions | None, config: Train, evaluation: Evaluation) -> str:
+def _identity(
+    recipe: Recipe,
+    train: Dataset,
+    valid: Interactions | None,
+    config: Train,
+    evaluation: Evaluation,
+) -> str:
     """What a checkpoint belongs to: everything that shapes the course of training, but not its length or its housekeeping."""
     shaping = replace(config, checkpoint_seconds=0.0)
-    if config.schedule in ("constant", "exponential") and config.denoise.kind != "dcf":  # else the course depends on its length
+    if (
+        config.schedule in ("constant", "exponential") and config.denoise.kind != "dcf"
+    ):  # else the course depends on its length
         shaping = replace(shaping, epochs=1, patience=None)
     parts = [
         recipe_name(recipe),

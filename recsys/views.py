@@ -76,12 +76,20 @@ class Ranking:
         """Which items have no training pair, bool [n_items]."""
         return users_of_items(self.train) == 0
 
-    def measure(self, wanted: Sequence[Metric], every: Part, columns: dict[str, np.ndarray], whole: dict[str, float]) -> tuple[str, ...]:
+    def measure(
+        self,
+        wanted: Sequence[Metric],
+        every: Part,
+        columns: dict[str, np.ndarray],
+        whole: dict[str, float],
+    ) -> tuple[str, ...]:
         """Fill in all metrics, view by view, and return what is to be said of them."""
         notes: tuple[str, ...] = ()
         views = dict.fromkeys(metric.view for metric in wanted)
         if any(views):
-            notes += (f"new: {np.count_nonzero(self.new)} of {len(self.new)} items have no training pair; the others are warm",)
+            notes += (
+                f"new: {np.count_nonzero(self.new)} of {len(self.new)} items have no training pair; the others are warm",
+            )
         # Test items of a kind in the whole catalogue are looked for in the lists that all test items share.
         shared, lists = every if "" in views else None, None
         for view in views:
@@ -90,29 +98,58 @@ class Ranking:
             part = every if kept is None else every.only(kept)
             pool = None if kept is None or view.endswith("in all") else np.flatnonzero(kept)
             if shared is not None and pool is None and lists is None:
-                lists = self._lists(shared, [metric for metric in wanted if metric.view in ("", "new in all", "warm in all")], None)
-            items = lists[part.places] if lists is not None and pool is None else self._lists(part, chosen, pool)
+                lists = self._lists(
+                    shared,
+                    [
+                        metric
+                        for metric in wanted
+                        if metric.view in ("", "new in all", "warm in all")
+                    ],
+                    None,
+                )
+            items = (
+                lists[part.places]
+                if lists is not None and pool is None
+                else self._lists(part, chosen, pool)
+            )
             found: dict[str, np.ndarray] = {}
             notes += self._view(chosen, part, items, pool, found, whole)
             if not view and self.evaluation.groups and items is not None:
-                cuts = [metric.k for metric in chosen if metric.kind == "recall" and metric.k] or [items.shape[1]]
+                cuts = [metric.k for metric in chosen if metric.kind == "recall" and metric.k] or [
+                    items.shape[1]
+                ]
                 found |= m.recall_by_popularity(
-                    items, m.hit_matrix(items, part.relevant), part.relevant, m.popularity_group(users_of_items(self.train)), cuts
+                    items,
+                    m.hit_matrix(items, part.relevant),
+                    part.relevant,
+                    m.popularity_group(users_of_items(self.train)),
+                    cuts,
                 )
             for name, values in found.items():
                 columns[name] = np.full(len(every.users), np.nan)
                 columns[name][part.places] = values
             if not len(part.users):
-                notes += (f"no user has a held-back {view.split()[0]} item: [{view}] is not defined",)
+                notes += (
+                    f"no user has a held-back {view.split()[0]} item: [{view}] is not defined",
+                )
         return notes
 
-    def _lists(self, part: Part, wanted: Sequence[Metric], pool: np.ndarray | None) -> np.ndarray | None:
+    def _lists(
+        self, part: Part, wanted: Sequence[Metric], pool: np.ndarray | None
+    ) -> np.ndarray | None:
         """The items recommended to the users of a part at the largest cut-off, or None where no metric asks."""
         cuts = [metric.k for metric in wanted if metric.k is not None]
         cut = max(cuts, default=20 if self.evaluation.groups and pool is None else 0)
         if not cut:
             return None
-        return top_k(self.scorer, part.users, cut, seen=self.masked, candidates=pool, block=self.evaluation.block).item
+        return top_k(
+            self.scorer,
+            part.users,
+            cut,
+            seen=self.masked,
+            candidates=pool,
+            block=self.evaluation.block,
+        ).item
 
     def _view(
         self,
@@ -125,39 +162,71 @@ class Ranking:
     ) -> tuple[str, ...]:
         """The metrics of one view for the users of its part."""
         notes: tuple[str, ...] = ()
-        listed, full = ([metric for metric in wanted if (metric.k is None) == over_all] for over_all in (False, True))
+        listed, full = (
+            [metric for metric in wanted if (metric.k is None) == over_all]
+            for over_all in (False, True)
+        )
         if items is not None:
             far = any(metric.kind == "maxdiv" for metric in listed)
             vectors = _item_vectors(self.scorer) if far else None
             hits = m.hit_matrix(items, part.relevant)
-            _of_lists(listed, items, hits, part, self.train, self.features, vectors, pool, columns, whole)
+            _of_lists(
+                listed, items, hits, part, self.train, self.features, vectors, pool, columns, whole
+            )
             if vectors is None and far:
                 notes += ("maxdiv is not defined: the scorer has no item vectors",)
         if full:
             targets = _place(part.reachable, part.users, self.train.n_users)
-            ranked = ranks(self.scorer, part.users, targets, seen=self.masked, candidates=pool, block=self.evaluation.block)
+            ranked = ranks(
+                self.scorer,
+                part.users,
+                targets,
+                seen=self.masked,
+                candidates=pool,
+                block=self.evaluation.block,
+            )
             standing = ranked.rank, ranked.indptr, ranked.candidates, part.n_relevant
             for metric in full:
-                columns[metric.name] = metric.function(*standing) if metric.kept is None else metric.function(*standing, ranked.tied)
+                columns[metric.name] = (
+                    metric.function(*standing)
+                    if metric.kept is None
+                    else metric.function(*standing, ranked.tied)
+                )
             notes += _floors(full, columns, part.reachable)
         leave_out_short(columns, wanted, part, self.evaluation)
         return notes
 
 
-def leave_out_short(columns: dict[str, np.ndarray], wanted: Sequence[Metric], part: Part, evaluation: Evaluation) -> None:
+def leave_out_short(
+    columns: dict[str, np.ndarray], wanted: Sequence[Metric], part: Part, evaluation: Evaluation
+) -> None:
     """NaN for users with too few test items for a metric, as the settings have it."""
     for metric in wanted:
-        short = part.n_relevant < (evaluation.min_test_full if metric.k is None else metric.k if evaluation.skip_short_users else 1)
+        short = part.n_relevant < (
+            evaluation.min_test_full
+            if metric.k is None
+            else metric.k
+            if evaluation.skip_short_users
+            else 1
+        )
         if metric.name in columns and metric.source in ("hits", "ranks"):
             columns[metric.name] = np.where(short, np.nan, columns[metric.name])
 
 
-def _floors(wanted: Sequence[Metric], columns: Mapping[str, np.ndarray], reachable: sp.csr_matrix) -> tuple[str, ...]:
+def _floors(
+    wanted: Sequence[Metric], columns: Mapping[str, np.ndarray], reachable: sp.csr_matrix
+) -> tuple[str, ...]:
     """Which partial AUCs leave out users who have test items: a fraction of theirs may be less than one item."""
     some = np.diff(reachable.indptr) > 0
-    counts = {metric.name: int(np.isnan(columns[metric.name][some]).sum()) for metric in wanted if metric.kept is not None}
+    counts = {
+        metric.name: int(np.isnan(columns[metric.name][some]).sum())
+        for metric in wanted
+        if metric.kept is not None
+    }
     return tuple(
-        f"{name} is not defined for {n} of {some.sum()} users: a fraction of their items is less than one" for name, n in counts.items() if n
+        f"{name} is not defined for {n} of {some.sum()} users: a fraction of their items is less than one"
+        for name, n in counts.items()
+        if n
     )
 
 
@@ -183,17 +252,23 @@ def _of_lists(
         elif metric.whole and not len(lists):
             whole[metric.name] = float("nan")
         elif metric.whole and pool is not None:  # the catalogue is what could be recommended
-            whole[metric.name] = metric.function(np.where(lists < 0, -1, np.searchsorted(pool, lists)), len(pool))
+            whole[metric.name] = metric.function(
+                np.where(lists < 0, -1, np.searchsorted(pool, lists)), len(pool)
+            )
         elif metric.whole:
             whole[metric.name] = metric.function(lists, train.n_items)
         elif metric.kind == "lift":
             columns[metric.name] = metric.function(lists, count, train.csr[part.users])
         elif metric.kind == "diversity":
             columns[metric.name] = (
-                of_lists.diversity(lists, train.csr) if features is None else of_lists.diversity_of(lists, features.values, features.present)
+                of_lists.diversity(lists, train.csr)
+                if features is None
+                else of_lists.diversity_of(lists, features.values, features.present)
             )
         elif metric.kind == "maxdiv":
-            columns[metric.name] = np.full(len(lists), np.nan) if vectors is None else metric.function(lists, vectors)
+            columns[metric.name] = (
+                np.full(len(lists), np.nan) if vectors is None else metric.function(lists, vectors)
+            )
         else:
             columns[metric.name] = metric.function(lists, count, active)
 
@@ -202,7 +277,11 @@ def _item_vectors(scorer: Scorer) -> np.ndarray | None:
     """The item vectors a scorer ranks with, float32 [n_items, d]; of unit length for a cosine. None for a scorer without."""
     if not isinstance(scorer, Factors | MultiFactors):
         return None
-    vectors = torch.nn.functional.normalize(scorer.item, dim=-1) if scorer.similarity == "cosine" else scorer.item
+    vectors = (
+        torch.nn.functional.normalize(scorer.item, dim=-1)
+        if scorer.similarity == "cosine"
+        else scorer.item
+    )
     return np.asarray(vectors.detach().float().cpu().numpy())
 
 
@@ -215,11 +294,16 @@ def _of_items(rows: sp.csr_matrix, kept: np.ndarray) -> sp.csr_matrix:
     """The entries in the columns of a mask; the shape stays."""
     some = rows.tocoo()
     inside = kept[some.col]
-    return sp.csr_matrix((some.data[inside], (some.row[inside], some.col[inside])), shape=rows.shape)
+    return sp.csr_matrix(
+        (some.data[inside], (some.row[inside], some.col[inside])), shape=rows.shape
+    )
 
 
 def _place(rows: sp.csr_matrix, users: np.ndarray, n_users: int) -> sp.csr_matrix:
     """The rows of `users` back in a matrix of all users."""
     sizes = np.zeros(n_users, dtype=np.int64)
     sizes[users] = np.diff(rows.indptr)
-    return sp.csr_matrix((rows.data, rows.indices, np.concatenate([[0], np.cumsum(sizes)])), shape=(n_users, rows.shape[1]))
+    return sp.csr_matrix(
+        (rows.data, rows.indices, np.concatenate([[0], np.cumsum(sizes)])),
+        shape=(n_users, rows.shape[1]),
+    )

@@ -14,7 +14,14 @@ from typing import Any
 
 __all__ = ["BINARY", "Chromium"]
 
-BINARY = next((found for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (found := shutil.which(name))), None)
+BINARY = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
 
 
 class Chromium:
@@ -24,23 +31,49 @@ class Chromium:
         assert BINARY is not None
         there, self._to = os.pipe()
         self._from, back = os.pipe()
-        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run"]
-        command = [BINARY, *options, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        options = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            "--no-first-run",
+        ]
+        command = [
+            BINARY,
+            *options,
+            f"--user-data-dir={profile}",
+            "--remote-debugging-pipe",
+            "about:blank",
+        ]
         # The shell puts the pipes where the browser looks for them.
         wrap = ["/bin/bash", "-c", f'exec "$0" "$@" 3<&{there} 4>&{back}', *command]
-        self._process = subprocess.Popen(wrap, pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            wrap, pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         os.close(there)
         os.close(back)
         self._number, self._rest, self._session = 0, b"", ""
-        page = next(found for found in self._call("Target.getTargets")["targetInfos"] if found["type"] == "page")
-        self._session = self._call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        page = next(
+            found
+            for found in self._call("Target.getTargets")["targetInfos"]
+            if found["type"] == "page"
+        )
+        self._session = self._call(
+            "Target.attachToTarget", targetId=page["targetId"], flatten=True
+        )["sessionId"]
         self._call("Network.enable")
         self.asked: list[str] = []
 
     def __enter__(self) -> Chromium:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         os.close(self._to)  # the browser ends with its pipe
         try:
             self._process.wait(10)
@@ -49,11 +82,29 @@ class Chromium:
             self._process.wait()
         os.close(self._from)
 
-    def open(self, path: Path, width: int, height: int, *, dark: bool = False, fragment: str = "", script: bool = True) -> None:
+    def open(
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        *,
+        dark: bool = False,
+        fragment: str = "",
+        script: bool = True,
+    ) -> None:
         """Show a file in a window of a size; `asked` then holds the addresses that were asked for."""
         self.asked = []
-        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self._call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         self._call("Emulation.setScriptExecutionDisabled", value=not script)
         self._call("Page.navigate", url="about:blank")
         self._call("Page.navigate", url=path.resolve().as_uri() + fragment)
@@ -64,7 +115,9 @@ class Chromium:
 
     def ask(self, script: str) -> Any:
         """The value of an expression in the page."""
-        found = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        found = self._call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
@@ -74,7 +127,13 @@ class Chromium:
 
     def picture(self, path: Path, *, whole: bool = False) -> Path:
         """What the window shows, or the whole page, as PNG."""
-        path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]))
+        path.write_bytes(
+            base64.b64decode(
+                self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)[
+                    "data"
+                ]
+            )
+        )
         return path
 
     def _call(self, method: str, **parameters: object) -> dict[str, Any]:

@@ -16,7 +16,9 @@ hypothesis.settings.load_profile("untimed")
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of data sets that may not be redistributed; tests that need it are skipped where it is absent."""
-    folder = Path(os.environ.get("RECSYS_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    folder = Path(
+        os.environ.get("RECSYS_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")
+    )
     if not folder.is_dir():
         pytest.skip("the measurement data is not here: set RECSYS_SHARED_DATA to its folder")
     return folder

@@ -80,7 +80,11 @@ def invoke(command: str) -> tuple[object, str, str]:
 
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
-    with mock.patch.object(sys, "argv", ["recsys", *shlex.split(command)]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        mock.patch.object(sys, "argv", ["recsys", *shlex.split(command)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")

@@ -17,7 +17,10 @@ def wave(seed: int, *shape: int) -> torch.Tensor:
 def three_by_four() -> Dataset:
     """Three users, four items, six pairs; modality `v` of width 5 (seed 3) and `t` of width 3 (seed 4)."""
     pairs = Interactions(np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 2, 0, 3]), 3, 4)
-    tables = {name: FeatureTable(wave(seed, 4, width).float().numpy(), np.ones(4, dtype=bool)) for name, seed, width in (("v", 3, 5), ("t", 4, 3))}
+    tables = {
+        name: FeatureTable(wave(seed, 4, width).float().numpy(), np.ones(4, dtype=bool))
+        for name, seed, width in (("v", 3, 5), ("t", 4, 3))
+    }
     return Dataset(pairs, Vocab.range(3, "user"), Vocab.range(4, "item"), tables)
 
 

@@ -41,13 +41,22 @@ def content(pairs: Interactions, seed: int = 1) -> FeatureTable:
     rng = np.random.default_rng(seed)
     popularity = np.random.default_rng(0).lognormal(0, 1, ITEMS)
     camp = np.eye(CAMPS)[np.arange(ITEMS) % CAMPS] + rng.normal(0, 0.5, (ITEMS, CAMPS))
-    values = np.column_stack([camp, np.log(popularity) + rng.normal(0, 1, ITEMS)]).astype(np.float32)
+    values = np.column_stack([camp, np.log(popularity) + rng.normal(0, 1, ITEMS)]).astype(
+        np.float32
+    )
     return FeatureTable(values, rng.random(ITEMS) < 0.9)
 
 
-def parted(pairs: Interactions, part: np.ndarray, rule: str = "by_ratio, at random", **dataset: object) -> Split:
+def parted(
+    pairs: Interactions, part: np.ndarray, rule: str = "by_ratio, at random", **dataset: object
+) -> Split:
     """A split from a part number per pair: 0 train, 1 valid, 2 test."""
-    train = Dataset(pairs.take(part == 0), Vocab.range(pairs.n_users, "user"), Vocab.range(pairs.n_items, "item"), **dataset)
+    train = Dataset(
+        pairs.take(part == 0),
+        Vocab.range(pairs.n_users, "user"),
+        Vocab.range(pairs.n_items, "item"),
+        **dataset,
+    )
     return Split(train, pairs.take(part == 1), Sealed(pairs.take(part == 2)), rule)
 
 
@@ -82,7 +91,13 @@ test_of.__test__ = False  # not a test
 
 def both(a: Interactions, b: Interactions) -> Interactions:
     time = None if a.time is None or b.time is None else np.concatenate([a.time, b.time])
-    return Interactions(np.concatenate([a.user, b.user]), np.concatenate([a.item, b.item]), a.n_users, a.n_items, time=time)
+    return Interactions(
+        np.concatenate([a.user, b.user]),
+        np.concatenate([a.item, b.item]),
+        a.n_users,
+        a.n_items,
+        time=time,
+    )
 
 
 PAIRS = world()
@@ -93,15 +108,24 @@ TIME = parted(PAIRS, by_time(PAIRS), rule="by_time", features={"content": conten
 @pytest.mark.parametrize("seed", range(5))
 def test_a_split_by_time_of_steady_data_is_clean(seed: int) -> None:
     pairs = world(seed)
-    findings = audit(parted(pairs, by_time(pairs), rule="by_time", features={"content": content(pairs, seed + 50)}))
+    findings = audit(
+        parted(
+            pairs, by_time(pairs), rule="by_time", features={"content": content(pairs, seed + 50)}
+        )
+    )
     assert worst(findings) == "ok", table(findings).filter(pl.col("severity") != "ok").rows()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_split_by_chance_is_faulted_for_its_time_alone(seed: int) -> None:
     pairs = world(seed)
-    findings = audit(parted(pairs, by_chance(pairs, seed + 50), features={"content": content(pairs, seed + 50)}))
-    assert {finding.check for finding in findings if finding.severity != "ok"} == {"time order", "future in train"}
+    findings = audit(
+        parted(pairs, by_chance(pairs, seed + 50), features={"content": content(pairs, seed + 50)})
+    )
+    assert {finding.check for finding in findings if finding.severity != "ok"} == {
+        "time order",
+        "future in train",
+    }
     assert worst(findings) == "warning"
 
 
@@ -140,16 +164,22 @@ def test_the_same_seed_gives_the_same_findings() -> None:
 @pytest.mark.parametrize("part", ["train", "valid", "test"])
 def test_duplicates_inside_a_part(part: str) -> None:
     pairs = {"train": TIME.train.pairs, "valid": TIME.valid, "test": test_of(TIME)}[part]
-    finding = found(with_pairs(TIME, part, both(pairs, pairs.take(np.array([0, 0, 5])))), "duplicates")
+    finding = found(
+        with_pairs(TIME, part, both(pairs, pairs.take(np.array([0, 0, 5])))), "duplicates"
+    )
     assert (finding.severity, finding.count) == ("warning", 3)
     assert f"3 in {part}" in finding.message
     assert found(TIME, "duplicates").severity == "ok"
 
 
-@pytest.mark.parametrize(("source", "target"), [("train", "valid"), ("train", "test"), ("valid", "test")])
+@pytest.mark.parametrize(
+    ("source", "target"), [("train", "valid"), ("train", "test"), ("valid", "test")]
+)
 def test_a_pair_in_two_parts(source: str, target: str) -> None:
     parts = {"train": TIME.train.pairs, "valid": TIME.valid, "test": test_of(TIME)}
-    finding = found(with_pairs(TIME, target, both(parts[target], parts[source].take(np.arange(7)))), "overlap")
+    finding = found(
+        with_pairs(TIME, target, both(parts[target], parts[source].take(np.arange(7)))), "overlap"
+    )
     assert (finding.severity, finding.count) == ("error", 7)
     assert f"{target} pairs" in finding.message
     assert f"also in {source}" in finding.message
@@ -157,18 +187,34 @@ def test_a_pair_in_two_parts(source: str, target: str) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2)), min_size=3, max_size=40))
-def test_duplicates_overlap_and_masked_users_as_sets_count_them(rows: list[tuple[int, int, int]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2)), min_size=3, max_size=40
+    )
+)
+def test_duplicates_overlap_and_masked_users_as_sets_count_them(
+    rows: list[tuple[int, int, int]],
+) -> None:
     user, item, part = np.array([*rows, (0, 0, 0), (1, 1, 2)]).T
-    parts = [list(zip(user[part == p].tolist(), item[part == p].tolist(), strict=True)) for p in range(3)]
-    counts = {finding.check: finding.count for finding in audit(parted(Interactions(user, item, 5, 5), part))}
+    parts = [
+        list(zip(user[part == p].tolist(), item[part == p].tolist(), strict=True)) for p in range(3)
+    ]
+    counts = {
+        finding.check: finding.count
+        for finding in audit(parted(Interactions(user, item, 5, 5), part))
+    }
     sets = [set(rows) for rows in parts]
     assert counts["duplicates"] == sum(len(p) - len(s) for p, s in zip(parts, sets, strict=True))
-    assert counts["overlap"] == sum(pair in sets[a] for a in range(3) for b in range(a + 1, 3) for pair in parts[b])
+    assert counts["overlap"] == sum(
+        pair in sets[a] for a in range(3) for b in range(a + 1, 3) for pair in parts[b]
+    )
     masked = 0
     for place in (1, 2):
         seen = set().union(*sets[:place])
-        masked += sum(all(pair in seen for pair in parts[place] if pair[0] == u) for u in {u for u, _ in parts[place]})
+        masked += sum(
+            all(pair in seen for pair in parts[place] if pair[0] == u)
+            for u in {u for u, _ in parts[place]}
+        )
     assert counts["masked users"] == masked
 
 
@@ -184,9 +230,15 @@ def test_users_whose_answers_are_all_masked() -> None:
 
 def test_pairs_older_than_what_their_user_trains_on() -> None:
     train, test = CHANCE.train.pairs, test_of(CHANCE)
-    last = {u: max(train.time[train.user == u].max(), *CHANCE.valid.time[CHANCE.valid.user == u], 0) for u in range(USERS)}
+    last = {
+        u: max(train.time[train.user == u].max(), *CHANCE.valid.time[CHANCE.valid.user == u], 0)
+        for u in range(USERS)
+    }
     expected = sum(t < last[u] for u, t in zip(test.user.tolist(), test.time.tolist(), strict=True))
-    expected += sum(t < train.time[train.user == u].max() for u, t in zip(CHANCE.valid.user.tolist(), CHANCE.valid.time.tolist(), strict=True))
+    expected += sum(
+        t < train.time[train.user == u].max()
+        for u, t in zip(CHANCE.valid.user.tolist(), CHANCE.valid.time.tolist(), strict=True)
+    )
     finding = found(CHANCE, "time order")
     assert (finding.severity, finding.count) == ("warning", expected)
     assert "one cut at 1970-05-" in finding.message
@@ -195,7 +247,9 @@ def test_pairs_older_than_what_their_user_trains_on() -> None:
 
 
 def test_leave_last_out_keeps_the_order_of_each_user_and_yet_trains_on_the_future() -> None:
-    visits = replace(PAIRS, time=PAIRS.time // 10 + PAIRS.user.astype(np.int64) % 180 * DAY)  # each user comes for 20 days of 200
+    visits = replace(
+        PAIRS, time=PAIRS.time // 10 + PAIRS.user.astype(np.int64) % 180 * DAY
+    )  # each user comes for 20 days of 200
     pairs = visits.take(np.lexsort((visits.time, visits.user)))
     left = 23 - np.arange(len(pairs)) % 24
     split = parted(pairs, np.select([left == 0, left == 1], [2, 1], 0), rule="by_last 1")
@@ -255,7 +309,9 @@ def test_one_pair_per_user_is_no_shift_however_unequal_the_users() -> None:
     rng = np.random.default_rng(0)
     length = np.where(np.arange(3000) % 3 == 0, 60, 4)  # the busy third likes other things
     user = np.repeat(np.arange(3000), length)
-    item = np.where(length[user] > 4, rng.integers(0, 1000, len(user)), rng.geometric(0.01, len(user)) % 1000)
+    item = np.where(
+        length[user] > 4, rng.integers(0, 1000, len(user)), rng.geometric(0.01, len(user)) % 1000
+    )
     part = np.zeros(len(user), dtype=np.int64)
     part[np.cumsum(length) - 1] = 2
     split = parted(Interactions(user, item, 3000, 1000), part)
@@ -267,7 +323,11 @@ def test_a_core_that_splitting_broke() -> None:
     users = int((np.bincount(train.user) < 18).sum())
     counts = np.bincount(train.item)
     items = int(((counts > 0) & (counts < 18)).sum())
-    for history in (["k_core 24: 9600 -> 9600", "k_core 18: 9600 -> 9600"], ["18-core"], ["user_core 18 item_core 18: 9600 -> 9600"]):
+    for history in (
+        ["k_core 24: 9600 -> 9600", "k_core 18: 9600 -> 9600"],
+        ["18-core"],
+        ["user_core 18 item_core 18: 9600 -> 9600"],
+    ):
         split = replace(CHANCE, train=replace(CHANCE.train, history=tuple(history)))
         finding = found(split, "core after split")
         assert (finding.severity, finding.count) == ("warning", users + items)
@@ -276,7 +336,12 @@ def test_a_core_that_splitting_broke() -> None:
     assert np.bincount(whole.train.pairs.user).min() >= 5
     assert "have fewer than 5" in (clean := found(whole, "core after split", core=5)).message
     assert (clean.severity, clean.count) == ("ok", 0)
-    only_users = replace(CHANCE, train=replace(CHANCE.train, history=("score 4: 1 -> 1", "user_core 18 item_core 0: 1 -> 1")))
+    only_users = replace(
+        CHANCE,
+        train=replace(
+            CHANCE.train, history=("score 4: 1 -> 1", "user_core 18 item_core 0: 1 -> 1")
+        ),
+    )
     assert found(only_users, "core after split").count == users
     assert "not checked" in found(CHANCE, "core after split").message
 
@@ -286,7 +351,10 @@ def one_column(values: np.ndarray, present: np.ndarray | None = None) -> dict[st
     return {"x": FeatureTable(values, np.ones(ITEMS, dtype=bool) if present is None else present)}
 
 
-COUNTS = {name: np.bincount(pairs.item, minlength=ITEMS) for name, pairs in (("train", CHANCE.train.pairs), ("test", test_of(CHANCE)))}
+COUNTS = {
+    name: np.bincount(pairs.item, minlength=ITEMS)
+    for name, pairs in (("train", CHANCE.train.pairs), ("test", test_of(CHANCE)))
+}
 
 
 @pytest.mark.parametrize(
@@ -296,12 +364,17 @@ COUNTS = {name: np.bincount(pairs.item, minlength=ITEMS) for name, pairs in (("t
         ("log of all counts", np.log1p(COUNTS["train"] + COUNTS["test"])),
         ("test share", -COUNTS["test"] / COUNTS["test"].sum()),
         ("blurred test counts", COUNTS["test"] + np.random.default_rng(0).normal(0, 1, ITEMS)),
-        ("blurred counts of all", (COUNTS["train"] + COUNTS["test"]) * np.random.default_rng(0).lognormal(0, 0.03, ITEMS)),
+        (
+            "blurred counts of all",
+            (COUNTS["train"] + COUNTS["test"]) * np.random.default_rng(0).lognormal(0, 0.03, ITEMS),
+        ),
     ],
 )
 def test_columns_that_were_counted_on_the_test(leak: str, values: np.ndarray) -> None:
     noise = np.random.default_rng(1).normal(size=(ITEMS, 20))
-    finding = found(CHANCE, "feature x: popularity", features=one_column(np.column_stack([noise, values])))
+    finding = found(
+        CHANCE, "feature x: popularity", features=one_column(np.column_stack([noise, values]))
+    )
     assert finding.severity == "error", leak
     assert finding.count == 1
     assert "column 20" in finding.message
@@ -313,7 +386,9 @@ def test_columns_that_were_counted_on_the_test(leak: str, values: np.ndarray) ->
         COUNTS["train"],
         np.log1p(COUNTS["train"]),
         np.random.default_rng(0).normal(size=(ITEMS, 300)),
-        np.random.default_rng(0).lognormal(0, 1, ITEMS),  # the true rates of `world(0)`: no honest feature knows more
+        np.random.default_rng(0).lognormal(
+            0, 1, ITEMS
+        ),  # the true rates of `world(0)`: no honest feature knows more
         np.zeros(ITEMS),
     ],
     ids=["train counts", "log train counts", "noise", "true rates", "constant"],
@@ -330,7 +405,9 @@ def test_the_bound_lies_between_what_rates_know_and_what_counts_know() -> None:
         train, asked = rng.poisson(rates), rng.poisson(later)
         known = (train + asked) > 0
         train, asked, later = train[known], asked[known], later[known]
-        strength = partial_correlation(np.column_stack([later, train + asked]), asked.astype(float), train)[0]
+        strength = partial_correlation(
+            np.column_stack([later, train + asked]), asked.astype(float), train
+        )[0]
         assert strength[0] < prophet(train, asked, rng) < strength[1]
 
 
@@ -339,7 +416,9 @@ def test_partial_correlation_against_its_definition() -> None:
     given_, target = rng.integers(0, 9, 80), rng.integers(0, 5, 80).astype(float)
     columns = rng.normal(size=(80, 3)) + target[:, None] * [0, 1, 2]
     rank = stats.rankdata(given_)
-    design = np.column_stack([rank**power for power in range(4)] / rank.max() ** np.arange(4)[:, None])
+    design = np.column_stack(
+        [rank**power for power in range(4)] / rank.max() ** np.arange(4)[:, None]
+    )
 
     def rest(values: np.ndarray) -> np.ndarray:
         ranks = stats.rankdata(values)
@@ -354,11 +433,16 @@ def test_features_that_only_test_items_have() -> None:
     split = parted(pairs, by_chance(pairs))
     in_test = np.bincount(test_of(split).item, minlength=ITEMS) > 0
     values = np.random.default_rng(0).normal(size=(ITEMS, 3))
-    assert found(split, "feature x: present", features=one_column(values, in_test)).severity == "error"
+    assert (
+        found(split, "feature x: present", features=one_column(values, in_test)).severity == "error"
+    )
     some = in_test & (np.random.default_rng(0).random(ITEMS) < 0.7)
     assert found(split, "feature x: present", features=one_column(values, some)).severity == "error"
     mostly = some | (np.random.default_rng(1).random(ITEMS) < 0.1)
-    assert found(split, "feature x: present", features=one_column(values, mostly)).severity == "warning"
+    assert (
+        found(split, "feature x: present", features=one_column(values, mostly)).severity
+        == "warning"
+    )
     popular = np.bincount(split.train.pairs.item, minlength=ITEMS) >= 10
     assert in_test[popular].mean() > 0.9  # most are in the test, and that tells nothing
     assert found(split, "feature x: present", features=one_column(values, popular)).severity == "ok"
@@ -366,7 +450,9 @@ def test_features_that_only_test_items_have() -> None:
 
 def test_features_learnt_from_test_pairs() -> None:
     def factors(pairs: Interactions) -> np.ndarray:
-        degree = np.sqrt(np.maximum(np.bincount(pairs.item, minlength=ITEMS), 1))  # no column follows popularity
+        degree = np.sqrt(
+            np.maximum(np.bincount(pairs.item, minlength=ITEMS), 1)
+        )  # no column follows popularity
         return sp.linalg.svds(pairs.csr.astype(np.float64) / degree, 8, random_state=0)[2].T
 
     check = "feature x: co-occurrence"
@@ -382,7 +468,11 @@ def test_likeness_in_a_sitting_is_a_hint_at_most() -> None:
     camp = np.where(late, user % CAMPS, rng.integers(CAMPS, size=len(user)))
     item = rng.integers(ITEMS // CAMPS, size=len(user)) * CAMPS + camp
     pairs = Interactions(user, item, USERS, ITEMS, time=np.where(late, 100, 0) * DAY)
-    finding = found(parted(pairs, np.where(late, 2, 0), rule="by_time"), "feature x: co-occurrence", features={"x": content(pairs)})
+    finding = found(
+        parted(pairs, np.where(late, 2, 0), rule="by_time"),
+        "feature x: co-occurrence",
+        features={"x": content(pairs)},
+    )
     assert finding.severity == "warning"
     assert "one sitting" in finding.message
 
@@ -392,27 +482,47 @@ def test_rows_that_feign_to_be_there() -> None:
     values[:4], values[5, 1] = 0, np.nan
     finding = found(CHANCE, "feature x: rows", features=one_column(values))
     assert (finding.severity, finding.count) == ("warning", 5)
-    assert found(CHANCE, "feature x: rows", features=one_column(values, np.arange(ITEMS) > 5)).severity == "ok"
+    assert (
+        found(CHANCE, "feature x: rows", features=one_column(values, np.arange(ITEMS) > 5)).severity
+        == "ok"
+    )
 
 
 def test_a_table_of_another_catalogue() -> None:
-    finding = found(CHANCE, "feature x", features={"x": FeatureTable(np.ones((ITEMS - 2, 1), dtype=np.float32), np.ones(ITEMS - 2, dtype=bool))})
+    finding = found(
+        CHANCE,
+        "feature x",
+        features={
+            "x": FeatureTable(
+                np.ones((ITEMS - 2, 1), dtype=np.float32), np.ones(ITEMS - 2, dtype=bool)
+            )
+        },
+    )
     assert (finding.severity, finding.count) == ("error", 2)
 
 
 def labelled(rng: np.random.Generator, **columns: np.ndarray) -> Split:
     label = columns.pop("label", rng.random(len(PAIRS)) < 0.8)
-    return parted(replace(PAIRS, label=label, **columns), np.where(np.arange(len(PAIRS)) % 5 == 4, 2, 0))
+    return parted(
+        replace(PAIRS, label=label, **columns), np.where(np.arange(len(PAIRS)) % 5 == 4, 2, 0)
+    )
 
 
 def test_columns_that_give_the_label_away() -> None:
     rng = np.random.default_rng(0)
     label = rng.random(len(PAIRS)) < 0.8
-    assert found(labelled(rng, label=label, weight=rng.random(len(PAIRS))), "labels").severity == "ok"
-    finding = found(labelled(rng, label=label, weight=np.where(label, 1, -1) * rng.random(len(PAIRS))), "labels")
+    assert (
+        found(labelled(rng, label=label, weight=rng.random(len(PAIRS))), "labels").severity == "ok"
+    )
+    finding = found(
+        labelled(rng, label=label, weight=np.where(label, 1, -1) * rng.random(len(PAIRS))), "labels"
+    )
     assert (finding.severity, finding.count) == ("error", 1)
     assert "weight" in finding.message
-    cancelled = found(labelled(rng, label=label, behaviour=np.where(label, 0, 1), behaviours=("buy", "cancel")), "labels")
+    cancelled = found(
+        labelled(rng, label=label, behaviour=np.where(label, 0, 1), behaviours=("buy", "cancel")),
+        "labels",
+    )
     assert cancelled.count == 2
     assert "behaviour cancel" in cancelled.message
 
@@ -421,7 +531,9 @@ def test_an_item_column_that_gives_the_label_away() -> None:
     rng = np.random.default_rng(0)
     bad = rng.random(ITEMS) < 0.2
     split = labelled(rng, label=~bad[PAIRS.item])
-    finding = found(split, "labels", features=one_column(np.column_stack([rng.normal(size=ITEMS), bad])))
+    finding = found(
+        split, "labels", features=one_column(np.column_stack([rng.normal(size=ITEMS), bad]))
+    )
     assert (finding.severity, finding.count) == ("error", 1)
     assert "x[1]" in finding.message
     assert found(split, "labels", features=one_column(rng.normal(size=ITEMS))).severity == "ok"
@@ -443,7 +555,11 @@ def test_nothing_to_train_on_and_nothing_held_back() -> None:
 
 
 def test_the_table_shows_the_gravest_first() -> None:
-    findings = [Finding("a", "ok", 0, "fine"), Finding("b", "error", 2, "bad", "mend it"), Finding("c", "warning", 1, "odd")]
+    findings = [
+        Finding("a", "ok", 0, "fine"),
+        Finding("b", "error", 2, "bad", "mend it"),
+        Finding("c", "warning", 1, "odd"),
+    ]
     assert table(findings).columns == ["check", "severity", "count", "message", "remedy"]
     assert table(findings)["severity"].to_list() == ["error", "warning", "ok"]
     assert worst(findings) == "error"
@@ -453,11 +569,21 @@ def test_the_table_shows_the_gravest_first() -> None:
 
 def test_a_published_split_whose_validation_is_part_of_its_test(shared_data: Path) -> None:
     """The Amazon-Electronics 14-core data of NBPO, and the same with valid copied into test as one public split has it."""
-    parts = [json.loads((shared_data / "amazon-electronics-14core" / f"{name}_data.json").read_text()) for name in ("train", "validation", "test")]
-    user = np.concatenate([np.repeat(np.arange(len(part)), [len(items) for items in part]) for part in parts])
-    item = np.concatenate([np.array([i for items in part for i in items], dtype=np.int64) for part in parts])
+    parts = [
+        json.loads((shared_data / "amazon-electronics-14core" / f"{name}_data.json").read_text())
+        for name in ("train", "validation", "test")
+    ]
+    user = np.concatenate(
+        [np.repeat(np.arange(len(part)), [len(items) for items in part]) for part in parts]
+    )
+    item = np.concatenate(
+        [np.array([i for items in part for i in items], dtype=np.int64) for part in parts]
+    )
     part = np.repeat([0, 1, 2], [sum(map(len, rows)) for rows in parts])
     split = parted(Interactions(user, item, int(user.max()) + 1, int(item.max()) + 1), part)
     assert found(split, "overlap").severity == "ok"
     leaky = with_pairs(split, "test", both(test_of(split), split.valid))
-    assert (found(leaky, "overlap").severity, found(leaky, "overlap").count) == ("error", len(split.valid))
+    assert (found(leaky, "overlap").severity, found(leaky, "overlap").count) == (
+        "error",
+        len(split.valid),
+    )

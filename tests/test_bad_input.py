@@ -38,20 +38,43 @@ class Found:
 
 def outside(command: str, first: Callable[[], None] | None = None) -> tuple[object, str, str]:
     """The command line in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     arguments = [sys.executable, "-m", "recsys.cli", *shlex.split(command)]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=120, preexec_fn=first)
+    done = subprocess.run(
+        arguments,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        preexec_fn=first,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @contextlib.contextmanager
 def at_work(folder: Path) -> Iterator[Path]:
     """A working folder and a home of its own."""
-    with contextlib.chdir(folder), mock.patch.dict(os.environ, {"RECSYS_HOME": str(folder / "home"), "RECSYS_OFFLINE": "0", "COLUMNS": "220"}):
+    with (
+        contextlib.chdir(folder),
+        mock.patch.dict(
+            os.environ,
+            {"RECSYS_HOME": str(folder / "home"), "RECSYS_OFFLINE": "0", "COLUMNS": "220"},
+        ),
+    ):
         yield folder
 
 
@@ -75,7 +98,11 @@ def furnish(folder: Path) -> None:
                 raise KeyboardInterrupt
 
         with contextlib.suppress(KeyboardInterrupt):
-            execute(read("mf.toml", ["name=half", "train.checkpoint_seconds=0"]), Path("runs/half"), watch=stop)
+            execute(
+                read("mf.toml", ["name=half", "train.checkpoint_seconds=0"]),
+                Path("runs/half"),
+                watch=stop,
+            )
 
 
 def restore(folder: Path, wanted: Mapping[str, bytes]) -> None:
@@ -109,7 +136,9 @@ def attempt(case: Case, usual: Mapping[str, bytes], folder: Path) -> Found:
             case.before[1](folder)
         before = snapshot(folder)
         with case.around[1]() if case.around is not None else contextlib.nullcontext():
-            code, out, err = outside(case.command, case.real) if case.real is not None else invoke(case.command)
+            code, out, err = (
+                outside(case.command, case.real) if case.real is not None else invoke(case.command)
+            )
         after = snapshot(folder)
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     return Found(code, out, err.replace(f"{folder}/", ""), frozenset(changed))
@@ -167,10 +196,21 @@ def page(desk: Desk) -> str:
         said = [case.before[0]] if case.before else []
         said += [case.around[0]] if case.around else []
         said += [f"`{name}` is gone" for name, content in case.files.items() if content is None]
-        lines += ["", f"### {case.what}", ""] + ([f"Before: {'; '.join(said)}." if case.before else f"Here {'; '.join(said)}.", ""] if said else [])
+        lines += ["", f"### {case.what}", ""] + (
+            [f"Before: {'; '.join(said)}." if case.before else f"Here {'; '.join(said)}.", ""]
+            if said
+            else []
+        )
         for name, content in case.files.items():
             if (text := shown(content)) is not None:
-                lines += [f"`{name}`:", "", "```", *(text.rstrip("\n").split("\n") if text else []), "```", ""]
+                lines += [
+                    f"`{name}`:",
+                    "",
+                    "```",
+                    *(text.rstrip("\n").split("\n") if text else []),
+                    "```",
+                    "",
+                ]
         lines += ["```console", f"$ recsys {case.command}", line_of(case, found), "```"]
     return "\n".join(lines) + "\n"
 
@@ -180,7 +220,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return Desk(tmp_path_factory.mktemp("mistakes"))
 
 
-@pytest.mark.parametrize("number", range(len(ALL)), ids=[f"{group}: {case.what}" for group, case in ALL])
+@pytest.mark.parametrize(
+    "number", range(len(ALL)), ids=[f"{group}: {case.what}" for group, case in ALL]
+)
 def test_one_line_and_nothing_half_written(desk: Desk, number: int) -> None:
     case, found = ALL[number][1], desk[number]
     assert found.code == 2, f"exit code {found.code}\n{found.err}"
@@ -236,7 +278,10 @@ def test_a_run_that_failed_on_the_way_can_go_on(desk: Desk) -> None:
         assert not [path for path in Path("runs/new").rglob("*") if path.suffix == ".tmp"]
         assert invoke("run -q --resume runs/new")[0] == 0
         assert invoke(command.format("whole"))[0] == 0
-        assert Path("runs/new/scorer.safetensors").read_bytes() == Path("runs/whole/scorer.safetensors").read_bytes()
+        assert (
+            Path("runs/new/scorer.safetensors").read_bytes()
+            == Path("runs/whole/scorer.safetensors").read_bytes()
+        )
 
 
 def test_the_page_is_current(desk: Desk) -> None:

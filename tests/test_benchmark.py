@@ -34,7 +34,9 @@ def log(tmp_path_factory) -> Path:
     """60 users in two groups with a taste each, 40 items."""
     generator = np.random.default_rng(0)
     user = np.repeat(np.arange(60), 12)
-    item = np.concatenate([generator.choice(20, size=12, replace=False) + 20 * (u % 2) for u in range(60)])
+    item = np.concatenate(
+        [generator.choice(20, size=12, replace=False) + 20 * (u % 2) for u in range(60)]
+    )
     path = tmp_path_factory.mktemp("data") / "log.csv"
     pl.DataFrame({"user": user, "item": item}).write_csv(path)
     return path
@@ -47,10 +49,18 @@ def tree(log: Path, **changes: Any) -> dict[str, Any]:
         "baselines": False,
         "seeds": 2,
         "trials": 2,
-        "data": {"one": {"data": {"path": str(log)}}, "other": {"data": {"path": str(log)}, "split": {"seed": 1}}},
+        "data": {
+            "one": {"data": {"path": str(log)}},
+            "other": {"data": {"path": str(log)}, "split": {"seed": 1}},
+        },
         "train": {"epochs": 2, "batch_size": 128},
         "evaluate": {"metrics": ["ndcg@5", "recall@5", "coverage@5"], "monitor": "ndcg@5"},
-        "method": {"mf": {"model": {"dim": 4}, "space": {"train.lr": {"low": 1e-3, "high": 1e-1, "log": True}}}},
+        "method": {
+            "mf": {
+                "model": {"dim": 4},
+                "space": {"train.lr": {"low": 1e-3, "high": 1e-1, "log": True}},
+            }
+        },
     } | changes
 
 
@@ -94,7 +104,10 @@ def test_the_tables_say_what_the_runs_say(done):
     assert "One run of ease" in text
     assert (out / "table.tex").read_text().count(r"\begin{tabular}") == 2
     assert "<svg" in (out / "cd.svg").read_text()
-    assert board(read_plan(config), out) == [["ease", *["done (seed has no effect)"] * 2], ["mf", *["done"] * 2]]
+    assert board(read_plan(config), out) == [
+        ["ease", *["done (seed has no effect)"] * 2],
+        ["mf", *["done"] * 2],
+    ]
 
 
 def test_every_method_has_the_same_trials_and_its_own_settings_first(done):
@@ -117,11 +130,15 @@ def test_a_method_without_chance_is_run_twice_and_counted_once(done):
 
 def test_what_is_finished_is_not_done_again(done, monkeypatch):
     config, out = done
-    before = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*") if path.is_file()}
+    before = {
+        path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*") if path.is_file()
+    }
     monkeypatch.setattr(cells, "execute", lambda *_, **__: pytest.fail("a run was done again"))
     monkeypatch.setattr(cells, "tune", lambda *_, **__: pytest.fail("a study was done again"))
     benchmark(config, out)
-    assert {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*") if path.is_file()
+    } == before
 
 
 def test_another_budget_or_other_settings_are_refused(done, log, tmp_path):
@@ -185,7 +202,10 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
         ({"methods": ["lrml", "mf"]}, "no space ships for 'lrml'"),
         ({"methods": ["ease"], "method": {}}, "compares with nothing"),
         ({"method": {"mf": {"train": {"epochs": 9}}}}, "'epochs' is part of the budget"),
-        ({"method": {"mf": {"space": {"train.epochs": {"low": 1, "high": 9}}}}}, "train.epochs is part of the budget"),
+        (
+            {"method": {"mf": {"space": {"train.epochs": {"low": 1, "high": 9}}}}},
+            "train.epochs is part of the budget",
+        ),
         ({"method": {"mf": {"model": {"dims": 3}}}}, "mf on one: [model]"),
         ({"method": {"cml": {}}}, "'cml' is not among the methods"),
         ({"data": {}}, "there are no data sets"),
@@ -193,22 +213,42 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
         ({"data": {"a": {"source": "x"}}}, "unknown section or key 'source'"),
         ({"evaluate": {"monitor": "ndgc@5"}}, "ndgc"),
         ({"tune": {"trials": 9}}, "'trials' cannot stand here"),
-        ({"methods": ["mf", "directau"], "train": TOUCHED}, "directau on one: [train] rows: every row has a gradient at every step"),
+        (
+            {"methods": ["mf", "directau"], "train": TOUCHED},
+            "directau on one: [train] rows: every row has a gradient at every step",
+        ),
         (
             {"methods": ["mf", "heater"], "method": {"heater": {"space": "none"}}},
             "heater on one: [model]: the method reads item features, and the data have none",
         ),
         (
-            {"methods": ["mf", "multvae"], "method": PLAIN | {"mf": {"model": {"loss": {"kind": "bce"}}}}, "train": {"denoise": {"kind": "tce"}}},
+            {
+                "methods": ["mf", "multvae"],
+                "method": PLAIN | {"mf": {"model": {"loss": {"kind": "bce"}}}},
+                "train": {"denoise": {"kind": "tce"}},
+            },
             "multvae on one: [train] denoise: 'tce' judges pairs",
         ),
         (
             {"methods": ["mf", "multvae"], "method": PLAIN, "train": {"select": "loss"}},
             "multvae on one: [train] select: select = 'loss' looks at pairs",
         ),
-        ({"methods": ["mf", "lightgcn"], "baselines": False, "train": {"denoise": {"kind": "tce"}}}, "mf on one"),
-        ({"train": {"denoise": {"kind": "tce"}}}, "ease on one: [train] denoise: 'tce' judges pairs by their losses"),
-        ({"train": {"device": "cuda:99"}}, "ease on one: [train] device: device 'cuda:99' cannot be used"),
+        (
+            {
+                "methods": ["mf", "lightgcn"],
+                "baselines": False,
+                "train": {"denoise": {"kind": "tce"}},
+            },
+            "mf on one",
+        ),
+        (
+            {"train": {"denoise": {"kind": "tce"}}},
+            "ease on one: [train] denoise: 'tce' judges pairs by their losses",
+        ),
+        (
+            {"train": {"device": "cuda:99"}},
+            "ease on one: [train] device: device 'cuda:99' cannot be used",
+        ),
     ],
 )
 def test_every_mistake_is_found_before_the_first_fit(log, tmp_path, changes, said):
@@ -250,25 +290,44 @@ def test_what_only_the_miniature_is_refused_for_is_no_mistake(log, tmp_path):
 def test_a_miniature_is_a_part_of_the_data():
     data = two_camps(users=90)[0]
     pairs = replace(data.pairs, time=np.arange(len(data.pairs)))
-    small = miniature(replace(data, pairs=pairs, titles=pl.Series([f"t{i}" for i in data.items.ids])))
-    assert (small.n_users, len(small.users), small.n_items, len(small.items)) == (24, 24, len(small.titles), len(small.titles))
+    small = miniature(
+        replace(data, pairs=pairs, titles=pl.Series([f"t{i}" for i in data.items.ids]))
+    )
+    assert (small.n_users, len(small.users), small.n_items, len(small.items)) == (
+        24,
+        24,
+        len(small.titles),
+        len(small.titles),
+    )
     assert np.bincount(small.pairs.user).max() <= 12
     rows, users = data.items.rows(small.items.ids), data.users.rows(small.users.ids)
-    original = {(int(user), int(item)): int(when) for user, item, when in zip(pairs.user, pairs.item, pairs.time, strict=True)}
+    original = {
+        (int(user), int(item)): int(when)
+        for user, item, when in zip(pairs.user, pairs.item, pairs.time, strict=True)
+    }
     for user, item, when in zip(small.pairs.user, small.pairs.item, small.pairs.time, strict=True):
         assert original[int(users[user]), int(rows[item])] == when
     for name, table in small.features.items():
         assert np.array_equal(table.values, data.features[name].values[rows])
         assert np.array_equal(table.present, data.features[name].present[rows])
     assert small.titles.to_list() == [f"t{i}" for i in small.items.ids]
-    assert set(range(small.n_items)) - set(small.pairs.item.tolist()), "there are negatives for everybody"
+    assert set(range(small.n_items)) - set(small.pairs.item.tolist()), (
+        "there are negatives for everybody"
+    )
 
 
 @pytest.mark.parametrize("space", [{"train.lr": {"low": 1e-3, "high": 1e-1, "log": True}}, "none"])
 def test_a_cell_that_failed_before_it_had_anything_is_begun_anew(log, tmp_path, monkeypatch, space):
     def config(**model: Any) -> Path:
         return written(
-            tmp_path, tree(log, trials=1, seeds=1, data={"one": {"data": {"path": str(log)}}}, method={"mf": {"model": model, "space": space}})
+            tmp_path,
+            tree(
+                log,
+                trials=1,
+                seeds=1,
+                data={"one": {"data": {"path": str(log)}}},
+                method={"mf": {"model": model, "space": space}},
+            ),
         )
 
     def fails(*_: Any, **__: Any) -> Any:
@@ -284,7 +343,10 @@ def test_a_cell_that_failed_before_it_had_anything_is_begun_anew(log, tmp_path, 
     assert "dim = 5" in (place / "experiment.toml").read_text()
     assert open_run(place / "seed-1").experiment.model.dim == 5
     assert not (place / "failed.json").exists()
-    with pytest.raises(InputError, match=r"begun with other settings, and its test has been opened: model\.dim was 5, and is 6 now"):
+    with pytest.raises(
+        InputError,
+        match=r"begun with other settings, and its test has been opened: model\.dim was 5, and is 6 now",
+    ):
         benchmark(config(dim=6), tmp_path / "out")
 
 
@@ -297,8 +359,14 @@ def test_a_cell_that_was_searched_is_not(log, tmp_path, monkeypatch):
         patched.setattr(cells, "execute", fails)
         benchmark(written(tmp_path, tree(log, trials=1, seeds=1, data=one)), tmp_path / "out")
     changed = {"mf": {"model": {"dim": 5}, "space": tree(log)["method"]["mf"]["space"]}}
-    with pytest.raises(InputError, match=r"the cell was begun with other settings: model.dim was \d+, and is 5 now; set them back"):
-        benchmark(written(tmp_path, tree(log, trials=1, seeds=1, data=one, method=changed)), tmp_path / "out")
+    with pytest.raises(
+        InputError,
+        match=r"the cell was begun with other settings: model.dim was \d+, and is 5 now; set them back",
+    ):
+        benchmark(
+            written(tmp_path, tree(log, trials=1, seeds=1, data=one, method=changed)),
+            tmp_path / "out",
+        )
 
 
 def test_data_without_a_test_are_refused(log, tmp_path):
@@ -310,9 +378,24 @@ def test_data_without_a_test_are_refused(log, tmp_path):
 
 def test_a_data_set_and_a_method_may_stand_in_files_of_their_own(log, tmp_path):
     (tmp_path / "base.toml").write_text(to_toml({"data": {"path": str(log)}, "split": {"seed": 5}}))
-    method = {"model": {"name": "mf", "dim": 3}, "train": {"lr": 0.01, "epochs": 900}, "data": {"source": "online-retail"}}
+    method = {
+        "model": {"name": "mf", "dim": 3},
+        "train": {"lr": 0.01, "epochs": 900},
+        "data": {"source": "online-retail"},
+    }
     (tmp_path / "mine.toml").write_text(to_toml(method))
-    plan = read_plan(written(tmp_path, tree(log, data={"a": "base.toml"}, methods=["mine.toml", "ease"], method={}, baselines=True)))
+    plan = read_plan(
+        written(
+            tmp_path,
+            tree(
+                log,
+                data={"a": "base.toml"},
+                methods=["mine.toml", "ease"],
+                method={},
+                baselines=True,
+            ),
+        )
+    )
     assert plan.methods == ("popular", "itemknn", "ease", "mine")
     mine = plan.cells["a", "mine"]
     assert (mine.split.seed, mine.train.lr, mine.train.epochs, mine.model.dim) == (5, 0.01, 2, 3)
@@ -325,8 +408,13 @@ def test_the_matrices_that_ship_are_valid(name):
     plan = read_plan(Path(__file__).parents[1] / "configs" / f"{name}.toml")
     assert len(plan.methods) >= 10
     assert (len(plan.data), plan.matrix.seeds) == (3, 3)
-    assert {(cell.train.epochs, cell.train.patience, cell.train.eval_every) for cell in plan.cells.values()} == {(15, 2, 5)}
-    assert {cell.tune.trials for cell in plan.cells.values() if cell.tune is not None} == {plan.matrix.trials}
+    assert {
+        (cell.train.epochs, cell.train.patience, cell.train.eval_every)
+        for cell in plan.cells.values()
+    } == {(15, 2, 5)}
+    assert {cell.tune.trials for cell in plan.cells.values() if cell.tune is not None} == {
+        plan.matrix.trials
+    }
 
 
 @pytest.mark.slow
@@ -334,9 +422,22 @@ def test_killed_at_any_time_it_goes_on(log, tmp_path, done):
     """Workers and all are killed again and again; the tables in the end are those of the matrix that was left alone, but for times."""
     config, whole = done
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "recsys.cli", "benchmark", str(config), "--out", str(out), "--workers", "2", "-q"]
+    command = [
+        sys.executable,
+        "-m",
+        "recsys.cli",
+        "benchmark",
+        str(config),
+        "--out",
+        str(out),
+        "--workers",
+        "2",
+        "-q",
+    ]
     for seconds in (6.0, 9.0, 12.0, 15.0):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -344,5 +445,21 @@ def test_killed_at_any_time_it_goes_on(log, tmp_path, done):
             process.wait()
             time.sleep(0.5)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    kept = ["data", "method", "metric", "mean", "low", "high", "users", "seeds", "seeds_sd", "rank", "trials"]
-    assert pl.read_csv(out / "table.csv").select(kept).equals(pl.read_csv(whole / "table.csv").select(kept))
+    kept = [
+        "data",
+        "method",
+        "metric",
+        "mean",
+        "low",
+        "high",
+        "users",
+        "seeds",
+        "seeds_sd",
+        "rank",
+        "trials",
+    ]
+    assert (
+        pl.read_csv(out / "table.csv")
+        .select(kept)
+        .equals(pl.read_csv(whole / "table.csv").select(kept))
+    )

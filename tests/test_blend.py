@@ -53,11 +53,17 @@ def everybody(scorer: Scorer) -> np.ndarray:
 def test_standardised_scores_by_hand():
     scores = torch.tensor([[1.0, 2.0, 3.0], [10.0, 10.0, 40.0], [4.0, 4.0, 4.0]])
     root = 1.5**0.5
-    expected = torch.tensor([[-root, 0.0, root], [-(0.5**0.5), -(0.5**0.5), 2**0.5], [0.0, 0.0, 0.0]])
+    expected = torch.tensor(
+        [[-root, 0.0, root], [-(0.5**0.5), -(0.5**0.5), 2**0.5], [0.0, 0.0, 0.0]]
+    )
     assert torch.allclose(standardised(scores), expected, atol=1e-6)
-    assert standardised(torch.tensor([[5.0, 5.0, 1.0, 9.0], [2.0, 2.0, 2.0, 2.0]]), "rank").tolist() == [[0.5, 0.5, 0.0, 1.0], [0.5] * 4]
+    assert standardised(
+        torch.tensor([[5.0, 5.0, 1.0, 9.0], [2.0, 2.0, 2.0, 2.0]]), "rank"
+    ).tolist() == [[0.5, 0.5, 0.0, 1.0], [0.5] * 4]
     assert standardised(torch.tensor([[3.0]]), "rank").tolist() == [[0.5]]
-    assert standardised(torch.tensor([[0.1, 0.1 + 1e-8, 0.1]])).tolist() == [[0.0, 0.0, 0.0]], "what differs by rounding is the same"
+    assert standardised(torch.tensor([[0.1, 0.1 + 1e-8, 0.1]])).tolist() == [[0.0, 0.0, 0.0]], (
+        "what differs by rounding is the same"
+    )
 
 
 @pytest.mark.parametrize("by", ["zscore", "rank"])
@@ -70,12 +76,18 @@ def test_what_is_no_number_stays_none(by):
 
 @pytest.mark.parametrize("by", ["zscore", "rank"])
 def test_a_blend_is_its_definition(by):
-    parts = normal(0), normal(5, 100.0), fixed(np.round(np.random.default_rng(1).normal(size=(USERS, ITEMS)) * 2))  # the last with ties
+    parts = (
+        normal(0),
+        normal(5, 100.0),
+        fixed(np.round(np.random.default_rng(1).normal(size=(USERS, ITEMS)) * 2)),
+    )  # the last with ties
     scorer = Blend(parts, (0.5, -2.0, 1.0), by)
     expected = np.zeros((USERS, ITEMS))
     for part, weight in zip(parts, (0.5, -2.0, 1.0), strict=True):
         for user, row in enumerate(everybody(part).astype(np.float64)):
-            expected[user] += weight * (zscore(row) if by == "zscore" else (rankdata(row) - 1) / (ITEMS - 1))
+            expected[user] += weight * (
+                zscore(row) if by == "zscore" else (rankdata(row) - 1) / (ITEMS - 1)
+            )
     assert np.allclose(everybody(scorer), expected, atol=1e-4)
     assert np.allclose(scorer.score(torch.tensor([4, 4, 1])), expected[[4, 4, 1]], atol=1e-4)
 
@@ -83,8 +95,14 @@ def test_a_blend_is_its_definition(by):
 def test_scales_have_no_say_in_a_blend():
     one, other = normal(0), normal(5)
     louder = Factors(other.user * 1000, other.item, item_bias=torch.full((ITEMS,), -50.0))
-    assert np.allclose(everybody(Blend((one, other), (0.5, 0.5))), everybody(Blend((one, louder), (0.5, 0.5))), atol=1e-4)
-    assert not np.allclose(everybody(Sum((one, other), (0.5, 0.5))), everybody(Sum((one, louder), (0.5, 0.5))), atol=1)
+    assert np.allclose(
+        everybody(Blend((one, other), (0.5, 0.5))),
+        everybody(Blend((one, louder), (0.5, 0.5))),
+        atol=1e-4,
+    )
+    assert not np.allclose(
+        everybody(Sum((one, other), (0.5, 0.5))), everybody(Sum((one, louder), (0.5, 0.5))), atol=1
+    )
 
 
 def test_a_fallback_by_hand():
@@ -93,8 +111,12 @@ def test_a_fallback_by_hand():
     known = torch.tensor([True, True, False])
     assert everybody(Fallback(first, second, known)).tolist() == [[1.0, 3.0, 5.0]]
     assert everybody(Fallback(first, second, known, advantage=-0.5)).tolist() == [[1.0, 3.0, 4.5]]
-    assert everybody(Fallback(first, second, known, calibrate="none", advantage=-0.5)).tolist() == [[1.0, 3.0, 29.5]]
-    assert everybody(Fallback(first, second, known, torch.tensor([False]))).tolist() == [[10.0, 20.0, 30.0]]
+    assert everybody(Fallback(first, second, known, calibrate="none", advantage=-0.5)).tolist() == [
+        [1.0, 3.0, 29.5]
+    ]
+    assert everybody(Fallback(first, second, known, torch.tensor([False]))).tolist() == [
+        [10.0, 20.0, 30.0]
+    ]
 
 
 def naive_fallback(first: np.ndarray, second: np.ndarray, advantage: float) -> np.ndarray:
@@ -102,7 +124,11 @@ def naive_fallback(first: np.ndarray, second: np.ndarray, advantage: float) -> n
     for user in range(USERS):
         one, other = first[user, known].astype(np.float64), second[user, known].astype(np.float64)
         for item in np.flatnonzero(~known):
-            out[user, item] = one.mean() + one.std() / other.std() * (second[user, item] - other.mean()) + advantage * one.std()
+            out[user, item] = (
+                one.mean()
+                + one.std() / other.std() * (second[user, item] - other.mean())
+                + advantage * one.std()
+            )
         if not MET[user]:
             out[user] = second[user]
     return out
@@ -114,7 +140,9 @@ def test_a_fallback_is_its_definition(advantage):
     scorer = Fallback(first, second, KNOWN, MET, advantage=advantage)
     expected = naive_fallback(everybody(first), everybody(second), advantage)
     assert np.allclose(everybody(scorer), expected, rtol=1e-4, atol=1e-4)
-    assert np.allclose(scorer.score(torch.tensor([3, 0, 3])), expected[[3, 0, 3]], rtol=1e-4, atol=1e-4)
+    assert np.allclose(
+        scorer.score(torch.tensor([3, 0, 3])), expected[[3, 0, 3]], rtol=1e-4, atol=1e-4
+    )
     assert scorer.score(torch.tensor([], dtype=torch.int64)).shape == (0, ITEMS)
     order = np.argsort(-expected, axis=1)[:, :4]
     assert np.array_equal(top_k(scorer, np.arange(USERS), 4).item, order)
@@ -125,7 +153,9 @@ def test_a_fallback_where_one_says_nothing():
     known = torch.tensor([True, True, False, False])
     flat, rising = fixed([[7.0, 7.0, 0.0, 0.0]]), fixed([[10.0, 20.0, 30.0, 16.0]])
     assert everybody(Fallback(flat, rising, known)).tolist() == [[7.0, 7.0, 22.0, 8.0]]
-    assert everybody(Fallback(rising, fixed([[0.0, 0.0, 2.0, 1.0]]), known)).tolist() == [[10.0, 20.0, 17.0, 16.0]], "the order of the second is kept"
+    assert everybody(Fallback(rising, fixed([[0.0, 0.0, 2.0, 1.0]]), known)).tolist() == [
+        [10.0, 20.0, 17.0, 16.0]
+    ], "the order of the second is kept"
     nothing = torch.zeros(4, dtype=torch.bool)
     assert everybody(Fallback(flat, rising, nothing)).tolist() == everybody(rising).tolist()
     assert everybody(Fallback(flat, rising, ~nothing)).tolist() == everybody(flat).tolist()
@@ -149,7 +179,12 @@ def test_a_fallback_masks_and_ranks_as_any_scorer():
 
 
 def joined() -> dict[str, Scorer]:
-    history = Product((sp.csr_matrix(np.eye(USERS, 4, dtype=np.float32)), torch.randn(4, ITEMS, generator=torch.Generator().manual_seed(9))))
+    history = Product(
+        (
+            sp.csr_matrix(np.eye(USERS, 4, dtype=np.float32)),
+            torch.randn(4, ITEMS, generator=torch.Generator().manual_seed(9)),
+        )
+    )
     made: dict[str, Scorer] = {
         "zscore": Blend((normal(0), history), (0.3, 0.7)),
         "rank": Blend((normal(0), history, normal(3)), (0.3, 0.7, -1.0), "rank"),
@@ -157,7 +192,9 @@ def joined() -> dict[str, Scorer]:
         "items alone": Fallback(history, normal(0), KNOWN, calibrate="none"),
     }
     made["of both"] = Fallback(made["rank"], made["fallback"], KNOWN)
-    made["of many"] = Blend(tuple(normal(seed) for seed in range(12)), tuple(float(seed) for seed in range(12)))  # part1 and part11 are two
+    made["of many"] = Blend(
+        tuple(normal(seed) for seed in range(12)), tuple(float(seed) for seed in range(12))
+    )  # part1 and part11 are two
     return made
 
 
@@ -170,7 +207,9 @@ def test_they_come_back_from_a_file(name, tmp_path):
     assert (again.n_users, again.n_items, again.device) == (USERS, ITEMS, torch.device("cpu"))
     assert np.array_equal(everybody(again), everybody(scorer))
     assert np.array_equal(everybody(scorer.to("cpu")), everybody(scorer))
-    assert np.array_equal(top_k(again, np.arange(USERS), 5).item, top_k(scorer, np.arange(USERS), 5).item)
+    assert np.array_equal(
+        top_k(again, np.arange(USERS), 5).item, top_k(scorer, np.arange(USERS), 5).item
+    )
 
 
 @pytest.mark.parametrize("name", list(joined()))
@@ -188,7 +227,10 @@ def test_a_damaged_state_is_told(name):
 
 def test_parts_that_do_not_go_together():
     other = Factors(torch.zeros(USERS, 2), torch.zeros(ITEMS + 1, 2))
-    for make in (lambda: Blend((normal(0), other), (1.0, 1.0)), lambda: Fallback(normal(0), other, KNOWN)):
+    for make in (
+        lambda: Blend((normal(0), other), (1.0, 1.0)),
+        lambda: Fallback(normal(0), other, KNOWN),
+    ):
         with pytest.raises(InputError, match="7 x 9 and 7 x 10 users and items do not go together"):
             make()
     with pytest.raises(InputError, match="1 scorers and 2 weights"):
@@ -204,7 +246,9 @@ def test_a_first_that_lacks_items_it_does_not_know():
     first, second = normal(0), normal(5, 30.0)
     shorter, known = Factors(first.user, first.item[:6]), KNOWN & (torch.arange(ITEMS) < 6)
     for calibrate in ("moments", "none"):
-        one, other = (Fallback(part, second, known, MET, calibrate, 0.7) for part in (shorter, first))
+        one, other = (
+            Fallback(part, second, known, MET, calibrate, 0.7) for part in (shorter, first)
+        )
         assert (one.n_users, one.n_items) == (USERS, ITEMS)
         assert np.array_equal(everybody(one), everybody(other))
     with pytest.raises(InputError, match="an item is known to the first scorer, which has 6"):
@@ -216,7 +260,10 @@ def test_a_first_that_lacks_items_it_does_not_know():
 def test_users_who_came_later():
     """Both parts know a user by items alone, so the same histories have the same scores."""
     train, _ = two_camps(users=20)
-    for made in (FallbackRecipe(first="itemknn").build(train), Blend((ItemKNN().build(train), ContentKNN().build(train)), (0.5, 0.5))):
+    for made in (
+        FallbackRecipe(first="itemknn").build(train),
+        Blend((ItemKNN().build(train), ContentKNN().build(train)), (0.5, 0.5)),
+    ):
         again = made.fold_in(train.pairs.csr[[3, 20, 5]])  # user 20 has met nothing
         assert np.allclose(everybody(again), everybody(made)[[3, 20, 5]], atol=1e-6)
     with pytest.raises(InputError, match="cannot make it of a history"):
@@ -234,7 +281,9 @@ def test_of_the_training_data():
     scorer = Fallback.of(IALS(dim=4).build(TRAIN), ContentKNN().build(TRAIN), TRAIN.pairs)
     assert np.array_equal(np.flatnonzero(~scorer.item_known.numpy()), NEW)
     assert scorer.user_known is not None
-    assert np.array_equal(scorer.user_known.numpy(), np.bincount(TRAIN.pairs.user, minlength=TRAIN.n_users) > 0)
+    assert np.array_equal(
+        scorer.user_known.numpy(), np.bincount(TRAIN.pairs.user, minlength=TRAIN.n_users) > 0
+    )
     assert Fallback.of(scorer.first, scorer.second, TRAIN.pairs, users=False).user_known is None
 
 
@@ -248,8 +297,13 @@ def test_new_items_are_ranked_among_the_old_ones():
     right = (found % 2 == users[:, None] % 2)[fresh].mean()
     assert 0.1 < fresh.mean() < 0.8
     assert right > 0.9
-    assert np.isin(top_k(alone, users, 5, seen=TRAIN.pairs.csr).item, NEW).mean() < fresh.mean(), "a factor model does not find them"
-    up, down = (np.isin(top_k(fit(FallbackRecipe(advantage=by), TRAIN).scorer, users, 10).item, NEW).mean() for by in (2.0, -5.0))
+    assert np.isin(top_k(alone, users, 5, seen=TRAIN.pairs.csr).item, NEW).mean() < fresh.mean(), (
+        "a factor model does not find them"
+    )
+    up, down = (
+        np.isin(top_k(fit(FallbackRecipe(advantage=by), TRAIN).scorer, users, 10).item, NEW).mean()
+        for by in (2.0, -5.0)
+    )
     assert down < np.isin(top_k(scorer, users, 10).item, NEW).mean() < up
 
 
@@ -261,7 +315,9 @@ def experiment(folder: Path, **changes: Any) -> Experiment:
     taste = rng.integers(3, size=60)
     user = np.repeat(np.arange(60), 12)
     item = taste[user] * 15 + rng.integers(15, size=len(user))
-    pl.DataFrame({"user": [f"u{u}" for u in user], "item": [f"i{i}" for i in item]}).write_csv(folder / "log.csv")
+    pl.DataFrame({"user": [f"u{u}" for u in user], "item": [f"i{i}" for i in item]}).write_csv(
+        folder / "log.csv"
+    )
     tree: dict[str, Any] = {
         "data": {"path": str(folder / "log.csv"), "user": "user", "item": "item"},
         "split": {"by": "ratio", "seed": 3},
@@ -279,9 +335,13 @@ def test_a_blend_of_runs_is_a_run(tmp_path: Path) -> None:
     both = Blend((open_run(tmp_path / "mf").scorer, ItemKNN().build(done.train)), (0.25, 0.75))
     assert np.allclose(everybody(done.scorer), everybody(both), atol=1e-6)
     (tmp_path / "mf").rename(tmp_path / "elsewhere")
-    assert all(holds for _, holds, _ in verify(tmp_path / "both")), "it needs the runs it was made of no more"
+    assert all(holds for _, holds, _ in verify(tmp_path / "both")), (
+        "it needs the runs it was made of no more"
+    )
     fallback = {"name": "fallback", "first": str(tmp_path / "elsewhere"), "second": "popular"}
-    assert isinstance(execute(experiment(tmp_path, model=fallback), tmp_path / "fallback").scorer, Fallback)
+    assert isinstance(
+        execute(experiment(tmp_path, model=fallback), tmp_path / "fallback").scorer, Fallback
+    )
 
 
 def test_runs_that_do_not_fit(tmp_path: Path) -> None:
@@ -291,10 +351,19 @@ def test_runs_that_do_not_fit(tmp_path: Path) -> None:
         (
             ({"split": {"by": "ratio", "seed": 4}}, "has learned from other pairs"),
             ({"refit": True}, "has learned from other pairs"),
-            ({"data": {"path": str(tmp_path / "log.csv"), "user": "item", "item": "user"}}, "is of other users or items"),
+            (
+                {"data": {"path": str(tmp_path / "log.csv"), "user": "item", "item": "user"}},
+                "is of other users or items",
+            ),
             ({"model": given | {"first": "mf"}}, "'mf' has to be trained"),
-            ({"model": given | {"first": "itemkn"}}, "'itemkn' is neither the folder of a finished run nor a method; did you mean 'itemknn'"),
-            ({"model": given | {"second": str(tmp_path)}}, "is neither the folder of a finished run nor a method; check the path"),
+            (
+                {"model": given | {"first": "itemkn"}},
+                "'itemkn' is neither the folder of a finished run nor a method; did you mean 'itemknn'",
+            ),
+            (
+                {"model": given | {"second": str(tmp_path)}},
+                "is neither the folder of a finished run nor a method; check the path",
+            ),
             ({"model": given | {"share": 1.5}}, "share"),
         )
     ):
@@ -302,14 +371,26 @@ def test_runs_that_do_not_fit(tmp_path: Path) -> None:
             execute(experiment(tmp_path, **({"model": given} | changes)), tmp_path / f"new{number}")
     log = pl.read_csv(tmp_path / "log.csv")
     for renamed, said in (
-        (log.with_columns(pl.col("item").replace("i3", "x3")), r"other users or items \(its item 'i3' is not here\)"),
-        (log.with_columns(pl.col("user").replace("u3", "x3")), r"other users or items \(its user 'u3' is not here\)"),
-        (log.with_columns(pl.col("user").str.slice(1)), r"other users or items \(its user ids are String, here Int64\)"),
+        (
+            log.with_columns(pl.col("item").replace("i3", "x3")),
+            r"other users or items \(its item 'i3' is not here\)",
+        ),
+        (
+            log.with_columns(pl.col("user").replace("u3", "x3")),
+            r"other users or items \(its user 'u3' is not here\)",
+        ),
+        (
+            log.with_columns(pl.col("user").str.slice(1)),
+            r"other users or items \(its user ids are String, here Int64\)",
+        ),
         (log.filter(pl.col("user") != "u3"), r"other users or items \(60 x 45, here 59 x 45\)"),
     ):
         renamed.write_csv(tmp_path / "renamed.csv")
         with pytest.raises(InputError, match=said):
-            execute(experiment(tmp_path, model=given, data={"path": str(tmp_path / "renamed.csv")}), tmp_path / "newer")
+            execute(
+                experiment(tmp_path, model=given, data={"path": str(tmp_path / "renamed.csv")}),
+                tmp_path / "newer",
+            )
     (tmp_path / "mf" / "seen.parquet").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be read"):
         execute(experiment(tmp_path, model=given), tmp_path / "newer")

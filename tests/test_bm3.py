@@ -25,18 +25,41 @@ TRAIN, _ = two_camps()
 
 def pairs_of(*pairs: tuple[int, int]) -> Batch:
     user, item = torch.tensor(pairs).T
-    return Batch(torch.arange(len(user)), user, item, torch.empty(len(user), 0, dtype=torch.int64), None, None, 0, 0)
+    return Batch(
+        torch.arange(len(user)),
+        user,
+        item,
+        torch.empty(len(user), 0, dtype=torch.int64),
+        None,
+        None,
+        0,
+        0,
+    )
 
 
 def known(layers: int, **changes):
     """The network of the oracle, in double precision."""
-    net = BM3(**{"dim": 4, "layers": layers, "dropout": 0.0, "l2": 0.1} | changes).build(three_by_four()).double()
+    net = (
+        BM3(**{"dim": 4, "layers": layers, "dropout": 0.0, "l2": 0.1} | changes)
+        .build(three_by_four())
+        .double()
+    )
     set_to({net.nodes.weight: torch.cat([wave(1, 3, 4), wave(2, 4, 4)])})
-    for table, linear, seeds, width in zip(net.told.tables, net.told.maps, ((3, 5, 6), (4, 7, 8)), (5, 3), strict=True):
-        set_to({table.values: wave(seeds[0], 4, width), linear.weight: wave(seeds[1], 4, width), linear.bias: wave(seeds[2], 4)})
+    for table, linear, seeds, width in zip(
+        net.told.tables, net.told.maps, ((3, 5, 6), (4, 7, 8)), (5, 3), strict=True
+    ):
+        set_to(
+            {
+                table.values: wave(seeds[0], 4, width),
+                linear.weight: wave(seeds[1], 4, width),
+                linear.bias: wave(seeds[2], 4),
+            }
+        )
     set_to({net.predict.weight: wave(9, 4, 4), net.predict.bias: wave(10, 4)})
     net.adjacency = net.adjacency.to_dense()
-    net.adjacency = torch.where(net.adjacency > 0, (net.adjacency**-2).round() ** -0.5, 0.0).to_sparse_csr()  # float32 is too coarse for the norms
+    net.adjacency = torch.where(
+        net.adjacency > 0, (net.adjacency**-2).round() ** -0.5, 0.0
+    ).to_sparse_csr()  # float32 is too coarse for the norms
     return net
 
 
@@ -57,16 +80,39 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
 KNOWN = {
     1: (
         9.83909046,
-        (0.23617448, 0.43108009, 0.34708960, 0.25201786, 0.65529783, 0.76422928, 0.33140281, 1.36855901, 0.45213884),
+        (
+            0.23617448,
+            0.43108009,
+            0.34708960,
+            0.25201786,
+            0.65529783,
+            0.76422928,
+            0.33140281,
+            1.36855901,
+            0.45213884,
+        ),
         (1.088927, 0.323138, 0.504306, 1.284100),
     ),
     2: (
         9.74837047,
-        (0.21916965, 0.31933161, 0.33935545, 0.26744775, 0.64909367, 0.74261353, 0.37752275, 1.37150555, 0.46422106),
+        (
+            0.21916965,
+            0.31933161,
+            0.33935545,
+            0.26744775,
+            0.64909367,
+            0.74261353,
+            0.37752275,
+            1.37150555,
+            0.46422106,
+        ),
         (1.073764, 0.358194, 0.508253, 1.283548),
     ),
 }
-TERMS = {1: (0.91882968, 0.48800444, 0.71749133, 0.69442974, 0.60210339), 2: (0.84781325, 0.46040256, 0.71394816, 0.70133670, 0.61381087)}
+TERMS = {
+    1: (0.91882968, 0.48800444, 0.71749133, 0.69442974, 0.60210339),
+    2: (0.84781325, 0.46040256, 0.71394816, 0.70133670, 0.61381087),
+}
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -79,7 +125,15 @@ def test_the_known_values(layers):
     v, t = range(2)
     users, items = net.nodes.weight.grad.split([3, 4])
     maps, tables = net.told.maps, [table.values.grad for table in net.told.tables]
-    found = (users, items, tables[v], tables[t], maps[v].weight.grad, maps[v].bias.grad, maps[t].weight.grad)
+    found = (
+        users,
+        items,
+        tables[v],
+        tables[t],
+        maps[v].weight.grad,
+        maps[v].bias.grad,
+        maps[t].weight.grad,
+    )
     found += (net.predict.weight.grad, net.predict.bias.grad)
     assert [float(gradient.norm()) for gradient in found] == pytest.approx(norms, abs=1e-6)
     assert net.scorer().score(torch.tensor([0]))[0].tolist() == pytest.approx(scores, abs=1e-6)
@@ -93,7 +147,9 @@ def test_the_known_terms(layers):
     assert plain.pair.mean().item() == pytest.approx(rec_item + rec_user, abs=1e-6)
     assert plain.extra.item() == pytest.approx(0.1 * norms, abs=1e-6)
     whole = known(layers, content=1.0).loss(batch)
-    assert (whole.pair - plain.pair).mean().item() == pytest.approx(align_t + align_v + 1.50222270 + 1.27187923, abs=1e-6)
+    assert (whole.pair - plain.pair).mean().item() == pytest.approx(
+        align_t + align_v + 1.50222270 + 1.27187923, abs=1e-6
+    )
     assert known(layers, l2=0.0).loss(batch).extra is None
 
 
@@ -103,7 +159,9 @@ def test_the_known_vectors():
         (2, (0.222186, 0.160643, 0.077357, -0.016398), (0.529820, 0.301304, 0.032008, -0.241620)),
     ):
         net = known(layers)
-        vectors, _ = readout_rows(net.adjacency, net.nodes.weight, torch.tensor([0]), torch.tensor([0]), 3, layers)
+        vectors, _ = readout_rows(
+            net.adjacency, net.nodes.weight, torch.tensor([0]), torch.tensor([0]), 3, layers
+        )
         assert vectors[0].tolist() == pytest.approx(user, abs=1e-6)
         assert vectors[1].tolist() == pytest.approx(item, abs=1e-6)
 
@@ -113,7 +171,10 @@ def test_the_known_vectors():
 def test_the_loss_is_its_definition(layers, norms):
     net, batch = start(layers=layers, norms=norms, content=1.5, l2=0.3), batch_of()
     nodes = mean_layers(net.adjacency, net.nodes.weight, layers).detach()
-    hu, hi = nodes[: TRAIN.n_users], nodes[TRAIN.n_users :] + net.nodes.weight[TRAIN.n_users :].detach()
+    hu, hi = (
+        nodes[: TRAIN.n_users],
+        nodes[TRAIN.n_users :] + net.nodes.weight[TRAIN.n_users :].detach(),
+    )
     said = net.predict
     expected, squares = [], 0.0
     with torch.no_grad():
@@ -126,7 +187,11 @@ def test_the_loss_is_its_definition(layers, norms):
             squares += float(hu[u].square().sum() + hi[i].square().sum())
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx(expected, rel=1e-4)
-    extra = 0.3 * float(hu.norm() + hi.norm()) / TRAIN.n_items if norms == "released" else 0.3 * squares / len(batch)
+    extra = (
+        0.3 * float(hu.norm() + hi.norm()) / TRAIN.n_items
+        if norms == "released"
+        else 0.3 * squares / len(batch)
+    )
     assert terms.extra.item() == pytest.approx(extra, rel=1e-4)
 
 
@@ -136,7 +201,11 @@ def test_gradients_but_those_of_constants(norms, layers, monkeypatch):
     """Targets are constants: what differs by a step is compared with targets that stand still."""
     net, batch = start(norms=norms, layers=layers, l2=0.3).double(), batch_of(7)
     kept: list[torch.Tensor] = []
-    monkeypatch.setattr(net, "_target", lambda vectors: kept.append(F.normalize(vectors.detach(), dim=-1)) or kept[-1])
+    monkeypatch.setattr(
+        net,
+        "_target",
+        lambda vectors: kept.append(F.normalize(vectors.detach(), dim=-1)) or kept[-1],
+    )
     net.loss(batch)
     constants, turn = list(kept), iter(range(10**9))
     monkeypatch.setattr(net, "_target", lambda _: constants[next(turn) % len(constants)])
@@ -175,7 +244,10 @@ def test_frozen_features_stay_and_trained_ones_move():
     for train_features in (False, True):
         net = start(train_features=train_features)
         start_values = net.told.tables[0].values.detach().clone()
-        assert (net.told.tables[0].values.requires_grad, bool(net.rows)) == (train_features, train_features)
+        assert (net.told.tables[0].values.requires_grad, bool(net.rows)) == (
+            train_features,
+            train_features,
+        )
         optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
         net.loss(batch_of()).total().backward()
         optimizer.step()
@@ -191,7 +263,9 @@ def test_what_is_missing_is_the_mean_of_training_items():
     data = Dataset(pairs, Vocab.range(1), Vocab.range(4), {"text": FeatureTable(values, present)})
     assert start(data).told.tables[0].values[3].tolist() == [1.0, 2.0]
     assert start(data, impute="zero").told.tables[0].values[3].tolist() == [0.0, 0.0]
-    assert start(data, scale="row").told.tables[0].values.norm(dim=1).tolist() == pytest.approx([1.0] * 4)
+    assert start(data, scale="row").told.tables[0].values.norm(dim=1).tolist() == pytest.approx(
+        [1.0] * 4
+    )
     assert values[3].tolist() == [6.0, 7.0]
 
 
@@ -199,7 +273,9 @@ def test_the_gradient_of_a_trained_table_is_that_of_autograd():
     """Its memory is used again: what a step before has written is gone, and what is added up is not lost."""
     torch.manual_seed(0)
     table, plain = Table(torch.randn(9, 3), train=True), torch.randn(9, 3, requires_grad=True)
-    for step, (rows, clear) in enumerate((([0, 4], True), ([4, 8, 1], True), ([2], False), ([2, 3], False), ([7], True))):
+    for step, (rows, clear) in enumerate(
+        (([0, 4], True), ([4, 8, 1], True), ([2], False), ([2, 3], False), ([7], True))
+    ):
         wanted, weight = torch.tensor(rows), torch.randn(len(rows), 3)
         if clear:
             table.values.grad = plain.grad = None
@@ -213,7 +289,12 @@ def test_new_items_are_ranked_by_content_if_wanted():
     plain, content = start().scorer(), start(new_items="content").scorer()
     assert torch.equal(plain.item[:new], content.item[:new])
     net = start()
-    expected = torch.stack([net.predict(linear(table.values[new])) for table, linear in zip(net.told.tables, net.told.maps, strict=True)]).mean(0)
+    expected = torch.stack(
+        [
+            net.predict(linear(table.values[new]))
+            for table, linear in zip(net.told.tables, net.told.maps, strict=True)
+        ]
+    ).mean(0)
     assert torch.allclose(content.item[new], expected, atol=1e-6)
     assert not torch.allclose(plain.item[new], expected, atol=1e-3)
 
@@ -222,7 +303,10 @@ def test_the_number_of_parameters_at_the_size_of_baby():
     """33,570,688, as a public log of the released code prints it; nothing of that size is made."""
     pairs = Interactions(np.array([0]), np.array([0]), 19_445, 7_050)
     tables = {
-        name: FeatureTable(np.lib.stride_tricks.as_strided(np.zeros(1, dtype=np.float32), (7_050, width), (0, 0)), np.ones(7_050, dtype=bool))
+        name: FeatureTable(
+            np.lib.stride_tricks.as_strided(np.zeros(1, dtype=np.float32), (7_050, width), (0, 0)),
+            np.ones(7_050, dtype=bool),
+        )
         for name, width in (("image", 4_096), ("text", 384))
     }
     data = Dataset(pairs, Vocab.range(19_445), Vocab.range(7_050), tables)

@@ -60,7 +60,9 @@ def test_shipped_entry(name):
     assert entry.title
     assert entry.licence != "not stated"
     assert entry.home.startswith("https://")
-    assert catalog.state(entry) == ("built-in" if entry.builtin else "to fetch" if entry.files else "by hand")
+    assert catalog.state(entry) == (
+        "built-in" if entry.builtin else "to fetch" if entry.files else "by hand"
+    )
     for file in entry.files:
         assert file.url.startswith("https://")
     assert entry.read.format != "auto"
@@ -68,19 +70,48 @@ def test_shipped_entry(name):
     if entry.manual:
         assert any(f"recsys data add {name} --path" in step for step in entry.manual)
     assert entry.redistribution == (name == "online-retail")
-    named = [entry.read.path] if entry.read.path else [entry.read.train, entry.read.valid, entry.read.test]
+    named = (
+        [entry.read.path]
+        if entry.read.path
+        else [entry.read.train, entry.read.valid, entry.read.test]
+    )
     if entry.files and not entry.files[0].unpack:  # what is read is what is downloaded
         assert {file.name for file in entry.files} == {path for path in named if path}
 
 
 def test_shipped_entries_cover_what_people_use():
-    wanted = {"online-retail", "ml-100k", "ml-1m", "ml-20m", "ml-32m", "gowalla", "yelp2018", "amazon-book", "lastfm", "steam-200k", "book-crossing"}
-    assert wanted | {"retailrocket", "adressa", "amazon-2014-beauty", "amazon-2014-baby", "amazon-2018-electronics"} <= set(catalog.names())
+    wanted = {
+        "online-retail",
+        "ml-100k",
+        "ml-1m",
+        "ml-20m",
+        "ml-32m",
+        "gowalla",
+        "yelp2018",
+        "amazon-book",
+        "lastfm",
+        "steam-200k",
+        "book-crossing",
+    }
+    assert wanted | {
+        "retailrocket",
+        "adressa",
+        "amazon-2014-beauty",
+        "amazon-2014-baby",
+        "amazon-2018-electronics",
+    } <= set(catalog.names())
 
 
 def test_known_checksums():
-    known = {name: [file.sha256[:8] for file in catalog.entry(name).files] for name in ("gowalla", "yelp2018", "amazon-book")}
-    assert known == {"gowalla": ["7244696f", "099a2a73"], "yelp2018": ["1e956872", "9cd9b379"], "amazon-book": ["52906602", "62507549"]}
+    known = {
+        name: [file.sha256[:8] for file in catalog.entry(name).files]
+        for name in ("gowalla", "yelp2018", "amazon-book")
+    }
+    assert known == {
+        "gowalla": ["7244696f", "099a2a73"],
+        "yelp2018": ["1e956872", "9cd9b379"],
+        "amazon-book": ["52906602", "62507549"],
+    }
 
 
 def test_unknown_name_is_helped():
@@ -100,13 +131,17 @@ def test_builtin_data_set():
     assert data.pairs.weight.max() == 63
     assert {name: table.dim for name, table in data.features.items()} == {"text": 64, "price": 11}
     folder = catalog.builtin_folder()
-    described = dict(pl.read_parquet(folder / "items.parquet").select("item", "description").iter_rows())
+    described = dict(
+        pl.read_parquet(folder / "items.parquet").select("item", "description").iter_rows()
+    )
     assert data.titles.to_list() == [described[item] for item in data.items.ids]
     for name, found in data.features.items():
         stored = dict(pl.read_parquet(folder / f"features-{name}.parquet").iter_rows())
         assert found.values.dtype == np.float32
         assert found.present.all()
-        assert np.array_equal(found.values, np.array([stored[item] for item in data.items.ids], dtype=np.float32))
+        assert np.array_equal(
+            found.values, np.array([stored[item] for item in data.items.ids], dtype=np.float32)
+        )
 
 
 def test_features_and_titles_follow_any_vocabulary():
@@ -115,7 +150,10 @@ def test_features_and_titles_follow_any_vocabulary():
     assert found.present.tolist() == [True, False, True]
     assert not found.values[1].any()
     assert found.values[0].any()
-    assert catalog.titles("online-retail", items).to_list()[1:] == [None, "INFLATABLE POLITICAL GLOBE"]
+    assert catalog.titles("online-retail", items).to_list()[1:] == [
+        None,
+        "INFLATABLE POLITICAL GLOBE",
+    ]
     assert catalog.features("gowalla", items) == {}
     assert catalog.titles("gowalla", items) is None
 
@@ -164,9 +202,27 @@ def test_download_of_an_archive(tmp_path, home):
     archive = tmp_path / "set.zip"
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr("set/ratings.csv", CSV)
-        made.writestr("set/movies.dat", '10::Amélie (2001)::Comedy\n11::A "quoted" one::Drama\n'.encode("latin-1"))
-    about = {"texts": {"path": "set/movies.dat", "item": 0, "title": 1, "separator": "::", "header": False, "encoding": "latin-1"}}
-    catalog.add("mine", urls=[archive.as_uri()], sha256=[sha(archive)], read={"path": "set/ratings.csv"}, about=about)
+        made.writestr(
+            "set/movies.dat",
+            '10::Amélie (2001)::Comedy\n11::A "quoted" one::Drama\n'.encode("latin-1"),
+        )
+    about = {
+        "texts": {
+            "path": "set/movies.dat",
+            "item": 0,
+            "title": 1,
+            "separator": "::",
+            "header": False,
+            "encoding": "latin-1",
+        }
+    }
+    catalog.add(
+        "mine",
+        urls=[archive.as_uri()],
+        sha256=[sha(archive)],
+        read={"path": "set/ratings.csv"},
+        about=about,
+    )
     data = load("mine").dataset
     assert len(data.pairs) == 3
     assert data.titles.to_list() == ["Amélie (2001)", 'A "quoted" one']
@@ -177,7 +233,9 @@ def test_several_files(tmp_path):
     for name in ("train", "test"):
         (tmp_path / f"{name}.txt").write_text("0 1 2\n1 0\n")
     urls = [(tmp_path / f"{name}.txt").as_uri() for name in ("train", "test")]
-    catalog.add("mine", urls=urls, read={"train": "train.txt", "test": "test.txt", "format": "adjacency"})
+    catalog.add(
+        "mine", urls=urls, read={"train": "train.txt", "test": "test.txt", "format": "adjacency"}
+    )
     parts = read(catalog.resolve("mine"))
     assert (parts.train.height, parts.test.height) == (3, 3)
 
@@ -210,7 +268,11 @@ def test_unknown_checksum_is_trusted_once_and_compared_ever_after(csv, home):
 
 
 def test_a_data_set_is_whole_or_absent(tmp_path, csv, home):
-    catalog.add("mine", urls=[csv.as_uri(), (tmp_path / "missing.csv").as_uri()], read={"train": "ratings.csv", "test": "missing.csv"})
+    catalog.add(
+        "mine",
+        urls=[csv.as_uri(), (tmp_path / "missing.csv").as_uri()],
+        read={"train": "ratings.csv", "test": "missing.csv"},
+    )
     with pytest.raises(InputError, match="No such file"):
         catalog.resolve("mine")
     assert not (home / "data" / "mine").exists()
@@ -234,7 +296,9 @@ def test_hostile_archive_leaves_nothing(tmp_path, home):
 def test_file_that_the_entry_does_not_find(csv):
     catalog.add("mine", urls=[csv.as_uri()], read={"path": "ratings.csv"})
     catalog.resolve("mine")
-    catalog.add("other", urls=[csv.as_uri(), csv.with_name("x").as_uri()], read={"path": "else.csv"})
+    catalog.add(
+        "other", urls=[csv.as_uri(), csv.with_name("x").as_uri()], read={"path": "else.csv"}
+    )
     csv.with_name("x").write_text("x")
     with pytest.raises(InputError, match=r"'else.csv' is not there") as caught:
         catalog.resolve("other")
@@ -279,7 +343,9 @@ def test_name_on_the_disk(url, name):
 
 
 def test_added_path_is_read(csv):
-    written = catalog.add("my-log", path=csv, read={"weight": "rating"}, about={"title": "Mine", "licence": None})
+    written = catalog.add(
+        "my-log", path=csv, read={"weight": "rating"}, about={"title": "Mine", "licence": None}
+    )
     assert tomllib.loads(written.read_text())["read"] == {"weight": "rating", "path": "ratings.csv"}
     assert "my-log" in catalog.names()
     entry = catalog.entry("my-log")
@@ -316,14 +382,19 @@ def test_a_shipped_name_says_where_it_lies(tmp_path):
         assert catalog.state(catalog.entry("ml-100k")) == "yours"
     assert catalog.names().count("ml-100k") == 1
     events = tmp_path / "elsewhere.csv"
-    events.write_text("timestamp,visitorid,event,itemid,transactionid\n1433221332117,5,view,7,\n1433221332118,5,transaction,7,1\n")
+    events.write_text(
+        "timestamp,visitorid,event,itemid,transactionid\n1433221332117,5,view,7,\n1433221332118,5,transaction,7,1\n"
+    )
     catalog.add("retailrocket", path=events)
     found = load("retailrocket", duplicates="last").dataset.pairs
     assert found.time.tolist() == [1433221332]
 
 
 SAMPLES = {  # a few lines in the form of each publisher: two users, items 10 and 20 (or their text)
-    "ml-1m": {"ml-1m/ratings.dat": "1::10::5::978300760\n2::20::3::978302109\n", "ml-1m/movies.dat": "10::Toy's Story::A\n20::Heat::B\n"},
+    "ml-1m": {
+        "ml-1m/ratings.dat": "1::10::5::978300760\n2::20::3::978302109\n",
+        "ml-1m/movies.dat": "10::Toy's Story::A\n20::Heat::B\n",
+    },
     "ml-20m": {
         "ml-20m/ratings.csv": "userId,movieId,rating,timestamp\n1,10,5.0,978300760\n2,20,3.0,978302109\n",
         "ml-20m/movies.csv": "movieId,title,genres\n10,Toy's Story,A\n20,Heat,B\n",
@@ -338,7 +409,9 @@ SAMPLES = {  # a few lines in the form of each publisher: two users, items 10 an
         "user_artists.dat": "userID\tartistID\tweight\n1\t10\t5\n2\t20\t3\n",
         "artists.dat": "id\tname\turl\tpictureURL\n10\tToy's Story\tu\tp\n20\tHeat\tu\n",
     },
-    "book-crossing": {"BX-Book-Ratings.csv": '"User-ID";"ISBN";"Book-Rating"\n"1";"10";"5"\n"2";"20";"3"\n'},
+    "book-crossing": {
+        "BX-Book-Ratings.csv": '"User-ID";"ISBN";"Book-Rating"\n"1";"10";"5"\n"2";"20";"3"\n'
+    },
 }
 
 
@@ -360,7 +433,11 @@ def test_each_publisher_is_read_as_it_writes(tmp_path, name):
 
 
 def test_noise_labels_of_adressa(tmp_path):
-    for part, text in (("train.rating", "0\t1\t1\n1\t2\t0\n"), ("valid.rating", "0\t2\t1\n"), ("test.negative", "1\t1\t1\n")):
+    for part, text in (
+        ("train.rating", "0\t1\t1\n1\t2\t0\n"),
+        ("valid.rating", "0\t2\t1\n"),
+        ("test.negative", "1\t1\t1\n"),
+    ):
         (tmp_path / f"adressa.{part}").write_text(text)
     catalog.add("adressa", path=tmp_path)
     found = load("adressa")
@@ -370,7 +447,9 @@ def test_noise_labels_of_adressa(tmp_path):
 
 def test_hours_of_steam(tmp_path):
     file = tmp_path / "steam-200k.csv"
-    file.write_text('1,"Fallout 4, again",purchase,1.0,0\n1,"Fallout 4, again",play,87.0,0\n2,Dota 2,purchase,1.0,0\n')
+    file.write_text(
+        '1,"Fallout 4, again",purchase,1.0,0\n1,"Fallout 4, again",play,87.0,0\n2,Dota 2,purchase,1.0,0\n'
+    )
     catalog.add("steam-200k", path=file)
     data = load("steam-200k").dataset
     assert data.items.ids.to_list() == ["Fallout 4, again"]
@@ -397,7 +476,11 @@ def test_replacing_a_url_forgets_what_it_brought(csv, tmp_path):
         ("mine", {}, "either a path or urls"),
         ("mine", {"path": "CSV", "urls": ["https://h/f.csv"]}, "either a path or urls"),
         ("mine", {"path": "nowhere.csv"}, "no such file"),
-        ("mine", {"urls": ["https://h/f.csv"], "sha256": ["0" * 64, "1" * 64]}, "2 checksums for 1"),
+        (
+            "mine",
+            {"urls": ["https://h/f.csv"], "sha256": ["0" * 64, "1" * 64]},
+            "2 checksums for 1",
+        ),
         ("mine", {"urls": ["https://h/f.csv"], "sha256": ["abc"]}, "no SHA-256"),
         ("mine", {"urls": ["https://h/f.csv", "https://g/f.csv"]}, "same name"),
         ("mine", {"path": "CSV", "read": {"usr": 1}}, "did you mean 'user'"),
@@ -408,7 +491,12 @@ def test_replacing_a_url_forgets_what_it_brought(csv, tmp_path):
     ],
 )
 def test_what_cannot_be_added(csv, home, name, given, match):
-    given = {key: {"CSV": csv, "FOLDER": csv.parent}.get(value, value) if isinstance(value, str) else value for key, value in given.items()}
+    given = {
+        key: {"CSV": csv, "FOLDER": csv.parent}.get(value, value)
+        if isinstance(value, str)
+        else value
+        for key, value in given.items()
+    }
     with pytest.raises(InputError, match=match):
         catalog.add(name, **given)
     assert not list(home.rglob("*.toml*"))
@@ -458,10 +546,14 @@ def test_a_bad_name_of_a_file(home):
 # --- tables beside the interactions
 
 
-@pytest.mark.parametrize("kind", [pl.List(pl.Float64), pl.Array(pl.Float16, 2), pl.Array(pl.Int8, 2)])
+@pytest.mark.parametrize(
+    "kind", [pl.List(pl.Float64), pl.Array(pl.Float16, 2), pl.Array(pl.Int8, 2)]
+)
 def test_feature_tables_of_any_width(tmp_path, kind):
     path = tmp_path / "f.parquet"
-    pl.DataFrame({"item": [3, 1, 9], "values": pl.Series([[1, 2], [3, 4], [5, 6]], dtype=kind)}).write_parquet(path)
+    pl.DataFrame(
+        {"item": [3, 1, 9], "values": pl.Series([[1, 2], [3, 4], [5, 6]], dtype=kind)}
+    ).write_parquet(path)
     found = feature_table(path, Vocab(pl.Series([1, 2, 3]), "item"))
     assert found.values.tolist() == [[3, 4], [0, 0], [1, 2]]
     assert found.present.tolist() == [True, False, True]
@@ -497,7 +589,11 @@ def test_texts(tmp_path):
     path = tmp_path / "items.csv"
     path.write_text('id,name\n2,"Heat, the"\n1,first\n1,second\n')
     how = Texts(path="items.csv", item="id", title="name")
-    assert texts(path, how, Vocab(pl.Series([1, 2, 3]), "item")).to_list() == ["first", "Heat, the", None]
+    assert texts(path, how, Vocab(pl.Series([1, 2, 3]), "item")).to_list() == [
+        "first",
+        "Heat, the",
+        None,
+    ]
     assert texts(path, how, Vocab(pl.Series(["2", "x"]), "item")).to_list() == ["Heat, the", None]
     with pytest.raises(InputError, match="did you mean 'name'"):
         texts(path, Texts(path="x", item="id", title="nam"), Vocab(pl.Series([1]), "item"))
@@ -526,5 +622,9 @@ def test_movielens_where_it_lies(shared_data):
     catalog.add("ml-100k", path=shared_data / "ml-100k")
     data = load("ml-100k").dataset
     entry = catalog.entry("ml-100k")
-    assert (data.n_users, data.n_items, len(data.pairs)) == (entry.users, entry.items, entry.interactions)
+    assert (data.n_users, data.n_items, len(data.pairs)) == (
+        entry.users,
+        entry.items,
+        entry.interactions,
+    )
     assert data.titles[0] == "Toy Story (1995)"

@@ -40,12 +40,18 @@ def row(train, user: int, *, normalise: bool) -> torch.Tensor:
     x = torch.zeros(train.n_items)
     for item in range(train.n_items):
         if met[user, item]:
-            x[item] = 1 / math.sqrt(math.sqrt(met[user].sum()) * math.sqrt(met[:, item].sum())) if normalise else 1.0
+            x[item] = (
+                1 / math.sqrt(math.sqrt(met[user].sum()) * math.sqrt(met[:, item].sum()))
+                if normalise
+                else 1.0
+            )
     return x
 
 
 def hidden(net, user: int, x: torch.Tensor) -> torch.Tensor:
-    return torch.tanh(net.input.weight.detach().T @ x + net.user.weight[user].detach() + net.hidden_bias.detach())
+    return torch.tanh(
+        net.input.weight.detach().T @ x + net.user.weight[user].detach() + net.hidden_bias.detach()
+    )
 
 
 @pytest.mark.parametrize("pool", ["own", "shared"])
@@ -55,9 +61,16 @@ def test_the_loss_is_its_definition(pool, normalise):
     batch = batch_of(net)
     expected = []
     for b, user in enumerate(batch.user.tolist()):
-        out = net.output.weight.detach() @ hidden(net, user, row(TRAIN, user, normalise=normalise)) + net.bias.detach()
+        out = (
+            net.output.weight.detach() @ hidden(net, user, row(TRAIN, user, normalise=normalise))
+            + net.bias.detach()
+        )
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
-        parts = [float(F.softplus(out[j])) for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
+        parts = [
+            float(F.softplus(out[j]))
+            for k, j in enumerate(others)
+            if batch.mask is None or batch.mask[b, k]
+        ]
         expected.append(float(F.softplus(-out[batch.pos[b]])) + sum(parts) / len(parts))
     terms = net.loss(batch)
     assert terms.extra is None
@@ -85,7 +98,11 @@ def test_what_is_hidden_is_gone_and_the_rest_counts_more():
 
 def test_a_user_has_the_same_hidden_throughout_a_batch():
     net = start(dropout=0.4)
-    users, items, nothing = torch.tensor([4, 7, 4]), torch.tensor([1, 1, 1]), torch.zeros(3, 1, dtype=torch.int64)
+    users, items, nothing = (
+        torch.tensor([4, 7, 4]),
+        torch.tensor([1, 1, 1]),
+        torch.zeros(3, 1, dtype=torch.int64),
+    )
     batch = dataclasses.replace(batch_of(net, 3), user=users, pos=items, neg=nothing, mask=None)
     pos, _ = net.logits(batch)
     assert pos[0] == pos[2] != pos[1]
@@ -104,13 +121,18 @@ def test_what_is_ranked_is_the_output_with_nothing_hidden(normalise, monkeypatch
     users = [0, 8, 9, 60]  # the last has met nothing
     scores = net.scorer().score(torch.tensor(users))
     for b, user in enumerate(users):
-        out = net.output.weight.detach() @ hidden(net, user, row(TRAIN, user, normalise=normalise)) + net.bias.detach()
+        out = (
+            net.output.weight.detach() @ hidden(net, user, row(TRAIN, user, normalise=normalise))
+            + net.bias.detach()
+        )
         assert torch.allclose(scores[b], out, atol=1e-5)
     assert net.training
 
 
 def test_a_pair_given_twice_is_one_item_of_the_history():
-    once, twice = (Interactions(np.array([0] * len(i)), np.array(i), 2, 3) for i in ([0, 2], [0, 2, 0, 0]))
+    once, twice = (
+        Interactions(np.array([0] * len(i)), np.array(i), 2, 3) for i in ([0, 2], [0, 2, 0, 0])
+    )
     nets = [start(Dataset(pairs, Vocab.range(2), Vocab.range(3))) for pairs in (once, twice)]
     assert torch.allclose(*(net.scorer().user for net in nets))
 
@@ -118,7 +140,11 @@ def test_a_pair_given_twice_is_one_item_of_the_history():
 def test_the_start():
     torch.manual_seed(0)
     net = CDAE(dim=200).build(TRAIN)
-    for table, n in ((net.user, TRAIN.n_users), (net.input, TRAIN.n_items), (net.output, TRAIN.n_items)):
+    for table, n in (
+        (net.user, TRAIN.n_users),
+        (net.input, TRAIN.n_items),
+        (net.output, TRAIN.n_items),
+    ):
         assert table.weight.std().item() == pytest.approx((2 / (n + 200)) ** 0.5, rel=0.05)
     assert not torch.equal(net.input.weight, net.output.weight)
     assert not net.bias.any()

@@ -33,7 +33,13 @@ def contrast(scores: list[float]) -> float:
 @pytest.mark.parametrize("pool", ["own", "shared"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_loss_is_its_definition(pool, share):
-    net = start(share=share, temperature=0.5, user_temperature=0.7, l2=0.4, sampler=Sampler(negatives=4, pool=pool))
+    net = start(
+        share=share,
+        temperature=0.5,
+        user_temperature=0.7,
+        l2=0.4,
+        sampler=Sampler(negatives=4, pool=pool),
+    )
     batch = batch_of(net, 20)
     own, told = net.item.weight.detach(), net.told(net.features.values).detach()
     torch.manual_seed(5)
@@ -43,9 +49,14 @@ def test_the_loss_is_its_definition(pool, share):
         user, item = net.user.weight[batch.user[b]].detach(), int(batch.pos[b])
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
         kept = [item] + [j for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
-        coins = [bool(coin[b, 0])] + [bool(coin[b, k + 1]) for k in range(4) if batch.mask is None or batch.mask[b, k]]
+        coins = [bool(coin[b, 0])] + [
+            bool(coin[b, k + 1]) for k in range(4) if batch.mask is None or batch.mask[b, k]
+        ]
         alike = [float(F.cosine_similarity(own[item], told[j], dim=0)) / 0.5 for j in kept]
-        liked = [float(user @ (told if side else own)[j]) / 0.7 for j, side in zip(kept, coins, strict=True)]
+        liked = [
+            float(user @ (told if side else own)[j]) / 0.7
+            for j, side in zip(kept, coins, strict=True)
+        ]
         expected.append(share * contrast(alike) + (1 - share) * contrast(liked))
         norms += float(user.norm() + own[item].norm())
     torch.manual_seed(5)

@@ -42,7 +42,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a log, an item table, an experiment and two runs of it."""
     folder = tmp_path_factory.mktemp("cli")
     (folder / "log.csv").write_text(LOG)
-    (folder / "items.csv").write_text("item,title\n" + "".join(f"i{i:02d},Thing {i}\n" for i in range(30)))
+    (folder / "items.csv").write_text(
+        "item,title\n" + "".join(f"i{i:02d},Thing {i}\n" for i in range(30))
+    )
     (folder / "plain.toml").write_text(MF)
     (folder / "mf.toml").write_text(MF.replace("[model]", 'titles = "items.csv"\n\n[model]', 1))
     with pytest.MonkeyPatch.context() as patch:
@@ -58,16 +60,30 @@ def here(made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     """The working folder of a test; what it writes goes into its own."""
     monkeypatch.chdir(made)
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
-    before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file() and path.name != "openings.jsonl"}
+    before = {
+        path: path.read_bytes()
+        for path in made.rglob("*")
+        if path.is_file() and path.name != "openings.jsonl"
+    }
     yield tmp_path
-    after = {path: path.read_bytes() for path in made.rglob("*") if path.is_file() and path.name != "openings.jsonl"}
+    after = {
+        path: path.read_bytes()
+        for path in made.rglob("*")
+        if path.is_file() and path.name != "openings.jsonl"
+    }
     assert before == after, "a test has changed what the others share"
 
 
 def outside(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, *arguments] if code else [sys.executable, "-m", "recsys.cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    command = (
+        [sys.executable, "-c", code, *arguments]
+        if code
+        else [sys.executable, "-m", "recsys.cli", *arguments]
+    )
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 LOOK = """
@@ -83,7 +99,13 @@ except SystemExit as stop:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"), [(["--help"], "compare"), (["--version"], "0."), (["run", "--help"], "--resume"), (["data", "--help"], "fetch")]
+    ("arguments", "says"),
+    [
+        (["--help"], "compare"),
+        (["--version"], "0."),
+        (["run", "--help"], "--resume"),
+        (["data", "--help"], "fetch"),
+    ],
 )
 def test_help_and_version_need_nothing_heavy(arguments: list[str], says: str) -> None:
     done = outside(*arguments, code=LOOK)
@@ -103,11 +125,19 @@ def test_every_command_speaks_to_machines() -> None:
     from typer.main import get_command
 
     def verbs(command: Any) -> list[Any]:
-        return [verb for inner in command.commands.values() for verb in verbs(inner)] if hasattr(command, "commands") else [command]
+        return (
+            [verb for inner in command.commands.values() for verb in verbs(inner)]
+            if hasattr(command, "commands")
+            else [command]
+        )
 
     found = verbs(get_command(app))
     assert len(found) > 15
-    assert [verb.name for verb in found if "--json" not in {word for option in verb.params for word in option.opts}] == []
+    assert [
+        verb.name
+        for verb in found
+        if "--json" not in {word for option in verb.params for word in option.opts}
+    ] == []
 
 
 def test_every_command_says_what_it_is_for() -> None:
@@ -138,12 +168,18 @@ def test_check(here: Path) -> None:
     assert (tree["model"]["name"], tree["model"]["dim"], tree["train"]["epochs"]) == ("mf", 12, 2)
     resolved = here / "resolved.toml"
     resolved.write_text(run("check mf.toml model.dim=12"))
-    assert plain(f"check {resolved} --json") == tree, "what is printed is an experiment, and the same one"
+    assert plain(f"check {resolved} --json") == tree, (
+        "what is printed is an experiment, and the same one"
+    )
     assert "30 users x 30 items, 180 train / 30 valid / 30 test" in run("check mf.toml --data")
 
 
 def test_settings_without_effect_are_named(here: Path) -> None:
-    loss, sampler, denoise = "model.loss={kind='bpr',margin=0.5,rho=3.0}", "model.sampler={pool='in-batch',negatives=5}", "train.denoise={beta=0.9}"
+    loss, sampler, denoise = (
+        "model.loss={kind='bpr',margin=0.5,rho=3.0}",
+        "model.sampler={pool='in-batch',negatives=5}",
+        "train.denoise={beta=0.9}",
+    )
     code, out, err = invoke(f'check mf.toml "{loss}" "{sampler}" "{denoise}"')
     assert code == 0
     assert "margin = 0.5" in out
@@ -153,13 +189,20 @@ def test_settings_without_effect_are_named(here: Path) -> None:
         "note: [model] sampler.negatives = 5 has no effect with the rest of sampler",
         "note: [train] denoise.beta = 0.9 has no effect with the rest of denoise",
     ]
-    assert invoke(f"run mf.toml --out {here / 'run'} --quiet")[2] == "", "what was not given is not told of"
+    assert invoke(f"run mf.toml --out {here / 'run'} --quiet")[2] == "", (
+        "what was not given is not told of"
+    )
 
 
 def test_run(here: Path) -> None:
     out = here / "run"
     done = plain(f"run mf.toml --out {out} name=tried --json")
-    assert (done["run"], done["name"], done["method"], done["status"]) == (str(out), "tried", "mf", "finished")
+    assert (done["run"], done["name"], done["method"], done["status"]) == (
+        str(out),
+        "tried",
+        "mf",
+        "finished",
+    )
     assert [row["metric"] for row in done["test"]] == ["recall@5", "ndcg@5"]
     for row in done["test"] + done["valid"]:
         assert 0 <= row["low"] <= row["mean"] <= row["high"] <= 1
@@ -180,22 +223,34 @@ def test_run(here: Path) -> None:
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     again = plain(f"run --resume {out} --json")
     assert again == done
-    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}, "a finished run stays as it is"
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}, (
+        "a finished run stays as it is"
+    )
 
 
 def test_run_tells_of_its_progress_on_standard_error(here: Path) -> None:
     code, out, err = invoke(f"run mf.toml --out {here / 'run'}")
     assert code == 0
-    for piece in ("log.csv: csv", "30 users x 30 items", "epoch    1  loss", "epoch    2  loss", "valid ndcg@5"):
+    for piece in (
+        "log.csv: csv",
+        "30 users x 30 items",
+        "epoch    1  loss",
+        "epoch    2  loss",
+        "valid ndcg@5",
+    ):
         assert piece in err
     for piece in ("test: mf (mf)", "95 % interval", f"run: {here / 'run'}"):
         assert piece in out
     assert "epoch" not in out
 
 
-def test_run_goes_to_runs_unless_told(here: Path, monkeypatch: pytest.MonkeyPatch, made: Path) -> None:
+def test_run_goes_to_runs_unless_told(
+    here: Path, monkeypatch: pytest.MonkeyPatch, made: Path
+) -> None:
     monkeypatch.chdir(here)
-    folder = Path(plain(f"run {made / 'plain.toml'} data.path={made / 'log.csv'} name=mine --json")["run"])
+    folder = Path(
+        plain(f"run {made / 'plain.toml'} data.path={made / 'log.csv'} name=mine --json")["run"]
+    )
     assert folder.parent == Path("runs")
     assert folder.name.startswith("mine-")
     assert (folder / "run.json").exists()
@@ -203,8 +258,17 @@ def test_run_goes_to_runs_unless_told(here: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_same_experiment_gives_the_same_bytes(here: Path, made: Path) -> None:
     run(f"run mf.toml -q --out {here / 'again'} name=one")
-    for name in ("scorer.safetensors", "users.parquet", "items.parquet", "seen.parquet", "config.toml", "test/per_user.parquet"):
-        assert (here / "again" / name).read_bytes() == (made / "runs" / "one" / name).read_bytes(), name
+    for name in (
+        "scorer.safetensors",
+        "users.parquet",
+        "items.parquet",
+        "seen.parquet",
+        "config.toml",
+        "test/per_user.parquet",
+    ):
+        assert (here / "again" / name).read_bytes() == (
+            made / "runs" / "one" / name
+        ).read_bytes(), name
 
 
 def test_evaluate(here: Path, made: Path) -> None:
@@ -229,7 +293,10 @@ def test_compare_in_every_form(here: Path) -> None:
     assert found["methods"] == ["one", "two"]
     assert found["metrics"] == ["recall@5", "ndcg@5"]
     assert found["n_users"] == 30
-    assert {(test["metric"], test["first"], test["second"]) for test in found["tests"]} == {("recall@5", "one", "two"), ("ndcg@5", "one", "two")}
+    assert {(test["metric"], test["first"], test["second"]) for test in found["tests"]} == {
+        ("recall@5", "one", "two"),
+        ("ndcg@5", "one", "two"),
+    }
     means = {(cell["method"], cell["metric"]): cell["mean"] for cell in found["cells"]}
     rows = list(csv.DictReader(io.StringIO(run(f"{compare} --format csv").strip())))
     assert {(row["method"], row["metric"]): float(row["mean"]) for row in rows} == means
@@ -246,7 +313,9 @@ def test_compare_in_every_form(here: Path) -> None:
 
 def test_compare_one_metric_against_a_baseline_into_a_file(here: Path) -> None:
     out = here / "deep" / "table.md"
-    assert str(out) in run(f"compare runs/one runs/two --metric ndcg@5 --baseline two --format markdown --out {out}")
+    assert str(out) in run(
+        f"compare runs/one runs/two --metric ndcg@5 --baseline two --format markdown --out {out}"
+    )
     assert out.read_text().startswith("| method | ndcg@5 |")
     found = plain("compare runs/one runs/two --metric ndcg@5 --baseline two --json")
     assert [(test["first"], test["second"]) for test in found["tests"]] == [("one", "two")]
@@ -257,14 +326,26 @@ def test_recommend_on_the_screen(here: Path) -> None:
         "recommend runs/one --user u03 --user stranger -k 3 --titles --json",
         "1 of 2 users unknown to the run, such as 'stranger': ranked by popularity",
     )
-    expected = [(user, rank, source) for user, source in (("u03", "model"), ("stranger", "popular")) for rank in (1, 2, 3)]
+    expected = [
+        (user, rank, source)
+        for user, source in (("u03", "model"), ("stranger", "popular"))
+        for rank in (1, 2, 3)
+    ]
     assert [(row["user"], row["rank"], row["source"]) for row in rows] == expected
     assert all(row["title"] == f"Thing {int(row['item'][1:])}" for row in rows)
-    assert told("recommend runs/one --user stranger --unknown skip --json", "1 of 1 users unknown to the run, such as 'stranger': left out") == []
+    assert (
+        told(
+            "recommend runs/one --user stranger --unknown skip --json",
+            "1 of 1 users unknown to the run, such as 'stranger': left out",
+        )
+        == []
+    )
     printed = run("recommend runs/one --user u03 -k 2")
     assert rows[0]["item"] in printed
     assert "first" not in printed
-    assert [row["user"] for row in plain("recommend runs/one -k 1 --json")] == [f"u{i:02d}" for i in range(30)], "all of them for a machine"
+    assert [row["user"] for row in plain("recommend runs/one -k 1 --json")] == [
+        f"u{i:02d}" for i in range(30)
+    ], "all of them for a machine"
     printed = run("recommend runs/one -k 1")
     assert "u09" in printed
     assert "u10" not in printed
@@ -285,13 +366,25 @@ def test_who_gets_nothing_is_said(here: Path) -> None:
     assert 0 < met < 30
     (here / "items.txt").write_text(f"item\n{item}\n")
     note = f"{met} of 30 users get nothing: no item is left for them"
-    job = told(f"recommend runs/one --candidates {here / 'items.txt'} --out {here / 'best.parquet'} --json", note)
-    assert job == {"files": [str(here / "best.parquet")], "users": 30 - met, "fallback": 0, "rows": 30 - met, "reused": 0}
+    job = told(
+        f"recommend runs/one --candidates {here / 'items.txt'} --out {here / 'best.parquet'} --json",
+        note,
+    )
+    assert job == {
+        "files": [str(here / "best.parquet")],
+        "users": 30 - met,
+        "fallback": 0,
+        "rows": 30 - met,
+        "reused": 0,
+    }
     rows = told(f"recommend runs/one --candidates {here / 'items.txt'} --json", note)
     assert rows == pl.read_parquet(here / "best.parquet").to_dicts()
     (here / "users.txt").write_text("x1\nu00\nx2\nx1\n")
     note = "2 of 3 users unknown to the run, such as 'x1': left out"
-    told(f"recommend runs/one --users {here / 'users.txt'} --unknown skip --out {here / 'parts'} --json", note)
+    told(
+        f"recommend runs/one --users {here / 'users.txt'} --unknown skip --out {here / 'parts'} --json",
+        note,
+    )
 
 
 NUMBERS = """[data]
@@ -306,7 +399,10 @@ name = "popular"
 
 def test_a_file_of_users_is_read_as_the_log_was(here: Path) -> None:
     """Ids as pandas writes integers, below the name of the log's own column."""
-    (here / "log.csv").write_text("Shopper No,thing\n" + "".join(f"{user}.0,{item}\n" for user in range(1, 9) for item in "abcdef"[user % 3 :]))
+    (here / "log.csv").write_text(
+        "Shopper No,thing\n"
+        + "".join(f"{user}.0,{item}\n" for user in range(1, 9) for item in "abcdef"[user % 3 :])
+    )
     (here / "numbers.toml").write_text(NUMBERS.format(path=here / "log.csv"))
     run(f"run {here / 'numbers.toml'} -q --out {here / 'run'}")
     assert open_run(here / "run").train.users.ids.to_list() == [*range(1, 9)]
@@ -316,26 +412,44 @@ def test_a_file_of_users_is_read_as_the_log_was(here: Path) -> None:
     assert plain(f"recommend {here / 'run'} --user 5.0 --user 7 -k 1 --keep-seen --json") == found
     (here / "run" / "config.toml").unlink()  # without it nobody knows what the header is
     (here / "users.csv").write_text("5.0,31\n7,44\n")
-    assert plain(f"recommend {here / 'run'} --users {here / 'users.csv'} -k 1 --keep-seen --json") == found
+    assert (
+        plain(f"recommend {here / 'run'} --users {here / 'users.csv'} -k 1 --keep-seen --json")
+        == found
+    )
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
 def test_recommend_into_a_file(here: Path, ending: str) -> None:
     out = here / f"best.{ending}"
-    assert plain(f"recommend runs/one --out {out} -k 4 --json") == {"files": [str(out)], "users": 30, "fallback": 0, "rows": 120, "reused": 0}
+    assert plain(f"recommend runs/one --out {out} -k 4 --json") == {
+        "files": [str(out)],
+        "users": 30,
+        "fallback": 0,
+        "rows": 120,
+        "reused": 0,
+    }
     frame = {"parquet": pl.read_parquet, "csv": pl.read_csv, "jsonl": pl.read_ndjson}[ending](out)
     assert frame.columns == ["user", "item", "rank", "score", "source"]
     assert frame["user"].unique(maintain_order=True).to_list() == [f"u{i:02d}" for i in range(30)]
     train = pl.read_parquet("runs/one/seen.parquet")
-    users, items = (pl.read_parquet(f"runs/one/{name}.parquet")["id"] for name in ("users", "items"))
+    users, items = (
+        pl.read_parquet(f"runs/one/{name}.parquet")["id"] for name in ("users", "items")
+    )
     met = set(zip(users.gather(train["user"]), items.gather(train["item"]), strict=True))
     assert not met & set(frame.select("user", "item").iter_rows())
-    assert met & set(plainly(f"recommend runs/one --out {here / 'all'}.{ending} -k 30 --keep-seen", here / f"all.{ending}"))
+    assert met & set(
+        plainly(
+            f"recommend runs/one --out {here / 'all'}.{ending} -k 30 --keep-seen",
+            here / f"all.{ending}",
+        )
+    )
 
 
 def plainly(command: str, out: Path) -> list[tuple[str, str]]:
     run(command)
-    frame = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[out.suffix](out)
+    frame = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[
+        out.suffix
+    ](out)
     return list(frame.select("user", "item").iter_rows())
 
 
@@ -353,7 +467,14 @@ def test_recommend_in_parts_and_again(here: Path) -> None:
     (out / "part-00003.csv").unlink()
     manifest = json.loads((out / "manifest.json").read_text())
     (out / "manifest.json").write_text(
-        json.dumps({key: value for key, value in manifest.items() if key not in ("files", "rows", "users", "fallback")} | {"status": "running"})
+        json.dumps(
+            {
+                key: value
+                for key, value in manifest.items()
+                if key not in ("files", "rows", "users", "fallback")
+            }
+            | {"status": "running"}
+        )
     )
     assert "4 parts were there already" in run(job)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
@@ -363,7 +484,9 @@ def test_recommend_for_listed_users_among_listed_items(here: Path) -> None:
     (here / "users.txt").write_text("u29\nu01\n")
     (here / "items.csv").write_text("item,price\ni02,1\ni04,2\ni05,3\ni06,4\n")
     (here / "not.txt").write_text("i04\n")
-    rows = plain(f"recommend runs/one --users {here / 'users.txt'} --candidates {here / 'items.csv'} --exclude {here / 'not.txt'} --keep-seen --json")
+    rows = plain(
+        f"recommend runs/one --users {here / 'users.txt'} --candidates {here / 'items.csv'} --exclude {here / 'not.txt'} --keep-seen --json"
+    )
     assert [row["user"] for row in rows] == ["u29"] * 3 + ["u01"] * 3
     assert {row["item"] for row in rows} == {"i02", "i05", "i06"}
 
@@ -384,22 +507,33 @@ def test_recommend_to_users_of_a_log(here: Path) -> None:
     """A user by what a log says of them: one who was never there, and one who is served by the log instead of by training."""
     (here / "knn.toml").write_text(KNN)
     run(f"run {here / 'knn.toml'} -q --out {here / 'knn'}")
-    pl.DataFrame({"user": ["zoe", "zoe", "u01"], "item": ["i02", "i04", "i06"]}).write_csv(here / "visits.csv")
+    pl.DataFrame({"user": ["zoe", "zoe", "u01"], "item": ["i02", "i04", "i06"]}).write_csv(
+        here / "visits.csv"
+    )
     found = plain(f"recommend {here / 'knn'} --new-users {here / 'visits.csv'} -k 3 --json")
     assert isinstance(found, list)
     assert {row["user"] for row in found} == {"zoe", "u01"}
     assert {row["source"] for row in found} == {"model"}
     assert not {"i02", "i04"} & {row["item"] for row in found if row["user"] == "zoe"}
-    run(f"recommend {here / 'knn'} --new-users {here / 'visits.csv'} -k 3 --out {here / 'out.parquet'}")
+    run(
+        f"recommend {here / 'knn'} --new-users {here / 'visits.csv'} -k 3 --out {here / 'out.parquet'}"
+    )
     assert pl.read_parquet(here / "out.parquet").to_dicts() == found
     code, _, err = invoke(f"recommend runs/one --new-users {here / 'visits.csv'}")
     assert code == 2
-    assert "runs/one (mf): this scorer ('factors') has something of each user that training found" in err
+    assert (
+        "runs/one (mf): this scorer ('factors') has something of each user that training found"
+        in err
+    )
 
 
 def test_views_are_shown(here: Path) -> None:
     """Names in brackets come out whole, on the way and at the end."""
-    (here / "mf.toml").write_text(MF.replace("monitor =", 'candidates = ["all", "warm", "new"]\nmonitor =').replace('"ndcg@5"\n', '"ndcg@5[warm]"\n'))
+    (here / "mf.toml").write_text(
+        MF.replace("monitor =", 'candidates = ["all", "warm", "new"]\nmonitor =').replace(
+            '"ndcg@5"\n', '"ndcg@5[warm]"\n'
+        )
+    )
     code, out, err = invoke(f"run {here / 'mf.toml'} --out {here / 'run'}")
     assert code == 0, err
     assert "valid ndcg@5[warm] 0." in err
@@ -417,14 +551,24 @@ def test_audit(here: Path, made: Path) -> None:
     (here / "train.csv").write_text(LOG)
     (here / "test.csv").write_text("\n".join(LOG.splitlines()[:40]) + "\n")
     leak = f"audit plain.toml data.path={here} data.train=train.csv data.test=test.csv"
-    assert {row["check"] for row in plain(f"{leak} --json", code=1) if row["severity"] == "error"} >= {"overlap"}
+    assert {
+        row["check"] for row in plain(f"{leak} --json", code=1) if row["severity"] == "error"
+    } >= {"overlap"}
     assert "overlap" in run(leak, code=1)
 
 
 def test_verify(here: Path) -> None:
     checks = plain("verify runs/one --json")
     assert all(check["holds"] for check in checks)
-    expected = ["settings", "data and split", "learning data", "test recall@5", "test ndcg@5", "valid recall@5", "valid ndcg@5"]
+    expected = [
+        "settings",
+        "data and split",
+        "learning data",
+        "test recall@5",
+        "test ndcg@5",
+        "valid recall@5",
+        "valid ndcg@5",
+    ]
     assert [check["check"] for check in checks] == expected
     assert "NO" not in run("verify runs/one")
 
@@ -439,7 +583,9 @@ def test_verify_sees_what_was_tampered_with(here: Path, made: Path) -> None:
 
     numbers = copy("numbers")
     report = pl.read_parquet(numbers / "test" / "per_user.parquet")
-    report.with_columns(pl.col("ndcg@5") + 0.01).write_parquet(numbers / "test" / "per_user.parquet")
+    report.with_columns(pl.col("ndcg@5") + 0.01).write_parquet(
+        numbers / "test" / "per_user.parquet"
+    )
     code, _, err = invoke(f"verify {numbers}")
     assert code == 2
     assert "per_user.parquet" in err
@@ -481,7 +627,11 @@ def test_interrupt_is_one_line_and_130(here: Path, monkeypatch: pytest.MonkeyPat
         raise KeyboardInterrupt
 
     monkeypatch.setattr("recsys.run.execute", stop)
-    assert invoke(f"run mf.toml --out {here / 'run'}") == (130, "", "recsys: interrupted; a run goes on with `recsys run --resume RUN`\n")
+    assert invoke(f"run mf.toml --out {here / 'run'}") == (
+        130,
+        "",
+        "recsys: interrupted; a run goes on with `recsys run --resume RUN`\n",
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

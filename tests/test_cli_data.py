@@ -52,7 +52,12 @@ def test_list(home):
     for row in rows:
         assert row["name"] in text
     first = rows[0]
-    assert (first["name"], first["state"], first["licence"], first["interactions"]) == ("online-retail", "built-in", "CC BY 4.0", 266_226)
+    assert (first["name"], first["state"], first["licence"], first["interactions"]) == (
+        "online-retail",
+        "built-in",
+        "CC BY 4.0",
+        266_226,
+    )
     assert "266,226" in text
     assert "to fetch, 6.0 MB" in text
     assert not home.exists()
@@ -81,7 +86,22 @@ def test_show():
 
 
 def test_add_fetch_stats(log, home):
-    text = said("add", "mine", "--url", log.as_uri(), "--user", "who", "--item", "what", "--weight", "stars", "--time", "when", "--title", "Mine")
+    text = said(
+        "add",
+        "mine",
+        "--url",
+        log.as_uri(),
+        "--user",
+        "who",
+        "--item",
+        "what",
+        "--weight",
+        "stars",
+        "--time",
+        "when",
+        "--title",
+        "Mine",
+    )
     assert "recsys data stats mine" in text
     assert "no checksum known" in said("show", "mine")
     text = said("fetch", "mine")
@@ -92,7 +112,12 @@ def test_add_fetch_stats(log, home):
     assert fetched["before"] == "cached"
     assert len(fetched["files"][0]["recorded"]) == 64
     numbers = json.loads(said("stats", "mine", "--json"))
-    assert (numbers["users"], numbers["items"], numbers["interactions"], numbers["weight"]) == (2, 2, 3, [3, 4, 5])
+    assert (numbers["users"], numbers["items"], numbers["interactions"], numbers["weight"]) == (
+        2,
+        2,
+        3,
+        [3, 4, 5],
+    )
     assert json.loads(said("stats", "mine", "min_weight=4", "--json"))["interactions"] == 2
     text = said("stats", "mine")
     assert "75.0000%" in text
@@ -101,11 +126,31 @@ def test_add_fetch_stats(log, home):
 
 def test_add_a_path(log):
     added = json.loads(
-        said("add", "mine", "--path", str(log), "--user", "0", "--item", "1", "--no-header", "--set", "weight=2", "--set", "nulls=drop", "--json")
+        said(
+            "add",
+            "mine",
+            "--path",
+            str(log),
+            "--user",
+            "0",
+            "--item",
+            "1",
+            "--no-header",
+            "--set",
+            "weight=2",
+            "--set",
+            "nulls=drop",
+            "--json",
+        )
     )
     entry = catalog.entry("mine")
     assert Path(added["entry"]).is_file()
-    assert (entry.read.user, entry.read.weight, entry.read.header, entry.read.nulls) == (0, 2, False, "drop")
+    assert (entry.read.user, entry.read.weight, entry.read.header, entry.read.nulls) == (
+        0,
+        2,
+        False,
+        "drop",
+    )
     assert "there already" in str(wrong("add", "mine", "--path", str(log)))
     said("add", "mine", "--path", str(log), "--replace")
     assert "did you mean 'user'" in str(wrong("add", "other", "--path", str(log), "--set", "usr=1"))
@@ -115,7 +160,14 @@ def test_stats_of_a_path_and_of_the_built_in(log, tmp_path):
     numbers = json.loads(said("stats", str(log), "user=who", "item=what", "--json"))
     assert numbers["interactions"] == 3
     text = said("stats", "online-retail")
-    for needed in ("4,335", "3,659", "266,226", "97.41% clean, 2.59% noise", "2010-12-01 08:26:00 to 2011-12-09 12:50:00", "64 numbers, 100.0%"):
+    for needed in (
+        "4,335",
+        "3,659",
+        "266,226",
+        "97.41% clean, 2.59% noise",
+        "2010-12-01 08:26:00 to 2011-12-09 12:50:00",
+        "64 numbers, 100.0%",
+    ):
         assert needed in text
     assert "no such file" in str(wrong("stats", str(tmp_path / "nothing.csv")))
     assert "did you mean 'min_weight'" in str(wrong("stats", "online-retail", "min_weigth=4"))
@@ -123,14 +175,33 @@ def test_stats_of_a_path_and_of_the_built_in(log, tmp_path):
 
 def test_features_of_the_built_in_items(tmp_path):
     out = tmp_path / "features" / "words.parquet"
-    text = said("features", "online-retail", "--text", "description", "--dim", "16", "--words", "--out", str(out))
+    text = said(
+        "features",
+        "online-retail",
+        "--text",
+        "description",
+        "--dim",
+        "16",
+        "--words",
+        "--out",
+        str(out),
+    )
     assert "16 numbers for 3,6" in text
     assert f'features = {{ words = "{out}" }}' in text
     money = tmp_path / "money.parquet"
-    told = json.loads(said("features", "online-retail", "--log", "price", "--out", str(money), "--json"))
+    told = json.loads(
+        said("features", "online-retail", "--log", "price", "--out", str(money), "--json")
+    )
     assert told == {"file": str(money), "dim": 1, "items": 3659, "present": 3659}
-    found = json.loads(said("stats", "online-retail", f'features={{words="{out}", money="{money}"}}', "--json"))["features"]
-    assert {name: table["dim"] for name, table in found.items()} == {"text": 64, "price": 11, "words": 16, "money": 1}
+    found = json.loads(
+        said("stats", "online-retail", f'features={{words="{out}", money="{money}"}}', "--json")
+    )["features"]
+    assert {name: table["dim"] for name, table in found.items()} == {
+        "text": 64,
+        "price": 11,
+        "words": 16,
+        "money": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -147,7 +218,10 @@ def test_features_of_the_built_in_items(tmp_path):
         (("--like", "nothing.parquet"), "no such file"),
         (("--text", "title", "--encoder", "nowhere"), "none is downloaded"),
         (("--images", "nowhere"), "give --backbone"),
-        (("--images", "nowhere", "--backbone", "resnet18", "--weights", "w.safetensors"), "no such folder"),
+        (
+            ("--images", "nowhere", "--backbone", "resnet18", "--weights", "w.safetensors"),
+            "no such folder",
+        ),
         (("--text", "title", "--item", "idd"), "no column 'idd'"),
     ],
 )
@@ -158,53 +232,128 @@ def test_features_that_cannot_be_made(tmp_path, arguments, match):
     assert not out.exists()
 
 
-ITEMS = "1,red cup,2,a\n2,red lamp,3,b\n3,blue cups,5,a\n4,blue tea cup,1,b\n5,red tea,9,a\n6,,4,b\n"
+ITEMS = (
+    "1,red cup,2,a\n2,red lamp,3,b\n3,blue cups,5,a\n4,blue tea cup,1,b\n5,red tea,9,a\n6,,4,b\n"
+)
 
 
 @pytest.mark.parametrize(
     ("options", "differs", "says"),
     [
-        (("--text", "title,kind", "--dim", "3"), ("--dim", "2"), "--dim differs from that of --like: it had 3"),
-        (("--text", "title", "--words", "--dim", "2"), ("--text", "kind"), "--text differs from that of --like: it had title"),
-        (("--log", "price", "--numeric", "id", "--categorical", "kind"), ("--numeric", "price"), "--numeric differs from that of --like: it had id"),
-        (("--numeric", "price"), ("--images", "folder"), "--images differs from that of --like: it had none"),
+        (
+            ("--text", "title,kind", "--dim", "3"),
+            ("--dim", "2"),
+            "--dim differs from that of --like: it had 3",
+        ),
+        (
+            ("--text", "title", "--words", "--dim", "2"),
+            ("--text", "kind"),
+            "--text differs from that of --like: it had title",
+        ),
+        (
+            ("--log", "price", "--numeric", "id", "--categorical", "kind"),
+            ("--numeric", "price"),
+            "--numeric differs from that of --like: it had id",
+        ),
+        (
+            ("--numeric", "price"),
+            ("--images", "folder"),
+            "--images differs from that of --like: it had none",
+        ),
     ],
 )
 def test_new_items_encoded_like_the_old(tmp_path, options, differs, says):
     """Two of them alone get the rows they have among all; fitted to themselves they would get others, or none."""
     head, rows = "id,title,price,kind\n", ITEMS.splitlines(keepends=True)
     (tmp_path / "items.csv").write_text(head + ITEMS)
-    (tmp_path / "new.csv").write_text((head + rows[4] + rows[1]).replace("id,", "sku,") if "id" not in options else head + rows[4] + rows[1])
+    (tmp_path / "new.csv").write_text(
+        (head + rows[4] + rows[1]).replace("id,", "sku,")
+        if "id" not in options
+        else head + rows[4] + rows[1]
+    )
     old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
     said("features", str(tmp_path / "items.csv"), *options, "--out", str(old))
     item = () if "id" in options else ("--item", "sku")
     said("features", str(tmp_path / "new.csv"), "--like", str(old), "--out", str(new), *item)
-    said("features", str(tmp_path / "new.csv"), "--like", str(old), "--out", str(new), *item, *options)  # the same again is no fault
+    said(
+        "features",
+        str(tmp_path / "new.csv"),
+        "--like",
+        str(old),
+        "--out",
+        str(new),
+        *item,
+        *options,
+    )  # the same again is no fault
     first, second = (dict(pl.read_parquet(path).iter_rows()) for path in (old, new))
     assert set(second) == {"5", "2"}
     for name, values in second.items():
         np.testing.assert_allclose(values, first[name], atol=1e-5)
     assert encoder_of(new) == encoder_of(old) is not None
     new.unlink()
-    for arguments, match in ((differs, says), (("--out", str(old)), "--out is the table of --like")):
-        assert match in str(wrong("features", str(tmp_path / "new.csv"), "--out", str(new), "--like", str(old), *item, *arguments))
+    for arguments, match in (
+        (differs, says),
+        (("--out", str(old)), "--out is the table of --like"),
+    ):
+        assert match in str(
+            wrong(
+                "features",
+                str(tmp_path / "new.csv"),
+                "--out",
+                str(new),
+                "--like",
+                str(old),
+                *item,
+                *arguments,
+            )
+        )
     assert not new.exists()
 
 
 def test_networks_are_told_by_their_weights(tmp_path, monkeypatch):
     """Nothing is fitted: the same folder of a sentence encoder, wherever it lies."""
-    monkeypatch.setattr("recsys.nn.encoders.sentence_vectors", lambda texts, folder: (np.ones((len(texts), 2)), np.ones(len(texts), dtype=bool)))
+    monkeypatch.setattr(
+        "recsys.nn.encoders.sentence_vectors",
+        lambda texts, folder: (np.ones((len(texts), 2)), np.ones(len(texts), dtype=bool)),
+    )
     items, old, new = tmp_path / "items.csv", tmp_path / "old.parquet", tmp_path / "new.parquet"
     items.write_text("id,title,price,kind\n" + ITEMS)
     for name in ("here", "there", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_text("other" if name == "other" else "same")
-    said("features", str(items), "--text", "title", "--encoder", str(tmp_path / "here"), "--out", str(old))
+    said(
+        "features",
+        str(items),
+        "--text",
+        "title",
+        "--encoder",
+        str(tmp_path / "here"),
+        "--out",
+        str(old),
+    )
     for name in ("here", "there"):
-        said("features", str(items), "--like", str(old), "--encoder", str(tmp_path / name), "--out", str(new))
+        said(
+            "features",
+            str(items),
+            "--like",
+            str(old),
+            "--encoder",
+            str(tmp_path / name),
+            "--out",
+            str(new),
+        )
         assert encoder_of(new) == encoder_of(old)
     said("features", str(items), "--like", str(old), "--out", str(new))
-    error = wrong("features", str(items), "--like", str(old), "--encoder", str(tmp_path / "other"), "--out", str(new))
+    error = wrong(
+        "features",
+        str(items),
+        "--like",
+        str(old),
+        "--encoder",
+        str(tmp_path / "other"),
+        "--out",
+        str(new),
+    )
     assert "is not what made the vectors of --like" in str(error)
 
 
@@ -218,5 +367,7 @@ def test_what_needs_a_hand_or_a_network(monkeypatch):
 def test_help_imports_nothing_heavy():
     code = "import sys; import recsys.cli.data; print(sorted({'torch', 'polars', 'pydantic', 'numpy', 'scipy'} & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

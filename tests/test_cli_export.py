@@ -12,7 +12,9 @@ from mistakes import LOG, MF, invoke
 from recsys.index import nearest, read_index
 from recsys.run import open_run
 
-DPCML = MF.replace('name = "mf"\ndim = 8', 'name = "dpcml"\ndim = 8\nvectors = 3\nassign = "adaptive"')
+DPCML = MF.replace(
+    'name = "mf"\ndim = 8', 'name = "dpcml"\ndim = 8\nvectors = 3\nassign = "adaptive"'
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +22,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with runs of a method with one vector per user and of one with several, over items with titles."""
     folder = tmp_path_factory.mktemp("export")
     (folder / "log.csv").write_text(LOG)
-    (folder / "items.csv").write_text("item,title\n" + "".join(f"i{i:02d},Thing {i}\n" for i in range(30)))
+    (folder / "items.csv").write_text(
+        "item,title\n" + "".join(f"i{i:02d},Thing {i}\n" for i in range(30))
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, text in (("mf", MF), ("dpcml", DPCML)):
-            (folder / f"{name}.toml").write_text(text.replace("[model]", 'titles = "items.csv"\n\n[model]', 1))
+            (folder / f"{name}.toml").write_text(
+                text.replace("[model]", 'titles = "items.csv"\n\n[model]', 1)
+            )
             code, _, err = invoke(f"run {name}.toml -q --out runs/{name} name={name}")
             assert code == 0, err
     return folder
@@ -38,11 +44,18 @@ def run(command: str) -> str:
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw"])
 @pytest.mark.parametrize("name", ["mf", "dpcml"])
-def test_what_is_written_is_what_is_recommended(made: Path, tmp_path: Path, name: str, kind: str) -> None:
+def test_what_is_written_is_what_is_recommended(
+    made: Path, tmp_path: Path, name: str, kind: str
+) -> None:
     out = tmp_path / "vectors"
     said = json.loads(run(f"export {made}/runs/{name} --out {out} --index {kind} --json"))
     assert said["folder"] == str(out)
-    assert [Path(path).name for path in said.pop("files")] == ["items.parquet", "users.parquet", "items.faiss", "manifest.json"]
+    assert [Path(path).name for path in said.pop("files")] == [
+        "items.parquet",
+        "users.parquet",
+        "items.faiss",
+        "manifest.json",
+    ]
     assert said.pop("folder")
     assert said == json.loads((out / "manifest.json").read_text())
     assert (said["method"], said["index"]["kind"]) == (name, kind)
@@ -54,7 +67,14 @@ def test_what_is_written_is_what_is_recommended(made: Path, tmp_path: Path, name
     listed = json.loads(run(f"recommend {made}/runs/{name} --user u03 -k 5 --json"))
     mine = users.filter(pl.col("user") == "u03")["vector"].to_numpy()
     seen = opened.train.pairs.csr[opened.train.users.rows(["u03"])]
-    found = nearest(read_index(out / "items.faiss"), mine[None], 5, seen=seen, ids=items["item"], offset=said["offset"])
+    found = nearest(
+        read_index(out / "items.faiss"),
+        mine[None],
+        5,
+        seen=seen,
+        ids=items["item"],
+        offset=said["offset"],
+    )
     assert found["item"].to_list() == [row["item"] for row in listed]
 
 
@@ -65,7 +85,9 @@ def test_what_is_printed(made: Path, tmp_path: Path) -> None:
     assert f"{rows} vectors of 30 users x 8" in printed
     assert "30 items x 8" in printed
     assert "flat index of the items" in printed
-    assert printed.endswith("score = minus the squared Euclidean distance, the best of a user's vectors\n")
+    assert printed.endswith(
+        "score = minus the squared Euclidean distance, the best of a user's vectors\n"
+    )
     printed = run(f"export {made}/runs/mf --out {tmp_path}/plain")
     assert printed.splitlines()[-1].startswith("score = ")
     assert "best of" not in printed

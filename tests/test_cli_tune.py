@@ -79,26 +79,44 @@ def test_show_is_readable_and_for_machines(here: Path) -> None:
     assert plain["best"]["values"][0] == max(trial["ndcg@5"] for trial in plain["trials"])
     assert plain["status"] == "finished"
     assert sum(plain["importance"].values()) == pytest.approx(1)
-    numbers = [words[0] for line in out.splitlines() if (words := line.split()) and words[0].isdigit()]
+    numbers = [
+        words[0] for line in out.splitlines() if (words := line.split()) and words[0].isdigit()
+    ]
     assert len(numbers) == 3
     assert int(numbers[0]) == plain["best"]["number"]
 
 
 def test_show_of_an_export_that_comes_back(here: Path, tmp_path: Path) -> None:
-    assert json.loads(done(f"tune mf.toml --trials 2 --out {tmp_path / 'new'} --json --import runs/study/trials.parquet"))["budget"]["trials"] == 2
+    assert (
+        json.loads(
+            done(
+                f"tune mf.toml --trials 2 --out {tmp_path / 'new'} --json --import runs/study/trials.parquet"
+            )
+        )["budget"]["trials"]
+        == 2
+    )
 
 
 def test_a_larger_budget_goes_on(here: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    assert json.loads(done(f"tune mf.toml --trials 2 --json --out {folder}"))["budget"]["trials"] == 2
+    assert (
+        json.loads(done(f"tune mf.toml --trials 2 --json --out {folder}"))["budget"]["trials"] == 2
+    )
     more = json.loads(done(f"tune --resume {folder} --trials 5 --json"))
     whole = json.loads(done("tune show runs/study --json"))
-    assert [trial["train.lr"] for trial in more["trials"]] == [trial["train.lr"] for trial in whole["trials"]]
+    assert [trial["train.lr"] for trial in more["trials"]] == [
+        trial["train.lr"] for trial in whole["trials"]
+    ]
     assert more["best"] == whole["best"]
 
 
 def test_the_word_start_may_be_written(here: Path, tmp_path: Path) -> None:
-    assert json.loads(done(f"tune start mf.toml tune.trials=1 --json --out {tmp_path / 'study'}"))["budget"]["trials"] == 1
+    assert (
+        json.loads(done(f"tune start mf.toml tune.trials=1 --json --out {tmp_path / 'study'}"))[
+            "budget"
+        ]["trials"]
+        == 1
+    )
 
 
 def test_without_a_space_the_one_that_ships_is_taken(here: Path, tmp_path: Path) -> None:
@@ -130,7 +148,9 @@ def test_help_names_both(here: Path) -> None:
     assert "--workers" in done("tune start --help")
 
 
-def test_an_interrupted_study_says_how_it_goes_on(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_study_says_how_it_goes_on(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from recsys.study import trial
 
     def interrupted(*_: object, **__: object) -> None:
@@ -145,10 +165,17 @@ def test_an_interrupted_study_says_how_it_goes_on(here: Path, tmp_path: Path, mo
     assert invoke(f"tune -q --resume {tmp_path / 'study'}")[0] == 0
 
 
-def test_a_search_without_effect_is_noted_before_the_first_trial(here: Path, tmp_path: Path) -> None:
-    code, _, err = invoke(f"tune mf.toml --trials 1 tune.space.model.loss.margin={{low=0.5,high=2.0}} --out {tmp_path / 'study'}")
+def test_a_search_without_effect_is_noted_before_the_first_trial(
+    here: Path, tmp_path: Path
+) -> None:
+    code, _, err = invoke(
+        f"tune mf.toml --trials 1 tune.space.model.loss.margin={{low=0.5,high=2.0}} --out {tmp_path / 'study'}"
+    )
     assert code == 0, err
-    assert err.splitlines()[0] == "note: 'model.loss.margin' is searched and has no effect, whatever the other fields are"
+    assert (
+        err.splitlines()[0]
+        == "note: 'model.loss.margin' is searched and has no effect, whatever the other fields are"
+    )
 
 
 @pytest.mark.parametrize("verb", ["run", "tune"])

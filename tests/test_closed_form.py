@@ -24,7 +24,9 @@ from recsys.rank import top_k
 
 def dataset(user, item, n_users, n_items, time=None):
     return Dataset(
-        Interactions(np.array(user), np.array(item), n_users, n_items, time=time), Vocab.range(n_users, "user"), Vocab.range(n_items, "item")
+        Interactions(np.array(user), np.array(item), n_users, n_items, time=time),
+        Vocab.range(n_users, "user"),
+        Vocab.range(n_items, "item"),
     )
 
 
@@ -49,7 +51,14 @@ def test_popular_ties_go_by_item_row():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 100)), min_size=1, max_size=40), st.sampled_from([0.5, 7.0]))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 100)),
+        min_size=1,
+        max_size=40,
+    ),
+    st.sampled_from([0.5, 7.0]),
+)
 def test_recent_meetings_count_more(rows, half_life):
     user, item, day = (np.array(column) for column in zip(*rows, strict=True))
     train = dataset(user, item, 5, 4, time=day * 86_400)
@@ -59,7 +68,9 @@ def test_recent_meetings_count_more(rows, half_life):
             days = day[(user == u) & (item == i)]
             if len(days):
                 want[i] += 0.5 ** ((day.max() - days.max()) / half_life)
-    np.testing.assert_allclose(scores(Popular(half_life=half_life).build(train))[0], want, rtol=1e-5, atol=1e-30)
+    np.testing.assert_allclose(
+        scores(Popular(half_life=half_life).build(train))[0], want, rtol=1e-5, atol=1e-30
+    )
 
 
 def test_recency_without_times_is_refused():
@@ -74,7 +85,9 @@ def test_item_neighbours_are_cosines():
     norm = np.linalg.norm(x, axis=0)
     cosine = x.T @ x / np.maximum(norm[:, None] * norm[None], 1e-12)
     np.fill_diagonal(cosine, 0)
-    np.testing.assert_allclose(scores(ItemKNN(k=100).build(train)), x @ cosine, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        scores(ItemKNN(k=100).build(train)), x @ cosine, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_item_neighbours_belong_to_the_target():
@@ -85,7 +98,12 @@ def test_item_neighbours_belong_to_the_target():
     weighed = x * np.maximum(x.sum(1, keepdims=True), 1) ** -0.35
     want = np.zeros_like(x)
     for j in range(x.shape[1]):
-        similar = [(weighed[:, i] @ weighed[:, j]) / (count[i] ** 0.6 * count[j] ** 0.2 + 1.5) if i != j else 0.0 for i in range(x.shape[1])]
+        similar = [
+            (weighed[:, i] @ weighed[:, j]) / (count[i] ** 0.6 * count[j] ** 0.2 + 1.5)
+            if i != j
+            else 0.0
+            for i in range(x.shape[1])
+        ]
         for i in np.argsort(similar)[::-1][:4]:
             want[:, j] += x[:, i] * similar[i]
     np.testing.assert_allclose(scores(recipe.build(train)), want, rtol=1e-5, atol=1e-6)
@@ -95,14 +113,23 @@ def test_user_neighbours_belong_to_the_user():
     train = random_dataset(2, 30, 200)
     x = train.pairs.csr.toarray().astype(np.float64)
     length, count = x.sum(1), x.sum(0)
-    recipe = UserKNN(k=5, item_power=0.8, neighbour_power=0.7, target_power=0.3, own_power=0.4, shrink=0.5)
+    recipe = UserKNN(
+        k=5, item_power=0.8, neighbour_power=0.7, target_power=0.3, own_power=0.4, shrink=0.5
+    )
     weighed = x * np.maximum(count, 1) ** -0.4
     want = np.zeros_like(x)
     for u in range(len(x)):
-        similar = [(weighed[u] @ weighed[v]) / (length[u] ** 0.4 * length[v] ** 0.7 + 0.5) if u != v else 0.0 for v in range(len(x))]
+        similar = [
+            (weighed[u] @ weighed[v]) / (length[u] ** 0.4 * length[v] ** 0.7 + 0.5)
+            if u != v
+            else 0.0
+            for v in range(len(x))
+        ]
         for v in np.argsort(similar)[::-1][:5]:
             want[u] += similar[v] * x[v]
-    np.testing.assert_allclose(scores(recipe.build(train)), want * np.maximum(count, 1) ** -0.3, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        scores(recipe.build(train)), want * np.maximum(count, 1) ** -0.3, rtol=1e-5, atol=1e-6
+    )
 
 
 def filtered(x, rank, low_pass):
@@ -125,7 +152,12 @@ def test_the_graph_filter_is_the_formula(low_pass, formed, monkeypatch):
     scorer = GFCF(rank=6, low_pass=low_pass).build(train)
     linear = scorer.parts[0] if low_pass else scorer
     assert len(linear.matrices) == (2 if formed else 3)
-    np.testing.assert_allclose(scores(scorer), filtered(train.pairs.csr.toarray().astype(np.float64), 6, low_pass), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        scores(scorer),
+        filtered(train.pairs.csr.toarray().astype(np.float64), 6, low_pass),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_the_linear_filter_is_a_neighbourhood_of_everything():
@@ -133,7 +165,9 @@ def test_the_linear_filter_is_a_neighbourhood_of_everything():
     x = train.pairs.csr.toarray()
     linear = scores(GFCF(low_pass=0.0).build(train))
     near = scores(ItemKNN(k=1000, user_power=1.0).build(train))
-    unseen = (x == 0) & (x.sum(0) > 0)  # the filter has a diagonal too, which reaches only what was met
+    unseen = (x == 0) & (
+        x.sum(0) > 0
+    )  # the filter has a diagonal too, which reaches only what was met
     np.testing.assert_allclose(near[unseen], linear[unseen], rtol=1e-4, atol=1e-6)
 
 
@@ -151,7 +185,11 @@ def test_singular_vectors_agree_with_lapack(shape, seed, monkeypatch):
     np.testing.assert_allclose(got.T @ got, np.eye(rank), atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(matrix @ got, axis=0), value, rtol=1e-3)
     # What lies between two singular values that nearly agree is up to rounding; the projector weighed by the values is not.
-    np.testing.assert_allclose(got @ np.diag(value**2) @ got.T, want.T @ np.diag(value**2) @ want, atol=2e-3 * value[0] ** 2)
+    np.testing.assert_allclose(
+        got @ np.diag(value**2) @ got.T,
+        want.T @ np.diag(value**2) @ want,
+        atol=2e-3 * value[0] ** 2,
+    )
 
 
 def test_no_more_singular_vectors_than_the_matrix_has(monkeypatch):
@@ -187,10 +225,17 @@ def test_who_never_came_gets_numbers_all_the_same():
 )
 def test_gowalla(method, overrides, recall, ndcg, shared_data):
     """Popularity and GF-CF: the published values, to four digits. The others: what their settings gave, which a seed may move a little."""
-    source = Source(path=str(shared_data / "gowalla"), train="train.txt", test="test.txt", format="adjacency")
+    source = Source(
+        path=str(shared_data / "gowalla"), train="train.txt", test="test.txt", format="adjacency"
+    )
     parts = split(load(source), SplitRule(by="presplit"))
     wanted = read(Path(__file__).parents[1] / "configs" / f"{method}-gowalla.toml", overrides)
-    report = evaluate(wanted.model.build(parts.train), parts.train.pairs, parts.test.open("golden test"), wanted.evaluate)
+    report = evaluate(
+        wanted.model.build(parts.train),
+        parts.train.pairs,
+        parts.test.open("golden test"),
+        wanted.evaluate,
+    )
     tolerance = 1e-3 if method == "ials" else 6e-5
     assert report["recall@20"] == pytest.approx(recall, abs=tolerance)
     assert report["ndcg@20"] == pytest.approx(ndcg, abs=tolerance)

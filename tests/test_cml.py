@@ -23,7 +23,9 @@ TRAIN, _ = two_camps()
 
 def with_features(present: float = 0.7) -> Dataset:
     rng = np.random.default_rng(0)
-    table = FeatureTable(rng.normal(size=(TRAIN.n_items, 5)).astype(np.float32), rng.random(TRAIN.n_items) < present)
+    table = FeatureTable(
+        rng.normal(size=(TRAIN.n_items, 5)).astype(np.float32), rng.random(TRAIN.n_items) < present
+    )
     return replace(TRAIN, features={"text": table})
 
 
@@ -39,12 +41,22 @@ def batch_of(recipe: CML, size: int = 40) -> Batch:
 @pytest.mark.parametrize("reduce", ["warp", "hardest", "each", "top"])
 @pytest.mark.parametrize("pool", ["own", "shared"])
 def test_the_loss_is_its_definition(reduce, pool):
-    net = network(CML(dim=6, loss=Loss(kind="hinge", reduce=reduce, top=2, margin=0.6), sampler=Sampler(negatives=5, pool=pool)))
+    net = network(
+        CML(
+            dim=6,
+            loss=Loss(kind="hinge", reduce=reduce, top=2, margin=0.6),
+            sampler=Sampler(negatives=5, pool=pool),
+        )
+    )
     batch = batch_of(net.recipe)
     expected = []
     for b in range(len(batch)):
         user = net.user.weight[batch.user[b]].detach()
-        neg = [k for place, k in enumerate(batch.neg if pool == "shared" else batch.neg[b]) if batch.mask is None or batch.mask[b, place]]
+        neg = [
+            k
+            for place, k in enumerate(batch.neg if pool == "shared" else batch.neg[b])
+            if batch.mask is None or batch.mask[b, place]
+        ]
         own = float((user - net.item.weight[batch.pos[b]].detach()).square().sum())
         others = torch.stack([(user - net.item.weight[k].detach()).square().sum() for k in neg])
         hinges = (0.6 + own - others).clamp_min(0).sort(descending=True).values
@@ -52,13 +64,18 @@ def test_the_loss_is_its_definition(reduce, pool):
             rank = int(TRAIN.n_items * int((hinges > 0).sum()) / len(neg))
             expected.append(np.log(rank + 1) * float(hinges[0]))
         else:
-            expected.append(float({"hardest": hinges[:1], "each": hinges, "top": hinges[:2]}[reduce].mean()))
+            expected.append(
+                float({"hardest": hinges[:1], "each": hinges, "top": hinges[:2]}[reduce].mean())
+            )
     assert net.loss(batch).pair.tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_no_gradient_goes_through_the_rank():
     """A positive ahead of all negatives by the margin has rank 0, weight ln 1 = 0 and no gradient."""
-    pos, neg = torch.tensor([2.0], requires_grad=True), torch.tensor([[0.5, 0.2]], requires_grad=True)
+    pos, neg = (
+        torch.tensor([2.0], requires_grad=True),
+        torch.tensor([[0.5, 0.2]], requires_grad=True),
+    )
     assert warp_weight(pos, neg, margin=1.0, n_items=50).tolist() == [0.0]
     assert not warp_weight(pos, neg, margin=2.0, n_items=50).requires_grad
 
@@ -87,35 +104,64 @@ def test_the_covariance_of_uncorrelated_coordinates():
 
 @pytest.mark.parametrize("over", ["batch", "all"])
 def test_covariance_is_added_over_what_it_says(over):
-    net = network(CML(dim=6, covariance=Covariance(weight=3.0, over=over), loss=Loss(kind="hinge", reduce="each"), sampler=Sampler(negatives=2)))
+    net = network(
+        CML(
+            dim=6,
+            covariance=Covariance(weight=3.0, over=over),
+            loss=Loss(kind="hinge", reduce="each"),
+            sampler=Sampler(negatives=2),
+        )
+    )
     batch = batch_of(net.recipe)
     items = torch.cat([net.item.weight[batch.pos], net.item.weight[batch.neg].view(-1, 6)])
-    vectors = torch.cat([net.user.weight, net.item.weight] if over == "all" else [net.user.weight[batch.user], items])
-    assert float(net.loss(batch).extra.detach()) == pytest.approx(3 * float(covariance(vectors).detach()), rel=1e-4)
+    vectors = torch.cat(
+        [net.user.weight, net.item.weight]
+        if over == "all"
+        else [net.user.weight[batch.user], items]
+    )
+    assert float(net.loss(batch).extra.detach()) == pytest.approx(
+        3 * float(covariance(vectors).detach()), rel=1e-4
+    )
     assert net.rows == (() if over == "all" else (net.user, net.item))
 
 
 def test_content_draws_items_to_their_features():
     data = with_features()
-    recipe = CML(dim=6, content=Content(weight=2.0, hidden=7, dropout=0.0), sampler=Sampler(negatives=3))
+    recipe = CML(
+        dim=6, content=Content(weight=2.0, hidden=7, dropout=0.0), sampler=Sampler(negatives=3)
+    )
     net, batch = network(recipe, data), batch_of(recipe)
     plain = network(replace(recipe, content=Content()), data)
     table = data.features["text"]
     said = net.content.layers(torch.from_numpy(table.values)).detach()
-    assert torch.allclose(net.item.weight[table.present], said[table.present] / said[table.present].norm(dim=1, keepdim=True).clamp_min(1), atol=1e-6)
+    assert torch.allclose(
+        net.item.weight[table.present],
+        said[table.present] / said[table.present].norm(dim=1, keepdim=True).clamp_min(1),
+        atol=1e-6,
+    )
     assert not torch.allclose(net.item.weight[table.present], plain.item.weight[table.present])
     with torch.no_grad():
         net.item.weight.copy_(plain.item.weight)
         net.user.weight.copy_(plain.user.weight)
     terms = net.loss(batch)
     assert torch.equal(terms.pair, plain.loss(batch).pair)
-    user, pos, neg = plain.user.weight[batch.user], plain.item.weight[batch.pos], plain.item.weight[batch.neg]
+    user, pos, neg = (
+        plain.user.weight[batch.user],
+        plain.item.weight[batch.pos],
+        plain.item.weight[batch.neg],
+    )
     hardest = (user[:, None] - neg).square().sum(2).argmin(1)
     rows = torch.cat([batch.pos, batch.neg[torch.arange(len(batch)), hardest]])
-    apart = (said[rows] - plain.item.weight[rows]).square().sum(1)[torch.from_numpy(table.present)[rows]]
+    apart = (
+        (said[rows] - plain.item.weight[rows])
+        .square()
+        .sum(1)[torch.from_numpy(table.present)[rows]]
+    )
     assert pos.shape == user.shape
     assert float(terms.extra.detach()) == pytest.approx(2 * float(apart.mean().detach()), rel=1e-4)
-    fitted = fit(recipe, data, None, Train(epochs=3, batch_size=50, lr=0.02, rows="touched", device="cpu"))
+    fitted = fit(
+        recipe, data, None, Train(epochs=3, batch_size=50, lr=0.02, rows="touched", device="cpu")
+    )
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
     with pytest.raises(InputError, match="asks for item features, and the data have none"):
         network(recipe, replace(TRAIN, features={}))
@@ -124,7 +170,10 @@ def test_content_draws_items_to_their_features():
 @pytest.mark.parametrize("space", ["ball", "sphere"])
 def test_spaces(space):
     scorer: Any = fit(
-        CML(dim=4, user_space=space, item_space=space, radius=1.3), TRAIN, None, Train(epochs=4, batch_size=30, lr=0.2, rows="touched", device="cpu")
+        CML(dim=4, user_space=space, item_space=space, radius=1.3),
+        TRAIN,
+        None,
+        Train(epochs=4, batch_size=30, lr=0.2, rows="touched", device="cpu"),
     ).scorer
     for table in (scorer.user[:60:2], scorer.item[:40:2]):
         norm = table.norm(dim=1)
@@ -157,7 +206,9 @@ def test_the_second_stage_puts_nothing_back_and_leaves_out_what_is_masked():
     enough = mask.sum(1) >= 4
     assert enough.any()
     assert mask.gather(1, drawn)[enough].all()
-    assert all(mask[row][drawn[row]].sum() == mask[row].sum() for row in (~enough).nonzero().view(-1)), "others only where there are too few"
+    assert all(
+        mask[row][drawn[row]].sum() == mask[row].sum() for row in (~enough).nonzero().view(-1)
+    ), "others only where there are too few"
 
 
 def test_two_stage_sampling_trains():
@@ -170,7 +221,9 @@ def test_two_stage_sampling_trains():
     config = Train(epochs=6, batch_size=60, lr=0.03, rows="touched", device="cpu")
     first, second = (fit(recipe, TRAIN, None, config) for _ in range(2))
     assert first.history[-1]["loss"] < first.history[0]["loss"]
-    assert torch.equal(first.scorer.item, second.scorer.item), "what is drawn within the loss follows the seed too"
+    assert torch.equal(first.scorer.item, second.scorer.item), (
+        "what is drawn within the loss follows the seed too"
+    )
 
 
 def test_settings_that_do_not_go_together():

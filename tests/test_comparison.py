@@ -17,10 +17,16 @@ from recsys.statistics import holm, over_seeds
 
 
 def report(
-    users: np.ndarray, whole: dict[str, float] | None = None, protocol: str = "all candidates", notes: tuple[str, ...] = (), **columns: np.ndarray
+    users: np.ndarray,
+    whole: dict[str, float] | None = None,
+    protocol: str = "all candidates",
+    notes: tuple[str, ...] = (),
+    **columns: np.ndarray,
 ) -> Report:
     named = {name.replace("_at_", "@"): values for name, values in columns.items()}
-    frame = pl.DataFrame({"user": users.astype(np.int32), **named}).with_columns(pl.col(list(named)).fill_nan(None))
+    frame = pl.DataFrame({"user": users.astype(np.int32), **named}).with_columns(
+        pl.col(list(named)).fill_nan(None)
+    )
     return Report(frame, whole or {}, (*named, *(whole or {})), len(users), protocol, notes)
 
 
@@ -31,8 +37,15 @@ def three() -> dict[str, Report]:
     noise = 0.1 * generator.normal(size=(2, 200))
     return {
         "weak": report(users, {"coverage@5": 0.2}, ndcg_at_5=base, recall_at_5=base),
-        "good_1": report(users, {"coverage@5": 0.4}, ndcg_at_5=base + 0.1 + noise[0], recall_at_5=base + noise[0]),
-        "twin": report(users, {"coverage@5": 0.3}, ndcg_at_5=base + 0.1 + noise[0] + 1e-3 * noise[1], recall_at_5=base + noise[1]),
+        "good_1": report(
+            users, {"coverage@5": 0.4}, ndcg_at_5=base + 0.1 + noise[0], recall_at_5=base + noise[0]
+        ),
+        "twin": report(
+            users,
+            {"coverage@5": 0.3},
+            ndcg_at_5=base + 0.1 + noise[0] + 1e-3 * noise[1],
+            recall_at_5=base + noise[1],
+        ),
     }
 
 
@@ -42,12 +55,16 @@ def test_means_tests_and_correction(three):
     assert got.metrics == ("ndcg@5", "recall@5", "coverage@5")
     assert got.n_users == 200
     assert got.cell("good_1", "ndcg@5").mean == pytest.approx(three["good_1"]["ndcg@5"])
-    assert (got.cell("weak", "ndcg@5").low, got.cell("weak", "ndcg@5").high) == pytest.approx(three["weak"].interval("ndcg@5"), abs=1e-12)
+    assert (got.cell("weak", "ndcg@5").low, got.cell("weak", "ndcg@5").high) == pytest.approx(
+        three["weak"].interval("ndcg@5"), abs=1e-12
+    )
     assert len(got.tests) == 6  # three pairs, two metrics; coverage has no per-user values
     raw = [test.p for test in got.tests]
     np.testing.assert_allclose([test.p_holm for test in got.tests], holm(raw))
     first = got.tests[0]
-    wanted = scipy.stats.ttest_rel(three[first.first].values("ndcg@5"), three[first.second].values("ndcg@5"))
+    wanted = scipy.stats.ttest_rel(
+        three[first.first].values("ndcg@5"), three[first.second].values("ndcg@5")
+    )
     assert first.p == pytest.approx(wanted.pvalue)
     ranked = compare(three, test="wilcoxon")
     assert [test.p for test in ranked.tests] == [test.result.p_wilcoxon for test in ranked.tests]
@@ -98,7 +115,12 @@ def test_what_does_not_belong_together_is_refused(three):
     with pytest.raises(InputError, match="protocol: 'all candidates' and '100 uniform candidates'"):
         compare({"a": report(users, ndcg_at_5=np.zeros(3)), "b": drawn})
     with pytest.raises(InputError, match="no user in common"):
-        compare({"a": report(users, ndcg_at_5=np.zeros(3)), "b": report(users + 3, ndcg_at_5=np.zeros(3))})
+        compare(
+            {
+                "a": report(users, ndcg_at_5=np.zeros(3)),
+                "b": report(users + 3, ndcg_at_5=np.zeros(3)),
+            }
+        )
     with pytest.raises(InputError, match="no metric in common"):
         compare({"a": report(users, ndcg_at_5=np.zeros(3)), "b": report(users, auc=np.zeros(3))})
     with pytest.raises(InputError, match=r"did you mean 'ndcg@5'"):
@@ -117,7 +139,12 @@ def test_one_method_is_a_table_without_tests(three):
 def test_less_is_better_for_gini_and_nothing_is_best_for_novelty():
     users = np.arange(50)
     values = np.random.default_rng(0).random(50)
-    got = compare({"a": report(users, {"gini@5": 0.9}, novelty_at_5=values), "b": report(users, {"gini@5": 0.5}, novelty_at_5=values + 1)})
+    got = compare(
+        {
+            "a": report(users, {"gini@5": 0.9}, novelty_at_5=values),
+            "b": report(users, {"gini@5": 0.5}, novelty_at_5=values + 1),
+        }
+    )
     assert got.cell("b", "gini@5").best
     assert not got.cell("b", "gini@5").bold
     assert not any(got.cell(name, "novelty@5").best for name in "ab")
@@ -127,7 +154,18 @@ def test_outputs(three):
     three["a|b & c_d"] = three.pop("twin")
     got = compare(three)
     table = got.table()
-    assert table.columns == ["method", "metric", "mean", "low", "high", "users", "best", "bold", "seeds", "seeds_sd"]
+    assert table.columns == [
+        "method",
+        "metric",
+        "mean",
+        "low",
+        "high",
+        "users",
+        "best",
+        "bold",
+        "seeds",
+        "seeds_sd",
+    ]
     assert table.height == 9
     assert table.filter(metric="coverage@5")["low"].null_count() == 3
     assert pl.read_csv(got.csv().encode()).height == 9
@@ -152,7 +190,9 @@ def test_outputs(three):
 
 def test_notes_of_the_reports_are_kept(three):
     users = np.arange(3)
-    got = compare({"a": report(users, notes=("3 of 9 test pairs were already seen",), auc=np.zeros(3))})
+    got = compare(
+        {"a": report(users, notes=("3 of 9 test pairs were already seen",), auc=np.zeros(3))}
+    )
     assert "a: 3 of 9 test pairs were already seen" in got.markdown()
 
 
@@ -161,7 +201,11 @@ def test_seeds_have_a_part_in_intervals_and_tests(three):
     generator = np.random.default_rng(3)
     users, base = np.arange(200), generator.random(200)
     values = {
-        name: base + up + 0.02 * generator.normal(size=(3, 1)) + 0.05 * generator.normal(size=(3, 200)) for name, up in (("a", 0.0), ("b", 0.5))
+        name: base
+        + up
+        + 0.02 * generator.normal(size=(3, 1))
+        + 0.05 * generator.normal(size=(3, 200))
+        for name, up in (("a", 0.0), ("b", 0.5))
     }
     seeds = {name: [report(users, ndcg_at_5=row) for row in rows] for name, rows in values.items()}
     got = compare({**seeds, "fixed": report(users, ndcg_at_5=base - 0.5)})
@@ -171,7 +215,9 @@ def test_seeds_have_a_part_in_intervals_and_tests(three):
     assert cell.seeds_sd == pytest.approx(np.std(wanted.per_seed, ddof=1))
     assert got.cell("fixed", "ndcg@5").seeds == 1
     apart = gap(values["a"], values["b"])
-    assert (got.tests[0].p, got.tests[0].seed_share, got.tests[0].result.low) == pytest.approx((apart.p, apart.seed_share, apart.low))
+    assert (got.tests[0].p, got.tests[0].seed_share, got.tests[0].result.low) == pytest.approx(
+        (apart.p, apart.seed_share, apart.low)
+    )
     assert "users and seeds" in got.markdown()
     with pytest.raises(InputError, match="no part for the chance of seeds"):
         compare(seeds, test="wilcoxon")
@@ -184,6 +230,12 @@ def test_bold_means_that_every_other_is_beaten():
     generator = np.random.default_rng(0)
     users, base = np.arange(100), generator.random(100)
     third = base - 0.3 + 5 * generator.permutation(np.linspace(-1, 1, 100))
-    got = compare({"best": report(users, ndcg_at_5=base), "second": report(users, ndcg_at_5=base - 0.1), "third": report(users, ndcg_at_5=third)})
+    got = compare(
+        {
+            "best": report(users, ndcg_at_5=base),
+            "second": report(users, ndcg_at_5=base - 0.1),
+            "third": report(users, ndcg_at_5=third),
+        }
+    )
     assert got.cell("best", "ndcg@5").best
     assert not got.cell("best", "ndcg@5").bold

@@ -10,10 +10,21 @@ from recsys.components import gap
 from recsys.statistics import over_seeds
 
 
-def drawn(generator: np.random.Generator, seed_sd: float, seeds: int = 3, users: int = 150, better: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def drawn(
+    generator: np.random.Generator,
+    seed_sd: float,
+    seeds: int = 3,
+    users: int = 150,
+    better: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Two methods on users who differ, with seeds that differ by `seed_sd`; the first is `better`."""
     base = 0.3 * generator.normal(size=users)
-    one, other = (base + seed_sd * generator.normal(size=(seeds, 1)) + 0.1 * generator.normal(size=(seeds, users)) for _ in range(2))
+    one, other = (
+        base
+        + seed_sd * generator.normal(size=(seeds, 1))
+        + 0.1 * generator.normal(size=(seeds, users))
+        for _ in range(2)
+    )
     return one + better, other
 
 
@@ -27,12 +38,22 @@ def test_with_one_seed_it_is_the_paired_t_test():
 
 def test_against_the_parts_by_loops():
     generator = np.random.default_rng(1)
-    a, b = drawn(generator, 0.05, seeds=4, users=30)[0], drawn(generator, 0.08, seeds=3, users=30)[1]
+    a, b = (
+        drawn(generator, 0.05, seeds=4, users=30)[0],
+        drawn(generator, 0.08, seeds=3, users=30)[1],
+    )
     variance = 0.0
     for values in (a, b):
         seeds, users = values.shape
-        squares = sum((values[s, u] - values[s].mean() - values[:, u].mean() + values.mean()) ** 2 for s in range(seeds) for u in range(users))
-        variance += max(0.0, np.var(values.mean(1), ddof=1) - squares / ((seeds - 1) * (users - 1)) / users) / seeds
+        squares = sum(
+            (values[s, u] - values[s].mean() - values[:, u].mean() + values.mean()) ** 2
+            for s in range(seeds)
+            for u in range(users)
+        )
+        variance += (
+            max(0.0, np.var(values.mean(1), ddof=1) - squares / ((seeds - 1) * (users - 1)) / users)
+            / seeds
+        )
     of_users = np.var([a[:, u].mean() - b[:, u].mean() for u in range(30)], ddof=1) / 30
     got = gap(a, b)
     assert got.se**2 == pytest.approx(variance + of_users)
@@ -43,7 +64,9 @@ def test_against_the_parts_by_loops():
 def test_the_order_turns_the_sign_and_nothing_else():
     a, b = drawn(np.random.default_rng(2), 0.05)
     one, other = gap(a, b), gap(b, a)
-    assert (one.difference, one.low, one.p) == pytest.approx((-other.difference, -other.high, other.p))
+    assert (one.difference, one.low, one.p) == pytest.approx(
+        (-other.difference, -other.high, other.p)
+    )
 
 
 def test_what_cannot_be_told():
@@ -63,7 +86,10 @@ def test_what_cannot_be_told():
 def test_alike_methods_are_called_different_in_at_most_one_of_twenty(seed_sd):
     """1,000 replications of two alike methods; a test over users alone errs in up to half of them where seeds differ by 0.03."""
     generator = np.random.default_rng(3)
-    p = [(gap(a, b).p, scipy.stats.ttest_rel(a.mean(0), b.mean(0)).pvalue) for a, b in (drawn(generator, seed_sd) for _ in range(1000))]
+    p = [
+        (gap(a, b).p, scipy.stats.ttest_rel(a.mean(0), b.mean(0)).pvalue)
+        for a, b in (drawn(generator, seed_sd) for _ in range(1000))
+    ]
     ours, users_alone = (np.array(p) < 0.05).mean(0)
     assert ours <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 1000)
     if seed_sd == 0.03:

@@ -12,7 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.config import Bound, build, describe, difference, from_toml, override, read_toml, schema, settings, to_dict, to_toml
+from recsys.config import (
+    Bound,
+    build,
+    describe,
+    difference,
+    from_toml,
+    override,
+    read_toml,
+    schema,
+    settings,
+    to_dict,
+    to_toml,
+)
 from recsys.errors import InputError, suggest
 
 
@@ -54,7 +66,16 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
     numbers,
 )
 def test_settings_come_back_from_toml(name, dim, lr, patience, clip, on, cutoffs, kind, margin):
-    value = Outer(name=name, dim=dim, lr=lr, patience=patience, clip=clip, on=on, cutoffs=tuple(cutoffs), inner=Inner(kind=kind, margin=margin))
+    value = Outer(
+        name=name,
+        dim=dim,
+        lr=lr,
+        patience=patience,
+        clip=clip,
+        on=on,
+        cutoffs=tuple(cutoffs),
+        inner=Inner(kind=kind, margin=margin),
+    )
     assert build(Outer, from_toml(to_toml(to_dict(value)))) == value
     assert build(Outer, json.loads(json.dumps(to_dict(value)))) == value
 
@@ -114,7 +135,9 @@ def test_a_table_within_keeps_the_defaults_it_has_there():
     assert build(Shifted, {"other": {"margin": 2.0}}).other == Deep(margin=2.0)
     assert build(Deep, {"margin": 3.0}, base=Deep(kind="b")) == Deep(kind="b", margin=3.0)
     unset = Shifted(inner=Deep(kind="b", cut=None))
-    assert to_dict(unset)["inner"]["cut"] == "none", "its default there is a number, so it takes a word"
+    assert to_dict(unset)["inner"]["cut"] == "none", (
+        "its default there is a number, so it takes a word"
+    )
     assert "cut" not in to_dict(unset)["other"]
     for value in (unset, Shifted(), Shifted(inner=Deep(), other=Deep(kind="b", cut=0.1))):
         assert build(Shifted, from_toml(to_toml(to_dict(value)))) == value
@@ -136,8 +159,14 @@ def message(action) -> str:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"name": "x", "dmi": 3}, ["unknown key 'dmi'", "did you mean 'dim'?", "known: clip, cutoffs, dim"]),
-        ({"name": "x", "embedding_size": 3}, ["unknown key 'embedding_size'", "did you mean 'dim'?"]),
+        (
+            {"name": "x", "dmi": 3},
+            ["unknown key 'dmi'", "did you mean 'dim'?", "known: clip, cutoffs, dim"],
+        ),
+        (
+            {"name": "x", "embedding_size": 3},
+            ["unknown key 'embedding_size'", "did you mean 'dim'?"],
+        ),
         ({"name": "x", "learning-rate": 3}, ["did you mean 'lr'?"]),
         ({"name": "x", "zzzzzz": 3}, ["unknown key 'zzzzzz'", "known: "]),
         ({}, ["key 'name' is missing"]),
@@ -153,9 +182,15 @@ def message(action) -> str:
         ({"name": "x", "cutoffs": 5}, ["cutoffs = 5"]),
         ({"name": "x", "cutoffs": [5, "x"]}, ["cutoffs = 'x'"]),
         ({"name": 5}, ["name = 5", "string"]),
-        ({"name": "x", "inner": 3}, ["inner = 3", "a table is wanted", "write inner = { key = value }"]),
+        (
+            {"name": "x", "inner": 3},
+            ["inner = 3", "a table is wanted", "write inner = { key = value }"],
+        ),
         ({"name": "x", "inner": {"kind": "c"}}, ["inner", "kind = 'c'", "'a' or 'b'"]),
-        ({"name": "x", "inner": {"margn": 1.0}}, ["inner", "unknown key 'margn'", "did you mean 'margin'?"]),
+        (
+            {"name": "x", "inner": {"margn": 1.0}},
+            ["inner", "unknown key 'margn'", "did you mean 'margin'?"],
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(values, said):
@@ -164,7 +199,9 @@ def test_a_mistake_is_one_line_with_its_place(values, said):
     assert "\n" not in line
     assert all(part in line for part in said)
     if not isinstance(values.get("inner"), dict):
-        assert all(part in message(lambda: Outer(**values)) for part in said)  # the same from Python
+        assert all(
+            part in message(lambda: Outer(**values)) for part in said
+        )  # the same from Python
 
 
 def test_several_mistakes_are_counted():
@@ -188,7 +225,16 @@ def test_settings_are_named_frozen_and_comparable():
 def test_overrides():
     tree = {"model": {"dim": 3}, "train": {}}
     got = override(
-        tree, ["model.dim=4", "model.name=cml", "train.lr=1e-4", 'new.deep.key="x=y"', "train.on=true", "model.cutoffs=[1, 2]", "model.text=a=b"]
+        tree,
+        [
+            "model.dim=4",
+            "model.name=cml",
+            "train.lr=1e-4",
+            'new.deep.key="x=y"',
+            "train.on=true",
+            "model.cutoffs=[1, 2]",
+            "model.text=a=b",
+        ],
     )
     assert got == {
         "model": {"dim": 4, "name": "cml", "cutoffs": [1, 2], "text": "a=b"},
@@ -244,20 +290,36 @@ def test_nested_settings_are_described_with_the_defaults_of_their_place():
     from recsys.models.dpcml import DPCML
 
     rows = {name: (kind, default, meaning) for name, kind, default, meaning in describe(DPCML)}
-    assert rows["loss.reduce"][:2] == ("each | hardest | top | warp | one-of-top | fitting | soft | resampled", '"hardest"')
+    assert rows["loss.reduce"][:2] == (
+        "each | hardest | top | warp | one-of-top | fitting | soft | resampled",
+        '"hardest"',
+    )
     assert rows["loss.share"][:2] == ("float | none", "none")
     assert rows["sampler.negatives"][:2] == ("int", "10")
     assert rows["user_space"][0] == "free | ball | sphere"
     assert list(rows).index("sampler") == list(rows).index("loss.correct") + 1
-    assert all(meaning for name, (kind, _, meaning) in rows.items() if name not in ("loss", "sampler", "diversity"))
+    assert all(
+        meaning
+        for name, (kind, _, meaning) in rows.items()
+        if name not in ("loss", "sampler", "diversity")
+    )
 
 
 def test_the_first_difference_is_named() -> None:
     before = {"a": 1, "b": {"c": (1, 2), "d": {"x": "y"}}}
     assert difference(before, dict(before)) == ""
-    assert difference(before, {"a": 1, "b": {"c": (1, 2), "d": {"x": 'z"'}}}) == r': b.d.x was "y", and is "z\"" now'
-    assert difference(before, {"a": 1, "b": {"c": (1, 3), "d": {}}}) == ": b.c was [1, 2], and is [1, 3] now"
-    assert difference(before, {"a": 1, "b": {"c": (1, 2), "d": {}}}) == ': b.d.x was "y", and is not set now'
+    assert (
+        difference(before, {"a": 1, "b": {"c": (1, 2), "d": {"x": 'z"'}}})
+        == r': b.d.x was "y", and is "z\"" now'
+    )
+    assert (
+        difference(before, {"a": 1, "b": {"c": (1, 3), "d": {}}})
+        == ": b.c was [1, 2], and is [1, 3] now"
+    )
+    assert (
+        difference(before, {"a": 1, "b": {"c": (1, 2), "d": {}}})
+        == ': b.d.x was "y", and is not set now'
+    )
     assert difference({}, {"e": True}) == ": e was not set, and is true now"
     assert difference({"e": {"f": 1}}, {"e": "none"}) == ': e was { f = 1 }, and is "none" now'
 
@@ -265,7 +327,10 @@ def test_the_first_difference_is_named() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"metrics": "ndcg@5"}, """metrics = 'ndcg@5': a list is wanted; write metrics = ["ndcg@5"]"""),
+        (
+            {"metrics": "ndcg@5"},
+            """metrics = 'ndcg@5': a list is wanted; write metrics = ["ndcg@5"]""",
+        ),
         ({"metrics": [1, 2]}, "(and 1 more)"),
     ],
 )

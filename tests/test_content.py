@@ -10,13 +10,30 @@ import torch
 
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.models.duif import from_pool
-from recsys.nn.content import Table, Told, _projected, affine, counted, distinct, feature_values, side_by_side, values_and_known, warm_items, xavier
+from recsys.nn.content import (
+    Table,
+    Told,
+    _projected,
+    affine,
+    counted,
+    distinct,
+    feature_values,
+    side_by_side,
+    values_and_known,
+    warm_items,
+    xavier,
+)
 from recsys.sample import Sampler
 
 
 def data(values: np.ndarray, present: list[bool], met: tuple[int, ...] = (0, 1)) -> Dataset:
     pairs = Interactions(np.zeros(len(met), dtype=np.int32), np.array(met), 1, len(values))
-    return Dataset(pairs, Vocab.range(1), Vocab.range(len(values)), {"text": FeatureTable(values, np.array(present))})
+    return Dataset(
+        pairs,
+        Vocab.range(1),
+        Vocab.range(len(values)),
+        {"text": FeatureTable(values, np.array(present))},
+    )
 
 
 def test_the_mean_is_of_training_items_that_have_the_modality():
@@ -68,7 +85,13 @@ def test_what_is_whole_is_not_copied_and_never_changed():
 
 def test_side_by_side_keeps_the_order():
     train = data(np.ones((2, 1), dtype=np.float32), [True, True])
-    train = replace(train, features={"b": train.features["text"], "a": FeatureTable(np.zeros((2, 2), dtype=np.float32), np.ones(2, dtype=bool))})
+    train = replace(
+        train,
+        features={
+            "b": train.features["text"],
+            "a": FeatureTable(np.zeros((2, 2), dtype=np.float32), np.ones(2, dtype=bool)),
+        },
+    )
     assert side_by_side(feature_values(train)).tolist() == [[1.0, 0.0, 0.0]] * 2
 
 
@@ -90,8 +113,21 @@ def test_rows_that_are_projected(block, bias, monkeypatch):
     table, linear = Table(torch.randn(9, 3), train=True).double(), affine(3, 4, bias=bias).double()
     plain, same = table.values.detach().clone().requires_grad_(), affine(3, 4, bias=bias).double()
     same.load_state_dict(linear.state_dict())
-    for step, (rows, clear) in enumerate((([0, 4], True), ([4, 8, 1], True), ([2], False), ([2, 3], False), ([7, 2], True), ([], True), ([5], True))):
-        wanted, weight = torch.tensor(rows, dtype=torch.int64), torch.randn(len(rows), 4, dtype=torch.float64)
+    for step, (rows, clear) in enumerate(
+        (
+            ([0, 4], True),
+            ([4, 8, 1], True),
+            ([2], False),
+            ([2, 3], False),
+            ([7, 2], True),
+            ([], True),
+            ([5], True),
+        )
+    ):
+        wanted, weight = (
+            torch.tensor(rows, dtype=torch.int64),
+            torch.randn(len(rows), 4, dtype=torch.float64),
+        )
         if clear:
             table.values.grad = plain.grad = None
             linear.zero_grad()
@@ -104,7 +140,9 @@ def test_rows_that_are_projected(block, bias, monkeypatch):
         for one, other in zip(linear.parameters(), same.parameters(), strict=True):
             assert torch.allclose(one.grad, other.grad, rtol=1e-12), step
     frozen = Table(torch.ones(3, 3), train=False).double()
-    assert torch.equal(_projected(frozen, linear, torch.tensor([1])), linear(torch.ones(1, 3, dtype=torch.float64)))
+    assert torch.equal(
+        _projected(frozen, linear, torch.tensor([1])), linear(torch.ones(1, 3, dtype=torch.float64))
+    )
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -120,7 +158,9 @@ def test_every_modality_has_a_map_of_its_own(train):
 
 def test_rows_and_how_often_they_occur():
     rows = torch.randint(9, (30,), generator=torch.Generator().manual_seed(0))
-    for got, expected in zip(counted(rows, 12), torch.unique(rows, return_counts=True), strict=True):
+    for got, expected in zip(
+        counted(rows, 12), torch.unique(rows, return_counts=True), strict=True
+    ):
         assert torch.equal(got, expected)
     assert [part.tolist() for part in counted(rows[:0], 3)] == [[], []]
 
@@ -137,7 +177,12 @@ def test_pools():
 def test_start_values():
     torch.manual_seed(0)
     table, layer = xavier(300, 20), affine(30, 500, "xavier")
-    edge, rows, weight, bias = (6 / 320) ** 0.5, table.weight.detach(), layer.weight.detach(), layer.bias.detach()
+    edge, rows, weight, bias = (
+        (6 / 320) ** 0.5,
+        table.weight.detach(),
+        layer.weight.detach(),
+        layer.bias.detach(),
+    )
     assert float(rows.abs().max()) <= edge
     assert float(rows.std()) == pytest.approx(edge / 3**0.5, rel=0.05)
     assert float(weight.std()) == pytest.approx((2 / 530) ** 0.5, rel=0.05)

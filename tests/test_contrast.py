@@ -29,7 +29,9 @@ def value_and_gradients(loss, *views: Tensor) -> list[Tensor]:
 def test_blocks_are_the_whole(block, temperature, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK_NUMBERS", block)
     ours = value_and_gradients(lambda a, b: contrast(a, b, temperature), *views())
-    for got, expected in zip(ours, value_and_gradients(lambda a, b: info_nce(a, b, temperature), *views()), strict=True):
+    for got, expected in zip(
+        ours, value_and_gradients(lambda a, b: info_nce(a, b, temperature), *views()), strict=True
+    ):
         assert torch.allclose(got, expected, rtol=1e-10, atol=1e-12)
 
 
@@ -39,7 +41,11 @@ def test_a_count_is_a_node_written_out_as_often(block, monkeypatch):
     count = torch.randint(1, 6, (NODES,), generator=torch.Generator().manual_seed(1))
     ours = value_and_gradients(lambda a, b: contrast(a, b, 0.2, count), *views())
     again = torch.repeat_interleave(torch.arange(NODES), count)
-    for got, expected in zip(ours, value_and_gradients(lambda a, b: info_nce(a[again], b[again], 0.2), *views()), strict=True):
+    for got, expected in zip(
+        ours,
+        value_and_gradients(lambda a, b: info_nce(a[again], b[again], 0.2), *views()),
+        strict=True,
+    ):
         assert torch.allclose(got, expected, rtol=1e-10, atol=1e-12)
     assert not torch.allclose(ours[0], contrast(*views(), 0.2), atol=1e-3)
 
@@ -60,7 +66,9 @@ def test_a_view_that_is_held_has_no_gradient():
     (expected,) = torch.autograd.grad(info_nce(one, other, 0.2), other)
     assert torch.allclose(gradient, expected, rtol=1e-10)
     with torch.no_grad():
-        assert contrast(one, other, 0.2).item() == pytest.approx(info_nce(one, other, 0.2).item(), rel=1e-12)
+        assert contrast(one, other, 0.2).item() == pytest.approx(
+            info_nce(one, other, 0.2).item(), rel=1e-12
+        )
 
 
 def test_one_node_and_half_precision():

@@ -49,13 +49,17 @@ def naive(pos: Tensor, neg: Tensor, margin: float, reduce: str, mask: Tensor | N
 def test_the_margin_is_kept_from_both_sides(reduce, size, k, margin, masked, seed):
     pos, neg = -normal(size, seed=seed).square(), -normal(size, k, seed=seed + 1).square()
     mask = normal(size, k, seed=seed + 2) > -0.3 if masked else None
-    assert two_sided(pos, neg, margin, reduce, mask).tolist() == pytest.approx(naive(pos, neg, margin, reduce, mask))
+    assert two_sided(pos, neg, margin, reduce, mask).tolist() == pytest.approx(
+        naive(pos, neg, margin, reduce, mask)
+    )
 
 
 @pytest.mark.parametrize("reduce", REDUCE)
 def test_gradients(reduce):
     pos, neg = normal(4).requires_grad_(), normal(4, 3, seed=1).requires_grad_()
-    mask = torch.tensor([[True, True, False], [True, False, True], [False, False, False], [True, True, True]])
+    mask = torch.tensor(
+        [[True, True, False], [True, False, True], [False, False, False], [True, True, True]]
+    )
     assert torch.autograd.gradcheck(lambda p, n: two_sided(p, n, 0.7, reduce), (pos, neg))
     assert torch.autograd.gradcheck(lambda p, n: two_sided(p, n, 0.7, reduce, mask), (pos, neg))
 
@@ -69,7 +73,9 @@ def test_short_of_the_margin_it_is_the_hinge(reduce):
 
 
 def by_eigenvalues(vectors: Tensor, eps: float) -> float:
-    eigenvalues = np.linalg.eigvalsh(np.cov(vectors.detach().double().numpy().T, bias=True).reshape(vectors.shape[1], -1))
+    eigenvalues = np.linalg.eigvalsh(
+        np.cov(vectors.detach().double().numpy().T, bias=True).reshape(vectors.shape[1], -1)
+    )
     return float(eigenvalues.sum() - np.log(eigenvalues + eps).sum())
 
 
@@ -102,7 +108,12 @@ def test_the_covariance_term_is_least_at_the_identity():
     least = log_det_divergence(white, 1e-12)
     assert least.item() == pytest.approx(4)
     identity = torch.eye(4, dtype=torch.float64)
-    for change in (0.9 * identity, 1.1 * identity, torch.diag(torch.tensor([1, 1, 1, 1.2], dtype=torch.float64)), identity + 0.1):
+    for change in (
+        0.9 * identity,
+        1.1 * identity,
+        torch.diag(torch.tensor([1, 1, 1, 1.2], dtype=torch.float64)),
+        identity + 0.1,
+    ):
         assert log_det_divergence(white @ change, 1e-12) > least
 
 
@@ -126,7 +137,9 @@ def test_the_loss_of_the_network(pool, reduce):
     pos = torch.tensor([score(b, int(batch.pos[b])) for b in range(6)])
     neg = torch.tensor([[score(b, int(i)) for i in rows[b]] for b in range(6)])
     terms = net.loss(batch)
-    assert terms.pair.tolist() == pytest.approx(naive(pos, neg, 0.9, reduce, batch.mask), rel=1e-4, abs=1e-5)
+    assert terms.pair.tolist() == pytest.approx(
+        naive(pos, neg, 0.9, reduce, batch.mask), rel=1e-4, abs=1e-5
+    )
     assert terms.extra is None
 
 
@@ -134,8 +147,14 @@ def test_the_loss_of_the_network(pool, reduce):
 def test_whose_covariance(over):
     net = start(covariance=0.3, over=over, eps=1e-3)
     batch = next(PairStream(TRAIN.pairs, net.sampler, batch_size=6, seed=0).epoch(0))
-    parts = [net.user.weight[batch.user], net.item.weight[batch.pos]] if over == "batch" else [net.user.weight, net.item.weight]
-    assert net.loss(batch).extra.item() == pytest.approx(0.3 * by_eigenvalues(torch.cat(parts), 1e-3), rel=1e-4)
+    parts = (
+        [net.user.weight[batch.user], net.item.weight[batch.pos]]
+        if over == "batch"
+        else [net.user.weight, net.item.weight]
+    )
+    assert net.loss(batch).extra.item() == pytest.approx(
+        0.3 * by_eigenvalues(torch.cat(parts), 1e-3), rel=1e-4
+    )
 
 
 def test_rows_may_be_left_out_only_where_no_whole_table_is_read():
@@ -149,7 +168,10 @@ def test_rows_may_be_left_out_only_where_no_whole_table_is_read():
 def test_every_vector_is_in_the_ball():
     net = start(radius=0.5)
     batch = next(PairStream(TRAIN.pairs, net.sampler, batch_size=6, seed=0).epoch(0))
-    assert max(float(table.weight.detach().norm(dim=1).max()) for table in (net.user, net.item)) <= 0.5 + 1e-6
+    assert (
+        max(float(table.weight.detach().norm(dim=1).max()) for table in (net.user, net.item))
+        <= 0.5 + 1e-6
+    )
     with torch.no_grad():
         for table in (net.user, net.item):
             table.weight.normal_(0, 0.2)

@@ -36,7 +36,9 @@ def test_the_critical_difference_is_that_of_the_published_table(k, q):
 
 def test_best_first_and_groups_by_hand():
     values = np.tile([3.0, 1.0, 2.0], (30, 1))
-    values[:3, [1, 2]] = values[:3, [2, 1]]  # the second and the third change places on three of thirty
+    values[:3, [1, 2]] = values[
+        :3, [2, 1]
+    ]  # the second and the third change places on three of thirty
     got = ranking(["a", "b", "c"], values)
     assert got.methods == ("a", "c", "b")
     assert got.ranks == pytest.approx((1.0, 2.1, 2.9))
@@ -68,6 +70,10 @@ def test_the_diagram_is_xml_and_names_every_method():
     for method, rank in zip(found.methods, found.ranks, strict=True):
         assert sum(method in text and f"{rank:.2f}" in text for text in texts) == 1
     assert any(f"{found.critical:.2f}" in text for text in texts)
-    thick = [line for line in tree.iter("{http://www.w3.org/2000/svg}line") if line.get("stroke-width") == "4"]
+    thick = [
+        line
+        for line in tree.iter("{http://www.w3.org/2000/svg}line")
+        if line.get("stroke-width") == "4"
+    ]
     assert len(thick) == len(found.groups) > 0
     ET.fromstring(diagram(ranking(["a", "b"], np.array([[1.0, 2.0]]))))  # no critical difference

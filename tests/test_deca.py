@@ -42,8 +42,12 @@ def test_terms_are_their_definitions():
             assert float(agreement(tensors[0], tensors[1], alpha)) == pytest.approx(value)
         for observed in (True, False):
             for positives in (True, False):
-                found = expectation(tensors[0], tensors[2], observed=observed, positives=positives, cost=3.0)
-                assert float(found) == pytest.approx(expected(sigma(f), sigma(h), observed, positives, 3.0))
+                found = expectation(
+                    tensors[0], tensors[2], observed=observed, positives=positives, cost=3.0
+                )
+                assert float(found) == pytest.approx(
+                    expected(sigma(f), sigma(h), observed, positives, 3.0)
+                )
     assert float(agreement(torch.tensor(60.0), torch.tensor(-60.0), 0.5)) == pytest.approx(60.0)
 
 
@@ -54,24 +58,34 @@ def logit(likes: torch.nn.Module, user: int, item: int) -> float:
 
 @pytest.mark.parametrize("step", [0, 1])
 def test_the_loss_is_the_sum_of_its_terms(step):
-    recipe = DeCA(dim=4, init_std=1.0, alpha=0.3, c1=2.0, c2=5.0, l2=0.7, sampler=Sampler(negatives=3))
+    recipe = DeCA(
+        dim=4, init_std=1.0, alpha=0.3, c1=2.0, c2=5.0, l2=0.7, sampler=Sampler(negatives=3)
+    )
     torch.manual_seed(0)
     net = recipe.build(TRAIN).double()
     batch = [*stream(TRAIN.pairs, net.sampler, batch_size=10, seed=0).epoch(0)][step]
     positives = step == 0
     likelihood = net.false_positive if positives else net.true_positive
     pairs = []
-    for user, pos, others in zip(batch.user.tolist(), batch.pos.tolist(), batch.neg.tolist(), strict=True):
+    for user, pos, others in zip(
+        batch.user.tolist(), batch.pos.tolist(), batch.neg.tolist(), strict=True
+    ):
         values = []
         for item, observed in ((pos, True), *((item, False) for item in others)):
-            f, g, h = (sigma(logit(likes, user, item)) for likes in (net.target, net.auxiliary, likelihood))
+            f, g, h = (
+                sigma(logit(likes, user, item)) for likes in (net.target, net.auxiliary, likelihood)
+            )
             cost = 2.0 if positives else 5.0
-            values.append(0.3 * kl(g, f) + 0.7 * kl(f, g) - expected(f, h, observed, positives, cost))
+            values.append(
+                0.3 * kl(g, f) + 0.7 * kl(f, g) - expected(f, h, observed, positives, cost)
+            )
         pairs.append(values[0] + sum(values[1:]) / 3)
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx(pairs)
     learning = (net.target, net.auxiliary, likelihood)
-    assert float(terms.extra.detach()) == pytest.approx(sum(float((likes.nodes.weight.detach() ** 2).sum()) for likes in learning) * 0.7 / 2 / 21)
+    assert float(terms.extra.detach()) == pytest.approx(
+        sum(float((likes.nodes.weight.detach() ** 2).sum()) for likes in learning) * 0.7 / 2 / 21
+    )
     terms.total().backward()
     assert (likelihood.nodes.weight.grad != 0).any()
     other = (net.true_positive if positives else net.false_positive).nodes.weight.grad
@@ -80,7 +94,9 @@ def test_the_loss_is_the_sum_of_its_terms(step):
 
 @pytest.mark.parametrize("target", ["gmf", "neumf", "cdae"])
 def test_a_backbone_is_what_ranks(target):
-    recipe = DeCA(dim=4, target=target, alpha=0.3, c1=2.0, c2=5.0, l2=0.7, sampler=Sampler(negatives=3))
+    recipe = DeCA(
+        dim=4, target=target, alpha=0.3, c1=2.0, c2=5.0, l2=0.7, sampler=Sampler(negatives=3)
+    )
     torch.manual_seed(0)
     net = recipe.build(TRAIN).eval()
     with torch.no_grad():
@@ -92,21 +108,38 @@ def test_a_backbone_is_what_ranks(target):
     assert torch.allclose(pos, scores[batch.user, batch.pos], atol=1e-5)
     assert torch.allclose(neg, scores[batch.user[:, None], batch.neg], atol=1e-5)
     sums = []
-    for f, g, h, observed in zip((pos, neg), net.auxiliary.logits(batch), net.false_positive.logits(batch), (True, False), strict=True):
+    for f, g, h, observed in zip(
+        (pos, neg),
+        net.auxiliary.logits(batch),
+        net.false_positive.logits(batch),
+        (True, False),
+        strict=True,
+    ):
         terms = [
-            0.3 * kl(sigma(y), sigma(x)) + 0.7 * kl(sigma(x), sigma(y)) - expected(sigma(x), sigma(z), observed, True, 2.0)
-            for x, y, z in zip(*(part.detach().flatten().tolist() for part in (f, g, h)), strict=True)
+            0.3 * kl(sigma(y), sigma(x))
+            + 0.7 * kl(sigma(x), sigma(y))
+            - expected(sigma(x), sigma(z), observed, True, 2.0)
+            for x, y, z in zip(
+                *(part.detach().flatten().tolist() for part in (f, g, h)), strict=True
+            )
         ]
         sums.append(np.reshape(terms, (10, -1)).mean(1))
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx((sums[0] + sums[1]).tolist(), rel=1e-4)
-    squares = sum(float((p.detach() ** 2).sum()) for part in (net.target, net.auxiliary, net.false_positive) for p in part.parameters())
+    squares = sum(
+        float((p.detach() ** 2).sum())
+        for part in (net.target, net.auxiliary, net.false_positive)
+        for p in part.parameters()
+    )
     assert float(terms.extra.detach()) == pytest.approx(squares * 0.7 / 2 / 21, rel=1e-4)
 
 
 @pytest.mark.parametrize("target", ["gmf", "neumf", "cdae"])
 def test_deca_p_of_a_backbone(target):
-    recipe, config = DeCA(dim=4, target=target, pretrain=2), Train(epochs=6, batch_size=30, lr=0.03, device="cpu")
+    recipe, config = (
+        DeCA(dim=4, target=target, pretrain=2),
+        Train(epochs=6, batch_size=30, lr=0.03, device="cpu"),
+    )
     net = recipe.build(TRAIN)
     assert type(net.auxiliary) is type(net.target)
     fitted = fit(recipe, TRAIN, None, config)
@@ -120,25 +153,40 @@ def test_the_auxiliary_model_of_deca_p_learns_first_and_then_stays(layers):
     net = recipe.build(TRAIN)
     assert (net.auxiliary.adjacency is None) == (layers == 0)
     assert DeCA(dim=4, layers=2).build(TRAIN).auxiliary.adjacency is None
-    for epoch, moving in ((0, ["auxiliary"]), (1, ["auxiliary"]), (2, ["target", "false_positive", "true_positive"])):
+    for epoch, moving in (
+        (0, ["auxiliary"]),
+        (1, ["auxiliary"]),
+        (2, ["target", "false_positive", "true_positive"]),
+    ):
         for batch in stream(TRAIN.pairs, net.sampler, batch_size=30, seed=0).epoch(epoch):
             net.loss(batch).total().backward()
-        moved = {name.split(".")[0] for name, param in net.named_parameters() if param.grad is not None and param.grad.any()}
+        moved = {
+            name.split(".")[0]
+            for name, param in net.named_parameters()
+            if param.grad is not None and param.grad.any()
+        }
         assert moved == set(moving)
         net.zero_grad(set_to_none=True)
     config = {"batch_size": 30, "lr": 0.05, "device": "cpu"}
-    start, before, after = (fit(recipe, TRAIN, None, Train(epochs=n, **config)).scorer for n in (1, 2, 3))
+    start, before, after = (
+        fit(recipe, TRAIN, None, Train(epochs=n, **config)).scorer for n in (1, 2, 3)
+    )
     assert torch.equal(start.user, before.user)
     assert not torch.equal(before.user, after.user)
 
 
 def test_a_graph_target_learns():
-    history = fit(DeCA(dim=8, layers=2), TRAIN, None, Train(epochs=6, batch_size=30, lr=0.03, device="cpu")).history
+    history = fit(
+        DeCA(dim=8, layers=2), TRAIN, None, Train(epochs=6, batch_size=30, lr=0.03, device="cpu")
+    ).history
     assert history[-1]["loss"] < history[0]["loss"]
 
 
 def test_resuming_in_either_phase(tmp_path):
-    recipe, config = DeCA(dim=4, pretrain=2), Train(epochs=4, batch_size=30, lr=0.05, device="cpu", checkpoint_seconds=0.0)
+    recipe, config = (
+        DeCA(dim=4, pretrain=2),
+        Train(epochs=4, batch_size=30, lr=0.05, device="cpu", checkpoint_seconds=0.0),
+    )
     whole = fit(recipe, TRAIN, None, config).scorer
     for moment in (3, 7, 12):
         count = iter(range(1, 99))

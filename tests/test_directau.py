@@ -28,7 +28,11 @@ def batch_of(net, size=12):
 
 
 def spread(vectors) -> float:
-    terms = [math.exp(-2 * float((vectors[v] - vectors[w]).square().sum())) for v in range(len(vectors)) for w in range(v)]
+    terms = [
+        math.exp(-2 * float((vectors[v] - vectors[w]).square().sum()))
+        for v in range(len(vectors))
+        for w in range(v)
+    ]
     return math.log(sum(terms) / len(terms))
 
 
@@ -40,11 +44,16 @@ def test_uniformity_is_a_double_loop(n):
 
 
 def test_uniformity_by_torch():
-    free = torch.randn(40, 6, dtype=torch.float64, requires_grad=True)  # the formula holds on the sphere, so the gradient is that through it
+    free = torch.randn(
+        40, 6, dtype=torch.float64, requires_grad=True
+    )  # the formula holds on the sphere, so the gradient is that through it
     vectors = F.normalize(free, dim=-1)
     expected = torch.pdist(vectors).pow(2).mul(-2).exp().mean().log()
     assert uniformity(vectors).item() == pytest.approx(expected.item(), rel=1e-12)
-    both = [torch.autograd.grad(value, free, retain_graph=True)[0] for value in (uniformity(vectors), expected)]
+    both = [
+        torch.autograd.grad(value, free, retain_graph=True)[0]
+        for value in (uniformity(vectors), expected)
+    ]
     assert torch.allclose(*both, atol=1e-12)
 
 
@@ -80,10 +89,17 @@ def test_the_loss_is_its_definition(layers, l2):
     if layers:
         matrix = net.adjacency.to_dense()
         vectors = (first + matrix @ first + matrix @ matrix @ first) / 3
-    users, items = ([F.normalize(vectors[node], dim=0) for node in nodes.tolist()] for nodes in (batch.user, N + batch.pos))
+    users, items = (
+        [F.normalize(vectors[node], dim=0) for node in nodes.tolist()]
+        for nodes in (batch.user, N + batch.pos)
+    )
     terms = net.loss(batch)
-    assert terms.pair.tolist() == pytest.approx([float((u - i).square().sum()) for u, i in zip(users, items, strict=True)], rel=1e-4)
-    expected = 1.7 / 2 * (spread(users) + spread(items)) + l2 / 2 * sum(x * x for x in first.flatten().tolist())
+    assert terms.pair.tolist() == pytest.approx(
+        [float((u - i).square().sum()) for u, i in zip(users, items, strict=True)], rel=1e-4
+    )
+    expected = 1.7 / 2 * (spread(users) + spread(items)) + l2 / 2 * sum(
+        x * x for x in first.flatten().tolist()
+    )
     assert terms.extra.item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -95,7 +111,11 @@ def test_gradients(layers):
 
 def test_what_is_ranked_is_the_product_of_the_vectors_as_they_are():
     net = start()
-    assert torch.allclose(net.scorer().score(torch.arange(3)), net.user.weight[:3].detach() @ net.item.weight.detach().T, atol=1e-6)
+    assert torch.allclose(
+        net.scorer().score(torch.arange(3)),
+        net.user.weight[:3].detach() @ net.item.weight.detach().T,
+        atol=1e-6,
+    )
     graph, light = start(layers=2), LightGCN(dim=5, layers=2).build(TRAIN)
     with torch.no_grad():
         light.nodes.weight.copy_(torch.cat([graph.user.weight, graph.item.weight]))

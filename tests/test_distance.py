@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from recsys.nn.distance import clip_to_ball, keep_in, near, near_multi, near_pool, near_winner, project
+from recsys.nn.distance import (
+    clip_to_ball,
+    keep_in,
+    near,
+    near_multi,
+    near_pool,
+    near_winner,
+    project,
+)
 
 KINDS = ["dot", "cosine", "euclidean"]
 
@@ -40,15 +48,23 @@ def test_all_forms_agree_with_the_definition(kind, size, k, dim, seed):
     assert one.tolist() == pytest.approx([naive(kind, user[b], own[b]) for b in range(size)])
     each = near(kind, user, several)
     assert each.shape == (size, k)
-    assert each.flatten().tolist() == pytest.approx([naive(kind, user[b], several[b, j]) for b in range(size) for j in range(k)])
+    assert each.flatten().tolist() == pytest.approx(
+        [naive(kind, user[b], several[b, j]) for b in range(size) for j in range(k)]
+    )
     shared = near_pool(kind, user, pool)
     assert shared.shape == (size, k)
-    assert shared.flatten().tolist() == pytest.approx([naive(kind, user[b], pool[j]) for b in range(size) for j in range(k)], abs=1e-9)
+    assert shared.flatten().tolist() == pytest.approx(
+        [naive(kind, user[b], pool[j]) for b in range(size) for j in range(k)], abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients(kind):
-    user, pool, several = normal(3, 4).requires_grad_(), normal(5, 4, seed=1).requires_grad_(), normal(3, 2, 4, seed=2).requires_grad_()
+    user, pool, several = (
+        normal(3, 4).requires_grad_(),
+        normal(5, 4, seed=1).requires_grad_(),
+        normal(3, 2, 4, seed=2).requires_grad_(),
+    )
     assert torch.autograd.gradcheck(lambda u, v: near_pool(kind, u, v), (user, pool))
     assert torch.autograd.gradcheck(lambda u, v: near(kind, u, v), (user, several))
 
@@ -84,7 +100,9 @@ def test_each_space():
     assert torch.equal(project(rows.clone(), "ball", 0.7), clip_to_ball(before.clone(), 0.7))
     on = project(rows.clone(), "sphere", 2.0)
     assert torch.allclose(on[1:].norm(dim=1), torch.tensor(2.0))
-    assert torch.allclose(torch.nn.functional.normalize(on[1:]), torch.nn.functional.normalize(before[1:]), atol=1e-6)
+    assert torch.allclose(
+        torch.nn.functional.normalize(on[1:]), torch.nn.functional.normalize(before[1:]), atol=1e-6
+    )
     assert torch.equal(on[0], torch.zeros(4)), "a row of zeros has no direction"
 
 
@@ -132,7 +150,11 @@ def test_clip_to_ball_moves_only_what_is_outside(radius):
     assert result is rows
     assert torch.equal(rows[inside], before[inside])  # to the last bit
     assert torch.allclose(rows[~inside].norm(dim=1), torch.tensor(radius))
-    assert torch.allclose(torch.nn.functional.normalize(rows[~inside]), torch.nn.functional.normalize(before[~inside]), atol=1e-6)
+    assert torch.allclose(
+        torch.nn.functional.normalize(rows[~inside]),
+        torch.nn.functional.normalize(before[~inside]),
+        atol=1e-6,
+    )
 
 
 def test_clip_to_ball_leaves_zero_rows_zero():

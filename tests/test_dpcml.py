@@ -37,12 +37,20 @@ def network(recipe: Any, seed: int = 0) -> Any:
 
 
 def batches(recipe: Any, size: int = 40, epochs: int = 1) -> list[Batch]:
-    return [batch for epoch in range(epochs) for batch in PairStream(TRAIN.pairs, recipe.sampler, batch_size=size, seed=1).epoch(epoch)]
+    return [
+        batch
+        for epoch in range(epochs)
+        for batch in PairStream(TRAIN.pairs, recipe.sampler, batch_size=size, seed=1).epoch(epoch)
+    ]
 
 
 def naive(net: Any, batch: Batch, kept: int) -> list[float]:
     """One triplet and one vector at a time."""
-    recipe, users, items = net.recipe, net.user.weight.detach().view(net.n_users, net.recipe.vectors, -1), net.item.weight.detach()
+    recipe, users, items = (
+        net.recipe,
+        net.user.weight.detach().view(net.n_users, net.recipe.vectors, -1),
+        net.item.weight.detach(),
+    )
     counts = COUNT if recipe.assign == "adaptive" else np.full(net.n_users, 2**recipe.vectors)
 
     def s(user: int, item: int) -> float:
@@ -64,16 +72,30 @@ def naive(net: Any, batch: Batch, kept: int) -> list[float]:
     return result
 
 
-SAMPLERS = {"own": Sampler(negatives=5), "shared": Sampler(pool="shared", negatives=6), "all": Sampler(pool="all")}
-REDUCES = {"each": (hinge("each"), 99), "hardest": (hinge("hardest"), 1), "top": (hinge("top", top=3), 3)}
+SAMPLERS = {
+    "own": Sampler(negatives=5),
+    "shared": Sampler(pool="shared", negatives=6),
+    "all": Sampler(pool="all"),
+}
+REDUCES = {
+    "each": (hinge("each"), 99),
+    "hardest": (hinge("hardest"), 1),
+    "top": (hinge("top", top=3), 3),
+}
 
 
 @pytest.mark.parametrize("pool", SAMPLERS)
 @pytest.mark.parametrize("reduce", REDUCES)
-@pytest.mark.parametrize("more", [{}, {"assign": "adaptive"}, {"similarity": "dot", "item_space": "sphere"}], ids=["basic", "adaptive", "gfja"])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"assign": "adaptive"}, {"similarity": "dot", "item_space": "sphere"}],
+    ids=["basic", "adaptive", "gfja"],
+)
 def test_the_loss_is_its_definition(pool, reduce, more):
     loss, kept = REDUCES[reduce]
-    net = network(DPCML(dim=6, vectors=3, loss=loss, sampler=SAMPLERS[pool], diversity=NONE, **more))
+    net = network(
+        DPCML(dim=6, vectors=3, loss=loss, sampler=SAMPLERS[pool], diversity=NONE, **more)
+    )
     batch = batches(net.recipe)[0]
     terms = net.loss(batch)
     assert terms.extra is None
@@ -81,27 +103,43 @@ def test_the_loss_is_its_definition(pool, reduce, more):
 
 
 def gradients(net: Any, loss: Tensor) -> list[Tensor]:
-    return [gradient.to_dense() for gradient in torch.autograd.grad(loss, [net.user.weight, net.item.weight])]
+    return [
+        gradient.to_dense()
+        for gradient in torch.autograd.grad(loss, [net.user.weight, net.item.weight])
+    ]
 
 
 @pytest.mark.parametrize("reduce", REDUCES)
 def test_the_gradient_is_that_of_the_plain_formula(reduce):
     """Written with broadcasting over users, vectors and candidates, and left to autograd."""
     loss, kept = REDUCES[reduce]
-    net = network(DPCML(dim=6, vectors=3, loss=loss, sampler=SAMPLERS["own"], diversity=NONE)).double()
+    net = network(
+        DPCML(dim=6, vectors=3, loss=loss, sampler=SAMPLERS["own"], diversity=NONE)
+    ).double()
     batch = batches(net.recipe)[0]
     users = net.user.weight.view(net.n_users, 3, 6)[batch.user]
     items = net.item.weight[torch.cat([batch.pos[:, None], batch.neg], 1)]
     nearest = (users[:, :, None, :] - items[:, None, :, :]).square().sum(-1).amin(1)
-    plain = torch.relu(0.8 + nearest[:, :1] - nearest[:, 1:]).topk(min(kept, 5), dim=1).values.mean(1)
-    for got, want in zip(gradients(net, net.loss(batch).total()), gradients(net, plain.mean()), strict=True):
+    plain = (
+        torch.relu(0.8 + nearest[:, :1] - nearest[:, 1:]).topk(min(kept, 5), dim=1).values.mean(1)
+    )
+    for got, want in zip(
+        gradients(net, net.loss(batch).total()), gradients(net, plain.mean()), strict=True
+    ):
         assert torch.allclose(got, want, atol=1e-12)
 
 
 @pytest.mark.parametrize("reduce", ["each", "hardest"])
 def test_one_vector_is_unis_and_hars(reduce):
     """DPCML1 and DPCML2 with C = 1 and without DCRS, against CML without weights: the same training to the last digits."""
-    one = DPCML(dim=8, vectors=1, loss=hinge(reduce), sampler=SAMPLERS["own"], diversity=NONE, user_std=8**-0.5)
+    one = DPCML(
+        dim=8,
+        vectors=1,
+        loss=hinge(reduce),
+        sampler=SAMPLERS["own"],
+        diversity=NONE,
+        user_std=8**-0.5,
+    )
     cml = CML(dim=8, loss=hinge(reduce), sampler=SAMPLERS["own"], user_space="sphere")
     config = Train(epochs=4, batch_size=50, lr=0.03, rows="touched", device="cpu")
     a, b = (fit(recipe, TRAIN, None, config).scorer for recipe in (one, cml))
@@ -112,7 +150,10 @@ def test_one_vector_is_unis_and_hars(reduce):
 
 def test_hars_is_the_hardest_one():
     common = {"dim": 6, "vectors": 3, "sampler": SAMPLERS["own"], "diversity": NONE}
-    hars, top, share = (DPCML(loss=loss, **common) for loss in (hinge("hardest"), hinge("top", top=1), hinge("top", share=0.2)))
+    hars, top, share = (
+        DPCML(loss=loss, **common)
+        for loss in (hinge("hardest"), hinge("top", top=1), hinge("top", share=0.2))
+    )
     batch = batches(hars)[0]
     values = [network(recipe).loss(batch).pair for recipe in (hars, top, share)]
     assert torch.equal(values[0], values[1])
@@ -121,7 +162,13 @@ def test_hars_is_the_hardest_one():
 
 def test_dihars_is_the_least_of_its_learned_form():
     """min over gamma of gamma + sum [l - gamma]+ / kappa is the mean of the kappa largest, attained at the kappa-th largest."""
-    common = {"dim": 6, "vectors": 3, "sampler": Sampler(negatives=8), "diversity": NONE, "loss": hinge("top", share=0.4)}
+    common = {
+        "dim": 6,
+        "vectors": 3,
+        "sampler": Sampler(negatives=8),
+        "diversity": NONE,
+        "loss": hinge("top", share=0.4),
+    }
     closed, learned = network(DPCML(**common)), network(DPCML(gamma="learned", **common))
     for batch in batches(closed.recipe):
         best = torch.full((len(batch),), torch.inf)
@@ -135,9 +182,18 @@ def test_dihars_is_the_least_of_its_learned_form():
 
 
 def test_a_learned_threshold_goes_to_its_place():
-    recipe = DPCML(dim=6, vectors=2, sampler=Sampler(pool="all"), diversity=NONE, gamma="learned", loss=hinge("top", share=0.25))
+    recipe = DPCML(
+        dim=6,
+        vectors=2,
+        sampler=Sampler(pool="all"),
+        diversity=NONE,
+        gamma="learned",
+        loss=hinge("top", share=0.25),
+    )
     net = network(recipe)
-    batch = next(PairStream(TRAIN.pairs, recipe.sampler, batch_size=len(TRAIN.pairs), seed=0).epoch(0))
+    batch = next(
+        PairStream(TRAIN.pairs, recipe.sampler, batch_size=len(TRAIN.pairs), seed=0).epoch(0)
+    )
     optimizer = torch.optim.SGD([net.gamma.weight], lr=1e-4)
     for _ in range(600):
         optimizer.zero_grad()
@@ -151,14 +207,26 @@ def test_a_learned_threshold_goes_to_its_place():
 
 def test_dihars_over_all_negatives_is_partial_auc_of_the_training_items():
     """With every item as a candidate the loss is 0 exactly when all positives are a margin nearer than the hardest share."""
-    recipe = DPCML(dim=2, vectors=1, sampler=Sampler(pool="all"), diversity=NONE, loss=hinge("top", share=1.0))
+    recipe = DPCML(
+        dim=2, vectors=1, sampler=Sampler(pool="all"), diversity=NONE, loss=hinge("top", share=1.0)
+    )
     net = network(recipe)
     with torch.no_grad():
-        net.user.weight[:, 0], net.user.weight[:, 1] = 1.0 - 2.0 * (torch.arange(net.n_users) % 2), 0.0
-        net.item.weight[:, 0], net.item.weight[:, 1] = 1.0 - 2.0 * (torch.arange(net.n_items) % 2), 0.0
+        net.user.weight[:, 0], net.user.weight[:, 1] = (
+            1.0 - 2.0 * (torch.arange(net.n_users) % 2),
+            0.0,
+        )
+        net.item.weight[:, 0], net.item.weight[:, 1] = (
+            1.0 - 2.0 * (torch.arange(net.n_items) % 2),
+            0.0,
+        )
     batch = batches(recipe)[0]
     expected = [
-        sum(0.8 for k in range(net.n_items) if k % 2 == int(u) % 2 and not TRAIN.pairs.csr[int(u), k])
+        sum(
+            0.8
+            for k in range(net.n_items)
+            if k % 2 == int(u) % 2 and not TRAIN.pairs.csr[int(u), k]
+        )
         / sum(not TRAIN.pairs.csr[int(u), k] for k in range(net.n_items))
         for u in batch.user
     ]
@@ -168,7 +236,20 @@ def test_dihars_over_all_negatives_is_partial_auc_of_the_training_items():
 @pytest.mark.parametrize("rounding", ["floor", "round", "ceil"])
 def test_the_number_of_vectors(rounding):
     n = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 31, 32, 33, 10**6])
-    expected = [min(5, max(1, int({"floor": math.floor, "round": round, "ceil": math.ceil}[rounding](math.log2(max(x, 1)))))) for x in n]
+    expected = [
+        min(
+            5,
+            max(
+                1,
+                int(
+                    {"floor": math.floor, "round": round, "ceil": math.ceil}[rounding](
+                        math.log2(max(x, 1))
+                    )
+                ),
+            ),
+        )
+        for x in n
+    ]
     found = vector_counts(n, 5, "log2", rounding)
     assert found.tolist() == expected
     for growth in ("log2", "sqrt", "linear"):
@@ -178,7 +259,12 @@ def test_the_number_of_vectors(rounding):
 
 def test_vectors_a_user_lacks_never_win_and_never_move():
     recipe = DPCML(
-        dim=6, vectors=5, assign="adaptive", loss=hinge("each"), sampler=SAMPLERS["own"], diversity=Diversity(low=1.0, high=1.0, weight=30.0)
+        dim=6,
+        vectors=5,
+        assign="adaptive",
+        loss=hinge("each"),
+        sampler=SAMPLERS["own"],
+        diversity=Diversity(low=1.0, high=1.0, weight=30.0),
     )
     net = network(recipe)
     lacking = torch.arange(5) >= torch.from_numpy(vector_counts(COUNT, 5))[:, None]
@@ -192,19 +278,27 @@ def test_vectors_a_user_lacks_never_win_and_never_move():
     scorer = net.scorer()
     assert torch.equal(~scorer.valid, lacking)
     each = -(scorer.user[:, :, None, :] - scorer.item).square().sum(-1)
-    assert torch.allclose(scorer.score(torch.arange(scorer.n_users)), each.masked_fill(lacking[:, :, None], -torch.inf).amax(1), atol=1e-5)
+    assert torch.allclose(
+        scorer.score(torch.arange(scorer.n_users)),
+        each.masked_fill(lacking[:, :, None], -torch.inf).amax(1),
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("over", ["batch", "all"])
 @pytest.mark.parametrize("reduce", ["each", "hardest"])
 def test_the_diversity_term(over, reduce):
     settings = Diversity(weight=7.0, low=0.3, high=0.9, over=over)
-    net = network(DPCML(dim=6, vectors=3, loss=hinge(reduce), sampler=SAMPLERS["own"], diversity=settings))
+    net = network(
+        DPCML(dim=6, vectors=3, loss=hinge(reduce), sampler=SAMPLERS["own"], diversity=settings)
+    )
     batch = batches(net.recipe)[0]
     table = net.user.weight.view(-1, 3, 6)
     each = diversity(settings, table if over == "all" else table[batch.user])
     triplets = len(batch) * (5 if reduce == "each" else 1)
-    assert float(net.loss(batch).extra.detach()) == pytest.approx(7 * float(each.mean().detach()) / triplets, rel=1e-5)
+    assert float(net.loss(batch).extra.detach()) == pytest.approx(
+        7 * float(each.mean().detach()) / triplets, rel=1e-5
+    )
     net.loss(batch).extra.backward()
     moved = set(net.user.weight.grad.any(1).nonzero().view(-1).tolist())
     assert moved == (set(range(net.n_users)) if over == "all" else set(batch.user.tolist()))
@@ -214,7 +308,9 @@ def test_the_diversity_term(over, reduce):
 @pytest.mark.parametrize("item_space", ["ball", "sphere", "lazy-ball", "free"])
 def test_vectors_stay_in_their_spaces(rows, item_space):
     recipe = DPCML(dim=8, vectors=3, item_space=item_space, sampler=SAMPLERS["own"])
-    scorer = fit(recipe, TRAIN, None, Train(epochs=5, batch_size=40, lr=0.1, rows=rows, device="cpu")).scorer
+    scorer = fit(
+        recipe, TRAIN, None, Train(epochs=5, batch_size=40, lr=0.1, rows=rows, device="cpu")
+    ).scorer
     assert isinstance(scorer, MultiFactors)
     assert torch.allclose(scorer.user.norm(dim=2), torch.tensor(1.0), atol=1e-5)
     norm = scorer.item.norm(dim=1)
@@ -239,7 +335,12 @@ def test_a_lazy_ball_puts_back_what_is_looked_up():
 
 
 def test_more_pairs_never_mean_fewer_vectors():
-    pairs = Interactions(np.repeat(np.arange(4), [1, 4, 9, 40]), np.concatenate([np.arange(n) for n in (1, 4, 9, 40)]), 5, 40)
+    pairs = Interactions(
+        np.repeat(np.arange(4), [1, 4, 9, 40]),
+        np.concatenate([np.arange(n) for n in (1, 4, 9, 40)]),
+        5,
+        40,
+    )
     assert vector_counts(pairs.csr.getnnz(1), 4).tolist() == [1, 2, 3, 4, 1]
 
 

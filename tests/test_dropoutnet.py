@@ -19,7 +19,10 @@ TRAIN, _ = two_camps()
 
 def start(**changes):
     torch.manual_seed(0)
-    return DropoutNet(**{"dim": 5, "hidden": (7, 6), "preference": IALS(dim=4, sweeps=3), "dropout": 0.0} | changes).build(TRAIN)
+    return DropoutNet(
+        **{"dim": 5, "hidden": (7, 6), "preference": IALS(dim=4, sweeps=3), "dropout": 0.0}
+        | changes
+    ).build(TRAIN)
 
 
 def batch_of(net, size=9):
@@ -36,11 +39,22 @@ def test_the_loss_is_its_definition(pool):
     batch = batch_of(net)
     rows = torch.cat([batch.pos, batch.neg.reshape(-1)])
     with torch.no_grad():
-        user, made = net.user(net.taught_user[batch.user]), net.item(inputs(net, rows))  # moments are of the whole batch
+        user, made = (
+            net.user(net.taught_user[batch.user]),
+            net.item(inputs(net, rows)),
+        )  # moments are of the whole batch
     expected = []
     for b in range(len(batch)):
-        places = [b] + [len(batch) + (k if batch.shared else 3 * b + k) for k in range(3) if batch.mask is None or batch.mask[b, k]]
-        errors = [float(user[b] @ made[p] - net.taught_user[batch.user[b]] @ net.taught_item[rows[p]]) ** 2 for p in places]
+        places = [b] + [
+            len(batch) + (k if batch.shared else 3 * b + k)
+            for k in range(3)
+            if batch.mask is None or batch.mask[b, k]
+        ]
+        errors = [
+            float(user[b] @ made[p] - net.taught_user[batch.user[b]] @ net.taught_item[rows[p]])
+            ** 2
+            for p in places
+        ]
         expected.append(sum(errors) / len(errors))
     assert net.loss(batch).pair.tolist() == pytest.approx(expected, rel=1e-4)
 
@@ -98,7 +112,9 @@ def test_a_single_row_has_no_variance():
 
 def test_new_items_are_ranked_by_what_they_look_like():
     """The new item, an even one, has an image and no text."""
-    scorer = fit(DropoutNet(dim=8), TRAIN, None, Train(epochs=20, batch_size=64, lr=0.01, device="cpu")).scorer
+    scorer = fit(
+        DropoutNet(dim=8), TRAIN, None, Train(epochs=20, batch_size=64, lr=0.01, device="cpu")
+    ).scorer
     scores = scorer.score(torch.arange(60)).numpy()
     even, odd = scores[::2], scores[1::2]
     assert np.mean(even[:, 40:] > even[:, 1:40:2]) > 0.8

@@ -13,7 +13,11 @@ from recsys.models.ease import EASE, available_bytes, invert_lower
 def random_dataset(seed, n_users=90, n_items=40):
     rng = np.random.default_rng(seed)
     user, item = np.nonzero(rng.random((n_users, n_items)) < rng.random(n_items) * 0.4)
-    return Dataset(Interactions(user, item, n_users, n_items), Vocab.range(n_users, "user"), Vocab.range(n_items, "item"))
+    return Dataset(
+        Interactions(user, item, n_users, n_items),
+        Vocab.range(n_users, "user"),
+        Vocab.range(n_items, "item"),
+    )
 
 
 def dense(train, l2):
@@ -69,10 +73,18 @@ def test_keep_keeps_the_largest_of_each_column(keep, monkeypatch):
 
 def test_what_does_not_fit_is_refused_with_the_sizes(monkeypatch):
     n = 50_000
-    train = Dataset(Interactions(np.array([0]), np.array([0]), 1, n), Vocab.range(1, "user"), Vocab.range(n, "item"))
-    monkeypatch.setattr(ease, "_gram", lambda *_: pytest.fail("memory was taken before it was checked"))
+    train = Dataset(
+        Interactions(np.array([0]), np.array([0]), 1, n),
+        Vocab.range(1, "user"),
+        Vocab.range(n, "item"),
+    )
+    monkeypatch.setattr(
+        ease, "_gram", lambda *_: pytest.fail("memory was taken before it was checked")
+    )
     monkeypatch.setattr(ease, "available_bytes", lambda: 9_000_000_000)
-    with pytest.raises(InputError, match=r"needs 10\.8 GB for 50,000 items, and 9\.0 GB are available") as error:
+    with pytest.raises(
+        InputError, match=r"needs 10\.8 GB for 50,000 items, and 9\.0 GB are available"
+    ) as error:
         EASE().build(train)
     assert "item_core" in error.value.remedy
     monkeypatch.setattr(ease, "available_bytes", lambda: 90_000_000_000)
@@ -85,8 +97,16 @@ def test_the_free_memory_is_a_plausible_number():
 
 
 def test_few_items_and_items_nobody_met():
-    train = Dataset(Interactions(np.array([0, 1]), np.array([0, 0]), 2, 3), Vocab.range(2, "user"), Vocab.range(3, "item"))
+    train = Dataset(
+        Interactions(np.array([0, 1]), np.array([0, 0]), 2, 3),
+        Vocab.range(2, "user"),
+        Vocab.range(3, "item"),
+    )
     assert torch.isfinite(EASE().build(train).score(torch.arange(2))).all()
-    single = Dataset(Interactions(np.array([0]), np.array([0]), 1, 1), Vocab.range(1, "user"), Vocab.range(1, "item"))
+    single = Dataset(
+        Interactions(np.array([0]), np.array([0]), 1, 1),
+        Vocab.range(1, "user"),
+        Vocab.range(1, "item"),
+    )
     for keep in (None, 1):
         assert EASE(keep=keep).build(single).score(torch.arange(1)).tolist() == [[0.0]]

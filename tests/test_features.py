@@ -14,7 +14,16 @@ import polars as pl
 import pytest
 
 from recsys.data.encoder import Encoder, beside, encoder_of, read_encoder
-from recsys.data.features import Columns, column_vectors, fitted_columns, fitted_terms, item_table, joined_texts, text_vectors, write_features
+from recsys.data.features import (
+    Columns,
+    column_vectors,
+    fitted_columns,
+    fitted_terms,
+    item_table,
+    joined_texts,
+    text_vectors,
+    write_features,
+)
 from recsys.data.load import load
 from recsys.data.read import Source
 from recsys.data.side import feature_table, feature_tables
@@ -45,7 +54,9 @@ def test_rows_by_ids(tmp_path, kind):
     if kind == "npy":
         np.save(tmp_path / "f.ids.npy", np.array(["c", "x", "a", "y"]))
     else:
-        (tmp_path / "f.ids.txt").write_bytes(b"c\nx\na\ny" if kind == "txt" else b"c\r\nx\r\na\r\ny\r\n")
+        (tmp_path / "f.ids.txt").write_bytes(
+            b"c\nx\na\ny" if kind == "txt" else b"c\r\nx\r\na\r\ny\r\n"
+        )
     found = feature_table(tmp_path / "f.npy", NAMED)
     assert found.values.tolist() == [[4, 5], [0, 0], [0, 1]]
     assert found.present.tolist() == [True, False, True]
@@ -92,7 +103,9 @@ def test_a_folder_of_more_items_than_files_may_be_open(tmp_path):
     assert found.values.tolist() == [[item, 1] for item in range(300)]
 
 
-@pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(["3", "0"]), pl.Float64, pl.Decimal(10, 0), pl.UInt8])
+@pytest.mark.parametrize(
+    "kind", [pl.Categorical, pl.Enum(["3", "0"]), pl.Float64, pl.Decimal(10, 0), pl.UInt8]
+)
 @pytest.mark.parametrize("items", [ITEMS, Vocab(pl.Series(["0", "3"]), "item")])
 def test_ids_of_any_column(tmp_path, kind, items):
     ids = pl.Series(["3", "0"]).cast(kind)
@@ -126,7 +139,10 @@ def test_ids_that_are_none(tmp_path, ids, says):
 @pytest.mark.parametrize(
     ("ids", "says"),
     [
-        (np.array(["a", "b"], dtype=object), "write it again by numpy.save as text, with .astype(str), or one a line in f.ids.txt instead"),
+        (
+            np.array(["a", "b"], dtype=object),
+            "write it again by numpy.save as text, with .astype(str), or one a line in f.ids.txt instead",
+        ),
         (np.array([b"a", b"b"]), "holds |S1, not ids"),
         (np.array(["2020-01-01"] * 2, dtype="datetime64[D]"), "holds datetime64[D], not ids"),
         (np.array([[1], [2]]), "has the shape [2, 1]; give one id for every row"),
@@ -143,7 +159,9 @@ def test_arrays_of_ids_that_are_none(tmp_path, ids, says):
 
 def test_a_value_that_is_no_number_is_somebodys(tmp_path):
     np.save(tmp_path / "f.npy", np.array([[1, 2], [np.inf, 2], [np.nan, 2], [1, 2]]))
-    with pytest.raises(InputError, match="item 2 has a value in its vector that is not a finite number"):
+    with pytest.raises(
+        InputError, match="item 2 has a value in its vector that is not a finite number"
+    ):
         feature_table(tmp_path / "f.npy", ITEMS)
     with pytest.raises(InputError, match=r"item 0 has .* \(2 of 3 items have\)"):
         feature_table(([3, 0, 2], np.array([[1.0, 2.0], [np.nan, 2.0], [np.inf, 2.0]])), ITEMS)
@@ -151,7 +169,9 @@ def test_a_value_that_is_no_number_is_somebodys(tmp_path):
 
 @pytest.mark.parametrize("kind", [pl.List(pl.Float32), pl.Array(pl.Float32, 2)])
 def test_a_vector_that_is_null_is_missing(tmp_path, kind):
-    pl.DataFrame({"item": [0, 2], "values": pl.Series([None, [1.0, 2.0]], dtype=kind)}).write_parquet(tmp_path / "f.parquet")
+    pl.DataFrame(
+        {"item": [0, 2], "values": pl.Series([None, [1.0, 2.0]], dtype=kind)}
+    ).write_parquet(tmp_path / "f.parquet")
     found = feature_table(tmp_path / "f.parquet", ITEMS)
     assert found.present.tolist() == [False, True, False]
     assert found.values[1].tolist() == [1, 2]
@@ -212,7 +232,9 @@ def test_one_line_in_data(tmp_path):
     built_in = load("online-retail").dataset
     assert set(built_in.features) == {"text", "price"}
     first = built_in.items.ids[0]
-    pl.DataFrame({"item": [first], "values": [[1.0, 2.0, 3.0]]}).write_parquet(tmp_path / "p.parquet")
+    pl.DataFrame({"item": [first], "values": [[1.0, 2.0, 3.0]]}).write_parquet(
+        tmp_path / "p.parquet"
+    )
     won = load("online-retail", features={"price": str(tmp_path / "p.parquet")}).dataset.features
     assert won["price"].dim == 3, "what is named wins over the catalogue"
     assert won["price"].present.sum() == 1
@@ -231,8 +253,12 @@ def test_beside_parts_that_are_given_one_by_one(tmp_path):
 AT_HAND = {
     "a path": lambda folder: folder / "f.parquet",
     "polars": lambda _: pl.DataFrame({"item": [0, 2, 9], "values": [[1.0, 2.0], None, [5.0, 6.0]]}),
-    "pandas": lambda _: pd.DataFrame({"item": ["0", "2", "9"], "values": [np.array([1.0, 2.0]), None, np.array([5.0, 6.0])]}),
-    "pandas, kinds": lambda _: pd.DataFrame({"item": pd.Categorical(["9", "0"]), "values": [[5, 6], [1, 2]]}),
+    "pandas": lambda _: pd.DataFrame(
+        {"item": ["0", "2", "9"], "values": [np.array([1.0, 2.0]), None, np.array([5.0, 6.0])]}
+    ),
+    "pandas, kinds": lambda _: pd.DataFrame(
+        {"item": pd.Categorical(["9", "0"]), "values": [[5, 6], [1, 2]]}
+    ),
     "a pair": lambda _: ([9, 0], np.array([[5, 6], [1, 2]], dtype=np.float16)),
 }
 
@@ -272,7 +298,9 @@ def test_what_is_at_hand_and_no_feature_table(given, says):
 def test_text_vectors_are_of_the_texts():
     texts = ["red tea cup", "red tea cups", "blue garden lamp", "blue garden lamps", None, "zzzqqq"]
     vectors, present = text_vectors(texts, 2)
-    assert present.tolist() == [True] * 4 + [False] * 2, "what shares no term with another text has no vector"
+    assert present.tolist() == [True] * 4 + [False] * 2, (
+        "what shares no term with another text has no vector"
+    )
     assert np.linalg.norm(vectors[:4], axis=1) == pytest.approx(1)
     assert not vectors[4:].any()
     close = vectors @ vectors.T
@@ -290,9 +318,16 @@ def test_text_vectors_are_those_of_a_dense_decomposition():
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(["red", "blue", "green", "white", "cup", "lamp", "bag", "tea"], 4)) for _ in range(30)]
+    texts = [
+        " ".join(rng.choice(["red", "blue", "green", "white", "cup", "lamp", "bag", "tea"], 4))
+        for _ in range(30)
+    ]
     vectors, _ = text_vectors(texts, 3, words=True)
-    dense = TfidfVectorizer(analyzer="word", ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit_transform(texts).toarray()
+    dense = (
+        TfidfVectorizer(analyzer="word", ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+        .fit_transform(texts)
+        .toarray()
+    )
     left, size, _ = np.linalg.svd(dense)
     wanted = left[:, :3] * size[:3]
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
@@ -321,7 +356,9 @@ def test_without_scikit_learn(monkeypatch):
 
 
 def test_joined_texts():
-    frame = pl.DataFrame({"title": ["cup ", None, " "], "year": [1, 2, None], "tags": [["a"], ["b"], []]})
+    frame = pl.DataFrame(
+        {"title": ["cup ", None, " "], "year": [1, 2, None], "tags": [["a"], ["b"], []]}
+    )
     assert joined_texts(frame, ["title"]) == ["cup", None, None]
     assert joined_texts(frame, ["title", "year"]) == ["cup 1", "2", None]
     with pytest.raises(InputError, match="did you mean 'title'"):
@@ -331,13 +368,19 @@ def test_joined_texts():
 
 
 def test_columns():
-    frame = pl.DataFrame({"price": ["1", "10", "100", None], "size": [1, 2, 3, None], "kind": ["b", "a", "b", None]})
+    frame = pl.DataFrame(
+        {"price": ["1", "10", "100", None], "size": [1, 2, 3, None], "kind": ["b", "a", "b", None]}
+    )
     vectors, present, words = column_vectors(frame, ["size"], ["price"], ["kind"])
     assert words == ["size", "log price", "kind = a", "kind = b"]
     assert present.tolist() == [True, True, True, False]
     edge = 1.5**0.5  # of -1, 0, 1
-    np.testing.assert_allclose(vectors, [[-edge, -edge, 0, 1], [0, 0, 1, 0], [edge, edge, 0, 1], [0, 0, 0, 0]], atol=1e-6)
-    vectors, present, _ = column_vectors(frame.with_columns(kind=pl.Series(["b", "a", "b", "a"])), ["size"], [], ["kind"])
+    np.testing.assert_allclose(
+        vectors, [[-edge, -edge, 0, 1], [0, 0, 1, 0], [edge, edge, 0, 1], [0, 0, 0, 0]], atol=1e-6
+    )
+    vectors, present, _ = column_vectors(
+        frame.with_columns(kind=pl.Series(["b", "a", "b", "a"])), ["size"], [], ["kind"]
+    )
     assert present.all(), "an item that has one of the columns has the modality"
     assert vectors[3].tolist() == [0, 1, 0], "what it lacks stands at the mean"
 
@@ -356,7 +399,15 @@ def test_columns():
     ],
 )
 def test_bad_columns(settings, match):
-    frame = pl.DataFrame({"price": [1.0, 2.0], "word": ["x", "1"], "zero": [1, 0], "same": [5, 5], "far": [1.0, float("inf")]})
+    frame = pl.DataFrame(
+        {
+            "price": [1.0, 2.0],
+            "word": ["x", "1"],
+            "zero": [1, 0],
+            "same": [5, 5],
+            "far": [1.0, float("inf")],
+        }
+    )
     with pytest.raises(InputError, match=match):
         column_vectors(frame, **settings)
 
@@ -370,7 +421,11 @@ def test_item_tables(tmp_path):
     frame, ids = item_table("online-retail")
     assert {"description", "price"} <= set(frame.columns)
     assert len(ids) == 3659
-    for text, match in (("a,b\n1,2\n", "looks like the items"), ("item,b\n1,2\n1,3\n", "'1' is there twice"), ("item,b\n,2\n1,3\n", "1 of 2 ids")):
+    for text, match in (
+        ("a,b\n1,2\n", "looks like the items"),
+        ("item,b\n1,2\n1,3\n", "'1' is there twice"),
+        ("item,b\n,2\n1,3\n", "1 of 2 ids"),
+    ):
         path.write_text(text)
         with pytest.raises(InputError, match=match):
             item_table(str(path))
@@ -386,8 +441,18 @@ def test_item_tables(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "line", "says"),
     [
-        ("items.csv", "item,title,price\n1,red cup,2\n2,red lamp\n", 3, "2 fields, and the first line has 3"),
-        ("items.csv", "item,title,price\n1,red cup, small,2\n", 2, '4 fields, and the first line has 3; put a text that holds ","'),
+        (
+            "items.csv",
+            "item,title,price\n1,red cup,2\n2,red lamp\n",
+            3,
+            "2 fields, and the first line has 3",
+        ),
+        (
+            "items.csv",
+            "item,title,price\n1,red cup, small,2\n",
+            2,
+            '4 fields, and the first line has 3; put a text that holds ","',
+        ),
         ("items.csv", 'item,title,price\n1,"red\ncup",2\n\n2,"lamp, 5""",1,\n', 5, "4 fields"),
         ("items.csv", 'item,title,price\n1,"red cup,2\n2,lamp,3\n', 2, "2 fields"),
         ("items.tsv", "item\ttitle\n1\tred cup\t2\n", 2, "take the separator out"),
@@ -411,7 +476,12 @@ def test_even_item_tables(tmp_path):
 
 
 def test_what_is_written_can_be_read(tmp_path):
-    path = write_features(tmp_path / "new" / "f.parquet", pl.Series("item", ["a", "b"]), np.array([[1.0, 2], [0, 0]]), np.array([True, False]))
+    path = write_features(
+        tmp_path / "new" / "f.parquet",
+        pl.Series("item", ["a", "b"]),
+        np.array([[1.0, 2], [0, 0]]),
+        np.array([True, False]),
+    )
     found = feature_table(path, NAMED)
     assert found.present.tolist() == [True, False, False]
     assert found.values[0].tolist() == [1, 2]
@@ -442,13 +512,18 @@ def test_fitted_terms_make_the_same_of_the_same_texts(words):
 
 
 def test_fitted_columns_make_the_same_of_the_same_values():
-    frame = pl.DataFrame({"price": ["1", "10", "100", None], "size": [1, 2, 3, None], "kind": ["b", "a", "b", None]})
+    frame = pl.DataFrame(
+        {"price": ["1", "10", "100", None], "size": [1, 2, 3, None], "kind": ["b", "a", "b", None]}
+    )
     fitted = fitted_columns(frame, ["size"], ["price"], ["kind"])
     vectors, _, _ = column_vectors(frame, ["size"], ["price"], ["kind"])
     again, there = fitted.vectors(frame[[2]])
     assert np.array_equal(again, vectors[[2]]), "alone, by the means and kinds of all"
     assert there.all()
-    other = pl.DataFrame({"price": [None, "10"], "size": [None, 2], "kind": ["new", "new"]}, schema_overrides={"price": pl.String})
+    other = pl.DataFrame(
+        {"price": [None, "10"], "size": [None, 2], "kind": ["new", "new"]},
+        schema_overrides={"price": pl.String},
+    )
     values, there = fitted.vectors(other)
     assert there.tolist() == [False, True], "a kind that was not met says nothing"
     np.testing.assert_allclose(values, np.zeros((2, 4)), atol=1e-7)
@@ -460,19 +535,38 @@ def test_fitted_columns_make_the_same_of_the_same_values():
 
 def test_an_encoder_is_kept_beside_its_table(tmp_path):
     made = Encoder(
-        {"text": ["title"], "item": "sku"}, {"terms": ["cup", "lämp"]}, {"idf": np.array([1.0, 2.0]), "components": np.ones((1, 2), np.float32)}
+        {"text": ["title"], "item": "sku"},
+        {"terms": ["cup", "lämp"]},
+        {"idf": np.array([1.0, 2.0]), "components": np.ones((1, 2), np.float32)},
     )
-    path = write_features(tmp_path / "f.parquet", pl.Series(["a"]), np.ones((1, 1)), np.array([True]), made)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["f.encoder.safetensors", "f.parquet"]
+    path = write_features(
+        tmp_path / "f.parquet", pl.Series(["a"]), np.ones((1, 1)), np.array([True]), made
+    )
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "f.encoder.safetensors",
+        "f.parquet",
+    ]
     kept = read_encoder(path)
     assert (kept.asked, kept.found, kept.id) == (made.asked, made.found, made.id)
-    assert {name: array.tolist() for name, array in kept.arrays.items()} == {"idf": [1, 2], "components": [[1, 1]]}
+    assert {name: array.tolist() for name, array in kept.arrays.items()} == {
+        "idf": [1, 2],
+        "components": [[1, 1]],
+    }
     assert encoder_of(path) == made.id
     assert feature_table(path, NAMED).encoder == made.id
-    assert Encoder({**made.asked, "item": "id"}, made.found, made.arrays).id == made.id, "where something lies does not matter"
+    assert Encoder({**made.asked, "item": "id"}, made.found, made.arrays).id == made.id, (
+        "where something lies does not matter"
+    )
     other = Encoder(made.asked, made.found, {**made.arrays, "idf": np.array([1.0, 2.5])})
     assert other.id != made.id
-    write_features(tmp_path / "g.parquet", pl.Series(["a"]), np.ones((1, 1)), np.array([True]), other, keep=False)
+    write_features(
+        tmp_path / "g.parquet",
+        pl.Series(["a"]),
+        np.ones((1, 1)),
+        np.array([True]),
+        other,
+        keep=False,
+    )
     assert not beside(tmp_path / "g.parquet").exists()
     for write, match in (
         (lambda file: None, "has no encoder beside it"),

@@ -36,7 +36,9 @@ class Page:
     modified: str | None = None
     ranges: bool = True
     if_range: bool = True  # whether If-Range is respected
-    cuts: list[int] = field(default_factory=list)  # bytes to send before hanging up, one attempt each
+    cuts: list[int] = field(
+        default_factory=list
+    )  # bytes to send before hanging up, one attempt each
     statuses: list[int] = field(default_factory=list)  # errors to answer first, one attempt each
     headers: dict[str, str] = field(default_factory=dict)
     length: bool = True
@@ -82,7 +84,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         else:
             self.send_response(200)
-        for name, value in {"ETag": page.etag, "Last-Modified": page.modified, **page.headers}.items():
+        for name, value in {
+            "ETag": page.etag,
+            "Last-Modified": page.modified,
+            **page.headers,
+        }.items():
             if value:
                 self.send_header(name, value)
         if page.length:
@@ -119,7 +125,9 @@ class Server(http.server.ThreadingHTTPServer):
 @pytest.fixture(scope="module")
 def running() -> Iterator[Server]:
     server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     yield server
     server.shutdown()
@@ -141,7 +149,12 @@ def files(folder: Path) -> list[str]:
 def test_whole_file_arrives_and_nothing_else_stays(site, tmp_path):
     url, page = site.serve()
     seen = []
-    got = fetch(url, tmp_path / "deep" / "file.bin", SHA.upper(), progress=lambda done, total: seen.append((done, total)))
+    got = fetch(
+        url,
+        tmp_path / "deep" / "file.bin",
+        SHA.upper(),
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert got.path.read_bytes() == BODY
     assert (got.sha256, got.size, got.downloaded) == (SHA, len(BODY), len(BODY))
     assert files(tmp_path / "deep") == ["file.bin"]
@@ -166,7 +179,9 @@ def test_present_file_with_wrong_checksum_is_replaced(site, tmp_path):
     assert target.read_bytes() == BODY
 
 
-@pytest.mark.parametrize("validator", [{"etag": '"v1"'}, {"etag": None, "modified": "Tue, 01 Nov 2022 00:00:00 GMT"}])
+@pytest.mark.parametrize(
+    "validator", [{"etag": '"v1"'}, {"etag": None, "modified": "Tue, 01 Nov 2022 00:00:00 GMT"}]
+)
 def test_cut_connection_is_resumed(site, tmp_path, validator):
     url, page = site.serve(cuts=[120_000, 200_000], **validator)
     got = fetch(url, tmp_path / "f", backoff=0.01)
@@ -201,7 +216,12 @@ def test_file_that_changes_between_attempts_is_never_a_mixture(site, tmp_path):
     assert page.asked == [None, "bytes=300000-", None]
     # ... and without one by the checksum.
     url, page = site.serve(cuts=[300_000], then=OTHER, etag=None)
-    assert fetch(url, tmp_path / "h", hashlib.sha256(OTHER).hexdigest(), backoff=0.01).path.read_bytes() == OTHER
+    assert (
+        fetch(
+            url, tmp_path / "h", hashlib.sha256(OTHER).hexdigest(), backoff=0.01
+        ).path.read_bytes()
+        == OTHER
+    )
     assert page.asked == [None, "bytes=300000-", None]
 
 
@@ -225,8 +245,15 @@ def test_complete_part_needs_no_more_bytes(site, tmp_path):
 
 
 @settings(max_examples=25, deadline=None)
-@given(cuts=st.lists(st.integers(1, 400_000), max_size=5), ranges=st.booleans(), etag=st.sampled_from([None, '"v"']), known=st.booleans())
-def test_any_sequence_of_cuts_gives_the_same_bytes(running, tmp_path_factory, cuts, ranges, etag, known):
+@given(
+    cuts=st.lists(st.integers(1, 400_000), max_size=5),
+    ranges=st.booleans(),
+    etag=st.sampled_from([None, '"v"']),
+    known=st.booleans(),
+)
+def test_any_sequence_of_cuts_gives_the_same_bytes(
+    running, tmp_path_factory, cuts, ranges, etag, known
+):
     folder = tmp_path_factory.mktemp("cuts")
     url, _ = running.serve("/cuts", cuts=list(cuts), ranges=ranges, etag=etag)
     with pytest.MonkeyPatch.context() as patch:
@@ -247,7 +274,9 @@ def test_wrong_checksum_keeps_nothing(site, tmp_path):
     assert page.asked == [None]
 
 
-@pytest.mark.parametrize(("status", "word"), [(404, "moved"), (403, "login"), (401, "login"), (410, "check the url")])
+@pytest.mark.parametrize(
+    ("status", "word"), [(404, "moved"), (403, "login"), (401, "login"), (410, "check the url")]
+)
 def test_refusals_are_final(site, tmp_path, status, word):
     url, page = site.serve(statuses=[status])
     with pytest.raises(InputError, match=str(status)) as caught:
@@ -303,7 +332,12 @@ def test_announced_size_beyond_the_bound_is_not_read(site, tmp_path):
     url, _ = site.serve()
     seen = []
     with pytest.raises(InputError, match="larger than the limit"):
-        fetch(url, tmp_path / "f", size_limit=len(BODY) - 1, progress=lambda done, total: seen.append(done))
+        fetch(
+            url,
+            tmp_path / "f",
+            size_limit=len(BODY) - 1,
+            progress=lambda done, total: seen.append(done),
+        )
     assert seen == []
     assert fetch(url, tmp_path / "f", size_limit=len(BODY)).size == len(BODY)
 
@@ -336,14 +370,26 @@ def test_redirection_in_a_circle_ends(site, tmp_path):
 
 
 def test_web_page_in_place_of_data(site, tmp_path):
-    url, _ = site.serve(body=b"<html>please log in</html>", headers={"Content-Type": "text/html; charset=utf-8"})
+    url, _ = site.serve(
+        body=b"<html>please log in</html>", headers={"Content-Type": "text/html; charset=utf-8"}
+    )
     with pytest.raises(InputError, match="web page"):
         fetch(url, tmp_path / "data.zip")
     assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/f", "data:text/plain,x", "f.zip", "http://", "http:///f", "http://host/a b", "http://[::1/f", "gopher://x/"]
+    "url",
+    [
+        "ftp://host/f",
+        "data:text/plain,x",
+        "f.zip",
+        "http://",
+        "http:///f",
+        "http://host/a b",
+        "http://[::1/f",
+        "gopher://x/",
+    ],
 )
 def test_what_is_no_url(tmp_path, url):
     with pytest.raises(InputError) as caught:
@@ -371,7 +417,9 @@ def test_full_disk(site, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="1 are free"):
         fetch(url, tmp_path / "f")
     assert not (tmp_path / "f").exists()
-    assert "full" in disk_error(OSError(errno.ENOSPC, "No space left on device", "x"), tmp_path).cause
+    assert (
+        "full" in disk_error(OSError(errno.ENOSPC, "No space left on device", "x"), tmp_path).cause
+    )
 
 
 def test_target_that_cannot_be_written(site, tmp_path):
@@ -384,7 +432,10 @@ def test_target_that_cannot_be_written(site, tmp_path):
 def test_of_several_threads_one_downloads(site, tmp_path):
     url, page = site.serve(pause=0.005)
     found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(fetch(url, tmp_path / "f").downloaded)) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda: found.append(fetch(url, tmp_path / "f").downloaded))
+        for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -402,8 +453,17 @@ print(fetch(*sys.argv[1:]).downloaded)
 
 
 def child(*arguments: str) -> subprocess.Popen:
-    environment = {**os.environ, "no_proxy": "127.0.0.1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen([sys.executable, "-c", CHILD, *arguments], env=environment, stdout=subprocess.PIPE, text=True)
+    environment = {
+        **os.environ,
+        "no_proxy": "127.0.0.1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_of_two_processes_one_downloads(site, tmp_path):

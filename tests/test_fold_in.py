@@ -60,21 +60,34 @@ def test_a_training_user_is_served_as_in_training(name: str, tmp_path: Path) -> 
 
 def test_a_blend_of_methods_that_can() -> None:
     blend = Blend((ItemKNN(k=10).build(TRAIN), EASE(l2=5.0).build(TRAIN)), (1.0, 0.5))
-    torch.testing.assert_close(scores(fold_in(blend, TRAIN.pairs.csr[[4, 9]])), scores(blend)[[4, 9]])
+    torch.testing.assert_close(
+        scores(fold_in(blend, TRAIN.pairs.csr[[4, 9]])), scores(blend)[[4, 9]]
+    )
 
 
 def test_a_joined_scorer_says_which_part_cannot() -> None:
-    able, unable = ItemKNN(k=10).build(TRAIN), Factors(torch.ones(TRAIN.n_users, 2), torch.ones(TRAIN.n_items, 2))
+    able, unable = (
+        ItemKNN(k=10).build(TRAIN),
+        Factors(torch.ones(TRAIN.n_users, 2), torch.ones(TRAIN.n_items, 2)),
+    )
     met = TRAIN.pairs.csr[:3]
     for scorer, part in (
         (Blend((able, unable), (1.0, 0.5)), "second part of this blend"),
         (Sum((unable, able), (1.0, 0.5)), "first part of this sum"),
         (Fallback.of(able, unable, TRAIN.pairs), "second part of this fallback"),
-        (Blend((able, Blend((able, able, unable), (1.0, 1.0, 1.0))), (1.0, 1.0)), "second part of this blend: the third part of this blend"),
+        (
+            Blend((able, Blend((able, able, unable), (1.0, 1.0, 1.0))), (1.0, 1.0)),
+            "second part of this blend: the third part of this blend",
+        ),
     ):
-        asked = [lambda scorer=scorer: fold_in(scorer, met)] + ([] if isinstance(scorer, Sum) else [lambda scorer=scorer: scorer.fold_in(met)])
+        asked = [lambda scorer=scorer: fold_in(scorer, met)] + (
+            [] if isinstance(scorer, Sum) else [lambda scorer=scorer: scorer.fold_in(met)]
+        )
         for ask in asked:
-            with pytest.raises(InputError, match=rf"the {part}: this scorer \('factors'\) has something of each user"):
+            with pytest.raises(
+                InputError,
+                match=rf"the {part}: this scorer \('factors'\) has something of each user",
+            ):
                 ask()
 
 
@@ -88,7 +101,9 @@ def test_a_history_that_nobody_has_is_a_sum_of_its_items() -> None:
     """Item neighbours are linear: the items one at a time, added up."""
     scorer = ItemKNN(k=10).build(TRAIN)
     one_each = scores(fold_in(scorer, sp.csr_matrix(np.eye(TRAIN.n_items)[[1, 4, 6]])))
-    together = scores(fold_in(scorer, sp.csr_matrix(np.eye(TRAIN.n_items)[[1, 4, 6]].sum(0, keepdims=True))))
+    together = scores(
+        fold_in(scorer, sp.csr_matrix(np.eye(TRAIN.n_items)[[1, 4, 6]].sum(0, keepdims=True)))
+    )
     torch.testing.assert_close(together, one_each.sum(0, keepdim=True))
 
 
@@ -103,7 +118,9 @@ def test_ials_solves_the_row_that_training_solves(tmp_path: Path) -> None:
     own = item[mine]
     ridge = 0.01 * (len(mine) + 0.2 * TRAIN.n_items)
     system = own.T @ own + 0.2 * item.T @ item + ridge * torch.eye(4, dtype=torch.float64)
-    torch.testing.assert_close(folded.user[3].double(), torch.linalg.solve(system, own.sum(0)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        folded.user[3].double(), torch.linalg.solve(system, own.sum(0)), rtol=1e-4, atol=1e-5
+    )
     assert not folded.user[3].eq(0).all()
 
 
@@ -114,19 +131,32 @@ def refused() -> dict[str, Any]:
         "multi-factors": MultiFactors(torch.ones(2, 2, 3), item),
         "relational": Relational(user, item, torch.ones(3, 5), torch.ones(5, 3)),
         "deep": Deep(user, item, user, item, (), torch.ones(3), torch.zeros(())),
-        "product": UserKNN(k=2).build(Dataset(Interactions([0, 1], [0, 1], 2, 4), Vocab.range(2), Vocab.range(4))),
+        "product": UserKNN(k=2).build(
+            Dataset(Interactions([0, 1], [0, 1], 2, 4), Vocab.range(2), Vocab.range(4))
+        ),
     }
 
 
 @pytest.mark.parametrize("kind", list(refused()))
 def test_what_learned_its_users_says_so(kind: str) -> None:
     scorer = refused()[kind]
-    for ask in (lambda: scorer.fold_in(sp.csr_matrix((1, 4))), lambda: fold_in(scorer, sp.csr_matrix((1, 4)))):
-        with pytest.raises(InputError, match=rf"this scorer \('{kind}'\) has something of each user") as caught:
+    for ask in (
+        lambda: scorer.fold_in(sp.csr_matrix((1, 4))),
+        lambda: fold_in(scorer, sp.csr_matrix((1, 4))),
+    ):
+        with pytest.raises(
+            InputError, match=rf"this scorer \('{kind}'\) has something of each user"
+        ) as caught:
             ask()
         assert "use itemknn, ease, gfcf, ials, contentknn or popular" in str(caught.value)
     with pytest.raises(InputError, match="has something of each user"):
-        fold_in(Sum((ItemKNN(k=2).build(TRAIN), Factors(torch.ones(61, 2), torch.ones(41, 2))), (1.0, 1.0)), sp.csr_matrix((1, 41)))
+        fold_in(
+            Sum(
+                (ItemKNN(k=2).build(TRAIN), Factors(torch.ones(61, 2), torch.ones(41, 2))),
+                (1.0, 1.0),
+            ),
+            sp.csr_matrix((1, 41)),
+        )
 
 
 def test_a_product_says_what_its_first_matrix_is() -> None:
@@ -138,16 +168,26 @@ def test_a_product_says_what_its_first_matrix_is() -> None:
 
 
 def test_histories_over_other_items_are_refused() -> None:
-    for scorer in (ItemKNN(k=2).build(TRAIN), IALS(dim=2, sweeps=1).build(TRAIN), GFCF(rank=2).build(TRAIN)):
+    for scorer in (
+        ItemKNN(k=2).build(TRAIN),
+        IALS(dim=2, sweeps=1).build(TRAIN),
+        GFCF(rank=2).build(TRAIN),
+    ):
         with pytest.raises(InputError, match="histories over 40 items, and the scorer has 41"):
             fold_in(scorer, sp.csr_matrix((2, 40)))
 
 
 def test_new_users_with_outside_ids(tmp_path: Path) -> None:
-    train = Dataset(TRAIN.pairs, Vocab.range(61, "user"), Vocab(pl.Series([f"i{i:02d}" for i in range(41)]), "item"))
+    train = Dataset(
+        TRAIN.pairs,
+        Vocab.range(61, "user"),
+        Vocab(pl.Series([f"i{i:02d}" for i in range(41)]), "item"),
+    )
     scorer = ItemKNN(k=10).build(train)
     mine = TRAIN.pairs.csr[5].indices
-    log = pl.DataFrame({"user": ["zoe"] * len(mine) + ["5"], "item": [f"i{i:02d}" for i in mine] + ["i00"]})
+    log = pl.DataFrame(
+        {"user": ["zoe"] * len(mine) + ["5"], "item": [f"i{i:02d}" for i in mine] + ["i00"]}
+    )
     log.write_csv(tmp_path / "log.csv")
     for source in (tmp_path / "log.csv", log):
         grown = serve_users(scorer, train, source)

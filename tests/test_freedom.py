@@ -19,7 +19,13 @@ from recsys.sample import PairStream, Sampler
 
 PLANTED, _ = two_camps()
 # Without gaps: what becomes of items that lack a modality is told in test_item_graph.
-TRAIN = replace(PLANTED, features={name: FeatureTable(table.values, np.ones(41, dtype=bool)) for name, table in PLANTED.features.items()})
+TRAIN = replace(
+    PLANTED,
+    features={
+        name: FeatureTable(table.values, np.ones(41, dtype=bool))
+        for name, table in PLANTED.features.items()
+    },
+)
 
 
 def start(**changes):
@@ -70,13 +76,22 @@ def test_the_loss_is_its_definition(pool, shares):
     net = start(content=0.3, shares=shares, sampler=Sampler(negatives=3, pool=pool))
     batch = batch_of(net, epoch=2)
     user, item = vectors(net, adjacency(kept_pairs(net, 2)), shares or (0.5, 0.5))
-    sets = [(1.0, item)] + [(0.3, linear(table.values).detach()) for table, linear in zip(net.told.tables, net.told.maps, strict=True)]
+    sets = [(1.0, item)] + [
+        (0.3, linear(table.values).detach())
+        for table, linear in zip(net.told.tables, net.told.maps, strict=True)
+    ]
     expected = []
     for b in range(len(batch)):
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
         kept = [j for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
         u, i = int(batch.user[b]), int(batch.pos[b])
-        expected.append(sum(w * math.log1p(math.exp(float(user[u] @ (v[j] - v[i])))) / len(kept) for w, v in sets for j in kept))
+        expected.append(
+            sum(
+                w * math.log1p(math.exp(float(user[u] @ (v[j] - v[i])))) / len(kept)
+                for w, v in sets
+                for j in kept
+            )
+        )
     assert net.loss(batch).pair.tolist() == pytest.approx(expected, rel=1e-4)
 
 
@@ -110,7 +125,10 @@ def test_pairs_of_frequent_users_and_items_are_left_out_more_often():
     """One pair is kept of three, each in proportion to 1 / sqrt(d_u d_i)."""
     pairs = Interactions(np.array([0, 0, 1]), np.array([0, 1, 2]), 2, 3)
     generator = torch.Generator().manual_seed(0)
-    drawn = np.bincount([int(thinned(pairs, 0.6, generator).item[0]) for _ in range(4000)], minlength=3) / 4000
+    drawn = (
+        np.bincount([int(thinned(pairs, 0.6, generator).item[0]) for _ in range(4000)], minlength=3)
+        / 4000
+    )
     weight = np.array([0.5**0.5, 0.5**0.5, 1.0])
     assert drawn == pytest.approx(weight / weight.sum(), abs=0.03)
 
@@ -129,7 +147,9 @@ def test_without_items_that_look_alike_it_is_lightgcn():
 def test_settings_that_do_not_go_together():
     with pytest.raises(InputError, match="compares with negatives"):
         FREEDOM(sampler=Sampler(negatives=0))
-    with pytest.raises(InputError, match="shares has 3 numbers, and there are 2 modalities: text, image"):
+    with pytest.raises(
+        InputError, match="shares has 3 numbers, and there are 2 modalities: text, image"
+    ):
         start(shares=(0.1, 0.2, 0.7))
     with pytest.raises(InputError, match="shares are all 0"):
         start(shares=(0.0, 0.0))

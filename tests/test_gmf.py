@@ -41,7 +41,9 @@ def logit(net, user, item) -> float:
 def test_the_loss_is_its_definition(pool, l2):
     net = start(sampler=Sampler(negatives=3, pool=pool), l2=l2)
     batch = batch_of(net)
-    if batch.mask is None and pool == "own":  # a candidate that is none counts neither here nor there
+    if (
+        batch.mask is None and pool == "own"
+    ):  # a candidate that is none counts neither here nor there
         mask = torch.ones(6, 3, dtype=torch.bool)
         mask[1, 2] = False
         batch = dataclasses.replace(batch, mask=mask)
@@ -51,9 +53,13 @@ def test_the_loss_is_its_definition(pool, l2):
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
         kept = [j for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
         parts = [-math.log(1 - 1 / (1 + math.exp(-logit(net, user, j)))) for j in kept]
-        expected.append(-math.log(1 / (1 + math.exp(-logit(net, user, item)))) + sum(parts) / len(parts))
+        expected.append(
+            -math.log(1 / (1 + math.exp(-logit(net, user, item)))) + sum(parts) / len(parts)
+        )
         users, items = net.user.weight.detach(), net.item.weight.detach()
-        rows = [users[user], items[item]] + ([] if batch.shared and b else [items[j] for j in others])
+        rows = [users[user], items[item]] + (
+            [] if batch.shared and b else [items[j] for j in others]
+        )
         squares += sum(float(row.square().sum()) for row in rows)
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx(expected, rel=1e-4)
@@ -69,7 +75,9 @@ def test_gradients():
 def test_a_score_is_the_logit():
     net = start()
     scores = net.scorer().score(torch.tensor([3, 0]))
-    assert scores[0].tolist() == pytest.approx([logit(net, 3, item) for item in range(TRAIN.n_items)], abs=1e-5)
+    assert scores[0].tolist() == pytest.approx(
+        [logit(net, 3, item) for item in range(TRAIN.n_items)], abs=1e-5
+    )
 
 
 def test_with_equal_weights_it_is_matrix_factorisation():
@@ -82,7 +90,9 @@ def test_with_equal_weights_it_is_matrix_factorisation():
     batch = batch_of(gmf, 9)
     assert torch.allclose(gmf.loss(batch).pair, mf.loss(batch).pair)
     assert torch.allclose(gmf.loss(batch).extra, mf.loss(batch).extra)
-    assert torch.allclose(gmf.scorer().score(torch.arange(4)), mf.scorer().score(torch.arange(4)), atol=1e-6)
+    assert torch.allclose(
+        gmf.scorer().score(torch.arange(4)), mf.scorer().score(torch.arange(4)), atol=1e-6
+    )
 
 
 def test_the_start():
@@ -108,4 +118,6 @@ def test_a_denoiser_finds_the_logits(pool):
     assert torch.equal(terms.pair, pos + mean_negatives(terms.logits, neg))
     scores = net.scorer().score(batch.user)
     assert torch.allclose(terms.logits.pos, scores.gather(1, batch.pos[:, None])[:, 0], atol=1e-5)
-    assert torch.allclose(terms.logits.neg, scores.gather(1, batch.neg.expand(len(batch), -1)), atol=1e-5)
+    assert torch.allclose(
+        terms.logits.neg, scores.gather(1, batch.neg.expand(len(batch), -1)), atol=1e-5
+    )

@@ -16,13 +16,17 @@ from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency,
 def graph(n_users: int = 7, n_items: int = 9, n: int = 25, seed: int = 0) -> Interactions:
     """Random pairs, some given twice; the last user and the last item stand alone."""
     rng = np.random.default_rng(seed)
-    return Interactions(rng.integers(0, n_users - 1, n), rng.integers(0, n_items - 1, n), n_users, n_items)
+    return Interactions(
+        rng.integers(0, n_users - 1, n), rng.integers(0, n_items - 1, n), n_users, n_items
+    )
 
 
 def dense(pairs: Interactions) -> np.ndarray:
     met = np.zeros((pairs.n_users, pairs.n_items))
     met[pairs.user, pairs.item] = 1
-    whole = np.block([[np.zeros((pairs.n_users,) * 2), met], [met.T, np.zeros((pairs.n_items,) * 2)]])
+    whole = np.block(
+        [[np.zeros((pairs.n_users,) * 2), met], [met.T, np.zeros((pairs.n_items,) * 2)]]
+    )
     degree = whole.sum(1)
     scale = np.array([1 / np.sqrt(d) if d else 0.0 for d in degree])
     return scale[:, None] * whole * scale
@@ -34,7 +38,9 @@ def edges(pairs: Interactions) -> Tensor:
 
 
 def start(pairs: Interactions, dim: int = 5) -> Tensor:
-    return torch.randn(pairs.n_users + pairs.n_items, dim, generator=torch.Generator().manual_seed(1))
+    return torch.randn(
+        pairs.n_users + pairs.n_items, dim, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def geometric():
@@ -108,7 +114,9 @@ def test_rows_have_the_value_and_the_gradient_of_autograd(layers, used):
     weights = torch.randn(2, len(rows), 5, generator=torch.Generator().manual_seed(2))
 
     def gradient(mean: Tensor, zeroth: Tensor, leaf: Tensor) -> Tensor:
-        value = (mean * weights[0]).sum() * (used != "zeroth") + (zeroth * weights[1]).square().sum() * (used != "mean")
+        value = (mean * weights[0]).sum() * (used != "zeroth") + (
+            zeroth * weights[1]
+        ).square().sum() * (used != "mean")
         value.backward()
         return leaf.grad
 
@@ -118,7 +126,9 @@ def test_rows_have_the_value_and_the_gradient_of_autograd(layers, used):
     assert torch.allclose(mean, expected, atol=1e-6)
     assert torch.equal(zeroth, theirs[rows])
     assert torch.allclose(mean, mean_layers(adjacency, ours.detach(), layers)[rows], atol=1e-6)
-    assert torch.allclose(gradient(mean, zeroth, ours), gradient(expected, theirs[rows], theirs), atol=1e-6)
+    assert torch.allclose(
+        gradient(mean, zeroth, ours), gradient(expected, theirs[rows], theirs), atol=1e-6
+    )
 
 
 def test_an_unused_part_needs_no_gradient():
@@ -135,7 +145,10 @@ def test_a_node_that_stands_alone_keeps_its_share_of_layer_0():
     first = start(pairs)
     alone = [pairs.n_users - 1, pairs.n_users + pairs.n_items - 1]
     for layers in (0, 1, 3):
-        assert torch.allclose(mean_layers(normalised_adjacency(pairs), first, layers)[alone], first[alone] / (layers + 1))
+        assert torch.allclose(
+            mean_layers(normalised_adjacency(pairs), first, layers)[alone],
+            first[alone] / (layers + 1),
+        )
 
 
 def test_a_graph_without_edges():
@@ -152,7 +165,9 @@ def test_no_autocast_inside():
         mean, _ = mean_layers_rows(normalised_adjacency(pairs), leaf, torch.arange(4), 2)
     mean.sum().backward()
     assert mean.dtype == torch.float32
-    assert torch.equal(mean, mean_layers_rows(normalised_adjacency(pairs), leaf, torch.arange(4), 2)[0])
+    assert torch.equal(
+        mean, mean_layers_rows(normalised_adjacency(pairs), leaf, torch.arange(4), 2)[0]
+    )
 
 
 def test_the_adjacency_is_made_without_a_warning():

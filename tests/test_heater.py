@@ -24,7 +24,9 @@ TEACHER = IALS(dim=4, sweeps=3)
 
 def start(train=TRAIN, **changes):
     torch.manual_seed(0)
-    return Heater(**{"dim": 5, "hidden": (7, 6), "experts": 3, "preference": TEACHER, "mixed": 0.0} | changes).build(train)
+    return Heater(
+        **{"dim": 5, "hidden": (7, 6), "experts": 3, "preference": TEACHER, "mixed": 0.0} | changes
+    ).build(train)
 
 
 def batch_of(net, size=9):
@@ -38,11 +40,17 @@ def test_experts_are_added_up(gate):
     net, row = Experts(3, 2, 4, gate), torch.randn(5, 3)
     for x, got in zip(row, net(row), strict=True):
         logits = [float(net.gate.weight[e] @ x + net.gate.bias[e]) for e in range(4)]
-        weights = [math.tanh(z) for z in logits] if gate == "tanh" else [math.exp(z) / sum(map(math.exp, logits)) for z in logits]
+        weights = (
+            [math.tanh(z) for z in logits]
+            if gate == "tanh"
+            else [math.exp(z) / sum(map(math.exp, logits)) for z in logits]
+        )
         for place in range(2):
             rows = [2 * e + place for e in range(4)]
             said = [math.tanh(float(net.maps.weight[r] @ x + net.maps.bias[r])) for r in rows]
-            assert float(got[place]) == pytest.approx(sum(w * s for w, s in zip(weights, said, strict=True)), rel=1e-5)
+            assert float(got[place]) == pytest.approx(
+                sum(w * s for w, s in zip(weights, said, strict=True)), rel=1e-5
+            )
 
 
 @pytest.mark.parametrize("pool", ["own", "shared"])
@@ -54,11 +62,22 @@ def test_the_loss_is_its_definition(pool, mixed):
     with torch.no_grad():
         told = net.experts(net.features.values)
         given = told if mixed else net.taught_item
-        user, made = net.user(net.taught_user[batch.user]), net.item(given[rows])  # moments are of the whole batch
+        user, made = (
+            net.user(net.taught_user[batch.user]),
+            net.item(given[rows]),
+        )  # moments are of the whole batch
     expected = []
     for b in range(len(batch)):
-        places = [b] + [len(batch) + (k if batch.shared else 3 * b + k) for k in range(3) if batch.mask is None or batch.mask[b, k]]
-        errors = [float(user[b] @ made[p] - net.taught_user[batch.user[b]] @ net.taught_item[rows[p]]) ** 2 for p in places]
+        places = [b] + [
+            len(batch) + (k if batch.shared else 3 * b + k)
+            for k in range(3)
+            if batch.mask is None or batch.mask[b, k]
+        ]
+        errors = [
+            float(user[b] @ made[p] - net.taught_user[batch.user[b]] @ net.taught_item[rows[p]])
+            ** 2
+            for p in places
+        ]
         expected.append(sum(errors) / len(errors))
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx(expected, rel=1e-4)
@@ -82,9 +101,13 @@ def test_a_coin_says_how_an_item_enters():
     for _ in range(30):
         seen.clear()
         net.loss(batch)
-        for item, row in zip(torch.cat([batch.pos, batch.neg.reshape(-1)]).tolist(), seen[0], strict=True):
+        for item, row in zip(
+            torch.cat([batch.pos, batch.neg.reshape(-1)]).tolist(), seen[0], strict=True
+        ):
             if item == batch.pos[0]:
-                assert torch.allclose(row, told[item], atol=1e-5) != torch.allclose(row, own[item], atol=1e-5)
+                assert torch.allclose(row, told[item], atol=1e-5) != torch.allclose(
+                    row, own[item], atol=1e-5
+                )
                 by_features.append(torch.allclose(row, told[item], atol=1e-5))
     assert 0.1 < np.mean(by_features) < 0.5
 
@@ -122,9 +145,21 @@ def test_what_is_ranked():
 def test_users_like_the_new_items_of_their_camp():
     train = split(two_camps(users=120)[0], SplitRule(by="new-item")).train
     new = np.flatnonzero(~warm_items(train))
-    scorer = fit(Heater(dim=8, preference=IALS(dim=8)), train, None, Train(epochs=6, batch_size=64, lr=0.03, device="cpu")).scorer
-    scores, even, odd = scorer.score(torch.arange(120)).numpy(), new[new % 2 == 0], new[new % 2 == 1]
-    right = scores[::2][:, even].mean(1) > scores[::2][:, odd].mean(1), scores[1::2][:, odd].mean(1) > scores[1::2][:, even].mean(1)
+    scorer = fit(
+        Heater(dim=8, preference=IALS(dim=8)),
+        train,
+        None,
+        Train(epochs=6, batch_size=64, lr=0.03, device="cpu"),
+    ).scorer
+    scores, even, odd = (
+        scorer.score(torch.arange(120)).numpy(),
+        new[new % 2 == 0],
+        new[new % 2 == 1],
+    )
+    right = (
+        scores[::2][:, even].mean(1) > scores[::2][:, odd].mean(1),
+        scores[1::2][:, odd].mean(1) > scores[1::2][:, even].mean(1),
+    )
     assert np.mean(right) > 0.95, "popularity knows nothing of them: a half"
 
 
@@ -133,14 +168,22 @@ def test_features_of_new_items_are_not_seen_in_training():
     for table in changed.features.values():
         table.values[40] += 7
     config = Train(epochs=2, batch_size=64, device="cpu")
-    one, other = (fit(Heater(dim=5, preference=TEACHER), train, None, config).scorer for train in (TRAIN, changed))
+    one, other = (
+        fit(Heater(dim=5, preference=TEACHER), train, None, config).scorer
+        for train in (TRAIN, changed)
+    )
     assert torch.equal(one.user, other.user)
     assert torch.equal(one.item[:40], other.item[:40])
     assert not torch.equal(one.item[40], other.item[40])
 
 
 def test_mixed_precision():
-    done = fit(Heater(dim=5, preference=TEACHER), TRAIN, None, Train(epochs=1, batch_size=64, device="cpu", precision="bfloat16"))
+    done = fit(
+        Heater(dim=5, preference=TEACHER),
+        TRAIN,
+        None,
+        Train(epochs=1, batch_size=64, device="cpu", precision="bfloat16"),
+    )
     assert torch.isfinite(done.scorer.item).all()
 
 

@@ -26,7 +26,9 @@ def test_histories_are_the_last_items_of_a_user(limit):
         expected: list[int] = []
         for u, i in zip(pairs.user.tolist(), pairs.item.tolist(), strict=True):
             if u == user:
-                expected = [j for j in expected if j != i] + [i]  # what comes again counts where it comes last
+                expected = [j for j in expected if j != i] + [
+                    i
+                ]  # what comes again counts where it comes last
         expected = expected if limit is None else expected[-limit:]
         assert first[b] == place
         assert item[place : place + len(expected)].tolist() == expected
@@ -40,13 +42,17 @@ def test_histories_are_those_of_the_stream_of_users():
     item, owner, _ = Histories(pairs).of(torch.arange(10))
     batch = UserStream(pairs, batch_size=3, seed=0).batch(torch.arange(10))
     assert torch.equal(owner, batch.owner)
-    assert sorted(zip(owner.tolist(), item.tolist(), strict=True)) == list(zip(batch.owner.tolist(), batch.item.tolist(), strict=True))
+    assert sorted(zip(owner.tolist(), item.tolist(), strict=True)) == list(
+        zip(batch.owner.tolist(), batch.item.tolist(), strict=True)
+    )
 
 
 def test_no_history_at_all():
     item, owner, first = Histories(random_pairs()).of(torch.tensor([9]))
     assert len(item) == len(owner) == 0
     assert first.tolist() == [0]
-    item, _, first = Histories(Interactions(np.array([], dtype=int), np.array([], dtype=int), 3, 2)).of(torch.arange(3))
+    item, _, first = Histories(
+        Interactions(np.array([], dtype=int), np.array([], dtype=int), 3, 2)
+    ).of(torch.arange(3))
     assert len(item) == 0
     assert first.tolist() == [0, 0, 0]

@@ -25,7 +25,9 @@ def naive(met, other, unobserved, l2, nu):
     for row in range(met.shape[0]):
         own = h[met.indices[met.indptr[row] : met.indptr[row + 1]]]
         strength = l2 * (len(own) + unobserved * met.shape[1]) ** nu
-        out[row] = np.linalg.solve(own.T @ own + unobserved * h.T @ h + strength * np.eye(h.shape[1]), own.sum(0))
+        out[row] = np.linalg.solve(
+            own.T @ own + unobserved * h.T @ h + strength * np.eye(h.shape[1]), own.sum(0)
+        )
     return out
 
 
@@ -34,12 +36,18 @@ def objective(x, user, item, recipe):
     value = ((score - 1) ** 2 * x).sum() + recipe.unobserved * (score**2).sum()
     by_user = (x.sum(1) + recipe.unobserved * x.shape[1]) ** recipe.nu
     by_item = (x.sum(0) + recipe.unobserved * x.shape[0]) ** recipe.nu
-    return value + recipe.l2 * ((by_user[:, None] * user**2).sum() + (by_item[:, None] * item**2).sum())
+    return value + recipe.l2 * (
+        (by_user[:, None] * user**2).sum() + (by_item[:, None] * item**2).sum()
+    )
 
 
 def dataset(matrix):
     coo = matrix.tocoo()
-    return Dataset(Interactions(coo.row, coo.col, *matrix.shape), Vocab.range(matrix.shape[0], "user"), Vocab.range(matrix.shape[1], "item"))
+    return Dataset(
+        Interactions(coo.row, coo.col, *matrix.shape),
+        Vocab.range(matrix.shape[0], "user"),
+        Vocab.range(matrix.shape[1], "item"),
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -59,7 +67,9 @@ def test_a_solved_row_is_the_minimum(seed, n, m, density, dim, unobserved, nu, b
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solve, "_BLOCK_BYTES", block_bytes)
         got = solve_rows(met, other, unobserved, 0.05, nu)
-    np.testing.assert_allclose(got.numpy(), naive(met, other, unobserved, 0.05, nu), rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(
+        got.numpy(), naive(met, other, unobserved, 0.05, nu), rtol=2e-3, atol=2e-4
+    )
 
 
 def test_rows_without_observations_are_zero():
@@ -76,7 +86,9 @@ def test_the_objective_falls_with_every_sweep():
     for sweeps in range(1, 8):
         recipe = IALS(dim=8, sweeps=sweeps, unobserved=0.1, l2=0.01)
         scorer = recipe.build(dataset(met))
-        values.append(objective(x, scorer.user.double().numpy(), scorer.item.double().numpy(), recipe))
+        values.append(
+            objective(x, scorer.user.double().numpy(), scorer.item.double().numpy(), recipe)
+        )
     assert all(later < earlier for earlier, later in itertools.pairwise(values))
     assert values[-1] < 0.9 * x.sum()  # that of all vectors zero
 
@@ -89,17 +101,29 @@ def test_the_end_is_a_stationary_point():
     user, item = scorer.user.double().requires_grad_(), scorer.item.double().requires_grad_()
     score = user @ item.T
     value = ((score - 1) ** 2 * x).sum() + recipe.unobserved * score.square().sum()
-    value = value + recipe.l2 * (((x.sum(1) + recipe.unobserved * 30) ** recipe.nu)[:, None] * user**2).sum()
-    value = value + recipe.l2 * (((x.sum(0) + recipe.unobserved * 40) ** recipe.nu)[:, None] * item**2).sum()
+    value = (
+        value
+        + recipe.l2 * (((x.sum(1) + recipe.unobserved * 30) ** recipe.nu)[:, None] * user**2).sum()
+    )
+    value = (
+        value
+        + recipe.l2 * (((x.sum(0) + recipe.unobserved * 40) ** recipe.nu)[:, None] * item**2).sum()
+    )
     value.backward()
-    assert value.item() == pytest.approx(objective(x.numpy(), user.detach().numpy(), item.detach().numpy(), recipe))
+    assert value.item() == pytest.approx(
+        objective(x.numpy(), user.detach().numpy(), item.detach().numpy(), recipe)
+    )
     assert max(user.grad.abs().max(), item.grad.abs().max()) < 2e-3
 
 
 def test_the_seed_and_nothing_else_decides():
     train = dataset(binary(5, 60, 40, 0.5))
     recipe = IALS(dim=6, sweeps=2)
-    first, again, other = recipe.build(train), recipe.build(train), IALS(dim=6, sweeps=2, seed=1).build(train)
+    first, again, other = (
+        recipe.build(train),
+        recipe.build(train),
+        IALS(dim=6, sweeps=2, seed=1).build(train),
+    )
     assert torch.equal(first.user, again.user)
     assert torch.equal(first.item, again.item)
     assert not torch.equal(first.user, other.user)
@@ -107,12 +131,17 @@ def test_the_seed_and_nothing_else_decides():
 
 def test_the_number_of_threads_changes_no_more_than_rounding(monkeypatch):
     monkeypatch.setattr(solve, "_BLOCK_BYTES", 2000)
-    met, other = binary(6, 60, 40, 0.5), torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    met, other = (
+        binary(6, 60, 40, 0.5),
+        torch.randn(40, 6, generator=torch.Generator().manual_seed(0)),
+    )
     alone = solve_rows(met, other, 0.1, 0.01, 1.0)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        torch.testing.assert_close(solve_rows(met, other, 0.1, 0.01, 1.0), alone, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            solve_rows(met, other, 0.1, 0.01, 1.0), alone, rtol=1e-4, atol=1e-5
+        )
     finally:
         torch.set_num_threads(before)
 
@@ -123,4 +152,6 @@ def test_groups_hold_every_row_once_and_fit():
     np.testing.assert_array_equal(np.sort(np.concatenate(groups)), np.flatnonzero(length))
     for rows in groups:
         longest, shortest = length[rows].max(), length[rows].min()
-        assert len(rows) == 1 or (4 * len(rows) * longest * 32 <= solve._BLOCK_BYTES and shortest >= longest * 4 // 5)
+        assert len(rows) == 1 or (
+            4 * len(rows) * longest * 32 <= solve._BLOCK_BYTES and shortest >= longest * 4 // 5
+        )

@@ -57,7 +57,10 @@ print("changed:", changed)
 def modules() -> list[str]:
     """Every module of the package by name; `__main__` runs the command line and is no module to import."""
     paths = sorted((ROOT / "recsys").rglob("*.py"))
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in paths
+    ]
     return [name for name in names if not name.endswith("__main__")]
 
 
@@ -70,12 +73,21 @@ def third_parties(*, torch: bool) -> list[str]:
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module)
-    return sorted(name for name in found if not name.startswith("recsys") and (torch or "torch" not in name))
+    return sorted(
+        name for name in found if not name.startswith("recsys") and (torch or "torch" not in name)
+    )
 
 
 def inside(code: str, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False, timeout=600)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -87,7 +99,10 @@ def test_importing_every_module_changes_nothing() -> None:
 
 def test_importing_the_package_changes_nothing_and_brings_no_torch() -> None:
     act = "import recsys\nprint('torch:', 'torch' in sys.modules)"
-    assert inside(WATCH.format(third=["numpy"], act=act)).split("\n")[:2] == ["torch: False", "changed: []"]
+    assert inside(WATCH.format(third=["numpy"], act=act)).split("\n")[:2] == [
+        "torch: False",
+        "changed: []",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +135,11 @@ def test_every_public_name_can_be_had() -> None:
 
 
 def test_the_data_layer_brings_no_torch() -> None:
-    names = [name for name in modules() if name.startswith(("recsys.data", "recsys.errors", "recsys.config"))]
+    names = [
+        name
+        for name in modules()
+        if name.startswith(("recsys.data", "recsys.errors", "recsys.config"))
+    ]
     assert len(names) > 10
     code = f"import importlib, sys\nfor name in {names!r}:\n    importlib.import_module(name)\nprint('torch' in sys.modules)"
     assert inside(code).strip() == "False"
@@ -138,6 +157,10 @@ finally:
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["data", "--help"], ["audit", "--help"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["data", "--help"], ["audit", "--help"], ["--version"]],
+    ids=" ".join,
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert inside(HELP, *arguments).strip().splitlines()[-1] == "torch: []"

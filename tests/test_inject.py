@@ -23,12 +23,27 @@ def log(rows: int = 400, users: int = 20, items: int = 80, seed: int = 0) -> pl.
     rng = np.random.default_rng(seed)
     key = rng.choice(users * items, rows, replace=False)
     item = np.minimum(key % items, rng.integers(0, items, rows))  # low numbers are met more
-    frame = pl.DataFrame({"user": key // items, "item": item, "time": 100 * np.arange(rows), "rating": rng.integers(1, 6, rows)})
+    frame = pl.DataFrame(
+        {
+            "user": key // items,
+            "item": item,
+            "time": 100 * np.arange(rows),
+            "rating": rng.integers(1, 6, rows),
+        }
+    )
     return frame.unique(["user", "item"], keep="first", maintain_order=True)
 
 
-def made(noise: Noise | None = None, frame: pl.DataFrame | None = None, source: dict[str, Any] | None = None, **rule: Any) -> Split:
-    return split(load(log() if frame is None else frame, **(source or {})), SplitRule(noise=noise or Noise(), **rule))
+def made(
+    noise: Noise | None = None,
+    frame: pl.DataFrame | None = None,
+    source: dict[str, Any] | None = None,
+    **rule: Any,
+) -> Split:
+    return split(
+        load(log() if frame is None else frame, **(source or {})),
+        SplitRule(noise=noise or Noise(), **rule),
+    )
 
 
 def parts(of: Split) -> list[Interactions]:
@@ -38,7 +53,11 @@ def parts(of: Split) -> list[Interactions]:
 
 
 def rows(pairs: Interactions, label: int | None = None) -> list[tuple[Any, ...]]:
-    columns = [pairs.user, pairs.item, *(each for each in (pairs.time, pairs.weight) if each is not None)]
+    columns = [
+        pairs.user,
+        pairs.item,
+        *(each for each in (pairs.time, pairs.weight) if each is not None),
+    ]
     chosen = slice(None) if label is None else pairs.label == label
     return sorted(zip(*(column[chosen].tolist() for column in columns), strict=True))
 
@@ -69,10 +88,16 @@ def test_false_pairs_are_false_labelled_and_in_train_and_valid_only(noise):
     n_train, n_valid, n_test = (int((part.label == 0).sum()) for part in noisy)
     assert n_test == 0
     if noise.per == "all":
-        assert (n_train, n_valid) == (round(noise.share * len(plain[0])), round(noise.share * len(plain[1])))
+        assert (n_train, n_valid) == (
+            round(noise.share * len(plain[0])),
+            round(noise.share * len(plain[1])),
+        )
     else:
         for before, after in zip(plain[:2], noisy[:2], strict=True):
-            count, added = (np.bincount(users, minlength=20) for users in (before.user, after.user[after.label == 0]))
+            count, added = (
+                np.bincount(users, minlength=20)
+                for users in (before.user, after.user[after.label == 0])
+            )
             assert (np.abs(added - noise.share * count) < 1).all()
             assert not added[count == 0].any()
 
@@ -80,8 +105,12 @@ def test_false_pairs_are_false_labelled_and_in_train_and_valid_only(noise):
 def test_a_false_pair_borrows_from_a_true_one_of_its_user():
     train = parts(made(Noise(kind="random", share=1.0)))[0]
     for user in np.unique(train.user):
-        true, false = (train.take((train.user == user) & (train.label == label)) for label in (1, 0))
-        assert set(zip(false.time, false.weight, strict=True)) <= set(zip(true.time, true.weight, strict=True))
+        true, false = (
+            train.take((train.user == user) & (train.label == label)) for label in (1, 0)
+        )
+        assert set(zip(false.time, false.weight, strict=True)) <= set(
+            zip(true.time, true.weight, strict=True)
+        )
     assert len({*train.time[train.label == 0].tolist()}) > 50
 
 
@@ -89,9 +118,14 @@ def test_popular_noise_is_popular_and_random_noise_is_not():
     frame = log(4000, 200, 80)
     found = {}
     for kind in ("random", "popular"):
-        plain, noisy = parts(made(None, frame))[0], parts(made(Noise(kind=kind, share=0.5), frame))[0]
+        plain, noisy = (
+            parts(made(None, frame))[0],
+            parts(made(Noise(kind=kind, share=0.5), frame))[0],
+        )
         count = np.bincount(plain.item, minlength=80)
-        found[kind] = np.corrcoef(count, np.bincount(noisy.item[noisy.label == 0], minlength=80))[0, 1]
+        found[kind] = np.corrcoef(count, np.bincount(noisy.item[noisy.label == 0], minlength=80))[
+            0, 1
+        ]
     assert found["popular"] > 0.6
     assert found["random"] < 0.2  # who has met the popular items cannot be given them again
 
@@ -104,13 +138,22 @@ def test_noise_does_not_depend_on_the_order_of_rows_and_does_on_its_seed():
     assert once.fingerprint != made(Noise(kind="popular", share=0.5, seed=1), frame).fingerprint
     pairs = made().train.pairs
     turned = pairs.take(np.random.default_rng(0).permutation(len(pairs)))
-    assert inject(turned, turned, [turned], noise).fingerprint == inject(pairs, pairs, [pairs], noise).fingerprint
+    assert (
+        inject(turned, turned, [turned], noise).fingerprint
+        == inject(pairs, pairs, [pairs], noise).fingerprint
+    )
     assert "noise popular 0.5 per user, seed 0" in once.rule
     assert f"{int((once.train.pairs.label == 0).sum())} false pairs in train" in once.rule
 
 
 @settings(deadline=None, max_examples=30)
-@given(users=st.integers(1, 6), items=st.integers(1, 6), share=st.floats(0, 10), per=st.sampled_from(["user", "all"]), seed=st.integers(0, 99))
+@given(
+    users=st.integers(1, 6),
+    items=st.integers(1, 6),
+    share=st.floats(0, 10),
+    per=st.sampled_from(["user", "all"]),
+    seed=st.integers(0, 99),
+)
 def test_who_has_met_everything_gets_none(users, items, share, per, seed):
     rng = np.random.default_rng(seed)
     keys = rng.permutation(users * items)[: max(1, int(rng.random() * users * items) + 1)]
@@ -135,7 +178,10 @@ def test_no_noise_changes_nothing():
 
 
 def test_by_label_keeps_noise_out_of_the_test_only():
-    plain, by = parts(made(source={"clean_weight": 3})), parts(made(source={"clean_weight": 3}, by="label"))
+    plain, by = (
+        parts(made(source={"clean_weight": 3})),
+        parts(made(source={"clean_weight": 3}, by="label")),
+    )
     assert [part.fingerprint for part in plain[:2]] == [part.fingerprint for part in by[:2]]
     assert (plain[2].label == 0).sum() > 5
     assert rows(by[2]) == rows(plain[2], 1)
@@ -191,13 +237,19 @@ def test_settings_come_back():
             Noise(**bad)
 
 
-@pytest.mark.parametrize(("folder", "source", "noise"), [("ml-100k-noisy", {}, 11_899), ("modcloth", {"weight": 2, "clean_weight": 5}, None)])
+@pytest.mark.parametrize(
+    ("folder", "source", "noise"),
+    [("ml-100k-noisy", {}, 11_899), ("modcloth", {"weight": 2, "clean_weight": 5}, None)],
+)
 def test_the_data_of_the_denoising_studies(shared_data, folder, source, noise):
     found = shared_data / folder
     if not found.is_dir():
         pytest.skip(f"no {folder} there")
     name = {"ml-100k-noisy": "ml100k", "modcloth": "modcloth"}[folder]
-    names = {part: f"{name}.{part}.{end}" for part, end in (("train", "rating"), ("valid", "rating"), ("test", "negative"))}
+    names = {
+        part: f"{name}.{part}.{end}"
+        for part, end in (("train", "rating"), ("valid", "rating"), ("test", "negative"))
+    }
     of = parts(split(load(str(found), **names, **source), SplitRule(by="label", drop_cold=False)))
     if noise is not None:
         assert (len(of[0]), int((of[0].label == 0).sum())) == (66_899, noise)

@@ -30,7 +30,10 @@ def test_neighbours_are_the_nearest(block, k):
     all_of_them = unit @ unit.T
     found = nearest_items(table, k, block=block)
     for row in range(len(table)):
-        others = sorted(range(len(table)), key=lambda other: -float(all_of_them[row, other] + 5 * (row == other)))
+        others = sorted(
+            range(len(table)),
+            key=lambda other: -float(all_of_them[row, other] + 5 * (row == other)),
+        )
         assert found[row].tolist() == sorted(others[:k])
 
 
@@ -53,7 +56,9 @@ def test_of_equals_every_row_has_itself_and_some_that_differ_from_row_to_row():
 def test_nothing_of_the_size_of_all_pairs_is_held():
     """Also where all rows are equal, and a block is a small part of them."""
     n = 2000
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as seen:
         nearest_items(torch.ones(n, 2), 5, block=50)
     assert 0 < max(event.cpu_memory_usage for event in seen.events()) < n * n
 
@@ -69,7 +74,11 @@ def test_a_row_that_says_nothing_has_itself_alone_and_is_nobodys_neighbour(k):
     rows = known.nonzero()[:, 0]
     inner = nearest_items(table[known], k)
     for row, expected in zip(rows.tolist(), inner.tolist(), strict=True):
-        assert set(found[row].tolist()) == set(rows[expected].tolist()) if k < 20 else set(found[row].tolist()) == set(rows.tolist())
+        assert (
+            set(found[row].tolist()) == set(rows[expected].tolist())
+            if k < 20
+            else set(found[row].tolist()) == set(rows.tolist())
+        )
 
 
 def test_a_row_that_has_itself_alone_stays_as_it_is():
@@ -81,7 +90,9 @@ def test_a_row_that_has_itself_alone_stays_as_it_is():
     assert weight[2].tolist() == [1.0] * 4
     for graph in (normalised(found, weight), torch.full_like(weight, 0.25)):
         assert torch.allclose(spread(found, graph, other)[[2, 5]], other[[2, 5]])
-        assert torch.allclose(torch.from_numpy(as_matrix(found, graph) @ other.numpy())[[2, 5]], other[[2, 5]])
+        assert torch.allclose(
+            torch.from_numpy(as_matrix(found, graph) @ other.numpy())[[2, 5]], other[[2, 5]]
+        )
 
 
 def test_weights_are_those_of_the_matrix():
@@ -94,10 +105,15 @@ def test_weights_are_those_of_the_matrix():
     assert torch.allclose(matrix[matrix > 0], (unit @ unit.T)[matrix > 0])
     scale = torch.diag(matrix.sum(1) ** -0.5)
     expected = scale @ matrix @ scale
-    assert torch.allclose(torch.zeros_like(matrix).scatter_(1, found, normalised(found, weight)), expected)
+    assert torch.allclose(
+        torch.zeros_like(matrix).scatter_(1, found, normalised(found, weight)), expected
+    )
     other = values(23, 7)
     assert torch.allclose(spread(found, normalised(found, weight), other), expected @ other)
-    assert torch.allclose(spread(found[[3, 3, 9]], normalised(found, weight)[[3, 3, 9]], other), (expected @ other)[[3, 3, 9]])
+    assert torch.allclose(
+        spread(found[[3, 3, 9]], normalised(found, weight)[[3, 3, 9]], other),
+        (expected @ other)[[3, 3, 9]],
+    )
 
 
 def test_a_degree_is_never_negative():
@@ -111,7 +127,9 @@ def test_a_degree_is_never_negative():
 
 def test_gradients():
     table, found = values(7, 3).requires_grad_(), nearest_items(values(7, 3), 3)
-    assert torch.autograd.gradcheck(lambda v: spread(found, normalised(found, similarities(v, found) + 0.1), v), (table,))
+    assert torch.autograd.gradcheck(
+        lambda v: spread(found, normalised(found, similarities(v, found) + 0.1), v), (table,)
+    )
 
 
 @pytest.mark.parametrize("k", range(9))
@@ -126,10 +144,15 @@ def test_the_best_columns_are_those_of_a_stable_sort(k):
 def test_a_graph_is_a_matrix():
     found = nearest_items(values(), 5)
     weight = similarities(values(), found)
-    assert torch.equal(torch.from_numpy(as_matrix(found, weight).toarray()), torch.zeros(23, 23, dtype=torch.float64).scatter_(1, found, weight))
+    assert torch.equal(
+        torch.from_numpy(as_matrix(found, weight).toarray()),
+        torch.zeros(23, 23, dtype=torch.float64).scatter_(1, found, weight),
+    )
 
 
-@pytest.mark.parametrize("recipe", [FREEDOM(), MGCN(), LATTICE(), SIGER(share=0.0)], ids=recipe_name)
+@pytest.mark.parametrize(
+    "recipe", [FREEDOM(), MGCN(), LATTICE(), SIGER(share=0.0)], ids=recipe_name
+)
 def test_an_item_without_a_modality_is_alone_in_its_graph(recipe):
     """What the mean or zeros fill is the same for all that lack it, and would tie them together."""
     train, _ = two_camps()
@@ -138,8 +161,14 @@ def test_an_item_without_a_modality_is_alone_in_its_graph(recipe):
         lacks = torch.stack([torch.from_numpy(~table.present) for table in train.features.values()])
         assert lacks.any()
         if isinstance(recipe, LATTICE):
-            graphs = [as_matrix(*parts).toarray() for parts in zip(net.raw_neighbours, net.raw_weight, strict=True)]
-            graphs += [as_matrix(found, torch.ones(found.shape)).toarray() for found in net.learned_neighbours]
+            graphs = [
+                as_matrix(*parts).toarray()
+                for parts in zip(net.raw_neighbours, net.raw_weight, strict=True)
+            ]
+            graphs += [
+                as_matrix(found, torch.ones(found.shape)).toarray()
+                for found in net.learned_neighbours
+            ]
             lacks = torch.cat([lacks, lacks])
         elif isinstance(recipe, FREEDOM):
             graphs, lacks = [net.alike(torch.eye(train.n_items)).numpy()], lacks.all(0)[None]

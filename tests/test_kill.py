@@ -48,7 +48,11 @@ def write_data(folder: Path) -> Path:
     rng = np.random.default_rng(5)
     taste = rng.integers(4, size=300)
     user = np.repeat(np.arange(300), 25)
-    item = np.where(rng.random(len(user)) < 0.8, taste[user] * 50 + rng.integers(50, size=len(user)), rng.integers(200, size=len(user)))
+    item = np.where(
+        rng.random(len(user)) < 0.8,
+        taste[user] * 50 + rng.integers(50, size=len(user)),
+        rng.integers(200, size=len(user)),
+    )
     path = folder / "log.csv"
     pl.DataFrame({"user": [f"u{u}" for u in user], "item": [f"i{i}" for i in item]}).write_csv(path)
     return path
@@ -64,7 +68,16 @@ def environment() -> dict[str, str]:
 
 def what_must_be_equal(folder: Path) -> dict[str, bytes]:
     """The bytes of the result: the scorer, every number of every user, and the course of training without its times."""
-    files = {name: (folder / name).read_bytes() for name in ("scorer.safetensors", "users.parquet", "items.parquet", "seen.parquet", "config.toml")}
+    files = {
+        name: (folder / name).read_bytes()
+        for name in (
+            "scorer.safetensors",
+            "users.parquet",
+            "items.parquet",
+            "seen.parquet",
+            "config.toml",
+        )
+    }
     for part in ("valid", "test"):
         files[f"{part} per user"] = (folder / part / "per_user.parquet").read_bytes()
     for fit in ("fit", "refit"):
@@ -76,16 +89,27 @@ def what_must_be_equal(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def kill_until_done(config: Path, folder: Path, moments: random.Random, longest: float, kills: int) -> int:
+def kill_until_done(
+    config: Path, folder: Path, moments: random.Random, longest: float, kills: int
+) -> int:
     """Start, kill after a random time, resume, kill... `kills` times at most, then let it finish. Returns the kills that hit it running."""
     hit = 0
     for attempt in range(kills + 1):
         begun = (folder / "run.json").exists()
-        arguments = ["run", "--resume", str(folder), "-q"] if begun else ["run", str(config), "--out", str(folder), "-q"]
+        arguments = (
+            ["run", "--resume", str(folder), "-q"]
+            if begun
+            else ["run", str(config), "--out", str(folder), "-q"]
+        )
         if folder.exists() and not begun:  # killed before the first file was whole
             for left in folder.iterdir():
                 left.unlink()
-        process = subprocess.Popen(command(*arguments), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command(*arguments),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         if attempt < kills:
             time.sleep(moments.uniform(0.0, longest))
             if process.poll() is None:
@@ -98,15 +122,38 @@ def kill_until_done(config: Path, folder: Path, moments: random.Random, longest:
     return hit
 
 
-def check_method(tmp_path: Path, method: str, kills: int, rows: str = "touched", refit: bool = True, every: float = 0.0) -> None:
+def check_method(
+    tmp_path: Path,
+    method: str,
+    kills: int,
+    rows: str = "touched",
+    refit: bool = True,
+    every: float = 0.0,
+) -> None:
     data = write_data(tmp_path)
     config = tmp_path / f"{method}.toml"
-    config.write_text(CONFIG.format(data=data, method=method, settings=METHODS[method], refit=str(refit).lower(), rows=rows, every=every))
+    config.write_text(
+        CONFIG.format(
+            data=data,
+            method=method,
+            settings=METHODS[method],
+            refit=str(refit).lower(),
+            rows=rows,
+            every=every,
+        )
+    )
     began = time.monotonic()
-    subprocess.run(command("run", str(config), "--out", str(tmp_path / "whole"), "-q"), env=environment(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command("run", str(config), "--out", str(tmp_path / "whole"), "-q"),
+        env=environment(),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     longest = time.monotonic() - began
     whole, moments, hit, tries = what_must_be_equal(tmp_path / "whole"), random.Random(method), 0, 0
-    while hit < kills:  # a run that is near its end may be done before it is killed; then another one is begun
+    while (
+        hit < kills
+    ):  # a run that is near its end may be done before it is killed; then another one is begun
         tries += 1
         hit += kill_until_done(config, tmp_path / f"killed{tries}", moments, longest, kills - hit)
         killed = what_must_be_equal(tmp_path / f"killed{tries}")
@@ -122,7 +169,13 @@ def test_two_kills_leave_no_trace(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "rows", "every"),
-    [("mf", "touched", 0.0), ("mf", "dense", 0.2), ("cml", "touched", 0.0), ("lightgcn", "dense", 0.0), ("lightgcn", "dense", 0.2)],
+    [
+        ("mf", "touched", 0.0),
+        ("mf", "dense", 0.2),
+        ("cml", "touched", 0.0),
+        ("lightgcn", "dense", 0.0),
+        ("lightgcn", "dense", 0.2),
+    ],
 )
 def test_many_kills_leave_no_trace(tmp_path: Path, method: str, rows: str, every: float) -> None:
     check_method(tmp_path, method, kills=20, rows=rows, every=every)

@@ -19,7 +19,13 @@ from recsys.sample import PairStream, Sampler
 
 PLANTED, _ = two_camps()
 # Without gaps: what becomes of items that lack a modality is told in test_item_graph.
-TRAIN = replace(PLANTED, features={name: FeatureTable(table.values, np.ones(41, dtype=bool)) for name, table in PLANTED.features.items()})
+TRAIN = replace(
+    PLANTED,
+    features={
+        name: FeatureTable(table.values, np.ones(41, dtype=bool))
+        for name, table in PLANTED.features.items()
+    },
+)
 
 
 def start(**changes):
@@ -49,7 +55,10 @@ def scaled(matrix: torch.Tensor) -> torch.Tensor:
 
 def item_graph(net) -> torch.Tensor:
     share, recipe, parts = net.mix.detach().softmax(0), net.recipe, []
-    for values in ([t.values for t in net.told.tables], [f(t.values) for f, t in zip(net.told.maps, net.told.tables, strict=True)]):
+    for values in (
+        [t.values for t in net.told.tables],
+        [f(t.values) for f, t in zip(net.told.maps, net.told.tables, strict=True)],
+    ):
         graphs = [graph(v, recipe.k) for v in values]
         if recipe.normalise == "each":
             parts.append(sum(a * scaled(g) for a, g in zip(share, graphs, strict=True)))
@@ -83,7 +92,11 @@ def test_the_loss_is_its_definition(pool, normalise):
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
         kept = [j for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
         u, i = int(batch.user[b]), int(batch.pos[b])
-        expected.append(sum(math.log1p(math.exp(float(user[u] @ (item[j] - item[i])))) / len(kept) for j in kept))
+        expected.append(
+            sum(
+                math.log1p(math.exp(float(user[u] @ (item[j] - item[i])))) / len(kept) for j in kept
+            )
+        )
         rows = [user[u], item[i]] + ([] if batch.shared and b else [item[j] for j in others])
         squares += sum(float(row.square().sum()) for row in rows)
     terms = net.loss(batch)
@@ -102,7 +115,9 @@ def test_gradients(normalise):
 def test_the_graph_is_learned_at_the_first_step_of_an_epoch():
     net = start()
     net.loss(batch_of(net)).total().backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.any() for parameter in net.parameters()
+    )
     before = net.weight.clone()
     with torch.no_grad():
         for linear in net.told.maps:
@@ -110,7 +125,9 @@ def test_the_graph_is_learned_at_the_first_step_of_an_epoch():
     net.zero_grad()
     net.loss(batch_of(net, step=1)).total().backward()
     assert torch.equal(net.weight, before), "it stands still"
-    assert [name for name, parameter in net.named_parameters() if parameter.grad is not None] == ["nodes.weight"]
+    assert [name for name, parameter in net.named_parameters() if parameter.grad is not None] == [
+        "nodes.weight"
+    ]
     net.loss(batch_of(net))
     assert not torch.equal(net.weight, before)
 
@@ -154,7 +171,9 @@ def test_the_graph_with_loops():
     assert torch.allclose(dense, dense.T)
     walk = dense / root * root.T
     assert torch.allclose(walk.sum(1), torch.ones(len(walk)), atol=1e-6)
-    assert float(dense[TRAIN.n_users - 1, TRAIN.n_users - 1]) == 1, "who has met nothing stays where it is"
+    assert float(dense[TRAIN.n_users - 1, TRAIN.n_users - 1]) == 1, (
+        "who has met nothing stays where it is"
+    )
 
 
 def test_it_needs_negatives():

@@ -27,7 +27,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("train",),
     ("experiment",),
     ("run",),
-    ("study", "comparison", "recommendation", "newcomers", "verification", "export", "noise", "report", "trackers"),
+    (
+        "study",
+        "comparison",
+        "recommendation",
+        "newcomers",
+        "verification",
+        "export",
+        "noise",
+        "report",
+        "trackers",
+    ),
     ("matrix", "page"),
     ("api",),
     ("cli",),
@@ -50,7 +60,9 @@ def imports(source: str, package: str) -> Iterator[tuple[int, str]]:
             module = ".".join(part for part in (base, node.module) if part)
             for alias in node.names:
                 yield node.lineno, f"{module}.{alias.name}"
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in {"import_module", "__import__"}:
+        elif isinstance(node, ast.Call) and getattr(
+            node.func, "attr", getattr(node.func, "id", "")
+        ) in {"import_module", "__import__"}:
             for argument in node.args[:1]:
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                     yield node.lineno, argument.value
@@ -68,7 +80,9 @@ def violations(root: Path) -> list[str]:
         if member not in HEIGHT:
             found.append(f"{place}: '{member}' stands in no layer")
             continue
-        for line, name in imports(path.read_text(encoding="utf-8"), ".".join([root.name, *inner.parts[:-1]])):
+        for line, name in imports(
+            path.read_text(encoding="utf-8"), ".".join([root.name, *inner.parts[:-1]])
+        ):
             first, *rest = name.split(".")
             if first in BANNED.get(member, ()):
                 found.append(f"{place}:{line}: {member} imports {first}")
@@ -106,8 +120,16 @@ def test_the_rule_is_strict_where_it_matters_most() -> None:
         ("models/cml.py", "from ..train import fit", "models imports train"),
         ("models/cml.py", "from .. import train", "models imports train"),
         ("models/cml.py", "def late():\n    from recsys.train import fit", "models imports train"),
-        ("models/cml.py", "if TYPE_CHECKING:\n    from recsys.run import Run", "models imports run"),
-        ("models/cml.py", "import importlib\nimportlib.import_module('recsys.train')", "models imports train"),
+        (
+            "models/cml.py",
+            "if TYPE_CHECKING:\n    from recsys.run import Run",
+            "models imports run",
+        ),
+        (
+            "models/cml.py",
+            "import importlib\nimportlib.import_module('recsys.train')",
+            "models imports train",
+        ),
         ("train.py", "from recsys.run import Run", "train imports run"),
         ("rank.py", "from recsys.metrics import ndcg", "rank imports metrics"),
         ("sample.py", "from recsys.nn.losses import Terms", "sample imports nn"),
@@ -134,9 +156,18 @@ def test_a_breach_is_found(tmp_path: Path, path: str, source: str, said: str) ->
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("models/cml.py", "from recsys.nn.losses import Terms\nfrom recsys.models import Network\nfrom . import mf\nimport torch"),
-        ("data/read.py", "from recsys.data.types import Split\nfrom .types import Vocab\nimport polars"),
-        ("cli/run.py", "def late():\n    from recsys.run import execute\n    from recsys import recommendation"),
+        (
+            "models/cml.py",
+            "from recsys.nn.losses import Terms\nfrom recsys.models import Network\nfrom . import mf\nimport torch",
+        ),
+        (
+            "data/read.py",
+            "from recsys.data.types import Split\nfrom .types import Vocab\nimport polars",
+        ),
+        (
+            "cli/run.py",
+            "def late():\n    from recsys.run import execute\n    from recsys import recommendation",
+        ),
         ("__init__.py", "from recsys.run import execute"),
     ],
 )

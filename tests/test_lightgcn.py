@@ -21,7 +21,9 @@ def built(recipe: LightGCN, batch_size: int = 30):
     torch.manual_seed(0)
     network = recipe.build(TRAIN).double()
     network.adjacency = network.adjacency.double()
-    return network, next(PairStream(TRAIN.pairs, network.sampler, batch_size=batch_size, seed=1).epoch(0))
+    return network, next(
+        PairStream(TRAIN.pairs, network.sampler, batch_size=batch_size, seed=1).epoch(0)
+    )
 
 
 @pytest.mark.parametrize("kind", ["bpr", "bce"])
@@ -29,7 +31,17 @@ def built(recipe: LightGCN, batch_size: int = 30):
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_step_is_that_of_a_plain_loop(kind, layers, masked):
     """Value and gradient, with the shares that are drawn; a pair without a negative has no loss of one."""
-    network, batch = built(LightGCN(dim=5, layers=layers, mix=True, l2=0.3, init_std=1.0, loss=Loss(kind=kind), sampler=Sampler(negatives=4)))
+    network, batch = built(
+        LightGCN(
+            dim=5,
+            layers=layers,
+            mix=True,
+            l2=0.3,
+            init_std=1.0,
+            loss=Loss(kind=kind),
+            sampler=Sampler(negatives=4),
+        )
+    )
     if masked:
         mask = torch.rand(30, 4, generator=torch.Generator().manual_seed(2)) < 0.6
         mask[:2] = False
@@ -46,24 +58,46 @@ def test_a_step_is_that_of_a_plain_loop(kind, layers, masked):
     for b in range(30):
         u, i = int(batch.user[b]), n_users + int(batch.pos[b])
         user = torch.stack([layer[u] for layer in each]).mean(0)
-        usable = [n_users + int(j) for k, j in enumerate(batch.neg[b]) if not masked or batch.mask[b, k]]
+        usable = [
+            n_users + int(j) for k, j in enumerate(batch.neg[b]) if not masked or batch.mask[b, k]
+        ]
         parts = []
         for number, layer in enumerate(each):
-            mixes = [share[b, number] * layer[i] + (1 - share[b, number]) * layer[j] for j in usable]
-            parts.append(max(mixes, key=lambda mix: float((user @ mix).detach()), default=torch.zeros(5, dtype=torch.float64)))
-        pos, neg = user @ torch.stack([layer[i] for layer in each]).mean(0), user @ torch.stack(parts).mean(0)
-        own, others = (F.softplus(neg - pos), 0.0) if kind == "bpr" else (F.softplus(-pos), F.softplus(neg))
+            mixes = [
+                share[b, number] * layer[i] + (1 - share[b, number]) * layer[j] for j in usable
+            ]
+            parts.append(
+                max(
+                    mixes,
+                    key=lambda mix: float((user @ mix).detach()),
+                    default=torch.zeros(5, dtype=torch.float64),
+                )
+            )
+        pos, neg = (
+            user @ torch.stack([layer[i] for layer in each]).mean(0),
+            user @ torch.stack(parts).mean(0),
+        )
+        own, others = (
+            (F.softplus(neg - pos), 0.0) if kind == "bpr" else (F.softplus(-pos), F.softplus(neg))
+        )
         pairs.append((own if kind == "bce" or usable else 0 * own) + (others if usable else 0.0))
-        square = square + 0.5 * (each[0][u].square().sum() + each[0][i].square().sum() + parts[0].square().sum())
+        square = square + 0.5 * (
+            each[0][u].square().sum() + each[0][i].square().sum() + parts[0].square().sum()
+        )
     pairs = torch.stack(pairs)
     assert torch.allclose(terms.pair, pairs)
     assert (terms.logits is None) == (kind == "bpr")
     if not masked:
         assert torch.allclose(terms.extra, 0.3 / 30 * square)
-        (got,), (expected,) = (torch.autograd.grad(x, network.nodes.weight) for x in (terms.total(), pairs.mean() + 0.3 / 30 * square))
+        (got,), (expected,) = (
+            torch.autograd.grad(x, network.nodes.weight)
+            for x in (terms.total(), pairs.mean() + 0.3 / 30 * square)
+        )
     else:
         # Of a pair without a negative the regularisation takes one of the candidates, whichever that is.
-        (got,), (expected,) = (torch.autograd.grad(x.mean(), network.nodes.weight) for x in (terms.pair, pairs))
+        (got,), (expected,) = (
+            torch.autograd.grad(x.mean(), network.nodes.weight) for x in (terms.pair, pairs)
+        )
     assert torch.allclose(got, expected)
 
 
@@ -74,12 +108,16 @@ def test_a_mix_of_candidates_that_are_one_item_is_between_it_and_the_positive():
     single = plain.loss(batch).pair
     # At each layer another share of the way to the positive, in the mean over draws half of it; a softplus is undone by log(expm1).
     torch.manual_seed(7)
-    draws = torch.stack([network.loss(batch).pair.detach() for _ in range(2000)]).expm1().log().mean(0)
+    draws = (
+        torch.stack([network.loss(batch).pair.detach() for _ in range(2000)]).expm1().log().mean(0)
+    )
     assert torch.allclose(draws, single.detach().expm1().log() / 2, atol=0.25)
 
 
 def test_a_fit_with_mixes_learns_and_resumes_to_the_same_bytes(tmp_path):
-    config = Train(epochs=6, batch_size=23, lr=0.05, patience=None, device="cpu", checkpoint_seconds=0.0)
+    config = Train(
+        epochs=6, batch_size=23, lr=0.05, patience=None, device="cpu", checkpoint_seconds=0.0
+    )
     whole = fit(MIX, TRAIN, None, config)
     assert whole.history[-1]["loss"] < 0.8 * whole.history[0]["loss"]
 

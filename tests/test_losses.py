@@ -29,12 +29,20 @@ def softplus(x: float) -> float:
 
 
 def naive(
-    loss: Loss, pos: list[float], neg: list[list[float]], mask: list[list[bool]], log_q: tuple[list[float], list[list[float]]] | None
+    loss: Loss,
+    pos: list[float],
+    neg: list[list[float]],
+    mask: list[list[bool]],
+    log_q: tuple[list[float], list[list[float]]] | None,
 ) -> list[float]:
     """The definition, one pair and one negative at a time."""
     result = []
     for b, s in enumerate(pos):
-        valid = [(neg[b][k], 0.0 if log_q is None else log_q[1][b][k]) for k in range(len(neg[b])) if mask[b][k]]
+        valid = [
+            (neg[b][k], 0.0 if log_q is None else log_q[1][b][k])
+            for k in range(len(neg[b]))
+            if mask[b][k]
+        ]
         if loss.kind == "softmax":
             own = s / loss.temperature - (log_q[0][b] if log_q and loss.correct else 0.0)
             others = [n / loss.temperature - (q if loss.correct else 0.0) for n, q in valid]
@@ -46,7 +54,14 @@ def naive(
             "bce": lambda n: loss.weight * softplus(n),
             "ccl": lambda n: loss.weight * max(0.0, n - loss.margin),
             "square": lambda n: loss.weight * n * n,
-            "opauc": lambda n, s=s: (1 - 1 / (1 + math.exp(-s / loss.temperature)) + 1 / (1 + math.exp(-n / loss.temperature))) ** 2,
+            "opauc": lambda n, s=s: (
+                (
+                    1
+                    - 1 / (1 + math.exp(-s / loss.temperature))
+                    + 1 / (1 + math.exp(-n / loss.temperature))
+                )
+                ** 2
+            ),
         }[loss.kind]
         terms = sorted((term(n) for n, _ in valid), reverse=True)
         if not terms:
@@ -60,7 +75,12 @@ def naive(
         if loss.reduce == "warp" and valid:
             impostors = sum(loss.margin - s + n > 0 for n, _ in valid)
             part *= math.log(math.floor(ITEMS * impostors / len(valid)) + 1)
-        result.append(part + {"bce": softplus(-s), "ccl": max(0.0, 1 - s), "square": (1 - s) ** 2}.get(loss.kind, 0.0))
+        result.append(
+            part
+            + {"bce": softplus(-s), "ccl": max(0.0, 1 - s), "square": (1 - s) ** 2}.get(
+                loss.kind, 0.0
+            )
+        )
     return result
 
 
@@ -81,32 +101,48 @@ def test_every_loss_is_its_definition(kind, reduce, data):
     )
     pos, neg = rng.normal(size=size), rng.normal(size=(size, k))
     mask = rng.random((size, k)) < data.draw(st.sampled_from([0.0, 0.6, 1.0]))
-    q = (np.log(rng.random(size)), np.log(rng.random((size, k)))) if data.draw(st.booleans()) else None
-    expected = naive(loss, pos.tolist(), neg.tolist(), mask.tolist(), None if q is None else (q[0].tolist(), q[1].tolist()))
+    q = (
+        (np.log(rng.random(size)), np.log(rng.random((size, k))))
+        if data.draw(st.booleans())
+        else None
+    )
+    expected = naive(
+        loss,
+        pos.tolist(),
+        neg.tolist(),
+        mask.tolist(),
+        None if q is None else (q[0].tolist(), q[1].tolist()),
+    )
     tensors = [torch.tensor(x) for x in (pos, neg)]
     log_q = None if q is None else (torch.tensor(q[0]), torch.tensor(q[1]))
     got = pair_loss(loss, *tensors, n_items=ITEMS, mask=torch.tensor(mask), log_q=log_q)
     assert got.shape == (size,)
     assert np.allclose(got, expected, rtol=1e-6, atol=1e-9)
     if mask.all():
-        assert torch.equal(got, pair_loss(loss, *tensors, n_items=ITEMS, log_q=log_q)) or np.allclose(
-            got, pair_loss(loss, *tensors, n_items=ITEMS, log_q=log_q), rtol=1e-12
-        )
+        assert torch.equal(
+            got, pair_loss(loss, *tensors, n_items=ITEMS, log_q=log_q)
+        ) or np.allclose(got, pair_loss(loss, *tensors, n_items=ITEMS, log_q=log_q), rtol=1e-12)
 
 
 def scores(size: int = 5, k: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(size, generator=generator, dtype=torch.float64), torch.randn(size, k, generator=generator, dtype=torch.float64)
+    return torch.randn(size, generator=generator, dtype=torch.float64), torch.randn(
+        size, k, generator=generator, dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize(("kind", "reduce"), RULES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_gradients(kind, reduce, masked):
     pos, neg = (x.requires_grad_() for x in scores())
-    mask = torch.rand(neg.shape, generator=torch.Generator().manual_seed(1)) < 0.7 if masked else None
+    mask = (
+        torch.rand(neg.shape, generator=torch.Generator().manual_seed(1)) < 0.7 if masked else None
+    )
     log_q = (pos.detach() - 2, neg.detach() - 3)
     loss = Loss(kind=kind, reduce=reduce, margin=0.3)
-    assert torch.autograd.gradcheck(lambda p, n: pair_loss(loss, p, n, n_items=ITEMS, mask=mask, log_q=log_q), (pos, neg))
+    assert torch.autograd.gradcheck(
+        lambda p, n: pair_loss(loss, p, n, n_items=ITEMS, mask=mask, log_q=log_q), (pos, neg)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,9 +151,14 @@ def test_the_hardest_is_the_top_one(kind):
     mask = torch.rand(neg.shape) < 0.7
     for m in (None, mask):
         hardest = pair_loss(Loss(kind=kind, reduce="hardest"), pos, neg, n_items=ITEMS, mask=m)
-        assert torch.equal(hardest, pair_loss(Loss(kind=kind, reduce="top", top=1), pos, neg, n_items=ITEMS, mask=m))
+        assert torch.equal(
+            hardest,
+            pair_loss(Loss(kind=kind, reduce="top", top=1), pos, neg, n_items=ITEMS, mask=m),
+        )
         every = pair_loss(Loss(kind=kind, reduce="each"), pos, neg, n_items=ITEMS, mask=m)
-        assert torch.allclose(every, pair_loss(Loss(kind=kind, reduce="top", top=99), pos, neg, n_items=ITEMS, mask=m))
+        assert torch.allclose(
+            every, pair_loss(Loss(kind=kind, reduce="top", top=99), pos, neg, n_items=ITEMS, mask=m)
+        )
 
 
 @pytest.mark.parametrize(("kind", "reduce"), RULES)
@@ -146,7 +187,9 @@ def test_a_shared_pool_takes_one_log_q_for_all():
     q = (torch.randn(5, dtype=torch.float64), torch.randn(6, dtype=torch.float64))
     loss = Loss(kind="softmax")
     one = pair_loss(loss, pos, neg, n_items=ITEMS, log_q=q)
-    assert torch.allclose(one, pair_loss(loss, pos, neg, n_items=ITEMS, log_q=(q[0], q[1].expand(5, 6))))
+    assert torch.allclose(
+        one, pair_loss(loss, pos, neg, n_items=ITEMS, log_q=(q[0], q[1].expand(5, 6)))
+    )
 
 
 def test_the_corrected_sampled_softmax_tends_to_the_softmax():
@@ -159,7 +202,13 @@ def test_the_corrected_sampled_softmax_tends_to_the_softmax():
     def gradient(correct: bool) -> Tensor:
         leaf = score.clone().requires_grad_()
         log_q = (q[[3]].log(), q[drawn][None].log())
-        pair_loss(Loss(kind="softmax", correct=correct), leaf[[3]], leaf[drawn][None], n_items=8, log_q=log_q).sum().backward()
+        pair_loss(
+            Loss(kind="softmax", correct=correct),
+            leaf[[3]],
+            leaf[drawn][None],
+            n_items=8,
+            log_q=log_q,
+        ).sum().backward()
         return leaf.grad
 
     leaf = score.clone().requires_grad_()
@@ -175,11 +224,16 @@ def test_the_warp_weight_is_that_of_the_paper():
     assert float(warp_weight(pos, neg - 10, margin=1.0, n_items=10)) == 0
     # exactly at the margin is not within it
     assert float(warp_weight(pos, torch.tensor([[-1.0]]), margin=1.0, n_items=10)) == 0
-    assert float(warp_weight(pos, neg, margin=1.0, n_items=10, mask=torch.tensor([[False, True, False]]))) == pytest.approx(math.log(11))
+    assert float(
+        warp_weight(pos, neg, margin=1.0, n_items=10, mask=torch.tensor([[False, True, False]]))
+    ) == pytest.approx(math.log(11))
 
 
 def test_no_gradient_passes_through_the_rank():
-    pos, neg = torch.tensor([0.2], requires_grad=True), torch.tensor([[0.1, 0.4, -2.0]], requires_grad=True)
+    pos, neg = (
+        torch.tensor([0.2], requires_grad=True),
+        torch.tensor([[0.1, 0.4, -2.0]], requires_grad=True),
+    )
     assert not warp_weight(pos, neg, margin=1.0, n_items=50).requires_grad
     pair_loss(Loss(kind="hinge", reduce="warp"), pos, neg, n_items=50).sum().backward()
     weight = math.log(math.floor(50 * 2 / 3) + 1)
@@ -189,9 +243,14 @@ def test_no_gradient_passes_through_the_rank():
 
 def test_one_negative_needs_no_reduction_but_warp_has_its_weight():
     pos, neg = torch.tensor([0.0]), torch.tensor([[0.5]])
-    plain = [float(pair_loss(Loss(kind="hinge", reduce=reduce), pos, neg, n_items=9)) for reduce in ("each", "hardest", "top")]
+    plain = [
+        float(pair_loss(Loss(kind="hinge", reduce=reduce), pos, neg, n_items=9))
+        for reduce in ("each", "hardest", "top")
+    ]
     assert plain == [1.5, 1.5, 1.5]
-    assert float(pair_loss(Loss(kind="hinge", reduce="warp"), pos, neg, n_items=9)) == pytest.approx(1.5 * math.log(10))
+    assert float(
+        pair_loss(Loss(kind="hinge", reduce="warp"), pos, neg, n_items=9)
+    ) == pytest.approx(1.5 * math.log(10))
 
 
 def test_terms_are_the_mean_and_the_extra():
@@ -201,7 +260,16 @@ def test_terms_are_the_mean_and_the_extra():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"kind": "bprr"}, {"reduce": "max"}, {"top": 0}, {"temperature": 0.0}, {"weight": -1.0}, {"rho": -1.0}, {"fit_beta": 0.0}]
+    "wrong",
+    [
+        {"kind": "bprr"},
+        {"reduce": "max"},
+        {"top": 0},
+        {"temperature": 0.0},
+        {"weight": -1.0},
+        {"rho": -1.0},
+        {"fit_beta": 0.0},
+    ],
 )
 def test_a_loss_checks_its_settings(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
@@ -209,7 +277,11 @@ def test_a_loss_checks_its_settings(wrong):
 
 
 SETTINGS = [
-    *(Loss(kind=kind, reduce=reduce, top=3, margin=0.7, weight=0.6) for kind in KINDS for reduce in REDUCES),
+    *(
+        Loss(kind=kind, reduce=reduce, top=3, margin=0.7, weight=0.6)
+        for kind in KINDS
+        for reduce in REDUCES
+    ),
     Loss(kind="hinge", reduce="top", share=0.4),
     Loss(kind="hinge", reduce="top", share=0.01),
     Loss(kind="softmax", temperature=0.5),
@@ -222,7 +294,10 @@ SETTINGS = [
 def test_what_is_not_chosen_has_no_part(loss, masked):
     """Value and gradient from the chosen negatives alone are those from all of them."""
     generator = torch.Generator().manual_seed(3)
-    pos, neg = (torch.randn(6, *shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in ((), (7,)))
+    pos, neg = (
+        torch.randn(6, *shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in ((), (7,))
+    )
     mask = torch.rand(6, 7, generator=generator) < 0.7 if masked else None
     if mask is not None:
         mask[0] = False
@@ -240,19 +315,31 @@ def test_what_is_not_chosen_has_no_part(loss, masked):
 
 
 def test_how_many_negatives_are_kept():
-    assert [Loss(kind="hinge", reduce="top", share=share).n_kept(50) for share in (0.02, 0.1, 0.3, 1.0)] == [1, 5, 15, 50]
+    assert [
+        Loss(kind="hinge", reduce="top", share=share).n_kept(50) for share in (0.02, 0.1, 0.3, 1.0)
+    ] == [1, 5, 15, 50]
     assert Loss(kind="hinge", reduce="top", share=0.001).n_kept(50) == 1
     assert Loss(kind="hinge", reduce="top", top=9).n_kept(4) == 4
-    assert [Loss(kind="hinge", reduce=reduce).n_kept(8) for reduce in ("each", "hardest", "warp")] == [8, 1, 1]
+    assert [
+        Loss(kind="hinge", reduce=reduce).n_kept(8) for reduce in ("each", "hardest", "warp")
+    ] == [8, 1, 1]
     assert Loss(kind="softmax").n_kept(8) == 8
-    assert [Loss(reduce=reduce, top=3).n_kept(8) for reduce in ("one-of-top", "fitting", "soft", "resampled")] == [1, 1, 8, 3]
+    assert [
+        Loss(reduce=reduce, top=3).n_kept(8)
+        for reduce in ("one-of-top", "fitting", "soft", "resampled")
+    ] == [1, 1, 8, 3]
     assert Loss(reduce="resampled", share=0.5).n_kept(8) == 4
 
 
 def test_the_square_loss_is_not_largest_at_the_highest_score():
     with pytest.raises(InputError, match="the square loss is not largest there"):
         Loss(kind="square", reduce="hardest")
-    value = pair_loss(Loss(kind="square", weight=0.5), torch.tensor([0.5]), torch.tensor([[1.0, -3.0]]), n_items=ITEMS)
+    value = pair_loss(
+        Loss(kind="square", weight=0.5),
+        torch.tensor([0.5]),
+        torch.tensor([[1.0, -3.0]]),
+        n_items=ITEMS,
+    )
     assert float(value) == pytest.approx(0.25 + 0.5 * 5)
 
 
@@ -267,23 +354,34 @@ def test_partial_auc_of_a_batch_is_its_closed_form(pairs, end, share):
     value = pair_loss(loss, pos, neg.expand(11, -1), n_items=ITEMS).mean()
     wanted = square(torch.sigmoid(pos), torch.sigmoid(neg), pos_share=share, neg_share=0.5, end=end)
     assert float(value.detach()) == pytest.approx(float(wanted.detach()))
-    for got, want in zip(torch.autograd.grad(value, (pos, neg)), torch.autograd.grad(wanted, (pos, neg)), strict=True):
+    for got, want in zip(
+        torch.autograd.grad(value, (pos, neg)), torch.autograd.grad(wanted, (pos, neg)), strict=True
+    ):
         assert torch.allclose(got, want, atol=1e-12)
 
 
 def test_pairs_that_do_not_count_have_no_loss():
     pos = torch.tensor([3.0, -1.0, 0.5, 2.0])
     whole = pair_loss(Loss(kind="bpr"), pos, torch.zeros(4, 3), n_items=ITEMS)
-    hardest = pair_loss(Loss(kind="bpr", pairs="hardest", pair_share=0.5), pos, torch.zeros(4, 3), n_items=ITEMS)
-    easiest = pair_loss(Loss(kind="bpr", pairs="easiest", pair_share=0.25), pos, torch.zeros(4, 3), n_items=ITEMS)
+    hardest = pair_loss(
+        Loss(kind="bpr", pairs="hardest", pair_share=0.5), pos, torch.zeros(4, 3), n_items=ITEMS
+    )
+    easiest = pair_loss(
+        Loss(kind="bpr", pairs="easiest", pair_share=0.25), pos, torch.zeros(4, 3), n_items=ITEMS
+    )
     assert torch.allclose(hardest, whole * torch.tensor([0.0, 2.0, 2.0, 0.0]))
     assert torch.allclose(easiest, whole * torch.tensor([4.0, 0.0, 0.0, 0.0]))
 
 
-def case(masked: bool, proposal: bool) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, Tensor] | None]:
+def case(
+    masked: bool, proposal: bool
+) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, Tensor] | None]:
     """Scores, a mask with a pair that has no negative, and a proposal of a shared pool."""
     generator = torch.Generator().manual_seed(3)
-    pos, neg = (torch.randn(6, *shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in ((), (7,)))
+    pos, neg = (
+        torch.randn(6, *shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in ((), (7,))
+    )
     mask = torch.rand(6, 7, generator=generator) < 0.7 if masked else None
     if mask is not None:
         mask[0] = False
@@ -291,13 +389,23 @@ def case(masked: bool, proposal: bool) -> tuple[Tensor, Tensor, Tensor | None, t
     return pos, neg, mask, (q[:6], q[6:]) if proposal else None
 
 
-def placed(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None) -> Tensor:
+def placed(
+    loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None
+) -> Tensor:
     """What the rule itself takes, with the random numbers at hand."""
     if loss.reduce == "one-of-top":
         return one_of_top(neg, loss.top, mask)
     if loss.reduce == "fitting":
-        return fitting(pos, neg, alpha=loss.fit_alpha, beta=loss.fit_beta, power=loss.fit_power, mask=mask)
-    return resampled(neg, loss.top, log_q=log_q[1] if log_q and loss.correct else None, temperature=loss.temperature, mask=mask)
+        return fitting(
+            pos, neg, alpha=loss.fit_alpha, beta=loss.fit_beta, power=loss.fit_power, mask=mask
+        )
+    return resampled(
+        neg,
+        loss.top,
+        log_q=log_q[1] if log_q and loss.correct else None,
+        temperature=loss.temperature,
+        mask=mask,
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -305,27 +413,53 @@ def placed(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tup
 @pytest.mark.parametrize("correct", [False, True])
 @pytest.mark.parametrize("reduce", CHOOSING)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_rule_that_chooses_is_the_mean_over_what_it_chose(kind, reduce, correct, proposal, masked):
+def test_a_rule_that_chooses_is_the_mean_over_what_it_chose(
+    kind, reduce, correct, proposal, masked
+):
     """One value and one gradient: of the definition, of all scores given, and of the chosen scores alone."""
     pos, neg, mask, log_q = case(masked, proposal)
-    loss = Loss(kind=kind, reduce=reduce, top=3, margin=0.3, temperature=0.7, weight=1.5, correct=correct, fit_alpha=0.1, fit_beta=0.4)
+    loss = Loss(
+        kind=kind,
+        reduce=reduce,
+        top=3,
+        margin=0.3,
+        temperature=0.7,
+        weight=1.5,
+        correct=correct,
+        fit_alpha=0.1,
+        fit_beta=0.4,
+    )
     torch.manual_seed(5)
     place = placed(loss, pos, neg, mask, log_q)
     torch.manual_seed(5)
     whole = pair_loss(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q)
     plain = Loss(kind=kind, margin=0.3, temperature=0.7, weight=1.5)
     kept = [[k for k in place[b].tolist() if mask is None or mask[b, k]] for b in range(6)]
-    expected = naive(plain, pos.tolist(), [neg[b, kept[b]].tolist() for b in range(6)], [[True] * len(few) for few in kept], None)
+    expected = naive(
+        plain,
+        pos.tolist(),
+        [neg[b, kept[b]].tolist() for b in range(6)],
+        [[True] * len(few) for few in kept],
+        None,
+    )
     assert whole.tolist() == pytest.approx(expected)
     torch.manual_seed(5)
     chosen = choose(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q)
     assert torch.equal(chosen.place, place)
-    part = pair_loss(loss, pos, neg.gather(1, chosen.place), n_items=ITEMS, mask=mask, log_q=log_q, chosen=chosen)
+    part = pair_loss(
+        loss, pos, neg.gather(1, chosen.place), n_items=ITEMS, mask=mask, log_q=log_q, chosen=chosen
+    )
     assert torch.equal(part, whole)
-    for got, want in zip(torch.autograd.grad(part.sum(), (pos, neg)), torch.autograd.grad(whole.sum(), (pos, neg)), strict=True):
+    for got, want in zip(
+        torch.autograd.grad(part.sum(), (pos, neg)),
+        torch.autograd.grad(whole.sum(), (pos, neg)),
+        strict=True,
+    ):
         assert torch.equal(got, want)
     if mask is not None:
-        (slope,) = torch.autograd.grad(pair_loss(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q).sum(), neg)
+        (slope,) = torch.autograd.grad(
+            pair_loss(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q).sum(), neg
+        )
         assert not slope[~mask].any()
 
 
@@ -335,20 +469,34 @@ def test_a_rule_that_chooses_is_the_mean_over_what_it_chose(kind, reduce, correc
 @pytest.mark.parametrize("kind", [*KINDS, "square"])
 def test_soft_is_a_weighted_sum_whose_weights_have_no_gradient(kind, correct, proposal, masked):
     pos, neg, mask, log_q = case(masked, proposal)
-    loss = Loss(kind=kind, reduce="soft", rho=0.8, margin=0.3, temperature=0.7, weight=1.5, correct=correct)
+    loss = Loss(
+        kind=kind, reduce="soft", rho=0.8, margin=0.3, temperature=0.7, weight=1.5, correct=correct
+    )
     plain = Loss(kind=kind, margin=0.3, temperature=0.7, weight=1.5)
     # The loss of each negative alone, and that of a pair without any.
-    alone = torch.stack([pair_loss(plain, pos, neg[:, [k]], n_items=ITEMS) for k in range(7)], dim=1)
+    alone = torch.stack(
+        [pair_loss(plain, pos, neg[:, [k]], n_items=ITEMS) for k in range(7)], dim=1
+    )
     none = pair_loss(plain, pos, neg, n_items=ITEMS, mask=torch.zeros(6, 7, dtype=torch.bool))
     each = alone - none[:, None]
     weight = soft_weights(each, 0.8, log_q=log_q[1] if log_q and correct else None, mask=mask)
     expected = none + (weight * each).sum(1)
     got = pair_loss(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q)
     assert torch.allclose(got, expected)
-    for one, other in zip(torch.autograd.grad(got.sum(), (pos, neg)), torch.autograd.grad(expected.sum(), (pos, neg)), strict=True):
+    for one, other in zip(
+        torch.autograd.grad(got.sum(), (pos, neg)),
+        torch.autograd.grad(expected.sum(), (pos, neg)),
+        strict=True,
+    ):
         assert torch.allclose(one, other)
     assert choose(loss, pos, neg, n_items=ITEMS, mask=mask, log_q=log_q) is None
-    even = pair_loss(Loss(kind=kind, reduce="soft", rho=0.0, margin=0.3, temperature=0.7, weight=1.5), pos, neg, n_items=ITEMS, mask=mask)
+    even = pair_loss(
+        Loss(kind=kind, reduce="soft", rho=0.0, margin=0.3, temperature=0.7, weight=1.5),
+        pos,
+        neg,
+        n_items=ITEMS,
+        mask=mask,
+    )
     assert torch.allclose(even, pair_loss(plain, pos, neg, n_items=ITEMS, mask=mask))
 
 
@@ -382,7 +530,11 @@ def test_with_every_item_as_a_candidate_the_corrected_softmax_is_the_softmax():
     log_q = (times / times.sum()).log().double()
     for row in range(6):
         leaf = score.clone().requires_grad_()
-        given = {"n_items": 6, "mask": pool[None] != row, "log_q": (log_q[[row]], log_q[pool][None])}
+        given = {
+            "n_items": 6,
+            "mask": pool[None] != row,
+            "log_q": (log_q[[row]], log_q[pool][None]),
+        }
         value = pair_loss(Loss(kind="softmax"), leaf[[row]], leaf[pool][None], **given)
         others = torch.cat([score[:row], score[row + 1 :]]) + math.log(times[row])
         expected = torch.cat([score[[row]], others]).logsumexp(0) - score[row]
@@ -391,17 +543,36 @@ def test_with_every_item_as_a_candidate_the_corrected_softmax_is_the_softmax():
             whole = torch.nn.functional.cross_entropy(leaf[None], torch.tensor([row]))
             assert value.item() == pytest.approx(whole.item())
             assert torch.allclose(*(torch.autograd.grad(x, leaf)[0] for x in (value, whole)))
-            assert pair_loss(Loss(kind="softmax", correct=False), leaf[[row]], leaf[pool][None], **given).item() != pytest.approx(whole.item())
+            assert pair_loss(
+                Loss(kind="softmax", correct=False), leaf[[row]], leaf[pool][None], **given
+            ).item() != pytest.approx(whole.item())
 
 
-OTHER = {"top": 5, "share": 0.7, "rho": 3.0, "fit_alpha": 2.0, "fit_beta": 1.5, "fit_power": -1.1, "pair_share": 0.2, "margin": 0.3}
+OTHER = {
+    "top": 5,
+    "share": 0.7,
+    "rho": 3.0,
+    "fit_alpha": 2.0,
+    "fit_beta": 1.5,
+    "fit_power": -1.1,
+    "pair_share": 0.2,
+    "margin": 0.3,
+}
 OTHER |= {"temperature": 0.4, "weight": 0.6, "correct": False}
 
 
 @pytest.mark.parametrize("pairs", ["all", "hardest"])
 @pytest.mark.parametrize(
     ("kind", "reduce"),
-    [*RULES, *[(kind, reduce) for kind in ("bpr", "bce", "ccl") for reduce in ("one-of-top", "fitting", "resampled", "soft")], ("square", "each")],
+    [
+        *RULES,
+        *[
+            (kind, reduce)
+            for kind in ("bpr", "bce", "ccl")
+            for reduce in ("one-of-top", "fitting", "resampled", "soft")
+        ],
+        ("square", "each"),
+    ],
 )
 def test_what_is_said_to_be_idle_is(kind, reduce, pairs):
     """And what is not said to be does something."""
@@ -418,4 +589,6 @@ def test_what_is_said_to_be_idle_is(kind, reduce, pairs):
         same = torch.equal(value(usual), value(dataclasses.replace(usual, **{name: other})))
         assert same == (name in usual.idle()), name
     shared = dataclasses.replace(usual, share=0.5)
-    assert torch.equal(value(shared), value(dataclasses.replace(shared, top=7))) == ("top" in shared.idle())
+    assert torch.equal(value(shared), value(dataclasses.replace(shared, top=7))) == (
+        "top" in shared.idle()
+    )

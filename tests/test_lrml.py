@@ -28,15 +28,23 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def relational(users: int = 5, items: int = 7, dim: int = 4, memories: int = 3, seed: int = 0) -> Relational:
+def relational(
+    users: int = 5, items: int = 7, dim: int = 4, memories: int = 3, seed: int = 0
+) -> Relational:
     return Relational(
-        normal(users, dim, seed=seed), normal(items, dim, seed=seed + 1), normal(dim, memories, seed=seed + 2), normal(memories, dim, seed=seed + 3)
+        normal(users, dim, seed=seed),
+        normal(items, dim, seed=seed + 1),
+        normal(dim, memories, seed=seed + 2),
+        normal(memories, dim, seed=seed + 3),
     )
 
 
 def relation(user: Tensor, item: Tensor, key: Tensor, memory: Tensor) -> Tensor:
     """r of one user and one item, by its definition."""
-    logits = [sum(float(user[x]) * float(item[x]) * float(key[x, s]) for x in range(len(user))) for s in range(len(memory))]
+    logits = [
+        sum(float(user[x]) * float(item[x]) * float(key[x, s]) for x in range(len(user)))
+        for s in range(len(memory))
+    ]
     attention = torch.tensor(logits, dtype=torch.float64).exp()
     return (attention / attention.sum()) @ memory.double()
 
@@ -46,7 +54,14 @@ def score(user: Tensor, item: Tensor, r: Tensor) -> float:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 5), st.integers(1, 4), st.sampled_from([1, 40, 1 << 20]), st.integers(0, 99))
+@given(
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.sampled_from([1, 40, 1 << 20]),
+    st.integers(0, 99),
+)
 def test_scores_are_their_definition(users, items, dim, memories, room, seed):
     scorer = relational(users, items, dim, memories, seed)
     with pytest.MonkeyPatch.context() as patch:
@@ -55,7 +70,9 @@ def test_scores_are_their_definition(users, items, dim, memories, room, seed):
     for b, u in enumerate(reversed(range(users))):
         for i in range(items):
             r = relation(scorer.user[u], scorer.item[i], scorer.key, scorer.memory)
-            assert float(got[b, i]) == pytest.approx(score(scorer.user[u], scorer.item[i], r), rel=1e-4, abs=1e-4)
+            assert float(got[b, i]) == pytest.approx(
+                score(scorer.user[u], scorer.item[i], r), rel=1e-4, abs=1e-4
+            )
 
 
 def test_the_scorer_as_a_value(tmp_path):
@@ -121,20 +138,29 @@ def within(vector: Tensor, radius: float) -> Tensor:
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("clip", ["step", "lookup"])
 def test_the_loss_of_the_network(pool, share, clip):
-    net = start(sampler=Sampler(negatives=4, pool=pool), share_relation=share, clip=clip, radius=0.9)
+    net = start(
+        sampler=Sampler(negatives=4, pool=pool), share_relation=share, clip=clip, radius=0.9
+    )
     batch = next(PairStream(TRAIN.pairs, net.sampler, batch_size=6, seed=0).epoch(0))
     if clip == "step":
         net.constrain(batch)
     rows = batch.neg.expand(6, -1)
     expected = []
     for b in range(6):
-        user, item = within(net.user.weight[batch.user[b]].detach(), 0.9), within(net.item.weight[batch.pos[b]].detach(), 0.9)
+        user, item = (
+            within(net.user.weight[batch.user[b]].detach(), 0.9),
+            within(net.item.weight[batch.pos[b]].detach(), 0.9),
+        )
         own = relation(user, item, net.key.detach(), net.memory.detach())
         hinges = []
         for k, other in enumerate(rows[b].tolist()):
             if batch.mask is None or batch.mask[b, k]:
                 negative = within(net.item.weight[other].detach(), 0.9)
-                r = own if share else relation(user, negative, net.key.detach(), net.memory.detach())
+                r = (
+                    own
+                    if share
+                    else relation(user, negative, net.key.detach(), net.memory.detach())
+                )
                 hinges.append(max(0.0, 1 - score(user, item, own) + score(user, negative, r)))
         expected.append(sum(hinges) / len(hinges))
     terms = net.loss(batch)
@@ -161,7 +187,9 @@ def test_gradients(share, clip):
             values.append(net.loss(batch).total().item())
         with torch.no_grad():
             parameter.copy_(start_value)
-        assert (values[0] - values[1]) / (2 * step) == pytest.approx(float((gradient * direction).sum()), rel=1e-5, abs=1e-8)
+        assert (values[0] - values[1]) / (2 * step) == pytest.approx(
+            float((gradient * direction).sum()), rel=1e-5, abs=1e-8
+        )
 
 
 def test_with_an_empty_memory_it_is_cml():
@@ -181,7 +209,13 @@ def test_with_an_empty_memory_it_is_cml():
 
 def test_what_is_ranked_is_what_was_trained():
     """A negative under its own relation has the score that the scorer gives it, clipped as it was read."""
-    net = start(share_relation=False, clip="lookup", radius=0.9, loss=Loss(kind="hinge", margin=100.0), sampler=Sampler(negatives=1))
+    net = start(
+        share_relation=False,
+        clip="lookup",
+        radius=0.9,
+        loss=Loss(kind="hinge", margin=100.0),
+        sampler=Sampler(negatives=1),
+    )
     batch = next(PairStream(TRAIN.pairs, net.sampler, batch_size=9, seed=0).epoch(0))
     scores = net.scorer().score(batch.user)
     difference = scores.gather(1, batch.neg)[:, 0] - scores.gather(1, batch.pos[:, None])[:, 0]
@@ -198,9 +232,13 @@ def test_every_vector_is_in_the_ball(clip):
             table.weight[batch.pos[0] if table is net.item else batch.user[0]] = 0
     before = [table.weight.detach().clone() for table in (net.user, net.item)]
     net.loss(batch).total().backward()
-    assert all(bool(torch.isfinite(parameter.grad).all()) for parameter in net.parameters())  # of zeros, too
+    assert all(
+        bool(torch.isfinite(parameter.grad).all()) for parameter in net.parameters()
+    )  # of zeros, too
     net.constrain(batch)
-    for now, table, was in zip((net.scorer().user, net.scorer().item), (net.user, net.item), before, strict=True):
+    for now, table, was in zip(
+        (net.scorer().user, net.scorer().item), (net.user, net.item), before, strict=True
+    ):
         short = was.norm(dim=1) <= 0.5
         assert 0 < short.sum() < len(short)
         assert torch.equal(now[short], was[short])

@@ -28,11 +28,21 @@ from recsys.storage import load_scorer, save_scorer
 from recsys.train import Fitted, Train, fit
 
 METHODS = models.names()
-NETWORKS = [name for name in METHODS if Network in (hint := typing.get_type_hints(models.recipe(name).build)["return"], *typing.get_args(hint))]
+NETWORKS = [
+    name
+    for name in METHODS
+    if Network
+    in (hint := typing.get_type_hints(models.recipe(name).build)["return"], *typing.get_args(hint))
+]
 CLOSED = [name for name in METHODS if name not in NETWORKS]
 TINY = {"dim": 8, "epochs": 5, "vectors": 2}
 # Settings published for sparse data with many items; here a fifth of all pairs is observed.
-DENSE = {"simgcl": {"contrast": 0.02}, "simplex": {"dim": 64}, "ultragcn": {"negative_weight": 10.0}, "multvae": {"hidden": 32}}
+DENSE = {
+    "simgcl": {"contrast": 0.02},
+    "simplex": {"dim": 64},
+    "ultragcn": {"negative_weight": 10.0},
+    "multvae": {"hidden": 32},
+}
 TRAIN, HELD = two_camps()
 # Eight steps an epoch, of pairs or of users.
 CONFIG = Train(epochs=12, batch_size=64, lr=0.03, device="cpu", checkpoint_seconds=0.0)
@@ -42,7 +52,9 @@ BY_USER = dataclasses.replace(CONFIG, batch_size=8)
 def recipe(name: str) -> Any:
     """The recipe with its defaults, but small where it can be."""
     known = {field.name for field in dataclasses.fields(models.recipe(name))}
-    return models.recipe(name)(**{key: value for key, value in TINY.items() if key in known} | DENSE.get(name, {}))
+    return models.recipe(name)(
+        **{key: value for key, value in TINY.items() if key in known} | DENSE.get(name, {})
+    )
 
 
 @functools.cache
@@ -71,15 +83,22 @@ def scores(scorer: Scorer) -> np.ndarray:
 
 def saved(scorer: Scorer) -> bytes:
     tensors, meta = scorer.state()
-    return b"".join(tensors[name].contiguous().numpy().tobytes() for name in sorted(tensors)) + repr(meta).encode()
+    return (
+        b"".join(tensors[name].contiguous().numpy().tobytes() for name in sorted(tensors))
+        + repr(meta).encode()
+    )
 
 
 def ndcg(scores: np.ndarray, k: int = 10) -> float:
     values = []
     for user in np.unique(HELD.user):
         seen, wanted = TRAIN.pairs.item[TRAIN.pairs.user == user], HELD.item[HELD.user == user]
-        left = sorted(set(range(TRAIN.n_items)) - set(seen.tolist()), key=lambda item: -scores[user, item])
-        gain = sum(1 / math.log2(place + 2) for place, item in enumerate(left[:k]) if item in wanted)
+        left = sorted(
+            set(range(TRAIN.n_items)) - set(seen.tolist()), key=lambda item: -scores[user, item]
+        )
+        gain = sum(
+            1 / math.log2(place + 2) for place, item in enumerate(left[:k]) if item in wanted
+        )
         values.append(gain / sum(1 / math.log2(place + 2) for place in range(min(k, len(wanted)))))
     return float(np.mean(values))
 
@@ -108,7 +127,9 @@ def test_a_recipe_comes_back_from_toml(name):
 def test_a_method_says_what_it_is(name):
     assert len(models.summary(name)) > 20
     about = sys.modules[models.recipe(name).__module__].__doc__ or ""
-    assert name == "popular" or re.search(r"\b(19|20)\d\d\b", about), "the docstring of a method names its paper"
+    assert name == "popular" or re.search(r"\b(19|20)\d\d\b", about), (
+        "the docstring of a method names its paper"
+    )
     assert schema(models.recipe(name))["additionalProperties"] is False
 
 
@@ -137,7 +158,9 @@ def test_the_same_seed_gives_the_same_bytes(name):
     torch.rand(7)  # whatever the caller did
     again = fit(recipe(name), TRAIN, None, config(name))
     assert saved(again.scorer) == saved(fitted(name).scorer)
-    assert [entry.get("loss") for entry in again.history] == [entry.get("loss") for entry in fitted(name).history]
+    assert [entry.get("loss") for entry in again.history] == [
+        entry.get("loss") for entry in fitted(name).history
+    ]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -148,17 +171,23 @@ def test_it_resumes_to_the_same_bytes(name, tmp_path):
 
     with pytest.raises(InterruptedError):
         fit(recipe(name), TRAIN, None, config(name), folder=tmp_path, watch=watch)
-    assert saved(fit(recipe(name), TRAIN, None, config(name), folder=tmp_path, resume=True).scorer) == saved(fitted(name).scorer)
+    assert saved(
+        fit(recipe(name), TRAIN, None, config(name), folder=tmp_path, resume=True).scorer
+    ) == saved(fitted(name).scorer)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "popular"])
 def test_it_beats_popularity_on_two_camps(name):
-    popular = np.tile(np.bincount(TRAIN.pairs.item, minlength=TRAIN.n_items).astype(float), (TRAIN.n_users, 1))
+    popular = np.tile(
+        np.bincount(TRAIN.pairs.item, minlength=TRAIN.n_items).astype(float), (TRAIN.n_users, 1)
+    )
     assert ndcg(scores(fitted(name).scorer)) > ndcg(popular) + 0.15
 
 
 def test_popularity_is_the_count_of_users():
-    assert ndcg(scores(fitted("popular").scorer)) == ndcg(np.tile(np.bincount(TRAIN.pairs.item, minlength=TRAIN.n_items), (TRAIN.n_users, 1)))
+    assert ndcg(scores(fitted("popular").scorer)) == ndcg(
+        np.tile(np.bincount(TRAIN.pairs.item, minlength=TRAIN.n_items), (TRAIN.n_users, 1))
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -168,7 +197,10 @@ def test_a_scorer_survives_saving(name, tmp_path):
     assert (scorer.n_users, scorer.n_items) == (TRAIN.n_users, TRAIN.n_items) == before.shape
     assert before.dtype == np.float32
     tensors, meta = scorer.state()
-    assert scores(from_state({key: tensor.clone() for key, tensor in tensors.items()}, meta)).tobytes() == before.tobytes()
+    assert (
+        scores(from_state({key: tensor.clone() for key, tensor in tensors.items()}, meta)).tobytes()
+        == before.tobytes()
+    )
     save_scorer(tmp_path / "scorer.safetensors", scorer, epoch=3)
     loaded, about = load_scorer(tmp_path / "scorer.safetensors")
     assert about["epoch"] == 3
@@ -203,7 +235,9 @@ def test_what_was_seen_is_never_recommended(name):
         seen = set(TRAIN.pairs.item[TRAIN.pairs.user == user].tolist())
         listed = [item for item in lists.item[user].tolist() if item >= 0]
         assert not seen & set(listed)
-        assert sorted(listed) == sorted(set(range(TRAIN.n_items)) - seen)  # and everything else is, once
+        assert sorted(listed) == sorted(
+            set(range(TRAIN.n_items)) - seen
+        )  # and everything else is, once
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -254,14 +288,21 @@ def test_degenerate_data(name, pairs):
 def test_a_pair_given_twice_counts_once(name):
     """A closed form works on who met what, not on how often the file says so; a network visits every row."""
     twice = TRAIN.with_pairs(TRAIN.pairs.take(np.r_[np.arange(len(TRAIN.pairs)), np.arange(50)]))
-    assert np.allclose(scores(fit(recipe(name), twice, None, CONFIG).scorer), scores(fitted(name).scorer), atol=1e-5)
+    assert np.allclose(
+        scores(fit(recipe(name), twice, None, CONFIG).scorer),
+        scores(fitted(name).scorer),
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_table_within_keeps_the_defaults_of_the_method(name):
     """A file that names one key of [model.loss] says nothing of the others: they are those of the method, not of the class."""
     cls = models.recipe(name)
-    if any(field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING for field in dataclasses.fields(cls)):
+    if any(
+        field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        for field in dataclasses.fields(cls)
+    ):
         pytest.skip("has settings without a default")
     usual = cls()
     for field in dataclasses.fields(cls):
@@ -276,7 +317,12 @@ def test_a_table_within_keeps_the_defaults_of_the_method(name):
 def test_names():
     assert models.names() == sorted(models.names())
     assert {"mf", "lightgcn", "cml"} <= set(models.names())
-    for word, meant in (("bpr", "mf"), ("lightgnc", "lightgcn"), ("CML", "cml"), ("light-gcn", "lightgcn")):
+    for word, meant in (
+        ("bpr", "mf"),
+        ("lightgnc", "lightgcn"),
+        ("CML", "cml"),
+        ("light-gcn", "lightgcn"),
+    ):
         with pytest.raises(InputError, match=f"unknown method '{word}'; did you mean '{meant}'"):
             models.recipe(word)
 

@@ -20,7 +20,13 @@ from recsys.sample import PairStream, Sampler
 
 PLANTED, _ = two_camps()
 # Without gaps: what becomes of items that lack a modality is told in test_item_graph.
-TRAIN = replace(PLANTED, features={name: FeatureTable(table.values, np.ones(41, dtype=bool)) for name, table in PLANTED.features.items()})
+TRAIN = replace(
+    PLANTED,
+    features={
+        name: FeatureTable(table.values, np.ones(41, dtype=bool))
+        for name, table in PLANTED.features.items()
+    },
+)
 USERS, ITEMS = TRAIN.n_users, TRAIN.n_items
 
 
@@ -62,14 +68,19 @@ def nodes(net) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def contrast(one: torch.Tensor, other: torch.Tensor, temperature: float) -> float:
-    logits = torch.stack([torch.stack([F.cosine_similarity(a, b, dim=0) for b in other]) for a in one]) / temperature
+    logits = (
+        torch.stack([torch.stack([F.cosine_similarity(a, b, dim=0) for b in other]) for a in one])
+        / temperature
+    )
     return float((logits.exp().sum(1).log() - logits.diagonal()).mean())
 
 
 @pytest.mark.parametrize("pool", ["own", "shared"])
 @pytest.mark.parametrize("distinct", [False, True])
 def test_the_loss_is_its_definition(pool, distinct):
-    net = start(l2=0.2, contrast=0.3, distinct_nodes=distinct, sampler=Sampler(negatives=3, pool=pool))
+    net = start(
+        l2=0.2, contrast=0.3, distinct_nodes=distinct, sampler=Sampler(negatives=3, pool=pool)
+    )
     batch, expected, squares = batch_of(net, 20), [], 0.0
     behaviour, side = nodes(net)
     user, item = torch.split(behaviour + side, [USERS, ITEMS])
@@ -77,7 +88,11 @@ def test_the_loss_is_its_definition(pool, distinct):
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
         kept = [j for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
         u, i = int(batch.user[b]), int(batch.pos[b])
-        expected.append(sum(math.log1p(math.exp(float(user[u] @ (item[j] - item[i])))) / len(kept) for j in kept))
+        expected.append(
+            sum(
+                math.log1p(math.exp(float(user[u] @ (item[j] - item[i])))) / len(kept) for j in kept
+            )
+        )
         rows = [user[u], item[i]] + ([] if batch.shared and b else [item[j] for j in others])
         squares += sum(float(row.square().sum()) for row in rows)
     terms = net.loss(batch)

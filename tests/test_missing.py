@@ -16,7 +16,10 @@ from recsys.experiment import from_tree
 from recsys.nn.content import feature_values, reader, warm_items
 
 N, WARM = 200, np.arange(200) % 4 != 0
-WHOLE = {name: FeatureTable(np.ones((N, 2), dtype=np.float32), np.ones(N, dtype=bool)) for name in ("text", "image", "audio")}
+WHOLE = {
+    name: FeatureTable(np.ones((N, 2), dtype=np.float32), np.ones(N, dtype=bool))
+    for name in ("text", "image", "audio")
+}
 
 
 def present(tables: dict[str, FeatureTable]) -> np.ndarray:
@@ -48,7 +51,9 @@ def test_masks_are_nested_and_of_the_seed():
         again = present(lose(WHOLE, WARM, Missing(train=share, new=share, lose="some", seed=3)))
         assert np.array_equal(now, again)
         before = now
-    assert not np.array_equal(before, present(lose(WHOLE, WARM, Missing(train=0.9, new=0.9, lose="some", seed=4))))
+    assert not np.array_equal(
+        before, present(lose(WHOLE, WARM, Missing(train=0.9, new=0.9, lose="some", seed=4)))
+    )
 
 
 def test_the_share_of_train_items_changes_nothing_for_new_ones():
@@ -103,10 +108,22 @@ def test_of_a_split():
 
 
 def test_in_an_experiment():
-    made = from_tree({"data": {"source": "online-retail"}, "split": {"missing": {"new": 0.5, "lose": "some"}}, "model": {"name": "popular"}})
+    made = from_tree(
+        {
+            "data": {"source": "online-retail"},
+            "split": {"missing": {"new": 0.5, "lose": "some"}},
+            "model": {"name": "popular"},
+        }
+    )
     assert made.split.missing == Missing(new=0.5, lose="some")
     with pytest.raises(InputError, match="did you mean 'train'"):
-        from_tree({"data": {"source": "online-retail"}, "split": {"missing": {"trian": 0.5}}, "model": {"name": "popular"}})
+        from_tree(
+            {
+                "data": {"source": "online-retail"},
+                "split": {"missing": {"trian": 0.5}},
+                "model": {"name": "popular"},
+            }
+        )
     with pytest.raises(InputError, match="less than or equal to 1"):
         Missing(new=1.1)
 
@@ -117,7 +134,12 @@ def test_in_an_experiment():
 def of(tables: dict[str, FeatureTable], warm: np.ndarray) -> Dataset:
     """A data set of one user who has met the warm items."""
     rows = np.flatnonzero(warm)
-    return Dataset(Interactions(np.zeros(len(rows)), rows, 1, len(warm)), Vocab.range(1), Vocab.range(len(warm)), tables)
+    return Dataset(
+        Interactions(np.zeros(len(rows)), rows, 1, len(warm)),
+        Vocab.range(1),
+        Vocab.range(len(warm)),
+        tables,
+    )
 
 
 def naive_nearest(features: dict[str, FeatureTable], warm: np.ndarray, name: str) -> np.ndarray:
@@ -125,7 +147,10 @@ def naive_nearest(features: dict[str, FeatureTable], warm: np.ndarray, name: str
     table = features[name]
     known = [i for i in range(len(warm)) if table.present[i] and warm[i]]
     values = table.values.astype(np.float64)
-    means = {other: t.values[t.present & warm].astype(np.float64).mean(0) for other, t in features.items()}
+    means = {
+        other: t.values[t.present & warm].astype(np.float64).mean(0)
+        for other, t in features.items()
+    }
     for i in np.flatnonzero(~table.present):
         best, at = -np.inf, -1
         for j in known:
@@ -153,13 +178,18 @@ def test_nearest_by_hand(monkeypatch):
     for name, table in tables.items():
         others = [tables[other].present for other in tables if other != name]
         alone += (~table.present & ~np.any(others, axis=0)).sum()
-        np.testing.assert_allclose(found[name].numpy(), naive_nearest(tables, warm, name), rtol=1e-5)
+        np.testing.assert_allclose(
+            found[name].numpy(), naive_nearest(tables, warm, name), rtol=1e-5
+        )
         assert np.array_equal(found[name].numpy()[table.present], table.values[table.present])
     assert alone, "items with nothing at all are among them: they get the mean"
 
 
 def test_nearest_where_nobody_has_it():
-    tables = {name: FeatureTable(np.ones((3, 2), dtype=np.float32), np.full(3, name == "b")) for name in "ab"}
+    tables = {
+        name: FeatureTable(np.ones((3, 2), dtype=np.float32), np.full(3, name == "b"))
+        for name in "ab"
+    }
     assert not feature_values(of(tables, np.ones(3, dtype=bool)), impute="nearest")["a"].any()
 
 
@@ -167,11 +197,18 @@ def test_new_items_are_no_neighbours():
     """Only what training knows is filled in."""
     a = FeatureTable(np.array([[1.0, 0], [0, 1], [1, 0]], dtype=np.float32), np.ones(3, dtype=bool))
     b = FeatureTable(np.array([[0.0], [5], [7]], dtype=np.float32), np.array([False, True, True]))
-    data = Dataset(Interactions(np.zeros(2), np.array([0, 1]), 1, 3), Vocab.range(1), Vocab.range(3), {"a": a, "b": b})
+    data = Dataset(
+        Interactions(np.zeros(2), np.array([0, 1]), 1, 3),
+        Vocab.range(1),
+        Vocab.range(3),
+        {"a": a, "b": b},
+    )
     assert feature_values(data, impute="nearest")["b"].tolist() == [[5.0], [5.0], [7.0]]
     met = replace(data, pairs=Interactions(np.zeros(3), np.arange(3), 1, 3))
     assert feature_values(met, impute="nearest")["b"].tolist() == [[7.0], [5.0], [7.0]]
-    assert reader(data, impute="nearest").modalities[1].fill.tolist() == [5.0], "the mean for items that have nothing at all"
+    assert reader(data, impute="nearest").modalities[1].fill.tolist() == [5.0], (
+        "the mean for items that have nothing at all"
+    )
     assert reader(data, impute="zero").modalities[1].fill.tolist() == [0.0]
 
 
@@ -182,7 +219,9 @@ def test_donors_are_kept_where_one_may_be_asked():
     assert len(kept.warm) == WARM.sum(), "new items lend nothing, so they are left out"
     assert reader(data, impute="mean").donors is None
     one = replace(data, features={"text": WHOLE["text"]})
-    assert reader(one, impute="nearest").donors is None, "who lacks the only modality has nothing to be near by"
+    assert reader(one, impute="nearest").donors is None, (
+        "who lacks the only modality has nothing to be near by"
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -196,16 +235,38 @@ def test_items_that_come_later_find_the_same_donor(dtype, cold):
     }
     warm = rng.random(90) < 0.7
     later = np.flatnonzero(~warm)[10:]
-    for name in cold:  # only items that nobody has met have it, and they stand in the table of training
-        tables[name] = FeatureTable(tables[name].values, np.isin(np.arange(90), np.flatnonzero(~warm)[:10]))
+    for (
+        name
+    ) in cold:  # only items that nobody has met have it, and they stand in the table of training
+        tables[name] = FeatureTable(
+            tables[name].values, np.isin(np.arange(90), np.flatnonzero(~warm)[:10])
+        )
     early = np.setdiff1d(np.arange(90), later)
-    whole = {name: FeatureTable(table.values, table.present & (np.isin(np.arange(90), early) | (name not in cold))) for name, table in tables.items()}
+    whole = {
+        name: FeatureTable(
+            table.values, table.present & (np.isin(np.arange(90), early) | (name not in cold))
+        )
+        for name, table in tables.items()
+    }
     expected = Donors.of(whole, warm).lend(whole)
-    donors = Donors.of({name: FeatureTable(table.values[early], table.present[early]) for name, table in whole.items()}, warm[early])
-    found = donors.lend({name: FeatureTable(table.values[later], table.present[later]) for name, table in whole.items()})
+    donors = Donors.of(
+        {
+            name: FeatureTable(table.values[early], table.present[early])
+            for name, table in whole.items()
+        },
+        warm[early],
+    )
+    found = donors.lend(
+        {
+            name: FeatureTable(table.values[later], table.present[later])
+            for name, table in whole.items()
+        }
+    )
     for name, table in found.items():
         assert np.array_equal(table.present, expected[name].present[later])
-        assert np.array_equal(table.values[table.present], expected[name].values[later][table.present])
+        assert np.array_equal(
+            table.values[table.present], expected[name].values[later][table.present]
+        )
         assert table.values.dtype == np.float32, "something was lent, so it is wide"
         assert table.present.sum() > whole[name].present[later].sum()
         assert tables[name].values.dtype == dtype, "what was given is left alone"
@@ -215,10 +276,17 @@ def test_items_that_come_later_find_the_same_donor(dtype, cold):
 def test_who_loses_a_modality_does_not_hang_on_who_is_in_the_test(seed):
     """Split and mask with the same seed: of the new items of valid and of those of test about as many lose one."""
     items = np.repeat(np.arange(2000), 2)
-    pairs = Interactions(np.tile(np.arange(100), 40).astype(np.int32), items.astype(np.int32), 100, 2000)
-    tables = {name: FeatureTable(np.ones((2000, 2), dtype=np.float32), np.ones(2000, dtype=bool)) for name in ("text", "image")}
+    pairs = Interactions(
+        np.tile(np.arange(100), 40).astype(np.int32), items.astype(np.int32), 100, 2000
+    )
+    tables = {
+        name: FeatureTable(np.ones((2000, 2), dtype=np.float32), np.ones(2000, dtype=bool))
+        for name in ("text", "image")
+    }
     whole = Dataset(pairs, Vocab.range(100), Vocab.range(2000), features=tables)
     parts = split(whole, SplitRule(by="new-item", seed=seed, missing=Missing(new=0.5, seed=seed)))
     whole_items = present(dict(parts.train.features)).all(1)
     for part in (parts.valid, parts.test.open("a test")):
-        assert 0.35 < whole_items[np.unique(part.item)].mean() < 0.65  # 200 items: a standard deviation is 0.035
+        assert (
+            0.35 < whole_items[np.unique(part.item)].mean() < 0.65
+        )  # 200 items: a standard deviation is 0.035

@@ -65,7 +65,8 @@ def test_the_loss_is_its_definition():
         mean, log_variance = encode(net, seen)
         chance = torch.softmax(decode(net, mean + noise[b] * torch.exp(log_variance / 2)), 0)
         divergence = torch.distributions.kl_divergence(
-            torch.distributions.Normal(mean, torch.exp(log_variance / 2)), torch.distributions.Normal(torch.zeros(3), torch.ones(3))
+            torch.distributions.Normal(mean, torch.exp(log_variance / 2)),
+            torch.distributions.Normal(torch.zeros(3), torch.ones(3)),
         ).sum()
         likelihood = sum(math.log(float(chance[item])) for item in range(TRAIN.n_items) if x[item])
         expected.append(0.7 * float(divergence) - likelihood)
@@ -125,4 +126,6 @@ def test_the_start():
     for weight in (net.input.weight, net.to_z.weight, net.from_z.weight, net.output.weight):
         bound = math.sqrt(6 / sum(weight.shape))
         assert 0.98 * bound < weight.abs().max().item() <= bound
-    assert not any(bias.any() for bias in (net.input_bias, net.to_z.bias, net.from_z.bias, net.output.bias))
+    assert not any(
+        bias.any() for bias in (net.input_bias, net.to_z.bias, net.from_z.bias, net.output.bias)
+    )

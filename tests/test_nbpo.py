@@ -44,9 +44,17 @@ def test_likelihood_and_sum_have_the_gradients_of_the_paper(r, g, log, observed)
     p, phi = probability(r, g, observed), sigma(g)
     assert value == pytest.approx(-math.log(p) if log else -p)
     slope = 1e-6
-    value_of = (lambda a, b: math.log(probability(a, b, observed))) if log else (lambda a, b: probability(a, b, observed))
-    assert dr == pytest.approx((value_of(r + slope, g) - value_of(r - slope, g)) / (2 * slope), abs=1e-7)
-    assert dg == pytest.approx((value_of(r, g + slope) - value_of(r, g - slope)) / (2 * slope), abs=1e-7)
+    value_of = (
+        (lambda a, b: math.log(probability(a, b, observed)))
+        if log
+        else (lambda a, b: probability(a, b, observed))
+    )
+    assert dr == pytest.approx(
+        (value_of(r + slope, g) - value_of(r - slope, g)) / (2 * slope), abs=1e-7
+    )
+    assert dg == pytest.approx(
+        (value_of(r, g + slope) - value_of(r, g - slope)) / (2 * slope), abs=1e-7
+    )
     factor = 1 / p if log else 1.0
     sign = 1 if observed else -1
     assert dr == pytest.approx(sign * (1 - phi) * sigma(r) * sigma(-r) * factor)
@@ -56,8 +64,12 @@ def test_likelihood_and_sum_have_the_gradients_of_the_paper(r, g, log, observed)
 @pytest.mark.parametrize(("r", "g"), GRID)
 def test_the_surrogate_gradient(r, g):
     phi = sigma(g)
-    assert autograd(surrogate_loss, r, g, observed=True)[1:] == pytest.approx(((1 - phi) * sigma(-r), -phi * sigma(r)))
-    assert autograd(surrogate_loss, r, g, observed=False)[1:] == pytest.approx((phi * sigma(-r) - sigma(r), (1 - phi) * sigma(r)))
+    assert autograd(surrogate_loss, r, g, observed=True)[1:] == pytest.approx(
+        ((1 - phi) * sigma(-r), -phi * sigma(r))
+    )
+    assert autograd(surrogate_loss, r, g, observed=False)[1:] == pytest.approx(
+        (phi * sigma(-r) - sigma(r), (1 - phi) * sigma(r))
+    )
 
 
 @pytest.mark.parametrize(("r", "g"), GRID)
@@ -65,7 +77,11 @@ def test_the_surrogate_gradient(r, g):
 def test_it_is_that_of_the_sum_with_each_factor_divided_out(r, g, observed):
     """Every product of the sum of probabilities, factor by factor: the derivative of the factor over the factor."""
     phi, like = sigma(g), sigma(r)
-    products = [[("like", like), ("not flip", 1 - phi)]] if observed else [[("not like", 1 - like)], [("flip", phi), ("like", like)]]
+    products = (
+        [[("like", like), ("not flip", 1 - phi)]]
+        if observed
+        else [[("not like", 1 - like)], [("flip", phi), ("like", like)]]
+    )
     slopes = {
         "like": ("r", like * (1 - like)),
         "not like": ("r", -like * (1 - like)),
@@ -77,15 +93,23 @@ def test_it_is_that_of_the_sum_with_each_factor_divided_out(r, g, observed):
         for name, value in product:
             rest = math.prod(other for another, other in product if another != name)
             total[slopes[name][0]] += rest * slopes[name][1] / value
-    assert autograd(surrogate_loss, r, g, observed=observed)[1:] == pytest.approx((total["r"], total["g"]))
+    assert autograd(surrogate_loss, r, g, observed=observed)[1:] == pytest.approx(
+        (total["r"], total["g"])
+    )
 
 
 def test_there_is_no_function_behind_it():
     """The field has a curl: d(dR)/dg and d(dg)/dR differ, so weights with a gradient would be another method."""
     slope, r, g = 1e-5, 0.3, -0.8
     for observed in (True, False):
-        uphill = [autograd(surrogate_loss, a, b, observed=observed)[1:] for a, b in ((r, g + slope), (r, g - slope), (r + slope, g), (r - slope, g))]
-        across, along = (uphill[0][0] - uphill[1][0]) / (2 * slope), (uphill[2][1] - uphill[3][1]) / (2 * slope)
+        uphill = [
+            autograd(surrogate_loss, a, b, observed=observed)[1:]
+            for a, b in ((r, g + slope), (r, g - slope), (r + slope, g), (r - slope, g))
+        ]
+        across, along = (
+            (uphill[0][0] - uphill[1][0]) / (2 * slope),
+            (uphill[2][1] - uphill[3][1]) / (2 * slope),
+        )
         assert abs(across - along) > 0.01
 
 
@@ -105,7 +129,9 @@ def test_extreme_logits_are_finite():
 @pytest.mark.parametrize("variant", ["nbpo", "nbpo-o", "nbpo-s", "bpo"])
 def test_a_step_is_that_of_a_plain_loop(variant):
     """Gradients added up over pairs and negatives, a positive once a negative, and decay of every row, with lr = eta B K."""
-    recipe = NBPO(variant=variant, dim=3, flip_dim=2, l2=0.5, flip_l2=2.0, sampler=Sampler(negatives=4))
+    recipe = NBPO(
+        variant=variant, dim=3, flip_dim=2, l2=0.5, flip_l2=2.0, sampler=Sampler(negatives=4)
+    )
     eta, size = 0.05, 30
     torch.manual_seed(0)
     network = recipe.build(TRAIN).double()
@@ -121,16 +147,25 @@ def test_a_step_is_that_of_a_plain_loop(variant):
             g = float(before["flip_user.weight"][u] @ before["flip_item.weight"][i])
             phi, p = sigma(g), probability(r, g, observed)
             if variant == "nbpo":
-                dr, dg = ((1 - phi) * sigma(-r), -phi * sigma(r)) if observed else (phi * sigma(-r) - sigma(r), (1 - phi) * sigma(r))
+                dr, dg = (
+                    ((1 - phi) * sigma(-r), -phi * sigma(r))
+                    if observed
+                    else (phi * sigma(-r) - sigma(r), (1 - phi) * sigma(r))
+                )
             else:
                 sign, factor = (1 if observed else -1), (1 / p if variant == "nbpo-o" else 1.0)
-                dr, dg = sign * (1 - phi) * sigma(r) * sigma(-r) * factor, -sign * phi * (1 - phi) * sigma(r) * factor
+                dr, dg = (
+                    sign * (1 - phi) * sigma(r) * sigma(-r) * factor,
+                    -sign * phi * (1 - phi) * sigma(r) * factor,
+                )
             step["flip_user.weight"][u] += dg * before["flip_item.weight"][i]
             step["flip_item.weight"][i] += dg * before["flip_user.weight"][u]
         step["user.weight"][u] += dr * before["item.weight"][i]
         step["item.weight"][i] += dr * before["user.weight"][u]
 
-    for u, i, others in zip(batch.user.tolist(), batch.pos.tolist(), batch.neg.tolist(), strict=True):
+    for u, i, others in zip(
+        batch.user.tolist(), batch.pos.tolist(), batch.neg.tolist(), strict=True
+    ):
         for j in others:
             add(u, i, observed=True)
             add(u, j, observed=False)
@@ -144,7 +179,15 @@ def test_a_step_is_that_of_a_plain_loop(variant):
 def test_the_step_shrinks_by_a_hundredth_an_epoch():
     """eta is multiplied by 0.99 before every epoch: with lr = 0.99 eta B K, one block an epoch, the weights are those of a plain loop."""
     recipe, eta, size = NBPO(dim=3, flip_dim=2), 0.02, len(TRAIN.pairs)
-    config = Train(epochs=4, batch_size=size, optimizer="sgd", lr=0.99 * eta * size * 4, schedule="exponential", patience=None, device="cpu")
+    config = Train(
+        epochs=4,
+        batch_size=size,
+        optimizer="sgd",
+        lr=0.99 * eta * size * 4,
+        schedule="exponential",
+        patience=None,
+        device="cpu",
+    )
     got = fit(recipe, TRAIN, None, config).scorer
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(0, "start"))
@@ -181,15 +224,21 @@ def test_likes_that_went_unobserved_are_pushed_down_less():
     gap = {}
     for variant in ("bpo", "nbpo"):
         recipe = NBPO(variant=variant, dim=8, flip_dim=8, l2=0.1, flip_l2=0.1)
-        scorer = fit(recipe, train, None, Train(epochs=40, batch_size=60, lr=0.02, device="cpu")).scorer
+        scorer = fit(
+            recipe, train, None, Train(epochs=40, batch_size=60, lr=0.02, device="cpu")
+        ).scorer
         probability = torch.sigmoid(scorer.score(torch.arange(41))).numpy()
         gap[variant] = probability[unmet].mean()
     assert gap["nbpo"] > gap["bpo"] + 0.05
 
 
 def test_bpo_is_a_loss_by_labels_and_can_be_denoised():
-    config = Train(epochs=2, batch_size=23, device="cpu", denoise=Denoise(kind="tce", of="pairs", ramp=1))
-    assert fit(NBPO(variant="bpo", dim=4), TRAIN, None, config).history[-1]["denoise"]["dropped"] >= 20
+    config = Train(
+        epochs=2, batch_size=23, device="cpu", denoise=Denoise(kind="tce", of="pairs", ramp=1)
+    )
+    assert (
+        fit(NBPO(variant="bpo", dim=4), TRAIN, None, config).history[-1]["denoise"]["dropped"] >= 20
+    )
     with pytest.raises(InputError, match="loss by labels"):
         fit(NBPO(dim=4), TRAIN, None, config)
     with pytest.raises(InputError, match="negatives of its own"):

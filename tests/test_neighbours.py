@@ -71,9 +71,19 @@ def test_the_size_of_a_block_changes_nothing_and_is_kept(monkeypatch):
 
 
 def test_nobody_is_near_where_nothing_is_shared():
-    assert nearest(sp.identity(5, format="csr", dtype=np.float32), 3, left=np.ones(5), right=np.ones(5)).nnz == 0
-    assert nearest(sp.csr_matrix((0, 4), dtype=np.float32), 3, left=np.ones(0), right=np.ones(0)).shape == (0, 0)
-    assert nearest(sp.csr_matrix((3, 4), dtype=np.float32), 3, left=np.zeros(3), right=np.zeros(3)).nnz == 0
+    assert (
+        nearest(
+            sp.identity(5, format="csr", dtype=np.float32), 3, left=np.ones(5), right=np.ones(5)
+        ).nnz
+        == 0
+    )
+    assert nearest(
+        sp.csr_matrix((0, 4), dtype=np.float32), 3, left=np.ones(0), right=np.ones(0)
+    ).shape == (0, 0)
+    assert (
+        nearest(sp.csr_matrix((3, 4), dtype=np.float32), 3, left=np.zeros(3), right=np.zeros(3)).nnz
+        == 0
+    )
 
 
 def test_a_scale_of_zero_makes_no_neighbour():

@@ -66,9 +66,15 @@ def test_the_loss_is_its_definition(pool, depth):
     for b in range(6):
         user, item = int(batch.user[b]), int(batch.pos[b])
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
-        parts = [math.log1p(math.exp(logit(net, user, j))) for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
+        parts = [
+            math.log1p(math.exp(logit(net, user, j)))
+            for k, j in enumerate(others)
+            if batch.mask is None or batch.mask[b, k]
+        ]
         expected.append(math.log1p(math.exp(-logit(net, user, item))) + sum(parts) / len(parts))
-        rows = [users[user], items[item]] + ([] if batch.shared and b else [items[j] for j in others])
+        rows = [users[user], items[item]] + (
+            [] if batch.shared and b else [items[j] for j in others]
+        )
         squares += sum(float(row.square().sum()) for row in rows)
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx(expected, rel=1e-4)
@@ -96,7 +102,9 @@ def test_shapes_of_the_studies():
 def test_a_score_is_the_logit(depth):
     net = start(depth=depth, dropout=0.5)
     scores = net.scorer().score(torch.tensor([3, 0]))
-    assert scores[0].tolist() == pytest.approx([logit(net, 3, item) for item in range(TRAIN.n_items)], abs=1e-5)
+    assert scores[0].tolist() == pytest.approx(
+        [logit(net, 3, item) for item in range(TRAIN.n_items)], abs=1e-5
+    )
     assert net.training  # asking for a scorer leaves the network as it was
 
 
@@ -110,7 +118,9 @@ def test_without_a_tower_it_is_gmf():
         gmf.item.weight.copy_(neumf.item.weight[:, :3])
     batch = batch_of(gmf, 9)
     assert torch.allclose(neumf.loss(batch).pair, gmf.loss(batch).pair, atol=1e-6)
-    assert torch.allclose(neumf.scorer().score(torch.arange(4)), gmf.scorer().score(torch.arange(4)), atol=1e-6)
+    assert torch.allclose(
+        neumf.scorer().score(torch.arange(4)), gmf.scorer().score(torch.arange(4)), atol=1e-6
+    )
 
 
 def test_dropout_is_of_the_input_of_every_layer():
@@ -123,11 +133,21 @@ def test_dropout_is_of_the_input_of_every_layer():
     assert torch.equal(*values)
 
 
-def deep(users: int = 5, items: int = 7, widths: tuple[int, ...] = (4, 3), dim: int = 2, seed: int = 0) -> Deep:
-    layers = tuple((normal(h, w, seed=seed + h), normal(h, seed=seed + w)) for w, h in itertools.pairwise(widths))
+def deep(
+    users: int = 5, items: int = 7, widths: tuple[int, ...] = (4, 3), dim: int = 2, seed: int = 0
+) -> Deep:
+    layers = tuple(
+        (normal(h, w, seed=seed + h), normal(h, seed=seed + w))
+        for w, h in itertools.pairwise(widths)
+    )
     parts = (normal(users, widths[0], seed=seed + 3), normal(items, widths[0], seed=seed + 4))
     return Deep(
-        normal(users, dim, seed=seed + 1), normal(items, dim, seed=seed + 2), *parts, layers, normal(widths[-1], seed=seed + 5), torch.tensor(0.7)
+        normal(users, dim, seed=seed + 1),
+        normal(items, dim, seed=seed + 2),
+        *parts,
+        layers,
+        normal(widths[-1], seed=seed + 5),
+        torch.tensor(0.7),
     )
 
 
@@ -150,7 +170,9 @@ def test_scores_are_their_definition(users, items, widths, room, seed):
             hidden = torch.relu(scorer.user_part[u] + scorer.item_part[i])
             for weight, bias in scorer.layers:
                 hidden = torch.relu(weight @ hidden + bias)
-            assert got[b, i].item() == pytest.approx(float(scorer.user[u] @ scorer.item[i] + 0.7 + scorer.output @ hidden), abs=1e-4)
+            assert got[b, i].item() == pytest.approx(
+                float(scorer.user[u] @ scorer.item[i] + 0.7 + scorer.output @ hidden), abs=1e-4
+            )
 
 
 def test_the_scorer_as_a_value(tmp_path):
@@ -190,7 +212,9 @@ def test_users_and_items_are_not_all_put_together_at_once(monkeypatch):
     monkeypatch.setattr(scorers, "_ROOM", 4096)
     with Largest() as largest:
         parts = scorer.score(torch.arange(50))
-    assert largest.numel <= 50 * 400  # the result itself; all pairs in the first layer would be 16 times that
+    assert (
+        largest.numel <= 50 * 400
+    )  # the result itself; all pairs in the first layer would be 16 times that
     assert torch.allclose(whole, parts, atol=1e-4)
 
 
@@ -209,4 +233,6 @@ def test_a_denoiser_finds_the_logits(pool):
     assert torch.equal(terms.pair, pos + mean_negatives(terms.logits, neg))
     scores = net.scorer().score(batch.user)
     assert torch.allclose(terms.logits.pos, scores.gather(1, batch.pos[:, None])[:, 0], atol=1e-5)
-    assert torch.allclose(terms.logits.neg, scores.gather(1, batch.neg.expand(len(batch), -1)), atol=1e-5)
+    assert torch.allclose(
+        terms.logits.neg, scores.gather(1, batch.neg.expand(len(batch), -1)), atol=1e-5
+    )

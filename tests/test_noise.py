@@ -24,10 +24,16 @@ DCF = {"kind": "dcf", "drop": 0.2, "ramp": 10, "relabel": 0.1, "of": "pairs"}
 def write_log(folder: Path) -> Path:
     """Two camps with users and items that have names, and titles."""
     rng = np.random.default_rng(0)
-    rows = [(f"u{user:02d}", f"i{item:02d}") for user in range(40) for item in rng.permutation(np.arange(user % 2, 30, 2))[:9]]
+    rows = [
+        (f"u{user:02d}", f"i{item:02d}")
+        for user in range(40)
+        for item in rng.permutation(np.arange(user % 2, 30, 2))[:9]
+    ]
     path = folder / "log.csv"
     pl.DataFrame(rows, schema=["user", "item"], orient="row").write_csv(path)
-    pl.DataFrame({"item": [f"i{i:02d}" for i in range(30)], "title": [f"thing {i}" for i in range(30)]}).write_csv(folder / "titles.csv")
+    pl.DataFrame(
+        {"item": [f"i{i:02d}" for i in range(30)], "title": [f"thing {i}" for i in range(30)]}
+    ).write_csv(folder / "titles.csv")
     return path
 
 
@@ -59,7 +65,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_the_numbers_are_those_of_another_library(made):
     run = made("dcf", DCF)
     found = detect(run.folder)
-    noise, held = (found.pairs["label"] == 0).to_numpy(), (found.pairs["verdict"] != "kept").to_numpy()
+    noise, held = (
+        (found.pairs["label"] == 0).to_numpy(),
+        (found.pairs["verdict"] != "kept").to_numpy(),
+    )
     assert found.summary["pairs"] == len(noise)
     assert found.summary["noise"] == noise.sum() > 20
     assert found.summary["precision"] == pytest.approx(precision_score(noise, held))
@@ -82,10 +91,14 @@ def test_the_list_speaks_of_the_outside(made):
     assert found.pairs["user"].to_list() == split.train.users.ids.gather(row.user).to_list()
     assert found.pairs["item"].to_list() == split.train.items.ids.gather(row.item).to_list()
     assert found.pairs["label"].to_numpy().tolist() == row.label.tolist()
-    assert found.pairs["title"].to_list() == [f"thing {int(item[1:])}" for item in found.pairs["item"]]
+    assert found.pairs["title"].to_list() == [
+        f"thing {int(item[1:])}" for item in found.pairs["item"]
+    ]
     assert found.pairs["loss"].to_numpy().tolist() == state["loss"].tolist()
     assert set(found.pairs["verdict"]) == {"kept", "dropped", "relabelled"}
-    for verdict, relabelled, weight in found.pairs.select("verdict", "relabelled", "weight").iter_rows():
+    for verdict, relabelled, weight in found.pairs.select(
+        "verdict", "relabelled", "weight"
+    ).iter_rows():
         assert (verdict == "relabelled") == (relabelled is not None)
         assert (weight == 0) == (verdict != "kept")
     suspects = found.suspects(5)
@@ -102,31 +115,52 @@ def test_the_curve_is_that_of_the_history(made):
     assert curve["clean"][-1] == last["clean"]
     assert curve["noisy"][-1] == last["noisy"]
     held = last["dropped"] + last["relabelled"]
-    assert curve["precision"][-1] == pytest.approx((last["dropped_noisy"] + last["relabelled_noisy"]) / held)
+    assert curve["precision"][-1] == pytest.approx(
+        (last["dropped_noisy"] + last["relabelled_noisy"]) / held
+    )
     found = detect(run.folder)
-    assert (found.summary["precision"], found.summary["recall"]) == pytest.approx((curve["precision"][-1], curve["recall"][-1]))
-    assert found.pairs.filter(pl.col("label") == 1)["loss"].mean() == pytest.approx(curve["clean"][-1], rel=1e-6)
+    assert (found.summary["precision"], found.summary["recall"]) == pytest.approx(
+        (curve["precision"][-1], curve["recall"][-1])
+    )
+    assert found.pairs.filter(pl.col("label") == 1)["loss"].mean() == pytest.approx(
+        curve["clean"][-1], rel=1e-6
+    )
 
 
 def test_what_is_written(made, tmp_path):
     found = detect(made("dcf", DCF).folder)
     paths = save(found, tmp_path / "one")
-    assert [path.name for path in paths] == ["pairs.parquet", "curve.parquet", "popularity.parquet", "summary.json", "curve.svg"]
+    assert [path.name for path in paths] == [
+        "pairs.parquet",
+        "curve.parquet",
+        "popularity.parquet",
+        "summary.json",
+        "curve.svg",
+    ]
     assert pl.read_parquet(paths[0]).equals(found.pairs)
     assert pl.read_parquet(paths[1]).equals(found.curve)
     assert pl.read_parquet(paths[2]).equals(found.by_popularity())
     assert json.loads(paths[3].read_text()) == {"kind": "dcf", **found.summary}
     assert paths[4].read_bytes().startswith(b"<?xml")
-    assert paths[4].read_bytes() == draw(detect(made("dcf", DCF).folder))  # the same run, the same picture
+    assert paths[4].read_bytes() == draw(
+        detect(made("dcf", DCF).folder)
+    )  # the same run, the same picture
     with without("matplotlib")():
-        assert [path.suffix for path in save(found, tmp_path / "two")] == [".parquet", ".parquet", ".parquet", ".json"]
+        assert [path.suffix for path in save(found, tmp_path / "two")] == [
+            ".parquet",
+            ".parquet",
+            ".parquet",
+            ".json",
+        ]
 
 
 def test_weights_instead_of_verdicts(made):
     rce = detect(made("rce", {"kind": "rce"}).folder)
     assert rce.pairs["verdict"].unique().to_list() == ["kept"]
     assert rce.summary["precision"] is None
-    assert rce.summary["auc_verdict"] == pytest.approx(roc_auc_score(rce.pairs["label"] == 0, 1 - rce.pairs["weight"]), abs=1e-6)
+    assert rce.summary["auc_verdict"] == pytest.approx(
+        roc_auc_score(rce.pairs["label"] == 0, 1 - rce.pairs["weight"]), abs=1e-6
+    )
     assert rce.curve["weight_noisy"][-1] < rce.curve["weight_clean"][-1]
     watch = detect(made("watch", {"kind": "watch"}).folder)
     assert (watch.pairs["weight"] == 1).all()
@@ -143,15 +177,24 @@ def test_the_tail_and_the_head(made, parts):
     for item, met in count.iter_rows():  # an item at a time
         seen.append((int((before + met / 2) * parts / found.pairs.height), item, met))
         before += met
-    for row, part in zip(told.iter_rows(named=True), sorted({part for part, _, _ in seen}), strict=True):
+    for row, part in zip(
+        told.iter_rows(named=True), sorted({part for part, _, _ in seen}), strict=True
+    ):
         items = [item for own, item, _ in seen if own == part]
         pairs = found.pairs.filter(pl.col("item").is_in(items))
         assert (row["items"], row["pairs"]) == (len(items), pairs.height)
-        assert (row["least"], row["most"]) == (min(n for p, _, n in seen if p == part), max(n for p, _, n in seen if p == part))
-        gone = {name: pairs["verdict"] == name for name in ("dropped", "relabelled")} | {"noise": pairs["label"] == 0}
+        assert (row["least"], row["most"]) == (
+            min(n for p, _, n in seen if p == part),
+            max(n for p, _, n in seen if p == part),
+        )
+        gone = {name: pairs["verdict"] == name for name in ("dropped", "relabelled")} | {
+            "noise": pairs["label"] == 0
+        }
         for name, held in gone.items():
             assert row[name] == pytest.approx(held.mean())
-        assert (row["loss"], row["weight"]) == pytest.approx((pairs["loss"].mean(), pairs["weight"].mean()))
+        assert (row["loss"], row["weight"]) == pytest.approx(
+            (pairs["loss"].mean(), pairs["weight"].mean())
+        )
     assert told["pairs"].sum() == found.pairs.height
     assert told["least"].is_sorted()
     assert found.summary["dropped"] == pytest.approx((told["dropped"] * told["pairs"]).sum())

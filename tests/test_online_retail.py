@@ -19,7 +19,12 @@ import polars as pl
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "data" / "online-retail"
-TABLES = ["interactions.parquet", "items.parquet", "features-text.parquet", "features-price.parquet"]
+TABLES = [
+    "interactions.parquet",
+    "items.parquet",
+    "features-text.parquet",
+    "features-price.parquet",
+]
 
 
 def read(name: str, folder: Path = FOLDER) -> pl.DataFrame:
@@ -60,7 +65,11 @@ def test_interactions():
     }
     assert dict(frame.schema) == kinds
     assert frame.null_count().sum_horizontal().item() == 0
-    assert (frame["user"].n_unique(), frame["item"].n_unique(), frame.height) == (4335, 3659, 266_226)
+    assert (frame["user"].n_unique(), frame["item"].n_unique(), frame.height) == (
+        4335,
+        3659,
+        266_226,
+    )
     assert frame.select("user", "item").is_unique().all()
     assert frame.equals(frame.sort("user", "time", "item"))
     assert frame["cancelled"].sum() == 6904
@@ -113,7 +122,16 @@ def test_text_feature_follows_the_description():
 
 def test_readme_gives_credit_and_the_numbers():
     text = (FOLDER / "README.md").read_text()
-    for needed in ("Chen, D.", "10.24432/C5BW33", "CC BY 4.0", "creativecommons.org/licenses/by/4.0", "266,226", "4,335", "3,659", "6,904"):
+    for needed in (
+        "Chen, D.",
+        "10.24432/C5BW33",
+        "CC BY 4.0",
+        "creativecommons.org/licenses/by/4.0",
+        "266,226",
+        "4,335",
+        "3,659",
+        "6,904",
+    ):
         assert needed in text
 
 
@@ -134,16 +152,26 @@ def test_interactions_equal_a_plain_count_of_the_raw_log(raw):
         units[pair] += int(quantity)
         invoices[pair].add(invoice)
     expected = {
-        pair: (int(datetime.fromisoformat(when).replace(tzinfo=UTC).timestamp()), len(invoices[pair]), units[pair], pair in cancelled)
+        pair: (
+            int(datetime.fromisoformat(when).replace(tzinfo=UTC).timestamp()),
+            len(invoices[pair]),
+            units[pair],
+            pair in cancelled,
+        )
         for pair, when in times.items()
     }
-    found = {(u, i): (t, c, q, x) for u, i, t, c, q, x in read("interactions.parquet").drop("kept").iter_rows()}
+    found = {
+        (u, i): (t, c, q, x)
+        for u, i, t, c, q, x in read("interactions.parquet").drop("kept").iter_rows()
+    }
     assert found == expected
 
 
 def make(raw: Path, out: Path, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(FOLDER / "make.py"), str(raw), "--out", str(out)]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
 
 
 def test_script_makes_what_is_shipped(raw, tmp_path):
@@ -152,7 +180,10 @@ def test_script_makes_what_is_shipped(raw, tmp_path):
     done = make(raw, tmp_path, POLARS_MAX_THREADS="1")
     assert done.returncode == 0, done.stderr
     readme = (FOLDER / "README.md").read_text()
-    if all(f"{package} {version(package)}" in readme for package in ("polars", "numpy", "scipy", "scikit-learn")):
+    if all(
+        f"{package} {version(package)}" in readme
+        for package in ("polars", "numpy", "scipy", "scikit-learn")
+    ):
         assert (tmp_path / "SHA256SUMS").read_text() == (FOLDER / "SHA256SUMS").read_text()
     for name in TABLES[:2]:
         assert read(name, tmp_path).equals(read(name))

@@ -43,7 +43,12 @@ class Read(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = [name for name, _ in attrs]
         assert len(names) == len(set(names)), (tag, names)
-        node = {"tag": tag, "attrs": dict(attrs), "text": "", "up": self.stack[-1] if self.stack else None}
+        node = {
+            "tag": tag,
+            "attrs": dict(attrs),
+            "text": "",
+            "up": self.stack[-1] if self.stack else None,
+        }
         self.found.append(node)
         if tag not in VOID:
             self.stack.append(node)
@@ -57,13 +62,20 @@ class Read(HTMLParser):
             node["text"] += data
 
     def all(self, tag: str, **attrs: str) -> list[dict]:
-        return [node for node in self.found if node["tag"] == tag and all(node["attrs"].get(name) == value for name, value in attrs.items())]
+        return [
+            node
+            for node in self.found
+            if node["tag"] == tag
+            and all(node["attrs"].get(name) == value for name, value in attrs.items())
+        ]
 
 
 def inside(node: dict, tag: str, **attrs: str) -> bool:
     up = node["up"]
     while up is not None:
-        if up["tag"] == tag and all(up["attrs"].get(name) == value for name, value in attrs.items()):
+        if up["tag"] == tag and all(
+            up["attrs"].get(name) == value for name, value in attrs.items()
+        ):
             return True
         up = up["up"]
     return False
@@ -75,11 +87,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     (folder / "log.csv").write_text(LOG)
     titles = [f"Thing {i}" if i % 3 else f"{EVIL} & {i}" for i in range(30)]
-    pl.DataFrame({"item": [f"i{i:02d}" for i in range(30)], "title": titles}).write_csv(folder / "items.csv")
-    mf = MF.replace("[model]", 'titles = "items.csv"\n\n[model]', 1).replace("[evaluate]", "[evaluate]\ngroups = true")
-    mf = mf.replace('["recall@5", "ndcg@5"]', '["recall@5", "ndcg@5", "coverage@5"]').replace("epochs = 2", "epochs = 4\neval_every = 1")
+    pl.DataFrame({"item": [f"i{i:02d}" for i in range(30)], "title": titles}).write_csv(
+        folder / "items.csv"
+    )
+    mf = MF.replace("[model]", 'titles = "items.csv"\n\n[model]', 1).replace(
+        "[evaluate]", "[evaluate]\ngroups = true"
+    )
+    mf = mf.replace('["recall@5", "ndcg@5"]', '["recall@5", "ndcg@5", "coverage@5"]').replace(
+        "epochs = 2", "epochs = 4\neval_every = 1"
+    )
     (folder / "mf.toml").write_text(mf)
-    (folder / "popular.toml").write_text(re.sub(r"\[model\].*?\n\n", '[model]\nname = "popular"\n\n', mf, flags=re.S))
+    (folder / "popular.toml").write_text(
+        re.sub(r"\[model\].*?\n\n", '[model]\nname = "popular"\n\n', mf, flags=re.S)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, command in {
@@ -120,21 +140,34 @@ def test_text_is_never_markup() -> None:
 def test_the_numbers_are_those_of_the_reports(three: list[Path]) -> None:
     found = Read(page(sections(three, users=3)))
     popular, *seeds = [open_run(folder).report("test") for folder in three]
-    table = [row for row in found.all("tr") if inside(row, "section", id="s0-table") and not inside(row, "details")]
+    table = [
+        row
+        for row in found.all("tr")
+        if inside(row, "section", id="s0-table") and not inside(row, "details")
+    ]
     assert [row["text"].split("0.")[0] for row in table[1:]] == ["popular", "mf"]
     cells = [cell for cell in found.all("td") if any(cell["up"] is row for row in table)]
     values = [float(cell["attrs"]["data-v"]) for cell in cells]
     names = ("recall@5", "ndcg@5", "coverage@5")
-    wanted = [popular[name] for name in names] + [1] + [np.mean([report[name] for report in seeds]) for name in names] + [2]
+    wanted = (
+        [popular[name] for name in names]
+        + [1]
+        + [np.mean([report[name] for report in seeds]) for name in names]
+        + [2]
+    )
     np.testing.assert_allclose(values, wanted, rtol=1e-12)
     comparison = compare({"popular": popular, "mf": seeds})
     for cell, (method, metric) in zip(
-        [cell for i, cell in enumerate(cells) if i % 4 < 3], [(m, n) for m in ("popular", "mf") for n in names], strict=True
+        [cell for i, cell in enumerate(cells) if i % 4 < 3],
+        [(m, n) for m in ("popular", "mf") for n in names],
+        strict=True,
     ):
         entry = comparison.cell(method, metric)
         assert cell["text"].startswith(f"{entry.mean:.4f}")
         assert (f"[{entry.low:.4f}, {entry.high:.4f}]" in cell["text"]) == math.isfinite(entry.low)
-        bold = any(node["up"]["up"] is cell for node in found.all("b") if node["up"]["up"] is not None)
+        bold = any(
+            node["up"]["up"] is cell for node in found.all("b") if node["up"]["up"] is not None
+        )
         assert bold == entry.bold
     # What stands behind the buttons is what `recsys compare` would write.
     assert next(node["text"] for node in found.all("pre", id="s0-csv")) == comparison.csv()
@@ -143,9 +176,15 @@ def test_the_numbers_are_those_of_the_reports(three: list[Path]) -> None:
     assert len(p) == 2
     for metric, first, second in p:
         worse = first if comparison.cell(second, metric).best else second
-        place = [(m, n) for m in ("popular", "mf") for n in (*names, "seeds")].index((worse, metric))
+        place = [(m, n) for m in ("popular", "mf") for n in (*names, "seeds")].index(
+            (worse, metric)
+        )
         said = cells[place]["text"].rsplit("p ", 1)[1]
-        assert said == "< 0.0001" if p[metric, first, second] < 1e-4 else float(said) == pytest.approx(p[metric, first, second], rel=0.06)
+        assert (
+            said == "< 0.0001"
+            if p[metric, first, second] < 1e-4
+            else float(said) == pytest.approx(p[metric, first, second], rel=0.06)
+        )
 
 
 def test_it_nests_and_every_link_has_an_end_inside(three: list[Path]) -> None:
@@ -160,16 +199,26 @@ def test_it_nests_and_every_link_has_an_end_inside(three: list[Path]) -> None:
     table = [node["attrs"]["href"] for node in found.all("a") if inside(node, "td")]
     assert set(table) == {"#s0-m0-r0", "#s0-m1"}
     # Nothing is asked for from anywhere.
-    assert not [node for node in found.found if {"src", "srcset", "action", "data", "poster"} & set(node["attrs"])]
-    assert not [node for node in found.found if node["tag"] in {"link", "iframe", "object", "embed", "base"}]
+    assert not [
+        node
+        for node in found.found
+        if {"src", "srcset", "action", "data", "poster"} & set(node["attrs"])
+    ]
+    assert not [
+        node for node in found.found if node["tag"] in {"link", "iframe", "object", "embed", "base"}
+    ]
     style = "".join(node["text"] for node in found.all("style") + found.all("script"))
     assert not re.search(r"https?:|url\(|@import|fetch|XMLHttp|import\(", style)
-    policy = next(node["attrs"]["content"] for node in found.all("meta") if node["attrs"].get("http-equiv"))
+    policy = next(
+        node["attrs"]["content"] for node in found.all("meta") if node["attrs"].get("http-equiv")
+    )
     assert "default-src 'none'" in policy
     # Each chart says what it is, and has its numbers in a table.
     charts = [node for node in found.all("svg") if node["attrs"].get("class") == "chart"]
     assert len(charts) >= 6
-    assert all(node["attrs"].get("aria-label") and node["attrs"].get("role") == "img" for node in charts)
+    assert all(
+        node["attrs"].get("aria-label") and node["attrs"].get("role") == "img" for node in charts
+    )
 
 
 def test_markup_in_names_is_harmless(three: list[Path]) -> None:
@@ -195,8 +244,17 @@ def test_lists_and_hits_against_a_naive_loop(three: list[Path]) -> None:
     for person in found.people:
         user = split.train.users.rows([person.id])[0]
         wanted = {int(i) for i, u in zip(test.item, test.user, strict=True) if u == user}
-        seen = {int(i) for part in (split.train.pairs, split.valid) for i, u in zip(part.item, part.user, strict=True) if u == user}
-        scores = run.scorer.scores(np.array([user]))[0].tolist() if hasattr(run.scorer, "scores") else None
+        seen = {
+            int(i)
+            for part in (split.train.pairs, split.valid)
+            for i, u in zip(part.item, part.user, strict=True)
+            if u == user
+        }
+        scores = (
+            run.scorer.scores(np.array([user]))[0].tolist()
+            if hasattr(run.scorer, "scores")
+            else None
+        )
         if scores is None:
             scores = (run.scorer.user[user] @ run.scorer.item.T).tolist()
         order = sorted((i for i in range(len(ids)) if i not in seen), key=lambda i: -scores[i])[:4]
@@ -219,17 +277,25 @@ def test_lists_and_hits_against_a_naive_loop(three: list[Path]) -> None:
     assert [openings(folder) for folder in three] == after
     assert "user u" not in page(sections(three, users=0))
     assert [openings(folder) for folder in three] == after
-    assert [p.id for p in sections(three, users=7, hits=False)[0].people] == [p.id for p in found.people]
+    assert [p.id for p in sections(three, users=7, hits=False)[0].people] == [
+        p.id for p in found.people
+    ]
 
 
 def test_groups_are_those_of_the_reports(three: list[Path]) -> None:
     found = sections(three, users=0)[0]
     run = open_run(three[0])
     wanted = by_activity(run.report("test"), run.train.pairs).filter(pl.col("metric") == "ndcg@5")
-    assert found.groups["users by activity"]["popular"].select("group", "mean", "users").equals(wanted.select("group", "mean", "users"))
+    assert (
+        found.groups["users by activity"]["popular"]
+        .select("group", "mean", "users")
+        .equals(wanted.select("group", "mean", "users"))
+    )
     seeds = [open_run(folder).report("test") for folder in three[1:]]
     tail = np.mean([report.values("recall@5[tail]") for report in seeds], axis=0)
-    row = found.groups["items by popularity"]["mf"].row(by_predicate=pl.col("group") == "tail", named=True)
+    row = found.groups["items by popularity"]["mf"].row(
+        by_predicate=pl.col("group") == "tail", named=True
+    )
     assert row["mean"] == pytest.approx(np.nanmean(tail))
     assert row["users"] == np.count_nonzero(~np.isnan(tail))
 
@@ -239,7 +305,13 @@ def test_provenance_has_what_makes_a_run_again(three: list[Path]) -> None:
     for folder in three:
         run = open_run(folder)
         meta = run.meta
-        for fact in (meta["split"]["fingerprint"], meta["experiment"], run.fingerprint, meta["finished"], meta["environment"]["packages"]["torch"]):
+        for fact in (
+            meta["split"]["fingerprint"],
+            meta["experiment"],
+            run.fingerprint,
+            meta["finished"],
+            meta["environment"]["packages"]["torch"],
+        ):
             assert str(fact) in text
         assert run.experiment.to_toml() in text
         assert f"recsys run {folder}/config.toml --out NEW" in text
@@ -257,14 +329,18 @@ def test_provenance_has_what_makes_a_run_again(three: list[Path]) -> None:
         ([], {}, "nothing to report"),
     ],
 )
-def test_what_cannot_be_shown_together_is_refused(here: Path, names: list[str], options: dict, said: str) -> None:
+def test_what_cannot_be_shown_together_is_refused(
+    here: Path, names: list[str], options: dict, said: str
+) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         sections([here / "runs" / name for name in names], users=0, **options)
 
 
 def test_a_baseline_by_the_name_of_its_run_or_of_the_page(three: list[Path]) -> None:
     for name in ("popular", "popular-<b>shop</b>"):
-        assert {test.second for test in sections(three, users=0, baseline=name)[0].comparison.tests} == {"popular"}
+        assert {
+            test.second for test in sections(three, users=0, baseline=name)[0].comparison.tests
+        } == {"popular"}
 
 
 def test_short_names() -> None:
@@ -285,14 +361,20 @@ def test_the_command_writes_the_page_whole_or_not(three: list[Path], tmp_path: P
     assert len(text) < 300_000
     code, out, err = invoke(f"{command} --out {tmp_path}/a.html --title Shop --json")
     assert (code, err) == (0, "")
-    assert json.loads(out) == {"out": f"{tmp_path}/a.html", "bytes": (tmp_path / "a.html").stat().st_size, "notes": []}
+    assert json.loads(out) == {
+        "out": f"{tmp_path}/a.html",
+        "bytes": (tmp_path / "a.html").stat().st_size,
+        "notes": [],
+    }
     code, _, err = invoke(f"{command} --out {tmp_path}/a.txt")
     assert code == 2
     assert ".html" in err
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
 
 
-def test_data_that_are_gone_leave_the_hits_out(three: list[Path], here: Path, tmp_path: Path) -> None:
+def test_data_that_are_gone_leave_the_hits_out(
+    three: list[Path], here: Path, tmp_path: Path
+) -> None:
     kept = here / "log.csv"
     text = kept.read_text()
     kept.unlink()
@@ -311,7 +393,10 @@ def test_a_benchmark_has_a_section_per_data_set(three: list[Path], tmp_path: Pat
             for seed, folder in enumerate(seeds, 1):
                 shutil.copytree(folder, tmp_path / "cells" / data / method / f"seed-{seed}")
                 (tmp_path / "cells" / data / method / f"seed-{seed}.json").write_text("{}")
-    reports = {"mf": [open_run(folder).report("test") for folder in three[1:]], "popular": [open_run(three[0]).report("test")]}
+    reports = {
+        "mf": [open_run(folder).report("test") for folder in three[1:]],
+        "popular": [open_run(three[0]).report("test")],
+    }
     table = json.loads(compare(reports).json())
     (tmp_path / "results.json").write_text(json.dumps({"data": {"one": table, "two": table}}))
     found = sections([tmp_path], users=1, hits=False)
@@ -335,14 +420,25 @@ def test_a_benchmark_has_a_section_per_data_set(three: list[Path], tmp_path: Pat
 
 def test_charts_stay_in_their_frame() -> None:
     for values in ([1.0], [0.0, 0.0], [1e-9, 1e9], [-3.0, 5.0], [0.1, 0.1001]):
-        marks = tuple(Mark(i + 1, value, "m", value - 0.1, value + 0.1) for i, value in enumerate(values))
-        for chart in (lines([Series("a", 0, marks)], "x", "y", "a chart"), points([Series("a", 0, marks)], "x", "y", "a chart")):
-            places = [node["attrs"] for node in Read(chart).all("path") if "data-x" in node["attrs"]]
+        marks = tuple(
+            Mark(i + 1, value, "m", value - 0.1, value + 0.1) for i, value in enumerate(values)
+        )
+        for chart in (
+            lines([Series("a", 0, marks)], "x", "y", "a chart"),
+            points([Series("a", 0, marks)], "x", "y", "a chart"),
+        ):
+            places = [
+                node["attrs"] for node in Read(chart).all("path") if "data-x" in node["attrs"]
+            ]
             assert len(places) == len(values)
-            assert all(0 <= float(at["data-x"]) <= 360 and 0 <= float(at["data-y"]) <= 236 for at in places)
+            assert all(
+                0 <= float(at["data-x"]) <= 360 and 0 <= float(at["data-y"]) <= 236 for at in places
+            )
     up = [
         float(node["attrs"]["data-y"])
-        for node in Read(lines([Series("a", 0, tuple(Mark(i, i, "") for i in range(3)))], "x", "y", "")).all("path")
+        for node in Read(
+            lines([Series("a", 0, tuple(Mark(i, i, "") for i in range(3)))], "x", "y", "")
+        ).all("path")
         if "data-y" in node["attrs"]
     ]
     assert up == sorted(up, reverse=True)  # more is higher
@@ -364,12 +460,16 @@ def written(three: list[Path], tmp_path: Path) -> Path:
     return path
 
 
-def test_browser_nothing_makes_the_page_scroll_sideways(browser: Chromium, written: Path, tmp_path: Path) -> None:
+def test_browser_nothing_makes_the_page_scroll_sideways(
+    browser: Chromium, written: Path, tmp_path: Path
+) -> None:
     for width, height in ((375, 800), (320, 640), (1280, 900)):
         for script in (True, False):
             browser.open(written, width, height, script=script)
             assert browser.ask("innerWidth") == width
-            browser.ask("document.querySelectorAll('details').forEach((each) => { each.removeAttribute('name'); each.open = true; })")
+            browser.ask(
+                "document.querySelectorAll('details').forEach((each) => { each.removeAttribute('name'); each.open = true; })"
+            )
             assert browser.ask("document.documentElement.scrollWidth") <= width
             beyond = """[...document.querySelectorAll("body *")].filter((each) => !each.closest(".scroll > *, pre, svg, #tip")
                 && each.getBoundingClientRect().right > innerWidth + 0.5).map((each) => each.outerHTML.slice(0, 80))"""
@@ -378,7 +478,9 @@ def test_browser_nothing_makes_the_page_scroll_sideways(browser: Chromium, writt
             assert browser.ask("document.title") != "taken"
     # The table does scroll, in its own box.
     browser.open(written, 320, 640)
-    assert browser.ask("[...document.querySelectorAll('.scroll')].some((each) => each.scrollWidth > each.clientWidth)")
+    assert browser.ask(
+        "[...document.querySelectorAll('.scroll')].some((each) => each.scrollWidth > each.clientWidth)"
+    )
     assert browser.picture(tmp_path / "phone.png").stat().st_size > 10_000
 
 
@@ -434,7 +536,9 @@ def test_browser_sorts_picks_tells_and_leads(browser: Chromium, written: Path) -
     assert browser.ask(shown) == [0]
     browser.ask("[...document.querySelectorAll('.picker button')].at(-1).click()")
     assert browser.ask(shown) == [1]
-    browser.ask("(() => { const s = document.querySelector('.picker select'); s.value = 4; s.onchange(); })()")
+    browser.ask(
+        "(() => { const s = document.querySelector('.picker select'); s.value = 4; s.onchange(); })()"
+    )
     assert browser.ask(shown) == [4]
     # The pointer at a mark.
     browser.ask("document.querySelector('#s0-costs svg.chart').scrollIntoView()")
@@ -442,7 +546,9 @@ def test_browser_sorts_picks_tells_and_leads(browser: Chromium, written: Path) -
         "(() => { const at = document.querySelector('#s0-costs .chart .mark').getBoundingClientRect(); return [at.x + 3, at.y + 3]; })()"
     )
     browser.move(*place)
-    assert re.match(r"(popular|mf): ndcg@5 0\.\d{4}", browser.ask("document.getElementById('tip').textContent"))
+    assert re.match(
+        r"(popular|mf): ndcg@5 0\.\d{4}", browser.ask("document.getElementById('tip').textContent")
+    )
     assert browser.ask("document.getElementById('tip').hidden") is False
     # A number leads to its run, which opens.
     browser.ask("document.querySelector('#s0-table td a[href=\"#s0-m0-r0\"]').click()")
@@ -455,4 +561,9 @@ def test_browser_without_a_script_it_is_all_there(browser: Chromium, written: Pa
     assert browser.ask("document.querySelectorAll('.tool, .picker').length") == 0
     assert browser.ask("document.querySelectorAll('#s0-table tbody tr').length") >= 2
     assert browser.ask("document.querySelectorAll('svg.chart .mark title').length") > 10
-    assert browser.ask("[...document.querySelectorAll('.person > summary')].filter((each) => each.checkVisibility()).length") == 5
+    assert (
+        browser.ask(
+            "[...document.querySelectorAll('.person > summary')].filter((each) => each.checkVisibility()).length"
+        )
+        == 5
+    )

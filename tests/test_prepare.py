@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given, settings
 
 from recsys.data.load import load
-from recsys.data.prepare import behaviours, dataset, duplicates, interactions, k_core, min_user, moment, positives, prepare, window
+from recsys.data.prepare import (
+    behaviours,
+    dataset,
+    duplicates,
+    interactions,
+    k_core,
+    min_user,
+    moment,
+    positives,
+    prepare,
+    window,
+)
 from recsys.data.read import Parts, Source
 from recsys.data.types import Vocab
 from recsys.errors import InputError
@@ -22,7 +33,8 @@ PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, ma
 
 def log(pairs: list[tuple[int, int]], **columns: list[float]) -> pl.DataFrame:
     frame = pl.DataFrame(
-        {"user": [user for user, _ in pairs], "item": [item for _, item in pairs], **columns}, schema_overrides={"user": pl.Int64, "item": pl.Int64}
+        {"user": [user for user, _ in pairs], "item": [item for _, item in pairs], **columns},
+        schema_overrides={"user": pl.Int64, "item": pl.Int64},
     )
     return frame.with_columns(pl.col("weight").cast(pl.Float32)) if "weight" in columns else frame
 
@@ -30,7 +42,11 @@ def log(pairs: list[tuple[int, int]], **columns: list[float]) -> pl.DataFrame:
 def naive_core(pairs: list[tuple[int, int]], users: int, items: int) -> list[tuple[int, int]]:
     while True:
         by_user, by_item = Counter(user for user, _ in pairs), Counter(item for _, item in pairs)
-        kept = [(user, item) for user, item in pairs if by_user[user] >= users and by_item[item] >= items]
+        kept = [
+            (user, item)
+            for user, item in pairs
+            if by_user[user] >= users and by_item[item] >= items
+        ]
         if kept == pairs:
             return kept
         pairs = kept
@@ -38,7 +54,9 @@ def naive_core(pairs: list[tuple[int, int]], users: int, items: int) -> list[tup
 
 @settings(deadline=None)
 @given(pairs=PAIRS, users=st.integers(0, 4), items=st.integers(0, 4))
-def test_core_is_that_of_the_naive_loop(pairs: list[tuple[int, int]], users: int, items: int) -> None:
+def test_core_is_that_of_the_naive_loop(
+    pairs: list[tuple[int, int]], users: int, items: int
+) -> None:
     kept, note = k_core(log(pairs), users, items)
     assert kept.rows() == naive_core(pairs, users, items)
     assert note is not None
@@ -53,8 +71,16 @@ def test_core_needs_several_rounds() -> None:
 
 
 @settings(deadline=None)
-@given(pairs=PAIRS, how=st.sampled_from(["first", "last", "sum"]), timed=st.booleans(), weighted=st.booleans(), data=st.data())
-def test_duplicates_are_those_of_the_naive_loop(pairs: list[tuple[int, int]], how: str, timed: bool, weighted: bool, data: st.DataObject) -> None:
+@given(
+    pairs=PAIRS,
+    how=st.sampled_from(["first", "last", "sum"]),
+    timed=st.booleans(),
+    weighted=st.booleans(),
+    data=st.data(),
+)
+def test_duplicates_are_those_of_the_naive_loop(
+    pairs: list[tuple[int, int]], how: str, timed: bool, weighted: bool, data: st.DataObject
+) -> None:
     n = len(pairs)
     columns: dict[str, list[float]] = {}
     if timed:
@@ -83,12 +109,20 @@ def test_duplicates_are_those_of_the_naive_loop(pairs: list[tuple[int, int]], ho
 @given(pairs=PAIRS, least=st.integers(0, 5))
 def test_min_user_leaves_items_alone(pairs: list[tuple[int, int]], least: int) -> None:
     counts = Counter(user for user, _ in pairs)
-    assert min_user(log(pairs), least)[0].rows() == [pair for pair in pairs if counts[pair[0]] >= least]
+    assert min_user(log(pairs), least)[0].rows() == [
+        pair for pair in pairs if counts[pair[0]] >= least
+    ]
 
 
 def test_thresholds_windows_and_behaviours() -> None:
     frame = pl.DataFrame(
-        {"user": [1, 2, 3], "item": [1, 1, 1], "weight": [3.0, 4.0, 5.0], "time": [0, 86_400, 2 * 86_400], "behaviour": ["view", "buy", "view"]}
+        {
+            "user": [1, 2, 3],
+            "item": [1, 1, 1],
+            "weight": [3.0, 4.0, 5.0],
+            "time": [0, 86_400, 2 * 86_400],
+            "behaviour": ["view", "buy", "view"],
+        }
     )
     assert positives(frame, 4)[0].equals(frame[1:])
     assert positives(frame, 4)[1] == "min_weight 4: 3 -> 2 rows"
@@ -105,7 +139,13 @@ def test_thresholds_windows_and_behaviours() -> None:
 
 
 def test_a_moment_is_read_as_a_column_of_times_is() -> None:
-    for written in (1323419160, 1323419160987, 1323419160987654, "1323419160987", "2011-12-09 08:26:00"):
+    for written in (
+        1323419160,
+        1323419160987,
+        1323419160987654,
+        "1323419160987",
+        "2011-12-09 08:26:00",
+    ):
         assert moment(written) == 1323419160
     assert moment(-60) == -60
     log = pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": [1323419160000, 1323419161000]})
@@ -116,7 +156,9 @@ def test_a_moment_is_read_as_a_column_of_times_is() -> None:
 
 
 def test_history_holds_every_step_in_order() -> None:
-    frame = pl.DataFrame({"user": [1, 1, 1, 2, 3], "item": [1, 1, 2, 1, 2], "rating": [5.0, 5.0, 5.0, 5.0, 1.0]})
+    frame = pl.DataFrame(
+        {"user": [1, 1, 1, 2, 3], "item": [1, 1, 2, 1, 2], "rating": [5.0, 5.0, 5.0, 5.0, 1.0]}
+    )
     loaded = load(frame, min_weight=4, user_core=2, item_core=1)
     assert loaded.dataset.history == (
         "data frame: 5 rows",
@@ -169,7 +211,11 @@ def test_presplit_parts_share_the_codes_of_behaviours() -> None:
 
 def test_unknown_ids_are_named() -> None:
     with pytest.raises(InputError, match="unknown user 'z'"):
-        interactions(pl.DataFrame({"user": ["z"], "item": [0]}), Vocab(pl.Series(["a"]), "user"), Vocab.range(1, "item"))
+        interactions(
+            pl.DataFrame({"user": ["z"], "item": [0]}),
+            Vocab(pl.Series(["a"]), "user"),
+            Vocab.range(1, "item"),
+        )
 
 
 def test_repeated_pairs_keep_the_order_of_time() -> None:

@@ -73,7 +73,13 @@ def test_cores_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     assert share(2, 0, 0, gpus=0)["OMP_NUM_THREADS"] == "4"
     assert share(16, 0, 0, gpus=0)["POLARS_MAX_THREADS"] == "1"
-    assert share(2, 3, 1, gpus=1) == dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "3")
-    assert [share(3, 1, number, gpus=2)["CUDA_VISIBLE_DEVICES"] for number in range(3)] == ["0", "1", "0"]
+    assert share(2, 3, 1, gpus=1) == dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "3"
+    )
+    assert [share(3, 1, number, gpus=2)["CUDA_VISIBLE_DEVICES"] for number in range(3)] == [
+        "0",
+        "1",
+        "0",
+    ]
     assert share(2, 1, 1, gpus=2, visible="5, 7")["CUDA_VISIBLE_DEVICES"] == "7"
     assert sys.executable == Processes("nothing", workers=1, threads=1).command[0]

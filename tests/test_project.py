@@ -25,7 +25,19 @@ DOCKERFILES = sorted((ROOT / "docker").glob("Dockerfile.*"))
 EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 
 # Folders that tools and runs leave behind.
-_LEFT_BEHIND = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "__pycache__", "runs", "build", "dist", "site"}
+_LEFT_BEHIND = {
+    ".git",
+    ".venv",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+    ".hypothesis",
+    "__pycache__",
+    "runs",
+    "build",
+    "dist",
+    "site",
+}
 
 
 @functools.cache
@@ -34,7 +46,11 @@ def files() -> tuple[Path, ...]:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0 and listed.stdout:
-        return tuple(path for name in sorted(set(listed.stdout.split("\0"))) if name and (path := ROOT / name).is_file())
+        return tuple(
+            path
+            for name in sorted(set(listed.stdout.split("\0")))
+            if name and (path := ROOT / name).is_file()
+        )
     found: list[Path] = []
     for folder, inner, names in os.walk(ROOT):
         inner[:] = [name for name in inner if name not in _LEFT_BEHIND]
@@ -50,7 +66,11 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def requirement(name: str) -> Requirement:
-    return next(found for line in PROJECT["project"]["dependencies"] if (found := Requirement(line)).name == name)
+    return next(
+        found
+        for line in PROJECT["project"]["dependencies"]
+        if (found := Requirement(line)).name == name
+    )
 
 
 def test_one_lowest_python() -> None:
@@ -58,10 +78,17 @@ def test_one_lowest_python() -> None:
     assert PROJECT["tool"]["mypy"]["python_version"] == floor
     assert PROJECT["tool"]["ruff"]["target-version"] == "py" + floor.replace(".", "")
     assert f"({floor.replace('.', ', ')})" in MAKEFILE
-    classifiers = [line.rsplit(" ", 1)[1] for line in PROJECT["project"]["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    classifiers = [
+        line.rsplit(" ", 1)[1]
+        for line in PROJECT["project"]["classifiers"]
+        if re.search(r":: 3\.\d+$", line)
+    ]
     assert min(classifiers, key=Version) == floor
     for path in DOCKERFILES:
-        assert all(Version(version) >= Version(floor) for version in re.findall(r"FROM python:([\d.]+)", path.read_text()))
+        assert all(
+            Version(version) >= Version(floor)
+            for version in re.findall(r"FROM python:([\d.]+)", path.read_text())
+        )
 
 
 def test_one_torch_in_makefile_and_images() -> None:
@@ -78,7 +105,9 @@ def test_the_changelog_ends_at_the_version_of_the_package() -> None:
     assert changelog.startswith("# Changelog")
     assert re.search(r"^## \[Unreleased\]", changelog, re.M)
     assert released == sorted(released, key=Version, reverse=True)
-    assert Version(PROJECT["project"]["version"]) >= max(map(Version, released), default=Version("0"))
+    assert Version(PROJECT["project"]["version"]) >= max(
+        map(Version, released), default=Version("0")
+    )
 
 
 def imported() -> set[str]:
@@ -94,15 +123,29 @@ def imported() -> set[str]:
 
 
 def test_everything_imported_is_a_dependency() -> None:
-    lists = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]
-    declared = {Requirement(line).name.lower().replace("-", "_") for lines in lists for line in lines}
-    foreign = {name for name in imported() if name not in sys.stdlib_module_names and name != "recsys"}
+    lists = [
+        PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"].values(),
+    ]
+    declared = {
+        Requirement(line).name.lower().replace("-", "_") for lines in lists for line in lines
+    }
+    foreign = {
+        name for name in imported() if name not in sys.stdlib_module_names and name != "recsys"
+    }
     # scikit-learn, faiss-cpu and pillow are imported under other names.
-    assert {{"sklearn": "scikit_learn", "faiss": "faiss_cpu", "PIL": "pillow"}.get(name, name) for name in foreign} <= declared
+    assert {
+        {"sklearn": "scikit_learn", "faiss": "faiss_cpu", "PIL": "pillow"}.get(name, name)
+        for name in foreign
+    } <= declared
 
 
 def extras_named(text: str) -> set[str]:
-    return {name for names in re.findall(r"recsys\[([a-z, ]+)\]", text) for name in re.split(r", ?", names)}
+    return {
+        name
+        for names in re.findall(r"recsys\[([a-z, ]+)\]", text)
+        for name in re.split(r", ?", names)
+    }
 
 
 def test_every_extra_that_is_named_exists_and_every_extra_is_named() -> None:
@@ -114,11 +157,17 @@ def test_every_extra_that_is_named_exists_and_every_extra_is_named() -> None:
         assert not unknown, f"{place} names extras that pyproject.toml lacks: {unknown}"
         named |= extras_named(text)
     assert named | {"dev"} >= EXTRAS
-    assert extras_named("pip install 'recsys[ann]' or recsys[plot, track]") == {"ann", "plot", "track"}
+    assert extras_named("pip install 'recsys[ann]' or recsys[plot, track]") == {
+        "ann",
+        "plot",
+        "track",
+    }
 
 
 def test_what_the_wheel_takes_in_is_there() -> None:
-    for source, target in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].items():
+    for source, target in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "force-include"
+    ].items():
         assert (ROOT / source).is_dir(), source
         assert target.startswith("recsys/")
         assert any(path.is_relative_to(ROOT / source) for path in files()), f"{source} is empty"
@@ -130,7 +179,9 @@ def test_what_the_wheel_takes_in_is_there() -> None:
 def test_the_console_script_is_there() -> None:
     module, name = PROJECT["project"]["scripts"]["recsys"].split(":")
     source = ROOT.joinpath(*module.split("."), "__init__.py").read_text(encoding="utf-8")
-    assert name in {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    assert name in {
+        node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)
+    }
 
 
 def test_every_configuration_is_toml() -> None:
@@ -157,7 +208,9 @@ def test_every_target_is_phony_explained_and_runs_what_exists() -> None:
             assert (ROOT / script).is_file(), f"make {name} runs {script}"
         for module in re.findall(r"-m (recsys[\w.]*)", recipe):
             base = ROOT.joinpath(*module.split("."))
-            assert base.with_suffix(".py").is_file() or (base / "__main__.py").is_file(), f"make {name} runs {module}"
+            assert base.with_suffix(".py").is_file() or (base / "__main__.py").is_file(), (
+                f"make {name} runs {module}"
+            )
 
 
 def test_ci_runs_the_suite() -> None:
@@ -169,7 +222,11 @@ def test_ci_runs_the_suite() -> None:
 
 def copied(dockerfile: Path) -> list[str]:
     """What an image takes from the repository."""
-    lines = [line.split()[1:-1] for line in dockerfile.read_text().splitlines() if line.startswith("COPY ") and "--from" not in line]
+    lines = [
+        line.split()[1:-1]
+        for line in dockerfile.read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+    ]
     return [name for names in lines for name in names]
 
 
@@ -184,7 +241,11 @@ def kept(name: str, rules: list[str]) -> bool:
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_images_copy_what_exists_and_run_unprivileged(dockerfile: Path) -> None:
-    rules = [line.strip() for line in (ROOT / ".dockerignore").read_text().splitlines() if line.strip() and not line.startswith("#")]
+    rules = [
+        line.strip()
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
     names = copied(dockerfile)
     assert {"pyproject.toml", "recsys", *PROJECT["project"]["license-files"]} <= set(names)
     for name in names:
@@ -205,34 +266,63 @@ def test_there_is_an_image_for_each_device() -> None:
 
 
 # A home folder, a temporary folder of some job, a drive of Windows.
-_MACHINE = re.compile(r"(?<![\w.])/(?:home|Users)/\w+|(?<![\w.])/root/|/tmp/\w+[./]\w|\b[A-Z]:\\\\?Users")
+_MACHINE = re.compile(
+    r"(?<![\w.])/(?:home|Users)/\w+|(?<![\w.])/root/|/tmp/\w+[./]\w|\b[A-Z]:\\\\?Users"
+)
 
 
 def machine_paths(text: str) -> list[str]:
-    return [*_MACHINE.findall(text), *([str(ROOT)] if len(ROOT.parts) > 2 and str(ROOT) + "/" in text else [])]
+    return [
+        *_MACHINE.findall(text),
+        *([str(ROOT)] if len(ROOT.parts) > 2 and str(ROOT) + "/" in text else []),
+    ]
 
 
 def test_no_file_names_a_path_of_one_machine() -> None:
     own = Path(__file__).relative_to(ROOT).as_posix()
-    found = {place: paths for place, text in texts() if place != own and (paths := machine_paths(text))}
+    found = {
+        place: paths for place, text in texts() if place != own and (paths := machine_paths(text))
+    }
     assert found == {}
 
 
 @pytest.mark.parametrize(
-    "line", ["see /home/ann/recsys", 'open("/Users/ann/x.csv")', "cd /root/project", r"C:\Users\ann", f"{ROOT}/data", "/tmp/job12/x"]
+    "line",
+    [
+        "see /home/ann/recsys",
+        'open("/Users/ann/x.csv")',
+        "cd /root/project",
+        r"C:\Users\ann",
+        f"{ROOT}/data",
+        "/tmp/job12/x",
+    ],
 )
 def test_a_path_of_one_machine_is_noticed(line: str) -> None:
     assert machine_paths(line)
 
 
-@pytest.mark.parametrize("line", ["/opt/recsys/bin", "https://example.org/home/x", "docs/home/page.md", "rel/root/x", "/dev/null", "/tmp"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/opt/recsys/bin",
+        "https://example.org/home/x",
+        "docs/home/page.md",
+        "rel/root/x",
+        "/dev/null",
+        "/tmp",
+    ],
+)
 def test_other_paths_are_let_through(line: str) -> None:
     assert machine_paths(line) == []
 
 
 def links(text: str) -> list[str]:
     """Relative targets of Markdown links."""
-    return [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:|#", target)]
+    return [
+        target
+        for target in re.findall(r"\]\(([^)\s]+)\)", text)
+        if not re.match(r"[a-z]+:|#", target)
+    ]
 
 
 def test_links_between_pages_lead_somewhere() -> None:
@@ -240,7 +330,9 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert len(pages) > 5
     for page in pages:
         for target in links(page.read_text(encoding="utf-8")):
-            assert (page.parent / target.split("#")[0]).exists(), f"{page.relative_to(ROOT)} links to {target}"
+            assert (page.parent / target.split("#")[0]).exists(), (
+                f"{page.relative_to(ROOT)} links to {target}"
+            )
 
 
 def test_decisions_are_numbered_without_a_gap() -> None:

@@ -40,7 +40,9 @@ def threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def allowed(shape: tuple[int, int], seen: sp.csr_matrix | None, candidates: np.ndarray | None) -> np.ndarray:
+def allowed(
+    shape: tuple[int, int], seen: sp.csr_matrix | None, candidates: np.ndarray | None
+) -> np.ndarray:
     free = np.ones(shape, dtype=bool)
     if candidates is not None:
         free[:] = False
@@ -50,8 +52,13 @@ def allowed(shape: tuple[int, int], seen: sp.csr_matrix | None, candidates: np.n
     return free
 
 
-def naive_top(scores: np.ndarray, users: np.ndarray, k: int, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    items, values = np.full((len(users), k), -1), np.full((len(users), k), -np.inf, dtype=np.float32)
+def naive_top(
+    scores: np.ndarray, users: np.ndarray, k: int, free: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    items, values = (
+        np.full((len(users), k), -1),
+        np.full((len(users), k), -np.inf, dtype=np.float32),
+    )
     for row, user in enumerate(users):
         item = np.flatnonzero(free[user])
         best = item[np.lexsort((item, -scores[user, item]))][:k]
@@ -59,11 +66,16 @@ def naive_top(scores: np.ndarray, users: np.ndarray, k: int, free: np.ndarray) -
     return items, values
 
 
-def naive_ranks(scores: np.ndarray, users: np.ndarray, targets: sp.csr_matrix, free: np.ndarray) -> list[float]:
+def naive_ranks(
+    scores: np.ndarray, users: np.ndarray, targets: sp.csr_matrix, free: np.ndarray
+) -> list[float]:
     found = []
     for user in users:
         value = np.where(free[user], scores[user], -np.inf)
-        own = [np.sum(value > value[item]) + (np.sum(value == value[item]) + 1) / 2 for item in targets[user].indices]
+        own = [
+            np.sum(value > value[item]) + (np.sum(value == value[item]) + 1) / 2
+            for item in targets[user].indices
+        ]
         found += sorted(own)
     return found
 
@@ -74,9 +86,16 @@ def equal(got: TopK, items: np.ndarray, values: np.ndarray) -> bool:
 
 @st.composite
 def cases(draw):
-    n_users, n_items = draw(st.integers(1, 6)), draw(st.sampled_from([1, 2, 7, 63, 64, 65, 130, 700, 5000]))
+    n_users, n_items = (
+        draw(st.integers(1, 6)),
+        draw(st.sampled_from([1, 2, 7, 63, 64, 65, 130, 700, 5000])),
+    )
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kind = draw(st.sampled_from(["normal", "ties", "constant", "integers", "zeros of both signs", "descending"]))
+    kind = draw(
+        st.sampled_from(
+            ["normal", "ties", "constant", "integers", "zeros of both signs", "descending"]
+        )
+    )
     scores = {
         "normal": lambda: rng.normal(size=(n_users, n_items)),
         "ties": lambda: rng.integers(0, 3, (n_users, n_items)),
@@ -85,8 +104,16 @@ def cases(draw):
         "zeros of both signs": lambda: np.copysign(0.0, rng.normal(size=(n_users, n_items))),
         "descending": lambda: np.tile(-np.arange(n_items), (n_users, 1)),
     }[kind]()
-    seen = sp.csr_matrix(rng.random((n_users, n_items)) < draw(st.sampled_from([0.1, 0.6, 1.0]))) if draw(st.booleans()) else None
-    candidates = rng.choice(n_items, rng.integers(0, n_items + 1), replace=False) if draw(st.booleans()) else None
+    seen = (
+        sp.csr_matrix(rng.random((n_users, n_items)) < draw(st.sampled_from([0.1, 0.6, 1.0])))
+        if draw(st.booleans())
+        else None
+    )
+    candidates = (
+        rng.choice(n_items, rng.integers(0, n_items + 1), replace=False)
+        if draw(st.booleans())
+        else None
+    )
     users = rng.integers(0, n_users, draw(st.integers(1, 8)))
     return scores.astype(np.float32), users, seen, candidates, draw(st.integers(0, 4)), rng
 
@@ -107,7 +134,9 @@ def test_top_k_is_a_stable_sort(case, k):
 def test_one_order_for_everybody_is_a_stable_sort(case, k):
     scores, users, seen, candidates, _, _ = case
     scorer = Product((torch.ones(len(scores), 1), torch.from_numpy(scores[:1])), "ones")
-    expected = naive_top(np.tile(scores[0], (len(scores), 1)), users, k, allowed(scores.shape, seen, candidates))
+    expected = naive_top(
+        np.tile(scores[0], (len(scores), 1)), users, k, allowed(scores.shape, seen, candidates)
+    )
     assert equal(top_k(scorer, users, k, seen=seen, candidates=candidates), *expected)
 
 
@@ -118,11 +147,17 @@ def test_one_order_for_many_is_what_each_would_get(candidates):
     score = rng.integers(0, 9, (1, 300)).astype(np.float32)
     score[0, :30] = [np.inf, -np.inf, -0.0] * 10
     seen = sp.csr_matrix(rng.random((700, 300)) < rng.choice([0, 0.02, 0.5, 1], (700, 1)))
-    made = [Product((torch.ones(700, 1), torch.from_numpy(score)), first) for first in ("ones", "users")]
+    made = [
+        Product((torch.ones(700, 1), torch.from_numpy(score)), first) for first in ("ones", "users")
+    ]
     users = rng.permutation(700)
     for k in (1, 20, 300):
         one, each = (top_k(scorer, users, k, seen=seen, candidates=candidates) for scorer in made)
-        assert (one.user.tobytes(), one.item.tobytes(), one.score.tobytes()) == (each.user.tobytes(), each.item.tobytes(), each.score.tobytes())
+        assert (one.user.tobytes(), one.item.tobytes(), one.score.tobytes()) == (
+            each.user.tobytes(),
+            each.item.tobytes(),
+            each.score.tobytes(),
+        )
         assert (one.item.dtype, one.score.dtype) == (each.item.dtype, each.score.dtype)
 
 
@@ -153,10 +188,18 @@ def test_ranks_are_counted_and_ties_share_their_mean(case):
 def test_blocks_and_threads_change_nothing(n_items):
     """Whole numbers, so that no order of summation can matter, and many ties."""
     rng = np.random.default_rng(0)
-    scorer = Factors(*(torch.from_numpy(rng.integers(-2, 3, (n, 4)).astype(np.float32)) for n in (23, n_items)))
-    seen, targets = sp.csr_matrix(rng.random((23, n_items)) < 0.1), sp.csr_matrix(rng.random((23, n_items)) < 5 / n_items)
+    scorer = Factors(
+        *(torch.from_numpy(rng.integers(-2, 3, (n, 4)).astype(np.float32)) for n in (23, n_items))
+    )
+    seen, targets = (
+        sp.csr_matrix(rng.random((23, n_items)) < 0.1),
+        sp.csr_matrix(rng.random((23, n_items)) < 5 / n_items),
+    )
     users = rng.permutation(23)
-    first, first_ranks = top_k(scorer, users, 20, seen=seen), ranks(scorer, users, targets, seen=seen)
+    first, first_ranks = (
+        top_k(scorer, users, 20, seen=seen),
+        ranks(scorer, users, targets, seen=seen),
+    )
     whole = scorer.score(torch.arange(23)).numpy()
     assert equal(first, *naive_top(whole, users, 20, allowed(whole.shape, seen, None)))
     for count in (1, 3):
@@ -172,7 +215,9 @@ def test_blocks_and_threads_change_nothing(n_items):
 
 def scorers() -> dict[str, object]:
     generator = torch.Generator().manual_seed(0)
-    user, item, bias = (torch.randn(*shape, generator=generator) for shape in ((9, 6), (150, 6), (150,)))
+    user, item, bias = (
+        torch.randn(*shape, generator=generator) for shape in ((9, 6), (150, 6), (150,))
+    )
     history, similar = (
         sp.random(9, 40, 0.3, "csr", dtype=np.float32, random_state=0),
         sp.random(40, 150, 0.3, "csr", dtype=np.float32, random_state=1),
@@ -193,11 +238,16 @@ def test_what_is_ranked_is_what_the_scorer_says(name):
     users = np.array([8, 0, 3, 3])
     whole = scorer.score(torch.from_numpy(users)).numpy()
     got = top_k(scorer, users, 12, block=3)
-    assert np.allclose(got.score, np.take_along_axis(whole, got.item.astype(np.int64), axis=1), atol=1e-5)
+    assert np.allclose(
+        got.score, np.take_along_axis(whole, got.item.astype(np.int64), axis=1), atol=1e-5
+    )
     assert np.allclose(got.score, -np.sort(-whole, axis=1)[:, :12], atol=1e-5)
     seen = sp.csr_matrix(np.arange(9 * 150).reshape(9, 150) % 3 == 0)
     masked = np.where(seen[users].toarray(), -np.inf, whole)
-    blocks = [(rows.copy(), scores.clone().numpy()) for rows, scores in score_blocks(scorer, users, seen=seen, block=3)]
+    blocks = [
+        (rows.copy(), scores.clone().numpy())
+        for rows, scores in score_blocks(scorer, users, seen=seen, block=3)
+    ]
     assert np.array_equal(np.concatenate([rows for rows, _ in blocks]), users)
     assert np.allclose(np.concatenate([scores for _, scores in blocks]), masked, atol=1e-5)
 
@@ -271,14 +321,27 @@ def test_the_callers_arrays_are_left_alone():
 def test_the_best_of_several_vectors_is_ranked(similarity, n_items, counted):
     generator = torch.Generator().manual_seed(1)
     count = torch.randint(1, 4, (23,), generator=generator) if counted else None
-    scorer = MultiFactors(torch.randn(23, 3, 5, generator=generator), torch.randn(n_items, 5, generator=generator), similarity, count)
+    scorer = MultiFactors(
+        torch.randn(23, 3, 5, generator=generator),
+        torch.randn(n_items, 5, generator=generator),
+        similarity,
+        count,
+    )
     seen = sp.csr_matrix(sp.random(23, n_items, 0.2, "csr", random_state=0))
     users = np.arange(23)
     scores = scorer.score(torch.from_numpy(users)).numpy()
     wanted, _ = naive_top(np.round(scores, 5), users, 10, allowed(scores.shape, seen, None))
     for block in (0, 7):
         found = top_k(scorer, users, 10, seen=seen, block=block)
-        assert np.allclose(found.score, np.take_along_axis(scores, found.item.astype(np.int64), 1), atol=1e-5)
-        assert (found.item == wanted).mean() > 0.99, "items may change places only where their scores agree to five digits"
+        assert np.allclose(
+            found.score, np.take_along_axis(scores, found.item.astype(np.int64), 1), atol=1e-5
+        )
+        assert (found.item == wanted).mean() > 0.99, (
+            "items may change places only where their scores agree to five digits"
+        )
     for rows, block_scores in score_blocks(scorer, users, seen=seen):
-        assert np.allclose(np.where(np.isinf(block_scores.numpy()), scores[rows], block_scores.numpy()), scores[rows], atol=1e-5)
+        assert np.allclose(
+            np.where(np.isinf(block_scores.numpy()), scores[rows], block_scores.numpy()),
+            scores[rows],
+            atol=1e-5,
+        )

@@ -26,10 +26,14 @@ from recsys.data.types import Vocab
 from recsys.errors import InputError
 
 # A fresh file per example would need a fresh folder; the same one is overwritten.
-HERE = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1, max_size=6).filter(
-    lambda text: '"' not in text
+HERE = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")),
+    min_size=1,
+    max_size=6,
+).filter(lambda text: '"' not in text)
 
 
 def rows(parts: pl.DataFrame) -> list[tuple[object, ...]]:
@@ -39,7 +43,12 @@ def rows(parts: pl.DataFrame) -> list[tuple[object, ...]]:
 @st.composite
 def logs(draw: st.DrawFn, ids: st.SearchStrategy[object] | None = None) -> pl.DataFrame:
     n = draw(st.integers(1, 30))
-    kinds = [ids if ids is not None else draw(st.sampled_from([st.integers(-5, 2**62), WORDS.map(lambda text: "x" + text)])) for _ in range(2)]
+    kinds = [
+        ids
+        if ids is not None
+        else draw(st.sampled_from([st.integers(-5, 2**62), WORDS.map(lambda text: "x" + text)]))
+        for _ in range(2)
+    ]
     user, item = (draw(st.lists(kind, min_size=n, max_size=n)) for kind in kinds)
     weight = draw(st.lists(st.floats(-1e6, 1e6, width=32), min_size=n, max_size=n))
     time = draw(st.lists(st.integers(0, 4_000_000_000), min_size=n, max_size=n))
@@ -50,7 +59,23 @@ def logs(draw: st.DrawFn, ids: st.SearchStrategy[object] | None = None) -> pl.Da
 
 
 @HERE
-@given(log=logs(), how=st.sampled_from(["csv", "tsv", "csv.gz", "csv.xz", "csv.zst", "parquet", "parquet folder", "inter", "polars", "pandas"]))
+@given(
+    log=logs(),
+    how=st.sampled_from(
+        [
+            "csv",
+            "tsv",
+            "csv.gz",
+            "csv.xz",
+            "csv.zst",
+            "parquet",
+            "parquet folder",
+            "inter",
+            "polars",
+            "pandas",
+        ]
+    ),
+)
 def test_what_is_written_is_read(log: pl.DataFrame, how: str, tmp_path: Path) -> None:
     names = {"user": "user_id", "item": "item_id", "time": "timestamp", "weight": "rating"}
     table = log.rename(names)
@@ -77,7 +102,12 @@ def test_what_is_written_is_read(log: pl.DataFrame, how: str, tmp_path: Path) ->
             table[len(table) // 2 :].write_parquet(path / "1.parquet")
         case "inter":
             table.rename(
-                {"user_id": "user_id:token", "item_id": "item_id:token", "timestamp": "timestamp:float", "rating": "rating:float"}
+                {
+                    "user_id": "user_id:token",
+                    "item_id": "item_id:token",
+                    "timestamp": "timestamp:float",
+                    "rating": "rating:float",
+                }
             ).write_csv(path, separator="\t")
     if how == "polars":
         parts = frame(table)
@@ -93,12 +123,18 @@ def test_what_is_written_is_read(log: pl.DataFrame, how: str, tmp_path: Path) ->
 @pytest.mark.parametrize("header", [True, False])
 @pytest.mark.parametrize("separator", [",", "\t", ";", "|", " ", "::"])
 def test_separators_are_found(separator: str, header: bool, tmp_path: Path) -> None:
-    lines = [["user", "movieId", "rating", "timestamp"]] * header + [["7", "3", "4.5", "881250949"], ["8", "3", "2", "881250950"]]
+    lines = [["user", "movieId", "rating", "timestamp"]] * header + [
+        ["7", "3", "4.5", "881250949"],
+        ["8", "3", "2", "881250950"],
+    ]
     path = tmp_path / "ratings.dat"
     path.write_text("\n".join(separator.join(line) for line in lines) + "\n")
     parts = read(Source(path=str(path)))
     assert parts.all is not None
-    assert parts.all.select("user", "item", "weight", "time").rows() == [(7, 3, 4.5, 881250949), (8, 3, 2.0, 881250950)]
+    assert parts.all.select("user", "item", "weight", "time").rows() == [
+        (7, 3, 4.5, 881250949),
+        (8, 3, 2.0, 881250950),
+    ]
     assert "guessed" in parts.history[0]
 
 
@@ -119,7 +155,9 @@ def test_separators_are_found(separator: str, header: bool, tmp_path: Path) -> N
         (['"a b"', '" c"'], ["a b", " c"]),
     ],
 )
-def test_ids_keep_what_tells_them_apart(ids: list[str], expected: list[object], tmp_path: Path) -> None:
+def test_ids_keep_what_tells_them_apart(
+    ids: list[str], expected: list[object], tmp_path: Path
+) -> None:
     path = tmp_path / "a.csv"
     path.write_text("user,item\n" + "\n".join(f"{name},1" for name in ids))
     parts = read(Source(path=str(path)))
@@ -137,9 +175,13 @@ def test_ids_keep_what_tells_them_apart(ids: list[str], expected: list[object], 
         (["1", "2"], ["1.0", "2.0"], [1, 2]),
     ],
 )
-def test_ids_of_all_parts_meet(train: list[str], test: list[str], expected: list[object], tmp_path: Path) -> None:
+def test_ids_of_all_parts_meet(
+    train: list[str], test: list[str], expected: list[object], tmp_path: Path
+) -> None:
     for name, ids in (("train", train), ("test", test)):
-        (tmp_path / f"{name}.csv").write_text("user,item\n" + "".join(f"u,{item}\n" for item in ids))
+        (tmp_path / f"{name}.csv").write_text(
+            "user,item\n" + "".join(f"u,{item}\n" for item in ids)
+        )
     assert load(tmp_path).dataset.items.ids.to_list() == expected
 
 
@@ -150,13 +192,18 @@ def test_ids_that_have_a_type_keep_it(how: str, tmp_path: Path) -> None:
     features.write_parquet(tmp_path / "price.parquet")
     path = tmp_path / "log.parquet"
     log.write_parquet(path)
-    source = {"polars": log, "pandas": pd.DataFrame(log.to_dict(as_series=False)), "parquet": path}[how]
+    source = {"polars": log, "pandas": pd.DataFrame(log.to_dict(as_series=False)), "parquet": path}[
+        how
+    ]
     data = load(source, features={"price": str(tmp_path / "price.parquet")}).dataset
     assert data.users.ids.to_list() == ["1", "10", "2"]
     assert data.users.rows([2, 10]).tolist() == [2, 1], "numbers match their text"
     assert data.features["price"].values.tolist() == [[1.0], [2.0]], "and text its numbers"
     features.with_columns(pl.col("item").cast(pl.Int64)).write_parquet(tmp_path / "price.parquet")
-    turned = load(log.with_columns(pl.col("item").cast(pl.String)), features={"price": str(tmp_path / "price.parquet")}).dataset
+    turned = load(
+        log.with_columns(pl.col("item").cast(pl.String)),
+        features={"price": str(tmp_path / "price.parquet")},
+    ).dataset
     assert turned.features["price"].values.tolist() == [[1.0], [2.0]]
 
 
@@ -178,7 +225,10 @@ def test_columns_by_position_go_with_a_header_and_without(
     path.write_text(text)
     data = load(path, user=0, item=1, **settings).dataset
     assert data.users.ids.to_list() == users
-    assert ("with header" in data.history[0], "without header" in data.history[0]) == (header is True, header is False)
+    assert ("with header" in data.history[0], "without header" in data.history[0]) == (
+        header is True,
+        header is False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,27 +267,53 @@ def test_blanks_after_separators_do_not_count(tmp_path: Path) -> None:
         ([1600000000100, 1600000000100, 1600000001100, 1600000002100], 0),
         ([1600000000, 1600000000, 1600000000, 1600000001], 0),
         ([1600000000.25, 1600000000.5, 1600000001.0, 1600000002.0], 1),
-        (["2011-12-09 08:26:00.1", "2011-12-09 08:26:00.2", "2011-12-09 08:27:00", "2011-12-09 08:27:00"], 1),
-        ([datetime(2011, 12, 9, 8, 26, 0, 1, UTC), datetime(2011, 12, 9, 8, 26, 0, 2, UTC), datetime(2011, 12, 9, tzinfo=UTC), None], 1),
+        (
+            [
+                "2011-12-09 08:26:00.1",
+                "2011-12-09 08:26:00.2",
+                "2011-12-09 08:27:00",
+                "2011-12-09 08:27:00",
+            ],
+            1,
+        ),
+        (
+            [
+                datetime(2011, 12, 9, 8, 26, 0, 1, UTC),
+                datetime(2011, 12, 9, 8, 26, 0, 2, UTC),
+                datetime(2011, 12, 9, tzinfo=UTC),
+                None,
+            ],
+            1,
+        ),
     ],
 )
-def test_the_history_says_what_order_is_lost_below_the_second(times: list[object], lost: int) -> None:
-    log = pl.DataFrame({"user": [1, 1, 1, 1], "item": [9, 3, 5, 1], "timestamp": times}).drop_nulls()
+def test_the_history_says_what_order_is_lost_below_the_second(
+    times: list[object], lost: int
+) -> None:
+    log = pl.DataFrame(
+        {"user": [1, 1, 1, 1], "item": [9, 3, 5, 1], "timestamp": times}
+    ).drop_nulls()
     said = [line for line in load(log).dataset.history if "order is lost" in line]
-    assert said == [f"times are kept in seconds: {lost} follow another of the same user within its second, and that order is lost"] * bool(lost)
+    assert said == [
+        f"times are kept in seconds: {lost} follow another of the same user within its second, and that order is lost"
+    ] * bool(lost)
     apart = log.with_columns(user=pl.int_range(pl.len()))
     assert not any("order is lost" in line for line in load(apart).dataset.history)
 
 
 def test_counts_that_begin_at_zero_are_of_one_unit() -> None:
-    log = pl.DataFrame({"user": [1, 1, 1, 1], "item": [1, 2, 3, 4], "time": [0, 10**9, 10**10, 5 * 10**11]})
+    log = pl.DataFrame(
+        {"user": [1, 1, 1, 1], "item": [1, 2, 3, 4], "time": [0, 10**9, 10**10, 5 * 10**11]}
+    )
     assert frame(log).all["time"].to_list() == [0, 10**6, 10**7, 5 * 10**8]
 
 
 def test_parts_without_times_get_none_beside_one_that_has_them(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("user,item,when\n1,10,1600000000\n2,11,1600000001\n")
     (tmp_path / "test.csv").write_text("user,item\n1,11\n")
-    parts = read(Source(path=str(tmp_path), train="train.csv", test="test.csv", time="when", ordered=True))
+    parts = read(
+        Source(path=str(tmp_path), train="train.csv", test="test.csv", time="when", ordered=True)
+    )
     assert parts.test is not None
     assert parts.test.columns == ["user", "item"]
 
@@ -258,7 +334,9 @@ def test_parts_without_times_get_none_beside_one_that_has_them(tmp_path: Path) -
         ("x.rating", {"time": 2}),
     ],
 )
-def test_settings_that_a_format_does_not_read_are_refused(name: str, settings: dict[str, object], tmp_path: Path) -> None:
+def test_settings_that_a_format_does_not_read_are_refused(
+    name: str, settings: dict[str, object], tmp_path: Path
+) -> None:
     path = tmp_path / name
     texts = {
         "users.dat": "2 4 9\n0\n",
@@ -305,8 +383,20 @@ def test_times_become_seconds(written: str, second: int, tmp_path: Path) -> None
 
 def test_frames_of_dates_and_gaps() -> None:
     when = pd.to_datetime(["2011-12-09 08:26:00", "2011-12-09 08:26:01", "2011-12-09 08:26:02"])
-    data = pd.DataFrame({"CustomerID": [17850.0, np.nan, 3.0], "StockCode": ["85123A", "x", "y"], "InvoiceDate": when, "other": 1})
-    for table in (data, pl.DataFrame(data.to_dict("list")).with_columns(pl.col("InvoiceDate").cast(pl.Datetime("ms")))):
+    data = pd.DataFrame(
+        {
+            "CustomerID": [17850.0, np.nan, 3.0],
+            "StockCode": ["85123A", "x", "y"],
+            "InvoiceDate": when,
+            "other": 1,
+        }
+    )
+    for table in (
+        data,
+        pl.DataFrame(data.to_dict("list")).with_columns(
+            pl.col("InvoiceDate").cast(pl.Datetime("ms"))
+        ),
+    ):
         parts = frame(table, nulls="drop")
         assert parts.all is not None
         assert parts.all.rows() == [(17850, "85123A", 1323419160), (3, "y", 1323419162)]
@@ -361,7 +451,11 @@ def test_users_dat(tmp_path: Path) -> None:
     loaded = load(path)
     assert loaded.dataset.n_users == 3
     assert loaded.dataset.n_items == 10, "ids that never occur stay candidates"
-    assert list(zip(loaded.dataset.pairs.user, loaded.dataset.pairs.item, strict=True)) == [(0, 4), (0, 9), (2, 4)]
+    assert list(zip(loaded.dataset.pairs.user, loaded.dataset.pairs.item, strict=True)) == [
+        (0, 4),
+        (0, 9),
+        (2, 4),
+    ]
 
 
 def test_noise_flags_and_ratings(tmp_path: Path) -> None:
@@ -383,7 +477,9 @@ def test_noise_flags_and_ratings(tmp_path: Path) -> None:
 
 def test_x_label(tmp_path: Path) -> None:
     path = tmp_path / "baby.inter"
-    path.write_text("userID\titemID\trating\ttimestamp\tx_label\n0\t1\t5.0\t100\t0\n0\t4\t3.0\t200\t1\n2\t2\t4.0\t300\t2\n")
+    path.write_text(
+        "userID\titemID\trating\ttimestamp\tx_label\n0\t1\t5.0\t100\t0\n0\t4\t3.0\t200\t1\n2\t2\t4.0\t300\t2\n"
+    )
     loaded = load(path)
     assert loaded.parts is not None
     valid, test = loaded.parts
@@ -417,7 +513,9 @@ def test_json_lists(tmp_path: Path) -> None:
 def test_presplit_files_may_lack_optional_columns(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("u,i,r\nx,1,5\ny,2,3\n")
     (tmp_path / "b.csv").write_text("u,i\nx,q\n")
-    loaded = load(Source(path=str(tmp_path), train="a.csv", test="b.csv", user="u", item="i", weight="r"))
+    loaded = load(
+        Source(path=str(tmp_path), train="a.csv", test="b.csv", user="u", item="i", weight="r")
+    )
     assert loaded.parts is not None
     test = loaded.parts[1]
     assert test is not None
@@ -427,7 +525,9 @@ def test_presplit_files_may_lack_optional_columns(tmp_path: Path) -> None:
 
 def test_titles_follow_the_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("user,item\n1,30\n1,10\n2,20\n")
-    (tmp_path / "items.csv").write_text("item_id,price,title\n10,2,ten\n30,1,thirty\n99,1,other\n10,2,again\n")
+    (tmp_path / "items.csv").write_text(
+        "item_id,price,title\n10,2,ten\n30,1,thirty\n99,1,other\n10,2,again\n"
+    )
     loaded = load(tmp_path / "log.csv", titles="items.csv")
     assert loaded.dataset.titles is not None
     assert loaded.dataset.titles.to_list() == ["ten", None, "thirty"]
@@ -480,39 +580,114 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
     ("a.csv", "user,item\n", {}, "a header and no row"),
     ("a.csv", "a,b\n1,2\n", {}, "no column looks like the users; found: a, b"),
     ("a.csv", "user,item,rating\n1,2,3\n", {"weight": "ratng"}, "did you mean 'rating'"),
-    ("a.csv", "user,item,rating\n1,2,3\n\n4,5,x\n", {}, "line 4, column 'rating': 'x' is not a finite number"),
-    ("a.csv", "user,item,rating\n1,2,3\n4,5,nan\n", {}, "line 3, column 'rating': 'nan' is not a finite"),
-    ("a.csv", "user,item,rating\n1,2,-inf\n4,5,1\n", {}, "line 2, column 'rating': '-inf' is not a finite"),
-    ("a.csv", "user,item,rating\n1,2,3\n4,5,\n", {}, "line 3, column 'rating': the weight is empty"),
-    ("a.csv", "user,item,timestamp\n1,2,3\n4,5,later\n", {}, "line 3, column 'timestamp': 'later' is not a time"),
-    ("a.csv", "user,item,timestamp\n1,2,2011-01-02\n4,5,2011-02-30\n", {}, "line 3, column 'timestamp': '2011-02-30' is not a time"),
+    (
+        "a.csv",
+        "user,item,rating\n1,2,3\n\n4,5,x\n",
+        {},
+        "line 4, column 'rating': 'x' is not a finite number",
+    ),
+    (
+        "a.csv",
+        "user,item,rating\n1,2,3\n4,5,nan\n",
+        {},
+        "line 3, column 'rating': 'nan' is not a finite",
+    ),
+    (
+        "a.csv",
+        "user,item,rating\n1,2,-inf\n4,5,1\n",
+        {},
+        "line 2, column 'rating': '-inf' is not a finite",
+    ),
+    (
+        "a.csv",
+        "user,item,rating\n1,2,3\n4,5,\n",
+        {},
+        "line 3, column 'rating': the weight is empty",
+    ),
+    (
+        "a.csv",
+        "user,item,timestamp\n1,2,3\n4,5,later\n",
+        {},
+        "line 3, column 'timestamp': 'later' is not a time",
+    ),
+    (
+        "a.csv",
+        "user,item,timestamp\n1,2,2011-01-02\n4,5,2011-02-30\n",
+        {},
+        "line 3, column 'timestamp': '2011-02-30' is not a time",
+    ),
     ("a.csv", "user,item\n1,2\n,5\n", {}, "line 3: no user"),
     ("a.csv", 'user,item,z\n1,2,3\n"a\nb",,4\n', {}, "line 3: no item"),
     ("a.csv", "user,item,z\n1,2,3\n1,2,3,4\n", {}, "line 3: 4 fields, the first line has 3"),
-    ("a.csv", "t,user,item,z\nx,1,2,3\nchair, blue,1,2,5\n", {}, "line 3: 5 fields, the first line has 4"),
+    (
+        "a.csv",
+        "t,user,item,z\nx,1,2,3\nchair, blue,1,2,5\n",
+        {},
+        "line 3: 5 fields, the first line has 4",
+    ),
     ("a.csv", 'user,item,z,y\n"1,1",2,3,4\n\n1,2\n', {}, "line 4: 2 fields, the first line has 4"),
     ("a.csv", 'user,item,z\n1,2,3\n"1,2,3\n3,4,5\n', {}, "after line 2: an unclosed"),
     ("a.csv", b"user,item\n1,2\n3,caf\xe9\n", {}, "line 3, byte 6: byte 0xe9 is not UTF-8"),
-    ("a.csv", b"user,item\n" + b"1,2\n" * 99 + b"\xe9,1\n", {}, "line 101, byte 1: byte 0xe9 is not UTF-8"),
-    ("a.csv", b"\xff\xfe" + "user,item\n1,2\n".encode("utf-16-le"), {}, "line 1, byte 1: byte 0xff is not UTF-8, the file begins as UTF-16 does"),
+    (
+        "a.csv",
+        b"user,item\n" + b"1,2\n" * 99 + b"\xe9,1\n",
+        {},
+        "line 101, byte 1: byte 0xe9 is not UTF-8",
+    ),
+    (
+        "a.csv",
+        b"\xff\xfe" + "user,item\n1,2\n".encode("utf-16-le"),
+        {},
+        "line 1, byte 1: byte 0xff is not UTF-8, the file begins as UTF-16 does",
+    ),
     ("a.csv", b"\xfe\xff" + "user,item\n1,2\n".encode("utf-16-be"), {}, "iconv -f utf-16 -t utf8"),
-    ("a.csv", "user,item\n7.656e+16,2\n", {}, "line 2, column 'user': id '7.656e+16' is a float that has lost digits"),
-    ("a.csv", "user,item\n1,7.6561197962871E+16\n2,x\n", {}, "line 2, column 'item': id '7.6561197962871E+16' is a float"),
+    (
+        "a.csv",
+        "user,item\n7.656e+16,2\n",
+        {},
+        "line 2, column 'user': id '7.656e+16' is a float that has lost digits",
+    ),
+    (
+        "a.csv",
+        "user,item\n1,7.6561197962871E+16\n2,x\n",
+        {},
+        "line 2, column 'item': id '7.6561197962871E+16' is a float",
+    ),
     (
         "a.csv",
         "user,item,time\n1,2,1600000000987\n4,5,1600000000\n",
         {},
         "line 3, column 'time': '1600000000' looks like seconds, '1600000000987' like",
     ),
-    ("a.csv", "user,item,time\n1,2,20111209\n4,5,20111210\n", {}, "line 2, column 'time': '20111209' is a date written as one number"),
-    ("a.csv", "user,item,time\n1,2,20111209082600\n", {}, "which would count as milliseconds since 1970"),
-    ("a.csv", "user,item\n1,2\n", {"separator": ";"}, "separator ';' does not occur in the first line"),
+    (
+        "a.csv",
+        "user,item,time\n1,2,20111209\n4,5,20111210\n",
+        {},
+        "line 2, column 'time': '20111209' is a date written as one number",
+    ),
+    (
+        "a.csv",
+        "user,item,time\n1,2,20111209082600\n",
+        {},
+        "which would count as milliseconds since 1970",
+    ),
+    (
+        "a.csv",
+        "user,item\n1,2\n",
+        {"separator": ";"},
+        "separator ';' does not occur in the first line",
+    ),
     ("a.csv", "useritem\n12\n", {}, "no separator found"),
     ("a.csv", "user,item,user\n1,2,3\n", {}, "two columns are called 'user'"),
     ("a.csv", "alice,shirt\nbob,hat\n", {}, "set header = true or header = false"),
     ("a.csv", "1,2\n3,4\n", {"item": 5}, "there are 2 columns"),
     ("a.csv", "1,2\n3,4\n", {"item": "x", "header": False}, "the file has no header"),
-    ("a.csv", "user,item\n1,2\n", {"user": "item", "item": "item"}, "column 'item' is taken for user and item"),
+    (
+        "a.csv",
+        "user,item\n1,2\n",
+        {"user": "item", "item": "item"},
+        "column 'item' is taken for user and item",
+    ),
     ("a.csv", "1,2,3,4,5\n3,4,5,6,7\n", {}, "5 columns and no header"),
     ("a.csv", "user,item\n1,2\n", {"format": "xml"}, "format = 'xml'"),
     ("a.csv", "user,item\n1,2\n", {"min_weight": 3}, "min_weight needs a weight column"),
@@ -536,8 +711,18 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
     ("a.json", '[[1], ["x"]]', {}, "list 2: 'x' is not an item number"),
     ("a.npz", pickle.dumps([1]), {}, "holds Python objects (pickle), which are never loaded"),
     ("a.npz", b"PK\x03\x04junk", {}, "damaged"),
-    ("a.inter", "user_id:token\titem_id:token\trating:float\n1\t2\tx\n", {}, "line 2, column 'rating': 'x'"),
-    ("a.inter", "userID\titemID\tx_label\n0\t1\t7\n", {}, "line 2, column 'x_label': '7' is not a part"),
+    (
+        "a.inter",
+        "user_id:token\titem_id:token\trating:float\n1\t2\tx\n",
+        {},
+        "line 2, column 'rating': 'x'",
+    ),
+    (
+        "a.inter",
+        "userID\titemID\tx_label\n0\t1\t7\n",
+        {},
+        "line 2, column 'x_label': '7' is not a part",
+    ),
     ("a.inter", "userID\titemID\tx_label\n0\t1\t2\n", {}, "no row has x_label 0"),
     ("a.rating", "0\t1\t2\n0\tx\t1\n", {}, "'x' is not a number"),
     ("a.rating", "0\t1\t2\n-1\t5\t1\n", {}, "line 2: id -1 is out of range"),
@@ -546,7 +731,9 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
 
 
 @pytest.mark.parametrize(("name", "contents", "settings", "said"), BROKEN)
-def test_broken_input_is_one_clear_error(name: str, contents: str | bytes, settings: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_broken_input_is_one_clear_error(
+    name: str, contents: str | bytes, settings: dict[str, object], said: str, tmp_path: Path
+) -> None:
     path = tmp_path / name
     path.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
     with pytest.raises(InputError) as caught:
@@ -577,7 +764,9 @@ def test_broken_folders_and_archives(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the folder holds 2 files"):
         load(tmp_path / "many")
     zst = tmp_path / "a.csv.zst"
-    pl.DataFrame({"user": range(9999), "item": range(9999)}).lazy().sink_csv(zst, compression="zstd")
+    pl.DataFrame({"user": range(9999), "item": range(9999)}).lazy().sink_csv(
+        zst, compression="zstd"
+    )
     zst.write_bytes(zst.read_bytes()[:300])
     with pytest.raises(InputError, match=r"a.csv.zst: the file is damaged"):
         load(zst)
@@ -585,10 +774,22 @@ def test_broken_folders_and_archives(tmp_path: Path) -> None:
 
 def test_matrices_that_lie(tmp_path: Path) -> None:
     eye = sp.csr_matrix(np.eye(3))
-    np.savez(tmp_path / "oob.npz", format=np.array("csr"), shape=np.array([3, 2]), data=eye.data, indices=eye.indices, indptr=eye.indptr)
+    np.savez(
+        tmp_path / "oob.npz",
+        format=np.array("csr"),
+        shape=np.array([3, 2]),
+        data=eye.data,
+        indices=eye.indices,
+        indptr=eye.indptr,
+    )
     with pytest.raises(InputError, match="indices must be < 2"):
         load(tmp_path / "oob.npz")
-    np.savez(tmp_path / "object.npz", format=np.array("csr"), shape=np.array([2, 2]), data=np.array([{}], dtype=object))
+    np.savez(
+        tmp_path / "object.npz",
+        format=np.array("csr"),
+        shape=np.array([2, 2]),
+        data=np.array([{}], dtype=object),
+    )
     with pytest.raises(InputError, match="pickle"):
         load(tmp_path / "object.npz")
     sp.save_npz(tmp_path / "nan.npz", sp.csr_matrix(np.array([[1, np.nan]])))
@@ -609,23 +810,34 @@ def test_broken_frames() -> None:
     assert "row 1: no user" in said(pd.DataFrame({"user": ["a", None], "item": [1, 2]}))
     assert "mixes types" in said(pd.DataFrame({"user": [1, "x"], "item": [1, 2]}))
     assert "no rows" in said(pd.DataFrame({"user": [], "item": []}))
-    assert "row 0, column 'rating'" in said(pd.DataFrame({"user": [1], "item": [1], "rating": [float("nan")]}))
+    assert "row 0, column 'rating'" in said(
+        pd.DataFrame({"user": [1], "item": [1], "rating": [float("nan")]})
+    )
     assert "list is no data frame" in said([1])
     assert "separator does not go with a data frame" in said(GOOD, separator=",")
     assert "did you mean 'format'" in said(GOOD, fmt="csv")
     assert "needs a time column" in said(GOOD, since="2011")
     for when in (pd.period_range("2011-01", periods=1, freq="M"), [timedelta(1)], [clock(8)]):
-        assert "column 'time' holds values of the type" in said(pd.DataFrame({"user": [1], "item": [1], "time": when}))
-    assert "type UUID; make it text, numbers or date-times, as with .astype(str)" in said(pd.DataFrame({"user": [UUID(int=1)], "item": [1]}))
+        assert "column 'time' holds values of the type" in said(
+            pd.DataFrame({"user": [1], "item": [1], "time": when})
+        )
+    assert "type UUID; make it text, numbers or date-times, as with .astype(str)" in said(
+        pd.DataFrame({"user": [UUID(int=1)], "item": [1]})
+    )
     assert "not UTF-8" in said(pl.DataFrame({"user": [b"\xff"], "item": [1]}))
-    assert "'18446744073709551615' is not a time" in said(pl.DataFrame({"user": [1], "item": [1], "time": [2**64 - 1]}))
+    assert "'18446744073709551615' is not a time" in said(
+        pl.DataFrame({"user": [1], "item": [1], "time": [2**64 - 1]})
+    )
 
 
 @pytest.mark.parametrize(("kind", "exact"), [(pl.Float32, 2**24), (pl.Float64, 2**53)])
 def test_float_ids_that_have_lost_digits_are_refused(kind: pl.DataType, exact: int) -> None:
     log = pl.DataFrame({"user": pl.Series([None, exact - 1], dtype=kind), "item": [1, 2]})
     assert frame(log, nulls="drop").all["user"].to_list() == [exact - 1]
-    with pytest.raises(InputError, match=r"row 1, column 'user': id .* is a float that has lost digits; read the column as"):
+    with pytest.raises(
+        InputError,
+        match=r"row 1, column 'user': id .* is a float that has lost digits; read the column as",
+    ):
         frame(log.with_columns(pl.col("user") + 1), nulls="drop")
 
 
@@ -642,7 +854,12 @@ def test_a_column_named_label_is_only_read_when_asked() -> None:
 
 def sizes(loaded: object) -> tuple[int, int, int, list[int | None]]:
     dataset, parts = loaded.dataset, loaded.parts
-    return dataset.n_users, dataset.n_items, len(dataset.pairs), [len(part) if part is not None else None for part in parts or ()]
+    return (
+        dataset.n_users,
+        dataset.n_items,
+        len(dataset.pairs),
+        [len(part) if part is not None else None for part in parts or ()],
+    )
 
 
 def folder(shared_data: Path, name: str) -> Path:
@@ -655,7 +872,11 @@ def folder(shared_data: Path, name: str) -> Path:
 @pytest.mark.parametrize(
     ("name", "settings", "expected"),
     [
-        ("gowalla", {"train": "train_inner.txt", "valid": "valid_inner.txt", "test": "test.txt"}, (29_858, 40_981, 719_081, [91_047, 217_242])),
+        (
+            "gowalla",
+            {"train": "train_inner.txt", "valid": "valid_inner.txt", "test": "test.txt"},
+            (29_858, 40_981, 719_081, [91_047, 217_242]),
+        ),
         ("gowalla", {}, (29_858, 40_981, 810_128, [None, 217_242])),
         ("steam-200k/users.dat", {"min_user": 5}, (3_757, 5_113, 115_139, [])),
         ("steam-200k", {}, (3_757, 5_113, 67_653, [21_728, 25_758])),
@@ -665,12 +886,21 @@ def folder(shared_data: Path, name: str) -> Path:
         ("ml-100k-noisy", {}, (497, 1_683, 66_899, [8_652, 7_208])),
         ("modcloth", {}, (44_784, 1_020, 79_914, [9_990, 5_433])),
         ("amazon-electronics-14core", {}, (1_435, 1_522, 31_887, [4_044, 4_044])),
-        ("lastfm", {"train": "data1.txt", "test": "test1.txt"}, (1_880, 4_489, 42_135, [None, 10_533])),
+        (
+            "lastfm",
+            {"train": "data1.txt", "test": "test1.txt"},
+            (1_880, 4_489, 42_135, [None, 10_533]),
+        ),
         ("tiktok", {}, (9_308, 6_710, 59_541, [3_051, 6_130])),
         ("beauty/Beauty.txt", {}, (22_363, 12_101, 198_502, [])),
     ],
 )
-def test_known_sizes(shared_data: Path, name: str, settings: dict[str, object], expected: tuple[int, int, int, list[int]]) -> None:
+def test_known_sizes(
+    shared_data: Path,
+    name: str,
+    settings: dict[str, object],
+    expected: tuple[int, int, int, list[int]],
+) -> None:
     folder(shared_data, name.partition("/")[0])
     assert sizes(load(shared_data / name, **settings)) == expected
 
@@ -691,7 +921,9 @@ def test_likes_are_the_ratings_of_four_and_more(shared_data: Path) -> None:
     rated = load(folder(shared_data, "ml-100k") / "u.data", min_weight=4).dataset
     liked = load(folder(shared_data, "ml-100k-likes") / "users.dat").dataset
     assert len(rated.pairs) == len(liked.pairs) == 55_375
-    assert sorted(np.bincount(rated.pairs.user)) == sorted(count for count in np.bincount(liked.pairs.user) if count)
+    assert sorted(np.bincount(rated.pairs.user)) == sorted(
+        count for count in np.bincount(liked.pairs.user) if count
+    )
     assert rated.pairs.time is not None
     assert datetime(1997, 9, 1, tzinfo=UTC).timestamp() < rated.pairs.time.min()
 

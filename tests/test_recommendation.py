@@ -27,32 +27,55 @@ USERS, ITEMS, SIZE = 23, 17, 3
 def world(seed: int = 0, *, numbers: bool = False) -> tuple[Factors, Dataset]:
     """Whole-numbered vectors, so that scores are exact and many of them equal; one user has seen nothing, one everything."""
     rng = np.random.default_rng(seed)
-    user, item = (torch.from_numpy(rng.integers(-2, 3, (n, SIZE)).astype(np.float32)) for n in (USERS, ITEMS))
+    user, item = (
+        torch.from_numpy(rng.integers(-2, 3, (n, SIZE)).astype(np.float32)) for n in (USERS, ITEMS)
+    )
     met = rng.random((USERS, ITEMS)) < 0.3
     met[0], met[1] = False, True
     rows = np.nonzero(met)
-    users = pl.Series("user", [7 * i for i in range(USERS)] if numbers else [f"u{i:02d}" for i in range(USERS)])
-    items = pl.Series("item", [5 * i for i in range(ITEMS)] if numbers else [f"i{i:02d}" for i in range(ITEMS)])
+    users = pl.Series(
+        "user", [7 * i for i in range(USERS)] if numbers else [f"u{i:02d}" for i in range(USERS)]
+    )
+    items = pl.Series(
+        "item", [5 * i for i in range(ITEMS)] if numbers else [f"i{i:02d}" for i in range(ITEMS)]
+    )
     titles = pl.Series("title", [f"Item {i}" if i % 4 else None for i in range(ITEMS)])
     pairs = Interactions(rows[0].astype(np.int32), rows[1].astype(np.int32), USERS, ITEMS)
-    return Factors(user, item), Dataset(pairs, Vocab(users, "user"), Vocab(items, "item"), titles=titles)
+    return Factors(user, item), Dataset(
+        pairs, Vocab(users, "user"), Vocab(items, "item"), titles=titles
+    )
 
 
 def naive(
-    scorer: Factors, train: Dataset, users: list, k: int, *, seen: bool = True, allowed: set[int] | None = None, unknown: str = "popular"
+    scorer: Factors,
+    train: Dataset,
+    users: list,
+    k: int,
+    *,
+    seen: bool = True,
+    allowed: set[int] | None = None,
+    unknown: str = "popular",
 ) -> list:
     """user, item, rank, score, source, one user and one item at a time."""
     ids, items = train.users.ids.to_list(), train.items.ids.to_list()
-    met = {(u, i) for u, i in zip(train.pairs.user.tolist(), train.pairs.item.tolist(), strict=True)}
+    met = {
+        (u, i) for u, i in zip(train.pairs.user.tolist(), train.pairs.item.tolist(), strict=True)
+    }
     pool = sorted(range(len(items)) if allowed is None else allowed)
     rows = []
     for user in users:
         if user in ids:
             row = ids.index(user)
-            scores = {i: float(scorer.user[row] @ scorer.item[i]) for i in pool if not (seen and (row, i) in met)}
+            scores = {
+                i: float(scorer.user[row] @ scorer.item[i])
+                for i in pool
+                if not (seen and (row, i) in met)
+            }
             source = "model"
         elif unknown == "popular":
-            scores = {i: float(count) for i in pool if (count := sum(1 for _, item in met if item == i))}
+            scores = {
+                i: float(count) for i in pool if (count := sum(1 for _, item in met if item == i))
+            }
             source = "popular"
         else:
             continue
@@ -72,28 +95,46 @@ def naive(
     exclude=st.none() | st.sets(st.integers(0, ITEMS - 1), max_size=5),
     unknown=st.sampled_from(["popular", "skip"]),
 )
-def test_as_a_naive_loop(seed: int, k: int, seen: bool, numbers: bool, asked, candidates, exclude, unknown: str) -> None:
+def test_as_a_naive_loop(
+    seed: int, k: int, seen: bool, numbers: bool, asked, candidates, exclude, unknown: str
+) -> None:
     scorer, train = world(seed, numbers=numbers)
     ids, items = train.users.ids.to_list(), train.items.ids.to_list()
     stranger = -1 if numbers else "stranger"
     users = None if asked is None else [ids[i] if i < USERS else stranger for i in asked]
     allowed = (set(range(ITEMS)) if candidates is None else candidates) - (exclude or set())
     options = {"filter_seen": seen, "unknown": unknown}
-    options["candidates"] = None if candidates is None else [items[i] for i in sorted(candidates, reverse=True)]
+    options["candidates"] = (
+        None if candidates is None else [items[i] for i in sorted(candidates, reverse=True)]
+    )
     options["exclude"] = None if exclude is None else [items[i] for i in sorted(exclude)]
     if not allowed:
         with pytest.raises(InputError, match="no item is left"):
             recommend(scorer, train, users, k, **options)
         return
     found = recommend(scorer, train, users, k, **options)
-    expected = naive(scorer, train, ids if users is None else users, k, seen=seen, allowed=allowed, unknown=unknown)
+    expected = naive(
+        scorer,
+        train,
+        ids if users is None else users,
+        k,
+        seen=seen,
+        allowed=allowed,
+        unknown=unknown,
+    )
     assert found.rows() == expected
     assert found.columns == ["user", "item", "rank", "score", "source"]
 
 
 def test_the_seen_is_never_recommended_unless_asked_for() -> None:
     scorer, train = world()
-    met = set(zip(train.users.ids.gather(train.pairs.user), train.items.ids.gather(train.pairs.item), strict=True))
+    met = set(
+        zip(
+            train.users.ids.gather(train.pairs.user),
+            train.items.ids.gather(train.pairs.item),
+            strict=True,
+        )
+    )
     answer = recommend(scorer, train, k=ITEMS)
     found = set(answer.select("user", "item").iter_rows())
     assert not found & met
@@ -163,40 +204,61 @@ def test_ids_of_any_kind(users: object) -> None:
         ([10**30], "skip", []),
     ],
 )
-def test_ids_are_read_as_the_loader_reads_them_and_keep_their_type(users: object, unknown: str, rows: list) -> None:
+def test_ids_are_read_as_the_loader_reads_them_and_keep_their_type(
+    users: object, unknown: str, rows: list
+) -> None:
     """Numbers stay numbers for all, unless somebody who is none gets a list."""
     scorer, train = world(numbers=True)
     found = recommend(scorer, train, users, 1, unknown=unknown)
     assert found.select("user", "source").rows() == rows
-    assert found["user"].dtype == (pl.String if any(isinstance(user, str) for user, _ in rows) else pl.Int64)
+    assert found["user"].dtype == (
+        pl.String if any(isinstance(user, str) for user, _ in rows) else pl.Int64
+    )
 
 
 def test_whole_numbers_in_a_run_of_texts() -> None:
     """What pandas makes of integers in a column with gaps."""
     scorer, train = world()
-    train = Dataset(train.pairs, Vocab(pl.Series([str(7 * i) for i in range(USERS)]), "user"), train.items)
-    assert recommend(scorer, train, [21.0, 14.0], 1).select("user", "source").rows() == [("21", "model"), ("14", "model")]
+    train = Dataset(
+        train.pairs, Vocab(pl.Series([str(7 * i) for i in range(USERS)]), "user"), train.items
+    )
+    assert recommend(scorer, train, [21.0, 14.0], 1).select("user", "source").rows() == [
+        ("21", "model"),
+        ("14", "model"),
+    ]
 
 
 def test_items_are_read_so_too() -> None:
     scorer, train = world(numbers=True)
     usual = recommend(scorer, train, [7], candidates=[5, 10, 15], exclude=[10], filter_seen=False)
     assert usual.height == 2
-    assert recommend(scorer, train, [7], candidates=["5.0", "10", "15"], exclude=[10.0], filter_seen=False).equals(usual)
+    assert recommend(
+        scorer, train, [7], candidates=["5.0", "10", "15"], exclude=[10.0], filter_seen=False
+    ).equals(usual)
     assert similar_items(scorer, train, ["5.0"], 3).equals(similar_items(scorer, train, [5], 3))
 
 
 def test_half_an_id_is_nobody() -> None:
     scorer, train = world(numbers=True)
     assert recommend(scorer, train, [7.5], 3)["source"].unique().to_list() == ["popular"]
-    assert recommend(scorer, train, [7.5, 14.0], 1).select("user", "source").rows() == [("7.5", "popular"), ("14", "model")]
+    assert recommend(scorer, train, [7.5, 14.0], 1).select("user", "source").rows() == [
+        ("7.5", "popular"),
+        ("14", "model"),
+    ]
     with pytest.raises(InputError, match="unknown user"):
         recommend(scorer, train, [7.5, 14.0], 3, unknown="error")
 
 
 @pytest.mark.parametrize(
     "users",
-    [["u01", None], pd.Series(["u01", None]), pd.Series([1, None]), pl.Series(["u01", None]), np.array([1.0, np.nan]), ["u01", ""]],
+    [
+        ["u01", None],
+        pd.Series(["u01", None]),
+        pd.Series([1, None]),
+        pl.Series(["u01", None]),
+        np.array([1.0, np.nan]),
+        ["u01", ""],
+    ],
     ids=["list", "pandas", "pandas numbers", "polars", "numpy", "empty"],
 )
 def test_a_missing_id_is_an_error(users: object, tmp_path: Path) -> None:
@@ -211,7 +273,14 @@ def test_a_missing_id_is_an_error(users: object, tmp_path: Path) -> None:
 def test_pandas_in_pandas_out() -> None:
     scorer, train = world()
     users = pd.Series(["u03", "u04"], index=[8, 9], name="customer")
-    answer = recsys.recommend(scorer, train, users, 4, exclude=pd.Series(["i00"]), candidates=pd.Series([f"i{i:02d}" for i in range(9)]))
+    answer = recsys.recommend(
+        scorer,
+        train,
+        users,
+        4,
+        exclude=pd.Series(["i00"]),
+        candidates=pd.Series([f"i{i:02d}" for i in range(9)]),
+    )
     assert isinstance(answer, pd.DataFrame)
     expected = naive(scorer, train, ["u03", "u04"], 4, allowed=set(range(1, 9)))
     assert [tuple(row) for row in answer.itertuples(index=False)] == expected
@@ -253,7 +322,13 @@ def test_what_is_no_argument_is_one_line(tmp_path: Path, arguments: dict, says: 
 
 
 @pytest.mark.parametrize(
-    ("items", "k", "says"), [("i01", 3, "items: str cannot be read"), (["i01"], 0, "k = 0"), (["i01"], -5, "k = -5"), (["i01"], 1.5, "1.5")]
+    ("items", "k", "says"),
+    [
+        ("i01", 3, "items: str cannot be read"),
+        (["i01"], 0, "k = 0"),
+        (["i01"], -5, "k = -5"),
+        (["i01"], 1.5, "1.5"),
+    ],
 )
 def test_what_is_no_question_of_similar_items(items: object, k: object, says: str) -> None:
     scorer, train = world()
@@ -277,7 +352,9 @@ def test_a_file(tmp_path: Path, ending: str) -> None:
     scorer, train = world()
     out = tmp_path / "deep" / f"best.{ending}"
     told = []
-    job = write_recommendations(out, scorer, train, ["u02", "who"], 3, tell=lambda *done: told.append(done))
+    job = write_recommendations(
+        out, scorer, train, ["u02", "who"], 3, tell=lambda *done: told.append(done)
+    )
     assert job == Job((out,), users=1, fallback=1, rows=6)
     assert told == [(2, 2)]
     assert read(out).rows() == naive(scorer, train, ["u02", "who"], 3)
@@ -285,15 +362,29 @@ def test_a_file(tmp_path: Path, ending: str) -> None:
 
 
 def read(path: Path) -> pl.DataFrame:
-    return {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[path.suffix](path)
+    return {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[
+        path.suffix
+    ](path)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
-@pytest.mark.parametrize("asked", [None, ["u02", "who", "u02", "u09"], []], ids=["all", "some", "none"])
+@pytest.mark.parametrize(
+    "asked", [None, ["u02", "who", "u02", "u09"], []], ids=["all", "some", "none"]
+)
 def test_parts_together_are_the_whole(tmp_path: Path, ending: str, asked: list[str] | None) -> None:
     scorer, train = world()
     told = []
-    job = write_recommendations(tmp_path / "job", scorer, train, asked, 4, batch=2, format=ending, model="m", tell=lambda *done: told.append(done))
+    job = write_recommendations(
+        tmp_path / "job",
+        scorer,
+        train,
+        asked,
+        4,
+        batch=2,
+        format=ending,
+        model="m",
+        tell=lambda *done: told.append(done),
+    )
     whole = recommend(scorer, train, asked, 4)
     size = USERS if asked is None else len(asked)
     assert len(job.files) == max(1, -(-size // 2))
@@ -311,13 +402,24 @@ def test_parts_together_are_the_whole(tmp_path: Path, ending: str, asked: list[s
         "batch": 2,
         "format": ending,
     }
-    assert sorted(path.name for path in (tmp_path / "job").iterdir()) == sorted([*manifest["files"], "manifest.json"])
-    again = write_recommendations(tmp_path / "job", scorer, train, asked, 4, batch=2, format=ending, model="m")
-    assert (again.rows, again.users, again.fallback, again.reused) == (job.rows, job.users, job.fallback, len(job.files))
+    assert sorted(path.name for path in (tmp_path / "job").iterdir()) == sorted(
+        [*manifest["files"], "manifest.json"]
+    )
+    again = write_recommendations(
+        tmp_path / "job", scorer, train, asked, 4, batch=2, format=ending, model="m"
+    )
+    assert (again.rows, again.users, again.fallback, again.reused) == (
+        job.rows,
+        job.users,
+        job.fallback,
+        len(job.files),
+    )
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
-def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, ending: str) -> None:
+def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
+    tmp_path: Path, ending: str
+) -> None:
     scorer, train = world()
     options = {"k": 4, "batch": 5, "format": ending, "model": "m"}
     write_recommendations(tmp_path / "whole", scorer, train, **options)
@@ -336,14 +438,19 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(tmp_path: Path,
     kept = (tmp_path / "cut" / f"part-00000.{ending}").stat().st_mtime_ns
     job = write_recommendations(tmp_path / "cut", scorer, train, **options)
     assert (stopped, job.reused) == (2, 3)
-    assert (tmp_path / "cut" / f"part-00000.{ending}").stat().st_mtime_ns == kept, "a finished part is not made again"
+    assert (tmp_path / "cut" / f"part-00000.{ending}").stat().st_mtime_ns == kept, (
+        "a finished part is not made again"
+    )
     files = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "cut").iterdir()}
 
 
 def test_a_killed_write_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, train = world()
-    monkeypatch.setattr("recsys.recommendation._save", lambda frame, path, format: (path.write_bytes(b"half"), 1 / 0))
+    monkeypatch.setattr(
+        "recsys.recommendation._save",
+        lambda frame, path, format: (path.write_bytes(b"half"), 1 / 0),
+    )
     with pytest.raises(ZeroDivisionError):
         write_recommendations(tmp_path / "job", scorer, train)
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["manifest.json"]
@@ -450,9 +557,13 @@ def test_ids_from_text(tmp_path: Path, name: str, content: str, wanted: list[str
         ([1, 2], "Käufer", ["u01"]),
     ],
 )
-def test_a_header_is_what_the_data_of_the_run_call_it_and_no_id(tmp_path: Path, known: list, column: str | None, wanted: list[str]) -> None:
+def test_a_header_is_what_the_data_of_the_run_call_it_and_no_id(
+    tmp_path: Path, known: list, column: str | None, wanted: list[str]
+) -> None:
     (tmp_path / "ids.txt").write_text("Käufer\nu01\n", encoding="utf-8")
-    assert read_ids(tmp_path / "ids.txt", Vocab(pl.Series(known), "user"), column).to_list() == wanted
+    assert (
+        read_ids(tmp_path / "ids.txt", Vocab(pl.Series(known), "user"), column).to_list() == wanted
+    )
 
 
 def test_ids_from_parquet(tmp_path: Path) -> None:

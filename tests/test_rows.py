@@ -27,8 +27,12 @@ def batches(partial: bool, steps: int = 6) -> list[tuple[Tensor, Tensor]]:
     return found
 
 
-def train(make, sparse: bool, steps: list[tuple[Tensor, Tensor]], weights: Tensor | None = None) -> Tensor:
-    embedding = nn.Embedding.from_pretrained((table() if weights is None else weights).clone(), freeze=False, sparse=sparse)
+def train(
+    make, sparse: bool, steps: list[tuple[Tensor, Tensor]], weights: Tensor | None = None
+) -> Tensor:
+    embedding = nn.Embedding.from_pretrained(
+        (table() if weights is None else weights).clone(), freeze=False, sparse=sparse
+    )
     optimizer = make(embedding.parameters())
     for index, weight in steps:
         optimizer.zero_grad()
@@ -56,7 +60,10 @@ def test_all_rows_touched_is_the_dense_optimiser(kind):
 def test_distinct_rows_in_any_order(kind):
     """No row twice: there is nothing to add up, but an order to keep."""
     generator = torch.Generator().manual_seed(4)
-    steps = [(torch.randperm(ROWS, generator=generator), torch.randn(ROWS, DIM, generator=generator)) for _ in range(4)]
+    steps = [
+        (torch.randperm(ROWS, generator=generator), torch.randn(ROWS, DIM, generator=generator))
+        for _ in range(4)
+    ]
     ours = train(lambda params: RowOptimizer(params, kind, lr=0.1), True, steps)
     assert torch.allclose(ours, train(dense(kind, 0.1), False, steps), atol=2e-6)
 
@@ -81,8 +88,14 @@ def test_some_rows_touched_is_sparse_adam():
     steps = batches(partial=True)
     # A small eps, as SparseAdam adds it after the bias correction of the second moment, and the dense Adam before.
     ours = train(lambda params: RowOptimizer(params, "adam", lr=0.1, eps=1e-12), True, steps)
-    assert torch.allclose(ours, train(lambda params: torch.optim.SparseAdam(list(params), lr=0.1, eps=1e-12), True, steps), atol=2e-6)
-    assert not torch.allclose(ours, train(dense("adam", 0.1), False, steps), atol=1e-3)  # what the documentation says differs
+    assert torch.allclose(
+        ours,
+        train(lambda params: torch.optim.SparseAdam(list(params), lr=0.1, eps=1e-12), True, steps),
+        atol=2e-6,
+    )
+    assert not torch.allclose(
+        ours, train(dense("adam", 0.1), False, steps), atol=1e-3
+    )  # what the documentation says differs
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -95,7 +108,11 @@ def test_rows_that_occur_twice_are_added_up(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_untouched_rows_keep_their_bytes(kind):
-    after = train(lambda params: RowOptimizer(params, kind, lr=0.1), True, [(torch.tensor([2, 7, 2]), torch.ones(3, DIM))] * 4)
+    after = train(
+        lambda params: RowOptimizer(params, kind, lr=0.1),
+        True,
+        [(torch.tensor([2, 7, 2]), torch.ones(3, DIM))] * 4,
+    )
     moved = (after != table()).any(1).nonzero().view(-1).tolist()
     assert moved == [2, 7]
 
@@ -104,13 +121,21 @@ def test_untouched_rows_keep_their_bytes(kind):
 def test_the_result_does_not_depend_on_the_number_of_threads(kind):
     generator = torch.Generator().manual_seed(0)
     weights = table(rows=500, dim=64)
-    steps = [(torch.randint(500, (20_000,), generator=generator), torch.randn(20_000, 64, generator=generator)) for _ in range(2)]
+    steps = [
+        (
+            torch.randint(500, (20_000,), generator=generator),
+            torch.randn(20_000, 64, generator=generator),
+        )
+        for _ in range(2)
+    ]
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 4, 2):
             torch.set_num_threads(threads)
-            results.append(train(lambda params: RowOptimizer(params, kind, lr=0.1), True, steps, weights))
+            results.append(
+                train(lambda params: RowOptimizer(params, kind, lr=0.1), True, steps, weights)
+            )
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(results[0], other) for other in results[1:])

@@ -27,7 +27,11 @@ def log(folder: Path, seed: int = 0) -> Path:
     item = taste[user] * 20 + rng.integers(20, size=len(user))
     path = folder / "log.csv"
     pl.DataFrame(
-        {"user": [f"u{u}" for u in user], "item": [f"i{i}" for i in item], "time": rng.integers(10**9, 10**9 + 10**6, size=len(user))}
+        {
+            "user": [f"u{u}" for u in user],
+            "item": [f"i{i}" for i in item],
+            "time": rng.integers(10**9, 10**9 + 10**6, size=len(user)),
+        }
     ).write_csv(path)
     return path
 
@@ -112,7 +116,9 @@ def test_verify_finds_another_scorer(tmp_path: Path) -> None:
     log(tmp_path)
     execute(experiment(tmp_path), tmp_path / "run")
     execute(experiment(tmp_path, train={"seed": 9}), tmp_path / "other")
-    (tmp_path / "run" / "scorer.safetensors").write_bytes((tmp_path / "other" / "scorer.safetensors").read_bytes())
+    (tmp_path / "run" / "scorer.safetensors").write_bytes(
+        (tmp_path / "other" / "scorer.safetensors").read_bytes()
+    )
     assert [what for what, holds, _ in verify(tmp_path / "run") if not holds]
 
 
@@ -120,7 +126,9 @@ def test_verify_finds_other_data(tmp_path: Path) -> None:
     log(tmp_path)
     execute(experiment(tmp_path), tmp_path / "run")
     log(tmp_path, seed=1)
-    assert ("data and split", False) in [(what, holds) for what, holds, _ in verify(tmp_path / "run")]
+    assert ("data and split", False) in [
+        (what, holds) for what, holds, _ in verify(tmp_path / "run")
+    ]
     with pytest.raises(InputError, match="changed since"):
         evaluate_again(tmp_path / "run")
 
@@ -131,7 +139,9 @@ def test_each_opening_of_the_test_set_is_on_record(tmp_path: Path) -> None:
     verify(tmp_path / "run")
     evaluate_again(tmp_path / "run", ["metrics=['auc']"])
     evaluate_again(tmp_path / "run", part="valid")
-    lines = [json.loads(line) for line in (tmp_path / "run" / "openings.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "openings.jsonl").read_text().splitlines()
+    ]
     assert [line["reason"].split(":")[0] for line in lines] == ["run", "verify", "evaluate"]
 
 
@@ -142,8 +152,12 @@ def test_training_never_opens_the_test_set(tmp_path: Path, monkeypatch: pytest.M
     log(tmp_path)
     order: list[str] = []
     opened, fitted = Sealed.open, runs.fit
-    monkeypatch.setattr(Sealed, "open", lambda self, reason: (order.append("open"), opened(self, reason))[1])
-    monkeypatch.setattr(runs, "fit", lambda *args, **kwargs: (order.append("fit"), fitted(*args, **kwargs))[1])
+    monkeypatch.setattr(
+        Sealed, "open", lambda self, reason: (order.append("open"), opened(self, reason))[1]
+    )
+    monkeypatch.setattr(
+        runs, "fit", lambda *args, **kwargs: (order.append("fit"), fitted(*args, **kwargs))[1]
+    )
     execute(experiment(tmp_path, refit=True), tmp_path / "run")
     assert order == ["fit", "fit", "open"]
 
@@ -184,7 +198,9 @@ def test_the_fingerprint_of_an_experiment_ignores_its_name_alone(tmp_path: Path)
 def features(folder: Path, seed: int) -> str:
     """A feature table of the items of the log, as text of a path."""
     rng, path = np.random.default_rng(seed), folder / "told.parquet"
-    pl.DataFrame({"item": [f"i{i}" for i in range(60)], "values": rng.normal(size=(60, 3)).tolist()}).write_parquet(path)
+    pl.DataFrame(
+        {"item": [f"i{i}" for i in range(60)], "values": rng.normal(size=(60, 3)).tolist()}
+    ).write_parquet(path)
     return str(path)
 
 
@@ -192,7 +208,9 @@ def test_features_are_part_of_the_data_of_a_run(tmp_path: Path) -> None:
     """Other numbers in the same file are other data: for resuming, for verifying, for other metrics. Pairs decide what is compared."""
     log(tmp_path)
     told = {"features": {"told": features(tmp_path, 0)}}
-    run = execute(replace(experiment(tmp_path, data=told), model=ContentKNN(), name="told"), tmp_path / "told")
+    run = execute(
+        replace(experiment(tmp_path, data=told), model=ContentKNN(), name="told"), tmp_path / "told"
+    )
     assert all(holds for _, holds, _ in verify(tmp_path / "told"))
     execute(experiment(tmp_path), tmp_path / "plain")
     compared = compare_runs([tmp_path / "told", tmp_path / "plain"])
@@ -206,7 +224,9 @@ def test_features_are_part_of_the_data_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the data have changed since this run began"):
         execute(run.experiment, tmp_path / "told", resume=True)
     (tmp_path / "told" / "run.json").write_text(json.dumps(meta))
-    assert next(what for what, holds, _ in verify(tmp_path / "told") if not holds) == "data and split"
+    assert (
+        next(what for what, holds, _ in verify(tmp_path / "told") if not holds) == "data and split"
+    )
     with pytest.raises(InputError, match="the data have changed since this run"):
         evaluate_again(tmp_path / "told")
 
@@ -214,7 +234,12 @@ def test_features_are_part_of_the_data_of_a_run(tmp_path: Path) -> None:
 def test_a_run_from_before_features_counted_is_still_of_its_data(tmp_path: Path) -> None:
     log(tmp_path)
     run = execute(
-        replace(experiment(tmp_path, data={"features": {"told": features(tmp_path, 0)}}), model=ContentKNN(), name="told"), tmp_path / "told"
+        replace(
+            experiment(tmp_path, data={"features": {"told": features(tmp_path, 0)}}),
+            model=ContentKNN(),
+            name="told",
+        ),
+        tmp_path / "told",
     )
     meta = json.loads((tmp_path / "told" / "run.json").read_text())
     meta["split"]["fingerprint"] = meta["split"].pop("pairs")
@@ -224,12 +249,16 @@ def test_a_run_from_before_features_counted_is_still_of_its_data(tmp_path: Path)
     execute(experiment(tmp_path), tmp_path / "plain")
     assert compare_runs([tmp_path / "told", tmp_path / "plain"]).notes == ()
     execute(run.experiment, tmp_path / "now")
-    assert compare_runs([tmp_path / "told", tmp_path / "now"]).notes == (), "what the older run had is not known"
+    assert compare_runs([tmp_path / "told", tmp_path / "now"]).notes == (), (
+        "what the older run had is not known"
+    )
     assert compare_runs([tmp_path / "plain", tmp_path / "now"]).notes
 
 
 @pytest.mark.parametrize("near", [True, False])
-def test_a_run_with_titles_and_features_goes_on_elsewhere(near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_titles_and_features_goes_on_elsewhere(
+    near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are seen from the folder of the interactions, or else from the working folder, once; the run knows where they are for good."""
     home, work, elsewhere = (tmp_path / name for name in ("home", "work", "elsewhere"))
     for folder in (home, work, elsewhere):
@@ -237,7 +266,9 @@ def test_a_run_with_titles_and_features_goes_on_elsewhere(near: bool, tmp_path: 
     log(home)
     there = home if near else work
     features(there, 0)
-    pl.DataFrame({"item": [f"i{i}" for i in range(60)], "title": [f"thing {i}" for i in range(60)]}).write_csv(there / "items.csv")
+    pl.DataFrame(
+        {"item": [f"i{i}" for i in range(60)], "title": [f"thing {i}" for i in range(60)]}
+    ).write_csv(there / "items.csv")
     toml = """[data]
 path = "../home/log.csv"
 titles = "items.csv"
@@ -271,13 +302,24 @@ def test_paths_beside_the_interactions(tmp_path: Path, monkeypatch: pytest.Monke
         return from_tree({"data": data, "model": {"name": "popular"}}).data
 
     assert of(path="log.csv", features="baby").features == str(tmp_path / "baby")
-    assert of(path="log.csv", features="gone").features == "gone", "what is not there is told when it is read"
-    assert of(path="log.csv", features={"a": "told.parquet", "b": "gone.npy"}).features == {"a": str(tmp_path / "told.parquet"), "b": "gone.npy"}
-    assert of(source="online-retail", features={"a": "told.parquet"}).features == {"a": str(tmp_path / "told.parquet")}
-    assert of(path=".", train="log.csv", titles="told.parquet").titles == str(tmp_path / "told.parquet")
+    assert of(path="log.csv", features="gone").features == "gone", (
+        "what is not there is told when it is read"
+    )
+    assert of(path="log.csv", features={"a": "told.parquet", "b": "gone.npy"}).features == {
+        "a": str(tmp_path / "told.parquet"),
+        "b": "gone.npy",
+    }
+    assert of(source="online-retail", features={"a": "told.parquet"}).features == {
+        "a": str(tmp_path / "told.parquet")
+    }
+    assert of(path=".", train="log.csv", titles="told.parquet").titles == str(
+        tmp_path / "told.parquet"
+    )
     once = of(path="log.csv", titles="told.parquet", features="baby")
     assert from_tree({"data": to_dict(once), "model": {"name": "popular"}}).data == once
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "told.parquet").write_bytes(b"")
     (tmp_path / "sub" / "log.csv").write_bytes(b"")
-    assert of(path="sub/log.csv", titles="told.parquet").titles == str(tmp_path / "sub" / "told.parquet"), "the folder of the interactions first"
+    assert of(path="sub/log.csv", titles="told.parquet").titles == str(
+        tmp_path / "sub" / "told.parquet"
+    ), "the folder of the interactions first"

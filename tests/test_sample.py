@@ -13,7 +13,17 @@ from scipy.stats import chisquare
 
 from recsys.data.types import Interactions
 from recsys.errors import InputError
-from recsys.sample import Batch, PairStream, Sampler, UserBatch, UserStream, _Members, mixture_log_q, stream, stream_seed
+from recsys.sample import (
+    Batch,
+    PairStream,
+    Sampler,
+    UserBatch,
+    UserStream,
+    _Members,
+    mixture_log_q,
+    stream,
+    stream_seed,
+)
 
 
 def interactions(n_users: int, n_items: int, share: float, seed: int) -> Interactions:
@@ -25,10 +35,15 @@ def same(a: Batch, b: Batch) -> bool:
     def equal(x: torch.Tensor | None, y: torch.Tensor | None) -> bool:
         return (x is None) == (y is None) and (x is None or torch.equal(x, y))
 
-    q = (a.log_q is None) == (b.log_q is None) and (a.log_q is None or all(map(equal, a.log_q, b.log_q)))
+    q = (a.log_q is None) == (b.log_q is None) and (
+        a.log_q is None or all(map(equal, a.log_q, b.log_q))
+    )
     return (
         q
-        and all(equal(getattr(a, name), getattr(b, name)) for name in ("row", "user", "pos", "neg", "mask"))
+        and all(
+            equal(getattr(a, name), getattr(b, name))
+            for name in ("row", "user", "pos", "neg", "mask")
+        )
         and (a.epoch, a.step) == (b.epoch, b.step)
     )
 
@@ -37,14 +52,24 @@ pools = st.sampled_from(["own", "shared", "in-batch", "mixed"])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 12), st.integers(1, 12), st.floats(0.05, 1), st.integers(1, 40), pools, st.integers(0, 3), st.integers(0, 5))
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.floats(0.05, 1),
+    st.integers(1, 40),
+    pools,
+    st.integers(0, 3),
+    st.integers(0, 5),
+)
 def test_an_epoch_holds_every_pair_once(n_users, n_items, share, batch_size, pool, epoch, seed):
     pairs = interactions(n_users, n_items, share, seed)
     stream = PairStream(pairs, Sampler(pool=pool, negatives=2), batch_size=batch_size, seed=seed)
     batches = list(stream.epoch(epoch))
     assert len(batches) == len(stream) == -(-len(pairs) // batch_size)
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
-    row = torch.cat([batch.row for batch in batches]).numpy() if batches else np.array([], dtype=int)
+    row = (
+        torch.cat([batch.row for batch in batches]).numpy() if batches else np.array([], dtype=int)
+    )
     assert sorted(row) == list(range(len(pairs)))
     for batch in batches:
         assert np.array_equal(batch.user, pairs.user[batch.row.numpy()])
@@ -53,12 +78,19 @@ def test_an_epoch_holds_every_pair_once(n_users, n_items, share, batch_size, poo
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 10), st.integers(1, 15), st.floats(0.05, 1), st.integers(1, 6), st.sampled_from(["uniform", "popularity"]), st.integers(0, 1000)
+    st.integers(1, 10),
+    st.integers(1, 15),
+    st.floats(0.05, 1),
+    st.integers(1, 6),
+    st.sampled_from(["uniform", "popularity"]),
+    st.integers(0, 1000),
 )
 def test_a_positive_is_never_a_negative(n_users, n_items, share, negatives, proposal, seed):
     pairs = interactions(n_users, n_items, share, seed)
     known = set(zip(pairs.user.tolist(), pairs.item.tolist(), strict=True))
-    for batch in PairStream(pairs, Sampler(negatives=negatives, proposal=proposal), batch_size=7, seed=seed).epoch(0):
+    for batch in PairStream(
+        pairs, Sampler(negatives=negatives, proposal=proposal), batch_size=7, seed=seed
+    ).epoch(0):
         assert batch.neg.shape == (len(batch), negatives)
         assert int(batch.neg.min()) >= 0
         assert int(batch.neg.max()) < n_items
@@ -79,7 +111,9 @@ def test_a_user_who_has_everything_is_masked_and_the_others_are_not():
 
 def test_without_rejection_positives_do_occur():
     pairs = Interactions(np.zeros(5, int), np.arange(5), 1, 10)
-    (batch,) = PairStream(pairs, Sampler(negatives=200, reject=False), batch_size=5, seed=0).epoch(0)
+    (batch,) = PairStream(pairs, Sampler(negatives=200, reject=False), batch_size=5, seed=0).epoch(
+        0
+    )
     assert batch.mask is None
     assert 0.4 < float((batch.neg < 5).float().mean()) < 0.6
 
@@ -96,10 +130,15 @@ def test_negatives_are_uniform_over_what_the_user_has_not():
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 0.75, 1.0])
 def test_the_popularity_proposal_is_count_to_the_alpha(pool, alpha):
     count = np.array([1, 2, 3, 5, 8, 0, 13, 0])
-    pairs = Interactions(np.arange(count.sum()), np.repeat(np.arange(8), count), int(count.sum()), 8)
+    pairs = Interactions(
+        np.arange(count.sum()), np.repeat(np.arange(8), count), int(count.sum()), 8
+    )
     negatives = 1000 if pool == "own" else 30_000
     stream = PairStream(
-        pairs, Sampler(pool=pool, negatives=negatives, proposal="popularity", alpha=alpha, reject=False), batch_size=len(pairs), seed=2
+        pairs,
+        Sampler(pool=pool, negatives=negatives, proposal="popularity", alpha=alpha, reject=False),
+        batch_size=len(pairs),
+        seed=2,
     )
     (batch,) = stream.epoch(0)
     drawn = np.bincount(batch.neg.view(-1).numpy(), minlength=8)
@@ -120,10 +159,18 @@ def test_the_popularity_proposal_is_count_to_the_alpha(pool, alpha):
 
 
 @settings(max_examples=40, deadline=None)
-@given(pools, st.sampled_from(["uniform", "popularity"]), st.integers(1, 30), st.integers(0, 5), st.data())
+@given(
+    pools,
+    st.sampled_from(["uniform", "popularity"]),
+    st.integers(1, 30),
+    st.integers(0, 5),
+    st.data(),
+)
 def test_any_step_can_be_the_first(pool, proposal, batch_size, epoch, data):
     pairs = interactions(8, 9, 0.5, 3)
-    sampler = Sampler(pool=pool, proposal="uniform" if pool in ("in-batch", "all") else proposal, negatives=3)
+    sampler = Sampler(
+        pool=pool, proposal="uniform" if pool in ("in-batch", "all") else proposal, negatives=3
+    )
     whole = list(PairStream(pairs, sampler, batch_size=batch_size, seed=7).epoch(epoch))
     start = data.draw(st.integers(0, len(whole)))
     other = PairStream(pairs, sampler, batch_size=batch_size, seed=7)
@@ -135,7 +182,12 @@ def test_any_step_can_be_the_first(pool, proposal, batch_size, epoch, data):
 
 @pytest.mark.parametrize("settings", [{"pool": "all"}, {"pool": "all", "items": "warm"}])
 def test_what_is_not_drawn_is_not_corrected(settings):
-    assert all(batch.log_q is None for batch in PairStream(interactions(8, 9, 0.5, 3), Sampler(**settings), batch_size=5, seed=0).epoch(0))
+    assert all(
+        batch.log_q is None
+        for batch in PairStream(
+            interactions(8, 9, 0.5, 3), Sampler(**settings), batch_size=5, seed=0
+        ).epoch(0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +218,9 @@ def test_steps_epochs_and_seeds_differ():
 
 def test_a_shared_pool_masks_the_own_positive_only():
     pairs = interactions(6, 5, 0.7, 0)
-    for batch in PairStream(pairs, Sampler(pool="shared", negatives=9), batch_size=8, seed=0).epoch(0):
+    for batch in PairStream(pairs, Sampler(pool="shared", negatives=9), batch_size=8, seed=0).epoch(
+        0
+    ):
         assert batch.shared
         assert batch.neg.shape == (9,)
         assert batch.mask is not None
@@ -190,7 +244,11 @@ def test_in_batch_negatives_are_the_other_positives():
 def test_a_pair_given_twice_is_visited_twice():
     pairs = Interactions(np.array([0, 0, 1]), np.array([1, 1, 0]), 2, 3)
     (batch,) = PairStream(pairs, Sampler(), batch_size=3, seed=0).epoch(0)
-    assert sorted(zip(batch.user.tolist(), batch.pos.tolist(), strict=True)) == [(0, 1), (0, 1), (1, 0)]
+    assert sorted(zip(batch.user.tolist(), batch.pos.tolist(), strict=True)) == [
+        (0, 1),
+        (0, 1),
+        (1, 0),
+    ]
 
 
 def test_the_callers_random_numbers_are_not_used():
@@ -224,7 +282,10 @@ def test_membership_of_neighbouring_keys():
 def test_membership_of_keys_that_share_a_slot():
     """Of many strangers some fall into the slot of a member, and are told from it."""
     generator = torch.Generator().manual_seed(0)
-    members, strangers = torch.randint(2**61, (1000,), generator=generator), torch.randint(2**61, 2**62, (50_000,), generator=generator)
+    members, strangers = (
+        torch.randint(2**61, (1000,), generator=generator),
+        torch.randint(2**61, 2**62, (50_000,), generator=generator),
+    )
     found = _Members(members)
     assert found.bitmap[found._slot(strangers)].any()
     assert not len(found.find(strangers))
@@ -233,12 +294,29 @@ def test_membership_of_keys_that_share_a_slot():
 
 def test_seeds_of_streams():
     assert stream_seed(3, 4, "order") == stream_seed(3, 4, "order")
-    several = [stream_seed(1, 23), stream_seed(12, 3), stream_seed(123), stream_seed(1, 2, 3), stream_seed(0, "order"), stream_seed(0, "start")]
+    several = [
+        stream_seed(1, 23),
+        stream_seed(12, 3),
+        stream_seed(123),
+        stream_seed(1, 2, 3),
+        stream_seed(0, "order"),
+        stream_seed(0, "start"),
+    ]
     assert len(set(several)) == len(several)
     assert all(0 <= seed < 2**63 for seed in several)
 
 
-@pytest.mark.parametrize("wrong", [{"negatives": -1}, {"alpha": -0.1}, {"pool": "mine"}, {"rounds": 0}, {"proposal": "hard"}, {"items": "new"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"negatives": -1},
+        {"alpha": -0.1},
+        {"pool": "mine"},
+        {"rounds": 0},
+        {"proposal": "hard"},
+        {"items": "new"},
+    ],
+)
 def test_a_sampler_checks_its_settings(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Sampler(**wrong)
@@ -250,11 +328,18 @@ MIXED = Sampler(pool="mixed", negatives=5, strict=True)
 def test_a_strict_pool_masks_all_positives_of_a_user():
     pairs = interactions(9, 12, 0.4, 1)
     met = pairs.csr.toarray() > 0
-    for sampler in (Sampler(pool="shared", negatives=30, strict=True), Sampler(pool="in-batch", strict=True), Sampler(pool="all"), MIXED):
+    for sampler in (
+        Sampler(pool="shared", negatives=30, strict=True),
+        Sampler(pool="in-batch", strict=True),
+        Sampler(pool="all"),
+        MIXED,
+    ):
         for batch in PairStream(pairs, sampler, batch_size=7, seed=2).epoch(0):
             assert batch.shared
             assert batch.mask.shape == (len(batch), len(batch.neg))
-            assert np.array_equal(batch.mask.numpy(), ~met[batch.user.numpy()][:, batch.neg.numpy()])
+            assert np.array_equal(
+                batch.mask.numpy(), ~met[batch.user.numpy()][:, batch.neg.numpy()]
+            )
             if sampler.pool == "all":
                 assert np.array_equal(batch.neg, np.arange(12))
 
@@ -266,12 +351,23 @@ def test_small_batches_are_drawn_together_and_begin_anywhere(batch_size):
     whole = list(stream.epoch(4))
     for start in {0, 1, len(whole) // 2, len(whole) - 1}:
         assert all(same(a, b) for a, b in zip(stream.epoch(4, start), whole[start:], strict=True))
-    assert len({tuple(batch.neg.view(-1)[:6].tolist()) for batch in whole}) == len(whole), "no two steps draw the same"
+    assert len({tuple(batch.neg.view(-1)[:6].tolist()) for batch in whole}) == len(whole), (
+        "no two steps draw the same"
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 12), st.integers(1, 12), st.floats(0, 1), st.integers(1, 15), st.integers(0, 3), st.integers(0, 5))
-def test_an_epoch_of_users_holds_each_once_with_all_items(n_users, n_items, share, batch_size, epoch, seed):
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.floats(0, 1),
+    st.integers(1, 15),
+    st.integers(0, 3),
+    st.integers(0, 5),
+)
+def test_an_epoch_of_users_holds_each_once_with_all_items(
+    n_users, n_items, share, batch_size, epoch, seed
+):
     pairs = interactions(n_users, n_items, share, seed)
     users = UserStream(pairs, batch_size=batch_size, seed=seed)
     batches = list(users.epoch(epoch))
@@ -279,16 +375,24 @@ def test_an_epoch_of_users_holds_each_once_with_all_items(n_users, n_items, shar
     assert len(batches) == len(users) == -(-len(known) // batch_size)
     assert users.size == sum(len(batch) for batch in batches) == len(known)
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
-    assert [(batch.epoch, batch.step) for batch in batches] == [(epoch, step) for step in range(len(batches))]
-    assert sorted(user for batch in batches for user in batch.user.tolist()) == known  # users without a pair are in no batch
+    assert [(batch.epoch, batch.step) for batch in batches] == [
+        (epoch, step) for step in range(len(batches))
+    ]
+    assert (
+        sorted(user for batch in batches for user in batch.user.tolist()) == known
+    )  # users without a pair are in no batch
     for batch in batches:
         assert batch.owner.tolist() == sorted(batch.owner.tolist())
         for place, user in enumerate(batch.user.tolist()):
-            assert sorted(batch.item[batch.owner == place].tolist()) == sorted(pairs.item[pairs.user == user].tolist())
+            assert sorted(batch.item[batch.owner == place].tolist()) == sorted(
+                pairs.item[pairs.user == user].tolist()
+            )
 
 
 def same_users(a: UserBatch, b: UserBatch) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("user", "item", "owner")) and (a.epoch, a.step) == (b.epoch, b.step)
+    return all(
+        torch.equal(getattr(a, name), getattr(b, name)) for name in ("user", "item", "owner")
+    ) and (a.epoch, a.step) == (b.epoch, b.step)
 
 
 @pytest.mark.parametrize("start", [0, 1, 3, 5])
@@ -303,7 +407,9 @@ def test_users_go_on_from_any_step(start):
 def test_the_order_of_users_is_of_the_epoch_and_the_seed():
     pairs = interactions(40, 9, 0.4, 1)
     orders = [
-        torch.cat([batch.user for batch in UserStream(pairs, batch_size=7, seed=seed).epoch(epoch)]).tolist()
+        torch.cat(
+            [batch.user for batch in UserStream(pairs, batch_size=7, seed=seed).epoch(epoch)]
+        ).tolist()
         for seed, epoch in ((0, 0), (0, 1), (1, 0))
     ]
     assert len({tuple(order) for order in orders}) == 3
@@ -337,9 +443,16 @@ def test_a_mixed_pool_is_the_positives_and_a_draw(proposal, items):
     """Its log q is the chance that a place of the pool holds the item, with the length of the batch at hand."""
     pairs = _with_cold_items()
     count = np.bincount(pairs.item, minlength=12)
-    weight = {"uniform": np.where(count > 0, 1.0, items == "all"), "popularity": count**0.75}[proposal]
+    weight = {"uniform": np.where(count > 0, 1.0, items == "all"), "popularity": count**0.75}[
+        proposal
+    ]
     lengths = set()
-    for batch in PairStream(pairs, Sampler(pool="mixed", negatives=5, proposal=proposal, items=items), batch_size=8, seed=2).epoch(1):
+    for batch in PairStream(
+        pairs,
+        Sampler(pool="mixed", negatives=5, proposal=proposal, items=items),
+        batch_size=8,
+        seed=2,
+    ).epoch(1):
         size = len(batch)
         lengths.add(size)
         assert batch.shared
@@ -359,13 +472,19 @@ def _with_cold_items() -> Interactions:
 
 
 @pytest.mark.parametrize("pool", ["own", "shared", "mixed"])
-@pytest.mark.parametrize("sampler", [Sampler(items="warm"), Sampler(items="warm", proposal="popularity", alpha=0.0)])
+@pytest.mark.parametrize(
+    "sampler", [Sampler(items="warm"), Sampler(items="warm", proposal="popularity", alpha=0.0)]
+)
 def test_warm_items_are_drawn_alike_and_others_never(pool, sampler):
     count = np.array([1, 2, 3, 5, 8, 0, 13, 0])
-    pairs = Interactions(np.arange(count.sum()), np.repeat(np.arange(8), count), int(count.sum()), 8)
+    pairs = Interactions(
+        np.arange(count.sum()), np.repeat(np.arange(8), count), int(count.sum()), 8
+    )
     config = replace(sampler, pool=pool, negatives=1000 if pool == "own" else 30_000, reject=False)
     (batch,) = PairStream(pairs, config, batch_size=len(pairs), seed=2).epoch(0)
-    drawn = np.bincount(batch.neg[len(pairs) if pool == "mixed" else 0 :].reshape(-1).numpy(), minlength=8)
+    drawn = np.bincount(
+        batch.neg[len(pairs) if pool == "mixed" else 0 :].reshape(-1).numpy(), minlength=8
+    )
     assert not drawn[count == 0].any()
     assert chisquare(drawn[count > 0]).pvalue > 1e-3
     assert (batch.log_q is None) == (pool != "mixed")
@@ -374,14 +493,21 @@ def test_warm_items_are_drawn_alike_and_others_never(pool, sampler):
 def test_all_warm_items_are_all_but_the_cold_ones():
     pairs = _with_cold_items()
     met = pairs.csr.toarray() > 0
-    for batch in PairStream(pairs, Sampler(pool="all", items="warm"), batch_size=7, seed=2).epoch(0):
+    for batch in PairStream(pairs, Sampler(pool="all", items="warm"), batch_size=7, seed=2).epoch(
+        0
+    ):
         assert batch.neg.tolist() == list(range(10))
         assert np.array_equal(batch.mask.numpy(), ~met[batch.user.numpy()][:, :10])
 
 
 def test_what_is_warm_is_told_by_train_where_other_pairs_are_held():
-    train, held = Interactions(np.array([0, 1]), np.array([0, 1]), 2, 4), Interactions(np.array([0]), np.array([2]), 2, 4)
-    (batch,) = PairStream(held, Sampler(items="warm", negatives=400, reject=False), batch_size=4, seed=0, met=train).epoch(0)
+    train, held = (
+        Interactions(np.array([0, 1]), np.array([0, 1]), 2, 4),
+        Interactions(np.array([0]), np.array([2]), 2, 4),
+    )
+    (batch,) = PairStream(
+        held, Sampler(items="warm", negatives=400, reject=False), batch_size=4, seed=0, met=train
+    ).epoch(0)
     assert set(batch.neg.view(-1).tolist()) == {0, 1}
 
 
@@ -406,7 +532,11 @@ def test_a_sum_over_the_pool_divided_by_q_is_a_sum_over_the_catalogue(sampler):
     for epoch in range(300):
         for batch in paired.epoch(epoch):
             if len(batch) == 6:
-                q = np.full(len(batch.neg), 0.1) if batch.log_q is None else batch.log_q[1].exp().numpy()
+                q = (
+                    np.full(len(batch.neg), 0.1)
+                    if batch.log_q is None
+                    else batch.log_q[1].exp().numpy()
+                )
                 found.append(np.mean(np.exp(score[batch.neg.numpy()]) / q))
     expected, error = np.exp(score).sum(), np.std(found) / np.sqrt(len(found))
     assert error < 0.02 * expected
@@ -421,4 +551,6 @@ def test_the_proposal_of_a_joined_pool():
     assert mixture_log_q(count, 0, 5).exp().tolist() == pytest.approx([0.25] * 4)
     assert torch.isfinite(mixture_log_q(count, 5, 0)).all()
     drawn = torch.tensor([0.5, 0.0, 0.2, 0.3], dtype=torch.float64)
-    assert mixture_log_q(count, 0, 5, drawn).exp().tolist() == pytest.approx([0.5, 1e-12, 0.2, 0.3], rel=1e-5)
+    assert mixture_log_q(count, 0, 5, drawn).exp().tolist() == pytest.approx(
+        [0.5, 1e-12, 0.2, 0.3], rel=1e-5
+    )

@@ -27,10 +27,14 @@ def planted(
     top = generator.permuted(np.argpartition(-liking, 12, axis=1)[:, : 9 + n_test], axis=1)
 
     def pairs(rows: np.ndarray) -> Interactions:
-        return Interactions(np.repeat(np.arange(n_users), rows.shape[1]), rows.ravel(), n_users, n_items)
+        return Interactions(
+            np.repeat(np.arange(n_users), rows.shape[1]), rows.ravel(), n_users, n_items
+        )
 
     seen = user + noise * generator.normal(size=user.shape)
-    scorer = Factors(torch.tensor(seen, dtype=torch.float32), torch.tensor(item, dtype=torch.float32))
+    scorer = Factors(
+        torch.tensor(seen, dtype=torch.float32), torch.tensor(item, dtype=torch.float32)
+    )
     return scorer, pairs(top[:, :9]), pairs(top[:, 9:])
 
 
@@ -43,7 +47,9 @@ def world():
 
 def sample(scorer, train, test, m=60, seed=0, counts=None):
     users = np.flatnonzero(np.diff(test.csr.indptr))
-    return draw(scorer, users, test.csr[users], train.csr, m, counts=counts, seed=seed), np.diff(test.csr[users].indptr)
+    return draw(scorer, users, test.csr[users], train.csr, m, counts=counts, seed=seed), np.diff(
+        test.csr[users].indptr
+    )
 
 
 def means(drawn, n_relevant, estimator):
@@ -80,7 +86,10 @@ def test_one_test_item_per_user():
     for estimator in ("mle", "entropy", "bv_mle"):
         corrected = means(drawn, n_relevant, estimator)
         for name in NAMES[:-1]:
-            assert abs(corrected[name] - full[name]) < 0.2 * abs(raw[name] - full[name]), (estimator, name)
+            assert abs(corrected[name] - full[name]) < 0.2 * abs(raw[name] - full[name]), (
+                estimator,
+                name,
+            )
 
 
 @pytest.mark.parametrize("noise", [0.2, 1.0, 6.0])
@@ -98,7 +107,9 @@ def test_the_estimated_rank_is_unbiased():
     score = scorer.score(torch.arange(40)).numpy()
     exact = []
     for row, user in enumerate(users):
-        mine = test.csr[users].indices[test.csr[users].indptr[row] : test.csr[users].indptr[row + 1]]
+        mine = test.csr[users].indices[
+            test.csr[users].indptr[row] : test.csr[users].indptr[row + 1]
+        ]
         pool = np.setdiff1d(np.arange(200), np.concatenate([mine, train.csr[user].indices]))
         exact += sorted((score[user, pool] > score[user, item]).sum() for item in mine)
     counts = np.bincount(train.item, minlength=200)
@@ -123,7 +134,10 @@ def test_no_draw_is_seen_or_a_test_item_and_all_others_occur():
     dense[3], dense[4] = True, False
     barred = sp.csr_matrix(dense.astype(np.float32))
     weight = generator.random(12) + 0.1
-    for drawn, _ in (sampled._uniform(barred, 4000, generator), sampled._popular(barred, weight, 4000, generator)):
+    for drawn, _ in (
+        sampled._uniform(barred, 4000, generator),
+        sampled._popular(barred, weight, 4000, generator),
+    ):
         for user in range(20):
             allowed = np.setdiff1d(np.arange(12), barred[[user]].indices)
             if len(allowed):
@@ -131,8 +145,14 @@ def test_no_draw_is_seen_or_a_test_item_and_all_others_occur():
     uniform, _ = sampled._uniform(barred, 4000, generator)
     popular, chance = sampled._popular(barred, weight, 4000, generator)
     allowed = np.setdiff1d(np.arange(12), barred[[0]].indices)
-    np.testing.assert_allclose(np.bincount(uniform[0], minlength=12)[allowed] / 4000, 1 / len(allowed), atol=0.04)
-    np.testing.assert_allclose(np.bincount(popular[0], minlength=12)[allowed] / 4000, weight[allowed] / weight[allowed].sum(), atol=0.04)
+    np.testing.assert_allclose(
+        np.bincount(uniform[0], minlength=12)[allowed] / 4000, 1 / len(allowed), atol=0.04
+    )
+    np.testing.assert_allclose(
+        np.bincount(popular[0], minlength=12)[allowed] / 4000,
+        weight[allowed] / weight[allowed].sum(),
+        atol=0.04,
+    )
     np.testing.assert_allclose(chance[0], (weight / weight[allowed].sum())[popular[0]])
 
 
@@ -142,7 +162,9 @@ def test_gathered_vectors_and_full_scores_give_the_same_draw(monkeypatch):
     monkeypatch.setattr(sampled, "GATHER", 10**9)
     dense = sample(scorer, train, test, 20)[0]
     np.testing.assert_array_equal(gathered.pool, dense.pool)
-    np.testing.assert_allclose(gathered.beaten_by, dense.beaten_by, atol=1)  # sums are rounded differently
+    np.testing.assert_allclose(
+        gathered.beaten_by, dense.beaten_by, atol=1
+    )  # sums are rounded differently
     assert np.mean(gathered.beaten_by != dense.beaten_by) < 0.01
 
 
@@ -162,7 +184,12 @@ def test_a_user_with_nothing_to_draw_from():
         drawn = draw(scorer, np.array([0]), test, seen, 5, counts=counts)
         assert drawn.beaten_by.tolist() == [0, 0]
         for estimator in ("none", "rank", "bv", "mle", "bv_mle", "entropy"):
-            columns = estimate(drawn, [parse(name) for name in ("recall@1", "ndcg", "auc")], np.array([2]), estimator)
+            columns = estimate(
+                drawn,
+                [parse(name) for name in ("recall@1", "ndcg", "auc")],
+                np.array([2]),
+                estimator,
+            )
             assert columns["ndcg"][0] == pytest.approx(1, abs=1e-6)
             assert columns["recall@1"][0] == pytest.approx(0.5, abs=1e-6)
             assert np.isnan(columns["auc"][0])
@@ -170,14 +197,23 @@ def test_a_user_with_nothing_to_draw_from():
 
 def test_evaluate_draws_only_where_it_pays(world):
     scorer, train, test, full = world
-    small = evaluate(scorer, train, test, Evaluation(metrics=NAMES, candidates="sampled", sampled=20))
+    small = evaluate(
+        scorer, train, test, Evaluation(metrics=NAMES, candidates="sampled", sampled=20)
+    )
     assert small.notes == ("estimated from 20 uniform candidates per user (mle)",)
     assert "20 uniform candidates" in small.protocol
-    large = evaluate(scorer, train, test, Evaluation(metrics=NAMES, candidates="sampled", sampled=500))
+    large = evaluate(
+        scorer, train, test, Evaluation(metrics=NAMES, candidates="sampled", sampled=500)
+    )
     assert "costs more" in large.notes[0]
     assert large.per_user.equals(full.per_user)
     assert large.protocol == full.protocol
-    raw = evaluate(scorer, train, test, Evaluation(metrics=NAMES, candidates="sampled", sampled=500, estimator="none"))
+    raw = evaluate(
+        scorer,
+        train,
+        test,
+        Evaluation(metrics=NAMES, candidates="sampled", sampled=500, estimator="none"),
+    )
     assert "uncorrected" in raw.notes[0]
     assert raw["recall@10"] > full["recall@10"]
     assert worthwhile(20, test.csr)

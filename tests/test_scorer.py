@@ -25,12 +25,21 @@ def sparse(rows: int, columns: int, seed: int) -> sp.csr_matrix:
 
 
 def factors(similarity: str = "dot", bias: bool = False, seed: int = 0) -> Factors:
-    return Factors(normal(USERS, DIM, seed=seed), normal(ITEMS, DIM, seed=seed + 1), similarity, normal(ITEMS, seed=seed + 2) if bias else None)
+    return Factors(
+        normal(USERS, DIM, seed=seed),
+        normal(ITEMS, DIM, seed=seed + 1),
+        similarity,
+        normal(ITEMS, seed=seed + 2) if bias else None,
+    )
 
 
 def examples() -> dict[str, Scorer]:
     history, similar = sparse(USERS, 5, 0), sparse(5, ITEMS, 1)
-    made: dict[str, Scorer] = {f"{kind} {bias}": factors(kind, bias) for kind in ("dot", "cosine", "euclidean") for bias in (False, True)}
+    made: dict[str, Scorer] = {
+        f"{kind} {bias}": factors(kind, bias)
+        for kind in ("dot", "cosine", "euclidean")
+        for bias in (False, True)
+    }
     made |= {
         "sparse x sparse": Product((history, similar)),
         "sparse x dense": Product((history, normal(5, ITEMS, seed=1))),
@@ -38,17 +47,28 @@ def examples() -> dict[str, Scorer]:
         "three": Product((history, normal(5, 4, seed=2), normal(4, ITEMS, seed=3))),
     }
     for kind in ("dot", "cosine", "euclidean"):
-        made[f"several {kind}"] = MultiFactors(normal(USERS, 4, DIM, seed=5), normal(ITEMS, DIM, seed=6), kind)
-        made[f"some {kind}"] = MultiFactors(normal(USERS, 4, DIM, seed=5), normal(ITEMS, DIM, seed=6), kind, torch.tensor([1, 4, 2, 3, 1, 4]))
+        made[f"several {kind}"] = MultiFactors(
+            normal(USERS, 4, DIM, seed=5), normal(ITEMS, DIM, seed=6), kind
+        )
+        made[f"some {kind}"] = MultiFactors(
+            normal(USERS, 4, DIM, seed=5),
+            normal(ITEMS, DIM, seed=6),
+            kind,
+            torch.tensor([1, 4, 2, 3, 1, 4]),
+        )
     made["sum"] = Sum((made["dot False"], made["sparse x sparse"]), (0.5, -2.0))
-    made["sum of many"] = Sum(tuple(factors(seed=i) for i in range(12)), tuple(float(i) for i in range(12)))
+    made["sum of many"] = Sum(
+        tuple(factors(seed=i) for i in range(12)), tuple(float(i) for i in range(12))
+    )
     made["sum of sums"] = Sum((made["sum"], made["euclidean True"]), (1.0, 1.0))
     return made
 
 
 def naive(scorer: Scorer) -> np.ndarray:
     if isinstance(scorer, Sum):
-        return sum(weight * naive(part) for part, weight in zip(scorer.parts, scorer.weights, strict=True))
+        return sum(
+            weight * naive(part) for part, weight in zip(scorer.parts, scorer.weights, strict=True)
+        )
     if isinstance(scorer, Product):
         dense = [m.numpy() if isinstance(m, Tensor) else m.toarray() for m in scorer.matrices]
         result = dense[0]
@@ -56,14 +76,25 @@ def naive(scorer: Scorer) -> np.ndarray:
             result = result @ matrix
         return result
     if isinstance(scorer, MultiFactors):
-        count = scorer.count if scorer.count is not None else torch.full((USERS,), scorer.user.shape[1])
-        each = [naive(Factors(scorer.user[:, c], scorer.item, scorer.similarity)) for c in range(scorer.user.shape[1])]
-        return np.stack([np.max([each[c][u] for c in range(int(count[u]))], axis=0) for u in range(USERS)])
+        count = (
+            scorer.count if scorer.count is not None else torch.full((USERS,), scorer.user.shape[1])
+        )
+        each = [
+            naive(Factors(scorer.user[:, c], scorer.item, scorer.similarity))
+            for c in range(scorer.user.shape[1])
+        ]
+        return np.stack(
+            [np.max([each[c][u] for c in range(int(count[u]))], axis=0) for u in range(USERS)]
+        )
     scores = np.zeros((USERS, ITEMS))
     for u in range(USERS):
         for i in range(ITEMS):
             p, q = scorer.user[u].double().numpy(), scorer.item[i].double().numpy()
-            value = {"dot": p @ q, "cosine": p @ q / np.sqrt((p @ p) * (q @ q)), "euclidean": -((p - q) @ (p - q))}[scorer.similarity]
+            value = {
+                "dot": p @ q,
+                "cosine": p @ q / np.sqrt((p @ p) * (q @ q)),
+                "euclidean": -((p - q) @ (p - q)),
+            }[scorer.similarity]
             scores[u, i] = value + (0 if scorer.item_bias is None else float(scorer.item_bias[i]))
     return scores
 

@@ -20,7 +20,10 @@ from recsys.sample import UserBatch, UserStream
 from recsys.storage import load_scorer, save_scorer
 from recsys.train import Train, fit
 
-FORMS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {"gram": all_pairs, "dense": all_pairs_dense}
+FORMS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "gram": all_pairs,
+    "dense": all_pairs_dense,
+}
 TRAIN, _ = two_camps()
 
 
@@ -28,17 +31,33 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def problem(users: int, items: int, dim: int, share: float, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def problem(
+    users: int, items: int, dim: int, share: float, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Users within the unit ball, items on the sphere, and who met what; the last user has met everything, the first may have met nothing."""
-    user = F.normalize(normal(users, dim, seed=seed)) * torch.rand(users, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    user = F.normalize(normal(users, dim, seed=seed)) * torch.rand(
+        users, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     item = F.normalize(normal(items, dim, seed=seed + 1))
     taste = np.random.default_rng(seed).random((users, items)) < share
     taste[-1] = True
     owner, met = np.nonzero(taste)
-    return user.requires_grad_(), item.requires_grad_(), torch.from_numpy(met), torch.from_numpy(owner)
+    return (
+        user.requires_grad_(),
+        item.requires_grad_(),
+        torch.from_numpy(met),
+        torch.from_numpy(owner),
+    )
 
 
-def naive(user: Tensor, item: Tensor, met: Tensor, owner: Tensor, margin: float, loss: Callable[[Tensor], Tensor] = torch.square) -> Tensor:
+def naive(
+    user: Tensor,
+    item: Tensor,
+    met: Tensor,
+    owner: Tensor,
+    margin: float,
+    loss: Callable[[Tensor], Tensor] = torch.square,
+) -> Tensor:
     """NaiveCML: every pair of a met and an unmet item, one at a time, by their distances; a user without such a pair has 0."""
     values = []
     for place, point in enumerate(user):
@@ -55,7 +74,14 @@ def naive(user: Tensor, item: Tensor, met: Tensor, owner: Tensor, margin: float,
 
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=15, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 7), st.integers(1, 5), st.floats(0, 1), st.floats(-1, 4), st.integers(0, 99))
+@given(
+    st.integers(1, 4),
+    st.integers(1, 7),
+    st.integers(1, 5),
+    st.floats(0, 1),
+    st.floats(-1, 4),
+    st.integers(0, 99),
+)
 def test_it_is_the_double_loop(form, users, items, dim, share, margin, seed):
     user, item, met, owner = problem(users, items, dim, share, seed)
     expected = naive(user, item, met, owner, margin)
@@ -70,7 +96,9 @@ def test_gradients_are_those_of_the_double_loop(form):
     """Along the sphere, where items live: off it the double loop sees their norms, and the loss does not."""
     user, item, met, owner = problem(4, 6, 3, 0.4, 3)
     weight = normal(4, seed=9)
-    ours = torch.autograd.grad((FORMS[form](user, item, met, owner, 1.5)[0] * weight).sum(), (user, item))
+    ours = torch.autograd.grad(
+        (FORMS[form](user, item, met, owner, 1.5)[0] * weight).sum(), (user, item)
+    )
     theirs = torch.autograd.grad((naive(user, item, met, owner, 1.5) * weight).sum(), (user, item))
 
     def along(gradient: Tensor) -> Tensor:
@@ -101,13 +129,18 @@ def test_while_no_difference_exceeds_the_margin_it_is_the_squared_hinge():
     user, item, met, owner = problem(4, 6, 3, 0.4, 1)
     hinge = naive(user, item, met, owner, 4.0, lambda t: F.relu(t).square())
     assert torch.allclose(all_pairs(user, item, met, owner, 4.0)[0], hinge)
-    assert not torch.allclose(all_pairs(user, item, met, owner, 0.1)[0], naive(user, item, met, owner, 0.1, lambda t: F.relu(t).square()))
+    assert not torch.allclose(
+        all_pairs(user, item, met, owner, 0.1)[0],
+        naive(user, item, met, owner, 0.1, lambda t: F.relu(t).square()),
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_user_without_a_pair_moves_nothing(form):
     user, item = normal(2, 3).requires_grad_(), F.normalize(normal(4, 3, seed=1)).requires_grad_()
-    pair, _ = FORMS[form](user, item, torch.arange(4), torch.zeros(4, dtype=torch.int64), 2.0)  # one has met everything, the other nothing
+    pair, _ = FORMS[form](
+        user, item, torch.arange(4), torch.zeros(4, dtype=torch.int64), 2.0
+    )  # one has met everything, the other nothing
     assert pair.tolist() == [0.0, 0.0]
     pair.sum().backward()
     assert not user.grad.any()
@@ -121,9 +154,13 @@ def test_float32_is_near_float64():
     rows = torch.from_numpy(met), torch.from_numpy(owner)
     user, item = F.normalize(normal(32, 16)), F.normalize(normal(5000, 16, seed=1))
     exact = all_pairs(user, item, *rows, 2.0)[0]
-    assert torch.allclose(all_pairs(user.float(), item.float(), *rows, 2.0)[0].double(), exact, rtol=1e-5)
+    assert torch.allclose(
+        all_pairs(user.float(), item.float(), *rows, 2.0)[0].double(), exact, rtol=1e-5
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):  # half precision is kept out
-        assert torch.allclose(all_pairs(user.float(), item.float(), *rows, 2.0)[0].double(), exact, rtol=1e-5)
+        assert torch.allclose(
+            all_pairs(user.float(), item.float(), *rows, 2.0)[0].double(), exact, rtol=1e-5
+        )
 
 
 class Largest(TorchDispatchMode):
@@ -170,7 +207,9 @@ def test_the_loss_of_the_network(form):
     decay = 0.15 * (item.square().sum() + point.square().sum())
     assert torch.allclose(terms.extra, decay)
     ours = torch.autograd.grad(terms.extra, (net.user.weight, net.item.weight), retain_graph=True)
-    for gradient, expected in zip(ours, torch.autograd.grad(decay, (net.user.weight, net.item.weight)), strict=True):
+    for gradient, expected in zip(
+        ours, torch.autograd.grad(decay, (net.user.weight, net.item.weight)), strict=True
+    ):
         assert torch.allclose(gradient, expected)
 
 
@@ -180,8 +219,15 @@ def test_without_decay_there_is_no_extra():
 
 def in_place(net: Any, space: str, radius: float) -> bool:
     """Whether items are on the sphere, and users too or within; rows of zeros, which have no direction, left aside."""
-    users, items = (norm[norm > 0] for norm in (table.weight.detach().norm(dim=1) for table in (net.user, net.item)))
-    within = torch.allclose(users, torch.tensor(radius)) if space == "sphere" else float(users.max()) <= radius + 1e-6
+    users, items = (
+        norm[norm > 0]
+        for norm in (table.weight.detach().norm(dim=1) for table in (net.user, net.item))
+    )
+    within = (
+        torch.allclose(users, torch.tensor(radius))
+        if space == "sphere"
+        else float(users.max()) <= radius + 1e-6
+    )
     return within and torch.allclose(items, torch.tensor(radius))
 
 
@@ -204,19 +250,31 @@ def test_users_and_items_are_where_they_belong(space):
 
 
 def course(recipe: SFCML, **changes: Any) -> Any:
-    return fit(recipe, TRAIN, None, Train(**{"epochs": 4, "batch_size": 16, "lr": 0.05, "optimizer": "adagrad", "device": "cpu"} | changes))
+    return fit(
+        recipe,
+        TRAIN,
+        None,
+        Train(
+            **{"epochs": 4, "batch_size": 16, "lr": 0.05, "optimizer": "adagrad", "device": "cpu"}
+            | changes
+        ),
+    )
 
 
 def test_both_forms_train_to_the_same():
     gram, dense = (course(SFCML(dim=6, form=form, l2=1e-3)) for form in FORMS)
     assert torch.allclose(gram.scorer.user, dense.scorer.user, atol=1e-4)
     assert torch.allclose(gram.scorer.item, dense.scorer.item, atol=1e-4)
-    assert [entry["loss"] for entry in gram.history] == pytest.approx([entry["loss"] for entry in dense.history], rel=1e-4)
+    assert [entry["loss"] for entry in gram.history] == pytest.approx(
+        [entry["loss"] for entry in dense.history], rel=1e-4
+    )
     assert gram.history[-1]["loss"] < gram.history[0]["loss"]
 
 
 def test_touched_rows_are_the_same_under_adagrad():
-    dense, touched = (course(SFCML(dim=6, user_space="ball"), rows=rows) for rows in ("dense", "touched"))
+    dense, touched = (
+        course(SFCML(dim=6, user_space="ball"), rows=rows) for rows in ("dense", "touched")
+    )
     assert torch.allclose(dense.scorer.user, touched.scorer.user, atol=1e-5)
     assert torch.allclose(dense.scorer.item, touched.scorer.item, atol=1e-5)
 
@@ -225,7 +283,11 @@ def test_the_score_orders_items_as_their_distance_does():
     scorer = course(SFCML(dim=6, user_space="ball")).scorer
     scores = scorer.score(torch.arange(5))
     distance = (scorer.user[:5, None].double() - scorer.item.double()).square().sum(-1)
-    assert torch.allclose(2 * scores.double(), 1 + scorer.user[:5].double().square().sum(1, keepdim=True) - distance, atol=1e-5)
+    assert torch.allclose(
+        2 * scores.double(),
+        1 + scorer.user[:5].double().square().sum(1, keepdim=True) - distance,
+        atol=1e-5,
+    )
 
 
 def test_the_scorer_comes_back(tmp_path):

@@ -25,7 +25,13 @@ from recsys.train import Train, fit
 
 PLANTED, _ = two_camps()
 # Without gaps: what becomes of items that lack a modality is told in test_item_graph.
-TRAIN = replace(PLANTED, features={name: FeatureTable(table.values, np.ones(41, dtype=bool)) for name, table in PLANTED.features.items()})
+TRAIN = replace(
+    PLANTED,
+    features={
+        name: FeatureTable(table.values, np.ones(41, dtype=bool))
+        for name, table in PLANTED.features.items()
+    },
+)
 USERS, ITEMS = TRAIN.n_users, TRAIN.n_items
 
 
@@ -46,7 +52,9 @@ def scaled(graph: np.ndarray) -> np.ndarray:
     degree = graph.sum(1)
     out = np.zeros_like(graph)
     for i, j in zip(*graph.nonzero(), strict=True):
-        out[i, j] = graph[i, j] / math.sqrt(degree[i] * degree[j]) if degree[i] > 0 and degree[j] > 0 else 0
+        out[i, j] = (
+            graph[i, j] / math.sqrt(degree[i] * degree[j]) if degree[i] > 0 and degree[j] > 0 else 0
+        )
     return out
 
 
@@ -58,7 +66,11 @@ def co_occurrence(pairs: Interactions, k: int, kind: str, symmetric: str) -> np.
         for j in range(pairs.n_items):
             both = len(sets[i] & sets[j])
             if i != j and both:
-                value[j] = {"count": both, "ochiai": both / math.sqrt(len(sets[i]) * len(sets[j])), "jaccard": both / len(sets[i] | sets[j])}[kind]
+                value[j] = {
+                    "count": both,
+                    "ochiai": both / math.sqrt(len(sets[i]) * len(sets[j])),
+                    "jaccard": both / len(sets[i] | sets[j]),
+                }[kind]
         for j in sorted(value, key=lambda j: (-np.float32(value[j]), j))[:k]:
             out[i, j] = value[j]
     return np.maximum(out, out.T) if symmetric == "max" else out
@@ -84,26 +96,39 @@ def nodes(net) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
         if recipe.semantics == "gated":
             q = item * torch.sigmoid(net.gates[place](q))
         met = scaled(co_occurrence(TRAIN.pairs, recipe.co_k, recipe.together, recipe.symmetric))
-        graph = recipe.share * met + (1 - recipe.share) * scaled(similar(table.values, recipe.k, recipe.weights))
+        graph = recipe.share * met + (1 - recipe.share) * scaled(
+            similar(table.values, recipe.k, recipe.weights)
+        )
         z_item = torch.from_numpy(np.linalg.matrix_power(graph, recipe.item_layers)).float() @ q
         content.append(torch.cat([net.adjacency.to_dense()[:USERS, USERS:] @ z_item, z_item]))
     fused = []
     for node in range(USERS + ITEMS):
         z = [part[node] for part in content]
         logits = [float(net.attention(own)) if net.attention is not None else 0.0 for own in z]
-        fused.append(sum(math.exp(x) / sum(map(math.exp, logits)) * own for x, own in zip(logits, z, strict=True)))
+        fused.append(
+            sum(
+                math.exp(x) / sum(map(math.exp, logits)) * own
+                for x, own in zip(logits, z, strict=True)
+            )
+        )
     return behaviour, content, torch.stack(fused)
 
 
 def contrast(one: torch.Tensor, other: torch.Tensor, temperature: float) -> float:
-    logits = torch.stack([torch.stack([F.cosine_similarity(a, b, dim=0) for b in other]) for a in one]) / temperature
+    logits = (
+        torch.stack([torch.stack([F.cosine_similarity(a, b, dim=0) for b in other]) for a in one])
+        / temperature
+    )
     return float((logits.exp().sum(1).log() - logits.diagonal()).mean())
 
 
 def joint(anchor: torch.Tensor, content: list[torch.Tensor], temperature: float) -> float:
     total = 0.0
     for x, a in enumerate(anchor):
-        value = [[math.exp(float(F.cosine_similarity(a, b, dim=0)) / temperature) for b in part] for part in content]
+        value = [
+            [math.exp(float(F.cosine_similarity(a, b, dim=0)) / temperature) for b in part]
+            for part in content
+        ]
         total -= math.log(sum(row[x] for row in value) / sum(map(sum, value))) / len(anchor)
     return total
 
@@ -114,14 +139,24 @@ def expected_pairs(batch, user: torch.Tensor, item: torch.Tensor) -> list[float]
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
         kept = [j for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
         u, i = int(batch.user[b]), int(batch.pos[b])
-        expected.append(sum(math.log1p(math.exp(float(user[u] @ (item[j] - item[i])))) / len(kept) for j in kept))
+        expected.append(
+            sum(
+                math.log1p(math.exp(float(user[u] @ (item[j] - item[i])))) / len(kept) for j in kept
+            )
+        )
     return expected
 
 
 VARIANTS = [
     {},
     {"semantics": "projected", "fusion": "mean", "item_layers": 2, "layers": 1},
-    {"weights": "one", "together": "ochiai", "symmetric": "max", "anchor": "joint", "distinct_nodes": False},
+    {
+        "weights": "one",
+        "together": "ochiai",
+        "symmetric": "max",
+        "anchor": "joint",
+        "distinct_nodes": False,
+    },
     {"together": "jaccard", "view": "behaviour", "item_layers": 0, "anchor_constant": True},
     {"sampler": Sampler(negatives=3, pool="shared"), "view": "final"},
     {"sampler": Sampler(negatives=3), "share": 1.0},
@@ -131,7 +166,9 @@ VARIANTS = [
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_the_loss_is_its_definition(changes):
     """Without noise, whose views are then one."""
-    net = start(noise=0.0, perturb=0.7, align=0.3, l2=0.2, temperature=0.4, noise_temperature=0.5, **changes)
+    net = start(
+        noise=0.0, perturb=0.7, align=0.3, l2=0.2, temperature=0.4, noise_temperature=0.5, **changes
+    )
     batch = batch_of(net)
     behaviour, content, fused = nodes(net)
     user, item = torch.split(behaviour + fused, [USERS, ITEMS])
@@ -146,12 +183,19 @@ def test_the_loss_is_its_definition(changes):
         at = nodes_of.unique() if net.recipe.distinct_nodes else nodes_of
         extra += 0.7 * contrast(seen[at], seen[at], 0.5)
         own = [part[at] for part in content]
-        held = joint(behaviour[at], own, 0.4) if net.recipe.anchor == "joint" else sum(contrast(behaviour[at], z, 0.4) for z in own)
+        held = (
+            joint(behaviour[at], own, 0.4)
+            if net.recipe.anchor == "joint"
+            else sum(contrast(behaviour[at], z, 0.4) for z in own)
+        )
         extra += 0.3 * (held + contrast(behaviour[at], fused[at], 0.4))
     assert terms.extra.item() == pytest.approx(extra, rel=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"view": "final", "anchor": "joint", "strength": "relative", "semantics": "projected"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"view": "final", "anchor": "joint", "strength": "relative", "semantics": "projected"}],
+)
 def test_gradients(changes):
     net = start(noise=0.0, perturb=0.5, align=0.5, **changes).double()
     check_gradients(net, batch_of(net))
@@ -161,10 +205,18 @@ def test_noise_has_no_gradient_and_an_anchor_may_have_none():
     rows = torch.randn(6, 4, requires_grad=True)
     (gradient,) = torch.autograd.grad(perturbed(rows, 0.5, "orthant", "modulus").sum(), rows)
     assert torch.equal(gradient, torch.ones(6, 4))
-    free, held = (start(l2=0.0, perturb=0.0, align=1.0, anchor_constant=constant) for constant in (False, True))
-    one, other = (torch.autograd.grad(net.loss(batch_of(net)).extra, net.nodes.weight)[0] for net in (free, held))
+    free, held = (
+        start(l2=0.0, perturb=0.0, align=1.0, anchor_constant=constant)
+        for constant in (False, True)
+    )
+    one, other = (
+        torch.autograd.grad(net.loss(batch_of(net)).extra, net.nodes.weight)[0]
+        for net in (free, held)
+    )
     assert not torch.allclose(one, other)
-    assert free.loss(batch_of(free)).extra.item() == pytest.approx(held.loss(batch_of(held)).extra.item())
+    assert free.loss(batch_of(free)).extra.item() == pytest.approx(
+        held.loss(batch_of(held)).extra.item()
+    )
 
 
 @pytest.mark.parametrize("changes", VARIANTS[:3])
@@ -183,16 +235,29 @@ def test_what_is_ranked_is_what_was_trained(changes, monkeypatch):
 @pytest.mark.parametrize("kind", ["count", "ochiai", "jaccard"])
 def test_who_met_what(kind, symmetric):
     rng = np.random.default_rng(0)
-    pairs = Interactions(rng.integers(12, size=70), np.minimum(rng.integers(9, size=70), rng.integers(9, size=70)), 12, 10)
+    pairs = Interactions(
+        rng.integers(12, size=70),
+        np.minimum(rng.integers(9, size=70), rng.integers(9, size=70)),
+        12,
+        10,
+    )
     for k in (1, 3, 50):
-        assert np.allclose(together(pairs, k, kind, symmetric).toarray(), co_occurrence(pairs, k, kind, symmetric), atol=1e-6)
+        assert np.allclose(
+            together(pairs, k, kind, symmetric).toarray(),
+            co_occurrence(pairs, k, kind, symmetric),
+            atol=1e-6,
+        )
 
 
 @pytest.mark.parametrize("weights", ["similarity", "one"])
 def test_what_looks_alike(weights):
     values = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
     assert np.allclose(alike(values, 4, weights).toarray(), similar(values, 4, weights), atol=1e-6)
-    assert np.allclose(balanced(alike(values, 4, weights)).toarray(), scaled(similar(values, 4, weights)), atol=1e-6)
+    assert np.allclose(
+        balanced(alike(values, 4, weights)).toarray(),
+        scaled(similar(values, 4, weights)),
+        atol=1e-6,
+    )
 
 
 def dense(net) -> list[np.ndarray]:
@@ -218,8 +283,13 @@ def test_without_noise_the_views_are_one():
     batch = batch_of(net)
     _, _, fused = nodes(net)
     views = [fused[at.unique()] for at in (batch.user, batch.pos + USERS)]
-    assert net.loss(batch).extra.item() == pytest.approx(sum(float(info_nce(view, view, 0.2)) for view in views), rel=1e-5)
-    assert start(noise=0.3, perturb=1.0, align=0.0, l2=0.0).loss(batch).extra.item() > 1.02 * net.loss(batch).extra.item()
+    assert net.loss(batch).extra.item() == pytest.approx(
+        sum(float(info_nce(view, view, 0.2)) for view in views), rel=1e-5
+    )
+    assert (
+        start(noise=0.3, perturb=1.0, align=0.0, l2=0.0).loss(batch).extra.item()
+        > 1.02 * net.loss(batch).extra.item()
+    )
 
 
 def test_with_one_modality_both_alignments_are_one():
@@ -229,15 +299,21 @@ def test_with_one_modality_both_alignments_are_one():
     for kind in ("each", "joint"):
         again = start(train, fusion="attention", anchor=kind, perturb=0.0, l2=0.0, align=1.0)
         again.load_state_dict(net.state_dict(), strict=False)
-        assert again.loss(batch).extra.item() == pytest.approx(net.loss(batch).extra.item(), rel=1e-5)
+        assert again.loss(batch).extra.item() == pytest.approx(
+            net.loss(batch).extra.item(), rel=1e-5
+        )
     modal = torch.randn(6, 1, 3)
     anchor = torch.randn(6, 3)
     for kind in ("each", "joint"):
-        assert anchored(anchor, modal, 0.2, kind).item() == pytest.approx(info_nce(anchor, modal[:, 0], 0.2).item(), rel=1e-5)
+        assert anchored(anchor, modal, 0.2, kind).item() == pytest.approx(
+            info_nce(anchor, modal[:, 0], 0.2).item(), rel=1e-5
+        )
 
 
 def test_the_known_value_of_info_nce():
-    assert float(info_nce(wave(12, 5, 4), wave(13, 5, 4), 0.2)) == pytest.approx(1.44376760, abs=1e-8)
+    assert float(info_nce(wave(12, 5, 4), wave(13, 5, 4), 0.2)) == pytest.approx(
+        1.44376760, abs=1e-8
+    )
 
 
 @pytest.mark.parametrize("strength", ["modulus", "relative", "constant"])
@@ -247,7 +323,9 @@ def test_how_strong_noise_is(strength, direction):
     rows = torch.randn(200, 6) * torch.linspace(0.1, 5, 200)[:, None]
     moved = perturbed(rows, 0.25, direction, strength) - rows
     length = rows.norm(dim=1)
-    expected = {"modulus": length, "relative": length / length.mean(), "constant": torch.ones(200)}[strength]
+    expected = {"modulus": length, "relative": length / length.mean(), "constant": torch.ones(200)}[
+        strength
+    ]
     assert torch.allclose(moved.norm(dim=1), 0.25 * expected, rtol=1e-3, atol=1e-5)
     same_side = ((moved * rows) >= 0).float().mean()
     assert (same_side == 1) == (direction == "orthant")
@@ -265,15 +343,39 @@ def test_terms_may_be_left_out():
 def test_users_like_the_new_items_of_their_camp(semantics):
     train = split(two_camps(users=120)[0], SplitRule(by="new-item")).train
     new = np.flatnonzero(~warm_items(train))
-    scorer = fit(SIGER(dim=8, semantics=semantics), train, None, Train(epochs=6, batch_size=64, lr=0.03, device="cpu")).scorer
-    scores, even, odd = scorer.score(torch.arange(120)).numpy(), new[new % 2 == 0], new[new % 2 == 1]
-    right = scores[::2][:, even].mean(1) > scores[::2][:, odd].mean(1), scores[1::2][:, odd].mean(1) > scores[1::2][:, even].mean(1)
+    scorer = fit(
+        SIGER(dim=8, semantics=semantics),
+        train,
+        None,
+        Train(epochs=6, batch_size=64, lr=0.03, device="cpu"),
+    ).scorer
+    scores, even, odd = (
+        scorer.score(torch.arange(120)).numpy(),
+        new[new % 2 == 0],
+        new[new % 2 == 1],
+    )
+    right = (
+        scores[::2][:, even].mean(1) > scores[::2][:, odd].mean(1),
+        scores[1::2][:, odd].mean(1) > scores[1::2][:, even].mean(1),
+    )
     assert np.mean(right) > 0.95, "popularity knows nothing of them: a half"
 
 
-@pytest.mark.parametrize("changes", [{}, {"semantics": "projected", "item_layers": 0}, {"semantics": "projected", "anchor": "joint"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"semantics": "projected", "item_layers": 0},
+        {"semantics": "projected", "anchor": "joint"},
+    ],
+)
 def test_mixed_precision(changes):
-    done = fit(SIGER(dim=8, **changes), TRAIN, None, Train(epochs=1, batch_size=64, device="cpu", precision="bfloat16"))
+    done = fit(
+        SIGER(dim=8, **changes),
+        TRAIN,
+        None,
+        Train(epochs=1, batch_size=64, device="cpu", precision="bfloat16"),
+    )
     assert torch.isfinite(done.scorer.item).all()
 
 

@@ -43,7 +43,9 @@ def dense(layers: int, first: Tensor, eps: float, noises: list[Tensor]) -> list[
         moved = current.clone()
         for node in range(len(current)):
             length = math.sqrt(float(noises[layer][node].square().sum()))
-            moved[node] = current[node] + eps * torch.sign(current[node]) * noises[layer][node] / length
+            moved[node] = (
+                current[node] + eps * torch.sign(current[node]) * noises[layer][node] / length
+            )
         current = moved
         found.append(current)
     return found
@@ -71,7 +73,11 @@ def test_layers_and_their_gradient_are_those_of_dense_matrices(layers, eps):
     noisy = sum(length > 0 for length in eps)
     for view, length in enumerate(eps):
         # At every layer the noise of one propagation after the other is drawn.
-        own = [noises[layer * noisy + view - (len(eps) - noisy)] for layer in range(layers)] if length else [torch.ones_like(first)] * layers
+        own = (
+            [noises[layer * noisy + view - (len(eps) - noisy)] for layer in range(layers)]
+            if length
+            else [torch.ones_like(first)] * layers
+        )
         expected = dense(layers, first, length, own)
         for layer in range(layers):
             assert torch.allclose(got[view, layer], expected[layer][rows], atol=1e-6)
@@ -82,7 +88,9 @@ def test_layers_and_their_gradient_are_those_of_dense_matrices(layers, eps):
 
 def test_what_stands_alone_stays_where_it_is():
     net = start()
-    layers, _ = noisy_layers_rows(net.adjacency, net.nodes.weight, torch.tensor([N - 1, 0]), 2, (0.5,))
+    layers, _ = noisy_layers_rows(
+        net.adjacency, net.nodes.weight, torch.tensor([N - 1, 0]), 2, (0.5,)
+    )
     assert not layers[0, :, 0].any()
     assert layers[0, :, 1].all()
 
@@ -100,7 +108,10 @@ def test_noise_has_its_length_and_keeps_to_its_orthant():
 def naive_nce(one: Tensor, other: Tensor, temperature: float) -> float:
     total = 0.0
     for v in range(len(one)):
-        logits = [float(F.cosine_similarity(one[v], other[w], dim=0)) / temperature for w in range(len(one))]
+        logits = [
+            float(F.cosine_similarity(one[v], other[w], dim=0)) / temperature
+            for w in range(len(one))
+        ]
         total += math.log(sum(math.exp(x) for x in logits)) - logits[v]
     return total / len(one)
 
@@ -109,13 +120,18 @@ def test_info_nce_is_its_definition():
     one, other = torch.randn(6, 4), torch.randn(6, 4)
     assert info_nce(one, other, 0.2).item() == pytest.approx(naive_nce(one, other, 0.2), rel=1e-5)
     assert info_nce(one[:1], other[:1], 0.2).item() == 0
-    assert torch.autograd.gradcheck(lambda a, b: info_nce(a, b, 0.5), (one.double().requires_grad_(), other.double().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        lambda a, b: info_nce(a, b, 0.5),
+        (one.double().requires_grad_(), other.double().requires_grad_()),
+    )
 
 
 def contrast(batch, one: Tensor, other: Tensor, temperature: float) -> float:
     """Over distinct users and distinct positives, from the views of all nodes."""
     users, items = sorted(set(batch.user.tolist())), sorted({N + i for i in batch.pos.tolist()})
-    return naive_nce(one[users], other[users], temperature) + naive_nce(one[items], other[items], temperature)
+    return naive_nce(one[users], other[users], temperature) + naive_nce(
+        one[items], other[items], temperature
+    )
 
 
 def bpr(batch, vectors: Tensor) -> list[float]:
@@ -123,7 +139,11 @@ def bpr(batch, vectors: Tensor) -> list[float]:
     for b in range(len(batch)):
         negatives = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
         user, pos = vectors[batch.user[b]], vectors[N + batch.pos[b]]
-        each = [float(F.softplus(user @ vectors[N + j] - user @ pos)) for k, j in enumerate(negatives) if batch.mask is None or batch.mask[b, k]]
+        each = [
+            float(F.softplus(user @ vectors[N + j] - user @ pos))
+            for k, j in enumerate(negatives)
+            if batch.mask is None or batch.mask[b, k]
+        ]
         losses.append(sum(each) / len(each))
     return losses
 
@@ -136,7 +156,9 @@ def squares(batch, first: Tensor) -> float:
 @pytest.mark.parametrize("pool", ["own", "shared"])
 @pytest.mark.parametrize("l2", [0.0, 0.4])
 def test_simgcl_is_its_definition(pool, l2):
-    net = start(l2=l2, contrast=0.7, temperature=0.3, eps=0.15, sampler=Sampler(negatives=3, pool=pool))
+    net = start(
+        l2=l2, contrast=0.7, temperature=0.3, eps=0.15, sampler=Sampler(negatives=3, pool=pool)
+    )
     batch, first = batch_of(net), net.nodes.weight.detach()
     assert len(set(batch.user.tolist())) < len(batch)  # some user twice
     noises = drawn(first.shape, 5, 6)
@@ -145,12 +167,22 @@ def test_simgcl_is_its_definition(pool, l2):
     clean = torch.stack(dense(3, first, 0.0, [torch.ones_like(first)] * 3)).mean(0)
     one, other = (torch.stack(dense(3, first, 0.15, noises[part::2])).mean(0) for part in (0, 1))
     assert terms.pair.tolist() == pytest.approx(bpr(batch, clean), rel=1e-4)
-    assert terms.extra.item() == pytest.approx(0.7 * contrast(batch, one, other, 0.3) + l2 * squares(batch, first), rel=1e-4)
+    assert terms.extra.item() == pytest.approx(
+        0.7 * contrast(batch, one, other, 0.3) + l2 * squares(batch, first), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("layer", [1, 2, 3])
 def test_xsimgcl_is_its_definition(layer):
-    net = start(XSimGCL, l2=0.4, contrast=0.7, temperature=0.3, eps=0.15, contrast_layer=layer, sampler=Sampler(negatives=2))
+    net = start(
+        XSimGCL,
+        l2=0.4,
+        contrast=0.7,
+        temperature=0.3,
+        eps=0.15,
+        contrast_layer=layer,
+        sampler=Sampler(negatives=2),
+    )
     batch, first = batch_of(net), net.nodes.weight.detach()
     noises = drawn(first.shape, 5, 3)
     torch.manual_seed(5)
@@ -158,13 +190,17 @@ def test_xsimgcl_is_its_definition(layer):
     layers = dense(3, first, 0.15, noises)
     mean = torch.stack(layers).mean(0)
     assert terms.pair.tolist() == pytest.approx(bpr(batch, mean), rel=1e-4)
-    assert terms.extra.item() == pytest.approx(0.7 * contrast(batch, mean, layers[layer - 1], 0.3) + 0.4 * squares(batch, first), rel=1e-4)
+    assert terms.extra.item() == pytest.approx(
+        0.7 * contrast(batch, mean, layers[layer - 1], 0.3) + 0.4 * squares(batch, first), rel=1e-4
+    )
 
 
 def test_one_noisy_propagation_draws_once_a_layer(monkeypatch):
     calls = []
     draw = torch.rand
-    monkeypatch.setattr(torch, "rand", lambda *args, **named: calls.append(1) or draw(*args, **named))
+    monkeypatch.setattr(
+        torch, "rand", lambda *args, **named: calls.append(1) or draw(*args, **named)
+    )
     net = start(XSimGCL)
     net.loss(batch_of(net))
     assert len(calls) == 3
@@ -213,7 +249,9 @@ def test_what_is_switched_off_is_not_computed(kind):
     assert net.loss(batch_of(net)).extra is None
     net = start(kind, contrast=0.0, l2=0.4)
     batch = batch_of(net)
-    assert net.loss(batch).extra.item() == pytest.approx(0.4 * squares(batch, net.nodes.weight.detach()), rel=1e-5)
+    assert net.loss(batch).extra.item() == pytest.approx(
+        0.4 * squares(batch, net.nodes.weight.detach()), rel=1e-5
+    )
 
 
 def test_equal_seeds_draw_equal_noise():
@@ -248,5 +286,7 @@ def test_a_denoiser_finds_the_logits(kind):
     terms = net.loss(batch)
     pos, neg = label_losses(terms.logits)
     assert torch.equal(terms.pair, pos + mean_negatives(terms.logits, neg))
-    assert torch.allclose(terms.logits.neg, net.scorer().score(batch.user).gather(1, batch.neg), atol=1e-5)
+    assert torch.allclose(
+        terms.logits.neg, net.scorer().score(batch.user).gather(1, batch.neg), atol=1e-5
+    )
     assert start(kind).loss(batch_of(start(kind))).logits is None

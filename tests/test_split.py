@@ -40,7 +40,9 @@ RULES = [
 def log(pairs: set[tuple[int, int]], seed: int = 0) -> pl.DataFrame:
     """A log with times, some of them equal, its rows in an order given by the seed."""
     ordered = sorted(pairs)
-    frame = pl.DataFrame({"user": [f"u{user}" for user, _ in ordered], "item": [item for _, item in ordered]})
+    frame = pl.DataFrame(
+        {"user": [f"u{user}" for user, _ in ordered], "item": [item for _, item in ordered]}
+    )
     frame = frame.with_columns(time=np.random.default_rng(7).integers(0, 40, len(ordered)) * 25)
     return frame.sample(fraction=1.0, shuffle=True, seed=seed)
 
@@ -55,7 +57,9 @@ def parts(made: Split) -> tuple[Interactions, Interactions | None, Interactions 
 
 @settings(deadline=None, max_examples=20)
 @given(pairs=PAIRS, rule=st.sampled_from(RULES), seed=st.integers(0, 9))
-def test_parts_are_disjoint_whole_and_independent_of_the_order_of_rows(pairs: set[tuple[int, int]], rule: SplitRule, seed: int) -> None:
+def test_parts_are_disjoint_whole_and_independent_of_the_order_of_rows(
+    pairs: set[tuple[int, int]], rule: SplitRule, seed: int
+) -> None:
     def attempt(order: int) -> tuple[Loaded, Split | str]:
         loaded = load(log(pairs, order))
         try:
@@ -86,10 +90,14 @@ def naive_sizes(n: int, ratios: tuple[float, float, float]) -> tuple[int, int, i
 @settings(deadline=None, max_examples=30)
 @given(
     pairs=PAIRS,
-    ratios=st.sampled_from([(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.5, 0.0, 0.5), (0.9, 0.1, 0.0), (1.0, 0.0, 0.0)]),
+    ratios=st.sampled_from(
+        [(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.5, 0.0, 0.5), (0.9, 0.1, 0.0), (1.0, 0.0, 0.0)]
+    ),
     order=st.sampled_from(["random", "time"]),
 )
-def test_ratio_sizes_of_every_user(pairs: set[tuple[int, int]], ratios: tuple[float, float, float], order: str) -> None:
+def test_ratio_sizes_of_every_user(
+    pairs: set[tuple[int, int]], ratios: tuple[float, float, float], order: str
+) -> None:
     data = load(log(pairs)).dataset.pairs
     part = by_ratio(data, ratios, order=order)
     for user in range(data.n_users):
@@ -98,7 +106,13 @@ def test_ratio_sizes_of_every_user(pairs: set[tuple[int, int]], ratios: tuple[fl
 
 
 def test_small_users() -> None:
-    assert [naive_sizes(n, (0.8, 0.1, 0.1)) for n in (1, 2, 3, 10, 30)] == [(1, 0, 0), (1, 0, 1), (1, 1, 1), (8, 1, 1), (24, 3, 3)]
+    assert [naive_sizes(n, (0.8, 0.1, 0.1)) for n in (1, 2, 3, 10, 30)] == [
+        (1, 0, 0),
+        (1, 0, 1),
+        (1, 1, 1),
+        (8, 1, 1),
+        (24, 3, 3),
+    ]
 
 
 @settings(deadline=None, max_examples=30)
@@ -121,12 +135,20 @@ def test_last_k_against_the_naive_loop(pairs: set[tuple[int, int]], k: int) -> N
 def test_time_order_puts_the_past_in_train() -> None:
     pairs = load(log({(user, item) for user in range(5) for item in range(12)})).dataset.pairs
     assert pairs.time is not None
-    for part in (by_ratio(pairs, per="all", order="time"), by_time(pairs, 300, 700), by_time(pairs, "1970-01-01T00:05:00", "1970-01-01 00:11:40")):
+    for part in (
+        by_ratio(pairs, per="all", order="time"),
+        by_time(pairs, 300, 700),
+        by_time(pairs, "1970-01-01T00:05:00", "1970-01-01 00:11:40"),
+    ):
         train, valid, test = (pairs.time[part == number] for number in range(3))
         assert train.max() <= valid.min()
         assert valid.max() <= test.min()
     part = by_time(pairs, 300, 700)
-    assert (pairs.time[part == 0].max() < 300, pairs.time[part == 1].min() >= 300, pairs.time[part == 2].min() >= 700) == (True, True, True)
+    assert (
+        pairs.time[part == 0].max() < 300,
+        pairs.time[part == 1].min() >= 300,
+        pairs.time[part == 2].min() >= 700,
+    ) == (True, True, True)
     assert (by_time(pairs, None, 700) == 1).sum() == 0
     for user in range(5):
         part, own = by_ratio(pairs, (0.5, 0.25, 0.25), order="time"), pairs.user == user
@@ -148,7 +170,9 @@ def test_new_items_leave_train_wholly() -> None:
 
 
 def test_warm_pairs_may_be_held_back_beside_new_items() -> None:
-    pairs = load(log({(user, (3 * user + item) % 60) for user in range(20) for item in range(40)})).dataset.pairs
+    pairs = load(
+        log({(user, (3 * user + item) % 60) for user in range(20) for item in range(40)})
+    ).dataset.pairs
     plain, part = by_new_item(pairs, 0.3, seed=1), by_new_item(pairs, 0.3, warm_share=0.2, seed=1)
     np.testing.assert_array_equal(part[plain != 0], plain[plain != 0])
     held = (plain == 0) & (part != 0)
@@ -167,15 +191,23 @@ def test_seeds_matter_and_repeat() -> None:
 
 def test_every_row_is_as_likely_to_be_held_back() -> None:
     data = load(log({(user, item) for user in range(4) for item in range(10)})).dataset.pairs
-    share = np.mean([by_ratio(data, (0.5, 0.0, 0.5), seed=seed) == 2 for seed in range(400)], axis=0)
+    share = np.mean(
+        [by_ratio(data, (0.5, 0.0, 0.5), seed=seed) == 2 for seed in range(400)], axis=0
+    )
     assert np.abs(share - 0.5).max() < 5 * np.sqrt(0.25 / 400)
 
 
 def test_large_times_and_groups_take_the_long_way() -> None:
     """Times too far apart to share one sorting key with the user give what close ones in the same order give."""
-    near = load(log({(user, item) for user in range(6) for item in range(9)}).with_columns(time=pl.int_range(54))).dataset.pairs
+    near = load(
+        log({(user, item) for user in range(6) for item in range(9)}).with_columns(
+            time=pl.int_range(54)
+        )
+    ).dataset.pairs
     assert near.time is not None
-    far = Interactions(near.user, near.item, near.n_users, near.n_items, time=(near.time - 27) * 2**57)
+    far = Interactions(
+        near.user, near.item, near.n_users, near.n_items, time=(near.time - 27) * 2**57
+    )
     assert np.array_equal(by_last(near, 2), by_last(far, 2))
 
 
@@ -192,7 +224,9 @@ def test_cold_users_are_dropped_and_counted() -> None:
 
 
 def test_presplit_and_a_valid_part_out_of_train(tmp_path: Path) -> None:
-    (tmp_path / "train.txt").write_text("\n".join(f"{user} " + " ".join(str(item) for item in range(10)) for user in range(4)))
+    (tmp_path / "train.txt").write_text(
+        "\n".join(f"{user} " + " ".join(str(item) for item in range(10)) for user in range(4))
+    )
     (tmp_path / "test.txt").write_text("0 10\n1 11\n")
     loaded = load(tmp_path)
     plain = split(loaded)
@@ -209,13 +243,34 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: SplitRule(by="time"), "needs test_from"),
     (lambda: SplitRule(k=0), "k = 0"),
     (lambda: SplitRule(by="random"), "by = 'random'"),
-    (lambda: split(load(pl.DataFrame({"user": [1], "item": [1]})), SplitRule(by="last")), "needs times, which the data lacks"),
-    (lambda: split(load(pl.DataFrame({"user": [1], "item": [1]})), SplitRule(order="time")), "needs times"),
-    (lambda: split(load(pl.DataFrame({"user": [1], "item": [1]})), SplitRule(by="presplit")), "the source is one log"),
-    (lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", test_from="soon")), "'soon' is not a point in time"),
-    (lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", test_from=2.5)), "no fraction"),
-    (lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", valid_from=9, test_from=5)), "is later than"),
-    (lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", test_from=0)), "leaves no train row"),
+    (
+        lambda: split(load(pl.DataFrame({"user": [1], "item": [1]})), SplitRule(by="last")),
+        "needs times, which the data lacks",
+    ),
+    (
+        lambda: split(load(pl.DataFrame({"user": [1], "item": [1]})), SplitRule(order="time")),
+        "needs times",
+    ),
+    (
+        lambda: split(load(pl.DataFrame({"user": [1], "item": [1]})), SplitRule(by="presplit")),
+        "the source is one log",
+    ),
+    (
+        lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", test_from="soon")),
+        "'soon' is not a point in time",
+    ),
+    (
+        lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", test_from=2.5)),
+        "no fraction",
+    ),
+    (
+        lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", valid_from=9, test_from=5)),
+        "is later than",
+    ),
+    (
+        lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", test_from=0)),
+        "leaves no train row",
+    ),
 ]
 
 
@@ -234,13 +289,23 @@ def test_a_rule_for_one_log_is_refused_on_presplit_files(tmp_path: Path) -> None
 
 
 def test_libcml_sizes_by_hand() -> None:
-    pairs = load(log({(0, item) for item in range(9)} | {(1, item) for item in range(5)})).dataset.pairs
+    pairs = load(
+        log({(0, item) for item in range(9)} | {(1, item) for item in range(5)})
+    ).dataset.pairs
     part = libcml(pairs)
-    assert [Counter(part[pairs.user == user].tolist()) for user in (0, 1)] == [{0: 5, 1: 1, 2: 3}, {0: 3, 1: 1, 2: 1}]
+    assert [Counter(part[pairs.user == user].tolist()) for user in (0, 1)] == [
+        {0: 5, 1: 1, 2: 3},
+        {0: 3, 1: 1, 2: 1},
+    ]
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("steam-200k", (67_653, 21_728, 25_758)), ("ml-100k-likes", (32_844, 10_696, 11_821))])
-def test_libcml_is_the_released_split(shared_data: Path, name: str, sizes: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("steam-200k", (67_653, 21_728, 25_758)), ("ml-100k-likes", (32_844, 10_696, 11_821))],
+)
+def test_libcml_is_the_released_split(
+    shared_data: Path, name: str, sizes: tuple[int, int, int]
+) -> None:
     if not (shared_data / name).is_dir():
         pytest.skip(f"{name} is not here")
     made = split(load(shared_data / name / "users.dat", min_user=5), SplitRule(by="libcml"))
@@ -248,14 +313,27 @@ def test_libcml_is_the_released_split(shared_data: Path, name: str, sizes: tuple
     assert tuple(len(part) for part in found if part is not None) == sizes
     for part, stored in zip(found, ("train", "val", "test"), strict=True):
         assert part is not None
-        assert (part.csr != sp.load_npz(shared_data / name / f"user_{stored}_matrix.npz").tocsr()).nnz == 0
+        assert (
+            part.csr != sp.load_npz(shared_data / name / f"user_{stored}_matrix.npz").tocsr()
+        ).nnz == 0
 
 
 def test_gowalla(shared_data: Path) -> None:
     if not (shared_data / "gowalla").is_dir():
         pytest.skip("gowalla is not here")
-    made = split(load(shared_data / "gowalla", train="train_inner.txt", valid="valid_inner.txt", test="test.txt"))
-    assert tuple(len(part) for part in parts(made) if part is not None) == (719_081, 91_047, 217_242)
+    made = split(
+        load(
+            shared_data / "gowalla",
+            train="train_inner.txt",
+            valid="valid_inner.txt",
+            test="test.txt",
+        )
+    )
+    assert tuple(len(part) for part in parts(made) if part is not None) == (
+        719_081,
+        91_047,
+        217_242,
+    )
     assert (made.train.n_users, made.train.n_items, made.rule) == (29_858, 40_981, "presplit")
     assert len(made.refit().train.pairs) == 810_128
 
@@ -263,7 +341,10 @@ def test_gowalla(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"warm_share": 0.2}, "warm_share means nothing with by = 'auto'; it is for by = 'new-item'"),
+        (
+            {"warm_share": 0.2},
+            "warm_share means nothing with by = 'auto'; it is for by = 'new-item'",
+        ),
         ({"by": "ratio", "new_items": 0.5}, "new_items means nothing with by = 'ratio'"),
         ({"by": "last", "ratios": (0.5, 0.25, 0.25)}, "it is for by = 'ratio'; leave it out"),
         ({"by": "ratio", "k": 2}, "k means nothing with by = 'ratio'"),
@@ -278,12 +359,24 @@ def test_settings_of_another_rule_are_refused(settings, said):
 
 def test_settings_that_the_data_have_no_use_for_are_refused(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
-        (tmp_path / f"{name}.txt").write_text("\n".join(f"{user} {user} {user + 1}" for user in range(4)))
+        (tmp_path / f"{name}.txt").write_text(
+            "\n".join(f"{user} {user} {user + 1}" for user in range(4))
+        )
     whole = load(tmp_path, train="train.txt", valid="valid.txt", test="test.txt")
     one = load(pl.DataFrame({"user": [1, 1, 1], "item": [1, 2, 3]}))
-    with pytest.raises(InputError, match=re.escape("[split]: ratios means nothing with by = 'auto' on data that are split already; it is for by")):
+    with pytest.raises(
+        InputError,
+        match=re.escape(
+            "[split]: ratios means nothing with by = 'auto' on data that are split already; it is for by"
+        ),
+    ):
         split(whole, SplitRule(ratios=(0.5, 0.25, 0.25)))
-    with pytest.raises(InputError, match=re.escape("[split]: valid_share means nothing with by = 'auto' on one log; it is for by = 'presplit'")):
+    with pytest.raises(
+        InputError,
+        match=re.escape(
+            "[split]: valid_share means nothing with by = 'auto' on one log; it is for by = 'presplit'"
+        ),
+    ):
         split(one, SplitRule(valid_share=0.1))
     with pytest.raises(InputError, match="valid_share is for data without a valid part"):
         split(whole, SplitRule(valid_share=0.1))

@@ -16,10 +16,14 @@ def test_percentile_and_bca_equal_scipy_up_to_the_draw():
     values = np.random.default_rng(0).exponential(size=60)
     for ours, theirs in (("percentile", "percentile"), ("bca", "BCa")):
         low, high = bootstrap(values, resamples=20_000, method=ours)
-        wanted = scipy.stats.bootstrap((values,), np.mean, n_resamples=20_000, method=theirs, rng=np.random.default_rng(1)).confidence_interval
+        wanted = scipy.stats.bootstrap(
+            (values,), np.mean, n_resamples=20_000, method=theirs, rng=np.random.default_rng(1)
+        ).confidence_interval
         assert low == pytest.approx(wanted.low, abs=0.01)
         assert high == pytest.approx(wanted.high, abs=0.01)
-    assert bootstrap(values, method="bca")[0] > bootstrap(values, method="percentile")[0]  # skewed to the right: BCa moves right
+    assert (
+        bootstrap(values, method="bca")[0] > bootstrap(values, method="percentile")[0]
+    )  # skewed to the right: BCa moves right
 
 
 def test_normal_interval_by_hand():
@@ -57,7 +61,13 @@ def test_the_chunks_do_not_matter(monkeypatch):
 
 @pytest.mark.parametrize("method", ["percentile", "bca", "normal"])
 def test_degenerate_intervals(method):
-    values = np.array([[0.1, 0.3, np.nan, 0.0, np.nan], [0.1, np.nan, np.nan, 0.0, 0.5], [0.1, np.nan, np.nan, 0.0, 0.7]])
+    values = np.array(
+        [
+            [0.1, 0.3, np.nan, 0.0, np.nan],
+            [0.1, np.nan, np.nan, 0.0, 0.5],
+            [0.1, np.nan, np.nan, 0.0, 0.7],
+        ]
+    )
     low, high = bootstrap(values, method=method)
     assert (low[0], high[0]) == (pytest.approx(0.1, abs=1e-15), pytest.approx(0.1, abs=1e-15))
     assert np.isnan([low[1], high[1], low[2], high[2]]).all()  # one user, no user
@@ -71,12 +81,22 @@ def test_degenerate_intervals(method):
 def test_users_without_a_value_are_left_out():
     values = np.random.default_rng(0).random(400)
     padded = np.concatenate([values, np.full(200, np.nan)])
-    np.testing.assert_allclose(bootstrap(padded, method="percentile"), bootstrap(values, method="percentile"), atol=0.006)
-    np.testing.assert_allclose(bootstrap(padded, method="normal"), bootstrap(values, method="normal"))
+    np.testing.assert_allclose(
+        bootstrap(padded, method="percentile"), bootstrap(values, method="percentile"), atol=0.006
+    )
+    np.testing.assert_allclose(
+        bootstrap(padded, method="normal"), bootstrap(values, method="normal")
+    )
 
 
 def test_the_method_follows_the_number_of_users():
-    assert [interval_method(n) for n in (10, 1000, 1001, 200_000, 200_001)] == ["bca", "bca", "percentile", "percentile", "normal"]
+    assert [interval_method(n) for n in (10, 1000, 1001, 200_000, 200_001)] == [
+        "bca",
+        "bca",
+        "percentile",
+        "percentile",
+        "normal",
+    ]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(3, 120), st.booleans())
@@ -136,7 +156,9 @@ def test_degenerate_pairs():
 @given(st.lists(st.integers(0, 5), max_size=12), st.lists(st.integers(0, 5), max_size=12))
 def test_cliffs_delta_equals_a_double_loop(a, b):
     pairs = [(x > y) - (x < y) for x in a for y in b]
-    assert cliffs_delta(np.array(a, dtype=float), np.array(b, dtype=float)) == pytest.approx(np.mean(pairs) if pairs else 0)
+    assert cliffs_delta(np.array(a, dtype=float), np.array(b, dtype=float)) == pytest.approx(
+        np.mean(pairs) if pairs else 0
+    )
 
 
 def test_holm_by_hand():
@@ -157,12 +179,19 @@ def test_holm_never_lowers_and_keeps_the_order(p):
 def test_seeds_take_the_variance_apart():
     generator = np.random.default_rng(0)
     seeds, users = 40, 500
-    values = 0.3 + 0.05 * generator.normal(size=(seeds, 1)) + 0.2 * generator.normal(size=(1, users)) + 0.1 * generator.normal(size=(seeds, users))
+    values = (
+        0.3
+        + 0.05 * generator.normal(size=(seeds, 1))
+        + 0.2 * generator.normal(size=(1, users))
+        + 0.1 * generator.normal(size=(seeds, users))
+    )
     got = over_seeds(values)
     assert got.seed_sd == pytest.approx(0.05, rel=0.3)
     assert got.user_sd == pytest.approx(0.2, rel=0.1)
     assert got.residual_sd == pytest.approx(0.1, rel=0.05)
-    assert got.se == pytest.approx(np.sqrt(0.05**2 / seeds + 0.2**2 / users + 0.1**2 / seeds / users), rel=0.25)
+    assert got.se == pytest.approx(
+        np.sqrt(0.05**2 / seeds + 0.2**2 / users + 0.1**2 / seeds / users), rel=0.25
+    )
     assert got.low < got.mean < got.high
     assert len(got.per_seed) == seeds
 
@@ -171,7 +200,11 @@ def test_seeds_cover_about_as_often_as_they_say():
     generator = np.random.default_rng(1)
     inside = 0
     for _ in range(400):
-        values = 0.05 * generator.normal(size=(5, 1)) + 0.2 * generator.normal(size=(1, 60)) + 0.1 * generator.normal(size=(5, 60))
+        values = (
+            0.05 * generator.normal(size=(5, 1))
+            + 0.2 * generator.normal(size=(1, 60))
+            + 0.1 * generator.normal(size=(5, 60))
+        )
         got = over_seeds(values)
         inside += got.low <= 0 <= got.high
     assert 0.90 < inside / 400 < 0.99

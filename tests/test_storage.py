@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 
 from recsys.errors import InputError
 from recsys.scorer import Factors, Product, Sum
-from recsys.storage import load_scorer, read_json, read_tensors, save_scorer, write, write_json, write_tensors
+from recsys.storage import (
+    load_scorer,
+    read_json,
+    read_tensors,
+    save_scorer,
+    write,
+    write_json,
+    write_tensors,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -41,7 +49,10 @@ def test_a_file_is_replaced_in_one_step(tmp_path):
     assert names(path.parent) == ["file.txt"]
 
 
-@pytest.mark.parametrize("fault", [ValueError("no"), OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "fault",
+    [ValueError("no"), OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()],
+)
 def test_a_failing_producer_leaves_the_old_file(tmp_path, fault):
     path = tmp_path / "file.txt"
     path.write_text("old")
@@ -68,7 +79,10 @@ def test_a_disk_that_fills_at_the_flush(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    for attempt in (lambda: write_json(path, {"a": 1}), lambda: write_tensors(path, {"a": torch.ones(2)}, {})):
+    for attempt in (
+        lambda: write_json(path, {"a": 1}),
+        lambda: write_tensors(path, {"a": torch.ones(2)}, {}),
+    ):
         with pytest.raises(InputError, match="the disk is full"):
             attempt()
         assert path.read_text() == "old"
@@ -77,7 +91,9 @@ def test_a_disk_that_fills_at_the_flush(tmp_path, monkeypatch):
 
 def test_a_disk_that_fills_while_safetensors_writes(tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
-        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise safetensors.SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(InputError, match="the disk is full"):
@@ -109,8 +125,15 @@ def test_a_folder_in_the_way(tmp_path):
 
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -155,7 +178,10 @@ def test_tensors_come_back(tmp_path):
     got, about = read_tensors(tmp_path / "t")
     assert about == meta
     assert got.keys() == tensors.keys()
-    assert all(torch.equal(got[name], tensor) and got[name].dtype == tensor.dtype for name, tensor in tensors.items())
+    assert all(
+        torch.equal(got[name], tensor) and got[name].dtype == tensor.dtype
+        for name, tensor in tensors.items()
+    )
 
 
 def test_one_tensor_under_two_names(tmp_path):
@@ -190,7 +216,9 @@ def test_nothing_is_unpickled(tmp_path):
 def test_a_damaged_file_is_an_input_error_or_the_whole_truth(tmp_path_factory, data):
     """Cut anywhere, or with bytes changed in its header: never a traceback of another kind."""
     path = tmp_path_factory.mktemp("damaged") / "scorer.safetensors"
-    save_scorer(path, Product((sp.eye(3, format="csr", dtype=np.float32), torch.ones(3, 4))), epoch=2)
+    save_scorer(
+        path, Product((sp.eye(3, format="csr", dtype=np.float32), torch.ones(3, 4))), epoch=2
+    )
     raw = bytearray(path.read_bytes())
     header = 8 + int.from_bytes(raw[:8], "little")
     if data.draw(st.booleans()):
@@ -252,7 +280,10 @@ def test_a_sparse_matrix_may_not_point_outside(tmp_path):
 
 def test_scorers_come_back_with_what_was_said(tmp_path):
     shared = torch.randn(4, 3)
-    scorer = Sum((Factors(shared, torch.randn(5, 3)), Factors(shared, torch.randn(5, 3), "cosine")), (0.25, 2.0))
+    scorer = Sum(
+        (Factors(shared, torch.randn(5, 3)), Factors(shared, torch.randn(5, 3), "cosine")),
+        (0.25, 2.0),
+    )
     save_scorer(tmp_path / "s", scorer, epoch=7)
     again, about = load_scorer(tmp_path / "s")
     assert about["epoch"] == 7

@@ -25,7 +25,11 @@ def services() -> dict[str, Any]:
 
 def filled(text: str, **values: str) -> str:
     """As compose fills in its variables; one without a value and without a default is missing."""
-    return re.sub(r"\$\{(\w+)(?::([-?])([^}]*))?\}", lambda found: values.get(found[1]) or _default(found), text)
+    return re.sub(
+        r"\$\{(\w+)(?::([-?])([^}]*))?\}",
+        lambda found: values.get(found[1]) or _default(found),
+        text,
+    )
 
 
 def _default(found: re.Match[str]) -> str:
@@ -57,12 +61,18 @@ def test_nothing_is_open_to_the_network_and_images_are_pinned(services: dict[str
 def test_every_url_is_that_of_the_database(services: dict[str, Any]) -> None:
     made = services["postgres"]["environment"]
     wanted = (made["POSTGRES_USER"], "postgres", made["POSTGRES_DB"])
-    found = re.findall(r"postgresql(?:\+\w+)?://(\w+)@(\w+)/(\w+)", f"{services['dashboard']['command']} {services['worker']['command']}")
+    found = re.findall(
+        r"postgresql(?:\+\w+)?://(\w+)@(\w+)/(\w+)",
+        f"{services['dashboard']['command']} {services['worker']['command']}",
+    )
     assert found == [wanted, wanted]
 
 
 def test_a_worker_begins_the_study_and_goes_on_with_it(
-    services: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    services: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its command line, with a database that is here."""
     from recsys import cli
@@ -70,14 +80,20 @@ def test_a_worker_begins_the_study_and_goes_on_with_it(
     worker = services["worker"]
     assert worker["entrypoint"] == ["sh", "-c"]
     (line,) = worker["command"]
-    values = {"CONFIG": "small.toml", "THREADS": filled(worker["environment"]["THREADS"]), "HOSTNAME": "box"}
+    values = {
+        "CONFIG": "small.toml",
+        "THREADS": filled(worker["environment"]["THREADS"]),
+        "HOSTNAME": "box",
+    }
     words = shlex.split(re.sub(r"\$\$(\w+)", lambda found: values[found[1]], line))
     assert words[:3] == ["exec", "recsys", "tune"]
     (tmp_path / "small.toml").write_text(to_toml(small(tmp_path, tune={"trials": 2}).to_tree()))
     monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path / 'trials.db'}"
     for _ in range(2):
-        monkeypatch.setattr(sys, "argv", [url if word.startswith("postgresql://") else word for word in words[1:]])
+        monkeypatch.setattr(
+            sys, "argv", [url if word.startswith("postgresql://") else word for word in words[1:]]
+        )
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 0, capsys.readouterr().err

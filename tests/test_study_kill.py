@@ -93,16 +93,29 @@ def start_or_resume(experiment: Any, folder: Path) -> Study:
 
 
 def experiment_of(folder: Path, **changes: Any) -> Any:
-    return small(folder, train={"checkpoint_seconds": 0.0}, tune={"trials": 5, "startup": 2, "pruner": "median", **changes})
+    return small(
+        folder,
+        train={"checkpoint_seconds": 0.0},
+        tune={"trials": 5, "startup": 2, "pruner": "median", **changes},
+    )
 
 
-@pytest.mark.parametrize(("torn", "moments"), [(False, 10), (True, 5), pytest.param(False, 1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("torn", "moments"), [(False, 10), (True, 5), pytest.param(False, 1000, marks=pytest.mark.slow)]
+)
 def test_death_at_any_moment_leaves_no_trace(tmp_path: Path, torn: bool, moments: int) -> None:
     """So many of the moments of a study have their turn; after each the study is killed once more, at another."""
     experiment = experiment_of(tmp_path)
     with dies_at(None) as seen:
         whole = tune(experiment, tmp_path / "whole")
-    assert set(seen) == {"before a line", "after a line", "before a file", "after a file", "step", "epoch"}
+    assert set(seen) == {
+        "before a line",
+        "after a line",
+        "before a file",
+        "after a file",
+        "step",
+        "epoch",
+    }
     chosen = random.Random(torn).sample(range(seen.total()), min(moments, seen.total()))
     wanted, left = essence(whole), files(tmp_path / "whole")
     died = 0
@@ -126,11 +139,21 @@ def test_death_at_any_moment_leaves_no_trace(tmp_path: Path, torn: bool, moments
 def test_every_sampler_proposes_what_it_would_have(tmp_path: Path, sampler: str) -> None:
     if sampler == "cma":
         pytest.importorskip("cmaes")
-    space = {path: SPACE[path] for path in {"cma": ("train.lr", "model.dim"), "grid": ("model.dim", "model.loss", "train.clip")}.get(sampler, SPACE)}
+    space = {
+        path: SPACE[path]
+        for path in {
+            "cma": ("train.lr", "model.dim"),
+            "grid": ("model.dim", "model.loss", "train.clip"),
+        }.get(sampler, SPACE)
+    }
     experiment = experiment_of(tmp_path, sampler=sampler, trials=9, space=space)
     wanted = essence(tune(experiment, tmp_path / "whole"))
     for at in (3, 6, 8):  # a new process for each part of the study
-        study = tune(*((experiment, tmp_path / "parts") if at == 3 else (None, tmp_path / "parts")), resume=at > 3, budget={"trials": at})
+        study = tune(
+            *((experiment, tmp_path / "parts") if at == 3 else (None, tmp_path / "parts")),
+            resume=at > 3,
+            budget={"trials": at},
+        )
         assert len(study.trials) == at
     with dies_at(5), contextlib.suppress(Killed):  # between two parameters of the last
         tune(None, tmp_path / "parts", resume=True, budget={"trials": 9})
@@ -186,7 +209,9 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
         "print(lock.take(wait=False), flush=True)\n"
         "time.sleep(60)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "True"
     lock = study_storage.Lock(tmp_path / "lock")
@@ -206,18 +231,29 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "POLARS_MAX_THREADS": "1",
+    }
 
 
 def config_of(folder: Path, **changes: Any) -> Path:
-    made = tree(folder, train={"checkpoint_seconds": 0.0, "epochs": 12, "patience": 4}, tune={"trials": 12, "startup": 4, **changes})
+    made = tree(
+        folder,
+        train={"checkpoint_seconds": 0.0, "epochs": 12, "patience": 4},
+        tune={"trials": 12, "startup": 4, **changes},
+    )
     path = folder / "small.toml"
     path.write_text(to_toml(made))
     assert read(path).tune is not None
     return path
 
 
-def kill_until_done(config: Path, folder: Path, moments: random.Random, longest: float, kills: int) -> int:
+def kill_until_done(
+    config: Path, folder: Path, moments: random.Random, longest: float, kills: int
+) -> int:
     """Start, kill after a random time, resume, kill... then let it finish. Returns the kills that hit it running."""
     hit = 0
     for attempt in range(kills + 1):
@@ -225,7 +261,9 @@ def kill_until_done(config: Path, folder: Path, moments: random.Random, longest:
         if not begun:
             shutil.rmtree(folder, ignore_errors=True)
         process = subprocess.Popen(
-            command("--resume", str(folder)) if begun else command(str(config), "--out", str(folder)),
+            command("--resume", str(folder))
+            if begun
+            else command(str(config), "--out", str(folder)),
             env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -245,7 +283,12 @@ def kill_until_done(config: Path, folder: Path, moments: random.Random, longest:
 def check_kills(tmp_path: Path, kills: int, **changes: Any) -> None:
     config = config_of(tmp_path, **changes)
     began = time.monotonic()
-    subprocess.run(command(str(config), "--out", str(tmp_path / "whole")), env=environment(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command(str(config), "--out", str(tmp_path / "whole")),
+        env=environment(),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     longest = time.monotonic() - began
     wanted, left = essence(open_study(tmp_path / "whole")), files(tmp_path / "whole")
     moments, hit, tries = random.Random(7), 0, 0
@@ -274,11 +317,19 @@ def test_many_kills_leave_no_trace(tmp_path: Path, sampler: str, prune: str) -> 
 
 def test_several_workers_share_the_budget(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
-    study = tune(small(tmp_path, tune={"trials": 8}), tmp_path / "study", workers=2, threads=1, watch=events.append)
+    study = tune(
+        small(tmp_path, tune={"trials": 8}),
+        tmp_path / "study",
+        workers=2,
+        threads=1,
+        watch=events.append,
+    )
     assert sorted(trial.number for trial in study.trials) == list(range(8))
     assert {trial.state for trial in study.trials} == {"complete"}
     assert study.trials[0].origin == "own"
-    assert sorted(event["number"] for event in events if event["event"] == "trial") == list(range(8))
+    assert sorted(event["number"] for event in events if event["event"] == "trial") == list(
+        range(8)
+    )
     assert study.meta["status"] == "finished"
     alone = tune(small(tmp_path, tune={"trials": 1}), tmp_path / "alone")
     assert study.trials[0].values == alone.trials[0].values
@@ -291,7 +342,11 @@ def kill_worker(*, all_of_them: bool = False) -> int:
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"recsys.study.workers" in words and parent == os.getpid() and (all_of_them or not killed):
+            if (
+                b"recsys.study.workers" in words
+                and parent == os.getpid()
+                and (all_of_them or not killed)
+            ):
                 os.kill(int(process.name), signal.SIGKILL)
                 killed += 1
     return killed
@@ -299,14 +354,22 @@ def kill_worker(*, all_of_them: bool = False) -> int:
 
 def test_a_killed_worker_loses_nothing_and_leaves_no_zombie(tmp_path: Path) -> None:
     """Two of the workers are killed in the middle of a trial; each trial is finished, under its number and with its settings."""
-    experiment = small(tmp_path, train={"epochs": 30, "patience": "none", "checkpoint_seconds": 0.0}, tune={"trials": 6})
+    experiment = small(
+        tmp_path,
+        train={"epochs": 30, "patience": "none", "checkpoint_seconds": 0.0},
+        tune={"trials": 6},
+    )
     killed: dict[int, dict[str, Any]] = {}
     said: list[str] = []
 
     def watch(event: dict[str, Any]) -> None:
         if event["event"] == "worker":
             said.append(event["said"])
-        if event["event"] == "begun" and event["number"] in (1, 3) and event["number"] not in killed:
+        if (
+            event["event"] == "begun"
+            and event["number"] in (1, 3)
+            and event["number"] not in killed
+        ):
             killed[event["number"]] = event["settings"]
             kill_worker(all_of_them=True)
 
@@ -319,7 +382,9 @@ def test_a_killed_worker_loses_nothing_and_leaves_no_zombie(tmp_path: Path) -> N
     assert {number: study.trials[number].settings for number in killed} == killed
 
 
-def test_a_trial_that_no_worker_survives_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_no_worker_survives_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One setting kills whoever tries it."""
     (tmp_path / "lethal").mkdir()
     (tmp_path / "lethal" / "sitecustomize.py").write_text(
@@ -336,8 +401,14 @@ def test_a_trial_that_no_worker_survives_is_given_up(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lethal"))
     change = {"sampler": "grid", "space": {"model.dim": {"choices": [4, 8, 12]}}, "trials": 3}
     study = tune(small(tmp_path, tune=change), tmp_path / "study", workers=2, threads=1)
-    assert {trial.settings["model.dim"]: trial.state for trial in study.trials} == {4: "complete", 8: "complete", 12: "failed"}
-    assert "cost 3 workers their life" in next(trial.reason for trial in study.trials if trial.state == "failed")
+    assert {trial.settings["model.dim"]: trial.state for trial in study.trials} == {
+        4: "complete",
+        8: "complete",
+        12: "failed",
+    }
+    assert "cost 3 workers their life" in next(
+        trial.reason for trial in study.trials if trial.state == "failed"
+    )
     assert study.used()["trials"] == 3
 
 

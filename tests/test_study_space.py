@@ -31,7 +31,10 @@ def message(folder: Path, space: Any, **more: Any) -> str:
 
 
 def test_it_is_written_as_it_was_read(tmp_path: Path) -> None:
-    experiment = small(tmp_path, tune={"limits": {"seconds": 3.0}, "objectives": ["ndcg@5", "latency"], "warm": ["runs/a"]})
+    experiment = small(
+        tmp_path,
+        tune={"limits": {"seconds": 3.0}, "objectives": ["ndcg@5", "latency"], "warm": ["runs/a"]},
+    )
     text = experiment.to_toml()
     assert "[tune.space]" in text
     assert from_tree(from_toml(text)) == experiment
@@ -43,11 +46,24 @@ def test_it_is_written_as_it_was_read(tmp_path: Path) -> None:
 def test_paths_need_no_quotes(tmp_path: Path) -> None:
     quoted, bare = tmp_path / "quoted.toml", tmp_path / "bare.toml"
     head = to_toml({key: value for key, value in tree(tmp_path).items() if key != "tune"})
-    quoted.write_text(head + '[tune.space]\n"train.lr" = { low = 0.1, high = 0.2 }\n"model.loss" = { choices = [{ kind = "bpr" }] }\n')
-    bare.write_text(head + '[tune.space]\ntrain.lr = { low = 0.1, high = 0.2 }\nmodel.loss = { choices = [{ kind = "bpr" }] }\n')
+    quoted.write_text(
+        head
+        + '[tune.space]\n"train.lr" = { low = 0.1, high = 0.2 }\n"model.loss" = { choices = [{ kind = "bpr" }] }\n'
+    )
+    bare.write_text(
+        head
+        + '[tune.space]\ntrain.lr = { low = 0.1, high = 0.2 }\nmodel.loss = { choices = [{ kind = "bpr" }] }\n'
+    )
     assert read(quoted, ["name=x"]) == read(bare, ["name=x"])
-    assert [dimension.path for dimension in read(bare, ["tune.space.model.dim={low=1,high=2}"]).dimensions] == ["train.lr", "model.loss", "model.dim"]
-    assert flatten({"a": {"b": {"c": {"low": 1}}}, "d.e": {"low": 1}, "f": 3}) == {"a.b.c": {"low": 1}, "d.e": {"low": 1}, "f": 3}
+    assert [
+        dimension.path
+        for dimension in read(bare, ["tune.space.model.dim={low=1,high=2}"]).dimensions
+    ] == ["train.lr", "model.loss", "model.dim"]
+    assert flatten({"a": {"b": {"c": {"low": 1}}}, "d.e": {"low": 1}, "f": 3}) == {
+        "a.b.c": {"low": 1},
+        "d.e": {"low": 1},
+        "f": 3,
+    }
 
 
 LOW = {"low": 1, "high": 2}
@@ -104,7 +120,9 @@ LOW = {"low": 1, "high": 2}
         ({}, ("nothing to search", "low = 1e-4")),
     ],
 )  # fmt: skip
-def test_what_the_experiment_does_not_have_is_refused(tmp_path: Path, space: Any, pieces: tuple[str, ...]) -> None:
+def test_what_the_experiment_does_not_have_is_refused(
+    tmp_path: Path, space: Any, pieces: tuple[str, ...]
+) -> None:
     line = message(tmp_path, space)
     for piece in pieces:
         assert piece in line, line
@@ -129,7 +147,9 @@ def test_what_the_experiment_does_not_have_is_refused(tmp_path: Path, space: Any
         ({"trails": 3}, ("'trails'", "did you mean 'trials'?")),
     ],
 )
-def test_settings_that_cannot_work_are_refused(tmp_path: Path, settings: dict[str, Any], pieces: tuple[str, ...]) -> None:
+def test_settings_that_cannot_work_are_refused(
+    tmp_path: Path, settings: dict[str, Any], pieces: tuple[str, ...]
+) -> None:
     line = message(tmp_path, SPACE, **settings)
     for piece in pieces:
         assert piece in line, line
@@ -154,7 +174,14 @@ def _classes() -> dict[str, type]:
 
 def test_what_a_dimension_holds() -> None:
     lr = dimension(low=0.1, high=0.5, step=0.1)
-    assert [lr.holds(value) for value in (0.1, 0.30000000000000004, 0.35, 0.6, "x", True)] == [True, True, False, False, False, False]
+    assert [lr.holds(value) for value in (0.1, 0.30000000000000004, 0.35, 0.6, "x", True)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert lr.values() == [0.1, 0.2, 0.3, 0.4, 0.5]
     dim = dimension(path="model.dim", low=4, high=12, step=4)
     assert dim.values() == [4, 8, 12]
@@ -172,12 +199,19 @@ def test_what_a_dimension_holds() -> None:
 
 
 def test_none_is_put_where_a_field_may_be_empty(tmp_path: Path) -> None:
-    clip, patience = dimension(path="train.clip", choices=("none", 1.0)), dimension(path="train.patience", choices=("none", 3))
+    clip, patience = (
+        dimension(path="train.clip", choices=("none", 1.0)),
+        dimension(path="train.patience", choices=("none", 3)),
+    )
     plain: dict[str, Any] = {"train": {"clip": 1.0}}
     put(plain, clip, "none")
     put(plain, patience, "none")
     assert plain == {"train": {"patience": "none"}}
-    assert (get(plain, "train.clip"), get(plain, "train.patience"), get(plain, "a.b")) == ("none", "none", "none")
+    assert (get(plain, "train.clip"), get(plain, "train.patience"), get(plain, "a.b")) == (
+        "none",
+        "none",
+        "none",
+    )
     experiment = from_tree({**tree(tmp_path), "train": {"patience": "none"}})
     assert experiment.train.patience is None
 
@@ -188,9 +222,14 @@ def test_corners_are_all_combinations_of_ends() -> None:
     found = [tuple(corner.values()) for corner in corners(check(space, classes))]
     assert found == list(itertools.product((0.1, 0.2), (4, 8, 16)))
     many = {f"model.{name}": Range(low=1, high=2) for name in ("dim", "l2", "init_std")} | {
-        f"model.loss.{name}": Range(low=1.0, high=2.0) for name in ("margin", "temperature", "weight")
+        f"model.loss.{name}": Range(low=1.0, high=2.0)
+        for name in ("margin", "temperature", "weight")
     }
-    many |= {"model.sampler.negatives": Range(low=1, high=2), "model.sampler.alpha": Range(low=1.0, high=2.0), "train.lr": Range(low=1.0, high=2.0)}
+    many |= {
+        "model.sampler.negatives": Range(low=1, high=2),
+        "model.sampler.alpha": Range(low=1.0, high=2.0),
+        "train.lr": Range(low=1.0, high=2.0),
+    }
     many |= {"train.epochs": Range(low=1, high=2), "train.warmup": Range(low=1, high=2)}
     assert len(list(corners(check(many, classes)))) == 512
 
@@ -205,7 +244,9 @@ def test_optuna_draws_from_the_same_values(low: int, more: int, step: int, seed:
     searched = (
         dimension(path="model.dim", low=low, high=low + more * step, step=step),
         dimension(path="train.lr", low=float(low), high=float(low + more), log=True),
-        dimension(path="model.loss", choices=({"kind": "bpr"}, {"kind": "softmax", "temperature": 0.5})),
+        dimension(
+            path="model.loss", choices=({"kind": "bpr"}, {"kind": "softmax", "temperature": 0.5})
+        ),
         dimension(path="train.clip", choices=("none", 0.5, 1.0)),
     )
     draw = random.Random(seed)
@@ -216,7 +257,10 @@ def test_optuna_draws_from_the_same_values(low: int, more: int, step: int, seed:
         "train.clip": draw.choice(searched[3].values()),
     }
     params = to_params(searched, settings)
-    assert all(distribution(each)._contains(distribution(each).to_internal_repr(params[each.path])) for each in searched)
+    assert all(
+        distribution(each)._contains(distribution(each).to_internal_repr(params[each.path]))
+        for each in searched
+    )
     assert from_params(searched, params) == settings
     kind = distribution(searched[0])
     assert (kind.low, kind.high, kind.step) == (low, low + more * step, step)  # type: ignore[attr-defined]
@@ -224,7 +268,9 @@ def test_optuna_draws_from_the_same_values(low: int, more: int, step: int, seed:
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 @pytest.mark.parametrize("maximize", [(True,), (True, False)])
-def test_a_sampler_sees_the_history_as_though_it_were_a_study_of_its_own(sampler: Any, maximize: tuple[bool, ...]) -> None:
+def test_a_sampler_sees_the_history_as_though_it_were_a_study_of_its_own(
+    sampler: Any, maximize: tuple[bool, ...]
+) -> None:
     """Trials that run, were pruned, failed or broke a limit among them, with gaps in their numbers; beside Optuna's own storage."""
     import random
 
@@ -254,29 +300,41 @@ def test_a_sampler_sees_the_history_as_though_it_were_a_study_of_its_own(sampler
             params=params,
             distributions=space,
             intermediate_values={1: draw.random()} if len(maximize) == 1 else None,
-            constraints={"latency": draw.uniform(-1, 0.3)} if state == TrialState.COMPLETE else None,
+            constraints={"latency": draw.uniform(-1, 0.3)}
+            if state == TrialState.COMPLETE
+            else None,
         )
         trial.number = 2 * number + 1
         history.append(trial)
     with quiet():
         for seed in range(3):
             kind = optuna.samplers.TPESampler if sampler == "tpe" else optuna.samplers.GPSampler
-            study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=kind(seed=seed), directions=sides(maximize))
+            study = optuna.create_study(
+                storage=optuna.storages.InMemoryStorage(),
+                sampler=kind(seed=seed),
+                directions=sides(maximize),
+            )
             study.add_trials(history)
             wanted = from_params(searched, study.ask(fixed_distributions=space).params)
             assert _ask_settings(Tune(sampler=sampler), searched, history, seed, maximize) == wanted
     assert [trial.number for trial in history] == list(range(1, 49, 2))
 
 
-def _ask_settings(tune: Tune, searched: Any, history: Any, seed: int, maximize: Any) -> dict[str, Any]:
+def _ask_settings(
+    tune: Tune, searched: Any, history: Any, seed: int, maximize: Any
+) -> dict[str, Any]:
     return from_params(searched, proposal._ask(tune, searched, history, seed, maximize))
 
 
 def test_a_grid_holds_every_point_once() -> None:
-    searched = (dimension(path="model.dim", low=2, high=4), dimension(path="train.clip", choices=("none", 0.5)))
+    searched = (
+        dimension(path="model.dim", low=2, high=4),
+        dimension(path="train.clip", choices=("none", 0.5)),
+    )
     points = grid(Tune(sampler="grid", seed=3), searched)
     assert sorted(map(str, points)) == sorted(
-        str({"model.dim": dim, "train.clip": clip}) for dim, clip in itertools.product((2, 3, 4), ("none", 0.5))
+        str({"model.dim": dim, "train.clip": clip})
+        for dim, clip in itertools.product((2, 3, 4), ("none", 0.5))
     )
     assert points == grid(Tune(sampler="grid", seed=3), searched)
     assert points != grid(Tune(sampler="grid", seed=4), searched)
@@ -289,7 +347,10 @@ BASE = Path(__file__).parents[1] / "benchmarks" / "base-online-retail.toml"
 
 @pytest.mark.parametrize("path", sorted(spaces().glob("*.toml")), ids=lambda path: path.stem)
 def test_every_space_that_ships_fits_its_method(path: Path) -> None:
-    experiment = read_with_space(BASE, [f"model.name={path.stem}", *(["train.rows=dense"] if path.stem == "lightgcn" else [])])
+    experiment = read_with_space(
+        BASE,
+        [f"model.name={path.stem}", *(["train.rows=dense"] if path.stem == "lightgcn" else [])],
+    )
     assert experiment.tune is not None
     assert experiment.dimensions
     ready(experiment)
@@ -299,9 +360,13 @@ def test_where_a_space_comes_from(tmp_path: Path) -> None:
     plain, own = tmp_path / "plain.toml", tmp_path / "own.toml"
     head = {key: value for key, value in tree(tmp_path).items() if key != "tune"}
     plain.write_text(to_toml(head))
-    own.write_text(to_toml({**head, "tune": {"trials": 7, "space": {"model.dim": {"low": 4, "high": 8}}}}))
+    own.write_text(
+        to_toml({**head, "tune": {"trials": 7, "space": {"model.dim": {"low": 4, "high": 8}}}})
+    )
     other = tmp_path / "space.toml"
-    other.write_text('[tune]\ntrials = 3\nsampler = "gp"\n[tune.space]\n"train.lr" = { low = 0.1, high = 0.2 }\n')
+    other.write_text(
+        '[tune]\ntrials = 3\nsampler = "gp"\n[tune.space]\n"train.lr" = { low = 0.1, high = 0.2 }\n'
+    )
     shipped = read_with_space(plain)
     assert shipped.dimensions == read_with_space(plain, (), spaces() / "mf.toml").dimensions
     assert len(shipped.dimensions) > 2
@@ -309,7 +374,11 @@ def test_where_a_space_comes_from(tmp_path: Path) -> None:
     given_space = read_with_space(own, ["tune.seed=5"], other)
     assert [each.path for each in given_space.dimensions] == ["train.lr"]
     assert given_space.tune is not None
-    assert (given_space.tune.trials, given_space.tune.sampler, given_space.tune.seed) == (7, "gp", 5)
+    assert (given_space.tune.trials, given_space.tune.sampler, given_space.tune.seed) == (
+        7,
+        "gp",
+        5,
+    )
     for text, piece in (
         ("[train]\nlr = 3\n", "is no space"),
         ("[tune]\ntrials = 3\n", "is no space"),
@@ -338,10 +407,18 @@ def test_a_grid_leaves_out_what_is_queued() -> None:
     searched = (
         dimension(path="model.dim", low=2, high=4),
         dimension(path="train.lr", low=0.1, high=0.3, step=0.1),
-        dimension(path="model.loss", choices=({"kind": "bpr"}, {"kind": "softmax", "temperature": 0.5})),
+        dimension(
+            path="model.loss", choices=({"kind": "bpr"}, {"kind": "softmax", "temperature": 0.5})
+        ),
     )
-    tune, own = Tune(sampler="grid", seed=3), {"model.dim": 3, "train.lr": 0.3, "model.loss": {"kind": "bpr"}}
+    tune, own = (
+        Tune(sampler="grid", seed=3),
+        {"model.dim": 3, "train.lr": 0.3, "model.loss": {"kind": "bpr"}},
+    )
     whole = grid(tune, searched)
     assert grid(tune, searched, [own]) == [point for point in whole if point != own]
     assert len(whole) == len(grid(tune, searched, [own])) + 1
-    assert grid(tune, searched, [own | {"model.dim": 7}, own | {"model.loss": {"kind": "hinge"}}]) == whole
+    assert (
+        grid(tune, searched, [own | {"model.dim": 7}, own | {"model.loss": {"kind": "hinge"}}])
+        == whole
+    )

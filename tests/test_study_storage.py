@@ -56,7 +56,9 @@ def test_a_database_holds_the_same_study_as_a_journal(tmp_path: Path, url: str) 
     assert essence(study) == essence(journal)
     assert not (tmp_path / "study" / "study.journal").exists()
     assert essence(open_study(tmp_path / "study")) == essence(journal)
-    assert (tmp_path / "study" / "best.toml").read_bytes() == (tmp_path / "journal" / "best.toml").read_bytes()
+    assert (tmp_path / "study" / "best.toml").read_bytes() == (
+        tmp_path / "journal" / "best.toml"
+    ).read_bytes()
 
 
 def test_a_killed_study_goes_on_from_the_database(tmp_path: Path, url: str) -> None:
@@ -74,14 +76,20 @@ def test_machines_share_a_budget(tmp_path: Path, url: str) -> None:
     two = tune(small(tmp_path, tune={"trials": 5}), tmp_path / "two", storage=url)
     three = tune(small(tmp_path, tune={"trials": 5}), tmp_path / "three", storage=url)
     assert len(two.trials) == len(three.trials) == 5
-    assert sorted(path.name for path in (tmp_path / "two" / "trials").iterdir()) == ["0002", "0003", "0004"]
+    assert sorted(path.name for path in (tmp_path / "two" / "trials").iterdir()) == [
+        "0002",
+        "0003",
+        "0004",
+    ]
     assert [trial.origin for trial in three.trials].count("own") == 1
     assert (tmp_path / "three" / "best.toml").exists()
     assert essence(three) == essence(tune(small(tmp_path, tune={"trials": 5}), tmp_path / "alone"))
 
 
 def test_workers_share_a_database(tmp_path: Path, url: str) -> None:
-    study = tune(small(tmp_path, tune={"trials": 6}), tmp_path / "study", storage=url, workers=2, threads=1)
+    study = tune(
+        small(tmp_path, tune={"trials": 6}), tmp_path / "study", storage=url, workers=2, threads=1
+    )
     assert {trial.state for trial in study.trials} == {"complete"}
     assert len(study.trials) == 6
 
@@ -102,10 +110,19 @@ def test_workers_that_are_killed_lose_no_trial_of_a_database(tmp_path: Path, pos
             ended[event["number"]] += 1
 
     experiment = small(tmp_path, train={"checkpoint_seconds": 0.0}, tune={"trials": 6})
-    study = tune(experiment, tmp_path / "study", storage=database(postgres, tmp_path), workers=2, threads=1, watch=watch)
+    study = tune(
+        experiment,
+        tmp_path / "study",
+        storage=database(postgres, tmp_path),
+        workers=2,
+        threads=1,
+        watch=watch,
+    )
     assert died == 2
     assert [trial.state for trial in study.trials] == ["complete"] * 6
-    assert max(ended.values()) == 1  # that of a worker killed between the result and its line is not heard of
+    assert (
+        max(ended.values()) == 1
+    )  # that of a worker killed between the result and its line is not heard of
     assert len({str(trial.settings) for trial in study.trials}) == 6
 
 
@@ -130,19 +147,34 @@ def test_a_proxy_stands_before_a_database(tmp_path: Path) -> None:
     assert grpc is not None
 
 
-def test_the_trial_of_a_machine_that_is_gone_is_begun_again(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trial_of_a_machine_that_is_gone_is_begun_again(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     study = tune(small(tmp_path, tune={"trials": 2}), tmp_path / "study", storage=url)
     theirs = study.trials[1].settings | {"model.dim": 16}
-    gone = create_trial(state=TrialState.RUNNING, user_attrs={"place": "another machine", "origin": "tpe", "settings": theirs})
+    gone = create_trial(
+        state=TrialState.RUNNING,
+        user_attrs={"place": "another machine", "origin": "tpe", "settings": theirs},
+    )
     lost = study.storage.create_new_trial(study.optuna._study_id, template_trial=gone)
     study.storage.record_heartbeat(lost)  # type: ignore[attr-defined]
     early = tune(None, tmp_path / "study", resume=True, budget={"trials": 3})
-    assert [trial.state for trial in early.trials] == ["complete", "complete", "running"]  # it counts as long as it may be alive
+    assert [trial.state for trial in early.trials] == [
+        "complete",
+        "complete",
+        "running",
+    ]  # it counts as long as it may be alive
     monkeypatch.setattr(storage, "GRACE", 1)
     time.sleep(2.5)
     late = tune(None, tmp_path / "study", resume=True, budget={"trials": 4})
-    assert [trial.state for trial in late.trials] == ["complete", "complete", "lost", "complete", "complete"]
+    assert [trial.state for trial in late.trials] == [
+        "complete",
+        "complete",
+        "lost",
+        "complete",
+        "complete",
+    ]
     assert late.trials[3].settings == theirs
     assert late.used()["trials"] == 4
 
@@ -167,7 +199,9 @@ def test_a_study_of_other_data_is_not_joined(tmp_path: Path) -> None:
         ("grpc://me:secret@127.0.0.1:1", "does not answer within 0.5 s|not installed"),
     ],
 )
-def test_a_database_that_is_none_is_refused_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, piece: str) -> None:
+def test_a_database_that_is_none_is_refused_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, piece: str
+) -> None:
     monkeypatch.setattr(storage, "_PATIENCE", 0.5)
     with pytest.raises(InputError, match=piece) as caught:
         tune(small(tmp_path), tmp_path / "study", storage=url)

@@ -35,11 +35,18 @@ def wanted(run: Run) -> dict[tuple[str, int], float]:
     found: dict[tuple[str, int], float] = {}
     for line in (run.folder / "fit" / "history.jsonl").read_text().splitlines():
         entry = json.loads(line)
-        found |= {(key, entry["epoch"]): float(entry[key]) for key in ("loss", "seconds", "pairs_per_second", "valid_seconds")}
-        found |= {(f"valid/{metric}", entry["epoch"]): value for metric, value in entry["valid"].items()}
+        found |= {
+            (key, entry["epoch"]): float(entry[key])
+            for key in ("loss", "seconds", "pairs_per_second", "valid_seconds")
+        }
+        found |= {
+            (f"valid/{metric}", entry["epoch"]): value for metric, value in entry["valid"].items()
+        }
     for part in ("valid", "test"):
         report = run.report(part)
-        found |= {(f"final/{part}/{metric}", entry["epoch"]): report[metric] for metric in report.names}
+        found |= {
+            (f"final/{part}/{metric}", entry["epoch"]): report[metric] for metric in report.names
+        }
     return found
 
 
@@ -107,13 +114,18 @@ def test_a_run_that_goes_on_is_told_whole(tmp_path: Path, heard: Heard) -> None:
 
 def test_a_tracker_hears_that_the_run_failed(tmp_path: Path, heard: Heard) -> None:
     experiment, said = small(tmp_path, train={"lr": 1e30, "optimizer": "sgd"}), []
-    with pytest.raises(InputError, match=r"lower train\.lr"), tracked(["ear:x"], experiment, "run", said.append) as watch:
+    with (
+        pytest.raises(InputError, match=r"lower train\.lr"),
+        tracked(["ear:x"], experiment, "run", said.append) as watch,
+    ):
         execute(experiment, tmp_path / "run", watch=watch)
     assert (heard.end, said) == ("failed", [])
 
 
 @pytest.mark.parametrize("after", [0, 2])
-def test_a_tracker_that_fails_costs_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard, after: int) -> None:
+def test_a_tracker_that_fails_costs_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard, after: int
+) -> None:
     def broken(where: str, name: str, experiment: Any, entries: trackers.Entries) -> None:
         for _ in range(after):
             next(iter(entries))
@@ -122,7 +134,9 @@ def test_a_tracker_that_fails_costs_one_warning(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(trackers._TRACKERS, "broken", (broken, "json", ""))
     said: list[str] = []
     run = tracked_run(tmp_path, ["broken", "ear:x"], said)
-    assert said == ["broken has failed and hears no more of this run: ConnectionError: no route to host"]
+    assert said == [
+        "broken has failed and hears no more of this run: ConnectionError: no route to host"
+    ]
     assert heard.found == wanted(run)
     assert run.fingerprint == execute(small(tmp_path), tmp_path / "plain").fingerprint
 
@@ -143,7 +157,10 @@ def test_training_waits_for_no_tracker(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("target", "piece"),
     [
-        ("tensorbord:x", r"--track tensorbord:x: 'tensorbord' is no tracker; did you mean 'tensorboard'\?"),
+        (
+            "tensorbord:x",
+            r"--track tensorbord:x: 'tensorbord' is no tracker; did you mean 'tensorboard'\?",
+        ),
         ("tensorboard", "is not told where; say tensorboard:DIR"),
         ("wandb:", "is not told where; say wandb:PROJECT"),
         ("", "is no tracker"),
@@ -155,21 +172,36 @@ def test_a_target_that_is_none_is_refused(tmp_path: Path, target: str, piece: st
 
 
 @pytest.mark.parametrize("kind", ["tensorboard", "mlflow", "wandb"])
-def test_a_tracker_that_is_not_installed_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_tracker_that_is_not_installed_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setitem(sys.modules, kind, None)
     with (
-        pytest.raises(InputError, match=rf"{kind} is not installed; pip install 'recsys\[{kind}\]'"),
+        pytest.raises(
+            InputError, match=rf"{kind} is not installed; pip install 'recsys\[{kind}\]'"
+        ),
         tracked([f"{kind}:x"], small(tmp_path), "r", print),
     ):
         pytest.fail("it was opened")
 
 
 def test_numbers_are_finite_and_named_by_their_table() -> None:
-    entry = {"loss": 1, "best": True, "text": "x", "valid": {"ndcg@5": 0.5, "mrr": float("nan")}, "denoise": {"a": {"b": 2.0}}}
+    entry = {
+        "loss": 1,
+        "best": True,
+        "text": "x",
+        "valid": {"ndcg@5": 0.5, "mrr": float("nan")},
+        "denoise": {"a": {"b": 2.0}},
+    }
     assert numbers(entry) == {"loss": 1.0, "valid/ndcg@5": 0.5, "denoise/a/b": 2.0}
 
 
-def test_the_command_line_has_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_has_trackers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    heard: Heard,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from recsys import cli
     from recsys.config import to_toml
 
@@ -195,7 +227,12 @@ def test_the_command_line_has_trackers(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.fixture
 def calm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What these libraries warn of is theirs; none of them calls home."""
-    for name, value in {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "DO_NOT_TRACK": "true"}.items():
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+        "DO_NOT_TRACK": "true",
+    }.items():
         monkeypatch.setenv(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -214,14 +251,20 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     reader = imported("tensorboard.backend.event_processing.event_accumulator")
     said: list[str] = []
     run = tracked_run(tmp_path, [f"tensorboard:{tmp_path / 'tb'}"], said)
-    with tracked([f"tensorboard:{tmp_path / 'tb'}"], run.experiment, "run", said.append) as watch:  # told again, as when a run goes on
+    with tracked(
+        [f"tensorboard:{tmp_path / 'tb'}"], run.experiment, "run", said.append
+    ) as watch:  # told again, as when a run goes on
         watch({"event": "resumed", "history": run.history})
         for part in ("valid", "test"):
             watch({"event": "evaluated", "part": part, "report": run.report(part)})
     assert said == []
     (folder,) = (tmp_path / "tb").iterdir()
     read = reader.EventAccumulator(str(folder)).Reload()
-    found = {(tag, event.step): event.value for tag in read.Tags()["scalars"] for event in read.Scalars(tag)}
+    found = {
+        (tag, event.step): event.value
+        for tag in read.Tags()["scalars"]
+        for event in read.Scalars(tag)
+    }
     assert found == pytest.approx(wanted(run), rel=1e-6)  # float32
     assert sum(len(read.Scalars(tag)) for tag in read.Tags()["scalars"]) == len(found)
     assert b"[model]" in read.Tensors("settings/text_summary")[0].tensor_proto.string_val[0]
@@ -238,12 +281,20 @@ def test_mlflow_holds_what_was_written(tmp_path: Path, monkeypatch: pytest.Monke
     (found,) = client.search_runs([client.get_experiment_by_name("recsys").experiment_id])
     assert (found.info.run_name, found.info.status) == ("run", "FINISHED")
     assert found.data.params["model.dim"] == "8"
-    history = {(key, each.step): each.value for key in found.data.metrics for each in client.get_metric_history(found.info.run_id, key)}
-    assert history == {(key.replace("@", "_at_"), step): value for (key, step), value in wanted(run).items()}
+    history = {
+        (key, each.step): each.value
+        for key in found.data.metrics
+        for each in client.get_metric_history(found.info.run_id, key)
+    }
+    assert history == {
+        (key.replace("@", "_at_"), step): value for (key, step), value in wanted(run).items()
+    }
 
 
 @pytest.mark.usefixtures("calm")
-def test_a_server_of_mlflow_that_is_not_there_costs_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_of_mlflow_that_is_not_there_costs_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     imported("mlflow")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     said: list[str] = []

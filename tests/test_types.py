@@ -17,17 +17,30 @@ from recsys.errors import InputError
 
 
 def pairs(**columns: object) -> Interactions:
-    return Interactions(**{"user": np.array([0, 1, 1, 0]), "item": np.array([2, 0, 1, 2]), "n_users": 3, "n_items": 4} | columns)
+    return Interactions(
+        **{
+            "user": np.array([0, 1, 1, 0]),
+            "item": np.array([2, 0, 1, 2]),
+            "n_users": 3,
+            "n_items": 4,
+        }
+        | columns
+    )
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=1), st.lists(st.text(max_size=2), max_size=5))
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=1),
+    st.lists(st.text(max_size=2), max_size=5),
+)
 def test_text_ids_come_back(ids, others):
     vocab = Vocab.of(pl.Series("user", ids), "user")
     assert vocab.ids.to_list() == sorted(set(ids), key=lambda text: text.encode())
     rows = vocab.rows(ids)
     assert rows.dtype == np.int32
     assert [vocab.ids[int(row)] for row in rows] == ids
-    assert vocab.rows(others).tolist() == [vocab.ids.to_list().index(other) if other in ids else -1 for other in others]
+    assert vocab.rows(others).tolist() == [
+        vocab.ids.to_list().index(other) if other in ids else -1 for other in others
+    ]
 
 
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=1), st.lists(st.integers(-5, 5), max_size=5))
@@ -35,8 +48,15 @@ def test_integer_ids_come_back_as_numbers_and_as_text(ids, others):
     vocab = Vocab.of(pl.Series(ids))
     assert vocab.ids.to_list() == sorted(set(ids))
     expected = [sorted(set(ids)).index(i) for i in ids]
-    assert vocab.rows(ids).tolist() == vocab.rows([str(i) for i in ids]).tolist() == vocab.rows(np.array(ids)).tolist() == expected
-    assert vocab.rows(others).tolist() == [sorted(set(ids)).index(i) if i in ids else -1 for i in others]
+    assert (
+        vocab.rows(ids).tolist()
+        == vocab.rows([str(i) for i in ids]).tolist()
+        == vocab.rows(np.array(ids)).tolist()
+        == expected
+    )
+    assert vocab.rows(others).tolist() == [
+        sorted(set(ids)).index(i) if i in ids else -1 for i in others
+    ]
 
 
 def test_text_ids_match_numbers():
@@ -60,7 +80,14 @@ def test_categories_are_their_texts(ids, wanted):
 
 def test_what_is_no_id_has_no_row():
     vocab = Vocab.range(3)
-    assert vocab.rows([1.0, 1.5, float("nan"), None, 7.0, 1e300]).tolist() == [1, -1, -1, -1, -1, -1]
+    assert vocab.rows([1.0, 1.5, float("nan"), None, 7.0, 1e300]).tolist() == [
+        1,
+        -1,
+        -1,
+        -1,
+        -1,
+        -1,
+    ]
     assert vocab.rows(["1", "x", "", None]).tolist() == [1, -1, -1, -1]
     assert vocab.rows([]).tolist() == []
     assert Vocab.of(pl.Series([None, 3, 3, None, 1])).ids.to_list() == [1, 3]
@@ -71,7 +98,10 @@ def test_an_unknown_id_is_named_with_its_neighbour():
     assert vocab.require(["bob", "alice"]).tolist() == [1, 0]
     with pytest.raises(InputError) as caught:
         vocab.require(["bob", "alcie", "zed"], "users.csv: line 3")
-    assert str(caught.value) == "users.csv: line 3: unknown user 'alcie' (2 of 3 are unknown); did you mean 'alice'?"
+    assert (
+        str(caught.value)
+        == "users.csv: line 3: unknown user 'alcie' (2 of 3 are unknown); did you mean 'alice'?"
+    )
     with pytest.raises(InputError, match="check the id"):
         vocab.require(["999999"])
     with pytest.raises(InputError, match="unknown id 5"):
@@ -80,7 +110,13 @@ def test_an_unknown_id_is_named_with_its_neighbour():
 
 def test_interactions_have_one_type_and_cannot_be_written():
     met = pairs(time=np.arange(4.0), weight=[1, 2, 3, 4], label=[True, False, True, True])
-    assert [met.user.dtype, met.item.dtype, met.time.dtype, met.weight.dtype, met.label.dtype] == [np.int32, np.int32, np.int64, np.float32, np.int8]
+    assert [met.user.dtype, met.item.dtype, met.time.dtype, met.weight.dtype, met.label.dtype] == [
+        np.int32,
+        np.int32,
+        np.int64,
+        np.float32,
+        np.int8,
+    ]
     assert len(met) == 4
     for column in (met.user, met.item, met.time, met.weight):
         with pytest.raises(ValueError, match="read-only"):
@@ -113,13 +149,20 @@ def test_the_matrix_merges_what_is_given_twice():
     assert matrix.has_sorted_indices
     assert matrix.toarray().tolist() == [[0, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
     assert pairs().key.tolist() == [2, 4, 5, 2]
-    assert Interactions(np.array([2**17]), np.array([2**16]), 2**17 + 1, 2**17).key.tolist() == [2**34 + 2**16]
+    assert Interactions(np.array([2**17]), np.array([2**16]), 2**17 + 1, 2**17).key.tolist() == [
+        2**34 + 2**16
+    ]
 
 
 def test_take_keeps_the_order_and_every_column():
     met = pairs(time=[10, 11, 12, 13], behaviour=[0, 1, 0, 1], behaviours=("view", "buy"))
     some = met.take(np.array([3, 0]))
-    assert (some.user.tolist(), some.item.tolist(), some.time.tolist(), some.behaviour.tolist()) == ([0, 0], [2, 2], [13, 10], [1, 0])
+    assert (
+        some.user.tolist(),
+        some.item.tolist(),
+        some.time.tolist(),
+        some.behaviour.tolist(),
+    ) == ([0, 0], [2, 2], [13, 10], [1, 0])
     assert some.weight is None
     assert some.behaviours == ("view", "buy")
     assert (some.n_users, some.n_items) == (3, 4)
@@ -143,7 +186,12 @@ def test_a_fingerprint_sees_every_column():
     ]
     assert len({met.fingerprint for met in several}) == len(several)
     assert pairs().fingerprint == pairs().fingerprint
-    vocabs = [Vocab.range(3), Vocab.range(4), Vocab(pl.Series(["0", "1", "2"])), Vocab(pl.Series([2, 1, 0]))]
+    vocabs = [
+        Vocab.range(3),
+        Vocab.range(4),
+        Vocab(pl.Series(["0", "1", "2"])),
+        Vocab(pl.Series([2, 1, 0])),
+    ]
     assert len({vocab.fingerprint for vocab in vocabs}) == len(vocabs)
 
 
@@ -154,7 +202,12 @@ def dataset(met: Interactions | None = None) -> Dataset:
 def test_a_dataset_over_other_pairs():
     data = dataset()
     other = data.with_pairs(pairs().take(np.array([0])), "one pair")
-    assert (other.n_users, other.n_items, len(other.pairs), other.history) == (3, 4, 1, ("one pair",))
+    assert (other.n_users, other.n_items, len(other.pairs), other.history) == (
+        3,
+        4,
+        1,
+        ("one pair",),
+    )
     assert data.history == ()
     assert data.fingerprint != other.fingerprint
 
@@ -167,7 +220,10 @@ def test_a_feature_table_knows_its_shape():
 
 
 def test_a_fingerprint_sees_features_and_where_they_are_missing():
-    values, there = np.arange(8, dtype=np.float32).reshape(4, 2), np.array([True, True, False, True])
+    values, there = (
+        np.arange(8, dtype=np.float32).reshape(4, 2),
+        np.array([True, True, False, True]),
+    )
     one, other = FeatureTable(values, there), FeatureTable(values + np.float32(1e-3), there)
     tables = [
         {"a": one},
@@ -186,7 +242,11 @@ def test_a_fingerprint_sees_features_and_where_they_are_missing():
     splits = [Split(each, None, Sealed(pairs())) for each in data]
     assert len({each.fingerprint for each in splits}) == len(tables)
     assert {each.pairs_fingerprint for each in splits} == {splits[-1].fingerprint}
-    again = Split(replace(dataset(), features={"a": FeatureTable(np.asfortranarray(values), there.copy())}), None, Sealed(pairs()))
+    again = Split(
+        replace(dataset(), features={"a": FeatureTable(np.asfortranarray(values), there.copy())}),
+        None,
+        Sealed(pairs()),
+    )
     assert again.fingerprint == splits[0].fingerprint
     assert splits[0].matches(splits[0].fingerprint)
     assert splits[0].matches(splits[-1].fingerprint), "begun before features counted"
@@ -228,7 +288,9 @@ def test_a_split_joins_train_and_valid():
     assert joined.train.pairs.user.tolist() == [0, 1, 1, 0, 2, 2, 2, 2]
     assert joined.train.history[-1] == "refit: train + valid = 8"
     assert joined.refit() is joined
-    assert len({split.fingerprint, joined.fingerprint, Split(dataset(), None, None).fingerprint}) == 3
+    assert (
+        len({split.fingerprint, joined.fingerprint, Split(dataset(), None, None).fingerprint}) == 3
+    )
 
 
 def test_join_drops_what_either_lacks():

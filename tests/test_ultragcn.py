@@ -20,7 +20,10 @@ TRAIN, _ = two_camps()
 
 def start(train=TRAIN, **changes):
     torch.manual_seed(0)
-    return UltraGCN(**{"dim": 5, "init_std": 0.6, "negative_weight": 3.0, "item_weight": 0.7, "neighbours": 4} | changes).build(train)
+    return UltraGCN(
+        **{"dim": 5, "init_std": 0.6, "negative_weight": 3.0, "item_weight": 0.7, "neighbours": 4}
+        | changes
+    ).build(train)
 
 
 def batch_of(net, size=9):
@@ -30,7 +33,9 @@ def batch_of(net, size=9):
 def random_pairs(n: int = 70, seed: int = 0) -> Interactions:
     """Some pairs twice; the last user and item stand alone, and an item may have one user that met nothing else."""
     rng = np.random.default_rng(seed)
-    return Interactions(np.append(rng.integers(0, 9, n), 9), np.append(rng.integers(0, 13, n), 13), 11, 15)
+    return Interactions(
+        np.append(rng.integers(0, 9, n), 9), np.append(rng.integers(0, 13, n), 13), 11, 15
+    )
 
 
 def omegas(pairs: Interactions, *, itself: bool) -> np.ndarray:
@@ -41,7 +46,15 @@ def omegas(pairs: Interactions, *, itself: bool) -> np.ndarray:
         np.fill_diagonal(shared, 0)
     sums = shared.sum(1)
     return np.array(
-        [[shared[i, k] / sums[i] * math.sqrt((sums[i] + 1) / (sums[k] + 1)) if shared[i, k] else 0.0 for k in range(15)] for i in range(15)]
+        [
+            [
+                shared[i, k] / sums[i] * math.sqrt((sums[i] + 1) / (sums[k] + 1))
+                if shared[i, k]
+                else 0.0
+                for k in range(15)
+            ]
+            for i in range(15)
+        ]
     )
 
 
@@ -57,7 +70,9 @@ def test_the_item_graph_is_the_dense_one(itself, k, seed):
         best = sorted(dense[i], reverse=True)[:k]
         assert omega[i].tolist() == pytest.approx(best + [0.0] * (k - len(best)), rel=1e-6)
         kept = omega[i] > 0
-        assert dense[i, neighbour[i, kept]].tolist() == pytest.approx(omega[i, kept].tolist(), rel=1e-6)
+        assert dense[i, neighbour[i, kept]].tolist() == pytest.approx(
+            omega[i, kept].tolist(), rel=1e-6
+        )
         assert len(set(neighbour[i, kept].tolist())) == kept.sum()
         assert itself or i not in neighbour[i, kept]
 
@@ -72,7 +87,14 @@ def beta(user: int, item: int) -> float:
     return 1 / d_u * math.sqrt((d_u + 1) / (d_i + 1))
 
 
-@pytest.mark.parametrize("sampler", [Sampler(negatives=3), Sampler(negatives=3, pool="shared", reject=False), Sampler(negatives=3, pool="in-batch")])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Sampler(negatives=3),
+        Sampler(negatives=3, pool="shared", reject=False),
+        Sampler(negatives=3, pool="in-batch"),
+    ],
+)
 @pytest.mark.parametrize("weights", [(0.3, 0.7, 0.2, 0.9), (0.5, 0.0, 0.4, 0.0)])
 @pytest.mark.parametrize("itself", [True, False])
 def test_the_loss_is_its_definition(sampler, weights, itself):
@@ -82,17 +104,32 @@ def test_the_loss_is_its_definition(sampler, weights, itself):
     neighbour, omega = item_graph(TRAIN.pairs.csr, 4, itself=itself)
 
     def lost(user: int, item: int, sign: int) -> float:
-        return math.log1p(math.exp(-sign * float(net.user.weight[user].detach() @ net.item.weight[item].detach())))
+        return math.log1p(
+            math.exp(-sign * float(net.user.weight[user].detach() @ net.item.weight[item].detach()))
+        )
 
     expected = []
     for b, (user, item) in enumerate(zip(batch.user.tolist(), batch.pos.tolist(), strict=True)):
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
-        parts = [(w3 + w4 * beta(user, j)) * lost(user, j, -1) for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
-        alike = sum(o * lost(user, k, 1) for k, o in zip(neighbour[item].tolist(), omega[item].tolist(), strict=True))
-        expected.append((w1 + w2 * beta(user, item)) * lost(user, item, 1) + 3 * sum(parts) / len(parts) + 0.7 * alike)
+        parts = [
+            (w3 + w4 * beta(user, j)) * lost(user, j, -1)
+            for k, j in enumerate(others)
+            if batch.mask is None or batch.mask[b, k]
+        ]
+        alike = sum(
+            o * lost(user, k, 1)
+            for k, o in zip(neighbour[item].tolist(), omega[item].tolist(), strict=True)
+        )
+        expected.append(
+            (w1 + w2 * beta(user, item)) * lost(user, item, 1)
+            + 3 * sum(parts) / len(parts)
+            + 0.7 * alike
+        )
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx(expected, rel=1e-4)
-    squares = sum(float(table.weight.detach().double().square().sum()) for table in (net.user, net.item))
+    squares = sum(
+        float(table.weight.detach().double().square().sum()) for table in (net.user, net.item)
+    )
     assert terms.extra.item() == pytest.approx(0.1 / 2 / 9 * squares, rel=1e-5)
 
 
@@ -100,8 +137,12 @@ def test_the_mean_is_the_sum_of_the_authors_divided_by_the_batch():
     net = start(l2=0.1)
     batch = batch_of(net)
     terms = net.loss(batch)
-    squares = sum(float(table.weight.detach().double().square().sum()) for table in (net.user, net.item))
-    assert terms.total().item() * len(batch) == pytest.approx(terms.pair.sum().item() + 0.1 / 2 * squares, rel=1e-5)
+    squares = sum(
+        float(table.weight.detach().double().square().sum()) for table in (net.user, net.item)
+    )
+    assert terms.total().item() * len(batch) == pytest.approx(
+        terms.pair.sum().item() + 0.1 / 2 * squares, rel=1e-5
+    )
 
 
 def test_gradients():
@@ -119,7 +160,9 @@ def test_without_neighbours_none_are_looked_for():
 
 def test_a_neighbour_that_nobody_met_has_no_part():
     """An item with fewer neighbours than asked for: what stands in their place has weight 0."""
-    train = Dataset(Interactions(np.array([0, 1]), np.array([0, 1]), 2, 3), Vocab.range(2), Vocab.range(3))
+    train = Dataset(
+        Interactions(np.array([0, 1]), np.array([0, 1]), 2, 3), Vocab.range(2), Vocab.range(3)
+    )
     net = start(train, itself=False)
     assert not net.omega.any()
     assert start(train).omega.sum(1).tolist() == pytest.approx([1.0, 1.0, 0.0])
@@ -127,7 +170,11 @@ def test_a_neighbour_that_nobody_met_has_no_part():
 
 def test_what_is_ranked_is_the_inner_product():
     net = start()
-    assert torch.allclose(net.scorer().score(torch.arange(4)), (net.user.weight[:4] @ net.item.weight.T).detach(), atol=1e-6)
+    assert torch.allclose(
+        net.scorer().score(torch.arange(4)),
+        (net.user.weight[:4] @ net.item.weight.T).detach(),
+        atol=1e-6,
+    )
 
 
 def test_it_needs_negatives():

@@ -23,7 +23,9 @@ FILES = {"top.txt": b"top", "folder/deep/data.csv": b"1,2\n" * 1000, "folder/emp
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def zipped(path: Path, files=FILES, compression=zipfile.ZIP_DEFLATED) -> Path:
@@ -76,7 +78,9 @@ def test_archives_come_out_whole(tmp_path, kind):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["archive", "out"]
 
 
-@pytest.mark.parametrize(("compress", "ending"), [(gzip.compress, "gz"), (bz2.compress, "bz2"), (lzma.compress, "xz")])
+@pytest.mark.parametrize(
+    ("compress", "ending"), [(gzip.compress, "gz"), (bz2.compress, "bz2"), (lzma.compress, "xz")]
+)
 def test_single_compressed_file(tmp_path, compress, ending):
     archive = tmp_path / f"ratings.csv.{ending}"
     archive.write_bytes(compress(b"1,2\n" * 5000))
@@ -127,13 +131,20 @@ ESCAPES = [
 @pytest.mark.parametrize("name", ESCAPES)
 @pytest.mark.parametrize("make", [zipped, tarred])
 def test_no_entry_leads_out_of_the_folder(tmp_path, make, name):
-    refused(make(tmp_path / "archive", [("good", b"good"), (name, b"evil")]), "leads out of the folder")
+    refused(
+        make(tmp_path / "archive", [("good", b"good"), (name, b"evil")]), "leads out of the folder"
+    )
 
 
 @pytest.mark.parametrize("name", ["../evil/", "/evil/", "folder/../../evil/"])
 def test_nor_does_a_folder(tmp_path, name):
-    refused(zipped(tmp_path / "archive", [("good", b"good"), (name, b"")]), "leads out of the folder")
-    refused(tarred(tmp_path / "archive", [("good", b"good"), (name, {"type": tarfile.DIRTYPE})]), "leads out of the folder")
+    refused(
+        zipped(tmp_path / "archive", [("good", b"good"), (name, b"")]), "leads out of the folder"
+    )
+    refused(
+        tarred(tmp_path / "archive", [("good", b"good"), (name, {"type": tarfile.DIRTYPE})]),
+        "leads out of the folder",
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,13 +162,20 @@ def test_nor_does_a_folder(tmp_path, name):
     ],
 )
 def test_links_and_devices_in_a_tar(tmp_path, header):
-    refused(tarred(tmp_path / "archive", [("good", b"good"), ("bad", header), ("bad/through", b"evil")]), "link or a device")
+    refused(
+        tarred(
+            tmp_path / "archive", [("good", b"good"), ("bad", header), ("bad/through", b"evil")]
+        ),
+        "link or a device",
+    )
 
 
 def test_links_in_a_zip(tmp_path):
     link = zipfile.ZipInfo("bad")
     link.create_system, link.external_attr = 3, 0o120777 << 16
-    refused(zipped(tmp_path / "archive", [(link, b"/etc"), ("bad/passwd", b"evil")]), "link or a device")
+    refused(
+        zipped(tmp_path / "archive", [(link, b"/etc"), ("bad/passwd", b"evil")]), "link or a device"
+    )
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz", "gz", "bz2"])
@@ -199,7 +217,9 @@ def test_too_many_files(tmp_path, make):
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
-@pytest.mark.parametrize("names", [("a", "a"), ("a", "./a"), ("a/b", "a//b"), ("a", "a/b"), ("a/b", "a")])
+@pytest.mark.parametrize(
+    "names", [("a", "a"), ("a", "./a"), ("a/b", "a//b"), ("a", "a/b"), ("a/b", "a")]
+)
 def test_entries_that_come_twice(tmp_path, make, names):
     refused(make(tmp_path / "archive", [(name, b"x") for name in names]), "comes twice")
 
@@ -280,14 +300,21 @@ def test_no_such_archive(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-PIECES = st.sampled_from(["..", ".", "", "a", "b", "C:", "~", "\\", "é", " ", "a:b", "\\..", "x" * 20])
+PIECES = st.sampled_from(
+    ["..", ".", "", "a", "b", "C:", "~", "\\", "é", " ", "a:b", "\\..", "x" * 20]
+)
 
 
 @settings(max_examples=150, deadline=None)
-@given(names=st.lists(st.lists(PIECES, min_size=1, max_size=5).map("/".join), min_size=1, max_size=4), tar=st.booleans())
+@given(
+    names=st.lists(st.lists(PIECES, min_size=1, max_size=5).map("/".join), min_size=1, max_size=4),
+    tar=st.booleans(),
+)
 def test_whatever_the_names_nothing_is_written_outside(tmp_path_factory, names, tar):
     root = tmp_path_factory.mktemp("names")
-    archive = (tarred if tar else zipped)(root / "archive", [(name, b"x") for name in names if name])
+    archive = (tarred if tar else zipped)(
+        root / "archive", [(name, b"x") for name in names if name]
+    )
     (root / "a" / "b").mkdir(parents=True)
     before = tree(root)
     try:

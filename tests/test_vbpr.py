@@ -34,7 +34,9 @@ def batch_of(net, size=9):
 
 def vector(net, item: int) -> torch.Tensor:
     told = net.map(net.features.values[item])
-    return (torch.cat([net.item.weight[item], told]) if isinstance(net.recipe, VBPR) else told).detach()
+    return (
+        torch.cat([net.item.weight[item], told]) if isinstance(net.recipe, VBPR) else told
+    ).detach()
 
 
 def score(net, user: int, item: int) -> float:
@@ -64,7 +66,10 @@ def test_the_loss_is_its_definition(recipe, changes, pool):
         user, item = int(batch.user[b]), int(batch.pos[b])
         others = batch.neg.tolist() if batch.shared else batch.neg[b].tolist()
         kept = [j for k, j in enumerate(others) if batch.mask is None or batch.mask[b, k]]
-        expected.append(sum(math.log1p(math.exp(score(net, user, j) - score(net, user, item))) for j in kept) / len(kept))
+        expected.append(
+            sum(math.log1p(math.exp(score(net, user, j) - score(net, user, item))) for j in kept)
+            / len(kept)
+        )
         rows[0].append(net.user.weight[user].detach())
         rows[1].append(vector(net, item))
         rows[2] += [] if batch.shared and b else [vector(net, j) for j in others]
@@ -74,7 +79,9 @@ def test_the_loss_is_its_definition(recipe, changes, pool):
     if recipe is DUIF:
         extra = sum(norm**2 for norm in norms)
     else:
-        extra = sum(norm**2 for norm in norms) / 2 if changes.get("norms") == "squared" else sum(norms)
+        extra = (
+            sum(norm**2 for norm in norms) / 2 if changes.get("norms") == "squared" else sum(norms)
+        )
     assert terms.extra.item() == pytest.approx(0.3 * extra / len(batch), rel=1e-4)
     assert start(recipe, l2=0.0, **changes).loss(batch).extra is None
 
@@ -90,7 +97,9 @@ def test_what_is_ranked_is_what_was_trained(recipe, changes):
     net = start(recipe, **changes)
     scores = net.scorer().score(torch.tensor([0, 60]))
     for place, user in enumerate((0, 60)):
-        assert scores[place].tolist() == pytest.approx([score(net, user, item) for item in range(41)], abs=1e-5)
+        assert scores[place].tolist() == pytest.approx(
+            [score(net, user, item) for item in range(41)], abs=1e-5
+        )
 
 
 def test_without_features_it_is_matrix_factorisation():

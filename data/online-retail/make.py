@@ -22,7 +22,16 @@ import polars as pl
 
 # The 541,909 rows of the workbook as published (doi 10.24432/C5BW33), as CSV, xz.
 RAW_SHA256 = "2c120f1baead5e0f3017592eeac11d9befabccfd6da375b30daa126c2d99341e"
-RAW_COLUMNS = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
+RAW_COLUMNS = [
+    "InvoiceNo",
+    "StockCode",
+    "Description",
+    "Quantity",
+    "InvoiceDate",
+    "UnitPrice",
+    "CustomerID",
+    "Country",
+]
 
 # Every article has a stock code of five digits, some with letters after them. What has none is no article: POST, C2 and
 # DOT (carriage), M (manual), D (discount), BANK CHARGES, CRUK (a commission) and PADS (given away at a price of 0).
@@ -36,14 +45,18 @@ def main() -> None:
     """Read the command line and make the files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("raw", type=Path, help="online_retail.csv.xz")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write into")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent, help="folder to write into"
+    )
     given = parser.parse_args()
     try:
         packed = given.raw.read_bytes()
     except OSError as error:
         sys.exit(f"{given.raw}: cannot be read: {error.strerror}")
     if (found := hashlib.sha256(packed).hexdigest()) != RAW_SHA256:
-        sys.exit(f"{given.raw}: not the file this script was written for: SHA-256 is {found}, expected {RAW_SHA256}")
+        sys.exit(
+            f"{given.raw}: not the file this script was written for: SHA-256 is {found}, expected {RAW_SHA256}"
+        )
     for path in write(tables(lzma.decompress(packed)), given.out):
         print(f"{path.stat().st_size:>9,} {path}")
 
@@ -53,7 +66,9 @@ def tables(raw: bytes) -> dict[str, pl.DataFrame]:
     log = pl.read_csv(io.BytesIO(raw), infer_schema=False)
     if log.columns != RAW_COLUMNS:
         sys.exit(f"columns are {log.columns}, expected {RAW_COLUMNS}")
-    log = log.filter(pl.col.CustomerID.is_not_null() & pl.col.StockCode.str.contains(ARTICLE)).select(
+    log = log.filter(
+        pl.col.CustomerID.is_not_null() & pl.col.StockCode.str.contains(ARTICLE)
+    ).select(
         user=pl.col.CustomerID.cast(pl.Float64).cast(pl.Int32),
         item="StockCode",
         invoice="InvoiceNo",
@@ -100,8 +115,16 @@ def articles(bought: pl.DataFrame) -> pl.DataFrame:
         .unique("item", keep="first", maintain_order=True)
         .select("item", "description")
     )
-    paid = bought.filter(pl.col.price > 0).group_by("item").agg(pl.col.price.median().cast(pl.Float32))
-    return bought.select("item").unique().join(description, on="item", how="left").join(paid, on="item", how="left").sort("item")
+    paid = (
+        bought.filter(pl.col.price > 0).group_by("item").agg(pl.col.price.median().cast(pl.Float32))
+    )
+    return (
+        bought.select("item")
+        .unique()
+        .join(description, on="item", how="left")
+        .join(paid, on="item", how="left")
+        .sort("item")
+    )
 
 
 def text(items: pl.DataFrame) -> pl.DataFrame:
@@ -131,12 +154,21 @@ def price(items: pl.DataFrame) -> pl.DataFrame:
     log = np.log(known["price"].to_numpy().astype(np.float64))
     edges = np.quantile(log, np.arange(1, PRICE_BINS) / PRICE_BINS)
     decile = np.searchsorted(edges, log, side="right")
-    return table(known["item"], np.column_stack([(log - log.mean()) / log.std(), np.eye(PRICE_BINS)[decile]]))
+    return table(
+        known["item"], np.column_stack([(log - log.mean()) / log.std(), np.eye(PRICE_BINS)[decile]])
+    )
 
 
 def table(items: pl.Series, values: np.ndarray) -> pl.DataFrame:
     """One row per article that has the modality, in half precision."""
-    return pl.DataFrame({"item": items, "values": pl.Series(values.astype(np.float16), dtype=pl.Array(pl.Float16, values.shape[1]))})
+    return pl.DataFrame(
+        {
+            "item": items,
+            "values": pl.Series(
+                values.astype(np.float16), dtype=pl.Array(pl.Float16, values.shape[1])
+            ),
+        }
+    )
 
 
 def write(frames: dict[str, pl.DataFrame], folder: Path) -> list[Path]:
@@ -146,7 +178,13 @@ def write(frames: dict[str, pl.DataFrame], folder: Path) -> list[Path]:
     for name, frame in frames.items():
         path = folder / name
         part = path.with_suffix(".tmp")
-        frame.write_parquet(part, compression="zstd", compression_level=22, row_group_size=1 << 20, data_page_size=1 << 24)
+        frame.write_parquet(
+            part,
+            compression="zstd",
+            compression_level=22,
+            row_group_size=1 << 20,
+            data_page_size=1 << 24,
+        )
         sums.append(f"{hashlib.sha256(part.read_bytes()).hexdigest()}  {name}\n")
         os.replace(part, path)
         paths.append(path)

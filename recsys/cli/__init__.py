@@ -8,7 +8,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from recsys.cli import audit, benchmark, compare, data, export, models, noise, recommend, report, run, tune
+from recsys.cli import (
+    audit,
+    benchmark,
+    compare,
+    data,
+    export,
+    models,
+    noise,
+    recommend,
+    report,
+    run,
+    tune,
+)
 from recsys.errors import InputError
 
 __all__ = ["app", "main"]
@@ -47,7 +59,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and stop."
+        ),
+    ] = False,
 ) -> None:
     """Implicit-feedback logs in; trained, honestly compared, deployable recommenders out."""
 
@@ -71,11 +88,15 @@ def main() -> None:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
-        _stop(f"{error.filename or 'output'}: {error.strerror or error}; check the path, its permissions and the space on the disk")
+        _stop(
+            f"{error.filename or 'output'}: {error.strerror or error}; check the path, its permissions and the space on the disk"
+        )
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        _stop("out of memory; use fewer items ([data] item_core), a smaller model or batch, or another method")
+        _stop(
+            "out of memory; use fewer items ([data] item_core), a smaller model or batch, or another method"
+        )
     except KeyboardInterrupt:
         code = _INTERRUPTED
     if code == _INTERRUPTED:
@@ -96,7 +117,12 @@ def _misused(error: Any) -> NoReturn:
 
 def _out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed; torch says so in words."""
-    words = ("not enough memory", "can't allocate memory", "out of memory", "Storage size calculation overflowed")
+    words = (
+        "not enough memory",
+        "can't allocate memory",
+        "out of memory",
+        "Storage size calculation overflowed",
+    )
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 

@@ -13,8 +13,15 @@ __all__ = ["audit"]
 
 
 def audit(
-    config: Annotated[Path, typer.Argument(help="TOML file of an experiment, or the folder of a run.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Dotted settings.", show_default=False)] = None,
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="TOML file of an experiment, or the folder of a run.", show_default=False
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Dotted settings.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Look for leaks: duplicates across parts, test before train, unknown users and items, shifts, features that know the test.
@@ -26,7 +33,11 @@ def audit(
     from recsys.experiment import read
     from recsys.run import data_of, open_run
 
-    experiment = open_run(config, finished=False).experiment if config.is_dir() else read(config, overrides or [])
+    experiment = (
+        open_run(config, finished=False).experiment
+        if config.is_dir()
+        else read(config, overrides or [])
+    )
     split = data_of(experiment)
     findings = look(split, features=split.train.features)
     if json:

@@ -18,10 +18,18 @@ __all__ = ["benchmark"]
 
 def benchmark(
     config: Annotated[Path, typer.Argument(help="TOML file of the matrix.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder of the matrix; what is there goes on. Default: runs/NAME.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the matrix; what is there goes on. Default: runs/NAME.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Cells at once, a process each.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each process.")] = 1,
-    status: Annotated[bool, typer.Option("--status", help="Print the matrix as it stands, and do nothing.")] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Print the matrix as it stands, and do nothing.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
@@ -56,9 +64,18 @@ def _board(plan: Plan, folder: Path, json: bool) -> None:
 
     rows = board(plan, folder)
     if json:
-        print_json([{"method": method, **dict(zip(plan.data, words, strict=True))} for method, *words in rows])
+        print_json(
+            [
+                {"method": method, **dict(zip(plan.data, words, strict=True))}
+                for method, *words in rows
+            ]
+        )
         return
-    table(["method", *plan.data], rows, title=f"{plan.matrix.name}: {plan.matrix.trials} trials, {plan.matrix.seeds} seeds; * now")
+    table(
+        ["method", *plan.data],
+        rows,
+        title=f"{plan.matrix.name}: {plan.matrix.trials} trials, {plan.matrix.seeds} seeds; * now",
+    )
 
 
 class _Follow:
@@ -76,8 +93,13 @@ class _Follow:
         elif kind == "written":
             typer.echo(f"tables so far: {event['folder']}", err=True)
         elif kind == "trial":
-            values = " ".join(f"{value:.4f}" for value in event["values"].values()) or event["state"]
-            typer.echo(f"  {self._name(event)}: trial {event['number'] + 1}/{self.plan.matrix.trials}  {values}", err=True)
+            values = (
+                " ".join(f"{value:.4f}" for value in event["values"].values()) or event["state"]
+            )
+            typer.echo(
+                f"  {self._name(event)}: trial {event['number'] + 1}/{self.plan.matrix.trials}  {values}",
+                err=True,
+            )
         elif kind in ("done", "failed"):
             left = "" if event["left"] is None else f"  about {event['left'] / 60:.0f} min left"
             said = f"failed: {event['reason']}" if kind == "failed" else "done"

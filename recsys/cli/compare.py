@@ -27,14 +27,29 @@ class Form(StrEnum):
 
 
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)
+    ],
     metric: Annotated[
-        str | None, typer.Option(help="The metric that is tested; default: all of them, which costs power.", show_default=False)
+        str | None,
+        typer.Option(
+            help="The metric that is tested; default: all of them, which costs power.",
+            show_default=False,
+        ),
     ] = None,
-    baseline: Annotated[str | None, typer.Option(help="Test every run against this one (its name); default: all pairs.", show_default=False)] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Test every run against this one (its name); default: all pairs.",
+            show_default=False,
+        ),
+    ] = None,
     form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.table,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write to this file instead of printing.", show_default=False),
+    ] = None,
 ) -> None:
     """Compare runs on the same test users: means, 95 % intervals, paired tests with Holm's correction, effect sizes."""
     from recsys.comparison import compare_runs
@@ -73,7 +88,14 @@ def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
     tests = [test for test in comparison.tests if metric is None or test.metric == metric]
     tested = next((test.metric for test in tests), None)
     lines = [
-        [test.first, test.second, f"{test.result.difference:+.4f}", f"{test.result.d_z:+.2f}", f"{test.p:.2g}", f"{test.p_holm:.2g}"]
+        [
+            test.first,
+            test.second,
+            f"{test.result.difference:+.4f}",
+            f"{test.result.d_z:+.2f}",
+            f"{test.p:.2g}",
+            f"{test.p_holm:.2g}",
+        ]
         for test in tests
         if test.metric == tested
     ]

@@ -30,7 +30,9 @@ def demo(folder: Path) -> None:
     started = time.perf_counter()
     experiments = {method: read(_configs() / f"{method}-online-retail.toml") for method in METHODS}
     split = data_of(experiments["popular"])
-    typer.echo("Online Retail: what 4,335 customers of a British gift shop bought in a year. The last tenth of each customer's products is the test.")
+    typer.echo(
+        "Online Retail: what 4,335 customers of a British gift shop bought in a year. The last tenth of each customer's products is the test."
+    )
     typer.echo(show.split_line(split) + "\n")
     runs = []
     for method, experiment in experiments.items():
@@ -40,7 +42,9 @@ def demo(folder: Path) -> None:
         run = open_run(out)
         runs.append(run)
         monitor = experiment.evaluate.monitor
-        typer.echo(f"  {method:<10} {run.report('test')[monitor]:.4f} {monitor} on test, {time.perf_counter() - began:6.1f} s")
+        typer.echo(
+            f"  {method:<10} {run.report('test')[monitor]:.4f} {monitor} on test, {time.perf_counter() - began:6.1f} s"
+        )
     comparison = compare_runs([run.folder for run in runs])
     typer.echo("")
     show_comparison(comparison)
@@ -48,12 +52,20 @@ def demo(folder: Path) -> None:
 
     best = max(runs, key=lambda run: run.report("valid")[run.experiment.evaluate.monitor])
     out = folder / "recommendations.parquet"
-    job = write_recommendations(out, best.scorer, best.train, k=10, titles=True, model=best.fingerprint)
-    typer.echo(f"Chosen on validation: {best.name}. {job.rows:,} recommendations for all {job.users:,} customers. Ten of them:\n")
+    job = write_recommendations(
+        out, best.scorer, best.train, k=10, titles=True, model=best.fingerprint
+    )
+    typer.echo(
+        f"Chosen on validation: {best.name}. {job.rows:,} recommendations for all {job.users:,} customers. Ten of them:\n"
+    )
     _show_ten(out)
     _new_products(folder / "contentknn-new-items")
-    typer.echo(f"Everything is in {folder}: a folder per run (config.toml, scorer.safetensors, reports), comparison.md, {out.name}.")
-    typer.echo(f"Done in {time.perf_counter() - started:.0f} s. Next: recsys run configs/lightgcn-online-retail.toml model.layers=2")
+    typer.echo(
+        f"Everything is in {folder}: a folder per run (config.toml, scorer.safetensors, reports), comparison.md, {out.name}."
+    )
+    typer.echo(
+        f"Done in {time.perf_counter() - started:.0f} s. Next: recsys run configs/lightgcn-online-retail.toml model.layers=2"
+    )
 
 
 def _new_products(out: Path) -> None:
@@ -61,7 +73,11 @@ def _new_products(out: Path) -> None:
     from recsys.experiment import read
     from recsys.run import execute, open_run
 
-    execute(read(_configs() / "contentknn-new-items-online-retail.toml"), out, resume=(out / "run.json").exists())
+    execute(
+        read(_configs() / "contentknn-new-items-online-retail.toml"),
+        out,
+        resume=(out / "run.json").exists(),
+    )
     report = open_run(out).report("test")
     among, everywhere = report["recall@20[new]"], report["recall@20[new in all]"]
     typer.echo(
@@ -80,7 +96,9 @@ def _show_ten(path: Path) -> None:
     import polars as pl
 
     lists = pl.read_parquet(path)
-    some = lists["user"].unique().sort().gather_every(max(1, lists["user"].n_unique() // 10)).head(10)
+    some = (
+        lists["user"].unique().sort().gather_every(max(1, lists["user"].n_unique() // 10)).head(10)
+    )
     for user in some:
         titles = lists.filter(pl.col("user") == user).sort("rank")["title"].head(4).to_list()
         typer.echo(f"  customer {user}: " + " | ".join(str(title) for title in titles))

@@ -22,9 +22,15 @@ class Index(StrEnum):
 
 def export(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write; must be new or empty.", show_default=False)
+    ],
     index: Annotated[
-        Index | None, typer.Option(help="Write a faiss index too: flat is exact, hnsw approximate and faster; none by default.", show_default=False)
+        Index | None,
+        typer.Option(
+            help="Write a faiss index too: flat is exact, hnsw approximate and faster; none by default.",
+            show_default=False,
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
@@ -38,7 +44,11 @@ def export(
         print_json({"folder": done.folder, "files": done.files, **manifest})
         return
     each = manifest["vectors_per_user"]
-    several = f"{each['all']:,} vectors of {manifest['users']:,} users" if each["most"] > 1 else f"{manifest['users']:,} users"
+    several = (
+        f"{each['all']:,} vectors of {manifest['users']:,} users"
+        if each["most"] > 1
+        else f"{manifest['users']:,} users"
+    )
     holds = {
         "items.parquet": f"{manifest['items']:,} items x {manifest['dim']}",
         "users.parquet": f"{several} x {manifest['dim']}",

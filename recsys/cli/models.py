@@ -13,7 +13,9 @@ __all__ = ["models"]
 
 def models(
     name: Annotated[str | None, typer.Argument(help="Show the settings of this method.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="For machines; with a NAME, its JSON Schema.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="For machines; with a NAME, its JSON Schema.")
+    ] = False,
 ) -> None:
     """List the methods, or the settings of one."""
     from recsys import models as methods

@@ -41,24 +41,57 @@ def recommend(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
     out: Annotated[
         Path | None,
-        typer.Option(help="File (.parquet, .csv, .jsonl) or folder for parts; none prints, a table of 10 users unless named.", show_default=False),
+        typer.Option(
+            help="File (.parquet, .csv, .jsonl) or folder for parts; none prints, a table of 10 users unless named.",
+            show_default=False,
+        ),
     ] = None,
-    user: Annotated[list[str] | None, typer.Option(help="A user; may be given several times.", show_default=False)] = None,
-    users: Annotated[Path | None, typer.Option(help="File of users, one id a line; default: all users.", show_default=False)] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option(help="A user; may be given several times.", show_default=False),
+    ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option(help="File of users, one id a line; default: all users.", show_default=False),
+    ] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 10,
-    keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Recommend what the user already has, too.")] = False,
-    candidates: Annotated[Path | None, typer.Option(help="File of the only items to recommend.", show_default=False)] = None,
-    exclude: Annotated[Path | None, typer.Option(help="File of items never to recommend.", show_default=False)] = None,
+    keep_seen: Annotated[
+        bool, typer.Option("--keep-seen", help="Recommend what the user already has, too.")
+    ] = False,
+    candidates: Annotated[
+        Path | None, typer.Option(help="File of the only items to recommend.", show_default=False)
+    ] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="File of items never to recommend.", show_default=False)
+    ] = None,
     new_items: Annotated[
-        Path | None, typer.Option(help="Features of items that were not in training: Parquet, or a folder of it.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Features of items that were not in training: Parquet, or a folder of it.",
+            show_default=False,
+        ),
     ] = None,
-    only_new: Annotated[bool, typer.Option("--only-new", help="Recommend nothing but the items of --new-items.")] = False,
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Recommend nothing but the items of --new-items.")
+    ] = False,
     new_users: Annotated[
-        Path | None, typer.Option(help="Log of users to serve by what it says of them, known or not: columns user, item.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Log of users to serve by what it says of them, known or not: columns user, item.",
+            show_default=False,
+        ),
     ] = None,
-    unknown: Annotated[Unknown, typer.Option(help="Users the model does not know: most popular items, leave out, or stop.")] = Unknown.popular,
+    unknown: Annotated[
+        Unknown,
+        typer.Option(help="Users the model does not know: most popular items, leave out, or stop."),
+    ] = Unknown.popular,
     titles: Annotated[bool, typer.Option("--titles", help="Add the items' titles.")] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Users per part of a folder; an interrupted job goes on with the next part.")] = 50_000,
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Users per part of a folder; an interrupted job goes on with the next part."
+        ),
+    ] = 50_000,
     format: Annotated[Format, typer.Option(help="Of the parts of a folder.")] = Format.parquet,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets torch choose.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
@@ -72,19 +105,39 @@ def recommend(
     from recsys.run import open_run
 
     if user and users is not None:
-        raise InputError("--user and --users do not go together", remedy="put all of them into the file")
+        raise InputError(
+            "--user and --users do not go together", remedy="put all of them into the file"
+        )
     if (user or users is not None) and new_users is not None:
-        raise InputError("--user and --users do not go with --new-users", remedy="all users of the log are served")
+        raise InputError(
+            "--user and --users do not go with --new-users",
+            remedy="all users of the log are served",
+        )
     if only_new and (new_items is None or candidates is not None):
-        cause = "--only-new does not go with --candidates" if new_items is not None else "--only-new without --new-items"
-        raise InputError(cause, remedy="use --candidates alone" if new_items is not None else "say which items are new: --new-items FEATURES")
+        cause = (
+            "--only-new does not go with --candidates"
+            if new_items is not None
+            else "--only-new without --new-items"
+        )
+        raise InputError(
+            cause,
+            remedy="use --candidates alone"
+            if new_items is not None
+            else "say which items are new: --new-items FEATURES",
+        )
     if threads:
         torch.set_num_threads(threads)
     run = open_run(folder)
     scorer, train, model = run.scorer, run.train, run.fingerprint
-    given = batchwise.read_ids(users, train.users, _column(run, "user")) if users is not None else user or None
+    given = (
+        batchwise.read_ids(users, train.users, _column(run, "user"))
+        if users is not None
+        else user or None
+    )
     limits: dict[str, Any] = {
-        name: batchwise.read_ids(path, train.items, _column(run, "item")) if path is not None else None
+        name: batchwise.read_ids(path, train.items, _column(run, "item"))
+        if path is not None
+        else None
         for name, path in (("candidates", candidates), ("exclude", exclude))
     }
     try:
@@ -92,13 +145,20 @@ def recommend(
             grown = newcomers.serve_users(scorer, train, new_users)
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
         if new_items is not None:
-            grown = newcomers.add_items(scorer, train, *newcomers.read_items(new_items, scorer, run.encoders))
+            grown = newcomers.add_items(
+                scorer, train, *newcomers.read_items(new_items, scorer, run.encoders)
+            )
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
         raise (error if error.place else error.at(f"{folder} ({run.meta.get('method')})")) from None
     asked = batchwise.wanted(train.users, given)
-    options: dict[str, Any] = {"filter_seen": not keep_seen, "unknown": unknown.value, "titles": titles, **limits}
+    options: dict[str, Any] = {
+        "filter_seen": not keep_seen,
+        "unknown": unknown.value,
+        "titles": titles,
+        **limits,
+    }
     if out is None:
         shown = asked if json or given is not None else asked.head(_SHOWN)
         frame = batchwise.recommend(scorer, train, shown, k, **options)
@@ -107,11 +167,23 @@ def recommend(
             typer.echo(f"the first {len(shown)} of {len(asked):,} users; --out writes all")
         _notes(shown, train, unknown, frame["user"].n_unique())
         return
-    job = batchwise.write_recommendations(out, scorer, train, asked, k, batch=batch, format=format.value, model=model, **options)
+    job = batchwise.write_recommendations(
+        out, scorer, train, asked, k, batch=batch, format=format.value, model=model, **options
+    )
     if json:
-        print_json({"files": job.files, "users": job.users, "fallback": job.fallback, "rows": job.rows, "reused": job.reused})
+        print_json(
+            {
+                "files": job.files,
+                "users": job.users,
+                "fallback": job.fallback,
+                "rows": job.rows,
+                "reused": job.reused,
+            }
+        )
     else:
-        typer.echo(f"{job.rows:,} recommendations for {job.users + job.fallback:,} users ({job.fallback:,} by popularity): {out}")
+        typer.echo(
+            f"{job.rows:,} recommendations for {job.users + job.fallback:,} users ({job.fallback:,} by popularity): {out}"
+        )
         if job.reused:
             typer.echo(f"{job.reused} parts were there already")
     _notes(asked, train, unknown, job.users + job.fallback)
@@ -134,7 +206,13 @@ def _notes(asked: pl.Series, train: Dataset, unknown: Unknown, answered: int) ->
     strangers = users.filter(train.users.rows(users) < 0)
     if len(strangers):
         treated = "left out" if unknown is Unknown.skip else "ranked by popularity"
-        typer.echo(f"recsys: {len(strangers):,} of {len(users):,} users unknown to the run, such as {strangers[0]!r}: {treated}", err=True)
+        typer.echo(
+            f"recsys: {len(strangers):,} of {len(users):,} users unknown to the run, such as {strangers[0]!r}: {treated}",
+            err=True,
+        )
     without = len(users) - answered - (len(strangers) if unknown is Unknown.skip else 0)
     if without:
-        typer.echo(f"recsys: {without:,} of {len(users):,} users get nothing: no item is left for them", err=True)
+        typer.echo(
+            f"recsys: {without:,} of {len(users):,} users get nothing: no item is left for them",
+            err=True,
+        )

@@ -13,18 +13,44 @@ __all__ = ["report"]
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs of one split, or the folder of one benchmark.", show_default=False)],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of finished runs of one split, or the folder of one benchmark.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     metric: Annotated[
-        str | None, typer.Option(help="What curves, costs and groups show; default: the monitor of the first run.", show_default=False)
+        str | None,
+        typer.Option(
+            help="What curves, costs and groups show; default: the monitor of the first run.",
+            show_default=False,
+        ),
     ] = None,
-    baseline: Annotated[str | None, typer.Option(help="Test every run against this one (its name); default: all pairs.", show_default=False)] = None,
-    users: Annotated[int, typer.Option(min=0, help="How many users to show with their lists; 0: no user's data on the page.")] = 20,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Test every run against this one (its name); default: all pairs.",
+            show_default=False,
+        ),
+    ] = None,
+    users: Annotated[
+        int,
+        typer.Option(
+            min=0, help="How many users to show with their lists; 0: no user's data on the page."
+        ),
+    ] = 20,
     k: Annotated[int, typer.Option(min=1, help="Length of the lists.")] = 10,
     hits: Annotated[
-        bool, typer.Option(help="Mark what was found: loads the data again and opens the test part, which is put on record in every run.")
+        bool,
+        typer.Option(
+            help="Mark what was found: loads the data again and opens the test part, which is put on record in every run."
+        ),
     ] = True,
-    title: Annotated[str, typer.Option(help="Heading; default: the name of the data.", show_default=False)] = "",
+    title: Annotated[
+        str, typer.Option(help="Heading; default: the name of the data.", show_default=False)
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Write runs up as one HTML page: table, curves, costs, groups, users' lists side by side, and where every number comes from."""

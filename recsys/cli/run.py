@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["check", "evaluate", "run", "verify"]
 
 Config = Annotated[Path, typer.Argument(help="TOML file of the experiment.", show_default=False)]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted settings such as model.dim=128 train.lr=1e-3.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Dotted settings such as model.dim=128 train.lr=1e-3.", show_default=False),
+]
 Folder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 def check(
-    config: Config, overrides: Overrides = None, data: Annotated[bool, typer.Option(help="Load and split the data too.")] = False, json: Json = False
+    config: Config,
+    overrides: Overrides = None,
+    data: Annotated[bool, typer.Option(help="Load and split the data too.")] = False,
+    json: Json = False,
 ) -> None:
     """Read an experiment strictly and print it resolved, without doing it."""
     from recsys.experiment import read
@@ -46,12 +52,28 @@ def _note_idle(experiment: Experiment) -> None:
 
 
 def run(
-    config: Annotated[Path | None, typer.Argument(help="TOML file of the experiment; not needed with --resume.", show_default=False)] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            help="TOML file of the experiment; not needed with --resume.", show_default=False
+        ),
+    ] = None,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; must be new. Default: runs/NAME-TIME.", show_default=False)] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run where it stopped.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run; must be new. Default: runs/NAME-TIME.", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run where it stopped.", show_default=False)
+    ] = None,
     track: Annotated[
-        list[str] | None, typer.Option(help="Also tell a tracker: tensorboard:DIR, mlflow:URI or wandb:PROJECT; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="Also tell a tracker: tensorboard:DIR, mlflow:URI or wandb:PROJECT; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets torch choose.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
@@ -68,7 +90,9 @@ def run(
         torch.set_num_threads(threads)
     if resume is not None:
         if out is not None:
-            raise InputError("--resume and --out do not go together", remedy="a resumed run stays in its folder")
+            raise InputError(
+                "--resume and --out do not go together", remedy="a resumed run stays in its folder"
+            )
         if config is not None:
             refuse_override(config)
         begun = open_run(resume, finished=False)
@@ -76,12 +100,19 @@ def run(
         folder = resume
     else:
         if config is None:
-            raise InputError("there is no experiment to run", remedy="give a TOML file, or --resume RUN")
+            raise InputError(
+                "there is no experiment to run", remedy="give a TOML file, or --resume RUN"
+            )
         experiment = read(config, overrides or [])
         folder = out or _new_folder(experiment.name)
         _note_idle(experiment)
     follow = Follow(quiet or json, experiment.evaluate.monitor)
-    with tracked(track or [], experiment, folder.resolve().name, lambda said: typer.echo(f"recsys: {said}", err=True)) as tell:
+    with tracked(
+        track or [],
+        experiment,
+        folder.resolve().name,
+        lambda said: typer.echo(f"recsys: {said}", err=True),
+    ) as tell:
 
         def watch(event: dict[str, Any]) -> None:
             follow(event)
@@ -89,7 +120,13 @@ def run(
 
         done = execute(experiment, folder, resume=resume is not None, watch=watch)
     if json:
-        print_json({"run": str(folder), **done.meta, **{part: _numbers(done, part) for part in ("valid", "test")}})
+        print_json(
+            {
+                "run": str(folder),
+                **done.meta,
+                **{part: _numbers(done, part) for part in ("valid", "test")},
+            }
+        )
         return
     for part in ("valid", "test"):
         if (done.folder / part / "report.json").exists():
@@ -100,10 +137,15 @@ def run(
 def evaluate(
     folder: Folder,
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings of [evaluate], such as metrics='[\"recall@50\"]'.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Settings of [evaluate], such as metrics='[\"recall@50\"]'.", show_default=False
+        ),
     ] = None,
     part: Annotated[str, typer.Option(help="test or valid.")] = "test",
-    groups: Annotated[bool, typer.Option("--groups", help="Also by user activity and item popularity.")] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Also by user activity and item popularity.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Evaluate a finished run again, with other metrics or another protocol; opening the test set is put on record."""
@@ -112,7 +154,11 @@ def evaluate(
     report, tables = evaluate_again(folder, overrides or [], part=part, groups=groups)
     if json:
         print_json(
-            {"metrics": report.table().to_dicts(), "notes": list(report.notes), "groups": {name: frame.to_dicts() for name, frame in tables.items()}}
+            {
+                "metrics": report.table().to_dicts(),
+                "notes": list(report.notes),
+                "groups": {name: frame.to_dicts() for name, frame in tables.items()},
+            }
         )
         return
     report_table(report, f"{part}: {folder}")
@@ -128,9 +174,15 @@ def verify(folder: Folder, json: Json = False) -> None:
 
     checks = recompute(folder)
     if json:
-        print_json([{"check": what, "holds": holds, "found": found} for what, holds, found in checks])
+        print_json(
+            [{"check": what, "holds": holds, "found": found} for what, holds, found in checks]
+        )
     else:
-        table(["check", "holds", "found"], [[what, "yes" if holds else "NO", found] for what, holds, found in checks], title=f"verify {folder}")
+        table(
+            ["check", "holds", "found"],
+            [[what, "yes" if holds else "NO", found] for what, holds, found in checks],
+            title=f"verify {folder}",
+        )
     if not all(holds for _, holds, _ in checks):
         raise typer.Exit(1)
 
@@ -142,4 +194,8 @@ def _new_folder(name: str) -> Path:
 
 
 def _numbers(done: Run, part: str) -> list[dict[str, object]]:
-    return done.report(part).table().to_dicts() if (done.folder / part / "report.json").exists() else []
+    return (
+        done.report(part).table().to_dicts()
+        if (done.folder / part / "report.json").exists()
+        else []
+    )

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from recsys.data.types import Split
     from recsys.evaluation import Report
 
-__all__ = ["Follow", "frame_table", "print_json", "refuse_override", "report_table", "split_line", "table"]
+__all__ = [
+    "Follow",
+    "frame_table",
+    "print_json",
+    "refuse_override",
+    "report_table",
+    "split_line",
+    "table",
+]
 
 
 def print_json(value: Any) -> None:
@@ -25,7 +33,13 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", right: Sequence[str] = ()) -> None:
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+    right: Sequence[str] = (),
+) -> None:
     """Print a table; columns named in `right` are aligned to the right."""
     from rich import box
     from rich.console import Console
@@ -34,7 +48,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str =
 
     drawn = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        drawn.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
+        drawn.add_column(
+            Text(column), justify="right" if column in right else "left", overflow="fold"
+        )
     for row in rows:
         drawn.add_row(*(Text(str(cell)) for cell in row))
     console = Console()
@@ -45,7 +61,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str =
 def frame_table(frame: pl.DataFrame, *, title: str = "") -> None:
     """Print a polars frame; numbers with four decimals."""
     right = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
-    rows = [[("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell)) for cell in row] for row in frame.iter_rows()]
+    rows = [
+        [
+            ("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell))
+            for cell in row
+        ]
+        for row in frame.iter_rows()
+    ]
     table(frame.columns, rows, title=title, right=right)
 
 
@@ -54,7 +76,14 @@ def report_table(report: Report, title: str) -> None:
     rows = []
     for row in report.table().iter_rows(named=True):
         interval = "" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
-        rows.append([row["metric"], "" if row["mean"] is None else f"{row['mean']:.4f}", interval, f"{row['users']:,}"])
+        rows.append(
+            [
+                row["metric"],
+                "" if row["mean"] is None else f"{row['mean']:.4f}",
+                interval,
+                f"{row['users']:,}",
+            ]
+        )
     table(["metric", "mean", "95 % interval", "users"], rows, title=title, right=["mean", "users"])
     for note in report.notes:
         typer.echo(f"note: {note}")
@@ -64,7 +93,11 @@ def split_line(split: Split) -> str:
     """The data in a line."""
     train, valid, test = split.train, split.valid, split.test
     density = len(train.pairs) / max(1, train.n_users * train.n_items)
-    parts = [f"{len(train.pairs):,} train", f"{0 if valid is None else len(valid):,} valid", f"{0 if test is None else len(test):,} test"]
+    parts = [
+        f"{len(train.pairs):,} train",
+        f"{0 if valid is None else len(valid):,} valid",
+        f"{0 if test is None else len(test):,} test",
+    ]
     return f"{train.n_users:,} users x {train.n_items:,} items, {' / '.join(parts)}, density {density:.3%} ({split.rule})"
 
 
@@ -75,7 +108,10 @@ def refuse_override(config: Path) -> None:
         InputError: it is one.
     """
     if "=" in str(config) and not config.exists():
-        raise InputError(f"'{config}' stands where the TOML file does", remedy="give the TOML file too: its settings are what an override changes")
+        raise InputError(
+            f"'{config}' stands where the TOML file does",
+            remedy="give the TOML file too: its settings are what an override changes",
+        )
 
 
 class Follow:
@@ -85,7 +121,9 @@ class Follow:
         from rich.console import Console
 
         self.quiet, self.monitor = quiet, monitor
-        self.console = Console(stderr=True, soft_wrap=True, markup=False)  # ndcg@20[new] is no style
+        self.console = Console(
+            stderr=True, soft_wrap=True, markup=False
+        )  # ndcg@20[new] is no style
         self.bar: Any = None
         self.task: Any = None
 
@@ -102,7 +140,13 @@ class Follow:
     def _step(self, event: Mapping[str, Any]) -> None:
         if not self.console.is_terminal:
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         if self.bar is None:
             columns = (
@@ -112,11 +156,19 @@ class Follow:
                 TextColumn("{task.fields[speed]}"),
                 TimeRemainingColumn(),
             )
-            self.bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=4)
+            self.bar = Progress(
+                *columns, console=self.console, transient=True, refresh_per_second=4
+            )
             self.bar.start()
-            self.task = self.bar.add_task("", total=event["steps"], epoch=event["epoch"] + 1, speed="")
+            self.task = self.bar.add_task(
+                "", total=event["steps"], epoch=event["epoch"] + 1, speed=""
+            )
         speed = self.bar.tasks[0].speed
-        said = f"{speed * event['pairs']:,.0f} pairs/s" if speed and event["step"] % 20 == 0 else self.bar.tasks[0].fields["speed"]
+        said = (
+            f"{speed * event['pairs']:,.0f} pairs/s"
+            if speed and event["step"] % 20 == 0
+            else self.bar.tasks[0].fields["speed"]
+        )
         self.bar.update(self.task, completed=event["step"], epoch=event["epoch"] + 1, speed=said)
 
     def _epoch(self, event: Mapping[str, Any]) -> None:
@@ -131,7 +183,9 @@ class Follow:
         self.console.print(line, highlight=False)
 
     def _resumed(self, event: Mapping[str, Any]) -> None:
-        self.console.print(f"resumed at epoch {event['epoch'] + 1}, step {event['step']}", highlight=False)
+        self.console.print(
+            f"resumed at epoch {event['epoch'] + 1}, step {event['step']}", highlight=False
+        )
 
     def _refit(self, event: Mapping[str, Any]) -> None:
         self._end_bar()

@@ -28,31 +28,73 @@ class _Start(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(cls=_Start, no_args_is_help=True, rich_markup_mode=None, help="Search the fields of an experiment that its [tune.space] names.")
+app = typer.Typer(
+    cls=_Start,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Search the fields of an experiment that its [tune.space] names.",
+)
 
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 Storage = Annotated[
-    str | None, typer.Option(help="URL of a database that several machines work on; default: a journal in the folder.", show_default=False)
+    str | None,
+    typer.Option(
+        help="URL of a database that several machines work on; default: a journal in the folder.",
+        show_default=False,
+    ),
 ]
 
 
 @app.command("start")
 def start(
-    config: Annotated[Path | None, typer.Argument(help="TOML file of the experiment; not needed with --resume.", show_default=False)] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Dotted settings such as tune.sampler=gp train.epochs=20.", show_default=False)
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            help="TOML file of the experiment; not needed with --resume.", show_default=False
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the study; must be new. Default: runs/NAME-tune-TIME.", show_default=False)] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this study; a larger budget gives it more trials.", show_default=False)] = None,
-    space: Annotated[Path | None, typer.Option(help="TOML file with another [tune.space].", show_default=False)] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Budget of trials; default: [tune] trials.", show_default=False)] = None,
-    seconds: Annotated[float | None, typer.Option(help="Budget of wall time.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Dotted settings such as tune.sampler=gp train.epochs=20.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the study; must be new. Default: runs/NAME-tune-TIME.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with this study; a larger budget gives it more trials.", show_default=False
+        ),
+    ] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="TOML file with another [tune.space].", show_default=False)
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Budget of trials; default: [tune] trials.", show_default=False),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Budget of wall time.", show_default=False)
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes at once.")] = 1,
     storage: Storage = None,
     known: Annotated[
-        Path | None, typer.Option("--import", help="trials.parquet of an earlier study of the same experiment.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--import",
+            help="trials.parquet of an earlier study of the same experiment.",
+            show_default=False,
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads of each process; 0: the cores, shared out.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads of each process; 0: the cores, shared out.")
+    ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
     json: Json = False,
 ) -> None:
@@ -64,9 +106,13 @@ def start(
     if threads:
         torch.set_num_threads(threads)
     if config is None and resume is None:
-        raise InputError("there is no experiment to tune", remedy="give a TOML file, or --resume STUDY")
+        raise InputError(
+            "there is no experiment to tune", remedy="give a TOML file, or --resume STUDY"
+        )
     if resume is not None and out is not None:
-        raise InputError("--resume and --out do not go together", remedy="a resumed study stays in its folder")
+        raise InputError(
+            "--resume and --out do not go together", remedy="a resumed study stays in its folder"
+        )
     if resume is not None and config is not None:
         refuse_override(config)
     experiment = None if config is None else read_with_space(config, overrides or [], space)
@@ -87,7 +133,9 @@ def start(
     except KeyboardInterrupt:
         if not is_study(folder):
             raise
-        typer.echo(f"recsys: interrupted; the study goes on with `recsys tune --resume {folder}`", err=True)
+        typer.echo(
+            f"recsys: interrupted; the study goes on with `recsys tune --resume {folder}`", err=True
+        )
         raise SystemExit(130) from None
     if json:
         print_json(_plain(study))
@@ -99,7 +147,10 @@ def start(
 def show(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Trials to show, best first.")] = 20,
-    plots: Annotated[Path | None, typer.Option(help="Also draw it into this folder; needs matplotlib.", show_default=False)] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="Also draw it into this folder; needs matplotlib.", show_default=False),
+    ] = None,
     storage: Storage = None,
     json: Json = False,
 ) -> None:
@@ -116,17 +167,36 @@ def show(
         print_json(_plain(study))
         return
     best = study.best
-    ranked = sorted(study.trials, key=lambda trial: (trial is not best, trial.state != "complete", *_order(study, trial), trial.number))
+    ranked = sorted(
+        study.trials,
+        key=lambda trial: (
+            trial is not best,
+            trial.state != "complete",
+            *_order(study, trial),
+            trial.number,
+        ),
+    )
     frame = study.table()
     import polars as pl
 
     order = pl.DataFrame({"number": [trial.number for trial in ranked[:top]]})
     frame = order.join(frame, on="number", how="left", maintain_order="left")
-    empty = [name for name in ("reason", "within") if frame[name].is_null().all() or (frame[name].dtype == pl.Boolean and frame[name].all())]
-    frame_table(frame.drop(empty), title=f"{study.meta['name']}: {len(study.trials)} trials, {study.meta['status']}")
+    empty = [
+        name
+        for name in ("reason", "within")
+        if frame[name].is_null().all() or (frame[name].dtype == pl.Boolean and frame[name].all())
+    ]
+    frame_table(
+        frame.drop(empty),
+        title=f"{study.meta['name']}: {len(study.trials)} trials, {study.meta['status']}",
+    )
     weights = study.importance()
     if weights:
-        table(["field", "share of the differences"], [[path, f"{share:.3f}"] for path, share in weights.items()], right=["share of the differences"])
+        table(
+            ["field", "share of the differences"],
+            [[path, f"{share:.3f}"] for path, share in weights.items()],
+            right=["share of the differences"],
+        )
     _conclude(study)
     if drawn:
         typer.echo(f"pictures: {' '.join(map(str, drawn))}")
@@ -135,7 +205,10 @@ def show(
 def _order(study: Study, trial: Any) -> tuple[float, ...]:
     from recsys.study.trial import directions
 
-    return tuple(-value if up else value for up, value in zip(directions(study.experiment), trial.values, strict=False))
+    return tuple(
+        -value if up else value
+        for up, value in zip(directions(study.experiment), trial.values, strict=False)
+    )
 
 
 def _plain(study: Study) -> dict[str, Any]:
@@ -145,7 +218,9 @@ def _plain(study: Study) -> dict[str, Any]:
         "status": study.meta["status"],
         "objectives": list(study.objectives),
         "budget": study.used(),
-        "best": None if best is None else {"number": best.number, "values": list(best.values), "settings": dict(best.settings)},
+        "best": None
+        if best is None
+        else {"number": best.number, "values": list(best.values), "settings": dict(best.settings)},
         "front": [trial.number for trial in study.front] if len(study.objectives) > 1 else None,
         "importance": study.importance(),
         "trials": study.table().to_dicts(),
@@ -159,12 +234,21 @@ def _conclude(study: Study) -> None:
     if best is None:
         typer.echo("no trial was completed within the limits")
     else:
-        typer.echo(f"best: trial {best.number}, {_values(study.objectives, best.values)} on validation: {_settings(best.settings)}")
-        if first is not None and first.origin == "own" and first.values and first.number != best.number:
+        typer.echo(
+            f"best: trial {best.number}, {_values(study.objectives, best.values)} on validation: {_settings(best.settings)}"
+        )
+        if (
+            first is not None
+            and first.origin == "own"
+            and first.values
+            and first.number != best.number
+        ):
             typer.echo(f"the experiment's own settings: {_values(study.objectives, first.values)}")
         typer.echo(f"next: recsys run {study.folder / 'best.toml'}")
     if len(study.objectives) > 1:
-        typer.echo(f"not beaten in everything: trials {', '.join(str(trial.number) for trial in study.front)}")
+        typer.echo(
+            f"not beaten in everything: trials {', '.join(str(trial.number) for trial in study.front)}"
+        )
     typer.echo(f"study: {study.folder}")
 
 
@@ -177,7 +261,13 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else jsonlib.dumps(value)
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else value
+        if isinstance(value, str)
+        else jsonlib.dumps(value)
+    )
 
 
 def _new_folder(name: str) -> Path:
@@ -208,7 +298,17 @@ class _Follow:
     def _line(self, event: Mapping[str, Any]) -> str:
         values = " ".join(f"{value:.4f}" for value in event["values"].values()) or event["state"]
         best = event["best"]
-        beside = "" if best is None else f"  best {next(iter(best['values'].values())):.4f} ({best['number']})"
-        said = f"  {event['reason']}" if event["reason"] else "" if event["within"] else "  beyond the limits"
+        beside = (
+            ""
+            if best is None
+            else f"  best {next(iter(best['values'].values())):.4f} ({best['number']})"
+        )
+        said = (
+            f"  {event['reason']}"
+            if event["reason"]
+            else ""
+            if event["within"]
+            else "  beyond the limits"
+        )
         own = f" [{event['origin']}]" if event["origin"].startswith(("own", "warm")) else ""
         return f"{event['number']:>4}  {values}{beside}  {event['seconds']:.1f} s  {_settings(event['settings'])}{own}{said}"

@@ -18,7 +18,9 @@ __all__ = ["arrivals"]
 _IDS = ("item", "id")
 
 
-def arrivals(path: str | Path, dims: Mapping[str, int], encoders: Mapping[str, str] | None = None) -> tuple[pl.Series, dict[str, FeatureTable]]:
+def arrivals(
+    path: str | Path, dims: Mapping[str, int], encoders: Mapping[str, str] | None = None
+) -> tuple[pl.Series, dict[str, FeatureTable]]:
     """Ids of items and their features by modality.
 
     Args:
@@ -49,10 +51,21 @@ def arrivals(path: str | Path, dims: Mapping[str, int], encoders: Mapping[str, s
         made, wanted = encoder_of(Path(place)), (encoders or {}).get(name)
         if made and wanted and made != wanted and values.name == "values":
             remedy = "make them by `recsys data features NEW --like` the table of training"
-            raise InputError(f"vectors of another encoder than those of '{name}' in training", place=place, remedy=remedy)
+            raise InputError(
+                f"vectors of another encoder than those of '{name}' in training",
+                place=place,
+                remedy=remedy,
+            )
         known, numbers = _numbers(own, values, dims[name], place, name)
-        rows = own.to_frame("id").join(row, on="id", how="left", maintain_order="left")["row"].to_numpy()[known]
-        wide, present = np.zeros((len(ids), dims[name]), dtype=np.float32), np.zeros(len(ids), dtype=bool)
+        rows = (
+            own.to_frame("id")
+            .join(row, on="id", how="left", maintain_order="left")["row"]
+            .to_numpy()[known]
+        )
+        wide, present = (
+            np.zeros((len(ids), dims[name]), dtype=np.float32),
+            np.zeros(len(ids), dtype=bool),
+        )
         wide[rows], present[rows] = numbers, True
         features[name] = FeatureTable(wide, present)
     bare = np.flatnonzero(~np.any([table.present for table in features.values()], axis=0))
@@ -70,12 +83,20 @@ def _of_folder(folder: Path, names: list[str]) -> dict[str, tuple[pl.Series, pl.
         if not path.exists():
             there = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
             cause = f"has no {name}.parquet; there is {there}"
-            raise InputError(cause, place=str(folder), remedy=f"give a file for each of {', '.join(names)}, which training had")
+            raise InputError(
+                cause,
+                place=str(folder),
+                remedy=f"give a file for each of {', '.join(names)}, which training had",
+            )
         frame = _read(path)
         found[name] = _ids(frame, str(path)), _column(frame, "values", str(path)), str(path)
     kinds = {str(ids.dtype) for ids, _, _ in found.values()}
     if len(kinds) > 1:
-        raise InputError(f"ids are {' in one file and '.join(sorted(kinds))} in another", place=str(folder), remedy="write all of them alike")
+        raise InputError(
+            f"ids are {' in one file and '.join(sorted(kinds))} in another",
+            place=str(folder),
+            remedy="write all of them alike",
+        )
     return found
 
 
@@ -92,7 +113,9 @@ def _read(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise InputError(f"cannot be read as Parquet: {said}", place=str(path), remedy="write it again") from None
+        raise InputError(
+            f"cannot be read as Parquet: {said}", place=str(path), remedy="write it again"
+        ) from None
 
 
 def _column(frame: pl.DataFrame, name: str, place: str) -> pl.Series:
@@ -108,30 +131,52 @@ def _ids(frame: pl.DataFrame, place: str) -> pl.Series:
     ids = ids_of(frame[name], place).alias("id")
     if ids.n_unique() < len(ids):
         twice = ids.filter(ids.is_duplicated())[0]
-        raise InputError(f"item {twice!r} is there twice", place=place, remedy="give a row per item")
+        raise InputError(
+            f"item {twice!r} is there twice", place=place, remedy="give a row per item"
+        )
     return ids
 
 
-def _numbers(ids: pl.Series, values: pl.Series, dim: int, place: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _numbers(
+    ids: pl.Series, values: pl.Series, dim: int, place: str, name: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Which rows have a vector, as places, and their vectors, float32 [n, dim]."""
     if values.dtype == pl.Null:  # a column of nulls alone: nobody has it
         return np.empty(0, dtype=np.int64), np.empty((0, dim), dtype=np.float32)
     if not isinstance(values.dtype, pl.List | pl.Array):
-        raise InputError(f"'{values.name}' is {values.dtype}, not a list of numbers", place=place, remedy="give a vector per item")
+        raise InputError(
+            f"'{values.name}' is {values.dtype}, not a list of numbers",
+            place=place,
+            remedy="give a vector per item",
+        )
     inner = values.dtype.inner
     if not (inner.is_numeric() or inner == pl.Null):
-        raise InputError(f"'{values.name}' holds no numbers but lists of {inner}", place=place, remedy="give a vector per item")
+        raise InputError(
+            f"'{values.name}' holds no numbers but lists of {inner}",
+            place=place,
+            remedy="give a vector per item",
+        )
     known = values.is_not_null()
     lists = values.filter(known).cast(pl.List(values.dtype.inner))
     ids, lengths = ids.filter(known), lists.list.len().to_numpy()
     if (lengths != dim).any():
         wrong = int(np.argmax(lengths != dim))
         cause = f"item {ids[wrong]!r} has a vector of {lengths[wrong]} numbers for '{name}'"
-        raise InputError(cause, place=place, remedy=f"training had {dim}: make it by the same encoder")
+        raise InputError(
+            cause, place=place, remedy=f"training had {dim}: make it by the same encoder"
+        )
     try:
-        numbers = lists.explode().cast(pl.Float32).to_numpy().reshape(-1, dim) if len(lists) else np.empty((0, dim), dtype=np.float32)
+        numbers = (
+            lists.explode().cast(pl.Float32).to_numpy().reshape(-1, dim)
+            if len(lists)
+            else np.empty((0, dim), dtype=np.float32)
+        )
     except (pl.exceptions.PolarsError, ValueError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise InputError(f"'{values.name}' holds no numbers: {said}", place=place, remedy="give a vector per item") from None
+        raise InputError(
+            f"'{values.name}' holds no numbers: {said}",
+            place=place,
+            remedy="give a vector per item",
+        ) from None
     require_finite(ids, numbers, place, f"'{values.name}'")
     return np.flatnonzero(known.to_numpy()), numbers

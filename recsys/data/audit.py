@@ -35,7 +35,13 @@ _MANY = 200  # held-out pairs from which ten groups have shares worth comparing
 Parts = Sequence[tuple[str, Interactions]]
 
 
-def audit(split: Split, *, features: Mapping[str, FeatureTable] | None = None, core: int | None = None, seed: int = 0) -> list[Finding]:
+def audit(
+    split: Split,
+    *,
+    features: Mapping[str, FeatureTable] | None = None,
+    core: int | None = None,
+    seed: int = 0,
+) -> list[Finding]:
     """Look for what would make numbers measured on a split wrong or misleading.
 
     Args:
@@ -56,8 +62,15 @@ def audit(split: Split, *, features: Mapping[str, FeatureTable] | None = None, c
         held.append(("test", split.test.open("audit")))
     findings = [_duplicates([("train", train), *held])]
     if not len(train) or not held:
-        missing = "train is empty" if not len(train) else "nothing is held back: valid and test are empty"
-        return [*findings, Finding("empty parts", "error", 1, missing, "loosen the filters, or the ratios of the split")]
+        missing = (
+            "train is empty" if not len(train) else "nothing is held back: valid and test are empty"
+        )
+        return [
+            *findings,
+            Finding(
+                "empty parts", "error", 1, missing, "loosen the filters, or the ratios of the split"
+            ),
+        ]
     rng = np.random.default_rng(seed)
     findings += [
         _overlap([("train", train), *held]),
@@ -69,7 +82,9 @@ def audit(split: Split, *, features: Mapping[str, FeatureTable] | None = None, c
         _shift(train, *held[-1], rng),
         _core(train, split.train.history, core),
     ]
-    findings += feature_findings(train, *held[-1], features, rng, by_chance=_by_chance(train, held[-1][1], split.rule))
+    findings += feature_findings(
+        train, *held[-1], features, rng, by_chance=_by_chance(train, held[-1][1], split.rule)
+    )
     findings += label_findings(train, held, features)
     return findings
 
@@ -77,13 +92,20 @@ def audit(split: Split, *, features: Mapping[str, FeatureTable] | None = None, c
 def table(findings: Iterable[Finding]) -> pl.DataFrame:
     """Findings as a frame with the columns check, severity, count, message, remedy; the gravest first."""
     rows = sorted(findings, key=lambda finding: -finding.gravity)
-    columns = {name: pl.Int64 if name == "count" else pl.String for name in ("check", "severity", "count", "message", "remedy")}
-    return pl.DataFrame([{name: getattr(row, name) for name in columns} for row in rows], schema=columns)
+    columns = {
+        name: pl.Int64 if name == "count" else pl.String
+        for name in ("check", "severity", "count", "message", "remedy")
+    }
+    return pl.DataFrame(
+        [{name: getattr(row, name) for name in columns} for row in rows], schema=columns
+    )
 
 
 def worst(findings: Iterable[Finding]) -> str:
     """The gravest severity among findings, "ok" where there is none."""
-    return max(findings, key=lambda finding: finding.gravity, default=Finding("", "ok", 0, "")).severity
+    return max(
+        findings, key=lambda finding: finding.gravity, default=Finding("", "ok", 0, "")
+    ).severity
 
 
 def _duplicates(parts: Parts) -> Finding:
@@ -110,11 +132,18 @@ def _overlap(parts: Parts) -> Finding:
             both = int(np.isin(b.key, a.key).sum())
             count += both
             if both:
-                said.append(f"{both:,} of {len(b):,} {second} pairs ({_share(both, len(b))}) are also in {first}")
+                said.append(
+                    f"{both:,} of {len(b):,} {second} pairs ({_share(both, len(b))}) are also in {first}"
+                )
     if not count:
         return Finding("overlap", "ok", 0, "no pair is in two parts")
-    message = "; ".join(said) + ": they are masked as seen and can never be hit, or are known beforehand where nothing is masked"
-    return Finding("overlap", "error", count, message, "merge duplicates before splitting, or split again")
+    message = (
+        "; ".join(said)
+        + ": they are masked as seen and can never be hit, or are known beforehand where nothing is masked"
+    )
+    return Finding(
+        "overlap", "error", count, message, "merge duplicates before splitting, or split again"
+    )
 
 
 def _masked(parts: Parts) -> Finding:
@@ -130,9 +159,15 @@ def _masked(parts: Parts) -> Finding:
         if closed:
             said.append(f"{closed:,} of {len(users):,} {name} users ({_share(closed, len(users))})")
     if not count:
-        return Finding("masked users", "ok", 0, "every held-out user has an item that is not masked as seen")
+        return Finding(
+            "masked users", "ok", 0, "every held-out user has an item that is not masked as seen"
+        )
     return Finding(
-        "masked users", "error", count, " and ".join(said) + " have no item left to be found: every one is masked", "leave them out, or split again"
+        "masked users",
+        "error",
+        count,
+        " and ".join(said) + " have no item left to be found: every one is masked",
+        "leave them out, or split again",
     )
 
 
@@ -150,23 +185,45 @@ def _order(train: Interactions, held: Parts, rule: str) -> Finding:
         said.append(f"{_share(early, len(pairs))} of {name}")
         np.maximum.at(last, pairs.user, pairs.time)
     if not count:
-        return Finding("time order", "ok", 0, "no user is asked about what happened before what is known of them")
+        return Finding(
+            "time order",
+            "ok",
+            0,
+            "no user is asked about what happened before what is known of them",
+        )
     message = f"asked about the past: {' and '.join(said)} pairs are older than something known of the same user; {_by_time(train, held)}"
     if re.search(r"\bby_(time|last)|\blast \d|leave.last|in time|temporal|chrono", rule.lower()):
-        return Finding("time order", "error", count, f"{message}; yet the split says it is '{rule}'", "check the time column, and split again")
+        return Finding(
+            "time order",
+            "error",
+            count,
+            f"{message}; yet the split says it is '{rule}'",
+            "check the time column, and split again",
+        )
     if count < _SMALL * total:
         return Finding("time order", "ok", count, message)
-    return Finding("time order", "warning", count, message, "split by = 'time' or 'last', if the numbers shall speak for the future")
+    return Finding(
+        "time order",
+        "warning",
+        count,
+        message,
+        "split by = 'time' or 'last', if the numbers shall speak for the future",
+    )
 
 
 def _by_time(train: Interactions, held: Parts) -> str:
     """What one cut in time of the same size would hold back."""
     parts = [train, *(pairs for _, pairs in held)]
-    user, item = (np.concatenate([getattr(part, name) for part in parts]) for name in ("user", "item"))
+    user, item = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("user", "item")
+    )
     time = np.concatenate([part.time for part in parts if part.time is not None])
     cut = np.sort(time)[len(train)]
     later = time >= cut
-    known_users, known_items = np.zeros(train.n_users, dtype=bool), np.zeros(train.n_items, dtype=bool)
+    known_users, known_items = (
+        np.zeros(train.n_users, dtype=bool),
+        np.zeros(train.n_items, dtype=bool),
+    )
     known_users[user[~later]] = known_items[item[~later]] = True
     warm = int((known_users[user[later]] & known_items[item[later]]).sum())
     day = np.datetime64(int(cut), "s").astype("datetime64[D]")
@@ -182,12 +239,23 @@ def _future(train: Interactions, held: Parts) -> Finding:
     after = len(ordered) - np.searchsorted(ordered, pairs.time, side="right")
     count, mean = int((after > 0).sum()), float(after.mean()) / len(ordered)
     if mean < _SMALL:
-        return Finding("future in train", "ok", count, f"on average {mean:.1%} of train is younger than a {name} pair")
+        return Finding(
+            "future in train",
+            "ok",
+            count,
+            f"on average {mean:.1%} of train is younger than a {name} pair",
+        )
     message = (
         f"on average {mean:.1%} of train is younger than a {name} pair (0 % in a split by time, 50 % in a random one): "
         "what becomes popular is known beforehand"
     )
-    return Finding("future in train", "warning", count, message, "split by = 'time', if the numbers shall speak for the future")
+    return Finding(
+        "future in train",
+        "warning",
+        count,
+        message,
+        "split by = 'time', if the numbers shall speak for the future",
+    )
 
 
 def _by_chance(train: Interactions, pairs: Interactions, rule: str) -> bool:
@@ -211,7 +279,9 @@ def _unmet(train: Interactions, held: Parts, *, with_features: bool) -> list[Fin
             new = len(np.unique(asked[strange]))
             count, rows = count + new, rows + int(strange.sum())
             most = max(most, float(strange.mean()))
-            said.append(f"{new:,} {kind}s with {_share(int(strange.sum()), len(pairs))} of the {name} pairs")
+            said.append(
+                f"{new:,} {kind}s with {_share(int(strange.sum()), len(pairs))} of the {name} pairs"
+            )
         check = f"cold {kind}s"
         if not rows:
             findings.append(Finding(check, "ok", 0, f"every held-out {kind} is in train"))
@@ -228,7 +298,9 @@ def _unmet(train: Interactions, held: Parts, *, with_features: bool) -> list[Fin
             "user": "report them apart, or keep only users with training pairs",
             "item": "report them apart, or use a method that reads features",
         }[kind]
-        findings.append(Finding(check, severity, count, message, remedy if severity != "ok" else ""))
+        findings.append(
+            Finding(check, severity, count, message, remedy if severity != "ok" else "")
+        )
     return findings
 
 
@@ -250,7 +322,9 @@ def _silent(train: Interactions, held: Parts) -> Finding:
     )
 
 
-def _shift(train: Interactions, name: str, pairs: Interactions, rng: np.random.Generator) -> Finding:
+def _shift(
+    train: Interactions, name: str, pairs: Interactions, rng: np.random.Generator
+) -> Finding:
     """Population stability index over ten popularity groups of equal mass.
 
     Popularity comes from one random half of train, the shares from the other half and from the held-out pairs: were the groups made
@@ -266,7 +340,12 @@ def _shift(train: Interactions, name: str, pairs: Interactions, rng: np.random.G
     weight = asked[left_user] / of_user[left_user]
     warm = of_user[pairs.user] > 0
     if warm.sum() < _MANY or not popularity.any():
-        return Finding("popularity shift", "ok", 0, f"not checked: only {int(warm.sum()):,} {name} pairs of known users")
+        return Finding(
+            "popularity shift",
+            "ok",
+            0,
+            f"not checked: only {int(warm.sum()):,} {name} pairs of known users",
+        )
     order = np.argsort(-popularity, kind="stable")
     before = np.cumsum(popularity[order]) - popularity[order]
     group = np.empty(train.n_items, dtype=np.int64)
@@ -323,8 +402,12 @@ def _claims(history: Iterable[str]) -> dict[str, int | None]:
     """The cores that the data's history speaks of, as in `k_core 5`, `item_core 5` or `5-core`; the last one counts."""
     claims: dict[str, int | None] = {"user": None, "item": None}
     for line in history:
-        for kind, before, after in re.findall(r"(?:\b(user|item)[_ ])?(?:\b(\d+)-core|(?<![a-z])core[ =]+(\d+))", line):
-            claims.update(dict.fromkeys((kind,) if kind else ("user", "item"), int(before or after)))
+        for kind, before, after in re.findall(
+            r"(?:\b(user|item)[_ ])?(?:\b(\d+)-core|(?<![a-z])core[ =]+(\d+))", line
+        ):
+            claims.update(
+                dict.fromkeys((kind,) if kind else ("user", "item"), int(before or after))
+            )
     return claims
 
 

@@ -76,7 +76,12 @@ def _bring(name: str, files: Sequence[File], folder: Path, progress: Progress | 
     trusted, sums = recorded(name), {}
     for file in files:
         try:
-            sums[file.name] = fetch(file.url, incoming / file.name, file.sha256 or trusted.get(file.name), progress=progress).sha256
+            sums[file.name] = fetch(
+                file.url,
+                incoming / file.name,
+                file.sha256 or trusted.get(file.name),
+                progress=progress,
+            ).sha256
         except InputError as error:
             if file.sha256 or "SHA-256" not in error.cause:
                 raise
@@ -88,7 +93,9 @@ def _bring(name: str, files: Sequence[File], folder: Path, progress: Progress | 
         new.mkdir()
     for file in files:
         if file.unpack:
-            unpack(incoming / file.name, new if len(files) == 1 else new / file.name.partition(".")[0])
+            unpack(
+                incoming / file.name, new if len(files) == 1 else new / file.name.partition(".")[0]
+            )
         else:
             os.replace(incoming / file.name, new / file.name)
     lines = "".join(f"{value}  {file}\n" for file, value in (trusted | sums).items())
@@ -105,7 +112,11 @@ def recorded(name: str) -> dict[str, str]:
         return {}
     found = [line.split("  ", 1) for line in lines if line.strip()]
     if not all(len(pair) == 2 and re.fullmatch(r"[0-9a-f]{64}", pair[0]) for pair in found):
-        raise InputError("not a list of checksums", place=str(record(name)), remedy="delete it; it is written again at the next download")
+        raise InputError(
+            "not a list of checksums",
+            place=str(record(name)),
+            remedy="delete it; it is written again at the next download",
+        )
     return {pair[1]: pair[0] for pair in found}
 
 

@@ -96,7 +96,11 @@ def builtin_folder() -> Path:
     for folder in (here / "online-retail", here.parents[1] / "data" / "online-retail"):
         if (folder / "interactions.parquet").is_file():
             return folder
-    raise InputError("the built-in data set is missing", place=str(here / "online-retail"), remedy="install the package again")
+    raise InputError(
+        "the built-in data set is missing",
+        place=str(here / "online-retail"),
+        remedy="install the package again",
+    )
 
 
 def catalogue_folder() -> Path:
@@ -120,12 +124,18 @@ def entry(name: str) -> Entry:
     if own is not None:
         found = _entry(name, read_toml(own), str(own))
         if found.builtin:
-            raise InputError("builtin = true", place=str(own), remedy="say where the data set is: folder = ..., or files = [...]")
+            raise InputError(
+                "builtin = true",
+                place=str(own),
+                remedy="say where the data set is: folder = ..., or files = [...]",
+            )
         return found
     if name not in _shipped():
         near = suggest(name, names()).partition("? known")
         raise InputError(
-            f"no data set is called '{name}'", remedy=f"{near[0]}? " * bool(near[1]) + "`recsys data list` shows all, `recsys data add` adds one"
+            f"no data set is called '{name}'",
+            remedy=f"{near[0]}? " * bool(near[1])
+            + "`recsys data list` shows all, `recsys data add` adds one",
         )
     return _entry(name, _shipped()[name], f"catalog.toml: [{name}]")
 
@@ -174,7 +184,9 @@ def obtain(wanted: Entry, progress: Progress | None = None) -> Path:
         folder = Path(wanted.folder)
         if not folder.is_dir():
             raise InputError(
-                "the folder is gone", place=str(folder), remedy=f"`recsys data add {wanted.name} --replace --path ...` says where it is now"
+                "the folder is gone",
+                place=str(folder),
+                remedy=f"`recsys data add {wanted.name} --replace --path ...` says where it is now",
             )
         return folder
     folder = data_folder() / wanted.name
@@ -218,7 +230,9 @@ def features(name: str, items: Vocab) -> Mapping[str, FeatureTable]:
     if not wanted.features:
         return {}
     folder = obtain(wanted)
-    return {modality: feature_table(folder / path, items) for modality, path in wanted.features.items()}
+    return {
+        modality: feature_table(folder / path, items) for modality, path in wanted.features.items()
+    }
 
 
 def add(
@@ -251,17 +265,30 @@ def add(
         InputError: a bad name, nothing or both to read from, a path that is not there, an unknown key.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"'{name}' is no name for a data set", remedy="use lower-case letters, digits, - and _")
-    shipped = _entry(name, _shipped()[name], f"catalog.toml: [{name}]") if name in _shipped() else None
+        raise InputError(
+            f"'{name}' is no name for a data set", remedy="use lower-case letters, digits, - and _"
+        )
+    shipped = (
+        _entry(name, _shipped()[name], f"catalog.toml: [{name}]") if name in _shipped() else None
+    )
     if shipped is not None and shipped.builtin:
         raise InputError(f"'{name}' is built in", remedy="choose another name")
     target = catalogue_folder() / f"{name}.toml"
     if target.exists() and not replace:
-        raise InputError(f"'{name}' is there already", place=str(target), remedy="add --replace, or choose another name")
+        raise InputError(
+            f"'{name}' is there already",
+            place=str(target),
+            remedy="add --replace, or choose another name",
+        )
     if (path is None) == (not urls):
-        raise InputError("an entry needs either a path or urls", remedy="give --path FILE or FOLDER, or --url URL")
+        raise InputError(
+            "an entry needs either a path or urls",
+            remedy="give --path FILE or FOLDER, or --url URL",
+        )
     if sha256 and len(sha256) != len(urls):
-        raise InputError(f"{len(sha256)} checksums for {len(urls)} urls", remedy="give one for each url, or none")
+        raise InputError(
+            f"{len(sha256)} checksums for {len(urls)} urls", remedy="give one for each url, or none"
+        )
     tree = _plain(shipped) if shipped is not None else {"read": {}}
     for key in ("name", "manual", "files", "folder"):
         tree.pop(key, None)
@@ -270,7 +297,9 @@ def add(
     if path is not None:
         tree |= _place(name, Path(path).expanduser().absolute(), tree["read"])
     else:
-        tree["files"] = [_download(url, sha256[i] if sha256 else None) for i, url in enumerate(urls)]
+        tree["files"] = [
+            _download(url, sha256[i] if sha256 else None) for i, url in enumerate(urls)
+        ]
         if len(urls) == 1 and not tree["files"][0]["unpack"] and "train" not in tree["read"]:
             tree["read"]["path"] = File(url=urls[0]).name
     _entry(name, tree, f"data set '{name}'")  # checked before it is written
@@ -291,12 +320,19 @@ def _place(name: str, given: Path, read: dict[str, Any]) -> dict[str, str]:
         raise InputError("no such file or folder", place=str(given), remedy="check the path")
     usual = Path(read.get("path", "")).parts
     if given.is_dir():
-        inside = next((base for base in (given, given.parent) if usual and base.joinpath(*usual).exists()), None)
+        inside = next(
+            (base for base in (given, given.parent) if usual and base.joinpath(*usual).exists()),
+            None,
+        )
         if usual and inside is None:
-            raise InputError(f"'{read['path']}' is not there", place=str(given), remedy="give the file itself")
+            raise InputError(
+                f"'{read['path']}' is not there", place=str(given), remedy="give the file itself"
+            )
         return {"folder": str(inside or given)}
     if "train" in read:
-        raise InputError(f"'{name}' is split into several files", place=str(given), remedy="give their folder")
+        raise InputError(
+            f"'{name}' is split into several files", place=str(given), remedy="give their folder"
+        )
     if usual and given.parts[-len(usual) :] == usual:
         return {"folder": str(Path(*given.parts[: -len(usual)]))}
     read["path"] = given.name
@@ -304,8 +340,12 @@ def _place(name: str, given: Path, read: dict[str, Any]) -> dict[str, str]:
 
 
 def _download(url: str, sha256: str | None) -> dict[str, Any]:
-    archive = re.search(r"\.(zip|tar|tgz|tar\.(gz|bz2|xz))$", urllib.parse.urlsplit(url).path.lower())
-    return {"url": url, "unpack": archive is not None} | ({"sha256": sha256.lower()} if sha256 else {})
+    archive = re.search(
+        r"\.(zip|tar|tgz|tar\.(gz|bz2|xz))$", urllib.parse.urlsplit(url).path.lower()
+    )
+    return {"url": url, "unpack": archive is not None} | (
+        {"sha256": sha256.lower()} if sha256 else {}
+    )
 
 
 def _plain(wanted: Entry) -> dict[str, Any]:
@@ -328,19 +368,41 @@ def _own() -> dict[str, Path]:
 
 def _entry(name: str, tree: Mapping[str, Any], place: str) -> Entry:
     if not _NAME.fullmatch(name):
-        raise InputError(f"'{name}' is no name for a data set", place=place, remedy="use lower-case letters, digits, - and _")
+        raise InputError(
+            f"'{name}' is no name for a data set",
+            place=place,
+            remedy="use lower-case letters, digits, - and _",
+        )
     if "name" in tree:
-        raise InputError("unknown key 'name'", place=place, remedy="the name of the file is the name of the data set")
+        raise InputError(
+            "unknown key 'name'",
+            place=place,
+            remedy="the name of the file is the name of the data set",
+        )
     files = tree.get("files", [])
     if not isinstance(files, list) or not all(isinstance(file, Mapping) for file in files):
-        raise InputError("files is no list of tables", place=place, remedy='write files = [{ url = "https://..." }]')
+        raise InputError(
+            "files is no list of tables",
+            place=place,
+            remedy='write files = [{ url = "https://..." }]',
+        )
     made = [build(File, file, f"{place}: files {number}") for number, file in enumerate(files, 1)]
     for file in made:
         if file.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", file.sha256):
-            raise InputError(f"sha256 = '{file.sha256}' is no SHA-256", place=place, remedy="give 64 hexadecimal digits, lower case")
+            raise InputError(
+                f"sha256 = '{file.sha256}' is no SHA-256",
+                place=place,
+                remedy="give 64 hexadecimal digits, lower case",
+            )
     if len({file.name for file in made}) < len(made):
-        raise InputError("two files have the same name", place=place, remedy="make an entry for each")
+        raise InputError(
+            "two files have the same name", place=place, remedy="make an entry for each"
+        )
     found = build(Entry, {**tree, "name": name, "files": made}, place)
     if sum(map(bool, (found.builtin, found.folder, found.files, found.manual))) != 1:
-        raise InputError("it is not said where the data set is", place=place, remedy="give one of folder and files")
+        raise InputError(
+            "it is not said where the data set is",
+            place=place,
+            remedy="give one of folder and files",
+        )
     return found

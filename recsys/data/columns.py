@@ -11,14 +11,27 @@ from recsys.errors import InputError, suggest
 
 __all__ = ["KNOWN", "ROLES", "Where", "choose", "folded", "normalise", "seconds"]
 
-Where = Callable[[int], str]  # number of a row of the table -> how to say where it stands, as in "ratings.csv, line 7"
+Where = Callable[
+    [int], str
+]  # number of a row of the table -> how to say where it stands, as in "ratings.csv, line 7"
 
 ROLES = ("user", "item", "time", "weight", "label", "behaviour")
 
 # Names that are taken without being told, letters and digits only, in order of preference. A `label` is never taken
 # untold: in click logs it says whether a row is a positive, here whether a positive is known to be noise.
 KNOWN: Mapping[str, tuple[str, ...]] = {
-    "user": ("userid", "user", "uid", "customerid", "customer", "visitorid", "reviewerid", "memberid", "clientid", "userindex"),
+    "user": (
+        "userid",
+        "user",
+        "uid",
+        "customerid",
+        "customer",
+        "visitorid",
+        "reviewerid",
+        "memberid",
+        "clientid",
+        "userindex",
+    ),
     "item": (
         "itemid",
         "item",
@@ -37,18 +50,39 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     ),
     "time": ("timestamp", "time", "datetime", "unixreviewtime", "invoicedate", "date", "ts"),
     "weight": ("rating", "weight", "count", "overall", "score", "stars", "plays"),
-    "behaviour": ("behaviour", "behavior", "behaviourtype", "behaviortype", "event", "eventtype", "action"),
+    "behaviour": (
+        "behaviour",
+        "behavior",
+        "behaviourtype",
+        "behaviortype",
+        "event",
+        "eventtype",
+        "action",
+    ),
 }
 
 # A count of seconds beyond these magnitudes is a count of something smaller.
-_UNITS = ((1e11, 1, "seconds"), (1e14, 1_000, "milliseconds"), (1e17, 1_000_000, "microseconds"), (float("inf"), 1_000_000_000, "nanoseconds"))
-_YEARS = (6e8, 4.2e9)  # 1989 to 2103 in seconds; what is there in one unit and not in another tells units apart
+_UNITS = (
+    (1e11, 1, "seconds"),
+    (1e14, 1_000, "milliseconds"),
+    (1e17, 1_000_000, "microseconds"),
+    (float("inf"), 1_000_000_000, "nanoseconds"),
+)
+_YEARS = (
+    6e8,
+    4.2e9,
+)  # 1989 to 2103 in seconds; what is there in one unit and not in another tells units apart
 # Dates written as one whole number, which would pass for seconds or milliseconds.
 _STAMPS = (("%Y%m%d", 19700101, 21001231), ("%Y%m%d%H%M%S", 19700101_000000, 21001231_235959))
 
 
 def choose(
-    names: Sequence[str], wanted: Mapping[str, str | int | None], *, place: str, header: bool = True, sample: pl.DataFrame | None = None
+    names: Sequence[str],
+    wanted: Mapping[str, str | int | None],
+    *,
+    place: str,
+    header: bool = True,
+    sample: pl.DataFrame | None = None,
 ) -> dict[str, str]:
     """Which column plays which role.
 
@@ -67,16 +101,22 @@ def choose(
         if isinstance(want, int):
             if not 0 <= want < len(names):
                 raise InputError(
-                    f"{role} = {want}: there are {len(names)} columns", place=place, remedy=f"give a position from 0 to {len(names) - 1}"
+                    f"{role} = {want}: there are {len(names)} columns",
+                    place=place,
+                    remedy=f"give a position from 0 to {len(names) - 1}",
                 )
             chosen[role] = names[want]
         elif want is not None:
             if not header:
                 raise InputError(
-                    f"{role} = '{want}', but the file has no header", place=place, remedy=f"give a position, as in {role} = 0, or set header = true"
+                    f"{role} = '{want}', but the file has no header",
+                    place=place,
+                    remedy=f"give a position, as in {role} = 0, or set header = true",
                 )
             if want not in names:
-                raise InputError(f"no column '{want}' for {role}", place=place, remedy=suggest(want, names))
+                raise InputError(
+                    f"no column '{want}' for {role}", place=place, remedy=suggest(want, names)
+                )
             chosen[role] = want
     free = [name for name in names if name not in chosen.values()]
     if header:
@@ -88,7 +128,11 @@ def choose(
                     chosen[role] = found
     else:
         if len(names) > 4 and not chosen:
-            raise InputError(f"{len(names)} columns and no header to tell them apart", place=place, remedy="give positions, as in user = 0, item = 1")
+            raise InputError(
+                f"{len(names)} columns and no header to tell them apart",
+                place=place,
+                remedy="give positions, as in user = 0, item = 1",
+            )
         guessed = ["user", "item"] + (_third(sample, free) if len(free) == len(names) else [])
         chosen |= dict(zip([role for role in guessed if role not in chosen], free, strict=False))
     for role in ("user", "item"):
@@ -101,12 +145,21 @@ def choose(
     for name in set(chosen.values()):
         roles = [role for role, own in chosen.items() if own == name]
         if len(roles) > 1:
-            raise InputError(f"column '{name}' is taken for {' and '.join(roles)}", place=place, remedy="name a column for each")
+            raise InputError(
+                f"column '{name}' is taken for {' and '.join(roles)}",
+                place=place,
+                remedy="name a column for each",
+            )
     return {role: chosen[role] for role in ROLES if role in chosen}
 
 
 def normalise(
-    frame: pl.DataFrame, chosen: Mapping[str, str], where: Where, *, nulls: str = "error", typed: bool = False
+    frame: pl.DataFrame,
+    chosen: Mapping[str, str],
+    where: Where,
+    *,
+    nulls: str = "error",
+    typed: bool = False,
 ) -> tuple[pl.DataFrame, list[str]]:
     """The house's columns out of a table.
 
@@ -128,16 +181,29 @@ def normalise(
     notes: list[str] = []
     for name in chosen.values():
         if frame[name].dtype.is_nested():
-            raise InputError(f"column '{name}' holds {frame[name].dtype}, not one value a row", place=where(0), remedy="give one row per interaction")
+            raise InputError(
+                f"column '{name}' holds {frame[name].dtype}, not one value a row",
+                place=where(0),
+                remedy="give one row per interaction",
+            )
         if frame[name].dtype in (pl.Object, pl.Duration, pl.Time):
-            kind = next((type(value).__name__ for value in frame[name].to_list() if value is not None), "object")
+            kind = next(
+                (type(value).__name__ for value in frame[name].to_list() if value is not None),
+                "object",
+            )
             cause = f"column '{name}' holds values of the type {kind}"
-            raise InputError(cause, place=where(0), remedy="make it text, numbers or date-times, as with .astype(str)")
+            raise InputError(
+                cause,
+                place=where(0),
+                remedy="make it text, numbers or date-times, as with .astype(str)",
+            )
     frame = frame.select(pl.col(name).alias(role) for role, name in chosen.items())
     try:
         frame = frame.with_columns(pl.col(pl.Binary).cast(pl.String))
     except pl.exceptions.ComputeError:
-        raise InputError("a column holds bytes that are not UTF-8", place=where(0), remedy="make it text") from None
+        raise InputError(
+            "a column holds bytes that are not UTF-8", place=where(0), remedy="make it text"
+        ) from None
     frame = frame.with_columns(_text(frame[role], where, chosen[role]) for role in ("user", "item"))
     if frame["user"].null_count() or frame["item"].null_count():
         missing = frame["user"].is_null() | frame["item"].is_null()
@@ -161,14 +227,23 @@ def normalise(
             told = pl.DataFrame({"user": columns[0], "time": time, "raw": frame["time"]}).unique()
             lost = told.height - told.n_unique(["user", "time"])
             if lost:
-                notes.append(f"times are kept in seconds: {lost} follow another of the same user within its second, and that order is lost")
+                notes.append(
+                    f"times are kept in seconds: {lost} follow another of the same user within its second, and that order is lost"
+                )
     if "weight" in chosen:
         columns.append(_numbers(frame["weight"], where, chosen["weight"], "weight"))
     if "label" in chosen:
         columns.append(_labels(frame["label"], where, chosen["label"]))
     if "behaviour" in chosen:
         behaviour = frame["behaviour"].cast(pl.String)
-        _refuse(behaviour.is_null(), frame["behaviour"], where, chosen["behaviour"], "behaviour", "fill it in")
+        _refuse(
+            behaviour.is_null(),
+            frame["behaviour"],
+            where,
+            chosen["behaviour"],
+            "behaviour",
+            "fill it in",
+        )
         columns.append(behaviour)
     return pl.DataFrame(columns), notes
 
@@ -183,8 +258,12 @@ def seconds(values: pl.Series, where: Where, column: str = "time") -> tuple[pl.S
         InputError: at the first value that is none of these; numbers in several units, or all of the kind 20111209.
     """
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
-        result = values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("s")
-        _refuse(result.is_null(), values, where, column, "time", "fill it in, or leave the column out")
+        result = values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch(
+            "s"
+        )
+        _refuse(
+            result.is_null(), values, where, column, "time", "fill it in, or leave the column out"
+        )
         return result.alias("time"), "dates"
     if values.dtype == pl.String:
         numbers = values.cast(pl.Int64, strict=False)
@@ -192,47 +271,87 @@ def seconds(values: pl.Series, where: Where, column: str = "time") -> tuple[pl.S
             numbers = values.cast(pl.Float64, strict=False)
         if numbers.null_count() > 0 and (numbers.null_count() == len(values) or numbers[0] is None):
             dates = _dates(values)
-            _refuse(dates.is_null(), values, where, column, "time", "write unix seconds or ISO dates, as in 2011-12-09 08:26:00")
+            _refuse(
+                dates.is_null(),
+                values,
+                where,
+                column,
+                "time",
+                "write unix seconds or ISO dates, as in 2011-12-09 08:26:00",
+            )
             return dates.alias("time"), "dates"
     else:
         numbers = values.cast(pl.Int64 if values.dtype.is_integer() else pl.Float64, strict=False)
-    bad = numbers.is_null() if numbers.dtype.is_integer() else ~(numbers.abs() < 2.0**63).fill_null(value=False)
-    _refuse(bad, values, where, column, "time", "write unix seconds or ISO dates, as in 2011-12-09 08:26:00")
+    bad = (
+        numbers.is_null()
+        if numbers.dtype.is_integer()
+        else ~(numbers.abs() < 2.0**63).fill_null(value=False)
+    )
+    _refuse(
+        bad,
+        values,
+        where,
+        column,
+        "time",
+        "write unix seconds or ISO dates, as in 2011-12-09 08:26:00",
+    )
     size = float(numbers.cast(pl.Float64).abs().max() or 0)  # type: ignore[arg-type]
     divisor, unit = next((divisor, unit) for limit, divisor, unit in _UNITS if size < limit)
     if divisor > 1:
         _one_unit(numbers, unit, where, column)
     whole = (numbers if numbers.dtype.is_integer() else numbers.floor()).cast(pl.Int64)
     if _stamps(whole):
-        cause = f"'{whole[0]}' is a date written as one number, which would count as {unit} since 1970"
-        raise InputError(cause, place=f"{where(0)}, column '{column}'", remedy="write ISO dates, as in 2011-12-09 08:26:00")
+        cause = (
+            f"'{whole[0]}' is a date written as one number, which would count as {unit} since 1970"
+        )
+        raise InputError(
+            cause,
+            place=f"{where(0)}, column '{column}'",
+            remedy="write ISO dates, as in 2011-12-09 08:26:00",
+        )
     return (whole if divisor == 1 else whole // divisor).alias("time"), unit
 
 
 def _one_unit(numbers: pl.Series, unit: str, where: Where, column: str) -> None:
     """Refuse times of which some are of our years in one unit and all others in another; counts that begin at 0 have some in between."""
     low, high = _YEARS
-    found = {name: (numbers >= low * divisor) & (numbers < high * divisor) for _, divisor, name in _UNITS}
+    found = {
+        name: (numbers >= low * divisor) & (numbers < high * divisor) for _, divisor, name in _UNITS
+    }
     if sum(int(each.sum()) for each in found.values()) < int((numbers >= low).sum()):
         return
     for name, each in found.items():
         if name != unit and each.any():
             row, last = _first(each), int(numbers.arg_max() or 0)
             cause = f"'{numbers[row]}' looks like {name}, '{numbers[last]}' like {unit}"
-            raise InputError(cause, place=f"{where(row)}, column '{column}'", remedy="write all times in one unit")
+            raise InputError(
+                cause,
+                place=f"{where(row)}, column '{column}'",
+                remedy="write all times in one unit",
+            )
 
 
 def _stamps(whole: pl.Series) -> bool:
     """Whether all numbers read as a date, such as 20111209 or 20111209082600; as seconds they would all be of August 1970."""
     for form, first, last in _STAMPS:
         if whole.is_between(first, last).all() and len(whole):
-            return not whole.unique().cast(pl.String).str.to_datetime(form, strict=False, time_unit="us").null_count()
+            return (
+                not whole.unique()
+                .cast(pl.String)
+                .str.to_datetime(form, strict=False, time_unit="us")
+                .null_count()
+            )
     return False
 
 
 def _dates(text: pl.Series) -> pl.Series:
     """ISO 8601 text to seconds; null where it is not."""
-    plain = text.str.strip_chars().str.replace("T", " ", literal=True).str.replace("Z$", "+0000").str.replace(r"([+-]\d\d):(\d\d)$", "$1$2")
+    plain = (
+        text.str.strip_chars()
+        .str.replace("T", " ", literal=True)
+        .str.replace("Z$", "+0000")
+        .str.replace(r"([+-]\d\d):(\d\d)$", "$1$2")
+    )
     result = pl.Series(text.name, [None] * len(text), dtype=pl.Int64)
     for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f%z"):
         if not result.null_count():
@@ -266,20 +385,38 @@ def _text(values: pl.Series, where: Where, column: str) -> pl.Series:
     if values.dtype.is_float():
         whole = values.fill_nan(None)
         exact = 2 ** {"Float16": 11, "Float32": 24}.get(str(values.dtype), 53)
-        _lost(whole.abs() >= exact, values, where, column, "read the column as whole numbers or text, as with dtype='Int64' or dtype=str")
+        _lost(
+            whole.abs() >= exact,
+            values,
+            where,
+            column,
+            "read the column as whole numbers or text, as with dtype='Int64' or dtype=str",
+        )
         if (whole == whole.floor()).all():
             return whole.cast(pl.Int64)  # what pandas makes of integers in a column with gaps
         return whole.cast(pl.String)
     text = values.cast(pl.String)
-    if text.str.contains("+", literal=True).any():  # 7.656e+16, as spreadsheets and pandas write large floats
-        _lost(text.str.contains(r"^-?\d(\.\d+)?[eE]\+\d\d$"), values, where, column, "write the ids in full, as text")
+    if text.str.contains(
+        "+", literal=True
+    ).any():  # 7.656e+16, as spreadsheets and pandas write large floats
+        _lost(
+            text.str.contains(r"^-?\d(\.\d+)?[eE]\+\d\d$"),
+            values,
+            where,
+            column,
+            "write the ids in full, as text",
+        )
     return text.set(text == "", None) if text.dtype == pl.String and (text == "").any() else text
 
 
 def _lost(bad: pl.Series, values: pl.Series, where: Where, column: str, remedy: str) -> None:
     if bad.any():
         row = _first(bad)
-        raise InputError(f"id '{values[row]}' is a float that has lost digits", place=f"{where(row)}, column '{column}'", remedy=remedy)
+        raise InputError(
+            f"id '{values[row]}' is a float that has lost digits",
+            place=f"{where(row)}, column '{column}'",
+            remedy=remedy,
+        )
 
 
 def _ids(values: pl.Series) -> pl.Series:
@@ -290,7 +427,11 @@ def _ids(values: pl.Series) -> pl.Series:
     if unique.str.ends_with(".0").all() and len(unique):
         whole, unique = values.str.strip_suffix(".0"), unique.str.strip_suffix(".0")
     numbers = unique.cast(pl.Int64, strict=False)
-    return whole.cast(pl.Int64) if not numbers.null_count() and (numbers.cast(pl.String) == unique).all() else values
+    return (
+        whole.cast(pl.Int64)
+        if not numbers.null_count() and (numbers.cast(pl.String) == unique).all()
+        else values
+    )
 
 
 def _numbers(values: pl.Series, where: Where, column: str, role: str) -> pl.Series:
@@ -302,16 +443,31 @@ def _numbers(values: pl.Series, where: Where, column: str, role: str) -> pl.Seri
 
 def _labels(values: pl.Series, where: Where, column: str) -> pl.Series:
     numbers = values.cast(pl.Float64, strict=False)
-    _refuse(~numbers.is_in([0.0, 1.0]).fill_null(value=False), values, where, column, "label", "a label is 1 (clean) or 0 (noise)")
+    _refuse(
+        ~numbers.is_in([0.0, 1.0]).fill_null(value=False),
+        values,
+        where,
+        column,
+        "label",
+        "a label is 1 (clean) or 0 (noise)",
+    )
     return numbers.cast(pl.Int8).alias("label")
 
 
-def _refuse(bad: pl.Series, values: pl.Series, where: Where, column: str, role: str, remedy: str) -> None:
+def _refuse(
+    bad: pl.Series, values: pl.Series, where: Where, column: str, role: str, remedy: str
+) -> None:
     if not bad.any():
         return
     row = _first(bad)
     value = values[row]
-    cause = f"the {role} is empty" if value is None else f"'{value}' is not a {role}" if role != "weight" else f"'{value}' is not a finite number"
+    cause = (
+        f"the {role} is empty"
+        if value is None
+        else f"'{value}' is not a {role}"
+        if role != "weight"
+        else f"'{value}' is not a finite number"
+    )
     raise InputError(cause, place=f"{where(row)}, column '{column}'", remedy=remedy)
 
 

@@ -24,7 +24,12 @@ from recsys.errors import InputError
 __all__ = ["KEY", "PLACES", "Encoder", "beside", "digest", "encoder_of", "read_encoder"]
 
 KEY = "recsys.encoder"  # of the id, in the metadata of Parquet
-PLACES = ("item", "images", "encoder", "weights")  # options that say where something lies, not what is made of it
+PLACES = (
+    "item",
+    "images",
+    "encoder",
+    "weights",
+)  # options that say where something lies, not what is made of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,10 @@ class Encoder:
     @cached_property
     def id(self) -> str:
         """SHA-256 of all that decides the vectors."""
-        plain = {"asked": {name: value for name, value in self.asked.items() if name not in PLACES}, "found": dict(self.found)}
+        plain = {
+            "asked": {name: value for name, value in self.asked.items() if name not in PLACES},
+            "found": dict(self.found),
+        }
         told = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         for name, array in sorted(self.arrays.items()):
             told.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -54,7 +62,9 @@ class Encoder:
     def save(self, path: Path) -> None:
         """Write it as safetensors."""
         plain = {"asked": dict(self.asked), "found": dict(self.found)}
-        path.write_bytes(safetensors.numpy.save(dict(self.arrays), metadata={"recsys": json.dumps(plain)}))
+        path.write_bytes(
+            safetensors.numpy.save(dict(self.arrays), metadata={"recsys": json.dumps(plain)})
+        )
 
 
 def beside(table: Path) -> Path:
@@ -69,11 +79,17 @@ def read_encoder(table: Path) -> Encoder:
         InputError: there is no such table, or none beside it, or a damaged one, or that of another table.
     """
     if not table.is_file():
-        raise InputError("no such file", place=str(table), remedy="give the feature table that `recsys data features` made")
+        raise InputError(
+            "no such file",
+            place=str(table),
+            remedy="give the feature table that `recsys data features` made",
+        )
     path = beside(table)
     again = "make the table again by `recsys data features`, which keeps its encoder"
     if not path.is_file():
-        raise InputError(f"has no encoder beside it: {path.name} is not there", place=str(table), remedy=again)
+        raise InputError(
+            f"has no encoder beside it: {path.name} is not there", place=str(table), remedy=again
+        )
     try:
         with safetensors.safe_open(str(path), framework="np") as file:
             plain = json.loads((file.metadata() or {})["recsys"])
@@ -81,7 +97,9 @@ def read_encoder(table: Path) -> Encoder:
         encoder = Encoder(dict(plain["asked"]), dict(plain["found"]), arrays)
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise InputError(f"is no encoder of features: {said}", place=str(path), remedy=again) from None
+        raise InputError(
+            f"is no encoder of features: {said}", place=str(path), remedy=again
+        ) from None
     if encoder.id != encoder_of(table):
         raise InputError(f"did not make {table.name}", place=str(path), remedy=again)
     return encoder
@@ -103,13 +121,23 @@ def digest(path: str | Path) -> str:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError("no such file or folder", place=str(path), remedy="say where it is; nothing is downloaded")
+        raise InputError(
+            "no such file or folder",
+            place=str(path),
+            remedy="say where it is; nothing is downloaded",
+        )
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     told = hashlib.sha256()
     try:
         for file in files:
             with file.open("rb") as opened:
-                told.update(f"{file.relative_to(path)} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
+                told.update(
+                    f"{file.relative_to(path)} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode()
+                )
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", place=str(path), remedy="check its permissions") from None
+        raise InputError(
+            f"cannot be read: {error.strerror or error}",
+            place=str(path),
+            remedy="check its permissions",
+        ) from None
     return told.hexdigest()

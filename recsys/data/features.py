@@ -48,13 +48,21 @@ def item_table(source: str, item: str | None = None) -> tuple[pl.DataFrame, pl.S
     frame, usual, place = _read(source)
     name = item or usual or next((name for name in _IDS if name in frame.columns), None)
     if name is None:
-        raise InputError(f"no column looks like the items; found: {', '.join(frame.columns)}", place=place, remedy="name it: --item COLUMN")
+        raise InputError(
+            f"no column looks like the items; found: {', '.join(frame.columns)}",
+            place=place,
+            remedy="name it: --item COLUMN",
+        )
     _require(frame, [name], place)
     ids = ids_of(frame[name], place).alias("item")
     if not len(ids):
         raise InputError("holds no item", place=place, remedy="give a row per item")
     if ids.n_unique() < len(ids):
-        raise InputError(f"item {ids.filter(ids.is_duplicated())[0]!r} is there twice", place=place, remedy="give a row per item")
+        raise InputError(
+            f"item {ids.filter(ids.is_duplicated())[0]!r} is there twice",
+            place=place,
+            remedy="give a row per item",
+        )
     return frame, ids
 
 
@@ -71,19 +79,36 @@ def _read(source: str) -> tuple[pl.DataFrame, str | None, str]:
         path, how, given = catalog.obtain(entry) / entry.texts.path, entry.texts, False
         usual = how.item if isinstance(how.item, str) and how.header else None
     else:
-        how = Texts(path="", item=0, title=0, separator="\t" if path.suffix in (".tsv", ".inter", ".item") else ",")
+        how = Texts(
+            path="",
+            item=0,
+            title=0,
+            separator="\t" if path.suffix in (".tsv", ".inter", ".item") else ",",
+        )
     if not path.is_file():
-        raise InputError("no such file", place=str(path), remedy="give a table with a row per item: Parquet, .csv or .tsv")
-    return table_of(path, how, even=given), usual, str(path)  # the file of a data set is not the user's to mend
+        raise InputError(
+            "no such file",
+            place=str(path),
+            remedy="give a table with a row per item: Parquet, .csv or .tsv",
+        )
+    return (
+        table_of(path, how, even=given),
+        usual,
+        str(path),
+    )  # the file of a data set is not the user's to mend
 
 
 def _require(frame: pl.DataFrame, columns: Sequence[str], place: str) -> None:
     for name in columns:
         if name not in frame.columns:
-            raise InputError(f"no column '{name}'", place=place, remedy=suggest(name, frame.columns))
+            raise InputError(
+                f"no column '{name}'", place=place, remedy=suggest(name, frame.columns)
+            )
 
 
-def joined_texts(frame: pl.DataFrame, columns: Sequence[str], place: str = "item table") -> list[str | None]:
+def joined_texts(
+    frame: pl.DataFrame, columns: Sequence[str], place: str = "item table"
+) -> list[str | None]:
     """The texts of some columns one after the other, None where all are missing or blank.
 
     Raises:
@@ -92,8 +117,18 @@ def joined_texts(frame: pl.DataFrame, columns: Sequence[str], place: str = "item
     _require(frame, columns, place)
     for name in columns:
         if isinstance(frame[name].dtype, pl.List | pl.Array | pl.Struct | pl.Object):
-            raise InputError(f"'{name}' holds {frame[name].dtype}, not text", place=place, remedy="join it into one text per item")
-    whole = frame.select(pl.concat_str([pl.col(name).cast(pl.String).str.strip_chars() for name in columns], separator=" ", ignore_nulls=True))
+            raise InputError(
+                f"'{name}' holds {frame[name].dtype}, not text",
+                place=place,
+                remedy="join it into one text per item",
+            )
+    whole = frame.select(
+        pl.concat_str(
+            [pl.col(name).cast(pl.String).str.strip_chars() for name in columns],
+            separator=" ",
+            ignore_nulls=True,
+        )
+    )
     return [text if text and text.strip() else None for text in whole.to_series()]
 
 
@@ -118,16 +153,24 @@ class Terms:
         given = [text or "" for text in texts]
         counts = _counts(words=self.words, vocabulary=list(self.terms))
         counts.idf_ = self.idf
-        return _unit(counts.transform(given) @ self.components.T.astype(np.float64)) if given else _unit(np.empty((0, len(self.components))))
+        return (
+            _unit(counts.transform(given) @ self.components.T.astype(np.float64))
+            if given
+            else _unit(np.empty((0, len(self.components))))
+        )
 
 
-def text_vectors(texts: Sequence[str | None], dim: int = 128, *, words: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def text_vectors(
+    texts: Sequence[str | None], dim: int = 128, *, words: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of texts as `fitted_terms` makes them, float32 [n, dim], and whether there is one, bool [n]."""
     _, vectors, present = fitted_terms(texts, dim, words=words)
     return vectors, present
 
 
-def fitted_terms(texts: Sequence[str | None], dim: int = 128, *, words: bool = False) -> tuple[Terms, np.ndarray, np.ndarray]:
+def fitted_terms(
+    texts: Sequence[str | None], dim: int = 128, *, words: bool = False
+) -> tuple[Terms, np.ndarray, np.ndarray]:
     """TF-IDF of the texts, reduced by a truncated SVD, rows of length 1: latent semantic analysis.
 
     Source: Deerwester et al., "Indexing by latent semantic analysis", JASIS 1990, with groups of 3 to 5 letters inside words as terms, which match
@@ -153,15 +196,25 @@ def fitted_terms(texts: Sequence[str | None], dim: int = 128, *, words: bool = F
     said = np.array([text is not None for text in texts], dtype=bool)
     given = [text for text in texts if text is not None]
     if len(given) < 2:
-        raise InputError(f"{len(given)} of {len(texts)} items have a text", place="--text", remedy="name columns that hold texts")
+        raise InputError(
+            f"{len(given)} of {len(texts)} items have a text",
+            place="--text",
+            remedy="name columns that hold texts",
+        )
     try:
         weights = counts.fit_transform(given)
     except ValueError:
-        raise InputError("no term occurs in two items", place="--text", remedy="name columns with longer texts") from None
+        raise InputError(
+            "no term occurs in two items", place="--text", remedy="name columns with longer texts"
+        ) from None
     if not 0 < dim < min(weights.shape):
         most = min(weights.shape) - 1
         cause = f"{dim} numbers of {weights.shape[0]} texts with {weights.shape[1]} terms"
-        raise InputError(cause, place="--dim", remedy=f"ask for {most} or fewer" if most > 0 else "give more texts")
+        raise InputError(
+            cause,
+            place="--dim",
+            remedy=f"ask for {most} or fewer" if most > 0 else "give more texts",
+        )
     reduced = TruncatedSVD(dim, algorithm="arpack", random_state=0)
     with threadpool_limits(1):  # the order of a sum is part of the bytes
         values = reduced.fit_transform(weights)
@@ -170,7 +223,11 @@ def fitted_terms(texts: Sequence[str | None], dim: int = 128, *, words: bool = F
     vectors, present = np.zeros((len(texts), dim), dtype=np.float32), said.copy()
     vectors[said], present[said] = made, known
     components = (reduced.components_ * sign[:, None]).astype(np.float32)
-    return Terms(words, counts.get_feature_names_out().tolist(), counts.idf_, components), vectors, present
+    return (
+        Terms(words, counts.get_feature_names_out().tolist(), counts.idf_, components),
+        vectors,
+        present,
+    )
 
 
 def _counts(*, words: bool, vocabulary: list[str] | None = None) -> Any:
@@ -183,9 +240,17 @@ def _counts(*, words: bool, vocabulary: list[str] | None = None) -> Any:
         import sklearn.decomposition  # noqa: F401 - asked for before anything is computed
         from sklearn.feature_extraction.text import TfidfVectorizer
     except ImportError:
-        raise InputError("text vectors need scikit-learn", remedy="pip install 'recsys[features]'") from None
+        raise InputError(
+            "text vectors need scikit-learn", remedy="pip install 'recsys[features]'"
+        ) from None
     analyzer, groups = ("word", (1, 2)) if words else ("char_wb", (3, 5))
-    return TfidfVectorizer(analyzer=analyzer, ngram_range=groups, min_df=_RARE, sublinear_tf=True, vocabulary=vocabulary)
+    return TfidfVectorizer(
+        analyzer=analyzer,
+        ngram_range=groups,
+        min_df=_RARE,
+        sublinear_tf=True,
+        vocabulary=vocabulary,
+    )
 
 
 def _unit(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -215,7 +280,9 @@ class Columns:
         said = [f"log {name}" if logged else name for name, logged, _, _ in self.numbers]
         return said + [f"{name} = {kind}" for name, kinds in self.kinds.items() for kind in kinds]
 
-    def vectors(self, frame: pl.DataFrame, place: str = "item table") -> tuple[np.ndarray, np.ndarray]:
+    def vectors(
+        self, frame: pl.DataFrame, place: str = "item table"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Vectors float32 [n, d], and whether an item has one, bool [n]; as `column_vectors`, a kind that was not met counting as missing.
 
         Raises:
@@ -229,7 +296,10 @@ class Columns:
             present |= known
             parts.append(values[:, None])
         for name, kinds in self.kinds.items():
-            one = (frame[name].cast(pl.String).to_numpy()[:, None] == np.array(kinds, dtype=object)[None, :]).astype(np.float32)
+            one = (
+                frame[name].cast(pl.String).to_numpy()[:, None]
+                == np.array(kinds, dtype=object)[None, :]
+            ).astype(np.float32)
             parts.append(one)
             present |= one.any(1)
         vectors = np.concatenate(parts, axis=1).astype(np.float32)
@@ -238,7 +308,12 @@ class Columns:
 
 
 def column_vectors(
-    frame: pl.DataFrame, numeric: Sequence[str] = (), logged: Sequence[str] = (), categorical: Sequence[str] = (), *, place: str = "item table"
+    frame: pl.DataFrame,
+    numeric: Sequence[str] = (),
+    logged: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    *,
+    place: str = "item table",
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Columns as numbers: each numeric one with mean 0 and standard deviation 1, each categorical one as a column of 0 and 1 per kind.
 
@@ -262,14 +337,25 @@ def column_vectors(
 
 
 def fitted_columns(
-    frame: pl.DataFrame, numeric: Sequence[str] = (), logged: Sequence[str] = (), categorical: Sequence[str] = (), *, place: str = "item table"
+    frame: pl.DataFrame,
+    numeric: Sequence[str] = (),
+    logged: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    *,
+    place: str = "item table",
 ) -> Columns:
     """What makes vectors of columns, fitted to a table; arguments and errors as of `column_vectors`."""
     named = [*numeric, *logged, *categorical]
     if not named:
-        raise InputError("no column is named", place=place, remedy="give --numeric, --log or --categorical")
+        raise InputError(
+            "no column is named", place=place, remedy="give --numeric, --log or --categorical"
+        )
     if len(set(named)) < len(named):
-        raise InputError(f"'{next(name for name in named if named.count(name) > 1)}' is named twice", place=place, remedy="name each column once")
+        raise InputError(
+            f"'{next(name for name in named if named.count(name) > 1)}' is named twice",
+            place=place,
+            remedy="name each column once",
+        )
     _require(frame, named, place)
     numbers, kinds = [], {}
     for name in (*numeric, *logged):
@@ -278,13 +364,21 @@ def fitted_columns(
         chosen = values[known]
         spread = float(chosen.std()) if len(chosen) else 0.0
         if spread < 1e-12 * max(1.0, float(np.abs(chosen).max(initial=0.0))):
-            raise InputError("is the same for every item that has it", place=within, remedy="leave the column out: it tells nothing")
+            raise InputError(
+                "is the same for every item that has it",
+                place=within,
+                remedy="leave the column out: it tells nothing",
+            )
         numbers.append((name, name in logged, float(chosen.mean()), spread))
     for name in categorical:
         every = frame[name].cast(pl.String).drop_nulls().unique().sort().to_list()
         if not 1 < len(every) <= 1000:
             cause = f"has {len(every)} kinds"
-            raise InputError(cause, place=f"{place}, column '{name}'", remedy="it takes 2 to 1,000: leave the column out, or use --text")
+            raise InputError(
+                cause,
+                place=f"{place}, column '{name}'",
+                remedy="it takes 2 to 1,000: leave the column out, or use --text",
+            )
         kinds[name] = every
     return Columns(numbers, kinds)
 
@@ -294,9 +388,17 @@ def _numbers(column: pl.Series, place: str, *, above_0: bool) -> tuple[np.ndarra
     text = column.dtype == pl.String
     plain = column.str.strip_chars().replace("", None) if text else column
     values = plain.cast(pl.Float64, strict=False)
-    wrong = np.flatnonzero((plain.is_not_null() & values.is_null()).to_numpy()) if text or plain.dtype.is_numeric() else np.arange(len(column))
+    wrong = (
+        np.flatnonzero((plain.is_not_null() & values.is_null()).to_numpy())
+        if text or plain.dtype.is_numeric()
+        else np.arange(len(column))
+    )
     if len(wrong):
-        raise InputError(f"row {int(wrong[0]) + 1}: {column[int(wrong[0])]!r} is no number", place=place, remedy="correct it, or use --categorical")
+        raise InputError(
+            f"row {int(wrong[0]) + 1}: {column[int(wrong[0])]!r} is no number",
+            place=place,
+            remedy="correct it, or use --categorical",
+        )
     known, numbers = values.is_not_null().to_numpy(), values.fill_null(0.0).to_numpy().copy()
     bad = known & (~np.isfinite(numbers) | (above_0 & (numbers <= 0)))
     if bad.any():
@@ -310,7 +412,13 @@ def _numbers(column: pl.Series, place: str, *, above_0: bool) -> tuple[np.ndarra
 
 
 def write_features(
-    path: str | Path, items: pl.Series, vectors: np.ndarray, present: np.ndarray, encoder: Encoder | None = None, *, keep: bool = True
+    path: str | Path,
+    items: pl.Series,
+    vectors: np.ndarray,
+    present: np.ndarray,
+    encoder: Encoder | None = None,
+    *,
+    keep: bool = True,
 ) -> Path:
     """A feature table as Parquet: `item` and `values` of the items that have a vector, float32. Whole or not at all.
 
@@ -327,23 +435,41 @@ def write_features(
     """
     path = Path(path)
     if path.suffix != ".parquet":
-        raise InputError(f"'{path.name}' does not end in .parquet", place="--out", remedy=f"call it {path.stem}.parquet")
+        raise InputError(
+            f"'{path.name}' does not end in .parquet",
+            place="--out",
+            remedy=f"call it {path.stem}.parquet",
+        )
     if not present.any():
-        raise InputError("no item has a vector", place=str(path), remedy="name columns that say something of them")
+        raise InputError(
+            "no item has a vector",
+            place=str(path),
+            remedy="name columns that say something of them",
+        )
     frame = pl.DataFrame(
-        {"item": items.filter(pl.Series(present)), "values": pl.Series(vectors[present], dtype=pl.Array(pl.Float32, vectors.shape[1]))}
+        {
+            "item": items.filter(pl.Series(present)),
+            "values": pl.Series(vectors[present], dtype=pl.Array(pl.Float32, vectors.shape[1])),
+        }
     )
-    parts = [path.with_name(f".{path.name}.{os.getpid()}.tmp"), beside(path).with_name(f".{beside(path).name}.{os.getpid()}.tmp")]
+    parts = [
+        path.with_name(f".{path.name}.{os.getpid()}.tmp"),
+        beside(path).with_name(f".{beside(path).name}.{os.getpid()}.tmp"),
+    ]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(parts[0], compression="zstd", metadata={KEY: encoder.id} if encoder else None)
+        frame.write_parquet(
+            parts[0], compression="zstd", metadata={KEY: encoder.id} if encoder else None
+        )
         if encoder and keep:
             encoder.save(parts[1])
             os.replace(parts[1], beside(path))
         os.replace(parts[0], path)
     except (OSError, SafetensorError) as error:
         said = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot be written: {said}", place=str(path), remedy="choose another --out") from None
+        raise InputError(
+            f"cannot be written: {said}", place=str(path), remedy="choose another --out"
+        ) from None
     finally:
         for part in parts:
             part.unlink(missing_ok=True)

@@ -102,8 +102,17 @@ def fetch(
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target):
             if target.exists() and (sha256 is None or digest(target) == sha256.lower()):
-                return Fetched(target, sha256.lower() if sha256 else digest(target), target.stat().st_size, 0)
-            return _download(url, target, sha256, _Attempt(url, target, size_limit, timeout, progress, trusted=sha256 is not None), retries, backoff)
+                return Fetched(
+                    target, sha256.lower() if sha256 else digest(target), target.stat().st_size, 0
+                )
+            return _download(
+                url,
+                target,
+                sha256,
+                _Attempt(url, target, size_limit, timeout, progress, trusted=sha256 is not None),
+                retries,
+                backoff,
+            )
     except OSError as error:
         raise disk_error(error, target) from None
 
@@ -114,12 +123,24 @@ def _check(url: str) -> None:
     except ValueError as error:
         raise InputError(f"not a url: {error}", place=url, remedy="check the url") from None
     if parts.scheme not in ("http", "https", "file"):
-        raise InputError(f"'{parts.scheme}' is no scheme to fetch from", place=url, remedy="use http, https or file")
-    if (parts.scheme != "file" and not parts.hostname) or any(ord(c) <= 32 or ord(c) > 126 for c in url):
-        raise InputError("not a url", place=url, remedy="it needs a host, and other characters than letters, digits and marks written as %20")
+        raise InputError(
+            f"'{parts.scheme}' is no scheme to fetch from",
+            place=url,
+            remedy="use http, https or file",
+        )
+    if (parts.scheme != "file" and not parts.hostname) or any(
+        ord(c) <= 32 or ord(c) > 126 for c in url
+    ):
+        raise InputError(
+            "not a url",
+            place=url,
+            remedy="it needs a host, and other characters than letters, digits and marks written as %20",
+        )
 
 
-def _download(url: str, target: Path, sha256: str | None, attempt: _Attempt, retries: int, backoff: float) -> Fetched:
+def _download(
+    url: str, target: Path, sha256: str | None, attempt: _Attempt, retries: int, backoff: float
+) -> Fetched:
     failures, farthest = 0, 0
     while True:
         try:
@@ -130,9 +151,16 @@ def _download(url: str, target: Path, sha256: str | None, attempt: _Attempt, ret
             farthest = max(farthest, reached)
             if failures > retries:
                 raise InputError(
-                    str(again), place=url, remedy=f"tried {failures} times; run it again later: it goes on from {reached:,} bytes"
+                    str(again),
+                    place=url,
+                    remedy=f"tried {failures} times; run it again later: it goes on from {reached:,} bytes",
                 ) from None
-            time.sleep(min(backoff * 2 ** (failures - 1) if again.wait is None else again.wait, _LONGEST_WAIT))
+            time.sleep(
+                min(
+                    backoff * 2 ** (failures - 1) if again.wait is None else again.wait,
+                    _LONGEST_WAIT,
+                )
+            )
             continue
         found = digest(attempt.part)
         if sha256 is None or found == sha256.lower():
@@ -157,8 +185,22 @@ def _download(url: str, target: Path, sha256: str | None, attempt: _Attempt, ret
 class _Attempt:
     """One file on its way: the part on the disk, what it is a part of, and how to get more of it."""
 
-    def __init__(self, url: str, target: Path, limit: int, timeout: float, progress: Progress | None, *, trusted: bool) -> None:
-        self.url, self.limit, self.timeout, self.progress = url, limit, timeout, progress or (lambda done, total: None)
+    def __init__(
+        self,
+        url: str,
+        target: Path,
+        limit: int,
+        timeout: float,
+        progress: Progress | None,
+        *,
+        trusted: bool,
+    ) -> None:
+        self.url, self.limit, self.timeout, self.progress = (
+            url,
+            limit,
+            timeout,
+            progress or (lambda done, total: None),
+        )
         self.trusted = trusted  # a checksum will tell whether two pieces belong together
         self.part = target.with_name(target.name + ".part")
         self.about = target.with_name(target.name + ".part.json")
@@ -180,7 +222,9 @@ class _Attempt:
             InputError: it will not.
         """
         have, validator = self._kept()
-        request = urllib.request.Request(self.url, headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"})
+        request = urllib.request.Request(
+            self.url, headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"}
+        )
         if have:
             request.add_header("Range", f"bytes={have}-")
             if validator:
@@ -194,11 +238,21 @@ class _Attempt:
         except urllib.error.URLError as error:
             if self.url.startswith("file:"):
                 said = getattr(error.reason, "strerror", None) or error.reason
-                raise InputError(f"cannot be read: {said}", place=self.url, remedy="check the path") from None
+                raise InputError(
+                    f"cannot be read: {said}", place=self.url, remedy="check the path"
+                ) from None
             if isinstance(error.reason, ssl.SSLCertVerificationError):
-                raise InputError(f"the server's certificate is not valid: {error.reason}", place=self.url, remedy="check clock and url") from None
+                raise InputError(
+                    f"the server's certificate is not valid: {error.reason}",
+                    place=self.url,
+                    remedy="check clock and url",
+                ) from None
             raise _Again(f"no connection: {error.reason}") from None
-        except (http.client.HTTPException, TimeoutError, ConnectionError) as error:  # before the headers were through
+        except (
+            http.client.HTTPException,
+            TimeoutError,
+            ConnectionError,
+        ) as error:  # before the headers were through
             raise _broken(error) from None
 
     def _kept(self) -> tuple[int, str | None]:
@@ -216,10 +270,18 @@ class _Attempt:
         return 0, None
 
     def _receive(self, answer: Any, have: int, known: str | None) -> None:
-        if answer.headers.get_content_type() == "text/html" and not self.url.lower().endswith((".html", ".htm")):
-            raise InputError("the server sent a web page, not the data", place=self.url, remedy="open it in a browser: it may want a login")
+        if answer.headers.get_content_type() == "text/html" and not self.url.lower().endswith(
+            (".html", ".htm")
+        ):
+            raise InputError(
+                "the server sent a web page, not the data",
+                place=self.url,
+                remedy="open it in a browser: it may want a login",
+            )
         etag = answer.headers.get("ETag")
-        validator = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
+        validator = (
+            etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
+        )
         resumed = answer.status == 206
         if resumed:
             start, total = _content_range(answer)
@@ -233,8 +295,14 @@ class _Attempt:
         if total is not None and total > self.limit:
             raise self._too_large(f"{total:,} bytes")
         if total is not None and total - start > (free := shutil.disk_usage(self.part.parent).free):
-            raise InputError(f"needs {total - start:,} bytes, {free:,} are free", place=str(self.part.parent), remedy=_ROOM)
-        self.about.write_text(json.dumps({"url": self.url, "validator": validator}), encoding="utf-8")
+            raise InputError(
+                f"needs {total - start:,} bytes, {free:,} are free",
+                place=str(self.part.parent),
+                remedy=_ROOM,
+            )
+        self.about.write_text(
+            json.dumps({"url": self.url, "validator": validator}), encoding="utf-8"
+        )
         done = start
         with open(self.part, "ab" if resumed else "wb") as file:
             while chunk := _read(answer):
@@ -254,7 +322,9 @@ class _Attempt:
             raise _Again(f"{done:,} bytes came, {total:,} were announced")
 
     def _refused(self, error: urllib.error.HTTPError, have: int) -> None:
-        if error.code == 416 and have:  # nothing after what is here: it is whole, or it is of another file
+        if (
+            error.code == 416 and have
+        ):  # nothing after what is here: it is whole, or it is of another file
             total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
             if total == str(have):
                 self.joined = True
@@ -262,23 +332,39 @@ class _Attempt:
             self.discard()
             raise _Again("the server cannot go on from the part that is here")
         if error.code in _TRANSIENT:
-            raise _Again(f"the server answers {error.code} {error.reason}", _seconds(error.headers.get("Retry-After"))) from None
+            raise _Again(
+                f"the server answers {error.code} {error.reason}",
+                _seconds(error.headers.get("Retry-After")),
+            ) from None
         raise InputError(
-            f"the server answers {error.code} {error.reason}", place=self.url, remedy=_REMEDIES.get(error.code, "check the url")
+            f"the server answers {error.code} {error.reason}",
+            place=self.url,
+            remedy=_REMEDIES.get(error.code, "check the url"),
         ) from None
 
     def _too_large(self, how: str) -> InputError:
-        return InputError(f"larger than the limit of {self.limit:,} bytes ({how})", place=self.url, remedy="raise the limit if that is meant to be")
+        return InputError(
+            f"larger than the limit of {self.limit:,} bytes ({how})",
+            place=self.url,
+            remedy="raise the limit if that is meant to be",
+        )
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a redirection to http and https only, and never from https down to http."""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> urllib.request.Request | None:
-        before, after = urllib.parse.urlsplit(req.full_url).scheme, urllib.parse.urlsplit(newurl).scheme
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        before, after = (
+            urllib.parse.urlsplit(req.full_url).scheme,
+            urllib.parse.urlsplit(newurl).scheme,
+        )
         if after not in ("http", "https") or (before == "https" and after == "http"):
             raise InputError(
-                f"redirected to {newurl}", place=req.full_url, remedy=f"from {before} to {after or 'nowhere'} is not followed; check the url"
+                f"redirected to {newurl}",
+                place=req.full_url,
+                remedy=f"from {before} to {after or 'nowhere'} is not followed; check the url",
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -384,4 +470,8 @@ def disk_error(error: OSError, path: Path) -> InputError:
     place = str(error.filename or path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError("the disk is full", place=place, remedy=_ROOM)
-    return InputError(f"cannot be written: {error.strerror or error}", place=place, remedy="check the path and its permissions")
+    return InputError(
+        f"cannot be written: {error.strerror or error}",
+        place=place,
+        remedy="check the path and its permissions",
+    )

@@ -64,7 +64,9 @@ def users_dat(path: Path) -> Numbered:
     if len(wrong):
         i = int(wrong[0])
         raise InputError(
-            f"the count is {counts[i]}, but {lengths[i]} ids follow", place=f"{path}, line {i + 1}", remedy="a line is: count item item ..."
+            f"the count is {counts[i]}, but {lengths[i]} ids follow",
+            place=f"{path}, line {i + 1}",
+            remedy="a line is: count item item ...",
         )
     items = token[~first]
     _nonnegative(items, line[~first], path)
@@ -83,12 +85,24 @@ def json_lists(path: Path) -> Numbered:
             remedy="give one list of lists of item numbers",
         ) from None
     except (UnicodeDecodeError, RecursionError):
-        raise InputError("not a JSON text", place=str(path), remedy="give one list of lists of item numbers, in UTF-8") from None
+        raise InputError(
+            "not a JSON text",
+            place=str(path),
+            remedy="give one list of lists of item numbers, in UTF-8",
+        ) from None
     if not isinstance(lists, list) or not lists:
-        raise InputError("not a list of lists", place=str(path), remedy="give one list of item numbers per user")
+        raise InputError(
+            "not a list of lists", place=str(path), remedy="give one list of item numbers per user"
+        )
     for number, items in enumerate(lists):
-        if not isinstance(items, list) or not all(type(item) is int and 0 <= item < 2**31 for item in items):
-            bad = items if not isinstance(items, list) else next(item for item in items if not (type(item) is int and 0 <= item < 2**31))
+        if not isinstance(items, list) or not all(
+            type(item) is int and 0 <= item < 2**31 for item in items
+        ):
+            bad = (
+                items
+                if not isinstance(items, list)
+                else next(item for item in items if not (type(item) is int and 0 <= item < 2**31))
+            )
             raise InputError(
                 f"{str(bad)[:60]!r} is not an item number",
                 place=f"{path}, list {number + 1}",
@@ -96,7 +110,11 @@ def json_lists(path: Path) -> Numbered:
             )
     item = np.array([item for items in lists for item in items], dtype=np.int64)
     user = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
-    return Numbered(pl.DataFrame({"user": user, "item": item}), range(len(lists)), _range(item, path, len(item), start=0))
+    return Numbered(
+        pl.DataFrame({"user": user, "item": item}),
+        range(len(lists)),
+        _range(item, path, len(item), start=0),
+    )
 
 
 def noise_flag(path: Path, label: int | None = None, weight: int | None = None) -> Numbered:
@@ -112,7 +130,11 @@ def noise_flag(path: Path, label: int | None = None, weight: int | None = None) 
         bad = pairs[:, 0].is_null()
         if bad.any():
             row = int(bad.arg_true()[0])
-            raise InputError(f"{text[row][:60]!r} is no pair", place=f"{path}, line {row + 1}", remedy="a line is: (user, item)")
+            raise InputError(
+                f"{text[row][:60]!r} is no pair",
+                place=f"{path}, line {row + 1}",
+                remedy="a line is: (user, item)",
+            )
         frame, notes = normalise(
             pairs.rename(dict(zip(pairs.columns, ("user", "item"), strict=True))),
             {"user": "user", "item": "item"},
@@ -130,17 +152,28 @@ def noise_flag(path: Path, label: int | None = None, weight: int | None = None) 
             chosen["label" if flags else "weight"] = "2"
         frame, notes = normalise(raw, chosen, table.where)
         if "2" in chosen.values():
-            notes.append("third column read as noise flag, 1 clean" if "label" in chosen else "third column read as rating")
+            notes.append(
+                "third column read as noise flag, 1 clean"
+                if "label" in chosen
+                else "third column read as rating"
+            )
     for role in ("user", "item"):
         numbers = frame[role]
         if numbers.dtype != pl.Int64:
             row = int(numbers.cast(pl.Int64, strict=False).is_null().arg_max() or 0)
             raise InputError(
-                f"{numbers[row]!r} is not a number", place=f"{path}, line {row + 1}", remedy=f"{role}s are numbered from 0 in this format"
+                f"{numbers[row]!r} is not a number",
+                place=f"{path}, line {row + 1}",
+                remedy=f"{role}s are numbered from 0 in this format",
             )
         _nonnegative(numbers.to_numpy(), np.arange(frame.height), path)
     size = frame.height
-    return Numbered(frame, _range(frame["user"].to_numpy(), path, size, start=0), _range(frame["item"].to_numpy(), path, size, start=0), tuple(notes))
+    return Numbered(
+        frame,
+        _range(frame["user"].to_numpy(), path, size, start=0),
+        _range(frame["item"].to_numpy(), path, size, start=0),
+        tuple(notes),
+    )
 
 
 def matrix(path: Path) -> Numbered:
@@ -153,7 +186,11 @@ def matrix(path: Path) -> Numbered:
     place, remedy = str(path), "write it again with scipy.sparse.save_npz"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile) or not {"format", "shape", "data"} <= set(archive.files):
+            if not isinstance(archive, np.lib.npyio.NpzFile) or not {
+                "format",
+                "shape",
+                "data",
+            } <= set(archive.files):
                 raise InputError("not a sparse matrix", place=place, remedy=remedy)
             loaded = {name: archive[name] for name in archive.files}
         found = _sparse(loaded)
@@ -163,15 +200,26 @@ def matrix(path: Path) -> Numbered:
         raise unreadable(path, error) from None
     except Exception as error:  # numpy and zipfile raise what they find: ValueError for pickles, BadZipFile, KeyError, IndexError, EOFError
         if "pickle" in str(error):
-            raise InputError("holds Python objects (pickle), which are never loaded", place=place, remedy=remedy) from None
+            raise InputError(
+                "holds Python objects (pickle), which are never loaded", place=place, remedy=remedy
+            ) from None
         raise damaged(path, error) from None
     values = np.asarray(found.data, dtype=np.float64)
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise InputError(f"entry ({found.row[bad]}, {found.col[bad]}) is {values[bad]}", place=place, remedy="give finite values")
+        raise InputError(
+            f"entry ({found.row[bad]}, {found.col[bad]}) is {values[bad]}",
+            place=place,
+            remedy="give finite values",
+        )
     stored = values != 0
-    notes = () if stored.all() else (f"stored zeros left out: {len(values)} -> {stored.sum()} entries",)
-    columns: dict[str, Any] = {"user": found.row[stored].astype(np.int64), "item": found.col[stored].astype(np.int64)}
+    notes = (
+        () if stored.all() else (f"stored zeros left out: {len(values)} -> {stored.sum()} entries",)
+    )
+    columns: dict[str, Any] = {
+        "user": found.row[stored].astype(np.int64),
+        "item": found.col[stored].astype(np.int64),
+    }
     if not (values[stored] == 1).all():
         columns["weight"] = values[stored].astype(np.float32)
     return Numbered(pl.DataFrame(columns), range(found.shape[0]), range(found.shape[1]), notes)
@@ -185,9 +233,15 @@ def _sparse(arrays: dict[str, Any]) -> sp.coo_matrix:
     if len(shape) != 2 or min(shape) < 0 or max(shape) >= 2**31:
         raise ValueError(f"shape {shape}")
     layouts: dict[str, Callable[[], Any]] = {
-        "csr": lambda: sp.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape),
-        "csc": lambda: sp.csc_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape),
-        "bsr": lambda: sp.bsr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape),
+        "csr": lambda: sp.csr_matrix(
+            (arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape
+        ),
+        "csc": lambda: sp.csc_matrix(
+            (arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape
+        ),
+        "bsr": lambda: sp.bsr_matrix(
+            (arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape
+        ),
         "coo": lambda: sp.coo_matrix((arrays["data"], (arrays["row"], arrays["col"])), shape=shape),
         "dia": lambda: sp.dia_matrix((arrays["data"], arrays["offsets"]), shape=shape),
     }
@@ -199,12 +253,18 @@ def _sparse(arrays: dict[str, Any]) -> sp.coo_matrix:
     return found.tocoo()
 
 
-def _tokens(path: Path, what: str, *, signed: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tokens(
+    path: Path, what: str, *, signed: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The integers of a file of lists: whether it is the first of its line, its value, its line (from 0), each [n]."""
     text = pl.Series("token", lines(path))
     if text.str.contains("\t", literal=True).any():
         text = text.str.replace_all("\t", " ", literal=True)
-    frame = pl.DataFrame({"token": text.str.split(" "), "line": np.arange(len(text), dtype=np.int64)}).explode("token").filter(pl.col("token") != "")
+    frame = (
+        pl.DataFrame({"token": text.str.split(" "), "line": np.arange(len(text), dtype=np.int64)})
+        .explode("token")
+        .filter(pl.col("token") != "")
+    )
     number = frame["token"].cast(pl.Int64, strict=False)
     if number.null_count():
         row = int(number.is_null().arg_true()[0])
@@ -223,7 +283,9 @@ def _nonnegative(values: np.ndarray, line: np.ndarray, path: Path) -> None:
     bad = np.flatnonzero((values < 0) | (values >= 2**31))
     if len(bad):
         raise InputError(
-            f"id {values[bad[0]]} is out of range", place=f"{path}, line {line[bad[0]] + 1}", remedy="ids are numbers from 0 to 2147483647"
+            f"id {values[bad[0]]} is out of range",
+            place=f"{path}, line {line[bad[0]] + 1}",
+            remedy="ids are numbers from 0 to 2147483647",
         )
 
 

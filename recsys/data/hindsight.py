@@ -32,7 +32,13 @@ _TELLS = 0.99  # an AUC above which a column is the label
 
 
 def feature_findings(
-    train: Interactions, name: str, asked: Interactions, features: Mapping[str, FeatureTable], rng: np.random.Generator, *, by_chance: bool
+    train: Interactions,
+    name: str,
+    asked: Interactions,
+    features: Mapping[str, FeatureTable],
+    rng: np.random.Generator,
+    *,
+    by_chance: bool,
 ) -> list[Finding]:
     """Judge every feature table against the held-out pairs `asked`, which are called `name`.
 
@@ -43,22 +49,42 @@ def feature_findings(
         rng: for permutations and simulations.
         by_chance: whether the parts were split by chance, so that they differ in nothing else.
     """
-    counts, counts_asked = (np.bincount(pairs.item, minlength=train.n_items) for pairs in (train, asked))
+    counts, counts_asked = (
+        np.bincount(pairs.item, minlength=train.n_items) for pairs in (train, asked)
+    )
     findings = []
     for modality, table in features.items():
         check = f"feature {modality}"
         if len(table.values) != train.n_items:
             message = f"{len(table.values):,} rows for {train.n_items:,} items"
-            findings.append(Finding(check, "error", abs(len(table.values) - train.n_items), message, "align the table with the item vocabulary"))
+            findings.append(
+                Finding(
+                    check,
+                    "error",
+                    abs(len(table.values) - train.n_items),
+                    message,
+                    "align the table with the item vocabulary",
+                )
+            )
             continue
         findings.append(_hollow(f"{check}: rows", table))
-        findings.append(_presence(f"{check}: present", name, table.present, counts, counts_asked > 0))
+        findings.append(
+            _presence(f"{check}: present", name, table.present, counts, counts_asked > 0)
+        )
         findings.append(_popularity(f"{check}: popularity", name, table, counts, counts_asked, rng))
-        findings.append(_coherence(f"{check}: co-occurrence", name, table, train, asked, rng, by_chance=by_chance))
+        findings.append(
+            _coherence(
+                f"{check}: co-occurrence", name, table, train, asked, rng, by_chance=by_chance
+            )
+        )
     return findings
 
 
-def label_findings(train: Interactions, held: Sequence[tuple[str, Interactions]], features: Mapping[str, FeatureTable]) -> list[Finding]:
+def label_findings(
+    train: Interactions,
+    held: Sequence[tuple[str, Interactions]],
+    features: Mapping[str, FeatureTable],
+) -> list[Finding]:
     """Columns that give the noise label away, and noise among the answers."""
     if train.label is None and all(pairs.label is None for _, pairs in held):
         return [Finding("labels", "ok", 0, "not checked: no pair is labelled as noise or clean")]
@@ -89,13 +115,23 @@ def label_findings(train: Interactions, held: Sequence[tuple[str, Interactions]]
         ]
     if telling:
         message = f"columns that tell noise from clean (AUC above {_TELLS}): {', '.join(telling[:5])}{' ...' if len(telling) > 5 else ''}"
-        findings.append(Finding("labels", "error", len(telling), message, "drop them before a denoiser is trained or judged"))
+        findings.append(
+            Finding(
+                "labels",
+                "error",
+                len(telling),
+                message,
+                "drop them before a denoiser is trained or judged",
+            )
+        )
     else:
         findings.append(Finding("labels", "ok", 0, "no column of train tells noise from clean"))
     return findings
 
 
-def partial_correlation(columns: np.ndarray, target: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def partial_correlation(
+    columns: np.ndarray, target: np.ndarray, given: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rank correlation of columns with a target that is left when a third quantity is known.
 
     Ranks of columns and target are freed from a cubic in the ranks of `given` by least squares; what remains is correlated.
@@ -125,7 +161,9 @@ def prophet(train: np.ndarray, asked: np.ndarray, rng: np.random.Generator) -> f
     shape = mean**2 / max(variance - mean, 1e-3 * mean)
     expected = (train + shape) * (asked.sum() / (train + shape).sum())
     spread = 1.0 / (train + shape)
-    surplus = float((asked - expected).var() - expected.mean() - (spread * expected**2).mean()) / float((expected**2).mean())
+    surplus = float(
+        (asked - expected).var() - expected.mean() - (spread * expected**2).mean()
+    ) / float((expected**2).mean())
     spread = spread + max(surplus, 0.0)
     basis, best = _basis(train), 0.0
     for _ in range(_SIMULATIONS):
@@ -141,12 +179,19 @@ def _hollow(check: str, table: FeatureTable) -> Finding:
     holds = np.isfinite(norms) & ((norms > 0) | (table.dim == 1))  # a single number may well be 0
     hollow = int((table.present & ~holds).sum())
     if not hollow:
-        return Finding(check, "ok", 0, f"the {int(table.present.sum()):,} rows that count as present hold numbers")
+        return Finding(
+            check,
+            "ok",
+            0,
+            f"the {int(table.present.sum()):,} rows that count as present hold numbers",
+        )
     message = f"{hollow:,} rows that count as present are all zeros or hold no finite numbers"
     return Finding(check, "warning", hollow, message, "mark them as missing: present = false")
 
 
-def _presence(check: str, name: str, present: np.ndarray, train: np.ndarray, asked: np.ndarray) -> Finding:
+def _presence(
+    check: str, name: str, present: np.ndarray, train: np.ndarray, asked: np.ndarray
+) -> Finding:
     """Being there is itself a feature: it must not tell who is in the test, beyond what train popularity tells.
 
     Items of the same train count are compared with each other (Mantel and Haenszel, 1959): popular items have more pictures, and
@@ -157,29 +202,57 @@ def _presence(check: str, name: str, present: np.ndarray, train: np.ndarray, ask
     both, having = int((present & asked).sum()), int(present.sum())
     message = f"{having:,} of {len(present):,} items have it, {int(asked.sum()):,} are in {name}, {both:,} are both"
     stratum = np.unique(train, return_inverse=True)[1]
-    size, with_, in_test = (np.bincount(stratum, mask).astype(float) for mask in (np.ones(len(train)), present, asked))
+    size, with_, in_test = (
+        np.bincount(stratum, mask).astype(float) for mask in (np.ones(len(train)), present, asked)
+    )
     expected = float((with_ * in_test / size).sum())
-    spread = with_ * (size - with_) * in_test * (size - in_test) / (size**2 * np.maximum(size - 1, 1))
+    spread = (
+        with_ * (size - with_) * in_test * (size - in_test) / (size**2 * np.maximum(size - 1, 1))
+    )
     surprise = (both - expected) / max(float(spread.sum()) ** 0.5, 1e-9)
-    excess = (both - expected) / max(having - expected, 1e-9)  # of what could be, how much more than chance
+    excess = (both - expected) / max(
+        having - expected, 1e-9
+    )  # of what could be, how much more than chance
     if both > 0.99 * int((present | asked).sum()) or (surprise > 5 and excess > 0.99):
         return Finding(
-            check, "error", both, f"only items of {name} have it: {message}", "collect it for all items alike, without looking at the test"
+            check,
+            "error",
+            both,
+            f"only items of {name} have it: {message}",
+            "collect it for all items alike, without looking at the test",
         )
     if surprise > 5 and excess > 0.5:
         said = f"{message}, where train popularity explains {expected:,.0f}"
-        return Finding(check, "warning", both, said, f"find out who has it; if {name} pairs had a part, collect it for all items alike")
+        return Finding(
+            check,
+            "warning",
+            both,
+            said,
+            f"find out who has it; if {name} pairs had a part, collect it for all items alike",
+        )
     return Finding(check, "ok", 0, message)
 
 
-def _popularity(check: str, name: str, table: FeatureTable, train: np.ndarray, asked: np.ndarray, rng: np.random.Generator) -> Finding:
+def _popularity(
+    check: str,
+    name: str,
+    table: FeatureTable,
+    train: np.ndarray,
+    asked: np.ndarray,
+    rng: np.random.Generator,
+) -> Finding:
     """Columns that know test popularity better than the true rates of the items could."""
     rows = np.flatnonzero(table.present & (train + asked > 0))
     if len(rows) > _ITEMS:
         rows = np.sort(rng.choice(rows, _ITEMS, replace=False))
     train, asked = train[rows], asked[rows]
     if len(rows) < _FEW or len(np.unique(asked)) < 2:
-        return Finding(check, "ok", 0, f"not checked: {len(rows):,} items with features, {int(asked.sum()):,} {name} pairs of theirs")
+        return Finding(
+            check,
+            "ok",
+            0,
+            f"not checked: {len(rows):,} items with features, {int(asked.sum()):,} {name} pairs of theirs",
+        )
     basis = _basis(train)
     target = _freed(asked[:, None].astype(float), basis)[:, 0]
     shuffled = np.stack([rng.permutation(target) for _ in range(_PERMUTATIONS)]).astype(np.float32)
@@ -192,7 +265,10 @@ def _popularity(check: str, name: str, table: FeatureTable, train: np.ndarray, a
         found.append(np.abs(correlation))
         ranks = _ranks(columns)
         copied = np.max([np.abs(_correlate(ranks, counts)) for counts in counted], axis=0) >= _SAME
-        copies += [start + int(d) for d in np.flatnonzero(copied & (np.abs(_correlate(ranks, own)) < _SAME))]
+        copies += [
+            start + int(d)
+            for d in np.flatnonzero(copied & (np.abs(_correlate(ranks, own)) < _SAME))
+        ]
     strength = np.concatenate(found)
     best = int(strength.argmax())
     # The largest of all columns in each permutation: one p-value that holds for the whole table (Westfall and Young, 1993).
@@ -204,9 +280,17 @@ def _popularity(check: str, name: str, table: FeatureTable, train: np.ndarray, a
     )
     remedy = "make the feature from content, or from train alone"
     if copies:
-        return Finding(check, "error", len(copies), f"column {copies[0]} is a count of {name} or of all pairs, up to its scale", remedy)
+        return Finding(
+            check,
+            "error",
+            len(copies),
+            f"column {copies[0]} is a count of {name} or of all pairs, up to its scale",
+            remedy,
+        )
     if p <= 0.01 and strength[best] > bound:
-        return Finding(check, "error", int((strength > max(bound, chance.max())).sum()), message, remedy)
+        return Finding(
+            check, "error", int((strength > max(bound, chance.max())).sum()), message, remedy
+        )
     if p <= 0.01 and strength[best] > bound / 2 and strength[best] > 0.1:
         return Finding(
             check,
@@ -219,7 +303,14 @@ def _popularity(check: str, name: str, table: FeatureTable, train: np.ndarray, a
 
 
 def _coherence(
-    check: str, name: str, table: FeatureTable, train: Interactions, asked: Interactions, rng: np.random.Generator, *, by_chance: bool
+    check: str,
+    name: str,
+    table: FeatureTable,
+    train: Interactions,
+    asked: Interactions,
+    rng: np.random.Generator,
+    *,
+    by_chance: bool,
 ) -> Finding:
     """Whether the test items of a user resemble each other more than the training items do.
 
@@ -228,10 +319,18 @@ def _coherence(
     """
     norms = np.linalg.norm(table.values, axis=1)
     usable = table.present & np.isfinite(norms) & (norms > 0)
-    counts = [np.bincount(pairs.user[usable[pairs.item]], minlength=train.n_users) for pairs in (train, asked)]
+    counts = [
+        np.bincount(pairs.user[usable[pairs.item]], minlength=train.n_users)
+        for pairs in (train, asked)
+    ]
     users = np.flatnonzero((counts[0] >= 2) & (counts[1] >= 2))
     if len(users) < _FEW:
-        return Finding(check, "ok", 0, f"not checked: {len(users):,} users have two items with features in train and in {name}")
+        return Finding(
+            check,
+            "ok",
+            0,
+            f"not checked: {len(users):,} users have two items with features in train and in {name}",
+        )
     if len(users) > _ITEMS:
         users = np.sort(rng.choice(users, _ITEMS, replace=False))
     values = np.where(usable[:, None], table.values, 0.0)
@@ -255,9 +354,25 @@ def _coherence(
     if p > 0.001 or effect < 0.2:
         return Finding(check, "ok", 0, message)
     if by_chance and effect >= 0.5:
-        return Finding(check, "error", len(users), message, "make the feature from content, or from train alone")
-    reason = "" if by_chance else "; where the split follows time, items of one sitting may be alike by themselves"
-    return Finding(check, "warning", len(users), message + reason, f"find out how it was made, and whether {name} pairs had a part")
+        return Finding(
+            check,
+            "error",
+            len(users),
+            message,
+            "make the feature from content, or from train alone",
+        )
+    reason = (
+        ""
+        if by_chance
+        else "; where the split follows time, items of one sitting may be alike by themselves"
+    )
+    return Finding(
+        check,
+        "warning",
+        len(users),
+        message + reason,
+        f"find out how it was made, and whether {name} pairs had a part",
+    )
 
 
 def _pair_columns(train: Interactions) -> Iterator[tuple[str, np.ndarray]]:
@@ -272,7 +387,9 @@ def _pair_columns(train: Interactions) -> Iterator[tuple[str, np.ndarray]]:
 
 def _item_rate(item: np.ndarray, clean: np.ndarray, n_items: int) -> np.ndarray:
     """The share of clean pairs of each pair's item: no column of the items tells more."""
-    return (np.bincount(item, clean, n_items) / np.maximum(np.bincount(item, minlength=n_items), 1))[item]
+    return (
+        np.bincount(item, clean, n_items) / np.maximum(np.bincount(item, minlength=n_items), 1)
+    )[item]
 
 
 def _tells(values: np.ndarray, clean: np.ndarray) -> bool:
@@ -303,7 +420,9 @@ def _freed(columns: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return np.where(length > 1e-6 * np.sqrt(len(rest)), rest / np.maximum(length, 1e-12), 0.0)
 
 
-def _partial(columns: np.ndarray, target: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _partial(
+    columns: np.ndarray, target: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     residual = _freed(columns, basis)
     return target @ residual, residual, target
 

@@ -36,10 +36,21 @@ class Noise:
 
 def labelled(pairs: Interactions) -> Interactions:
     """The same with a label on every pair, 1 where there was none."""
-    return pairs if pairs.label is not None else replace(pairs, label=np.ones(len(pairs), dtype=np.int8))
+    return (
+        pairs
+        if pairs.label is not None
+        else replace(pairs, label=np.ones(len(pairs), dtype=np.int8))
+    )
 
 
-def inject(pairs: Interactions, train: Interactions, met: Sequence[Interactions], noise: Noise, *, name: str = "train") -> Interactions:
+def inject(
+    pairs: Interactions,
+    train: Interactions,
+    met: Sequence[Interactions],
+    noise: Noise,
+    *,
+    name: str = "train",
+) -> Interactions:
     """The pairs with false ones among them, all labelled, in order of user and item.
 
     A false pair takes time, weight and behaviour of a true pair of the same user, drawn at random, so that no column tells it. Nothing here
@@ -60,10 +71,19 @@ def inject(pairs: Interactions, train: Interactions, met: Sequence[Interactions]
     owners = _owners(pairs, noise, rng)
     count = np.bincount(train.item, minlength=train.n_items)
     weight = (count > 0).astype(np.float64) if noise.kind == "random" else count.astype(np.float64)
-    user, item = _draw(owners, np.cumsum(weight), np.unique(np.concatenate([part.key for part in met])), pairs.n_items, rng)
+    user, item = _draw(
+        owners,
+        np.cumsum(weight),
+        np.unique(np.concatenate([part.key for part in met])),
+        pairs.n_items,
+        rng,
+    )
     first, size = (np.searchsorted(pairs.user, user, side) for side in ("left", "right"))
     donor = first + (rng.random(len(user)) * (size - first)).astype(np.int64)
-    columns: dict[str, Any] = {"user": np.concatenate([pairs.user, user]), "item": np.concatenate([pairs.item, item])}
+    columns: dict[str, Any] = {
+        "user": np.concatenate([pairs.user, user]),
+        "item": np.concatenate([pairs.item, item]),
+    }
     assert pairs.label is not None
     columns["label"] = np.concatenate([pairs.label, np.zeros(len(user), dtype=np.int8)])
     for column in ("time", "weight", "behaviour"):
@@ -84,7 +104,13 @@ def _owners(pairs: Interactions, noise: Noise, rng: np.random.Generator) -> np.n
     return np.repeat(np.arange(len(counts)), np.where(counts > 0, wanted, 0))
 
 
-def _draw(owners: np.ndarray, cumulative: np.ndarray, met: np.ndarray, n_items: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _draw(
+    owners: np.ndarray,
+    cumulative: np.ndarray,
+    met: np.ndarray,
+    n_items: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """An item for each owner that it has not met, none twice; who has met nearly everything is left out where luck does not help."""
     found: list[np.ndarray] = []
     waiting = owners.astype(np.int64)

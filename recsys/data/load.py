@@ -52,11 +52,24 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
         chosen = build(Source, {"path" if _is_path(source) else "source": source, **settings})
     else:
         chosen = build(Source, settings)
-        read_from_disk = [key for key in ("source", "path", "train", "valid", "test", "format", "separator", "header") if key in settings]
+        read_from_disk = [
+            key
+            for key in ("source", "path", "train", "valid", "test", "format", "separator", "header")
+            if key in settings
+        ]
         if read_from_disk:
-            raise InputError(f"{read_from_disk[0]} does not go with a data frame", place="load", remedy="leave it out")
+            raise InputError(
+                f"{read_from_disk[0]} does not go with a data frame",
+                place="load",
+                remedy="leave it out",
+            )
         roles = {role: getattr(chosen, role) for role in ROLES}
-        return _finish(frame(source, **roles, nulls=chosen.nulls, ordered=chosen.ordered), chosen, None, at_hand)
+        return _finish(
+            frame(source, **roles, nulls=chosen.nulls, ordered=chosen.ordered),
+            chosen,
+            None,
+            at_hand,
+        )
     name = chosen.source
     if name is None:
         return _finish(read(chosen), chosen, None, at_hand)
@@ -69,7 +82,9 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
     return _finish(read(chosen), chosen, name, at_hand)
 
 
-def _finish(parts: Any, source: Source, name: str | None, at_hand: Mapping[str, Any] | None) -> Loaded:
+def _finish(
+    parts: Any, source: Source, name: str | None, at_hand: Mapping[str, Any] | None
+) -> Loaded:
     data, held = dataset(prepare(parts, source))
     text, features = None, {}
     if name is not None:
@@ -106,12 +121,20 @@ def _apart(settings: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] 
 def _told(source: Source) -> dict[str, Any]:
     """The settings that are not at their default, the name aside."""
     fields = dataclasses.fields(source)
-    return {field.name: value for field in fields if field.name != "source" and (value := getattr(source, field.name)) != field.default}
+    return {
+        field.name: value
+        for field in fields
+        if field.name != "source" and (value := getattr(source, field.name)) != field.default
+    }
 
 
 def _over(source: Source, settings: dict[str, Any]) -> Source:
     """`source` with some settings changed, checked."""
-    return build(Source, {field.name: getattr(source, field.name) for field in dataclasses.fields(source)} | settings)
+    return build(
+        Source,
+        {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
+        | settings,
+    )
 
 
 def _is_path(text: str) -> bool:

@@ -12,16 +12,39 @@ from recsys.errors import InputError
 
 __all__ = ["Format", "guess", "listing", "locate"]
 
-Format = Literal["auto", "csv", "parquet", "inter", "adjacency", "users-dat", "x-label", "noise-flag", "npz", "json-lists"]
+Format = Literal[
+    "auto",
+    "csv",
+    "parquet",
+    "inter",
+    "adjacency",
+    "users-dat",
+    "x-label",
+    "noise-flag",
+    "npz",
+    "json-lists",
+]
 
 # Folders whose file names say which part is which: train, valid, test; the first file that exists counts.
 _LAYOUTS: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
     (("train.txt",), ("valid.txt", "val.txt", "validation.txt"), ("test.txt",)),
     (("*.train.rating",), ("*.valid.rating",), ("*.test.negative",)),
-    (("trnMat.npz", "train.npz"), ("valMat.npz", "valid.npz", "val.npz"), ("tstMat.npz", "test.npz")),
+    (
+        ("trnMat.npz", "train.npz"),
+        ("valMat.npz", "valid.npz", "val.npz"),
+        ("tstMat.npz", "test.npz"),
+    ),
     (("user_train_matrix.npz",), ("user_val_matrix.npz",), ("user_test_matrix.npz",)),
-    (("train_data.json", "train.json"), ("validation_data.json", "valid.json"), ("test_data.json", "test.json")),
-    (("*.part1.inter", "*.train.inter"), ("*.part2.inter", "*.valid.inter"), ("*.part3.inter", "*.test.inter")),
+    (
+        ("train_data.json", "train.json"),
+        ("validation_data.json", "valid.json"),
+        ("test_data.json", "test.json"),
+    ),
+    (
+        ("*.part1.inter", "*.train.inter"),
+        ("*.part2.inter", "*.valid.inter"),
+        ("*.part3.inter", "*.test.inter"),
+    ),
     (("train.parquet",), ("valid.parquet", "val.parquet"), ("test.parquet",)),
     (("train.csv", "train.tsv"), ("valid.csv", "valid.tsv", "val.csv"), ("test.csv", "test.tsv")),
 )
@@ -41,12 +64,19 @@ def locate(path: str | None, given: Mapping[str, str], *, whole: bool = False) -
     base = Path(path).expanduser() if path else None
     if given:
         if "train" not in given:
-            raise InputError(f"{' and '.join(given)} without train", place="[data]", remedy="give train too")
+            raise InputError(
+                f"{' and '.join(given)} without train", place="[data]", remedy="give train too"
+            )
         folder = base if base and base.is_dir() else base.parent if base else None
-        return {name: folder / value if folder else Path(value).expanduser() for name, value in given.items()}
+        return {
+            name: folder / value if folder else Path(value).expanduser()
+            for name, value in given.items()
+        }
     if base is None:
         raise InputError(
-            "neither source nor path nor train is given", place="[data]", remedy='write source = "online-retail", or path = "interactions.csv"'
+            "neither source nor path nor train is given",
+            place="[data]",
+            remedy='write source = "online-retail", or path = "interactions.csv"',
         )
     if base.is_file():
         return {"all": base}
@@ -97,11 +127,17 @@ def guess(path: Path) -> Format:
         return "csv"
     if all(re.fullmatch(r"\s*\d+(\s+\d+)*\s*", line) for line in first):
         fields = [line.split() for line in first]
-        if len({len(row) for row in fields}) > 1 or len(fields[0]) > 4:  # up to four columns may be a table: user item weight time
-            return "users-dat" if all(int(row[0]) == len(row) - 1 for row in fields) else "adjacency"
+        if (
+            len({len(row) for row in fields}) > 1 or len(fields[0]) > 4
+        ):  # up to four columns may be a table: user item weight time
+            return (
+                "users-dat" if all(int(row[0]) == len(row) - 1 for row in fields) else "adjacency"
+            )
     if path.suffix.lower() in (".npy", ".pkl", ".pickle", ".zip", ".xlsx", ".h5", ".mat"):
         raise InputError(
-            f"{path.suffix} is not a format that can be read", place=str(path), remedy="give CSV, Parquet, .inter, adjacency lists, users.dat or .npz"
+            f"{path.suffix} is not a format that can be read",
+            place=str(path),
+            remedy="give CSV, Parquet, .inter, adjacency lists, users.dat or .npz",
         )
     return "csv"
 
@@ -117,7 +153,11 @@ def _layout(base: Path) -> dict[str, Path]:
             for pattern in patterns:
                 if not base.is_dir() and not pattern.startswith("*"):
                     continue
-                hits = sorted(p for p in folder.iterdir() if p.match(pattern) and (prefix == "*" or p.name.startswith(prefix + ".")))
+                hits = sorted(
+                    p
+                    for p in folder.iterdir()
+                    if p.match(pattern) and (prefix == "*" or p.name.startswith(prefix + "."))
+                )
                 if len(hits) == 1:
                     parts.setdefault(name, hits[0])
         if "train" in parts and "test" in parts:

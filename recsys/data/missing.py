@@ -49,13 +49,17 @@ def without(train: Dataset, missing: Missing) -> Dataset:
         return train
     warm = np.bincount(train.pairs.item, minlength=train.n_items) > 0
     features = lose(train.features, warm, missing)
-    before, after = (np.stack([table.present for table in some.values()]) for some in (train.features, features))
+    before, after = (
+        np.stack([table.present for table in some.values()]) for some in (train.features, features)
+    )
     fewer = (before & ~after).any(0)
     lost = f"missing: {int((fewer & warm).sum())} train and {int((fewer & ~warm).sum())} new items lose {missing.lose}, seed {missing.seed}"
     return replace(train, features=features, history=(*train.history, lost))
 
 
-def lose(features: Mapping[str, FeatureTable], warm: np.ndarray, missing: Missing) -> dict[str, FeatureTable]:
+def lose(
+    features: Mapping[str, FeatureTable], warm: np.ndarray, missing: Missing
+) -> dict[str, FeatureTable]:
     """The same tables with less present; rows that are gone are zeros, so that nothing can read them by mistake.
 
     Args:
@@ -66,21 +70,41 @@ def lose(features: Mapping[str, FeatureTable], warm: np.ndarray, missing: Missin
     Raises:
         InputError: no item has two modalities.
     """
-    present = np.stack([table.present for table in features.values()], axis=1) if features else np.zeros((len(warm), 0), dtype=bool)
+    present = (
+        np.stack([table.present for table in features.values()], axis=1)
+        if features
+        else np.zeros((len(warm), 0), dtype=bool)
+    )
     owned = present.sum(1)
     if not (owned > 1).any():
-        cause = f"an item keeps one modality, and none has two ({', '.join(features) or 'no modality'})"
-        raise InputError(cause, place="[split] missing", remedy="give a second modality in [data] features, or leave it out")
+        cause = (
+            f"an item keeps one modality, and none has two ({', '.join(features) or 'no modality'})"
+        )
+        raise InputError(
+            cause,
+            place="[split] missing",
+            remedy="give a second modality in [data] features, or leave it out",
+        )
     # All draws are made for all items, whatever the shares: this is what makes masks of larger shares hold those of smaller ones.
     # A stream of its own: the split draws new items by a seed as well, and the same numbers would take modalities from those of valid first.
     rng = np.random.default_rng([missing.seed, *b"missing"])
-    turn, order, number = rng.permutation(len(warm)), rng.random(present.shape), rng.random(len(warm))
+    turn, order, number = (
+        rng.permutation(len(warm)),
+        rng.random(present.shape),
+        rng.random(len(warm)),
+    )
     gone = np.zeros(len(warm), dtype=np.int64)
     for group, share in ((warm, missing.train), (~warm, missing.new)):
         able = turn[(group & (owned > 1))[turn]]
         chosen = able[: round(share * len(able))]
-        gone[chosen] = 1 if missing.lose == "one" else 1 + (number[chosen] * (owned[chosen] - 1)).astype(np.int64)
-    place = np.where(present, order, np.inf).argsort(1).argsort(1)  # of each modality in the order in which the item loses them
+        gone[chosen] = (
+            1
+            if missing.lose == "one"
+            else 1 + (number[chosen] * (owned[chosen] - 1)).astype(np.int64)
+        )
+    place = (
+        np.where(present, order, np.inf).argsort(1).argsort(1)
+    )  # of each modality in the order in which the item loses them
     kept = present & (place >= gone[:, None])
     made = {}
     for column, (name, table) in enumerate(features.items()):
@@ -96,7 +120,9 @@ def filling(table: FeatureTable, warm: np.ndarray, impute: Impute) -> np.ndarray
     if impute == "zero" or not known.any():
         return np.zeros(table.dim, dtype=np.float32)
     values = np.asarray(table.values, dtype=np.float32)
-    return np.asarray((values if known.all() else values[known]).mean(0, dtype=np.float64).astype(np.float32))
+    return np.asarray(
+        (values if known.all() else values[known]).mean(0, dtype=np.float64).astype(np.float32)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +146,13 @@ class Donors:
         able = np.any([_known(table, warm) for table in features.values()], axis=0)
         if able.all():
             return cls(dict(features), warm)
-        return cls({name: FeatureTable(table.values[able], table.present[able]) for name, table in features.items()}, warm[able])
+        return cls(
+            {
+                name: FeatureTable(table.values[able], table.present[able])
+                for name, table in features.items()
+            },
+            warm[able],
+        )
 
     def lend(self, features: Mapping[str, FeatureTable]) -> dict[str, FeatureTable]:
         """The same tables with gaps filled; one stays where an item shares no modality with a donor.
@@ -140,9 +172,14 @@ class Donors:
         values[rows], present[rows] = self.features[name].values[nearest], True
         return FeatureTable(values, present)
 
-    def _nearest(self, name: str, features: Mapping[str, FeatureTable]) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(
+        self, name: str, features: Mapping[str, FeatureTable]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Items that lack a modality and share another with a donor of it, and the nearest donor of each; rows, both [m]."""
-        known, gaps = np.flatnonzero(_known(self.features[name], self.warm)), np.flatnonzero(~features[name].present)
+        known, gaps = (
+            np.flatnonzero(_known(self.features[name], self.warm)),
+            np.flatnonzero(~features[name].present),
+        )
         empty = np.empty(0, dtype=np.int64)
         if not len(known) or not len(gaps):
             return empty, empty
@@ -150,12 +187,22 @@ class Donors:
         for other, theirs in self.features.items():
             if other != name:
                 mean, asking = filling(theirs, self.warm, "mean"), features[other]
-                others.append((_directions(asking, gaps, mean), asking.present[gaps], _directions(theirs, known, mean), theirs.present[known]))
+                others.append(
+                    (
+                        _directions(asking, gaps, mean),
+                        asking.present[gaps],
+                        _directions(theirs, known, mean),
+                        theirs.present[known],
+                    )
+                )
         rows, nearest = [], []
         for start in range(0, len(gaps), block := max(1, _BLOCK_NUMBERS // len(known))):
             part = slice(start, start + block)
             asked = gaps[part]
-            total, shared = np.zeros((len(asked), len(known)), dtype=np.float32), np.zeros((len(asked), len(known)), dtype=np.float32)
+            total, shared = (
+                np.zeros((len(asked), len(known)), dtype=np.float32),
+                np.zeros((len(asked), len(known)), dtype=np.float32),
+            )
             for unit, has, theirs_unit, they_have in others:
                 total += unit[part] @ theirs_unit.T
                 shared += np.outer(has[part], they_have)
@@ -173,6 +220,8 @@ def _known(table: FeatureTable, warm: np.ndarray) -> np.ndarray:
 
 def _directions(table: FeatureTable, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Vectors of some rows less the mean, of length 1; zeros where there is none. float32 [len(rows), d]."""
-    apart = np.where(table.present[rows, None], np.asarray(table.values[rows], dtype=np.float32) - mean, 0)
+    apart = np.where(
+        table.present[rows, None], np.asarray(table.values[rows], dtype=np.float32) - mean, 0
+    )
     length = np.linalg.norm(apart, axis=1, keepdims=True)
     return np.divide(apart, length, out=np.zeros_like(apart), where=length > 0)

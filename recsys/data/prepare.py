@@ -15,7 +15,19 @@ from recsys.data.read import Parts, Source
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError, suggest
 
-__all__ = ["behaviours", "dataset", "duplicates", "interactions", "k_core", "labels", "min_user", "moment", "positives", "prepare", "window"]
+__all__ = [
+    "behaviours",
+    "dataset",
+    "duplicates",
+    "interactions",
+    "k_core",
+    "labels",
+    "min_user",
+    "moment",
+    "positives",
+    "prepare",
+    "window",
+]
 
 Step = tuple[pl.DataFrame, str | None]
 
@@ -39,10 +51,16 @@ def prepare(parts: Parts, source: Source) -> Parts:
     if source.clean_weight is not None:
         clean = source.clean_weight
         parts = parts.each(lambda frame: labels(frame, clean))
-    cores = {name: value for name in ("min_user", "user_core", "item_core") if (value := getattr(source, name))}
+    cores = {
+        name: value
+        for name in ("min_user", "user_core", "item_core")
+        if (value := getattr(source, name))
+    }
     if cores and parts.all is None:
         raise InputError(
-            f"{', '.join(cores)} cannot be taken of presplit files", place="[data]", remedy="leave it out, or give the whole log as path"
+            f"{', '.join(cores)} cannot be taken of presplit files",
+            place="[data]",
+            remedy="leave it out, or give the whole log as path",
         )
     if source.min_user:
         parts = parts.each(lambda frame: min_user(frame, source.min_user))
@@ -53,7 +71,11 @@ def prepare(parts: Parts, source: Source) -> Parts:
         parts = replace(parts, users=None, items=None if source.item_core else parts.items)
     for name, frame in parts.frames.items():
         if not frame.height and name in ("all", "train"):
-            raise InputError("no interaction is left", place="[data]", remedy=f"loosen the settings; {'; '.join(parts.history[-3:])}")
+            raise InputError(
+                "no interaction is left",
+                place="[data]",
+                remedy=f"loosen the settings; {'; '.join(parts.history[-3:])}",
+            )
     return parts
 
 
@@ -71,9 +93,16 @@ def labels(frame: pl.DataFrame, clean_weight: float) -> Step:
     """
     _need(frame, "weight", "clean_weight")
     if "label" in frame.columns:
-        raise InputError("the data has labels already", place="[data] clean_weight", remedy="leave out clean_weight, or the column of labels")
+        raise InputError(
+            "the data has labels already",
+            place="[data] clean_weight",
+            remedy="leave out clean_weight, or the column of labels",
+        )
     clean = (frame["weight"] >= clean_weight).cast(pl.Int8)
-    return frame.with_columns(label=clean), f"clean_weight {clean_weight:g}: {frame.height - clean.sum()} of {frame.height} rows labelled as noise"
+    return (
+        frame.with_columns(label=clean),
+        f"clean_weight {clean_weight:g}: {frame.height - clean.sum()} of {frame.height} rows labelled as noise",
+    )
 
 
 def behaviours(frame: pl.DataFrame, wanted: Sequence[str]) -> Step:
@@ -86,11 +115,21 @@ def behaviours(frame: pl.DataFrame, wanted: Sequence[str]) -> Step:
     known = [str(name) for name in frame["behaviour"].unique().sort()]
     for name in wanted:
         if name not in known:
-            raise InputError(f"no row has the behaviour '{name}'", place="[data] behaviours", remedy=suggest(name, known))
-    return _told(frame, frame.filter(pl.col("behaviour").is_in(list(wanted))), f"behaviours {', '.join(wanted)}")
+            raise InputError(
+                f"no row has the behaviour '{name}'",
+                place="[data] behaviours",
+                remedy=suggest(name, known),
+            )
+    return _told(
+        frame,
+        frame.filter(pl.col("behaviour").is_in(list(wanted))),
+        f"behaviours {', '.join(wanted)}",
+    )
 
 
-def window(frame: pl.DataFrame, since: str | int | None = None, until: str | int | None = None) -> Step:
+def window(
+    frame: pl.DataFrame, since: str | int | None = None, until: str | int | None = None
+) -> Step:
     """Rows with since <= time < until."""
     _need(frame, "time", "since and until")
     kept = frame
@@ -98,7 +137,15 @@ def window(frame: pl.DataFrame, since: str | int | None = None, until: str | int
         kept = kept.filter(pl.col("time") >= moment(since, "since"))
     if until is not None:
         kept = kept.filter(pl.col("time") < moment(until, "until"))
-    return _told(frame, kept, " ".join(f"{word} {value}" for word, value in (("since", since), ("until", until)) if value is not None))
+    return _told(
+        frame,
+        kept,
+        " ".join(
+            f"{word} {value}"
+            for word, value in (("since", since), ("until", until))
+            if value is not None
+        ),
+    )
 
 
 def duplicates(frame: pl.DataFrame, how: str = "first") -> Step:
@@ -120,12 +167,20 @@ def duplicates(frame: pl.DataFrame, how: str = "first") -> Step:
     several = frame.filter(repeated)
     if how == "error":
         user, item = several.row(0)[:2]
-        raise InputError(f"user {user!r} met item {item!r} more than once", place="[data]", remedy='set duplicates to "first", "last" or "sum"')
+        raise InputError(
+            f"user {user!r} met item {item!r} more than once",
+            place="[data]",
+            remedy='set duplicates to "first", "last" or "sum"',
+        )
     if "time" in frame.columns:
         several = several.sort("time", maintain_order=True)
     if how == "sum":
-        several = several.with_columns(pl.col("weight").cast(pl.Float64).sum().over("user", "item").cast(pl.Float32))
-    one = several.unique(["user", "item"], keep="last" if how == "last" else "first", maintain_order=True)
+        several = several.with_columns(
+            pl.col("weight").cast(pl.Float64).sum().over("user", "item").cast(pl.Float32)
+        )
+    one = several.unique(
+        ["user", "item"], keep="last" if how == "last" else "first", maintain_order=True
+    )
     return _told(frame, pl.concat([frame.filter(~repeated), one]), f"duplicates {how}")
 
 
@@ -148,11 +203,17 @@ def k_core(frame: pl.DataFrame, user_core: int = 0, item_core: int = 0) -> Step:
         if enough.all():
             break
         rows, users, items = rows[enough], users[enough], items[enough]
-    words = f"k_core {user_core}" if user_core == item_core else f"user_core {user_core} item_core {item_core}"
+    words = (
+        f"k_core {user_core}"
+        if user_core == item_core
+        else f"user_core {user_core} item_core {item_core}"
+    )
     return _told(frame, frame[rows], words)
 
 
-def dataset(data: Parts | pl.DataFrame) -> tuple[Dataset, tuple[Interactions | None, Interactions | None] | None]:
+def dataset(
+    data: Parts | pl.DataFrame,
+) -> tuple[Dataset, tuple[Interactions | None, Interactions | None] | None]:
     """Vocabularies and integer rows.
 
     Ids are sorted, so that rows do not depend on the order of the file; where the format numbers its ids they are the whole
@@ -166,18 +227,32 @@ def dataset(data: Parts | pl.DataFrame) -> tuple[Dataset, tuple[Interactions | N
     """
     parts = Parts(all=data) if isinstance(data, pl.DataFrame) else data
     frames = list(parts.frames.values())
-    users, items = (_vocab(frames, role, numbered) for role, numbered in (("user", parts.users), ("item", parts.items)))
+    users, items = (
+        _vocab(frames, role, numbered)
+        for role, numbered in (("user", parts.users), ("item", parts.items))
+    )
     named = [frame["behaviour"] for frame in frames if "behaviour" in frame.columns]
-    codes = Vocab.of(pl.concat(named), "behaviour") if named else None  # one numbering for all parts
+    codes = (
+        Vocab.of(pl.concat(named), "behaviour") if named else None
+    )  # one numbering for all parts
     if parts.all is not None:
-        return Dataset(interactions(parts.all, users, items, codes), users, items, history=parts.history), None
+        return Dataset(
+            interactions(parts.all, users, items, codes), users, items, history=parts.history
+        ), None
     if parts.train is None:
         raise InputError("there is no train part", place="[data]", remedy="give train")
-    valid, test = (interactions(each, users, items, codes) if each is not None else None for each in (parts.valid, parts.test))
-    return Dataset(interactions(parts.train, users, items, codes), users, items, history=parts.history), (valid, test)
+    valid, test = (
+        interactions(each, users, items, codes) if each is not None else None
+        for each in (parts.valid, parts.test)
+    )
+    return Dataset(
+        interactions(parts.train, users, items, codes), users, items, history=parts.history
+    ), (valid, test)
 
 
-def interactions(frame: pl.DataFrame, users: Vocab, items: Vocab, codes: Vocab | None = None) -> Interactions:
+def interactions(
+    frame: pl.DataFrame, users: Vocab, items: Vocab, codes: Vocab | None = None
+) -> Interactions:
     """The rows of a frame in the numbers of two vocabularies, sorted by user, item and time.
 
     Args:
@@ -188,7 +263,10 @@ def interactions(frame: pl.DataFrame, users: Vocab, items: Vocab, codes: Vocab |
     Raises:
         InputError: an id that a vocabulary does not hold.
     """
-    columns: dict[str, Any] = {"user": users.require(frame["user"]), "item": items.require(frame["item"])}
+    columns: dict[str, Any] = {
+        "user": users.require(frame["user"]),
+        "item": items.require(frame["item"]),
+    }
     for name in ("time", "weight", "label"):
         if name in frame.columns:
             columns[name] = frame[name].to_numpy()
@@ -221,7 +299,9 @@ def moment(value: str | int, name: str = "time") -> int:
 
 def _vocab(frames: Sequence[pl.DataFrame], role: str, numbered: range | None) -> Vocab:
     if numbered is not None:
-        return Vocab(pl.Series(role, np.arange(numbered.start, numbered.stop, dtype=np.int64)), role)
+        return Vocab(
+            pl.Series(role, np.arange(numbered.start, numbered.stop, dtype=np.int64)), role
+        )
     columns = [frame[role] for frame in frames]
     if len({column.dtype for column in columns}) > 1:
         columns = [column.cast(pl.String) for column in columns]
@@ -231,7 +311,9 @@ def _vocab(frames: Sequence[pl.DataFrame], role: str, numbered: range | None) ->
 def _repeated(frame: pl.DataFrame) -> pl.Series:
     """Whether the pair of a row occurs more than once, bool [n]; sorting one number per pair is several times faster than hashing two columns."""
     users, items = (Vocab.of(frame[role]) for role in ("user", "item"))
-    key = users.rows(frame["user"]).astype(np.int64) * max(len(items), 1) + items.rows(frame["item"])
+    key = users.rows(frame["user"]).astype(np.int64) * max(len(items), 1) + items.rows(
+        frame["item"]
+    )
     repeated = np.zeros(len(key), dtype=bool)
     ordered = np.sort(key)
     if (ordered[1:] == ordered[:-1]).any():

@@ -116,7 +116,11 @@ class Parts:
     @property
     def frames(self) -> dict[str, pl.DataFrame]:
         """The frames that are there, by name."""
-        return {name: value for name in ("all", "train", "valid", "test") if (value := getattr(self, name)) is not None}
+        return {
+            name: value
+            for name in ("all", "train", "valid", "test")
+            if (value := getattr(self, name)) is not None
+        }
 
     def each(self, change: Callable[[pl.DataFrame], tuple[pl.DataFrame, str | None]]) -> Parts:
         """The parts after a step of preparation on each frame, with its note in the history."""
@@ -146,13 +150,22 @@ def read(source: Source) -> Parts:
         for name, path in found.items()
     )
     frames = _alike({name: value.frame for name, value in tables.items()})
-    if source.ordered and not any("time" in each.columns for each in frames.values()):  # a part without times beside one that has them gets none
+    if source.ordered and not any(
+        "time" in each.columns for each in frames.values()
+    ):  # a part without times beside one that has them gets none
         frames = {name: _by_row(each) for name, each in frames.items()}
     if chosen == "x-label":
         if "all" not in frames:
-            raise InputError("an x-label file holds all three parts", place=str(next(iter(found.values()))), remedy="give it as path")
+            raise InputError(
+                "an x-label file holds all three parts",
+                place=str(next(iter(found.values()))),
+                remedy="give it as path",
+            )
         frames = _by_label(frames["all"], found["all"])
-    users, items = (_joined([getattr(value, role) for value in tables.values()], chosen, found) for role in ("users", "items"))
+    users, items = (
+        _joined([getattr(value, role) for value in tables.values()], chosen, found)
+        for role in ("users", "items")
+    )
     if users and items and chosen == "adjacency" and (users.start or items.start):
         history += (f"users from {users.start}, items from {items.start}",)
     return Parts(**frames, users=users, items=items, history=history)
@@ -177,13 +190,27 @@ def frame(
         InputError: no frame, no rows, a column that is missing or holds what it should not; says the row.
     """
     names = _frame_names(data, place)
-    wanted = {"user": user, "item": item, "time": time, "weight": weight, "label": label, "behaviour": behaviour}
+    wanted = {
+        "user": user,
+        "item": item,
+        "time": time,
+        "weight": weight,
+        "label": label,
+        "behaviour": behaviour,
+    }
     chosen = choose(names, wanted, place=place)
     table = _to_polars(data, list(chosen.values()), names, place)
     if not table.height:
-        raise InputError("the frame has no rows", place=place, remedy="give a frame with interactions")
-    result, notes = normalise(table, chosen, lambda row: f"{place}, row {row}", nulls=nulls, typed=True)
-    return Parts(all=_by_row(result) if ordered and "time" not in result.columns else result, history=(f"{place}: {table.height} rows", *notes))
+        raise InputError(
+            "the frame has no rows", place=place, remedy="give a frame with interactions"
+        )
+    result, notes = normalise(
+        table, chosen, lambda row: f"{place}, row {row}", nulls=nulls, typed=True
+    )
+    return Parts(
+        all=_by_row(result) if ordered and "time" not in result.columns else result,
+        history=(f"{place}: {table.height} rows", *notes),
+    )
 
 
 def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = None) -> pl.Series:
@@ -201,10 +228,20 @@ def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = 
     table = parquet(path) if guess(path) == "parquet" else scan_text(path)
     if title is None:
         plain = {folded(name): name for name in reversed(table.names)}
-        title = next((plain[word] for word in ("title", "name", "itemname", "description") if word in plain), None)
+        title = next(
+            (plain[word] for word in ("title", "name", "itemname", "description") if word in plain),
+            None,
+        )
         if title is None:
-            raise InputError(f"no column looks like the titles; found: {', '.join(table.names)}", place=str(path), remedy="call it title")
-    wanted: dict[str, Column] = {"user": title, "item": item}  # `choose` asks for two columns: here the text and the item
+            raise InputError(
+                f"no column looks like the titles; found: {', '.join(table.names)}",
+                place=str(path),
+                remedy="call it title",
+            )
+    wanted: dict[str, Column] = {
+        "user": title,
+        "item": item,
+    }  # `choose` asks for two columns: here the text and the item
     chosen = choose(table.names, wanted, place=str(path), header=table.header, sample=table.sample)
     raw = table.collect(list(chosen.values()))
     ids, text = raw[chosen["item"]], raw[chosen["user"]].cast(pl.String)
@@ -220,14 +257,24 @@ def _only_read(source: Source, chosen: str, opened: str, path: Path) -> None:
     for name in (*ROLES, "separator", "header", "ordered", "nulls"):
         value = getattr(source, name)
         if name not in _READS[chosen] and value != getattr(Source, name):
-            other = "leave it out" + (', or say what the file is, as in format = "csv"' if opened else "")
-            raise InputError(f"{name} = {value!r} is not read from {chosen}{opened}", place=str(path), remedy=other)
+            other = "leave it out" + (
+                ', or say what the file is, as in format = "csv"' if opened else ""
+            )
+            raise InputError(
+                f"{name} = {value!r} is not read from {chosen}{opened}",
+                place=str(path),
+                remedy=other,
+            )
 
 
 def _read_one(path: Path, chosen: str, source: Source) -> Numbered:
     """One file as a frame, with its ranges of ids where the format numbers them (empty otherwise)."""
     if path.is_dir() and chosen != "parquet":
-        raise InputError(f"is a folder, {chosen} is a file", place=str(path), remedy=f"give one of {listing(path)}")
+        raise InputError(
+            f"is a folder, {chosen} is a file",
+            place=str(path),
+            remedy=f"give one of {listing(path)}",
+        )
     match chosen:
         case "adjacency":
             return formats.adjacency(path)
@@ -271,18 +318,31 @@ def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
     columns = choose(table.names, wanted, place=str(path), header=table.header, sample=table.sample)
     raw = table.collect(list(columns.values()))
     if chosen != "x-label":
-        result, notes = normalise(raw, columns, table.where, nulls=source.nulls, typed=chosen == "parquet")
+        result, notes = normalise(
+            raw, columns, table.where, nulls=source.nulls, typed=chosen == "parquet"
+        )
         return Numbered(
-            result, range(0), range(0), (*table.notes, *(f"{role} = '{name}'" for role, name in columns.items() if role not in asked), *notes)
+            result,
+            range(0),
+            range(0),
+            (
+                *table.notes,
+                *(f"{role} = '{name}'" for role, name in columns.items() if role not in asked),
+                *notes,
+            ),
         )
     labels = raw["x_label"].cast(pl.Int64, strict=False)
     bad = ~labels.is_in([0, 1, 2]).fill_null(value=False)
     if bad.any():
         row = int(bad.arg_true()[0])
         raise InputError(
-            f"'{raw['x_label'][row]}' is not a part", place=f"{table.where(row)}, column 'x_label'", remedy="0 is train, 1 valid, 2 test"
+            f"'{raw['x_label'][row]}' is not a part",
+            place=f"{table.where(row)}, column 'x_label'",
+            remedy="0 is train, 1 valid, 2 test",
         )
-    result, notes = normalise(raw, {role: name for role, name in columns.items() if role != "label"}, table.where)
+    result, notes = normalise(
+        raw, {role: name for role, name in columns.items() if role != "label"}, table.where
+    )
     result = result.with_columns(labels.cast(pl.Int8).alias("x_label"))
     users, items = (_numbering(result[role]) for role in ("user", "item"))
     return Numbered(result, users, items, tuple(notes))
@@ -290,7 +350,12 @@ def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
 
 def _numbering(ids: pl.Series) -> range:
     """0..max for ids that are row numbers, as the feature files beside an x-label file take them; else nothing."""
-    if ids.dtype != pl.Int64 or not len(ids) or int(ids.min()) < 0 or int(ids.max()) > max(10_000_000, 100 * len(ids)):  # type: ignore[arg-type]
+    if (
+        ids.dtype != pl.Int64
+        or not len(ids)
+        or int(ids.min()) < 0
+        or int(ids.max()) > max(10_000_000, 100 * len(ids))
+    ):  # type: ignore[arg-type]
         return range(0)
     return range(int(ids.max()) + 1)  # type: ignore[arg-type]
 
@@ -303,7 +368,11 @@ def _soft(wanted: Mapping[str, Column], table: Table, source: Source) -> dict[st
     gone = {
         role
         for role, name in wanted.items()
-        if role in ROLES[2:] and ((isinstance(name, int) and name >= size) or (isinstance(name, str) and table.header and name not in table.names))
+        if role in ROLES[2:]
+        and (
+            (isinstance(name, int) and name >= size)
+            or (isinstance(name, str) and table.header and name not in table.names)
+        )
     }
     return {role: name for role, name in wanted.items() if role not in gone}
 
@@ -321,9 +390,16 @@ def _untyped(table: Table) -> Table:
 
 
 def _by_label(everything: pl.DataFrame, path: Path) -> dict[str, pl.DataFrame]:
-    parts = {name: everything.filter(pl.col("x_label") == code).drop("x_label") for code, name in enumerate(("train", "valid", "test"))}
+    parts = {
+        name: everything.filter(pl.col("x_label") == code).drop("x_label")
+        for code, name in enumerate(("train", "valid", "test"))
+    }
     if not parts["train"].height:
-        raise InputError("no row has x_label 0, so there is no train part", place=str(path), remedy="0 is train, 1 valid, 2 test")
+        raise InputError(
+            "no row has x_label 0, so there is no train part",
+            place=str(path),
+            remedy="0 is train, 1 valid, 2 test",
+        )
     return {name: value for name, value in parts.items() if value.height}
 
 
@@ -347,20 +423,30 @@ def _joined(ranges: Sequence[range], chosen: str, found: Mapping[str, Path]) -> 
         return None
     sized = [each for each in ranges if len(each)]
     if chosen == "npz" and len(set(ranges)) > 1:
-        shapes = ", ".join(f"{path.name} {len(each)}" for path, each in zip(found.values(), ranges, strict=True))
+        shapes = ", ".join(
+            f"{path.name} {len(each)}" for path, each in zip(found.values(), ranges, strict=True)
+        )
         raise InputError(
             f"the matrices differ in shape: {shapes}",
             place=str(next(iter(found.values())).parent),
             remedy="write all parts with the shape of the whole",
         )
-    return range(min(each.start for each in sized), max(each.stop for each in sized)) if sized else None
+    return (
+        range(min(each.start for each in sized), max(each.stop for each in sized))
+        if sized
+        else None
+    )
 
 
 def _frame_names(data: Any, place: str) -> list[str]:
     if isinstance(data, pl.LazyFrame):
         return data.collect_schema().names()
     if not hasattr(data, "columns"):
-        raise InputError(f"{type(data).__name__} is no data frame", place=place, remedy="give a pandas or polars frame, or a path")
+        raise InputError(
+            f"{type(data).__name__} is no data frame",
+            place=place,
+            remedy="give a pandas or polars frame, or a path",
+        )
     names = [str(name) for name in data.columns]
     for name in names:
         if names.count(name) > 1:
@@ -375,10 +461,14 @@ def _to_polars(data: Any, columns: list[str], names: list[str], place: str) -> p
         return data.select(columns)
     picked = data.iloc[:, [names.index(column) for column in columns]]
     try:
-        return pl.DataFrame({column: _series(picked.iloc[:, i], column) for i, column in enumerate(columns)})
+        return pl.DataFrame(
+            {column: _series(picked.iloc[:, i], column) for i, column in enumerate(columns)}
+        )
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"a column mixes types: {str(error).splitlines()[0][:120]}", place=place, remedy="give each column one type, as with .astype(str)"
+            f"a column mixes types: {str(error).splitlines()[0][:120]}",
+            place=place,
+            remedy="give each column one type, as with .astype(str)",
         ) from None
 
 
@@ -388,4 +478,10 @@ def _series(values: Any, name: str) -> pl.Series:
         return pl.Series(name, values.to_numpy())
     if values.dtype.kind == "M":
         return pl.Series(name, values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-    return pl.Series(name, [None if missing else value for value, missing in zip(values.tolist(), values.isna(), strict=True)])
+    return pl.Series(
+        name,
+        [
+            None if missing else value
+            for value, missing in zip(values.tolist(), values.isna(), strict=True)
+        ],
+    )

@@ -10,7 +10,18 @@ from recsys.data.prepare import moment
 from recsys.data.types import Interactions
 from recsys.errors import InputError
 
-__all__ = ["TEST", "TRAIN", "VALID", "Moment", "by_last", "by_new_item", "by_ratio", "by_time", "check_ratios", "libcml"]
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "VALID",
+    "Moment",
+    "by_last",
+    "by_new_item",
+    "by_ratio",
+    "by_time",
+    "check_ratios",
+    "libcml",
+]
 
 TRAIN, VALID, TEST = 0, 1, 2
 
@@ -18,7 +29,12 @@ Moment = str | int | float | None
 
 
 def by_ratio(
-    pairs: Interactions, ratios: Sequence[float] = (0.8, 0.1, 0.1), *, per: str = "user", order: str = "random", seed: int = 0
+    pairs: Interactions,
+    ratios: Sequence[float] = (0.8, 0.1, 0.1),
+    *,
+    per: str = "user",
+    order: str = "random",
+    seed: int = 0,
 ) -> np.ndarray:
     """Shares of each user's rows, or of all rows.
 
@@ -39,7 +55,10 @@ def by_ratio(
         InputError: order "time" without times.
     """
     check_ratios(ratios)
-    canonical, group = _canonical(pairs), pairs.user if per == "user" else np.zeros(len(pairs), dtype=np.int32)
+    canonical, group = (
+        _canonical(pairs),
+        pairs.user if per == "user" else np.zeros(len(pairs), dtype=np.int32),
+    )
     if order == "time":
         place, counts = _places(group, canonical, _times(pairs, "order = 'time'"))
     else:
@@ -86,20 +105,35 @@ def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.nd
         InputError: no times, points that cannot be read or stand the wrong way round, no row before the first point or after the last.
     """
     time = _times(pairs, "by = 'time'")
-    points = [_point(value, time, name) for value, name in ((valid_from, "valid_from"), (test_from, "test_from"))]
+    points = [
+        _point(value, time, name)
+        for value, name in ((valid_from, "valid_from"), (test_from, "test_from"))
+    ]
     last = points[1]
     if last is None:
-        raise InputError("test_from is missing", place="[split]", remedy="give an ISO date, unix seconds, or a fraction of the time span")
+        raise InputError(
+            "test_from is missing",
+            place="[split]",
+            remedy="give an ISO date, unix seconds, or a fraction of the time span",
+        )
     first = last if points[0] is None else points[0]
     if first > last:
-        raise InputError(f"valid_from {valid_from} is later than test_from {test_from}", place="[split]", remedy="exchange them")
+        raise InputError(
+            f"valid_from {valid_from} is later than test_from {test_from}",
+            place="[split]",
+            remedy="exchange them",
+        )
     if len(time) and last > time.max():
         remedy = "choose an earlier point, or a fraction of the time span such as 0.9"
-        raise InputError(f"no row is at or after test_from {test_from}", place="[split]", remedy=remedy)
+        raise InputError(
+            f"no row is at or after test_from {test_from}", place="[split]", remedy=remedy
+        )
     return ((time >= first).astype(np.int8) + (time >= last)).astype(np.int8)
 
 
-def by_new_item(pairs: Interactions, share: float = 0.2, *, warm_share: float = 0.0, seed: int = 0) -> np.ndarray:
+def by_new_item(
+    pairs: Interactions, share: float = 0.2, *, warm_share: float = 0.0, seed: int = 0
+) -> np.ndarray:
     """A random share of the items is new and leaves train with all its rows: half of them are valid, half test items.
 
     The protocol of MILK (Bai et al., SIGIR 2024) for new items. Only items that occur are drawn. Of each user's rows of the other items
@@ -114,14 +148,20 @@ def by_new_item(pairs: Interactions, share: float = 0.2, *, warm_share: float = 
     items = np.unique(pairs.item)
     new = int(share * len(items) + 1e-9)
     if new < 2:
-        raise InputError(f"{share:g} of {len(items)} items is {new}, too few for valid and test", place="[split] new_items", remedy="raise the share")
+        raise InputError(
+            f"{share:g} of {len(items)} items is {new}, too few for valid and test",
+            place="[split] new_items",
+            remedy="raise the share",
+        )
     drawn = np.random.default_rng(seed).permutation(items)[:new]
     role = np.zeros(pairs.n_items, dtype=np.int8)
     role[drawn[: new // 2]], role[drawn[new // 2 :]] = VALID, TEST
     part = role[pairs.item]
     if warm_share:
         warm = np.flatnonzero(part == TRAIN)
-        part[warm] = by_ratio(pairs.take(warm), (1 - warm_share, warm_share / 2, warm_share / 2), seed=seed)
+        part[warm] = by_ratio(
+            pairs.take(warm), (1 - warm_share, warm_share / 2, warm_share / 2), seed=seed
+        )
     return part
 
 
@@ -134,7 +174,11 @@ def libcml(pairs: Interactions, seed: int = 1234) -> np.ndarray:
         0 train, 1 valid, 2 test; int8 [n].
     """
     if not 0 <= seed < 2**32:
-        raise InputError(f"seed = {seed}: the generator of 'libcml' takes 32 bits", place="[split] seed", remedy="give a number below 4294967296")
+        raise InputError(
+            f"seed = {seed}: the generator of 'libcml' takes 32 bits",
+            place="[split] seed",
+            remedy="give a number below 4294967296",
+        )
     order = _canonical(pairs)
     ends = np.cumsum(np.bincount(pairs.user, minlength=pairs.n_users))
     generator = np.random.RandomState(seed)  # the released split is a draw of the legacy generator
@@ -144,7 +188,11 @@ def libcml(pairs: Interactions, seed: int = 1234) -> np.ndarray:
         rows = order[start:end].copy()
         generator.shuffle(rows)
         train, valid = int(len(rows) * 3 / 5), int(len(rows) * 1 / 5)
-        part[rows[:train]], part[rows[train : train + valid]], part[rows[train + valid :]] = TRAIN, VALID, TEST
+        part[rows[:train]], part[rows[train : train + valid]], part[rows[train + valid :]] = (
+            TRAIN,
+            VALID,
+            TEST,
+        )
         start = int(end)
     return part
 
@@ -154,15 +202,23 @@ def _canonical(pairs: Interactions) -> np.ndarray:
     key = pairs.key
     if len(key) < 2 or (key[1:] > key[:-1]).all():
         return np.arange(len(key))
-    columns = [values for name in ("label", "behaviour", "weight", "time") if (values := getattr(pairs, name)) is not None]
+    columns = [
+        values
+        for name in ("label", "behaviour", "weight", "time")
+        if (values := getattr(pairs, name)) is not None
+    ]
     return np.lexsort((*columns, key))
 
 
-def _places(group: np.ndarray, canonical: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _places(
+    group: np.ndarray, canonical: np.ndarray, value: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """For each row its place 0, 1, ... in its group when that is sorted by `value` (integers), and the size of the group; int64 [n] both."""
     low = int(value.min()) if len(value) else 0
     bits = (int(value.max()) - low).bit_length() if len(value) else 0
-    if bits + int(group.max(initial=0)).bit_length() < 63:  # one stable sort of one key, several times faster than two
+    if (
+        bits + int(group.max(initial=0)).bit_length() < 63
+    ):  # one stable sort of one key, several times faster than two
         key = ((group.astype(np.int64) << bits) | (value - low))[canonical]
         order = canonical[np.argsort(key, kind="stable")]
     else:
@@ -174,13 +230,17 @@ def _places(group: np.ndarray, canonical: np.ndarray, value: np.ndarray) -> tupl
 
 
 def _cut(place: np.ndarray, counts: np.ndarray, valid: np.ndarray, test: np.ndarray) -> np.ndarray:
-    return ((place >= counts - test - valid).astype(np.int8) + (place >= counts - test)).astype(np.int8)
+    return ((place >= counts - test - valid).astype(np.int8) + (place >= counts - test)).astype(
+        np.int8
+    )
 
 
 def _times(pairs: Interactions, what: str) -> np.ndarray:
     if pairs.time is None:
         raise InputError(
-            f"{what} needs times, which the data lacks", place="[split]", remedy='name the column in [data]: time = "..."; or choose another rule'
+            f"{what} needs times, which the data lacks",
+            place="[split]",
+            remedy='name the column in [data]: time = "..."; or choose another rule',
         )
     return pairs.time
 
@@ -191,7 +251,9 @@ def _point(value: Moment, time: np.ndarray, name: str) -> int | None:
     if isinstance(value, float):
         if not 0 < value < 1:
             raise InputError(
-                f"{name} = {value:g} is no fraction", place="[split]", remedy="give a number between 0 and 1, an ISO date, or whole unix seconds"
+                f"{name} = {value:g} is no fraction",
+                place="[split]",
+                remedy="give a number between 0 and 1, an ISO date, or whole unix seconds",
             )
         if not len(time):
             return 0

@@ -18,7 +18,16 @@ from recsys.data.table import require
 from recsys.data.types import FeatureTable, Vocab
 from recsys.errors import InputError, suggest
 
-__all__ = ["Texts", "feature_table", "feature_tables", "ids_of", "require_finite", "seen_from", "table_of", "texts"]
+__all__ = [
+    "Texts",
+    "feature_table",
+    "feature_tables",
+    "ids_of",
+    "require_finite",
+    "seen_from",
+    "table_of",
+    "texts",
+]
 
 
 @settings
@@ -42,19 +51,35 @@ def texts(path: Path, how: Texts, items: Vocab) -> pl.Series:
     frame = table_of(path, how, "check `texts` in the entry", "titles")
     for column in (how.item, how.title):
         if isinstance(column, str) and column not in frame.columns:
-            raise InputError(f"no column '{column}'", place=str(path), remedy=suggest(column, frame.columns))
+            raise InputError(
+                f"no column '{column}'", place=str(path), remedy=suggest(column, frame.columns)
+            )
         if isinstance(column, int) and not 0 <= column < frame.width:
-            raise InputError(f"no column {column}: there are {frame.width}", place=str(path), remedy="count from 0")
-    ids, text = (frame[frame.columns[column] if isinstance(column, int) else column] for column in (how.item, how.title))
+            raise InputError(
+                f"no column {column}: there are {frame.width}",
+                place=str(path),
+                remedy="count from 0",
+            )
+    ids, text = (
+        frame[frame.columns[column] if isinstance(column, int) else column]
+        for column in (how.item, how.title)
+    )
     rows = items.rows(ids)
     known = np.flatnonzero(rows >= 0)[::-1]
     place = np.full(len(items), -1, dtype=np.int64)
     place[rows[known]] = known
-    return text.cast(pl.String).gather(pl.Series(place).set(pl.Series(place < 0), None)).alias("title")
+    return (
+        text.cast(pl.String).gather(pl.Series(place).set(pl.Series(place < 0), None)).alias("title")
+    )
 
 
 def table_of(
-    path: Path, how: Texts, remedy: str = "check that it is delimited text in UTF-8, or Parquet", what: str = "items", *, even: bool = False
+    path: Path,
+    how: Texts,
+    remedy: str = "check that it is delimited text in UTF-8, or Parquet",
+    what: str = "items",
+    *,
+    even: bool = False,
 ) -> pl.DataFrame:
     """All columns of a table of items; those of delimited text are texts.
 
@@ -69,9 +94,15 @@ def table_of(
         InputError: it cannot be read so.
     """
     try:
-        return pl.read_parquet(path) if path.suffix in (".parquet", ".pq") else _delimited(path, how, even)
+        return (
+            pl.read_parquet(path)
+            if path.suffix in (".parquet", ".pq")
+            else _delimited(path, how, even)
+        )
     except (pl.exceptions.PolarsError, UnicodeDecodeError, LookupError, OSError) as error:
-        raise InputError(f"cannot be read as a table of {what}: {_said(error)}", place=str(path), remedy=remedy) from None
+        raise InputError(
+            f"cannot be read as a table of {what}: {_said(error)}", place=str(path), remedy=remedy
+        ) from None
 
 
 def _delimited(path: Path, how: Texts, even: bool) -> pl.DataFrame:
@@ -101,14 +132,22 @@ def _even(path: Path, text: str, separator: str, quoted: bool) -> str:
     limit = csv.field_size_limit(sys.maxsize)  # a long text is no fault
     written = io.StringIO()
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=separator,
+            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        )
         writer = csv.writer(written, delimiter=separator, lineterminator="\n")
         first, line = 0, 1
         for fields in reader:
             first = first or len(fields)
             if fields and len(fields) != first:
                 cause = f"{len(fields)} fields, and the first line has {first}"
-                remedy = f'put a text that holds "{separator}" or a line break into quotes' if quoted else "take the separator out of the texts"
+                remedy = (
+                    f'put a text that holds "{separator}" or a line break into quotes'
+                    if quoted
+                    else "take the separator out of the texts"
+                )
                 raise InputError(cause, place=f"{path}, line {line}", remedy=remedy)
             if fields and quoted:
                 writer.writerow(fields)
@@ -120,7 +159,9 @@ def _even(path: Path, text: str, separator: str, quoted: bool) -> str:
     return written.getvalue()
 
 
-def feature_tables(where: str | Path | Mapping[str, Any], base: Path, items: Vocab) -> dict[str, FeatureTable]:
+def feature_tables(
+    where: str | Path | Mapping[str, Any], base: Path, items: Vocab
+) -> dict[str, FeatureTable]:
     """The modalities that `[data] features` names, aligned with the vocabulary.
 
     Args:
@@ -138,14 +179,29 @@ def feature_tables(where: str | Path | Mapping[str, Any], base: Path, items: Voc
         if not folder.is_dir():
             _require_beside(base, folder)
             raise InputError(
-                "is no folder of feature tables", place=str(folder), remedy=f'name the modality, as in features = {{ text = "{where}" }}'
+                "is no folder of feature tables",
+                place=str(folder),
+                remedy=f'name the modality, as in features = {{ text = "{where}" }}',
             )
-        found = {path.name.removesuffix("_feat.npy"): path for path in sorted(folder.glob("*_feat.npy"))}
-        found |= {path.stem: path for path in sorted(folder.glob("*.parquet")) if {"item", "values"} <= set(_columns(path))}
+        found = {
+            path.name.removesuffix("_feat.npy"): path for path in sorted(folder.glob("*_feat.npy"))
+        }
+        found |= {
+            path.stem: path
+            for path in sorted(folder.glob("*.parquet"))
+            if {"item", "values"} <= set(_columns(path))
+        }
         if not found:
-            raise InputError("holds no feature table", place=str(folder), remedy="it takes files NAME_feat.npy, or NAME.parquet with item and values")
+            raise InputError(
+                "holds no feature table",
+                place=str(folder),
+                remedy="it takes files NAME_feat.npy, or NAME.parquet with item and values",
+            )
     else:
-        found = {name: seen_from(base, given) if isinstance(given, str | Path) else given for name, given in where.items()}
+        found = {
+            name: seen_from(base, given) if isinstance(given, str | Path) else given
+            for name, given in where.items()
+        }
     tables = {}
     for name, given in found.items():
         if isinstance(given, Path):
@@ -154,7 +210,11 @@ def feature_tables(where: str | Path | Mapping[str, Any], base: Path, items: Voc
         tables[name] = feature_table(given, items, place)
         if not tables[name].present.any():
             cause = f"no item of the data is in the table of '{name}'"
-            raise InputError(cause, place=place, remedy=f"its ids must be those of the data, such as {items.ids[0]!r}")
+            raise InputError(
+                cause,
+                place=place,
+                remedy=f"its ids must be those of the data, such as {items.ids[0]!r}",
+            )
     return tables
 
 
@@ -191,9 +251,16 @@ def feature_table(given: Any, items: Vocab, place: str = "") -> FeatureTable:
     rows = items.rows(ids)
     at = np.flatnonzero(rows >= 0)
     if len(np.unique(rows[at])) < len(at):
-        twice = ids.filter(pl.Series(rows >= 0)).filter(pl.Series(np.bincount(rows[at])[rows[at]] > 1))[0]
-        raise InputError(f"item {twice!r} is there twice", place=place, remedy="give a row per item")
-    wide, present = np.zeros((len(items), numbers.shape[1]), dtype=np.float32), np.zeros(len(items), dtype=bool)
+        twice = ids.filter(pl.Series(rows >= 0)).filter(
+            pl.Series(np.bincount(rows[at])[rows[at]] > 1)
+        )[0]
+        raise InputError(
+            f"item {twice!r} is there twice", place=place, remedy="give a row per item"
+        )
+    wide, present = (
+        np.zeros((len(items), numbers.shape[1]), dtype=np.float32),
+        np.zeros(len(items), dtype=bool),
+    )
     with np.errstate(over="ignore"):  # what is too large for 32 bits is found below
         chosen = np.asarray(numbers[at], dtype=np.float32)
     known = ~np.isnan(chosen).all(1)
@@ -210,17 +277,25 @@ def ids_of(ids: pl.Series, place: str) -> pl.Series:
     """
     if isinstance(ids.dtype, pl.Categorical | pl.Enum):
         ids = ids.cast(pl.String)
-    if (ids.dtype.is_float() or ids.dtype.is_decimal()) and (ids == ids.floor()).all():  # an integer column that once had a gap
+    if (ids.dtype.is_float() or ids.dtype.is_decimal()) and (
+        ids == ids.floor()
+    ).all():  # an integer column that once had a gap
         ids = ids.cast(pl.Int64, strict=False)
     if not (ids.dtype == pl.String or ids.dtype.is_integer() or ids.dtype == pl.Null):
-        raise InputError(f"'{ids.name}' holds {ids.dtype}, not ids", place=place, remedy="write ids as text or whole numbers")
+        raise InputError(
+            f"'{ids.name}' holds {ids.dtype}, not ids",
+            place=place,
+            remedy="write ids as text or whole numbers",
+        )
     if ids.null_count():
         cause = f"{ids.null_count()} of {len(ids)} ids {'is' if ids.null_count() == 1 else 'are'} missing"
         raise InputError(cause, place=place, remedy="leave the row out")
     return ids
 
 
-def require_finite(ids: pl.Series, numbers: np.ndarray, place: str, where: str = "its vector") -> None:
+def require_finite(
+    ids: pl.Series, numbers: np.ndarray, place: str, where: str = "its vector"
+) -> None:
     """Raise an InputError that names the first item with a value that is no number; numbers [n, d] of n ids."""
     bad = np.flatnonzero(~np.isfinite(numbers).all(1))
     if len(bad):
@@ -235,7 +310,11 @@ def _of_parquet(path: Path) -> tuple[pl.Series, np.ndarray]:
         frame = pl.read_parquet(path, columns=["item", "values"])
     except (pl.exceptions.PolarsError, OSError) as error:
         cause = f"cannot be read as a feature table: {_said(error)}"
-        raise InputError(cause, place=str(path), remedy="it needs the columns `item` and `values`, a list of numbers") from None
+        raise InputError(
+            cause,
+            place=str(path),
+            remedy="it needs the columns `item` and `values`, a list of numbers",
+        ) from None
     return _of_columns(frame["item"], frame["values"], str(path))
 
 
@@ -243,11 +322,22 @@ def _of_columns(ids: pl.Series, values: pl.Series, place: str) -> tuple[pl.Serie
     """The same of two columns."""
     ids = ids_of(ids, place)
     if not isinstance(values.dtype, pl.List | pl.Array) or values.dtype.inner.is_nested():
-        raise InputError(f"`values` is {values.dtype}", place=place, remedy="it needs the columns `item` and `values`, a list of numbers")
-    ids, values = ids.filter(values.is_not_null()), values.drop_nulls()  # who has no vector lacks the modality
+        raise InputError(
+            f"`values` is {values.dtype}",
+            place=place,
+            remedy="it needs the columns `item` and `values`, a list of numbers",
+        )
+    ids, values = (
+        ids.filter(values.is_not_null()),
+        values.drop_nulls(),
+    )  # who has no vector lacks the modality
     if not len(values):
-        raise InputError("`values` is empty in every row", place=place, remedy="give the items that have vectors")
-    lengths = (values.list.len() if isinstance(values.dtype, pl.List) else values.arr.len()).to_numpy()
+        raise InputError(
+            "`values` is empty in every row", place=place, remedy="give the items that have vectors"
+        )
+    lengths = (
+        values.list.len() if isinstance(values.dtype, pl.List) else values.arr.len()
+    ).to_numpy()
     dim = int(lengths[0])
     if not lengths.all():
         cause = f"`values` is empty for item {ids[int(np.argmin(lengths))]!r}"
@@ -259,7 +349,11 @@ def _of_columns(ids: pl.Series, values: pl.Series, place: str) -> tuple[pl.Serie
     try:
         numbers = values.explode().cast(pl.Float32).to_numpy().reshape(-1, dim)
     except (pl.exceptions.PolarsError, ValueError) as error:
-        raise InputError(f"`values` are no numbers: {_said(error)}", place=place, remedy="give every item a list of numbers") from None
+        raise InputError(
+            f"`values` are no numbers: {_said(error)}",
+            place=place,
+            remedy="give every item a list of numbers",
+        ) from None
     require_finite(ids, numbers, place)
     return ids, numbers
 
@@ -270,47 +364,100 @@ def _at_hand(given: Any, place: str) -> tuple[pl.Series, np.ndarray]:
     try:
         if isinstance(given, tuple):
             ids, numbers = pl.Series("item", given[0]), np.asarray(given[1])
-            if len(given) == 2 and numbers.ndim == 2 and numbers.size and numbers.dtype.kind in "fiub" and len(ids) == len(numbers):
+            if (
+                len(given) == 2
+                and numbers.ndim == 2
+                and numbers.size
+                and numbers.dtype.kind in "fiub"
+                and len(ids) == len(numbers)
+            ):
                 return ids_of(ids, place), numbers
-            raise InputError(f"{len(ids)} ids and {numbers.dtype} {list(numbers.shape)}", place=place, remedy=remedy)
+            raise InputError(
+                f"{len(ids)} ids and {numbers.dtype} {list(numbers.shape)}",
+                place=place,
+                remedy=remedy,
+            )
         if isinstance(given, pl.DataFrame):
             return _of_columns(given["item"], given["values"], place)
-        columns = {name: [None if gone else one for one, gone in zip(given[name], given[name].isna(), strict=True)] for name in ("item", "values")}
+        columns = {
+            name: [
+                None if gone else one
+                for one, gone in zip(given[name], given[name].isna(), strict=True)
+            ]
+            for name in ("item", "values")
+        }
         vectors = [None if one is None else np.asarray(one).tolist() for one in columns["values"]]
         return _of_columns(pl.Series("item", columns["item"]), pl.Series("values", vectors), place)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{type(given).__name__} is no feature table: {_said(error)}", place=place, remedy=remedy) from None
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        pl.exceptions.PolarsError,
+    ) as error:
+        raise InputError(
+            f"{type(given).__name__} is no feature table: {_said(error)}",
+            place=place,
+            remedy=remedy,
+        ) from None
 
 
 def _of_array(path: Path, items: Vocab) -> tuple[pl.Series, np.ndarray]:
     """Ids and vectors [n, d] of an array; ids from the file beside it, or the numbers of the rows."""
     numbers = _array(path, "fiub", "as plain numbers, with .astype('float32')")
     if numbers.ndim != 2 or not numbers.size:
-        raise InputError(f"has the shape {list(numbers.shape)}", place=str(path), remedy="give an array of n items with d numbers each")
+        raise InputError(
+            f"has the shape {list(numbers.shape)}",
+            place=str(path),
+            remedy="give an array of n items with d numbers each",
+        )
     beside = [path.with_suffix(suffix) for suffix in (".ids.npy", ".ids.txt")]
     ids_at = next((file for file in beside if file.exists()), None)
     if ids_at is None:
         if not items.ids.dtype.is_integer():
             cause = "has no ids, and those of the data are no row numbers"
-            raise InputError(cause, place=str(path), remedy=f"write them, one a line, to {beside[1].name} beside it")
+            raise InputError(
+                cause,
+                place=str(path),
+                remedy=f"write them, one a line, to {beside[1].name} beside it",
+            )
         known = items.ids.to_numpy()
         if known.max(initial=0) >= len(numbers) or known.min(initial=0) < 0:
             cause = f"has {len(numbers)} rows and no ids, but there are items from {known.min()} to {known.max()}"
-            raise InputError(cause, place=str(path), remedy=f"if row i is not item i, write the ids, one a line, to {beside[1].name} beside it")
+            raise InputError(
+                cause,
+                place=str(path),
+                remedy=f"if row i is not item i, write the ids, one a line, to {beside[1].name} beside it",
+            )
         return pl.Series(np.arange(len(numbers))), numbers
     if ids_at.suffix == ".npy":
-        array = _array(ids_at, "fiuU", f"as text, with .astype(str), or one a line in {beside[1].name} instead")
+        array = _array(
+            ids_at, "fiuU", f"as text, with .astype(str), or one a line in {beside[1].name} instead"
+        )
         if array.ndim != 1:
-            raise InputError(f"has the shape {list(array.shape)}", place=str(ids_at), remedy="give one id for every row")
+            raise InputError(
+                f"has the shape {list(array.shape)}",
+                place=str(ids_at),
+                remedy="give one id for every row",
+            )
         ids = pl.Series("it", array)
     else:
         try:
             ids = pl.Series(ids_at.read_text(encoding="utf-8").split("\n")).str.strip_chars("\r")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot be read as ids: {_said(error)}", place=str(ids_at), remedy="write one id a line") from None
+            raise InputError(
+                f"cannot be read as ids: {_said(error)}",
+                place=str(ids_at),
+                remedy="write one id a line",
+            ) from None
         ids = ids.head(-1) if len(ids) and ids[-1] == "" else ids
     if len(ids) != len(numbers):
-        raise InputError(f"{len(ids)} ids for {len(numbers)} rows", place=str(ids_at), remedy="give an id for every row")
+        raise InputError(
+            f"{len(ids)} ids for {len(numbers)} rows",
+            place=str(ids_at),
+            remedy="give an id for every row",
+        )
     return ids_of(ids, str(ids_at)), numbers
 
 
@@ -318,19 +465,29 @@ def _of_folder(path: Path, items: Vocab) -> tuple[pl.Series, np.ndarray]:
     """Ids and vectors of a folder with an array per item, each [d] or [1, d]; only those of known items are read."""
     files = sorted(path.glob("*.npy"))
     if not files:
-        raise InputError("holds no array", place=str(path), remedy="give a folder with one ID.npy per item, or the file of a table")
+        raise InputError(
+            "holds no array",
+            place=str(path),
+            remedy="give a folder with one ID.npy per item, or the file of a table",
+        )
     ids = pl.Series([file.stem for file in files])
     known = np.flatnonzero(items.rows(ids) >= 0)
     chosen = [files[at] for at in (known if len(known) else [0])]
     numbers = np.empty((0, 0), dtype=np.float32)
     for row, file in enumerate(chosen):
         # Read as a copy: a map of each would hold as many files open.
-        vector = _array(file, "fiub", "as plain numbers, with .astype('float32')", mapped=False).reshape(-1)
+        vector = _array(
+            file, "fiub", "as plain numbers, with .astype('float32')", mapped=False
+        ).reshape(-1)
         if row == 0:
             numbers = np.empty((len(chosen), vector.size), dtype=np.float32)
         if vector.size != numbers.shape[1]:
             said = f"{numbers.shape[1]} in {chosen[0].name} and {vector.size} in {file.name}"
-            raise InputError(f"vectors differ in length: {said}", place=str(path), remedy="give every item as many numbers")
+            raise InputError(
+                f"vectors differ in length: {said}",
+                place=str(path),
+                remedy="give every item as many numbers",
+            )
         with np.errstate(over="ignore"):
             numbers[row] = vector
     return ids[known.tolist()], numbers[: len(known)]
@@ -349,10 +506,16 @@ def _array(path: Path, kinds: str, wanted: str, *, mapped: bool = True) -> np.nd
     try:
         made = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"cannot be read as an array: {_said(error)}", place=str(path), remedy=remedy) from None
+        raise InputError(
+            f"cannot be read as an array: {_said(error)}", place=str(path), remedy=remedy
+        ) from None
     if not isinstance(made, np.ndarray) or made.dtype.kind not in kinds:
         what = "ids" if "U" in kinds else "numbers"
-        raise InputError(f"holds {getattr(made, 'dtype', 'several arrays')}, not {what}", place=str(path), remedy=remedy)
+        raise InputError(
+            f"holds {getattr(made, 'dtype', 'several arrays')}, not {what}",
+            place=str(path),
+            remedy=remedy,
+        )
     return made
 
 

@@ -12,7 +12,18 @@ from recsys.config import Bound, defaults, settings
 from recsys.data.inject import Noise, inject, labelled
 from recsys.data.load import Loaded
 from recsys.data.missing import Missing, without
-from recsys.data.rules import TEST, TRAIN, VALID, Moment, by_last, by_new_item, by_ratio, by_time, check_ratios, libcml
+from recsys.data.rules import (
+    TEST,
+    TRAIN,
+    VALID,
+    Moment,
+    by_last,
+    by_new_item,
+    by_ratio,
+    by_time,
+    check_ratios,
+    libcml,
+)
 from recsys.data.types import Dataset, Interactions, Sealed, Split
 from recsys.errors import InputError
 
@@ -74,7 +85,10 @@ class SplitRule:
     def __post_init__(self) -> None:
         check_ratios(self.ratios)
         if self.by == "time" and self.test_from is None:
-            raise InputError("by = 'time' needs test_from", remedy="give an ISO date, unix seconds, or a fraction of the time span")
+            raise InputError(
+                "by = 'time' needs test_from",
+                remedy="give an ISO date, unix seconds, or a fraction of the time span",
+            )
         _refuse_idle(self, ("presplit", "ratio") if self.by in _EITHER else (self.by,))
 
 
@@ -84,9 +98,17 @@ def _refuse_idle(rule: SplitRule, parted: Sequence[str]) -> None:
     for keys, ways in _OF_SOME:
         idle = [key for key in keys if getattr(rule, key) != usual[key]]
         if idle and not set(ways) & set(parted):
-            where = "" if rule.by not in _EITHER or len(parted) > 1 else f" on {'one log' if parted == ('ratio',) else 'data that are split already'}"
+            where = (
+                ""
+                if rule.by not in _EITHER or len(parted) > 1
+                else f" on {'one log' if parted == ('ratio',) else 'data that are split already'}"
+            )
             remedy = f"it is for by = {' or '.join(map(repr, ways))}; leave it out"
-            raise InputError(f"{idle[0]} means nothing with by = '{rule.by}'{where}", place="[split]" if where else None, remedy=remedy)
+            raise InputError(
+                f"{idle[0]} means nothing with by = '{rule.by}'{where}",
+                place="[split]" if where else None,
+                remedy=remedy,
+            )
 
 
 def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
@@ -117,12 +139,23 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
     dataset, pairs = loaded.dataset, loaded.dataset.pairs
     if by == "presplit" and loaded.parts is None:
         raise InputError(
-            "by = 'presplit', but the source is one log", place="[split]", remedy="give train, valid and test in [data], or choose another rule"
+            "by = 'presplit', but the source is one log",
+            place="[split]",
+            remedy="give train, valid and test in [data], or choose another rule",
         )
     if loaded.parts is not None:
         valid, test = loaded.parts
         test, words = _clean(test, "presplit") if by == "label" else (test, "presplit")
-        made = presplit(dataset, valid, test, valid_share=rule.valid_share, seed=rule.seed, drop_cold=rule.drop_cold, noise=rule.noise, words=words)
+        made = presplit(
+            dataset,
+            valid,
+            test,
+            valid_share=rule.valid_share,
+            seed=rule.seed,
+            drop_cold=rule.drop_cold,
+            noise=rule.noise,
+            words=words,
+        )
         return _spoilt(made, rule)
     match by:
         case "ratio" | "label":
@@ -134,7 +167,9 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
             words = f"last {rule.k} of each user test, {rule.k} before valid"
         case "time":
             part = by_time(pairs, rule.valid_from, rule.test_from)
-            words = f"in time, test from {rule.test_from}" + (f", valid from {rule.valid_from}" if rule.valid_from is not None else "")
+            words = f"in time, test from {rule.test_from}" + (
+                f", valid from {rule.valid_from}" if rule.valid_from is not None else ""
+            )
         case "new-item":
             part = by_new_item(pairs, rule.new_items, warm_share=rule.warm_share, seed=rule.seed)
             warm = f" and {rule.warm_share:g} of each user's other rows" if rule.warm_share else ""
@@ -146,7 +181,14 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
     test = kept if len(kept) else None
     if by == "label":
         test, words = _clean(test, words)
-    made = _assemble(dataset.with_pairs(learned), held if len(held) else None, test, words, drop_cold=rule.drop_cold, noise=rule.noise)
+    made = _assemble(
+        dataset.with_pairs(learned),
+        held if len(held) else None,
+        test,
+        words,
+        drop_cold=rule.drop_cold,
+        noise=rule.noise,
+    )
     return _spoilt(made, rule)
 
 
@@ -174,17 +216,36 @@ def presplit(
     """
     if valid is not None and valid_share > 0:
         cause = "valid_share is for data without a valid part, and these have one"
-        raise InputError(cause, place="[split] valid_share", remedy="leave it out, or leave the valid file out of [data]")
+        raise InputError(
+            cause,
+            place="[split] valid_share",
+            remedy="leave it out, or leave the valid file out of [data]",
+        )
     if valid_share > 0:
         part = by_ratio(train.pairs, (1 - valid_share, valid_share, 0.0), seed=seed)
-        valid, train = train.pairs.take(part == VALID), train.with_pairs(train.pairs.take(part == TRAIN))
+        valid, train = (
+            train.pairs.take(part == VALID),
+            train.with_pairs(train.pairs.take(part == TRAIN)),
+        )
         words += f", valid {valid_share:g} of each user's train rows, seed {seed}"
     return _assemble(train, valid, test, words, drop_cold=drop_cold, noise=noise or Noise())
 
 
-def _assemble(train: Dataset, valid: Interactions | None, test: Interactions | None, words: str, *, drop_cold: bool, noise: Noise) -> Split:
+def _assemble(
+    train: Dataset,
+    valid: Interactions | None,
+    test: Interactions | None,
+    words: str,
+    *,
+    drop_cold: bool,
+    noise: Noise,
+) -> Split:
     if not len(train.pairs):
-        raise InputError("the rule leaves no train row", place="[split]", remedy="give train a larger share, or move the points in time")
+        raise InputError(
+            "the rule leaves no train row",
+            place="[split]",
+            remedy="give train a larger share, or move the points in time",
+        )
     if drop_cold:
         warm = np.bincount(train.pairs.user, minlength=train.n_users) > 0
         held, left = [], []
@@ -200,7 +261,9 @@ def _assemble(train: Dataset, valid: Interactions | None, test: Interactions | N
     if noise.kind != "none":
         pairs, valid, test, said = _with_noise(train.pairs, valid, test, noise)
         train, words = train.with_pairs(pairs), f"{words}; {said}"
-    sizes = " / ".join(str(len(part)) if part is not None else "-" for part in (train.pairs, valid, test))
+    sizes = " / ".join(
+        str(len(part)) if part is not None else "-" for part in (train.pairs, valid, test)
+    )
     train = train.with_pairs(train.pairs, f"{words}: {sizes}")
     return Split(train, valid, Sealed(test) if test is not None else None, words)
 
@@ -212,10 +275,14 @@ def _clean(test: Interactions | None, words: str) -> tuple[Interactions | None, 
     if test.label is None:
         cause = "by = 'label' keeps noise out of the test, but no row is labelled"
         raise InputError(
-            cause, place="[split]", remedy='name the labels in [data], as in label = "clean" or clean_weight = 3, or choose another rule'
+            cause,
+            place="[split]",
+            remedy='name the labels in [data], as in label = "clean" or clean_weight = 3, or choose another rule',
         )
     clean = test.label == 1
-    return test.take(clean) if clean.any() else None, f"{words}, {int((~clean).sum())} noisy test rows left out"
+    return test.take(
+        clean
+    ) if clean.any() else None, f"{words}, {int((~clean).sum())} noisy test rows left out"
 
 
 def _spoilt(made: Split, rule: SplitRule) -> Split:
@@ -228,7 +295,11 @@ def _clean_valid(made: Split) -> Split:
     """The same without the rows of valid that are known to be noise."""
     if made.valid is None or made.valid.label is None:
         cause = "clean_valid leaves noise out of valid, but there is no valid part with labels"
-        raise InputError(cause, place="[split]", remedy='name the labels in [data], as in label = "clean", or leave out clean_valid')
+        raise InputError(
+            cause,
+            place="[split]",
+            remedy='name the labels in [data], as in label = "clean", or leave out clean_valid',
+        )
     clean = made.valid.label == 1
     words = f"{made.rule}; {int((~clean).sum())} noisy valid rows left out"
     return replace(made, valid=made.valid.take(clean), rule=words)

@@ -26,7 +26,10 @@ def summary(loaded: Loaded) -> dict[str, Any]:
     """
     data, parts = loaded.dataset, loaded.parts or (None, None)
     pairs = data.pairs
-    per_user, per_item = np.bincount(pairs.user, minlength=data.n_users), np.bincount(pairs.item, minlength=data.n_items)
+    per_user, per_item = (
+        np.bincount(pairs.user, minlength=data.n_users),
+        np.bincount(pairs.item, minlength=data.n_items),
+    )
     return {
         "users": data.n_users,
         "items": data.n_items,
@@ -38,14 +41,31 @@ def summary(loaded: Loaded) -> dict[str, Any]:
         "density": len(pairs) / max(1, data.n_users * data.n_items),
         "per_user": _quantiles(per_user),
         "per_item": _quantiles(per_item),
-        "time": None if pairs.time is None or not len(pairs) else [_iso(int(pairs.time.min())), _iso(int(pairs.time.max()))],
-        "weight": None if pairs.weight is None or not len(pairs) else [float(f(pairs.weight)) for f in (np.min, np.mean, np.max)],
-        "labels": None if pairs.label is None or not len(pairs) else float((pairs.label == 1).mean()),
+        "time": None
+        if pairs.time is None or not len(pairs)
+        else [_iso(int(pairs.time.min())), _iso(int(pairs.time.max()))],
+        "weight": None
+        if pairs.weight is None or not len(pairs)
+        else [float(f(pairs.weight)) for f in (np.min, np.mean, np.max)],
+        "labels": None
+        if pairs.label is None or not len(pairs)
+        else float((pairs.label == 1).mean()),
         "behaviours": None
         if pairs.behaviour is None
-        else dict(zip(pairs.behaviours, np.bincount(pairs.behaviour, minlength=len(pairs.behaviours)).tolist(), strict=True)),
-        "features": {name: {"dim": table.dim, "present": float(table.present.mean())} for name, table in data.features.items()},
-        "titles": None if data.titles is None else 1 - data.titles.null_count() / max(1, data.n_items),
+        else dict(
+            zip(
+                pairs.behaviours,
+                np.bincount(pairs.behaviour, minlength=len(pairs.behaviours)).tolist(),
+                strict=True,
+            )
+        ),
+        "features": {
+            name: {"dim": table.dim, "present": float(table.present.mean())}
+            for name, table in data.features.items()
+        },
+        "titles": None
+        if data.titles is None
+        else 1 - data.titles.null_count() / max(1, data.n_items),
         "history": list(data.history),
         "fingerprint": data.fingerprint,
     }
@@ -53,7 +73,14 @@ def summary(loaded: Loaded) -> dict[str, Any]:
 
 def _quantiles(counts: np.ndarray) -> dict[str, float]:
     counts = counts[counts > 0]
-    return {f"{q:.0%}": float(value) for q, value in zip(QUANTILES, np.quantile(counts, QUANTILES), strict=True)} if len(counts) else {}
+    return (
+        {
+            f"{q:.0%}": float(value)
+            for q, value in zip(QUANTILES, np.quantile(counts, QUANTILES), strict=True)
+        }
+        if len(counts)
+        else {}
+    )
 
 
 def _iso(seconds: int) -> str:

@@ -64,9 +64,17 @@ def contents(path: Path) -> bytes:
             case ".xz":
                 data = lzma.decompress(path.read_bytes())
             case ".zst":
-                buffer = io.BytesIO()  # polars decompresses; a separator that no text holds keeps the lines whole
+                buffer = (
+                    io.BytesIO()
+                )  # polars decompresses; a separator that no text holds keeps the lines whole
                 pl.read_csv(
-                    path, glob=False, has_header=False, separator="\x01", quote_char=None, infer_schema=False, empty_string_is_null=False
+                    path,
+                    glob=False,
+                    has_header=False,
+                    separator="\x01",
+                    quote_char=None,
+                    infer_schema=False,
+                    empty_string_is_null=False,
                 ).write_csv(buffer, include_header=False, quote_style="never", separator="\x01")
                 data = buffer.getvalue()
             case _:
@@ -78,9 +86,13 @@ def contents(path: Path) -> bytes:
     except pl.exceptions.ComputeError:
         raise InputError("not UTF-8 text", place=str(path), remedy="convert it to UTF-8") from None
     except OSError as error:
-        raise (damaged(path, error) if path.suffix.lower() == ".zst" else unreadable(path, error)) from None
+        raise (
+            damaged(path, error) if path.suffix.lower() == ".zst" else unreadable(path, error)
+        ) from None
     if not data.strip():
-        raise InputError("the file is empty", place=str(path), remedy="give a file with interactions")
+        raise InputError(
+            "the file is empty", place=str(path), remedy="give a file with interactions"
+        )
     return data
 
 
@@ -97,15 +109,25 @@ def head(path: Path, n: int = 50) -> list[str]:
     except UnicodeDecodeError:
         data = b"".join(raw)
         raise not_utf8(path, data, _undecodable(data)) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, pl.exceptions.PolarsError) as error:
+    except (
+        gzip.BadGzipFile,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        pl.exceptions.PolarsError,
+    ) as error:
         raise damaged(path, error) from None
     except OSError as error:
-        raise (damaged(path, error) if path.suffix.lower() == ".zst" else unreadable(path, error)) from None
+        raise (
+            damaged(path, error) if path.suffix.lower() == ".zst" else unreadable(path, error)
+        ) from None
     if found:
         found[0] = found[0].removeprefix("\ufeff")
     found = [line.rstrip("\r\n") for line in found]
     if not any(line.strip() for line in found):
-        raise InputError("the file is empty", place=str(path), remedy="give a file with interactions")
+        raise InputError(
+            "the file is empty", place=str(path), remedy="give a file with interactions"
+        )
     return found
 
 
@@ -133,7 +155,13 @@ def lines(path: Path) -> list[str]:
     return text.rstrip().replace("\r\n", "\n").split("\n")
 
 
-def scan_text(path: Path, *, separator: str | None = None, header: bool | None = None, named: bool | None = None) -> Table:
+def scan_text(
+    path: Path,
+    *,
+    separator: str | None = None,
+    header: bool | None = None,
+    named: bool | None = None,
+) -> Table:
     """Open delimited text, plain or gz/xz/zst.
 
     Args:
@@ -154,24 +182,49 @@ def scan_text(path: Path, *, separator: str | None = None, header: bool | None =
         notes.append(f"separator {separator!r}")
     elif separator not in first[0]:
         raise InputError(
-            f"separator {separator!r} does not occur in the first line", place=f"{path}, line 1", remedy=f"it looks like {_separator(path, first)!r}"
+            f"separator {separator!r} does not occur in the first line",
+            place=f"{path}, line 1",
+            remedy=f"it looks like {_separator(path, first)!r}",
         )
     single = "\t" if separator == "::" else separator
     if len(single) != 1:
-        raise InputError(f"separator {separator!r} is longer than one character", place=str(path), remedy="use one character, or '::'")
+        raise InputError(
+            f"separator {separator!r} is longer than one character",
+            place=str(path),
+            remedy="use one character, or '::'",
+        )
     try:
-        rows = list(python_csv.reader((line.replace("::", "\t") if separator == "::" else line for line in first), delimiter=single))
+        rows = list(
+            python_csv.reader(
+                (line.replace("::", "\t") if separator == "::" else line for line in first),
+                delimiter=single,
+            )
+        )
     except python_csv.Error as error:  # such as a bare carriage return
-        raise InputError(f"cannot be parsed: {error}", place=str(path), remedy="end lines with a line feed, and quote fields that hold one") from None
+        raise InputError(
+            f"cannot be parsed: {error}",
+            place=str(path),
+            remedy="end lines with a line feed, and quote fields that hold one",
+        ) from None
     if header is None:
         header = named or _header(path, rows, by_position=named is False)
         notes.append("with header" if header else "without header")
-    names = tuple(name.strip() for name in rows[0]) if header else tuple(str(i) for i in range(len(rows[0])))
+    names = (
+        tuple(name.strip() for name in rows[0])
+        if header
+        else tuple(str(i) for i in range(len(rows[0])))
+    )
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"two columns are called '{name}'", place=f"{path}, line 1", remedy="rename one")
+            raise InputError(
+                f"two columns are called '{name}'", place=f"{path}, line 1", remedy="rename one"
+            )
     loose = not any('"' in line for line in first)
-    below = [[cell.strip() if loose else cell for cell in row] for row in rows[int(header) :] if len(row) == len(names)]
+    below = [
+        [cell.strip() if loose else cell for cell in row]
+        for row in rows[int(header) :]
+        if len(row) == len(names)
+    ]
     sample = pl.DataFrame(below, schema=dict.fromkeys(names, pl.String), orient="row")
 
     source: Path | bytes = path
@@ -181,12 +234,27 @@ def scan_text(path: Path, *, separator: str | None = None, header: bool | None =
             source = source.replace(b"::", b"\t")
 
     def collect(columns: Sequence[str]) -> pl.DataFrame:
-        scan = pl.scan_csv(source, glob=False, has_header=header, separator=single, infer_schema=False, new_columns=list(names))
+        scan = pl.scan_csv(
+            source,
+            glob=False,
+            has_header=header,
+            separator=single,
+            infer_schema=False,
+            new_columns=list(names),
+        )
         blank = pl.all_horizontal(pl.all().is_null())
-        picked = [pl.col(name).str.strip_chars() if loose else pl.col(name) for name in columns] + [pl.col(names[-1]).is_null().alias("\0short")]
+        picked = [pl.col(name).str.strip_chars() if loose else pl.col(name) for name in columns] + [
+            pl.col(names[-1]).is_null().alias("\0short")
+        ]
         try:
             # Without pushing the projection down every row's number of fields is checked, those that are not kept included.
-            frame = scan.filter(~blank).select(picked).collect(engine="streaming", optimizations=pl.QueryOptFlags(projection_pushdown=False))
+            frame = (
+                scan.filter(~blank)
+                .select(picked)
+                .collect(
+                    engine="streaming", optimizations=pl.QueryOptFlags(projection_pushdown=False)
+                )
+            )
         except pl.exceptions.PolarsError as error:
             raise _diagnose(path, source, single, len(names), str(error)) from None
         except OSError as error:
@@ -195,12 +263,16 @@ def scan_text(path: Path, *, separator: str | None = None, header: bool | None =
             _check_fields(path, source, single, len(names))
         if not frame.height:
             raise InputError(
-                "there is a header and no row below it" if header else "the file is empty", place=str(path), remedy="give a file with interactions"
+                "there is a header and no row below it" if header else "the file is empty",
+                place=str(path),
+                remedy="give a file with interactions",
             )
         return frame.drop("\0short")
 
     def where(row: int) -> str:
-        for number, (line, _) in enumerate(_records(_bytes(source), single, strict=False), start=-int(header)):
+        for number, (line, _) in enumerate(
+            _records(_bytes(source), single, strict=False), start=-int(header)
+        ):
             if number == row:
                 return f"{path}, line {line}"
         return f"{path}, row {row + 1}"
@@ -215,9 +287,15 @@ def parquet(path: Path) -> Table:
         InputError: no file in the folder, a file that is truncated or not Parquet, parts with different columns.
     """
     require(path)
-    files = sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq") and p.is_file()) if path.is_dir() else [path]
+    files = (
+        sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq") and p.is_file())
+        if path.is_dir()
+        else [path]
+    )
     if not files:
-        raise InputError("the folder holds no .parquet file", place=str(path), remedy="check the path")
+        raise InputError(
+            "the folder holds no .parquet file", place=str(path), remedy="check the path"
+        )
     try:
         scan = pl.scan_parquet(files, glob=False)
         names = tuple(scan.collect_schema().names())
@@ -231,7 +309,9 @@ def parquet(path: Path) -> Table:
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _mismatch(path, files, error) from None
         if not frame.height:
-            raise InputError("the table has no rows", place=str(path), remedy="give a file with interactions")
+            raise InputError(
+                "the table has no rows", place=str(path), remedy="give a file with interactions"
+            )
         return frame
 
     return Table(names, True, sample, collect, lambda row: f"{path}, row {row + 1}")
@@ -242,7 +322,11 @@ def require(path: Path) -> None:
     if not path.exists():
         folder = path.parent
         near = sorted(p.name for p in folder.iterdir())[:12] if folder.is_dir() else []
-        raise InputError("no such file or folder", place=str(path), remedy=f"the folder holds {', '.join(near)}" if near else "check the path")
+        raise InputError(
+            "no such file or folder",
+            place=str(path),
+            remedy=f"the folder holds {', '.join(near)}" if near else "check the path",
+        )
 
 
 def damaged(path: Path, error: Exception) -> InputError:
@@ -255,14 +339,19 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 
 def unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot be read: {error.strerror or error}", place=str(path), remedy="check the path and its permissions")
+    return InputError(
+        f"cannot be read: {error.strerror or error}",
+        place=str(path),
+        remedy="check the path and its permissions",
+    )
 
 
 def not_utf8(path: Path, data: bytes, at: int) -> InputError:
     line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
     return InputError(
-        f"byte 0x{data[at]:02x} is not UTF-8" + (", the file begins as UTF-16 does" if encoding == "utf-16" else ""),
+        f"byte 0x{data[at]:02x} is not UTF-8"
+        + (", the file begins as UTF-16 does" if encoding == "utf-16" else ""),
         place=f"{path}, line {line}, byte {column}",
         remedy=f"convert it: iconv -f {encoding} -t utf8",
     )
@@ -286,22 +375,40 @@ def _mismatch(path: Path, files: Sequence[Path], error: Exception) -> InputError
         except (pl.exceptions.PolarsError, OSError) as reason:
             return damaged(file, reason)
         if schemas[file] != schemas[files[0]]:
-            columns = ", ".join(f"{name} {kind}" for name, kind in schemas[files[0]].items() if schemas[file].get(name) != kind)
-            cause = f"its columns differ from those of {files[0].name}" + (f" ({columns} there)" if columns else "")
+            columns = ", ".join(
+                f"{name} {kind}"
+                for name, kind in schemas[files[0]].items()
+                if schemas[file].get(name) != kind
+            )
+            cause = f"its columns differ from those of {files[0].name}" + (
+                f" ({columns} there)" if columns else ""
+            )
             return InputError(cause, place=str(file), remedy="give files of one table")
     return damaged(path, error)
 
 
 def _separator(path: Path, first: Sequence[str]) -> str:
     found = [separator for separator in ("\t", "::", ",", ";", "|", " ") if separator in first[0]]
-    if found and found[0] in ",;|":  # the comma of 3,5 separates nothing where ; or | occurs more often, and as often on every line
+    if (
+        found and found[0] in ",;|"
+    ):  # the comma of 3,5 separates nothing where ; or | occurs more often, and as often on every line
         bare = [re.sub(r'"[^"]*"', "", line) for line in first]
-        counts = {separator: {line.count(separator) for line in bare} for separator in found if separator in ",;|"}
-        return max((separator for separator, each in counts.items() if len(each) == 1), key=lambda even: max(counts[even]), default=found[0])
+        counts = {
+            separator: {line.count(separator) for line in bare}
+            for separator in found
+            if separator in ",;|"
+        }
+        return max(
+            (separator for separator, each in counts.items() if len(each) == 1),
+            key=lambda even: max(counts[even]),
+            default=found[0],
+        )
     if found:
         return found[0]
     raise InputError(
-        "no separator found in the first line (tried tab, '::', ',', ';', '|', space)", place=f"{path}, line 1", remedy='give it: separator = "..."'
+        "no separator found in the first line (tried tab, '::', ',', ';', '|', space)",
+        place=f"{path}, line 1",
+        remedy='give it: separator = "..."',
     )
 
 
@@ -312,7 +419,9 @@ def _header(path: Path, rows: Sequence[Sequence[str]], *, by_position: bool) -> 
     """
     known = {word for words in KNOWN.values() for word in words}
     numbers = any(_number(cell) for cell in rows[0])
-    if not (by_position and numbers) and any(folded(cell.partition(":")[0]) in known for cell in rows[0]):
+    if not (by_position and numbers) and any(
+        folded(cell.partition(":")[0]) in known for cell in rows[0]
+    ):
         return True
     if numbers:
         return False
@@ -341,7 +450,11 @@ def _bytes(source: Path | bytes) -> bytes:
 
 def _records(data: bytes, separator: str, *, strict: bool = True) -> Iterator[tuple[int, int]]:
     """(line, number of fields) of every record that is not blank; the slow and exact pass, taken only after a failure."""
-    reader = python_csv.reader(io.StringIO(data.decode("utf-8-sig", errors="replace"), newline=""), delimiter=separator, strict=strict)
+    reader = python_csv.reader(
+        io.StringIO(data.decode("utf-8-sig", errors="replace"), newline=""),
+        delimiter=separator,
+        strict=strict,
+    )
     start = 1
     for row in reader:
         if any(row):
@@ -362,8 +475,16 @@ def _diagnose(path: Path, source: Path | bytes, separator: str, n: int, said: st
                 return _ragged(path, line, fields, n)
             last = line
     except python_csv.Error as error:
-        return InputError(f"an unclosed or misplaced quote ({error})", place=f"{path}, after line {last}", remedy="close the quote, or double it")
-    return InputError(f"cannot be parsed: {said.splitlines()[0][:120]}", place=str(path), remedy="check the separator and the quotes")
+        return InputError(
+            f"an unclosed or misplaced quote ({error})",
+            place=f"{path}, after line {last}",
+            remedy="close the quote, or double it",
+        )
+    return InputError(
+        f"cannot be parsed: {said.splitlines()[0][:120]}",
+        place=str(path),
+        remedy="check the separator and the quotes",
+    )
 
 
 def _check_fields(path: Path, source: Path | bytes, separator: str, n: int) -> None:
@@ -375,7 +496,9 @@ def _check_fields(path: Path, source: Path | bytes, separator: str, n: int) -> N
     quoted = text.str.contains('"', literal=True)
     if quoted.any():
         text = text.str.replace_all(r'"[^"]*"', "")
-    if ((text.str.count_matches(separator, literal=True) < n - 1) & (text.str.len_bytes() > 0)).any():
+    if (
+        (text.str.count_matches(separator, literal=True) < n - 1) & (text.str.len_bytes() > 0)
+    ).any():
         for line, fields in _records(_bytes(source), separator, strict=False):
             if fields != n:
                 raise _ragged(path, line, fields, n)
@@ -383,5 +506,7 @@ def _check_fields(path: Path, source: Path | bytes, separator: str, n: int) -> N
 
 def _ragged(path: Path, line: int, fields: int, n: int) -> InputError:
     return InputError(
-        f"{fields} fields, the first line has {n}", place=f"{path}, line {line}", remedy="correct the line, or quote a field that holds the separator"
+        f"{fields} fields, the first line has {n}",
+        place=f"{path}, line {line}",
+        remedy="correct the line, or quote a field that holds the separator",
     )

@@ -18,7 +18,14 @@ import scipy.sparse as sp
 from recsys.errors import InputError, suggest
 
 # The columns of interactions and how they are held.
-_COLUMNS = {"user": np.int32, "item": np.int32, "time": np.int64, "weight": np.float32, "label": np.int8, "behaviour": np.int16}
+_COLUMNS = {
+    "user": np.int32,
+    "item": np.int32,
+    "time": np.int64,
+    "weight": np.float32,
+    "label": np.int8,
+    "behaviour": np.int16,
+}
 
 __all__ = ["Dataset", "FeatureTable", "Interactions", "Sealed", "Split", "Vocab"]
 
@@ -50,17 +57,25 @@ class Vocab:
 
     def rows(self, values: pl.Series | Sequence[Any] | np.ndarray) -> np.ndarray:
         """Rows of outside ids, int32 [m]; -1 where an id is unknown. Integers and their decimal text both match."""
-        wanted = pl.Series("id", values, strict=False) if not isinstance(values, pl.Series) else values.alias("id")
+        wanted = (
+            pl.Series("id", values, strict=False)
+            if not isinstance(values, pl.Series)
+            else values.alias("id")
+        )
         if isinstance(wanted.dtype, pl.Categorical | pl.Enum):
             wanted = wanted.cast(pl.String)
         if wanted.dtype.is_float() and self.ids.dtype.is_integer():
-            wanted = wanted.to_frame().select(pl.when(pl.col("id") == pl.col("id").floor()).then("id"))["id"]  # 1.5 is not 1
+            wanted = wanted.to_frame().select(
+                pl.when(pl.col("id") == pl.col("id").floor()).then("id")
+            )["id"]  # 1.5 is not 1
         if wanted.dtype != self.ids.dtype:
             wanted = wanted.cast(self.ids.dtype, strict=False)
         joined = wanted.to_frame().join(self._index, on="id", how="left", maintain_order="left")
         return joined["row"].fill_null(-1).to_numpy().astype(np.int32)
 
-    def require(self, values: pl.Series | Sequence[Any] | np.ndarray, place: str = "") -> np.ndarray:
+    def require(
+        self, values: pl.Series | Sequence[Any] | np.ndarray, place: str = ""
+    ) -> np.ndarray:
         """As `rows`, but an unknown id is an error.
 
         Raises:
@@ -71,14 +86,28 @@ class Vocab:
         if len(unknown):
             first = list(values)[int(unknown[0])]
             first = first.item() if isinstance(first, np.generic) else first
-            near = suggest(str(first), [str(i) for i in self.ids.head(20_000).to_list()]).split("? known")[0] if len(self) else ""
-            hint = near + "?" if near.startswith("did you mean") else "check the id, or leave it out"
-            raise InputError(f"unknown {self.name} {first!r} ({len(unknown)} of {len(rows)} are unknown)", place=place or None, remedy=hint)
+            near = (
+                suggest(str(first), [str(i) for i in self.ids.head(20_000).to_list()]).split(
+                    "? known"
+                )[0]
+                if len(self)
+                else ""
+            )
+            hint = (
+                near + "?" if near.startswith("did you mean") else "check the id, or leave it out"
+            )
+            raise InputError(
+                f"unknown {self.name} {first!r} ({len(unknown)} of {len(rows)} are unknown)",
+                place=place or None,
+                remedy=hint,
+            )
         return rows
 
     @cached_property
     def _index(self) -> pl.DataFrame:
-        return pl.DataFrame({"id": self.ids, "row": pl.Series(np.arange(len(self.ids), dtype=np.int32))})
+        return pl.DataFrame(
+            {"id": self.ids, "row": pl.Series(np.arange(len(self.ids), dtype=np.int32))}
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -118,7 +147,9 @@ class Interactions:
 
     def __post_init__(self) -> None:
         for name, limit in (("user", self.n_users), ("item", self.n_items)):
-            values = np.asarray(getattr(self, name))  # before the conversion, which would wrap around
+            values = np.asarray(
+                getattr(self, name)
+            )  # before the conversion, which would wrap around
             if len(values) and (values.min() < 0 or values.max() >= limit):
                 raise ValueError(f"{name} rows must lie in 0..{limit - 1}")
         for name, dtype in _COLUMNS.items():
@@ -136,13 +167,18 @@ class Interactions:
 
     def take(self, rows: np.ndarray) -> Interactions:
         """The interactions at `rows` (positions or a boolean mask), in that order."""
-        kept = {name: value[rows] for name in _COLUMNS if (value := getattr(self, name)) is not None}
+        kept = {
+            name: value[rows] for name in _COLUMNS if (value := getattr(self, name)) is not None
+        }
         return replace(self, **kept)
 
     @cached_property
     def csr(self) -> sp.csr_matrix:
         """Users x items, float32 [n_users, n_items], 1 where they met, column indices sorted, duplicates merged."""
-        matrix = sp.csr_matrix((np.ones(len(self), dtype=np.float32), (self.user, self.item)), shape=(self.n_users, self.n_items))
+        matrix = sp.csr_matrix(
+            (np.ones(len(self), dtype=np.float32), (self.user, self.item)),
+            shape=(self.n_users, self.n_items),
+        )
         matrix.sum_duplicates()
         matrix.data[:] = 1.0
         return matrix
@@ -180,7 +216,9 @@ class FeatureTable:
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.present.shape != (len(self.values),):
-            raise ValueError(f"values {self.values.shape} and present {self.present.shape} do not belong together")
+            raise ValueError(
+                f"values {self.values.shape} and present {self.present.shape} do not belong together"
+            )
 
     @property
     def dim(self) -> int:
@@ -191,7 +229,9 @@ class FeatureTable:
         """SHA-256 over the values and where they are missing."""
         digest = hashlib.sha256(f"{self.values.dtype} {self.values.shape}".encode())
         for array in (self.values, self.present):
-            digest.update(np.ascontiguousarray(array).data)  # a table may be larger than what is left of the memory, so no copy
+            digest.update(
+                np.ascontiguousarray(array).data
+            )  # a table may be larger than what is left of the memory, so no copy
         return digest.hexdigest()
 
 
@@ -236,7 +276,10 @@ class Dataset:
         """SHA-256 over interactions, vocabularies and features, with where these are missing; that of the pairs where there are none."""
         if not self.features:
             return self.pairs_fingerprint
-        return _together(self.pairs_fingerprint, *(f"{name} {table.fingerprint}" for name, table in self.features.items()))
+        return _together(
+            self.pairs_fingerprint,
+            *(f"{name} {table.fingerprint}" for name, table in self.features.items()),
+        )
 
 
 class Sealed:
@@ -305,7 +348,11 @@ class Split:
         if self.valid is None:
             return self
         pairs = join(self.train.pairs, self.valid)
-        return replace(self, train=self.train.with_pairs(pairs, f"refit: train + valid = {len(pairs)}"), valid=None)
+        return replace(
+            self,
+            train=self.train.with_pairs(pairs, f"refit: train + valid = {len(pairs)}"),
+            valid=None,
+        )
 
 
 def _together(*parts: str) -> str:

@@ -27,11 +27,22 @@ from recsys.errors import InputError
 
 __all__ = ["unpack"]
 
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error, ValueError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    struct.error,
+    ValueError,
+)
 _STREAMS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open))
 
 
-def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int = 32 * GIB, max_files: int = 100_000) -> Path:
+def unpack(
+    archive: str | Path, folder: str | Path, *, max_bytes: int = 32 * GIB, max_files: int = 100_000
+) -> Path:
     """Open an archive into a new folder, which appears when everything is in it.
 
     What it is (zip; tar, plain or in gz, bz2 or xz; a single file in gz, bz2 or xz) is told by its content, not its name.
@@ -49,7 +60,9 @@ def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int = 32 * GIB
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError("is there already", place=str(folder), remedy="remove it, or unpack into another folder")
+        raise InputError(
+            "is there already", place=str(folder), remedy="remove it, or unpack into another folder"
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -67,32 +80,51 @@ def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int = 32 * GIB
     except _DAMAGED as error:
         raise _damaged(error, archive) from None
     except (NotImplementedError, RuntimeError) as error:  # an unknown compression; a password
-        raise InputError(f"cannot be opened: {error}", place=str(archive), remedy="unpack it by hand") from None
+        raise InputError(
+            f"cannot be opened: {error}", place=str(archive), remedy="unpack it by hand"
+        ) from None
     finally:
         shutil.rmtree(place, ignore_errors=True)
     return folder
 
 
 def _damaged(error: Exception, archive: Path) -> InputError:
-    return InputError(f"damaged or cut archive: {error}", place=str(archive), remedy="fetch it again")
+    return InputError(
+        f"damaged or cut archive: {error}", place=str(archive), remedy="fetch it again"
+    )
 
 
 class _Out:
     """Where entries go: checks every name, counts every byte."""
 
     def __init__(self, root: Path, archive: Path, max_bytes: int, max_files: int) -> None:
-        self.root, self.archive, self.bytes_left, self.files_left = root, archive, max_bytes, max_files
+        self.root, self.archive, self.bytes_left, self.files_left = (
+            root,
+            archive,
+            max_bytes,
+            max_files,
+        )
         self.max_bytes, self.max_files = max_bytes, max_files
 
     def refuse(self, cause: str) -> InputError:
-        return InputError(cause, place=str(self.archive), remedy="nothing was unpacked; get the archive from a source that you trust")
+        return InputError(
+            cause,
+            place=str(self.archive),
+            remedy="nothing was unpacked; get the archive from a source that you trust",
+        )
 
     def _place(self, name: str) -> Path:
         self.files_left -= 1
         if self.files_left < 0:
             raise self.refuse(f"more than {self.max_files:,} files")
         parts = PurePosixPath(name.replace("\\", "/")).parts
-        if not parts or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
+        if (
+            not parts
+            or name.startswith(("/", "\\"))
+            or ".." in parts
+            or ":" in parts[0]
+            or "\0" in name
+        ):
             raise self.refuse(f"entry {name!r} leads out of the folder")
         return self.root.joinpath(*parts)
 
@@ -134,9 +166,18 @@ def _open(archive: Path, out: _Out) -> None:
             if _is_tar(stream):
                 _untar(_Bounded(stream, out), out)
             elif opener:
-                out.file(archive.stem if archive.suffix.lower() in (".gz", ".bz2", ".xz") else archive.name, stream)
+                out.file(
+                    archive.stem
+                    if archive.suffix.lower() in (".gz", ".bz2", ".xz")
+                    else archive.name,
+                    stream,
+                )
             else:
-                raise InputError("no archive that is known here", place=str(archive), remedy="zip, tar, gz, bz2 and xz are")
+                raise InputError(
+                    "no archive that is known here",
+                    place=str(archive),
+                    remedy="zip, tar, gz, bz2 and xz are",
+                )
 
 
 def _unzip(opened: zipfile.ZipFile, out: _Out) -> None:

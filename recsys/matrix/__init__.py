@@ -30,7 +30,19 @@ from recsys.storage import read_json, write, write_json
 from recsys.study import material_of
 from recsys.study.storage import Lock, alone
 
-__all__ = ["Matrix", "Plan", "Result", "State", "Task", "benchmark", "board", "cell_folder", "gather", "read_plan", "todo"]
+__all__ = [
+    "Matrix",
+    "Plan",
+    "Result",
+    "State",
+    "Task",
+    "benchmark",
+    "board",
+    "cell_folder",
+    "gather",
+    "read_plan",
+    "todo",
+]
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -38,7 +50,14 @@ _FORMAT = 1  # of the folder; raised when an older reader would misread a newer 
 _KEPT = ("trials", "seconds", "refit")  # what may not change once a matrix is begun
 
 
-def benchmark(config: str | Path | Plan, folder: str | Path, *, workers: int = 1, threads: int = 1, watch: Watch | None = None) -> Result:
+def benchmark(
+    config: str | Path | Plan,
+    folder: str | Path,
+    *,
+    workers: int = 1,
+    threads: int = 1,
+    watch: Watch | None = None,
+) -> Result:
     """Do what is missing of a matrix and write its tables.
 
     Args:
@@ -67,7 +86,9 @@ def benchmark(config: str | Path | Plan, folder: str | Path, *, workers: int = 1
         found = _checked_data(plan, data)
         if not found.matches(meta["data"].setdefault(data, found.fingerprint)):
             raise InputError(
-                "the data have changed since this matrix began", place=f"{folder}: {data}", remedy="restore the data, or choose another --out"
+                "the data have changed since this matrix began",
+                place=f"{folder}: {data}",
+                remedy="restore the data, or choose another --out",
             )
         tell({"event": "data", "name": data, "split": found})
         _rehearse(plan, folder, data, found)
@@ -80,11 +101,19 @@ def benchmark(config: str | Path | Plan, folder: str | Path, *, workers: int = 1
                 _empty(cell_folder(folder, *key))
             place = cell_folder(folder, *key) / "experiment.toml"
             if not place.exists():
-                write(place, lambda path, each=experiment: path.write_text(each.to_toml(), encoding="utf-8"))  # type: ignore[misc]
-        write(folder / "config.toml", lambda path: path.write_text(to_toml(plain(plan.matrix)), encoding="utf-8"))
+                write(
+                    place,
+                    lambda path, each=experiment: path.write_text(each.to_toml(), encoding="utf-8"),
+                )  # type: ignore[misc]
+        write(
+            folder / "config.toml",
+            lambda path: path.write_text(to_toml(plain(plan.matrix)), encoding="utf-8"),
+        )
         write_json(folder / "matrix.json", meta)
         began = time.perf_counter()
-        failed = work(plan, folder, splits, workers, threads, lambda tried: todo(plan, folder, tried), tell)
+        failed = work(
+            plan, folder, splits, workers, threads, lambda tried: todo(plan, folder, tried), tell
+        )
         meta["seconds"] = round(meta["seconds"] + time.perf_counter() - began, 1)
         write_json(folder / "matrix.json", meta)
         result = replace(gather(plan, folder), failed=failed)
@@ -139,7 +168,9 @@ def _word(found: State, plan: Plan, running: bool) -> str:
     if found.failed and not running:
         return f"failed: {found.failed}"
     if found.chosen is None:
-        return f"tuning {found.trials}/{plan.matrix.trials}{mark}" if found.trials or running else "-"
+        return (
+            f"tuning {found.trials}/{plan.matrix.trials}{mark}" if found.trials or running else "-"
+        )
     return f"{done}/{len(wanted)} runs{mark}"
 
 
@@ -161,20 +192,44 @@ def _meta(plan: Plan, folder: Path) -> dict[str, Any]:
     """
     if (folder / "matrix.json").exists():
         meta = read_json(folder / "matrix.json")
-        if not isinstance(meta, dict) or not isinstance(meta.get("format"), int) or not isinstance(meta.get("matrix"), dict):
-            raise InputError("has a matrix.json that is not of a matrix", place=str(folder), remedy="choose another --out")
+        if (
+            not isinstance(meta, dict)
+            or not isinstance(meta.get("format"), int)
+            or not isinstance(meta.get("matrix"), dict)
+        ):
+            raise InputError(
+                "has a matrix.json that is not of a matrix",
+                place=str(folder),
+                remedy="choose another --out",
+            )
         if meta["format"] > _FORMAT:
-            raise InputError(f"was written by a newer version (format {meta['format']})", place=str(folder), remedy="update recsys")
+            raise InputError(
+                f"was written by a newer version (format {meta['format']})",
+                place=str(folder),
+                remedy="update recsys",
+            )
         now = plain(plan.matrix)
         for key in _KEPT:
             if meta["matrix"].get(key) != now.get(key):
-                cause = f"was begun with {key} = {meta['matrix'].get(key)}, and this is {now.get(key)}"
+                cause = (
+                    f"was begun with {key} = {meta['matrix'].get(key)}, and this is {now.get(key)}"
+                )
                 remedy = "leave it as it was, or choose another --out: a search that goes on after the test was opened is none on valid"
                 raise InputError(cause, place=str(folder), remedy=remedy)
         return meta | {"matrix": now}
-    if folder.exists() and (not folder.is_dir() or any(each.name not in ("cells", ".lock") for each in folder.iterdir())):
-        raise InputError("exists already and is no matrix", place=str(folder), remedy="choose another --out")
-    return {"format": _FORMAT, "name": plan.matrix.name, "matrix": plain(plan.matrix), "data": {}, "seconds": 0.0}
+    if folder.exists() and (
+        not folder.is_dir() or any(each.name not in ("cells", ".lock") for each in folder.iterdir())
+    ):
+        raise InputError(
+            "exists already and is no matrix", place=str(folder), remedy="choose another --out"
+        )
+    return {
+        "format": _FORMAT,
+        "name": plan.matrix.name,
+        "matrix": plain(plan.matrix),
+        "data": {},
+        "seconds": 0.0,
+    }
 
 
 def _begun_otherwise(experiment: Experiment, place: Path) -> bool:
@@ -200,7 +255,11 @@ def _begun_otherwise(experiment: Experiment, place: Path) -> bool:
     if not searched and not opened:
         return True
     said = f"the cell was begun with other settings{', and its test has been opened' if opened else ''}{what}"
-    raise InputError(said, place=str(place), remedy="set them back, give the method another name, or remove the folder of the cell")
+    raise InputError(
+        said,
+        place=str(place),
+        remedy="set them back, give the method another name, or remove the folder of the cell",
+    )
 
 
 def _empty(place: Path) -> None:
@@ -239,5 +298,7 @@ def _checked_data(plan: Plan, data: str) -> Split:
     except InputError as error:
         raise error.at(data) from None
     if split.test is None or not len(split.test):
-        raise InputError("the split has no test", place=f"{data}: [split]", remedy="give test a share in [split]")
+        raise InputError(
+            "the split has no test", place=f"{data}: [split]", remedy="give test a share in [split]"
+        )
     return split

@@ -73,18 +73,32 @@ def state(folder: Path, seeds: Iterable[int], *, count: bool = False) -> State:
         count: whether to count the trials of a study that is not done, which reads all of them.
     """
     chosen = read_json(folder / "chosen.json") if (folder / "chosen.json").exists() else None
-    runs = {seed: read_json(folder / f"seed-{seed}.json") for seed in seeds if (folder / f"seed-{seed}.json").exists()}
-    failed = read_json(folder / "failed.json")["reason"] if (folder / "failed.json").exists() else ""
+    runs = {
+        seed: read_json(folder / f"seed-{seed}.json")
+        for seed in seeds
+        if (folder / f"seed-{seed}.json").exists()
+    }
+    failed = (
+        read_json(folder / "failed.json")["reason"] if (folder / "failed.json").exists() else ""
+    )
     done = 0
     if count and chosen is None and is_study(folder / "study"):
-        done = sum(trial.state in ("complete", "pruned", "failed") for trial in open_study(folder / "study").trials)
+        done = sum(
+            trial.state in ("complete", "pruned", "failed")
+            for trial in open_study(folder / "study").trials
+        )
     return State(chosen, runs, done, failed)
 
 
 def needed(found: State, seeds: Iterable[int]) -> list[int]:
     """The seeds whose runs belong to the cell, finished or not: where two made the same scorer without training, the first alone."""
     first, *others = seeds
-    if others and first in found.runs and others[0] in found.runs and _same(found.runs[first], found.runs[others[0]]):
+    if (
+        others
+        and first in found.runs
+        and others[0] in found.runs
+        and _same(found.runs[first], found.runs[others[0]])
+    ):
         return [first]
     return [first, *others]
 
@@ -93,7 +107,9 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(one["closed"] and other["closed"] and one["scorer"] == other["scorer"])
 
 
-def do(task: Task, folder: Path, splits: dict[str, Split], *, energy: bool = False, watch: Watch) -> None:
+def do(
+    task: Task, folder: Path, splits: dict[str, Split], *, energy: bool = False, watch: Watch
+) -> None:
     """Do a task, or go on with it; what it leaves is in the cell's folder.
 
     Args:
@@ -107,7 +123,10 @@ def do(task: Task, folder: Path, splits: dict[str, Split], *, energy: bool = Fal
         InputError: and what else a study or a run can raise; it is written down in failed.json too.
     """
     try:
-        experiment = from_tree(from_toml((folder / "experiment.toml").read_text(encoding="utf-8")), str(folder / "experiment.toml"))
+        experiment = from_tree(
+            from_toml((folder / "experiment.toml").read_text(encoding="utf-8")),
+            str(folder / "experiment.toml"),
+        )
         if task.data not in splits:
             splits[task.data] = data_of(experiment)
         if task.seed:
@@ -123,7 +142,10 @@ def do(task: Task, folder: Path, splits: dict[str, Split], *, energy: bool = Fal
 
 def _study(experiment: Experiment, folder: Path, split: Split, watch: Watch) -> None:
     if experiment.tune is None:
-        write_json(folder / "chosen.json", {"trials": 0, "seconds": 0.0, "settings": {}, "tree": experiment.to_tree()})
+        write_json(
+            folder / "chosen.json",
+            {"trials": 0, "seconds": 0.0, "settings": {}, "tree": experiment.to_tree()},
+        )
         return
     place = folder / "study"
     if place.exists() and not is_study(place):  # killed before the first trial
@@ -133,27 +155,54 @@ def _study(experiment: Experiment, folder: Path, split: Split, watch: Watch) -> 
     if best is None or chosen is None:
         reasons = sorted({trial.reason for trial in study.trials if trial.reason})
         remedy = "allow more seconds or fewer epochs, or look at the study; a failed cell is done again once its folder is removed"
-        raise InputError(f"no trial was completed within the limits: {'; '.join(reasons)}", place=str(place), remedy=remedy)
-    found = {"trials": used["trials"], "seconds": used["device_seconds"], "number": best.number, "value": best.values[0]}
-    write_json(folder / "chosen.json", {**found, "settings": dict(best.settings), "tree": chosen.to_tree()})
+        raise InputError(
+            f"no trial was completed within the limits: {'; '.join(reasons)}",
+            place=str(place),
+            remedy=remedy,
+        )
+    found = {
+        "trials": used["trials"],
+        "seconds": used["device_seconds"],
+        "number": best.number,
+        "value": best.values[0],
+    }
+    write_json(
+        folder / "chosen.json", {**found, "settings": dict(best.settings), "tree": chosen.to_tree()}
+    )
 
 
 def _run(experiment: Experiment, folder: Path, seed: int, split: Split, energy: bool) -> None:
     chosen = from_tree(read_json(folder / "chosen.json")["tree"], str(folder / "chosen.json"))
     model: Any = chosen.model
-    if any(field.name == "seed" for field in dataclasses.fields(model)):  # a start that is drawn before training, as of iALS
+    if any(
+        field.name == "seed" for field in dataclasses.fields(model)
+    ):  # a start that is drawn before training, as of iALS
         model = replace(model, seed=seed)
-    chosen = replace(chosen, name=experiment.name, model=model, train=replace(chosen.train, seed=seed))
+    chosen = replace(
+        chosen, name=experiment.name, model=model, train=replace(chosen.train, seed=seed)
+    )
     place = folder / f"seed-{seed}"
-    if place.exists() and not (place / "run.json").exists():  # killed before there was anything to keep
+    if (
+        place.exists() and not (place / "run.json").exists()
+    ):  # killed before there was anything to keep
         shutil.rmtree(place)
     meter = _meter() if energy else None
     made = execute(chosen, place, resume=place.exists(), split=split)
     kwh = None if meter is None else _stop(meter)
     meta = made.meta
-    found = {"closed": meta["stopped"] == "closed form", "scorer": made.fingerprint, "epochs": meta["best_epoch"]}
-    found |= {"train_seconds": meta["train_seconds"], "seconds": meta["seconds"], "parameters": meta["parameters"]}
-    write_json(folder / f"seed-{seed}.json", {**found, "users_per_second": _speed(made, split), "kwh": kwh})
+    found = {
+        "closed": meta["stopped"] == "closed form",
+        "scorer": made.fingerprint,
+        "epochs": meta["best_epoch"],
+    }
+    found |= {
+        "train_seconds": meta["train_seconds"],
+        "seconds": meta["seconds"],
+        "parameters": meta["parameters"],
+    }
+    write_json(
+        folder / f"seed-{seed}.json", {**found, "users_per_second": _speed(made, split), "kwh": kwh}
+    )
 
 
 def _speed(made: Run, split: Split) -> float:
@@ -172,8 +221,13 @@ def _meter() -> Any:
     try:
         tracker = importlib.import_module("codecarbon").OfflineEmissionsTracker
     except ImportError:
-        raise InputError("energy = true needs codecarbon", remedy="pip install 'recsys[energy]', or set energy = false") from None
-    meter = tracker(country_iso_code="USA", save_to_file=False, log_level="critical", tracking_mode="process")
+        raise InputError(
+            "energy = true needs codecarbon",
+            remedy="pip install 'recsys[energy]', or set energy = false",
+        ) from None
+    meter = tracker(
+        country_iso_code="USA", save_to_file=False, log_level="critical", tracking_mode="process"
+    )
     meter.start()
     return meter
 

@@ -60,7 +60,11 @@ def work(
             open_tasks = [task for task in todo(tried) if (task.data, task.method) not in failed]
             busy = [task for task, word in tried.items() if word == "taken"]
             # A cell is in one pair of hands.
-            free = [task for task in open_tasks if all((task.data, task.method) != (each.data, each.method) for each in busy)]
+            free = [
+                task
+                for task in open_tasks
+                if all((task.data, task.method) != (each.data, each.method) for each in busy)
+            ]
             if free and len(busy) < workers:
                 task = free[0]
                 if task.seed > seed:
@@ -112,7 +116,9 @@ class _Pace:
     def note(self, task: Task, seconds: float) -> None:
         self.spent.setdefault((task.method, task.seed > 0), []).append(seconds)
 
-    def left(self, tried: Mapping[Task, str], failed: Mapping[tuple[str, str], str], ready: list[Task]) -> float | None:
+    def left(
+        self, tried: Mapping[Task, str], failed: Mapping[tuple[str, str], str], ready: list[Task]
+    ) -> float | None:
         """Seconds, from the means of what the same methods took, else of all methods; None where nothing is known yet."""
         open_ones = {task for task in ready if (task.data, task.method) not in failed}
         open_ones |= {task for task, word in tried.items() if word == "taken"}
@@ -130,10 +136,22 @@ class _Pace:
         run = task.seed > 0
         own = self.spent.get((task.method, run), [])
         if not own and run:  # a run takes about as long as a trial
-            own = [seconds / self.plan.matrix.trials for seconds in self.spent.get((task.method, False), [])]
-        every = own or [seconds for (_, kind), several in self.spent.items() if kind == run for seconds in several]
+            own = [
+                seconds / self.plan.matrix.trials
+                for seconds in self.spent.get((task.method, False), [])
+            ]
+        every = own or [
+            seconds
+            for (_, kind), several in self.spent.items()
+            if kind == run
+            for seconds in several
+        ]
         if not every and run:
-            every = [seconds / self.plan.matrix.trials for several in self.spent.values() for seconds in several]
+            every = [
+                seconds / self.plan.matrix.trials
+                for several in self.spent.values()
+                for seconds in several
+            ]
         return sum(every) / len(every) if every else None
 
 
@@ -141,16 +159,28 @@ def _place(folder: Path, task: Task) -> Path:
     return folder / "cells" / task.data / task.method
 
 
-def attempt(task: Task, folder: Path, splits: dict[str, Split], energy: bool, tell: Watch) -> dict[str, Any]:
+def attempt(
+    task: Task, folder: Path, splits: dict[str, Split], energy: bool, tell: Watch
+) -> dict[str, Any]:
     """Do a task in this process; the event it ends with."""
 
     def follow(event: dict[str, Any]) -> None:
         if event["event"] == "trial":
-            tell({"event": "trial", "task": task, "number": event["number"], "state": event["state"], "values": event["values"]})
+            tell(
+                {
+                    "event": "trial",
+                    "task": task,
+                    "number": event["number"],
+                    "state": event["state"],
+                    "values": event["values"],
+                }
+            )
 
     place = _place(folder, task)
     lock = Lock(place / ".lock")
-    lock.take(wait=True)  # `board` may have it for a moment, and a worker that was left over until it ends
+    lock.take(
+        wait=True
+    )  # `board` may have it for a moment, and a worker that was left over until it ends
     try:
         do(task, place, splits, energy=energy, watch=follow)
     except InputError as error:
@@ -169,7 +199,12 @@ class _Crew:
 
     def __init__(self, folder: Path, energy: bool, workers: int, threads: int) -> None:
         self.folder = folder
-        self.processes = Processes("recsys.matrix.worker", [str(folder), "energy" if energy else ""], workers=workers, threads=threads)
+        self.processes = Processes(
+            "recsys.matrix.worker",
+            [str(folder), "energy" if energy else ""],
+            workers=workers,
+            threads=threads,
+        )
         self.busy: dict[int, Task] = {}
         self.lost: Counter[Task] = Counter()
 
@@ -199,7 +234,9 @@ class _Crew:
                 self.give(lost)
                 continue
             reason = f"it cost {_LIVES} workers their life (exit code {code}): out of memory?"
-            write_json(_place(self.folder, lost) / "failed.json", {"seed": lost.seed, "reason": reason})
+            write_json(
+                _place(self.folder, lost) / "failed.json", {"seed": lost.seed, "reason": reason}
+            )
             return {"event": "failed", "task": lost, "reason": reason}
 
     def dismiss(self) -> None:

@@ -99,20 +99,31 @@ def read_plan(path: str | Path) -> Plan:
     known = [*own, "data", "method", "tune", *_SHARED]
     for key in tree:
         if key not in known:
-            raise InputError(f"unknown section or key '{key}'", place=place, remedy=suggest(key, known, {"model": "method", "models": "methods"}))
+            raise InputError(
+                f"unknown section or key '{key}'",
+                place=place,
+                remedy=suggest(key, known, {"model": "method", "models": "methods"}),
+            )
     matrix = build(Matrix, {key: tree[key] for key in own if key in tree}, place)
     shared = {section: _table(tree, section, place) for section in _SHARED}
-    data = {name: _data(name, value, shared, path) for name, value in _table(tree, "data", place).items()}
+    data = {
+        name: _data(name, value, shared, path)
+        for name, value in _table(tree, "data", place).items()
+    }
     if not data:
         raise InputError(
-            "there are no data sets", place=f"{place}: [data]", remedy='name one: [data.retail] and below it data = { source = "online-retail" }'
+            "there are no data sets",
+            place=f"{place}: [data]",
+            remedy='name one: [data.retail] and below it data = { source = "online-retail" }',
         )
     methods = _methods(matrix, _table(tree, "method", place), path)
     tune = _table(tree, "tune", place)
     for key in ("trials", "seconds", "space", "limits", "warm", "objectives"):
         if key in tune:
             raise InputError(
-                f"'{key}' cannot stand here", place=f"{place}: [tune]", remedy="trials and seconds stand above; a space in [method.NAME]"
+                f"'{key}' cannot stand here",
+                place=f"{place}: [tune]",
+                remedy="trials and seconds stand above; a space in [method.NAME]",
             )
     cells = {}
     for label, sections in data.items():
@@ -123,9 +134,21 @@ def read_plan(path: str | Path) -> Plan:
 
 
 def _cell(
-    matrix: Matrix, label: str, sections: Mapping[str, Any], method: str, own: Mapping[str, Any], tune: Mapping[str, Any], place: str
+    matrix: Matrix,
+    label: str,
+    sections: Mapping[str, Any],
+    method: str,
+    own: Mapping[str, Any],
+    tune: Mapping[str, Any],
+    place: str,
 ) -> Experiment:
-    tree = {"name": method, "refit": matrix.refit, **sections, "model": own["model"], "train": {**sections["train"], **own["train"]}}
+    tree = {
+        "name": method,
+        "refit": matrix.refit,
+        **sections,
+        "model": own["model"],
+        "train": {**sections["train"], **own["train"]},
+    }
     if own["space"]:
         limits = {} if matrix.seconds is None else {"limits": {"seconds": matrix.seconds}}
         tree["tune"] = {**tune, **limits, "trials": matrix.trials, "space": own["space"]}
@@ -136,14 +159,27 @@ def _cell(
             ready(experiment)
         except InputError as error:
             raise error.at(where) from None
-        spent = next((each.path for each in experiment.dimensions if each.path.removeprefix("train.") in _BUDGET), None)
+        spent = next(
+            (
+                each.path
+                for each in experiment.dimensions
+                if each.path.removeprefix("train.") in _BUDGET
+            ),
+            None,
+        )
         if spent is not None:
-            raise InputError(f"{spent} is part of the budget, which all methods share", place=where, remedy="leave it out of the space")
+            raise InputError(
+                f"{spent} is part of the budget, which all methods share",
+                place=where,
+                remedy="leave it out of the space",
+            )
     directions(experiment)
     return experiment
 
 
-def _data(name: str, value: Any, shared: Mapping[str, Mapping[str, Any]], path: Path) -> dict[str, Any]:
+def _data(
+    name: str, value: Any, shared: Mapping[str, Mapping[str, Any]], path: Path
+) -> dict[str, Any]:
     """[data], [split], [train] and [evaluate] of one data set: its own word before that for all."""
     _check_name(name, "data set", f"{path}: [data]")
     place = f"{path}: [data.{name}]"
@@ -151,13 +187,21 @@ def _data(name: str, value: Any, shared: Mapping[str, Mapping[str, Any]], path: 
         file = _beside(value, path)
         value, place = read_toml(file), str(file)
     if not isinstance(value, Mapping):
-        raise InputError("a data set is a table, or a TOML file", place=place, remedy='write data = { source = "..." } below it')
+        raise InputError(
+            "a data set is a table, or a TOML file",
+            place=place,
+            remedy='write data = { source = "..." } below it',
+        )
     for key in value:
         if key not in ("data", *_SHARED):
             raise InputError(
-                f"unknown section or key '{key}'", place=place, remedy=suggest(key, ["data", *_SHARED], {"source": "data", "path": "data"})
+                f"unknown section or key '{key}'",
+                place=place,
+                remedy=suggest(key, ["data", *_SHARED], {"source": "data", "path": "data"}),
             )
-    sections: dict[str, Any] = {section: {**shared[section], **_table(value, section, place)} for section in _SHARED}
+    sections: dict[str, Any] = {
+        section: {**shared[section], **_table(value, section, place)} for section in _SHARED
+    }
     return {"data": dict(_table(value, "data", place)), **sections}
 
 
@@ -170,28 +214,55 @@ def _methods(matrix: Matrix, tables: Mapping[str, Any], path: Path) -> dict[str,
             file = _beside(method, path)
             tree, label, place = read_toml(file), file.stem, str(file)
             space = _table(_table(tree, "tune", place), "space", place)
-            given: dict[str, Any] = {"model": _table(tree, "model", place), "train": _without_budget(_table(tree, "train", place))}
+            given: dict[str, Any] = {
+                "model": _table(tree, "model", place),
+                "train": _without_budget(_table(tree, "train", place)),
+            }
             given |= {"space": space} if space else {}
         else:
             label, place = method, f"{path}: [method.{method}]"
             given = dict(_table(tables, method, f"{path}: [method]"))
         _check_name(label, "method", place)
         if label in found:
-            raise InputError(f"two methods are called '{label}'", place=place, remedy="give one of them a [method.NAME] of its own")
+            raise InputError(
+                f"two methods are called '{label}'",
+                place=place,
+                remedy="give one of them a [method.NAME] of its own",
+            )
         for key in given:
             if key not in ("model", "train", "space"):
-                raise InputError(f"unknown key '{key}'", place=place, remedy=suggest(key, ["model", "train", "space"], {"tune": "space"}))
+                raise InputError(
+                    f"unknown key '{key}'",
+                    place=place,
+                    remedy=suggest(key, ["model", "train", "space"], {"tune": "space"}),
+                )
         train = dict(_table(given, "train", place))
         for key in train:
             if key in _BUDGET:
-                raise InputError(f"'{key}' is part of the budget, which all methods share", place=f"{place} train", remedy="set it in [train]")
+                raise InputError(
+                    f"'{key}' is part of the budget, which all methods share",
+                    place=f"{place} train",
+                    remedy="set it in [train]",
+                )
         model = {"name": label, **_table(given, "model", place)}
-        found[label] = {"model": model, "train": train, "space": _space(str(model["name"]), given.get("space"), path, place)}
+        found[label] = {
+            "model": model,
+            "train": train,
+            "space": _space(str(model["name"]), given.get("space"), path, place),
+        }
     unused = next((name for name in tables if name not in found), None)
     if unused is not None:
-        raise InputError(f"'{unused}' is not among the methods", place=f"{path}: [method]", remedy=suggest(unused, found))
+        raise InputError(
+            f"'{unused}' is not among the methods",
+            place=f"{path}: [method]",
+            remedy=suggest(unused, found),
+        )
     if len(found) < 2:
-        raise InputError("one method alone compares with nothing", place=f"{path}: methods", remedy="name another, or set baselines = true")
+        raise InputError(
+            "one method alone compares with nothing",
+            place=f"{path}: methods",
+            remedy="name another, or set baselines = true",
+        )
     return found
 
 
@@ -202,13 +273,21 @@ def _space(model: str, given: Any, path: Path, place: str) -> dict[str, Any]:
     if given == "none" or (given is None and model in _AS_IS):
         return {}
     if given is not None and not isinstance(given, str):
-        raise InputError("a space is a table, a TOML file, or 'none'", place=f"{place} space", remedy="correct the value")
+        raise InputError(
+            "a space is a table, a TOML file, or 'none'",
+            place=f"{place} space",
+            remedy="correct the value",
+        )
     file = spaces() / f"{model}.toml" if given is None else _beside(given, path)
     if given is None and not file.is_file():
         if model not in models.names():
             models.recipe(model)  # says which there are
         remedy = "name its fields in [method.NAME.space], or write space = 'none' for a method that is not to be searched"
-        raise InputError(f"no space ships for '{model}', and every method has the same trials", place=place, remedy=remedy)
+        raise InputError(
+            f"no space ships for '{model}', and every method has the same trials",
+            place=place,
+            remedy=remedy,
+        )
     return flatten(_table(_table(read_toml(file), "tune", str(file)), "space", str(file)))
 
 
@@ -224,13 +303,21 @@ def _beside(name: str, path: Path) -> Path:
 
 def _check_name(name: str, what: str, place: str) -> None:
     if not name or not all(c.isalnum() or c in "-_+." for c in name) or name.startswith("."):
-        raise InputError(f"'{name}' cannot name a {what}: it names a folder", place=place, remedy="use letters, digits, - _ + .")
+        raise InputError(
+            f"'{name}' cannot name a {what}: it names a folder",
+            place=place,
+            remedy="use letters, digits, - _ + .",
+        )
 
 
 def _table(tree: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
     value = tree.get(key, {})
     if not isinstance(value, Mapping):
-        raise InputError(f"'{key}' is a table, not a value", place=place, remedy=f"write [{key}] and its keys below it")
+        raise InputError(
+            f"'{key}' is a table, not a value",
+            place=place,
+            remedy=f"write [{key}] and its keys below it",
+        )
     return value
 
 

@@ -64,12 +64,17 @@ def miniature(train: Dataset) -> Dataset:
         pairs=replace(some, user=user, item=item, n_users=len(users), n_items=len(items)),
         users=Vocab(train.users.ids[users.tolist()], train.users.name),
         items=Vocab(train.items.ids[items.tolist()], train.items.name),
-        features={name: FeatureTable(np.asarray(table.values[items]), table.present[items]) for name, table in train.features.items()},
+        features={
+            name: FeatureTable(np.asarray(table.values[items]), table.present[items])
+            for name, table in train.features.items()
+        },
         titles=None if train.titles is None else train.titles[items.tolist()],
     )
 
 
-def _refused(experiment: Experiment, train: Dataset, valid: Interactions | None) -> InputError | None:
+def _refused(
+    experiment: Experiment, train: Dataset, valid: Interactions | None
+) -> InputError | None:
     """What the first step of a fit refuses."""
 
     def enough(_: Mapping[str, Any]) -> None:
@@ -79,7 +84,13 @@ def _refused(experiment: Experiment, train: Dataset, valid: Interactions | None)
     held = valid if experiment.train.select == "loss" else None
     with contextlib.suppress(Exception):
         try:
-            fit(experiment.model, train, held, replace(experiment.train, device="cpu", compile=False), watch=enough)
+            fit(
+                experiment.model,
+                train,
+                held,
+                replace(experiment.train, device="cpu", compile=False),
+                watch=enough,
+            )
         except TrainingError:
             return None
         except InputError as error:

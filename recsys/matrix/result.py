@@ -76,13 +76,33 @@ class Result:
         parts = [f"# {self.name}", ""]
         for data, table in self.tables.items():
             parts += [f"## {data}", "", _head(table), "|---|" + "---:|" * (len(table.metrics) + 6)]
-            parts += ["| " + " | ".join([_plain(method), *self._row(data, method, "**{}**")]) + " |" for method in table.methods]
-            parts += ["", *table._caption(), f"Methods are in the order of {self.primary[data]}, which selected on valid.", ""]
+            parts += [
+                "| " + " | ".join([_plain(method), *self._row(data, method, "**{}**")]) + " |"
+                for method in table.methods
+            ]
+            parts += [
+                "",
+                *table._caption(),
+                f"Methods are in the order of {self.primary[data]}, which selected on valid.",
+                "",
+            ]
         if self.ranks is not None:
             parts += ["## Over data sets", "", "| method | average rank |", "|---|---:|"]
-            parts += [f"| {_plain(method)} | {rank:.2f} |" for method, rank in zip(self.ranks.methods, self.ranks.ranks, strict=True)]
+            parts += [
+                f"| {_plain(method)} | {rank:.2f} |"
+                for method, rank in zip(self.ranks.methods, self.ranks.ranks, strict=True)
+            ]
             parts += ["", _over(self.ranks), ""]
-        parts += [f"- {note}" for note in (*self.notes, *(f"{method} on {data} failed: {why}" for (data, method), why in self.failed.items()))]
+        parts += [
+            f"- {note}"
+            for note in (
+                *self.notes,
+                *(
+                    f"{method} on {data} failed: {why}"
+                    for (data, method), why in self.failed.items()
+                ),
+            )
+        ]
         return "\n".join(parts).rstrip() + "\n"
 
     def latex(self) -> str:
@@ -92,8 +112,16 @@ class Result:
             names = [*table.metrics, *_COSTS]
             parts += [f"% {data}", r"\begin{tabular}{l" + "r" * len(names) + "}", r"\toprule"]
             parts += [" & ".join(["Method", *map(_tex, names)]) + r" \\", r"\midrule"]
-            parts += [" & ".join([_tex(method), *self._row(data, method, r"\textbf{{{}}}")]) + r" \\" for method in table.methods]
-            parts += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in table._caption()), ""]
+            parts += [
+                " & ".join([_tex(method), *self._row(data, method, r"\textbf{{{}}}")]) + r" \\"
+                for method in table.methods
+            ]
+            parts += [
+                r"\bottomrule",
+                r"\end{tabular}",
+                *(f"% {line}" for line in table._caption()),
+                "",
+            ]
         if self.ranks is not None:
             parts.append(f"% {_over(self.ranks)}")
         return "\n".join(parts).rstrip() + "\n"
@@ -104,28 +132,54 @@ class Result:
         for metric in table.metrics:
             cell = table.cell(method, metric)
             mean = bold.format(f"{cell.mean:.4f}") if cell.bold else f"{cell.mean:.4f}"
-            texts.append(mean + (f" [{cell.low:.4f}, {cell.high:.4f}]" if np.isfinite(cell.low) else ""))
+            texts.append(
+                mean + (f" [{cell.low:.4f}, {cell.high:.4f}]" if np.isfinite(cell.low) else "")
+            )
         cell = table.cell(method, self.primary[data])
-        texts += ["-" if cell.seeds < 2 else f"{cell.seeds_sd:.4f}", f"{cell.seeds}", f"{cost.trials}"]
-        return [*texts, f"{cost.train_seconds:.1f}", f"{cost.users_per_second:.0f}", f"{cost.parameters}"]
+        texts += [
+            "-" if cell.seeds < 2 else f"{cell.seeds_sd:.4f}",
+            f"{cell.seeds}",
+            f"{cost.trials}",
+        ]
+        return [
+            *texts,
+            f"{cost.train_seconds:.1f}",
+            f"{cost.users_per_second:.0f}",
+            f"{cost.parameters}",
+        ]
 
     def table(self) -> pl.DataFrame:
         """Columns data, method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, rank, and what it cost: a row per cell and metric."""
         frames = []
         for data, table in self.tables.items():
             costs = [
-                {"method": method} | {key: value for key, value in asdict(self.costs[data, method]).items() if key != "settings"}
+                {"method": method}
+                | {
+                    key: value
+                    for key, value in asdict(self.costs[data, method]).items()
+                    if key != "settings"
+                }
                 for method in table.methods
             ]
             rank = _ranks(table)
             own = table.table().with_columns(rank=pl.Series(rank, dtype=pl.Float64))
-            own = own.join(pl.DataFrame(costs, schema_overrides={"kwh": pl.Float64}), on="method", how="left", maintain_order="left")
+            own = own.join(
+                pl.DataFrame(costs, schema_overrides={"kwh": pl.Float64}),
+                on="method",
+                how="left",
+                maintain_order="left",
+            )
             frames.append(own.select(pl.lit(data).alias("data"), pl.all()))
         return pl.concat(frames)
 
     def tests(self) -> pl.DataFrame:
         """The column data and the columns of `Comparison.tests_table`: every paired test with its effect sizes."""
-        return pl.concat([table.tests_table().select(pl.lit(data).alias("data"), pl.all()) for data, table in self.tables.items()])
+        return pl.concat(
+            [
+                table.tests_table().select(pl.lit(data).alias("data"), pl.all())
+                for data, table in self.tables.items()
+            ]
+        )
 
     def json(self) -> str:
         """Everything as JSON; numbers that are not finite are null."""
@@ -133,12 +187,20 @@ class Result:
             "name": self.name,
             "primary": self.primary,
             "data": {
-                data: {**json.loads(table.json()), "costs": {method: asdict(self.costs[data, method]) for method in table.methods}}
+                data: {
+                    **json.loads(table.json()),
+                    "costs": {method: asdict(self.costs[data, method]) for method in table.methods},
+                }
                 for data, table in self.tables.items()
             },
-            "ranks": None if self.ranks is None else {k: _null(v) for k, v in asdict(self.ranks).items()},
+            "ranks": None
+            if self.ranks is None
+            else {k: _null(v) for k, v in asdict(self.ranks).items()},
             "notes": self.notes,
-            "failed": [{"data": data, "method": method, "reason": why} for (data, method), why in self.failed.items()],
+            "failed": [
+                {"data": data, "method": method, "reason": why}
+                for (data, method), why in self.failed.items()
+            ],
         }
         return json.dumps(plain, indent=1, allow_nan=False, default=str) + "\n"
 
@@ -164,28 +226,58 @@ def gather(plan: Plan, folder: Path) -> Result:
             if found.chosen is None or not wanted:
                 continue
             runs[method] = [open_run(place / f"seed-{seed}") for seed in wanted]
-            costs[data, method] = _cost(found.chosen, [found.runs[seed] for seed in wanted], len(needed(found, plan.seeds)) < len(plan.seeds))
+            costs[data, method] = _cost(
+                found.chosen,
+                [found.runs[seed] for seed in wanted],
+                len(needed(found, plan.seeds)) < len(plan.seeds),
+            )
         if not runs:
             continue
-        reports = {method: [run.report("test") for run in several] for method, several in runs.items()}
+        reports = {
+            method: [run.report("test") for run in several] for method, several in runs.items()
+        }
         prints = {method: several[0].pairs_fingerprint for method, several in runs.items()}
         higher = parse(primary[data]).higher
-        order = sorted(reports, key=lambda method, up=higher, of=reports, name=primary[data]: _key(of[method], name, up))  # type: ignore[misc]
+        order = sorted(
+            reports,
+            key=lambda method, up=higher, of=reports, name=primary[data]: _key(
+                of[method], name, up
+            ),
+        )  # type: ignore[misc]
         # The test of the metric that selected is corrected for by itself with those of the others: one family per data set.
-        tables[data] = compare({method: reports[method] for method in order}, fingerprints={method: prints[method] for method in order})
+        tables[data] = compare(
+            {method: reports[method] for method in order},
+            fingerprints={method: prints[method] for method in order},
+        )
         missing = [method for method in plan.methods if method not in runs]
         if missing:
             notes.append(f"{data}: not finished: {', '.join(missing)}.")
-        fewer = [f"{method} {len(runs[method])}" for method in runs if len(runs[method]) < len(plan.seeds) and not costs[data, method].no_chance]
+        fewer = [
+            f"{method} {len(runs[method])}"
+            for method in runs
+            if len(runs[method]) < len(plan.seeds) and not costs[data, method].no_chance
+        ]
         if fewer:
             notes.append(f"{data}: fewer than {len(plan.seeds)} runs so far: {', '.join(fewer)}.")
     fixed = list(dict.fromkeys(method for (_, method), cost in costs.items() if cost.no_chance))
     if fixed:
-        notes.append(f"One run of {', '.join(fixed)}: two seeds made the same scorer, the seed has no effect.")
+        notes.append(
+            f"One run of {', '.join(fixed)}: two seeds made the same scorer, the seed has no effect."
+        )
     untuned = list(dict.fromkeys(method for (_, method), cost in costs.items() if not cost.trials))
     if untuned:
-        notes.append(f"Nothing was searched for {', '.join(untuned)}; every other method had {plan.matrix.trials} trials, its own settings first.")
-    return Result(plan.matrix.name, tables, primary, costs, _ranked(plan, tables, primary), len(plan.seeds), tuple(notes))
+        notes.append(
+            f"Nothing was searched for {', '.join(untuned)}; every other method had {plan.matrix.trials} trials, its own settings first."
+        )
+    return Result(
+        plan.matrix.name,
+        tables,
+        primary,
+        costs,
+        _ranked(plan, tables, primary),
+        len(plan.seeds),
+        tuple(notes),
+    )
 
 
 def _key(reports: list[Any], metric: str, higher: bool | None) -> float:
@@ -207,12 +299,23 @@ def _cost(chosen: Mapping[str, Any], runs: list[dict[str, Any]], no_chance: bool
     )
 
 
-def _ranked(plan: Plan, tables: Mapping[str, Comparison], primary: Mapping[str, str]) -> Ranking | None:
-    whole = [method for method in plan.methods if all(data in tables and method in tables[data].methods for data in plan.data)]
+def _ranked(
+    plan: Plan, tables: Mapping[str, Comparison], primary: Mapping[str, str]
+) -> Ranking | None:
+    whole = [
+        method
+        for method in plan.methods
+        if all(data in tables and method in tables[data].methods for data in plan.data)
+    ]
     if len(whole) < 2 or len(plan.data) < 2:
         return None
     signs = {data: 1.0 if parse(primary[data]).higher is not False else -1.0 for data in plan.data}
-    values = np.array([[signs[data] * tables[data].cell(method, primary[data]).mean for method in whole] for data in plan.data])
+    values = np.array(
+        [
+            [signs[data] * tables[data].cell(method, primary[data]).mean for method in whole]
+            for data in plan.data
+        ]
+    )
     return None if np.isnan(values).any() else ranking(whole, values)
 
 

@@ -39,7 +39,9 @@ def main(folder: str, energy: str = "") -> None:
 
     def say(event: Mapping[str, Any]) -> None:
         task = event["task"]
-        sys.stdout.write(json.dumps({**event, "task": [task.data, task.method, task.seed]}, default=str) + "\n")
+        sys.stdout.write(
+            json.dumps({**event, "task": [task.data, task.method, task.seed]}, default=str) + "\n"
+        )
         sys.stdout.flush()
 
     threading.Thread(target=listen, daemon=True).start()

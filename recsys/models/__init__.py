@@ -108,7 +108,9 @@ def _elsewhere() -> tuple[importlib.metadata.EntryPoint, ...]:
 
 def names() -> list[str]:
     """Names of all methods, without importing any."""
-    own = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    own = [
+        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
+    ]
     return sorted({*own, *(point.name for point in _elsewhere())})
 
 
@@ -124,11 +126,14 @@ def recipe(name: str) -> type[Any]:
     found = [
         value
         for value in vars(module).values()
-        if getattr(value, "__settings__", False) and value.__module__ == module.__name__ and hasattr(value, "build")
+        if getattr(value, "__settings__", False)
+        and value.__module__ == module.__name__
+        and hasattr(value, "build")
     ]
     if len(found) != 1:
         raise InputError(
-            f"method '{name}' has {len(found)} recipes in {module.__name__}", remedy="a file holds one recipe: a @settings class with build()"
+            f"method '{name}' has {len(found)} recipes in {module.__name__}",
+            remedy="a file holds one recipe: a @settings class with build()",
         )
     return found[0]
 
@@ -159,7 +164,9 @@ def _module(name: str) -> ModuleType:
 def require_negatives(sampler: Sampler) -> None:
     """Refuse a sampler that draws no negatives, for methods whose loss compares with them."""
     if sampler.negatives < 1 and sampler.pool in ("own", "shared"):
-        raise InputError("sampler.negatives = 0, and the loss compares with negatives", remedy="draw at least 1")
+        raise InputError(
+            "sampler.negatives = 0, and the loss compares with negatives", remedy="draw at least 1"
+        )
 
 
 def embedding(n: int, dim: int, std: float) -> nn.Embedding:

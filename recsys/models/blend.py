@@ -55,7 +55,10 @@ class Blend:
     """zscore: a user's scores less their mean, over their standard deviation. rank: the share of items that score lower."""
 
     def build(self, train: Dataset) -> joined.Blend:
-        parts = part_of(self.first, train, "[model] first"), part_of(self.second, train, "[model] second")
+        parts = (
+            part_of(self.first, train, "[model] first"),
+            part_of(self.second, train, "[model] second"),
+        )
         return joined.Blend(parts, (self.share, 1 - self.share), self.scale)
 
 
@@ -74,12 +77,18 @@ def part_of(given: str, train: Dataset, place: str) -> Scorer:
         built = recipe(given)().build(train)
         if isinstance(built, Network):
             cause = f"'{given}' has to be trained, and a blend trains nothing"
-            raise InputError(cause, place=place, remedy="run it by itself, and give the folder of its run")
+            raise InputError(
+                cause, place=place, remedy="run it by itself, and give the folder of its run"
+            )
         return built
     folder = Path(given).expanduser()
     if not (folder / "scorer.safetensors").exists():
         cause = f"'{given}' is neither the folder of a finished run nor a method"
-        raise InputError(cause, place=place, remedy=suggest(given, names()) if "/" not in given else "check the path")
+        raise InputError(
+            cause,
+            place=place,
+            remedy=suggest(given, names()) if "/" not in given else "check the path",
+        )
     _check_learned(folder, train, place)
     scorer, _ = load_scorer(folder / "scorer.safetensors")
     return scorer
@@ -88,13 +97,23 @@ def part_of(given: str, train: Dataset, place: str) -> Scorer:
 def _check_learned(folder: Path, train: Dataset, place: str) -> None:
     """Refuse a run whose users, items or pairs are not those of the training data."""
     try:
-        users, items, seen = (pl.read_parquet(folder / f"{name}.parquet") for name in ("users", "items", "seen"))
+        users, items, seen = (
+            pl.read_parquet(folder / f"{name}.parquet") for name in ("users", "items", "seen")
+        )
         theirs = [Vocab(frame["id"], name) for frame, name in ((users, "user"), (items, "item"))]
-        keys = np.unique(seen["user"].to_numpy().astype(np.int64) * train.n_items + seen["item"].to_numpy())
+        keys = np.unique(
+            seen["user"].to_numpy().astype(np.int64) * train.n_items + seen["item"].to_numpy()
+        )
     except (OSError, pl.exceptions.PolarsError) as error:
         cause = f"the run in '{folder}' cannot be read: {str(error).splitlines()[0]}"
-        raise InputError(cause, place=place, remedy="the run is damaged: restore it, or run again") from None
-    other = [(own, here) for own, here in zip(theirs, (train.users, train.items), strict=True) if own.fingerprint != here.fingerprint]
+        raise InputError(
+            cause, place=place, remedy="the run is damaged: restore it, or run again"
+        ) from None
+    other = [
+        (own, here)
+        for own, here in zip(theirs, (train.users, train.items), strict=True)
+        if own.fingerprint != here.fingerprint
+    ]
     if other:
         sizes = f"{len(users)} x {len(items)}, here {train.n_users} x {train.n_items}"
         alike = (len(users), len(items)) == (train.n_users, train.n_items)
@@ -104,7 +123,9 @@ def _check_learned(folder: Path, train: Dataset, place: str) -> None:
         cause = f"the run in '{folder}' has learned from other pairs ({len(keys)}, here {len(own)}, {both} in both)"
     else:
         return
-    raise InputError(cause, place=place, remedy="give runs with the same [data] and [split], and without refit")
+    raise InputError(
+        cause, place=place, remedy="give runs with the same [data] and [split], and without refit"
+    )
 
 
 def _difference(theirs: Vocab, here: Vocab) -> str:
@@ -112,4 +133,8 @@ def _difference(theirs: Vocab, here: Vocab) -> str:
     if theirs.ids.dtype != here.ids.dtype:
         return f"its {theirs.name} ids are {theirs.ids.dtype}, here {here.ids.dtype}"
     unknown = np.flatnonzero(here.rows(theirs.ids) < 0)
-    return f"its {theirs.name} {theirs.ids[int(unknown[0])]!r} is not here" if len(unknown) else f"its {theirs.name}s are in another order"
+    return (
+        f"its {theirs.name} {theirs.ids[int(unknown[0])]!r} is not here"
+        if len(unknown)
+        else f"its {theirs.name}s are in another order"
+    )

@@ -38,7 +38,17 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
-from recsys.nn.content import Impute, Scale, Told, affine, distinct, each_its_own, layer, reader, warm_items
+from recsys.nn.content import (
+    Impute,
+    Scale,
+    Told,
+    affine,
+    distinct,
+    each_its_own,
+    layer,
+    reader,
+    warm_items,
+)
 from recsys.nn.graph import mean_layers, node_table, normalised_adjacency
 from recsys.nn.losses import Terms
 from recsys.nn.spread import product
@@ -94,30 +104,55 @@ class _BM3(Network):
         self.predict = affine(recipe.dim, recipe.dim, "xavier")
         self.rows = self.told.learned
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
-        self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
+        self.register_buffer(
+            "new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False
+        )
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
         users, (user_at,) = distinct(batch.user, n=self.n_users)
         items, (item_at,) = distinct(batch.pos, n=self.n_items)
-        vectors, norms = readout_rows(self.adjacency, self.nodes.weight, users, items, self.n_users, recipe.layers)
+        vectors, norms = readout_rows(
+            self.adjacency, self.nodes.weight, users, items, self.n_users, recipe.layers
+        )
         user, item = torch.split(vectors, [len(users), len(items)])
-        user_said, item_said, user_target, item_target = self._said(user), self._said(item), self._target(user), self._target(item)
-        pair = 2 - torch.linalg.vecdot(F.embedding(user_at, user_said), F.embedding(item_at, item_target))
-        pair = pair - torch.linalg.vecdot(F.embedding(item_at, item_said), F.embedding(user_at, user_target))
+        user_said, item_said, user_target, item_target = (
+            self._said(user),
+            self._said(item),
+            self._target(user),
+            self._target(item),
+        )
+        pair = 2 - torch.linalg.vecdot(
+            F.embedding(user_at, user_said), F.embedding(item_at, item_target)
+        )
+        pair = pair - torch.linalg.vecdot(
+            F.embedding(item_at, item_said), F.embedding(user_at, user_target)
+        )
         if recipe.content:
-            pair = pair + recipe.content * self._content(items, item_target).index_select(0, item_at)
+            pair = pair + recipe.content * self._content(items, item_target).index_select(
+                0, item_at
+            )
         if not recipe.l2:
             return Terms(pair)
         if recipe.norms == "released":
             return Terms(pair, recipe.l2 / self.n_items * norms.sum())
-        return Terms(pair, recipe.l2 / len(batch) * (F.embedding(user_at, user).square().sum() + F.embedding(item_at, item).square().sum()))
+        return Terms(
+            pair,
+            recipe.l2
+            / len(batch)
+            * (
+                F.embedding(user_at, user).square().sum()
+                + F.embedding(item_at, item).square().sum()
+            ),
+        )
 
     def _content(self, items: Tensor, item_target: Tensor) -> Tensor:
         """Both terms of all modalities for each of the distinct items [R]."""
         total = item_target.new_zeros(len(items))
         for told in self.told(items):
-            total = total + 2 - torch.linalg.vecdot(self._said(told), item_target + self._target(told))
+            total = (
+                total + 2 - torch.linalg.vecdot(self._said(told), item_target + self._target(told))
+            )
         return total
 
     def _said(self, vectors: Tensor) -> Tensor:
@@ -134,16 +169,28 @@ class _BM3(Network):
     @torch.no_grad()
     def scorer(self) -> Factors:
         start = self.nodes.weight
-        user, item = torch.split(mean_layers(self.adjacency, start, self.recipe.layers), [self.n_users, self.n_items])
+        user, item = torch.split(
+            mean_layers(self.adjacency, start, self.recipe.layers), [self.n_users, self.n_items]
+        )
         user, item = self.predict(user), self.predict(item + start[self.n_users :])
         if self.recipe.new_items == "content" and len(self.new):
-            item[self.new] = torch.stack([self.predict(told) for told in self.told(self.new)]).mean(0)
+            item[self.new] = torch.stack([self.predict(told) for told in self.told(self.new)]).mean(
+                0
+            )
         by_content = self.recipe.new_items == "content"
-        content = each_its_own(self.read, *((layer(linear), layer(self.predict)) for linear in self.told.maps)) if by_content else None
+        content = (
+            each_its_own(
+                self.read, *((layer(linear), layer(self.predict)) for linear in self.told.maps)
+            )
+            if by_content
+            else None
+        )
         return Factors(user, item, content=content)
 
 
-def readout_rows(adjacency: Tensor, start: Tensor, users: Tensor, items: Tensor, n_users: int, layers: int) -> tuple[Tensor, Tensor]:
+def readout_rows(
+    adjacency: Tensor, start: Tensor, users: Tensor, items: Tensor, n_users: int, layers: int
+) -> tuple[Tensor, Tensor]:
     """h_u and h_i at some rows, and the norms of the matrices of all h_u and of all h_i, with a gradient for `start`.
 
     Args:
@@ -156,7 +203,9 @@ def readout_rows(adjacency: Tensor, start: Tensor, users: Tensor, items: Tensor,
     Returns:
         Vectors [R + S, d], users first, and the two norms [2].
     """
-    both: tuple[Tensor, Tensor] = _ReadoutRows.apply(adjacency, start, torch.cat([users, n_users + items]), n_users, layers)  # type: ignore[no-untyped-call]
+    both: tuple[Tensor, Tensor] = _ReadoutRows.apply(
+        adjacency, start, torch.cat([users, n_users + items]), n_users, layers
+    )  # type: ignore[no-untyped-call]
     return both
 
 
@@ -164,8 +213,12 @@ class _ReadoutRows(torch.autograd.Function):
     """Linear in `start`; the gradient of a norm |H|_F is H / |H|_F, added to that of the rows before both go back through the layers."""
 
     @staticmethod
-    def forward(ctx: Any, adjacency: Tensor, start: Tensor, nodes: Tensor, n_users: int, layers: int) -> tuple[Tensor, Tensor]:
-        with torch.autocast(start.device.type, enabled=False):  # there is no sparse product in bfloat16
+    def forward(
+        ctx: Any, adjacency: Tensor, start: Tensor, nodes: Tensor, n_users: int, layers: int
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(
+            start.device.type, enabled=False
+        ):  # there is no sparse product in bfloat16
             whole = mean_layers(adjacency, start, layers)
         whole[n_users:] += start[n_users:]
         norms = torch.stack([whole[:n_users].norm(), whole[n_users:].norm()])

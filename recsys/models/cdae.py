@@ -74,7 +74,9 @@ class _CDAE(Network):
         self.recipe, self.sampler = recipe, recipe.sampler
         users, items, dim = train.n_users, train.n_items, recipe.dim
         self.user = embedding(users, dim, (2 / (users + dim)) ** 0.5)
-        self.input, self.output = (embedding(items, dim, (2 / (items + dim)) ** 0.5) for _ in range(2))
+        self.input, self.output = (
+            embedding(items, dim, (2 / (items + dim)) ** 0.5) for _ in range(2)
+        )
         self.hidden_bias = torch.nn.Parameter(torch.zeros(dim))
         self.bias = torch.nn.Parameter(torch.zeros(items))
         self.rows = (self.user, self.output)
@@ -86,7 +88,9 @@ class _CDAE(Network):
 
     def loss(self, batch: Batch) -> Terms:
         pos, neg = self.logits(batch)
-        return pair_terms(self.recipe.loss, pos, neg, n_items=len(self.bias), mask=batch.mask, log_q=batch.log_q)
+        return pair_terms(
+            self.recipe.loss, pos, neg, n_items=len(self.bias), mask=batch.mask, log_q=batch.log_q
+        )
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the pairs [B] and of their negatives [B, K]: s."""
@@ -95,7 +99,11 @@ class _CDAE(Network):
         items = self.output(torch.cat([batch.pos, batch.neg.reshape(-1)]))
         pos = near("dot", hidden, items[: len(batch)]) + self.bias[batch.pos]
         negatives = items[len(batch) :]
-        neg = near_pool("dot", hidden, negatives) if batch.shared else near("dot", hidden, negatives.view(*batch.neg.shape, -1))
+        neg = (
+            near_pool("dot", hidden, negatives)
+            if batch.shared
+            else near("dot", hidden, negatives.view(*batch.neg.shape, -1))
+        )
         return pos, neg + self.bias[batch.neg]
 
     def _hidden(self, user: Tensor) -> Tensor:
@@ -108,13 +116,20 @@ class _CDAE(Network):
             item, owner = item.index_select(0, left), owner.index_select(0, left)
             first = torch.searchsorted(owner, torch.arange(len(user), device=owner.device))
         value, table = self.by_user[user[owner]] * self.by_item[item] / keep, self.input.weight
-        met = F.embedding_bag(item, table, first, mode="sum", per_sample_weights=value.to(table.dtype))
+        met = F.embedding_bag(
+            item, table, first, mode="sum", per_sample_weights=value.to(table.dtype)
+        )
         return torch.tanh(met + self.user(user) + self.hidden_bias)
 
     @torch.no_grad()
     def scorer(self) -> Factors:
-        training, users = self.training, torch.arange(len(self.user.weight), device=self.bias.device)
+        training, users = (
+            self.training,
+            torch.arange(len(self.user.weight), device=self.bias.device),
+        )
         self.eval()
         hidden = torch.cat([self._hidden(block) for block in torch.split(users, _BLOCK)])
         self.train(training)
-        return Factors(hidden, self.output.weight.detach().clone(), item_bias=self.bias.detach().clone())
+        return Factors(
+            hidden, self.output.weight.detach().clone(), item_bias=self.bias.detach().clone()
+        )

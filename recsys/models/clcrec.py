@@ -92,9 +92,15 @@ class _CLCRec(Network):
         self.user, self.item = xavier(train.n_users, recipe.dim), xavier(train.n_items, recipe.dim)
         self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
         self.features = Table(side_by_side(self.read(train.features)), train=False)
-        self.told = nn.Sequential(nn.Linear(self.features.width, recipe.hidden), nn.LeakyReLU(), nn.Linear(recipe.hidden, recipe.dim))
+        self.told = nn.Sequential(
+            nn.Linear(self.features.width, recipe.hidden),
+            nn.LeakyReLU(),
+            nn.Linear(recipe.hidden, recipe.dim),
+        )
         self.rows = (self.user, self.item)
-        self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
+        self.register_buffer(
+            "new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False
+        )
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
@@ -102,19 +108,33 @@ class _CLCRec(Network):
         own, told = self.item(items), self.told(self.features(items))
         user, item = self.user(batch.user), F.embedding(pos_at, own)
         # Both ways an item may be stood for are scored, and a coin says which of them counts.
-        by_own, by_told = (self._scores(user, table, pos_at, neg_at) / recipe.user_temperature for table in (own, told))
+        by_own, by_told = (
+            self._scores(user, table, pos_at, neg_at) / recipe.user_temperature
+            for table in (own, told)
+        )
         coin = torch.rand(by_own.shape, device=by_own.device) < recipe.mixed
         pair = (1 - recipe.share) * _contrast(torch.where(coin, by_told, by_own), batch.mask)
         if recipe.share:
-            alike = self._scores(F.normalize(item, dim=1), F.normalize(told, dim=1), pos_at, neg_at) / recipe.temperature
+            alike = (
+                self._scores(F.normalize(item, dim=1), F.normalize(told, dim=1), pos_at, neg_at)
+                / recipe.temperature
+            )
             pair = pair + recipe.share * _contrast(alike, batch.mask)
-        extra = recipe.l2 / 2 * (user.norm(dim=1).mean() + item.norm(dim=1).mean()) if recipe.l2 else None
+        extra = (
+            recipe.l2 / 2 * (user.norm(dim=1).mean() + item.norm(dim=1).mean())
+            if recipe.l2
+            else None
+        )
         return Terms(pair, extra)
 
     def _scores(self, anchor: Tensor, table: Tensor, pos_at: Tensor, neg_at: Tensor) -> Tensor:
         """Inner products of anchors [B, d] with their positive and all negatives, [B, 1 + K]."""
         negatives = F.embedding(neg_at, table)
-        neg = near_pool("dot", anchor, negatives) if neg_at.dim() == 1 else near("dot", anchor, negatives)
+        neg = (
+            near_pool("dot", anchor, negatives)
+            if neg_at.dim() == 1
+            else near("dot", anchor, negatives)
+        )
         return torch.cat([near("dot", anchor, F.embedding(pos_at, table))[:, None], neg], dim=1)
 
     @torch.no_grad()

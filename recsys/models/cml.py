@@ -91,14 +91,23 @@ class CML:
         require_negatives(self.sampler)
         refuse_fitting(self.loss, "CML")
         drawn_by = self.sampler.proposal == "popularity" and self.sampler.alpha > 0
-        if self.second_stage and drawn_by and self.loss.correct and (self.loss.kind == "softmax" or self.loss.reduce in ("soft", "resampled")):
+        if (
+            self.second_stage
+            and drawn_by
+            and self.loss.correct
+            and (self.loss.kind == "softmax" or self.loss.reduce in ("soft", "resampled"))
+        ):
             cause = "second_stage draws by likeness, with chances that are not known, and the loss corrects for the proposal of the sampler"
             raise InputError(cause, remedy="use loss.correct = false, or second_stage = 0")
         if self.second_stage and self.sampler.pool != "shared":
-            raise InputError(f"second_stage = {self.second_stage} draws from a pool", remedy="use sampler.pool = 'shared'")
+            raise InputError(
+                f"second_stage = {self.second_stage} draws from a pool",
+                remedy="use sampler.pool = 'shared'",
+            )
         if self.second_stage > self.sampler.negatives and self.second_stage:
             raise InputError(
-                f"second_stage = {self.second_stage} is more than the {self.sampler.negatives} of the pool", remedy="raise sampler.negatives"
+                f"second_stage = {self.second_stage} is more than the {self.sampler.negatives} of the pool",
+                remedy="raise sampler.negatives",
             )
 
     def build(self, train: Dataset) -> Network:
@@ -111,7 +120,9 @@ class _CML(Network):
         self.recipe, self.sampler = recipe, recipe.sampler
         self.user = embedding(train.n_users, recipe.dim, recipe.dim**-0.5)
         self.item = embedding(train.n_items, recipe.dim, recipe.dim**-0.5)
-        self.content = _Features(recipe.content, train, recipe.dim) if recipe.content.weight else None
+        self.content = (
+            _Features(recipe.content, train, recipe.dim) if recipe.content.weight else None
+        )
         with torch.no_grad():
             if self.content is not None:
                 self.item.weight[self.content.present] = self.content.eval()(self.content.known())
@@ -129,7 +140,9 @@ class _CML(Network):
             kept, mask = self._second_stage(batch), batch.mask
             if kept is not None:
                 neg, mask = neg.gather(1, kept), None if mask is None else mask.gather(1, kept)
-        chosen = choose(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=mask, log_q=batch.log_q)
+        chosen = choose(
+            recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=mask, log_q=batch.log_q
+        )
         negatives = batch.neg.expand(len(batch), -1)
         negatives = negatives if kept is None else negatives.gather(1, kept)
         negatives = negatives if chosen is None else negatives.gather(1, chosen.place)
@@ -142,28 +155,52 @@ class _CML(Network):
             others = self.item(negatives)
             neg = near("euclidean", user, others)
         pos = near("euclidean", user, item)
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=mask, log_q=batch.log_q, chosen=chosen)
-        return Terms(pair, self._extra(user, torch.cat([item, others.reshape(-1, recipe.dim)]), torch.cat([batch.pos, negatives.reshape(-1)])))
+        pair = pair_loss(
+            recipe.loss,
+            pos,
+            neg,
+            n_items=self.item.num_embeddings,
+            mask=mask,
+            log_q=batch.log_q,
+            chosen=chosen,
+        )
+        return Terms(
+            pair,
+            self._extra(
+                user,
+                torch.cat([item, others.reshape(-1, recipe.dim)]),
+                torch.cat([batch.pos, negatives.reshape(-1)]),
+            ),
+        )
 
     def _compare(self, user: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Similarity of the positives [B] and of all candidates [B, K]."""
         weight = self.item.weight.detach()
         pos = near("euclidean", user, weight.index_select(0, batch.pos))
         others = weight.index_select(0, batch.neg.reshape(-1))
-        return pos, near_pool("euclidean", user, others) if batch.shared else near("euclidean", user, others.view(*batch.neg.shape, -1))
+        return pos, near_pool("euclidean", user, others) if batch.shared else near(
+            "euclidean", user, others.view(*batch.neg.shape, -1)
+        )
 
     def _second_stage(self, batch: Batch) -> Tensor | None:
         """Places in the pool of the negatives drawn for each pair [B, second_stage]."""
         if not self.recipe.second_stage:
             return None
         weight = self.item.weight.detach()
-        return second_stage(weight.index_select(0, batch.pos), weight.index_select(0, batch.neg), self.recipe.second_stage, batch.mask)
+        return second_stage(
+            weight.index_select(0, batch.pos),
+            weight.index_select(0, batch.neg),
+            self.recipe.second_stage,
+            batch.mask,
+        )
 
     def _extra(self, user: Tensor, items: Tensor, rows: Tensor) -> Tensor | None:
         """The terms that belong to no pair; `items` are the vectors of the item `rows` of the batch."""
         settings, extra = self.recipe.covariance, None
         if settings.weight:
-            vectors = torch.cat([self.user.weight, self.item.weight] if settings.over == "all" else [user, items])
+            vectors = torch.cat(
+                [self.user.weight, self.item.weight] if settings.over == "all" else [user, items]
+            )
             extra = settings.weight * covariance(vectors, settings.form)
         if self.content is not None:
             said, known = self.content(rows), self.content.present[rows]
@@ -177,7 +214,9 @@ class _CML(Network):
         keep_in(self.item, self.recipe.item_space, self.recipe.radius)
 
     def scorer(self) -> Factors:
-        return Factors(self.user.weight.detach().clone(), self.item.weight.detach().clone(), "euclidean")
+        return Factors(
+            self.user.weight.detach().clone(), self.item.weight.detach().clone(), "euclidean"
+        )
 
 
 class _Features(nn.Module):
@@ -186,13 +225,26 @@ class _Features(nn.Module):
     def __init__(self, settings: Content, train: Dataset, dim: int) -> None:
         super().__init__()
         if not train.features:
-            raise InputError("content.weight asks for item features, and the data have none", place="[model]", remedy="give features in [data]")
+            raise InputError(
+                "content.weight asks for item features, and the data have none",
+                place="[model]",
+                remedy="give features in [data]",
+            )
         tables = list(train.features.values())
-        values = np.concatenate([np.where(table.present[:, None], table.values, 0) for table in tables], axis=1).astype(np.float32)
+        values = np.concatenate(
+            [np.where(table.present[:, None], table.values, 0) for table in tables], axis=1
+        ).astype(np.float32)
         self.register_buffer("values", torch.from_numpy(values), persistent=False)
-        self.register_buffer("present", torch.from_numpy(np.logical_or.reduce([table.present for table in tables])), persistent=False)
+        self.register_buffer(
+            "present",
+            torch.from_numpy(np.logical_or.reduce([table.present for table in tables])),
+            persistent=False,
+        )
         self.layers = nn.Sequential(
-            nn.Linear(values.shape[1], settings.hidden), nn.ReLU(), nn.Dropout(settings.dropout), nn.Linear(settings.hidden, dim)
+            nn.Linear(values.shape[1], settings.hidden),
+            nn.ReLU(),
+            nn.Dropout(settings.dropout),
+            nn.Linear(settings.hidden, dim),
         )
 
     values: Tensor
@@ -236,7 +288,9 @@ def second_stage(positives: Tensor, pool: Tensor, n: int, mask: Tensor | None = 
         Places in the pool, int64 [B, n].
     """
     likeness = nn.functional.normalize(positives, dim=1) @ nn.functional.normalize(pool, dim=1).T
-    log_weight = (1 - (pool.shape[1] - 1) / 2) * torch.log(1 - likeness.clamp(-1, 1).square() + 1e-8)
+    log_weight = (1 - (pool.shape[1] - 1) / 2) * torch.log(
+        1 - likeness.clamp(-1, 1).square() + 1e-8
+    )
     # Weight 0 as a number so small that any other comes first; the log of a uniform number twice makes the draw (Gumbel).
     log_weight = torch.where(likeness > 0, log_weight, -1e6)
     if mask is not None:

@@ -50,9 +50,15 @@ class ContentKNN:
     def build(self, train: Dataset) -> Product:
         values, warm = feature_values(train, impute="zero"), warm_items(train)
         aspects = []
-        for (name, table), share in zip(values.items(), shares_of(self.shares, list(values)), strict=True):
+        for (name, table), share in zip(
+            values.items(), shares_of(self.shares, list(values)), strict=True
+        ):
             known = torch.from_numpy(train.features[name].present & warm)
-            mean = table[known].double().mean(0).float() if self.centre and bool(known.any()) else table.new_zeros(table.shape[1])
+            mean = (
+                table[known].double().mean(0).float()
+                if self.centre and bool(known.any())
+                else table.new_zeros(table.shape[1])
+            )
             aspects.append(Aspect(name, mean, float(share)))
         content = Resemblance.of(train.features, tuple(aspects), warm, self.k)
         similar = content.neighbours(train.features, train.n_items, own=True)

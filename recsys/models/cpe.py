@@ -87,11 +87,17 @@ class _CPE(Network):
         items = self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
         item, negatives = items[: len(batch)], items[len(batch) :]
         pos = near("euclidean", user, item)
-        neg = near_pool("euclidean", user, negatives) if batch.shared else near("euclidean", user, negatives.view(*batch.neg.shape, -1))
+        neg = (
+            near_pool("euclidean", user, negatives)
+            if batch.shared
+            else near("euclidean", user, negatives.view(*batch.neg.shape, -1))
+        )
         pair = two_sided(pos, neg, recipe.margin, recipe.reduce, batch.mask)
         if not recipe.covariance:
             return Terms(pair)
-        vectors = torch.cat([user, item] if recipe.over == "batch" else [self.user.weight, self.item.weight])
+        vectors = torch.cat(
+            [user, item] if recipe.over == "batch" else [self.user.weight, self.item.weight]
+        )
         return Terms(pair, recipe.covariance * log_det_divergence(vectors, recipe.eps))
 
     def constrain(self, batch: Batch) -> None:
@@ -99,10 +105,14 @@ class _CPE(Network):
             keep_in(table, "ball", self.recipe.radius)
 
     def scorer(self) -> Factors:
-        return Factors(self.user.weight.detach().clone(), self.item.weight.detach().clone(), "euclidean")
+        return Factors(
+            self.user.weight.detach().clone(), self.item.weight.detach().clone(), "euclidean"
+        )
 
 
-def two_sided(pos: Tensor, neg: Tensor, margin: float, reduce: Reduce, mask: Tensor | None = None) -> Tensor:
+def two_sided(
+    pos: Tensor, neg: Tensor, margin: float, reduce: Reduce, mask: Tensor | None = None
+) -> Tensor:
     """|pos - neg - margin| of each pair with its negatives, [B]; 0 for a pair without any.
 
     Args:
@@ -132,4 +142,9 @@ def log_det_divergence(vectors: Tensor, eps: float) -> Tensor:
         centred = vectors - vectors.mean(0)
         matrix = centred.T @ centred / len(vectors)
         trace = matrix.diagonal().sum()
-        return trace - torch.linalg.slogdet(matrix + eps * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))[1]
+        return (
+            trace
+            - torch.linalg.slogdet(
+                matrix + eps * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+            )[1]
+        )

@@ -78,9 +78,15 @@ class DeCA:
     def __post_init__(self) -> None:
         require_negatives(self.sampler)
         if self.sampler.pool != "own":
-            raise InputError(f"sampler.pool = '{self.sampler.pool}', but every pair has negatives of its own here", remedy='use pool = "own"')
+            raise InputError(
+                f"sampler.pool = '{self.sampler.pool}', but every pair has negatives of its own here",
+                remedy='use pool = "own"',
+            )
         if self.layers and self.target != "mf":
-            raise InputError(f"layers = {self.layers}, but target = '{self.target}' has no graph", remedy='use target = "mf", or layers = 0')
+            raise InputError(
+                f"layers = {self.layers}, but target = '{self.target}' has no graph",
+                remedy='use target = "mf", or layers = 0',
+            )
 
     def build(self, train: Dataset) -> Network:
         return _DeCA(self, train)
@@ -92,7 +98,9 @@ class _DeCA(Network):
         self.recipe, self.sampler, self.n_users = recipe, recipe.sampler, train.n_users
         adjacency = normalised_adjacency(train.pairs) if recipe.layers else None
         self.target = _target(recipe, train, adjacency)
-        self.auxiliary = _target(recipe, train, adjacency) if recipe.pretrain else _Likes(recipe, train, None)
+        self.auxiliary = (
+            _target(recipe, train, adjacency) if recipe.pretrain else _Likes(recipe, train, None)
+        )
         self.false_positive = _Likes(recipe, train, None)
         self.true_positive = _Likes(recipe, train, None)
 
@@ -113,14 +121,25 @@ class _DeCA(Network):
         learning.append(likelihood)
         h, cost = likelihood.logits(batch), recipe.c1 if positives else recipe.c2
         terms = [
-            agreement(f[part], g[part], recipe.alpha) - expectation(f[part], h[part], observed=part == 0, positives=positives, cost=cost)
+            agreement(f[part], g[part], recipe.alpha)
+            - expectation(f[part], h[part], observed=part == 0, positives=positives, cost=cost)
             for part in (0, 1)
         ]
         return self._terms(terms[0], terms[1], batch, learning)
 
     def _terms(self, pos: Tensor, neg: Tensor, batch: Batch, learning: Sequence[_Model]) -> Terms:
-        mean = neg.mean(1) if batch.mask is None else (neg * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
-        extra = self.recipe.l2 / self.n_users * half_square(*(p for part in learning for p in part.parameters())) if self.recipe.l2 else None
+        mean = (
+            neg.mean(1)
+            if batch.mask is None
+            else (neg * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
+        )
+        extra = (
+            self.recipe.l2
+            / self.n_users
+            * half_square(*(p for part in learning for p in part.parameters()))
+            if self.recipe.l2
+            else None
+        )
         if batch.epoch == 0 and batch.step == 0:
             # A gradient of 0 for all, once: an optimiser has a state of every parameter from the first step on, as a checkpoint wants it.
             nothing = 0 * half_square(*self.parameters())
@@ -162,7 +181,11 @@ class _Likes(nn.Module):
         self.adjacency: Tensor | None
 
     def vectors(self) -> Tensor:
-        return self.nodes.weight if self.adjacency is None else mean_layers(self.adjacency, self.nodes.weight, self.layers)
+        return (
+            self.nodes.weight
+            if self.adjacency is None
+            else mean_layers(self.adjacency, self.nodes.weight, self.layers)
+        )
 
     def scorer(self) -> Factors:
         vectors = self.vectors().detach()
@@ -170,12 +193,17 @@ class _Likes(nn.Module):
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits of the pairs [B] and of their negatives [B, K]."""
-        size, wanted = len(batch), torch.cat([batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)])
+        size, wanted = (
+            len(batch),
+            torch.cat([batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)]),
+        )
         if self.adjacency is None:
             vectors = self.nodes(wanted)
         else:
             rows, where = torch.unique(wanted, return_inverse=True)
-            vectors = F.embedding(where, mean_layers_rows(self.adjacency, self.nodes.weight, rows, self.layers)[0])
+            vectors = F.embedding(
+                where, mean_layers_rows(self.adjacency, self.nodes.weight, rows, self.layers)[0]
+            )
         user, pos, neg = vectors[:size], vectors[size : 2 * size], vectors[2 * size :]
         return near("dot", user, pos), near("dot", user, neg.view(*batch.neg.shape, -1))
 

@@ -64,7 +64,10 @@ class _DirectAU(Network):
     def __init__(self, recipe: DirectAU, train: Dataset) -> None:
         super().__init__()
         self.recipe, self.sampler = recipe, Sampler(negatives=0)
-        self.user, self.item = (embedding(n, recipe.dim, (2 / (n + recipe.dim)) ** 0.5) for n in (train.n_users, train.n_items))
+        self.user, self.item = (
+            embedding(n, recipe.dim, (2 / (n + recipe.dim)) ** 0.5)
+            for n in (train.n_users, train.n_items)
+        )
         if recipe.layers:
             self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         elif not recipe.l2:
@@ -82,9 +85,13 @@ class _DirectAU(Network):
         """Vectors of the users and of the items of the pairs, each [B, d]."""
         if not self.recipe.layers:
             return self.user(batch.user), self.item(batch.pos)
-        rows, where = torch.unique(torch.cat([batch.user, len(self.user.weight) + batch.pos]), return_inverse=True)
+        rows, where = torch.unique(
+            torch.cat([batch.user, len(self.user.weight) + batch.pos]), return_inverse=True
+        )
         start = torch.cat([self.user.weight, self.item.weight])
-        vectors = F.embedding(where, mean_layers_rows(self.adjacency, start, rows, self.recipe.layers)[0])
+        vectors = F.embedding(
+            where, mean_layers_rows(self.adjacency, start, rows, self.recipe.layers)[0]
+        )
         return vectors[: len(batch)], vectors[len(batch) :]
 
     def scorer(self) -> Factors:
@@ -104,7 +111,9 @@ def uniformity(vectors: Tensor) -> Tensor:
     n = len(vectors)
     if n < 2:
         return vectors.sum() * 0
-    with torch.autocast(vectors.device.type, enabled=False):  # distances of near vectors are differences of near numbers
+    with torch.autocast(
+        vectors.device.type, enabled=False
+    ):  # distances of near vectors are differences of near numbers
         vectors = vectors.float() if vectors.dtype == torch.bfloat16 else vectors
         exponent = (4 * (vectors @ vectors.T) - 4).fill_diagonal_(-torch.inf)
         return exponent.flatten().logsumexp(0) - torch.log(vectors.new_tensor(float(n * (n - 1))))

@@ -89,7 +89,8 @@ class DPCML:
             refuse_fitting(self.loss, "DPCML with similarity = 'euclidean'")
         if self.gamma == "learned" and (self.loss.reduce != "top" or self.loss.kind != "hinge"):
             raise InputError(
-                "gamma = 'learned' is the threshold of the largest hinge losses", remedy="use loss.kind = 'hinge' and loss.reduce = 'top'"
+                "gamma = 'learned' is the threshold of the largest hinge losses",
+                remedy="use loss.kind = 'hinge' and loss.reduce = 'top'",
             )
 
     def build(self, train: Dataset) -> Network:
@@ -106,15 +107,27 @@ class _DPCML(Network):
         self.item = embedding(train.n_items, recipe.dim, recipe.dim**-0.5)
         with torch.no_grad():
             project(self.user.weight.view(-1, recipe.dim), recipe.user_space)
-            project(self.item.weight, "ball" if recipe.item_space == "lazy-ball" else recipe.item_space)
+            project(
+                self.item.weight, "ball" if recipe.item_space == "lazy-ball" else recipe.item_space
+            )
         self.count: Tensor | None
-        counts = vector_counts(train.pairs.csr.getnnz(1), recipe.vectors, recipe.growth, recipe.rounding) if recipe.assign == "adaptive" else None
-        self.register_buffer("count", None if counts is None else torch.from_numpy(counts), persistent=False)
+        counts = (
+            vector_counts(train.pairs.csr.getnnz(1), recipe.vectors, recipe.growth, recipe.rounding)
+            if recipe.assign == "adaptive"
+            else None
+        )
+        self.register_buffer(
+            "count", None if counts is None else torch.from_numpy(counts), persistent=False
+        )
         self.gamma = nn.Embedding(len(train.pairs), 1) if recipe.gamma == "learned" else None
         if self.gamma is not None:
             nn.init.zeros_(self.gamma.weight)
         over_all = recipe.diversity.over == "all" and self._diverse
-        self.rows = (*(() if over_all else (self.user,)), self.item, *(() if self.gamma is None else (self.gamma,)))
+        self.rows = (
+            *(() if over_all else (self.user,)),
+            self.item,
+            *(() if self.gamma is None else (self.gamma,)),
+        )
 
     @property
     def _diverse(self) -> bool:
@@ -137,13 +150,28 @@ class _DPCML(Network):
         value = near_winner(recipe.similarity, users, items, winner)
         pos, neg = value[:, 0], value[:, 1:]
         if self.gamma is None:
-            pair = pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q, chosen=chosen)
+            pair = pair_loss(
+                recipe.loss,
+                pos,
+                neg,
+                n_items=self.n_items,
+                mask=batch.mask,
+                log_q=batch.log_q,
+                chosen=chosen,
+            )
         else:
             pair = self._above_threshold(self.gamma, pos, neg, batch)
         return Terms(pair, self._spread(users, batch, negatives.shape[1]))
 
     def _choose(self, value: Tensor, batch: Batch) -> Chosen | None:
-        return choose(self.recipe.loss, value[:, 0], value[:, 1:], n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
+        return choose(
+            self.recipe.loss,
+            value[:, 0],
+            value[:, 1:],
+            n_items=self.n_items,
+            mask=batch.mask,
+            log_q=batch.log_q,
+        )
 
     @torch.no_grad()
     def _compare(self, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -151,10 +179,16 @@ class _DPCML(Network):
         weight, similarity = self.item.weight.detach(), self.recipe.similarity
         if batch.shared:
             pos = near_multi(similarity, users.detach(), weight.index_select(0, batch.pos)[:, None])
-            each = torch.cat([pos, near_multi(similarity, users, weight.index_select(0, batch.neg))], dim=2)
+            each = torch.cat(
+                [pos, near_multi(similarity, users, weight.index_select(0, batch.neg))], dim=2
+            )
         else:
             rows = torch.cat([batch.pos[:, None], batch.neg], dim=1)
-            each = near_multi(similarity, users.detach(), weight.index_select(0, rows.view(-1)).view(*rows.shape, -1))
+            each = near_multi(
+                similarity,
+                users.detach(),
+                weight.index_select(0, rows.view(-1)).view(*rows.shape, -1),
+            )
         valid = self._valid(batch.user)
         if valid is not None:
             each = each.masked_fill(~valid[:, :, None], -torch.inf)
@@ -167,20 +201,28 @@ class _DPCML(Network):
         count = self.count if users is None else self.count[users]
         return torch.arange(self.recipe.vectors, device=count.device) < count[:, None]
 
-    def _above_threshold(self, gamma: nn.Embedding, pos: Tensor, neg: Tensor, batch: Batch) -> Tensor:
+    def _above_threshold(
+        self, gamma: nn.Embedding, pos: Tensor, neg: Tensor, batch: Batch
+    ) -> Tensor:
         """The value gamma + sum_k [l_k - gamma]+ / kappa: an upper bound of the mean of the kappa largest l_k, and equal to it at the best gamma."""
         each = F.relu(self.recipe.loss.margin - pos[:, None] + neg)
         if batch.mask is not None:
             each = each * batch.mask
         threshold = gamma(batch.row) * self.recipe.gamma_rate
-        return threshold[:, 0] + F.relu(each - threshold).sum(1) / self.recipe.loss.n_kept(neg.shape[1])
+        return threshold[:, 0] + F.relu(each - threshold).sum(1) / self.recipe.loss.n_kept(
+            neg.shape[1]
+        )
 
     def _spread(self, users: Tensor, batch: Batch, kept: int) -> Tensor | None:
         if not self._diverse:
             return None
         settings = self.recipe.diversity
         if settings.over == "all":
-            each = diversity(settings, self.user.weight.view(self.n_users, self.recipe.vectors, -1), self._valid())
+            each = diversity(
+                settings,
+                self.user.weight.view(self.n_users, self.recipe.vectors, -1),
+                self._valid(),
+            )
         else:
             each = diversity(settings, users, self._valid(batch.user))
         # The published weight stands beside a sum over the triplets of a batch, this one beside their mean.
@@ -200,10 +242,14 @@ class _DPCML(Network):
         if self.recipe.vectors == 1:
             return Factors(users, items, self.recipe.similarity)
         count = None if self.count is None else self.count.clone()
-        return MultiFactors(users.view(self.n_users, self.recipe.vectors, -1), items, self.recipe.similarity, count)
+        return MultiFactors(
+            users.view(self.n_users, self.recipe.vectors, -1), items, self.recipe.similarity, count
+        )
 
 
-def vector_counts(pairs: np.ndarray, most: int, growth: str = "log2", rounding: str = "floor") -> np.ndarray:
+def vector_counts(
+    pairs: np.ndarray, most: int, growth: str = "log2", rounding: str = "floor"
+) -> np.ndarray:
     """How many vectors each user has, int64 [n_users]: min(most, max(growth(n), 1)) of the number of training pairs. RECONSTRUCTED.
 
     Args:
@@ -214,5 +260,9 @@ def vector_counts(pairs: np.ndarray, most: int, growth: str = "log2", rounding: 
     n = np.maximum(pairs, 1).astype(np.float64)
     value = {"log2": np.log2(n), "sqrt": np.sqrt(n), "linear": n / 10}[growth]
     # 1e-9: the logarithm of a power of two is to count as whole.
-    whole = {"floor": np.floor(value + 1e-9), "round": np.floor(value + 0.5), "ceil": np.ceil(value - 1e-9)}[rounding]
+    whole = {
+        "floor": np.floor(value + 1e-9),
+        "round": np.floor(value + 0.5),
+        "ceil": np.ceil(value - 1e-9),
+    }[rounding]
     return np.clip(whole, 1, most).astype(np.int64)

@@ -28,7 +28,16 @@ from recsys.data.types import Dataset
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
 from recsys.models.ials import IALS
-from recsys.nn.content import Impute, Scale, Table, chain_of_all, layer, reader, side_by_side, warm_items
+from recsys.nn.content import (
+    Impute,
+    Scale,
+    Table,
+    chain_of_all,
+    layer,
+    reader,
+    side_by_side,
+    warm_items,
+)
 from recsys.nn.losses import Terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
@@ -73,7 +82,11 @@ class _DropoutNet(Network):
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
         taught = recipe.preference.build(train)
         self.register_buffer("taught_user", taught.user, persistent=False)
-        self.register_buffer("taught_item", taught.item * torch.from_numpy(warm_items(train))[:, None], persistent=False)
+        self.register_buffer(
+            "taught_item",
+            taught.item * torch.from_numpy(warm_items(train))[:, None],
+            persistent=False,
+        )
         self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
         self.features = Table(side_by_side(self.read(train.features)), train=False)
         width = taught.user.shape[1]
@@ -83,8 +96,14 @@ class _DropoutNet(Network):
     def loss(self, batch: Batch) -> Terms:
         rows = torch.cat([batch.pos, batch.neg.reshape(-1)])
         taught = F.embedding(rows, self.taught_item)
-        kept = torch.rand(len(rows), 1, dtype=taught.dtype, device=taught.device) >= self.recipe.dropout
-        made, target_user = self.item(torch.cat([taught * kept, self.features(rows)], dim=1)), F.embedding(batch.user, self.taught_user)
+        kept = (
+            torch.rand(len(rows), 1, dtype=taught.dtype, device=taught.device)
+            >= self.recipe.dropout
+        )
+        made, target_user = (
+            self.item(torch.cat([taught * kept, self.features(rows)], dim=1)),
+            F.embedding(batch.user, self.taught_user),
+        )
         return Terms(score_errors(batch, self.user(target_user), made, target_user, taught))
 
     @torch.no_grad()
@@ -98,7 +117,9 @@ class _DropoutNet(Network):
         return made
 
 
-def score_errors(batch: Batch, user: Tensor, made: Tensor, taught_user: Tensor, taught: Tensor) -> Tensor:
+def score_errors(
+    batch: Batch, user: Tensor, made: Tensor, taught_user: Tensor, taught: Tensor
+) -> Tensor:
     """Mean of (u' . v' - U . V)^2 over the positive and the negatives of each pair, [B].
 
     Args:
@@ -113,7 +134,10 @@ def score_errors(batch: Batch, user: Tensor, made: Tensor, taught_user: Tensor, 
         others = (user @ made[size:].T - taught_user @ taught[size:].T).square()
     else:
         made, taught = (part[size:].view(*batch.neg.shape, -1) for part in (made, taught))
-        others = (torch.linalg.vecdot(made, user[:, None]) - torch.linalg.vecdot(taught, taught_user[:, None])).square()
+        others = (
+            torch.linalg.vecdot(made, user[:, None])
+            - torch.linalg.vecdot(taught, taught_user[:, None])
+        ).square()
     if batch.mask is not None:
         others, count = others * batch.mask, count + batch.mask.sum(1)
     else:
@@ -141,7 +165,9 @@ class Tower(nn.Module):
         """[R, width] -> [R, dim]."""
         for linear, norm in zip(self.maps, self.norms, strict=True):
             rows = linear(rows)
-            rows = torch.tanh(_resting(norm, rows) if norm.training and len(rows) == 1 else norm(rows))
+            rows = torch.tanh(
+                _resting(norm, rows) if norm.training and len(rows) == 1 else norm(rows)
+            )
         out: Tensor = self.out(rows)
         return out
 
@@ -159,12 +185,23 @@ class Tower(nn.Module):
             plain = layer(linear, "tanh")
             scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
             offset = norm.bias.detach() - scale * norm.running_mean
-            made.append(Layer(plain.weight * scale[:, None], offset if plain.bias is None else offset + scale * plain.bias, "tanh"))
+            made.append(
+                Layer(
+                    plain.weight * scale[:, None],
+                    offset if plain.bias is None else offset + scale * plain.bias,
+                    "tanh",
+                )
+            )
         made.append(layer(self.out))
-        return (Layer(made[0].weight[:, skip:].contiguous(), made[0].bias, made[0].activation), *made[1:])
+        return (
+            Layer(made[0].weight[:, skip:].contiguous(), made[0].bias, made[0].activation),
+            *made[1:],
+        )
 
 
 def _resting(norm: nn.Module, rows: Tensor) -> Tensor:
     """Batch normalisation by the running moments, which stay as they are."""
     assert isinstance(norm, nn.BatchNorm1d)
-    return F.batch_norm(rows, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+    return F.batch_norm(
+        rows, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps
+    )

@@ -20,7 +20,17 @@ import torch.nn.functional as F
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.content import Impute, Scale, Table, affine, chain_of_all, distinct, layer, reader, side_by_side
+from recsys.nn.content import (
+    Impute,
+    Scale,
+    Table,
+    affine,
+    chain_of_all,
+    distinct,
+    layer,
+    reader,
+    side_by_side,
+)
 from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sample import Batch, Sampler
@@ -71,15 +81,33 @@ class _DUIF(Network):
         recipe = self.recipe
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
         vectors = self.map(self.features(items))
-        user, item, negatives = self.user(batch.user), F.embedding(pos_at, vectors), F.embedding(neg_at, vectors)
+        user, item, negatives = (
+            self.user(batch.user),
+            F.embedding(pos_at, vectors),
+            F.embedding(neg_at, vectors),
+        )
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
-        pair = pair_loss(recipe.loss, pos, neg, n_items=len(self.features.values), mask=batch.mask, log_q=batch.log_q)
-        return Terms(pair, recipe.l2 * 2 / len(batch) * half_square(user, item, negatives) if recipe.l2 else None)
+        pair = pair_loss(
+            recipe.loss,
+            pos,
+            neg,
+            n_items=len(self.features.values),
+            mask=batch.mask,
+            log_q=batch.log_q,
+        )
+        return Terms(
+            pair,
+            recipe.l2 * 2 / len(batch) * half_square(user, item, negatives) if recipe.l2 else None,
+        )
 
     @torch.no_grad()
     def scorer(self) -> Factors:
-        return Factors(self.user.weight.clone(), self.map(self.features.values), content=chain_of_all(self.read, layer(self.map)))
+        return Factors(
+            self.user.weight.clone(),
+            self.map(self.features.values),
+            content=chain_of_all(self.read, layer(self.map)),
+        )
 
 
 def from_pool(sampler: Sampler, pool: Pool) -> Sampler:

@@ -57,17 +57,25 @@ class EASE:
         matrix = _gram(met, scale, self.l2)
         invert_lower(matrix)
         _to_weights(matrix, torch.from_numpy(scale.astype(np.float32)))
-        return Product((met, matrix if self.keep is None else _largest(matrix, self.keep)), "history")
+        return Product(
+            (met, matrix if self.keep is None else _largest(matrix, self.keep)), "history"
+        )
 
     def _check_memory(self, n: int) -> None:
         gigabyte = 1e9
-        needed = (4 * n * n + 4 * 4 * n * _BLOCK) / gigabyte  # the matrix, and four panels of it while it is worked on
+        needed = (
+            4 * n * n + 4 * 4 * n * _BLOCK
+        ) / gigabyte  # the matrix, and four panels of it while it is worked on
         if self.keep is not None:
             needed += 2 * 12 * n * min(self.keep, n) / gigabyte
         free = available_bytes() / gigabyte
         limit = free if self.memory_gb is None else min(self.memory_gb, free)
         if needed > limit:
-            why = f"memory_gb = {self.memory_gb:g}" if self.memory_gb is not None and self.memory_gb <= free else f"{free:.1f} GB are available"
+            why = (
+                f"memory_gb = {self.memory_gb:g}"
+                if self.memory_gb is not None and self.memory_gb <= free
+                else f"{free:.1f} GB are available"
+            )
             raise InputError(
                 f"EASE needs {needed:.1f} GB for {n:,} items, and {why}",
                 place="[model] ease",
@@ -79,7 +87,9 @@ def available_bytes() -> int:
     """Memory this process may still take: what the machine has free, or the rest of its control group's share if that is less."""
     found = []
     try:
-        free = Path("/proc/meminfo").read_text(encoding="ascii").split("MemAvailable:")[1].split()[0]
+        free = (
+            Path("/proc/meminfo").read_text(encoding="ascii").split("MemAvailable:")[1].split()[0]
+        )
         found.append(int(free) * 1024)
     except (OSError, ValueError, IndexError):  # not Linux
         pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
@@ -127,7 +137,11 @@ def invert_lower(matrix: Tensor, block: int = _BLOCK) -> None:
         pivot += pivot.tril(-1).T
         factor, failed = torch.linalg.cholesky_ex(pivot)
         if failed:
-            raise InputError("the matrix of EASE is not positive definite in float32", place="[model] l2", remedy="use a larger l2")
+            raise InputError(
+                "the matrix of EASE is not positive definite in float32",
+                place="[model] l2",
+                remedy="use a larger l2",
+            )
         inverse = torch.cholesky_inverse(factor)
         column = torch.cat([matrix[a:b, :a].T, pivot.float(), matrix[b:, a:b]])
         swept = column @ inverse.float()
@@ -145,7 +159,10 @@ def invert_lower(matrix: Tensor, block: int = _BLOCK) -> None:
 def _to_weights(matrix: Tensor, scale: Tensor) -> None:
     """From the lower triangle of the scaled inverse Q, P = diag(scale) Q diag(scale), to the full B, in place."""
     n = len(matrix)
-    row, column = scale.neg(), 1 / (matrix.diagonal() * scale)  # B_ij = -Q_ij scale_i / (Q_jj scale_j)
+    row, column = (
+        scale.neg(),
+        1 / (matrix.diagonal() * scale),
+    )  # B_ij = -Q_ij scale_i / (Q_jj scale_j)
     for a in range(0, n, _BLOCK):
         i = slice(a, min(a + _BLOCK, n))
         for c in range(0, a, _BLOCK):
@@ -173,4 +190,6 @@ def _largest(matrix: Tensor, keep: int) -> sp.csr_matrix:
         rows.append(place.int().numpy())
         values.append(panel.gather(1, place).numpy())
     indptr = np.arange(0, n * keep + 1, keep)
-    return sp.csc_matrix((np.concatenate(values).ravel(), np.concatenate(rows).ravel(), indptr), shape=(n, n)).tocsr()
+    return sp.csc_matrix(
+        (np.concatenate(values).ravel(), np.concatenate(rows).ravel(), indptr), shape=(n, n)
+    ).tocsr()

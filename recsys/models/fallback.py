@@ -49,5 +49,14 @@ class Fallback:
     """Whether a user without a training pair is scored by the second alone."""
 
     def build(self, train: Dataset) -> joined.Fallback:
-        parts = part_of(self.first, train, "[model] first"), part_of(self.second, train, "[model] second")
-        return joined.Fallback.of(*parts, train.pairs, users=self.users, calibrate=self.calibrate, advantage=self.advantage)
+        parts = (
+            part_of(self.first, train, "[model] first"),
+            part_of(self.second, train, "[model] second"),
+        )
+        return joined.Fallback.of(
+            *parts,
+            train.pairs,
+            users=self.users,
+            calibrate=self.calibrate,
+            advantage=self.advantage,
+        )

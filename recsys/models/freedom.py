@@ -86,9 +86,19 @@ class _FREEDOM(Network):
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
         shares = shares_of(recipe.shares, list(values))
-        self.told = Told(values if recipe.content else {}, recipe.dim, train=recipe.train_features, start="xavier")
-        neighbours = [nearest_items(value, recipe.k, known=known[name]) for name, value in values.items()]
-        weight = [torch.full(found.shape, share / found.shape[1]) for found, share in zip(neighbours, shares, strict=True)]
+        self.told = Told(
+            values if recipe.content else {},
+            recipe.dim,
+            train=recipe.train_features,
+            start="xavier",
+        )
+        neighbours = [
+            nearest_items(value, recipe.k, known=known[name]) for name, value in values.items()
+        ]
+        weight = [
+            torch.full(found.shape, share / found.shape[1])
+            for found, share in zip(neighbours, shares, strict=True)
+        ]
         self.alike = Spread(as_matrix(torch.cat(neighbours, dim=1), torch.cat(weight, dim=1)))
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         # The graph of an epoch is a function of this number and the epoch: a run that goes on from a checkpoint draws the same.
@@ -100,15 +110,21 @@ class _FREEDOM(Network):
         users, (user_at,) = distinct(batch.user, n=self.n_users)
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         nodes = torch.cat([users, self.n_users + items])
-        mean, _ = mean_layers_rows(self._graph(batch.epoch), self.nodes.weight, nodes, recipe.layers)
+        mean, _ = mean_layers_rows(
+            self._graph(batch.epoch), self.nodes.weight, nodes, recipe.layers
+        )
         item = mean[len(users) :] + self.alike(self.nodes.weight[self.n_users :], items)
         user = F.embedding(user_at, mean[: len(users)])
 
         def pairs(vectors: Tensor) -> Tensor:
             negatives = F.embedding(neg_at, vectors)
             pos = near("dot", user, F.embedding(pos_at, vectors))
-            neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
-            return pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
+            neg = (
+                near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
+            )
+            return pair_loss(
+                recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
+            )
 
         pair = pairs(item)
         for told in self.told(items):
@@ -128,7 +144,9 @@ class _FREEDOM(Network):
     @torch.no_grad()
     def scorer(self) -> Factors:
         start = self.nodes.weight
-        user, item = torch.split(mean_layers(self.adjacency, start, self.recipe.layers), [self.n_users, self.n_items])
+        user, item = torch.split(
+            mean_layers(self.adjacency, start, self.recipe.layers), [self.n_users, self.n_items]
+        )
         return Factors(user.clone(), item + self.alike(start[self.n_users :]))
 
 
@@ -142,7 +160,11 @@ def shares_of(shares: tuple[float, ...], names: list[str]) -> tuple[float, ...]:
         cause = f"shares has {len(shares)} numbers, and there are {len(names)} modalities: {', '.join(names)}"
         raise InputError(cause, place="[model]", remedy="give one for each, in this order")
     if shares and not sum(shares):
-        raise InputError("shares are all 0, so no modality counts", place="[model]", remedy="give one a share above 0, or leave shares out")
+        raise InputError(
+            "shares are all 0, so no modality counts",
+            place="[model]",
+            remedy="give one a share above 0, or leave shares out",
+        )
     return shares or (1 / len(names),) * len(names)
 
 
@@ -153,8 +175,18 @@ def thinned(pairs: Interactions, prune: float, generator: torch.Generator) -> In
     log weight + Gumbel noise.
     """
     met = pairs.csr.tocoo()
-    user, item = torch.from_numpy(met.row.astype("int64")), torch.from_numpy(met.col.astype("int64"))
-    log_weight = -(torch.bincount(user)[user].double().log() + torch.bincount(item)[item].double().log()) / 2
+    user, item = (
+        torch.from_numpy(met.row.astype("int64")),
+        torch.from_numpy(met.col.astype("int64")),
+    )
+    log_weight = (
+        -(torch.bincount(user)[user].double().log() + torch.bincount(item)[item].double().log()) / 2
+    )
     uniform = torch.rand(len(user), generator=generator, dtype=torch.float64).clamp_min(1e-300)
-    kept = (log_weight - (-uniform.log()).log()).topk(max(1, int((1 - prune) * len(user)))).indices.sort().values
+    kept = (
+        (log_weight - (-uniform.log()).log())
+        .topk(max(1, int((1 - prune) * len(user))))
+        .indices.sort()
+        .values
+    )
     return Interactions(user[kept].numpy(), item[kept].numpy(), pairs.n_users, pairs.n_items)

@@ -55,8 +55,14 @@ class GFCF:
             return linear
         vectors = right_singular_vectors(normal, self.rank, self.seed)
         into = (root_i[:, None] * vectors).astype(np.float32)
-        out = (np.divide(1.0, root_i, out=np.zeros_like(root_i), where=root_i > 0)[:, None] * vectors).astype(np.float32).T
-        low = Product((met, torch.from_numpy(into), torch.from_numpy(np.ascontiguousarray(out))), "history")
+        out = (
+            (np.divide(1.0, root_i, out=np.zeros_like(root_i), where=root_i > 0)[:, None] * vectors)
+            .astype(np.float32)
+            .T
+        )
+        low = Product(
+            (met, torch.from_numpy(into), torch.from_numpy(np.ascontiguousarray(out))), "history"
+        )
         return Sum((linear, low), (1.0, self.low_pass))
 
 
@@ -106,7 +112,9 @@ def right_singular_vectors(matrix: sp.csr_matrix, rank: int, seed: int = 0) -> n
     return vector if tall else np.asarray(first @ vector) / np.sqrt(value).astype(np.float32)
 
 
-def _lanczos(first: sp.csr_matrix, second: sp.csr_matrix, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _lanczos(
+    first: sp.csr_matrix, second: sp.csr_matrix, rank: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The `rank` largest eigenvalues, descending, and their eigenvectors [n, rank] of A = second @ first, by a block Krylov space.
 
     Every new block is made orthogonal to all before it. The space grows until |A v - value v| <= 1e-4 * the largest value for every
@@ -116,7 +124,9 @@ def _lanczos(first: sp.csr_matrix, second: sp.csr_matrix, rank: int, seed: int) 
     basis = np.empty((n, 0), dtype=np.float32, order="F")
     small = np.zeros((0, 0))  # the basis' own view of A: block tridiagonal
     link = np.zeros((0, 0))
-    block = np.linalg.qr(np.random.default_rng(seed).standard_normal((n, width), dtype=np.float32))[0]
+    block = np.linalg.qr(np.random.default_rng(seed).standard_normal((n, width), dtype=np.float32))[
+        0
+    ]
     check = 2 * rank
     while True:
         start = basis.shape[1]

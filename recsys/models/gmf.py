@@ -73,7 +73,15 @@ class _GMF(Network):
         user, items = self._looked_up(batch)
         pos, neg = self._logits(batch, user, items)
         extra = recipe.l2 / len(batch) * half_square(user, items) if recipe.l2 else None
-        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
+        return pair_terms(
+            recipe.loss,
+            pos,
+            neg,
+            n_items=self.item.num_embeddings,
+            mask=batch.mask,
+            log_q=batch.log_q,
+            extra=extra,
+        )
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the pairs [B] and of their negatives [B, K]: s."""
@@ -86,10 +94,17 @@ class _GMF(Network):
         item, negatives = items[: len(batch)], items[len(batch) :]
         weighed = user * self.output
         pos = near("dot", weighed, item) + self.bias
-        neg = near_pool("dot", weighed, negatives) if batch.shared else near("dot", weighed, negatives.view(*batch.neg.shape, -1))
+        neg = (
+            near_pool("dot", weighed, negatives)
+            if batch.shared
+            else near("dot", weighed, negatives.view(*batch.neg.shape, -1))
+        )
         return pos, neg + self.bias
 
     def scorer(self) -> Factors:
         """The weights a go into the user vectors; c, the same for all items, is their bias, so that a score is a logit."""
-        user, item = self.user.weight.detach() * self.output.detach(), self.item.weight.detach().clone()
+        user, item = (
+            self.user.weight.detach() * self.output.detach(),
+            self.item.weight.detach().clone(),
+        )
         return Factors(user, item, item_bias=self.bias.detach().repeat(len(item)))

@@ -32,7 +32,17 @@ from recsys.models import Network, require_negatives
 from recsys.models.dropoutnet import Tower, score_errors
 from recsys.models.duif import Pool, from_pool
 from recsys.models.ials import IALS
-from recsys.nn.content import Impute, Scale, Table, chain_of_all, distinct, layer, reader, side_by_side, warm_items
+from recsys.nn.content import (
+    Impute,
+    Scale,
+    Table,
+    chain_of_all,
+    distinct,
+    layer,
+    reader,
+    side_by_side,
+    warm_items,
+)
 from recsys.nn.losses import Terms
 from recsys.sample import Batch, Sampler
 from recsys.scorer import Factors
@@ -99,7 +109,9 @@ class _Heater(Network):
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
         told, own = self.experts(self.features(items)), self.taught_item.index_select(0, items)
         known = self.warm[items]
-        by_features = (torch.rand(len(items), dtype=own.dtype, device=own.device) < recipe.mixed) | ~known
+        by_features = (
+            torch.rand(len(items), dtype=own.dtype, device=own.device) < recipe.mixed
+        ) | ~known
         # A tower normalises over its rows, so an item counts there as often as it occurs in the batch.
         at = torch.cat([pos_at, neg_at.reshape(-1)])
         made = self.item(F.embedding(at, torch.where(by_features[:, None], told, own)))
@@ -133,13 +145,19 @@ class Experts(nn.Module):
 
     def __init__(self, width: int, dim: int, experts: int, gate: Gate) -> None:
         super().__init__()
-        self.maps, self.gate, self.by = nn.Linear(width, experts * dim), nn.Linear(width, experts), gate
+        self.maps, self.gate, self.by = (
+            nn.Linear(width, experts * dim),
+            nn.Linear(width, experts),
+            gate,
+        )
 
     def forward(self, rows: Tensor) -> Tensor:
         """[R, width] -> [R, dim]."""
         weight = self.gate(rows)
         weight = torch.tanh(weight) if self.by == "tanh" else weight.softmax(1)
-        return torch.einsum("re,red->rd", weight, torch.tanh(self.maps(rows)).view(len(rows), weight.shape[1], -1))
+        return torch.einsum(
+            "re,red->rd", weight, torch.tanh(self.maps(rows)).view(len(rows), weight.shape[1], -1)
+        )
 
     def layer(self) -> kept.Experts:
         """The same as a value."""

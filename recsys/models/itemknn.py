@@ -57,5 +57,11 @@ class ItemKNN:
         users_of = met.T.tocsr()
         count = np.maximum(np.diff(users_of.indptr), 1).astype(np.float64)
         rows = weigh(users_of, self.weighting, self.user_power, self.k1, self.b)
-        similar = nearest(rows, self.k, left=count**self.target_power, right=count**self.history_power, shrink=self.shrink)
+        similar = nearest(
+            rows,
+            self.k,
+            left=count**self.target_power,
+            right=count**self.history_power,
+            shrink=self.shrink,
+        )
         return Product((met, similar.T.tocsr()), "history")

@@ -103,13 +103,24 @@ class _LATTICE(Network):
         adjacency, root = looped(train.pairs)
         self.register_buffer("adjacency", adjacency, persistent=False)
         self.register_buffer("root", root, persistent=False)
-        neighbours = [nearest_items(value, recipe.k, known=known) for value, known in zip(values.values(), self.known, strict=True)]
-        weight = [similarities(value, found) for value, found in zip(values.values(), neighbours, strict=True)]
+        neighbours = [
+            nearest_items(value, recipe.k, known=known)
+            for value, known in zip(values.values(), self.known, strict=True)
+        ]
+        weight = [
+            similarities(value, found)
+            for value, found in zip(values.values(), neighbours, strict=True)
+        ]
         self.register_buffer("raw_neighbours", torch.stack(neighbours), persistent=False)
         self.register_buffer("raw_weight", torch.stack(weight), persistent=False)
         # What the steps after the first of an epoch and the scorer read; kept in a checkpoint.
         self.register_buffer("learned_neighbours", torch.zeros_like(self.raw_neighbours))
-        self.register_buffer("weight", torch.zeros(train.n_items, 2 * self.raw_neighbours.shape[0] * self.raw_neighbours.shape[2]))
+        self.register_buffer(
+            "weight",
+            torch.zeros(
+                train.n_items, 2 * self.raw_neighbours.shape[0] * self.raw_neighbours.shape[2]
+            ),
+        )
         self.still: tuple[int, Spread] | None = None
         with torch.no_grad():
             self._learn()
@@ -120,48 +131,81 @@ class _LATTICE(Network):
         users, (user_at,) = distinct(batch.user, n=self.n_users)
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         nodes = torch.cat([users, self.n_users + items])
-        mean, _ = mean_layers_rows(self.adjacency, self.nodes.weight * self.root, nodes, recipe.layers)
+        mean, _ = mean_layers_rows(
+            self.adjacency, self.nodes.weight * self.root, nodes, recipe.layers
+        )
         mean = mean / self.root[nodes]
         if batch.step == 0:  # the only step with a gradient for the weights
-            alike = spread(self._neighbours(items), weight[items], self.nodes.weight[self.n_users :])
+            alike = spread(
+                self._neighbours(items), weight[items], self.nodes.weight[self.n_users :]
+            )
         else:
             alike = self._alike()(self.nodes.weight[self.n_users :], items)
         vectors = mean[len(users) :] + F.normalize(alike, dim=1)
-        user, item, negatives = F.embedding(user_at, mean[: len(users)]), F.embedding(pos_at, vectors), F.embedding(neg_at, vectors)
+        user, item, negatives = (
+            F.embedding(user_at, mean[: len(users)]),
+            F.embedding(pos_at, vectors),
+            F.embedding(neg_at, vectors),
+        )
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
-        return Terms(pair, recipe.l2 / len(batch) * half_square(user, item, negatives) if recipe.l2 else None)
+        pair = pair_loss(
+            recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
+        )
+        return Terms(
+            pair, recipe.l2 / len(batch) * half_square(user, item, negatives) if recipe.l2 else None
+        )
 
     def _learn(self) -> Tensor:
         """Find the learned graph anew and note it; the weights of all graphs [n_items, K], with a gradient."""
         told = self.told()
         with torch.no_grad():
-            nearest = (nearest_items(vectors, self.recipe.k, known=known) for vectors, known in zip(told, self.known, strict=True))
+            nearest = (
+                nearest_items(vectors, self.recipe.k, known=known)
+                for vectors, known in zip(told, self.known, strict=True)
+            )
             self.learned_neighbours.copy_(torch.stack(list(nearest)))
-        learned = torch.stack([similarities(vectors, found) for vectors, found in zip(told, self.learned_neighbours, strict=True)])
+        learned = torch.stack(
+            [
+                similarities(vectors, found)
+                for vectors, found in zip(told, self.learned_neighbours, strict=True)
+            ]
+        )
         raw, neighbours, share = self.raw_weight, self.learned_neighbours, self.mix.softmax(0)
         if self.recipe.normalise == "each":
             raw, learned = (
-                torch.stack([normalised(n, w) for n, w in zip(*both, strict=True)]) for both in ((self.raw_neighbours, raw), (neighbours, learned))
+                torch.stack([normalised(n, w) for n, w in zip(*both, strict=True)])
+                for both in ((self.raw_neighbours, raw), (neighbours, learned))
             )
         raw, learned = (_flat(share[:, None, None] * part) for part in (raw, learned))
         if self.recipe.normalise == "mixed":
-            raw, learned = normalised(_flat(self.raw_neighbours), raw), normalised(_flat(neighbours), learned)
+            raw, learned = (
+                normalised(_flat(self.raw_neighbours), raw),
+                normalised(_flat(neighbours), learned),
+            )
         weight = torch.cat([self.recipe.keep * raw, (1 - self.recipe.keep) * learned], dim=1)
         self.weight.copy_(weight.detach())
         return weight
 
     def _neighbours(self, items: Tensor) -> Tensor:
         """Of some items in all graphs, [R, K]."""
-        return torch.cat([_flat(part.index_select(1, items)) for part in (self.raw_neighbours, self.learned_neighbours)], dim=1)
+        return torch.cat(
+            [
+                _flat(part.index_select(1, items))
+                for part in (self.raw_neighbours, self.learned_neighbours)
+            ],
+            dim=1,
+        )
 
     def _alike(self) -> Spread:
         """All graphs as they were noted, made anew when they were."""
         noted = self.weight._version
         if self.still is None or self.still[0] != noted:
             every = torch.arange(self.n_items, device=self.weight.device)
-            self.still = noted, Spread(as_matrix(self._neighbours(every), self.weight)).to(self.weight)
+            self.still = (
+                noted,
+                Spread(as_matrix(self._neighbours(every), self.weight)).to(self.weight),
+            )
         return self.still[1]
 
     @torch.no_grad()
@@ -169,7 +213,9 @@ class _LATTICE(Network):
         start = self.nodes.weight
         mean = mean_layers(self.adjacency, start * self.root, self.recipe.layers) / self.root
         user, item = torch.split(mean, [self.n_users, self.n_items])
-        return Factors(user.clone(), item + F.normalize(self._alike()(start[self.n_users :]), dim=1))
+        return Factors(
+            user.clone(), item + F.normalize(self._alike()(start[self.n_users :]), dim=1)
+        )
 
 
 def _flat(tables: Tensor) -> Tensor:
@@ -184,6 +230,10 @@ def looped(pairs: Interactions) -> tuple[Tensor, Tensor]:
         Sparse CSR float32 [N, N] with int32 indices, symmetric, and [N, 1].
     """
     met = pairs.csr.astype(np.float64)
-    whole = sp.bmat([[None, met], [met.T, None]], format="csr") + sp.identity(pairs.n_users + pairs.n_items, format="csr")
+    whole = sp.bmat([[None, met], [met.T, None]], format="csr") + sp.identity(
+        pairs.n_users + pairs.n_items, format="csr"
+    )
     root = np.sqrt(np.asarray(whole.sum(1)).ravel())
-    return symmetric((sp.diags(1 / root) @ whole @ sp.diags(1 / root)).tocsr()), torch.from_numpy(root.astype(np.float32))[:, None]
+    return symmetric((sp.diags(1 / root) @ whole @ sp.diags(1 / root)).tocsr()), torch.from_numpy(
+        root.astype(np.float32)
+    )[:, None]

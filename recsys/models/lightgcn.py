@@ -60,7 +60,9 @@ class LightGCN:
         require_negatives(self.sampler)
         if self.mix and (self.sampler.pool != "own" or self.sampler.negatives < 2):
             cause = f"mix = true takes the hardest of a pair's own candidates, and {_candidates(self.sampler)}"
-            raise InputError(cause, remedy='use sampler.pool = "own" and sampler.negatives = 16, or more')
+            raise InputError(
+                cause, remedy='use sampler.pool = "own" and sampler.negatives = 16, or more'
+            )
         if self.mix and self.loss.reduce != "each":
             cause = f"mix = true leaves one negative of a pair, and loss.reduce = '{self.loss.reduce}' is about several"
             raise InputError(cause, remedy='use loss.reduce = "each"')
@@ -83,33 +85,60 @@ class _LightGCN(Network):
         if self.recipe.mix:
             return self._mixed(batch)
         recipe, size = self.recipe, len(batch)
-        wanted = torch.cat([batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)])
+        wanted = torch.cat(
+            [batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)]
+        )
         rows, where = torch.unique(wanted, return_inverse=True)
         mean, zeroth = mean_layers_rows(self.adjacency, self.nodes.weight, rows, recipe.layers)
         vectors = F.embedding(where, mean)
         user, item, negatives = vectors[:size], vectors[size : 2 * size], vectors[2 * size :]
         pos = near("dot", user, item)
-        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives.view(*batch.neg.shape, -1))
+        neg = (
+            near_pool("dot", user, negatives)
+            if batch.shared
+            else near("dot", user, negatives.view(*batch.neg.shape, -1))
+        )
         extra = recipe.l2 / size * half_square(F.embedding(where, zeroth)) if recipe.l2 else None
-        return pair_terms(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q, extra=extra)
+        return pair_terms(
+            recipe.loss,
+            pos,
+            neg,
+            n_items=self.n_items,
+            mask=batch.mask,
+            log_q=batch.log_q,
+            extra=extra,
+        )
 
     def _mixed(self, batch: Batch) -> Terms:
         """The loss with one synthetic negative of each pair."""
         recipe, size = self.recipe, len(batch)
-        wanted = torch.cat([batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)])
+        wanted = torch.cat(
+            [batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)]
+        )
         rows, where = torch.unique(wanted, return_inverse=True)
         layers = self._layers(rows)
         # All layers in one table: layer l of row r is its row l * R + r.
-        table, each = layers.flatten(0, 1), torch.arange(len(layers), device=rows.device) * len(rows)
-        user, item = (F.embedding(at[:, None] + each, table) for at in where[: 2 * size].split(size))
+        table, each = (
+            layers.flatten(0, 1),
+            torch.arange(len(layers), device=rows.device) * len(rows),
+        )
+        user, item = (
+            F.embedding(at[:, None] + each, table) for at in where[: 2 * size].split(size)
+        )
         mean, candidates = user.mean(1), where[2 * size :].view(batch.neg.shape)
-        place = hardest_layers(mean[:, None], F.embedding(candidates[:, :, None] + each, table.detach()), batch.mask)
+        place = hardest_layers(
+            mean[:, None], F.embedding(candidates[:, :, None] + each, table.detach()), batch.mask
+        )
         # Only what is taken is read again with a gradient.
         hardest = F.embedding(candidates.gather(1, place) + each, table)
         synthetic = mixed(user, item, hardest[:, None])
         pos, neg = near("dot", mean, item.mean(1)), near("dot", mean, synthetic.mean(1))[:, None]
         mask = None if batch.mask is None else batch.mask.any(1, keepdim=True)
-        extra = recipe.l2 / size * half_square(user[:, 0], item[:, 0], synthetic[:, 0]) if recipe.l2 else None
+        extra = (
+            recipe.l2 / size * half_square(user[:, 0], item[:, 0], synthetic[:, 0])
+            if recipe.l2
+            else None
+        )
         # What is made up was not drawn: there is no proposal to correct for.
         return pair_terms(recipe.loss, pos, neg, n_items=self.n_items, mask=mask, extra=extra)
 
@@ -117,7 +146,9 @@ class _LightGCN(Network):
         """Layers 0..L at distinct nodes, [L + 1, R, d]."""
         if not self.recipe.layers:
             return self.nodes.weight.index_select(0, rows)[None]
-        above, zeroth = noisy_layers_rows(self.adjacency, self.nodes.weight, rows, self.recipe.layers, (0.0,))
+        above, zeroth = noisy_layers_rows(
+            self.adjacency, self.nodes.weight, rows, self.recipe.layers, (0.0,)
+        )
         return torch.cat([zeroth[None], above[0]])
 
     def scorer(self) -> Factors:
@@ -127,4 +158,8 @@ class _LightGCN(Network):
 
 def _candidates(sampler: Sampler) -> str:
     """What is wrong with the candidates of a sampler."""
-    return f"sampler.pool = '{sampler.pool}' has none" if sampler.pool != "own" else f"sampler.negatives = {sampler.negatives}"
+    return (
+        f"sampler.pool = '{sampler.pool}' has none"
+        if sampler.pool != "own"
+        else f"sampler.negatives = {sampler.negatives}"
+    )

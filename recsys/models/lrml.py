@@ -68,7 +68,9 @@ class _LRML(Network):
         self.user = embedding(train.n_users, recipe.dim, recipe.dim**-0.5)
         self.item = embedding(train.n_items, recipe.dim, recipe.dim**-0.5)
         self.key = torch.nn.Parameter(torch.randn(recipe.dim, recipe.memories))
-        self.memory = torch.nn.Parameter(torch.randn(recipe.memories, recipe.dim) * recipe.dim**-0.5)
+        self.memory = torch.nn.Parameter(
+            torch.randn(recipe.memories, recipe.dim) * recipe.dim**-0.5
+        )
         self.rows = (self.user, self.item)
         if recipe.clip == "step":
             with torch.no_grad():
@@ -84,14 +86,23 @@ class _LRML(Network):
         pos = near("euclidean", moved, item)
         if not recipe.share_relation:
             # A shared pool has a relation with each user, too: no product of two tables gives these distances.
-            each = (negatives if batch.shared else negatives.view(*batch.neg.shape, -1)).expand(len(batch), -1, -1)
+            each = (negatives if batch.shared else negatives.view(*batch.neg.shape, -1)).expand(
+                len(batch), -1, -1
+            )
             own = user[:, None] + self._relation(user[:, None], each)
             neg = near("euclidean", own.flatten(0, 1), each.flatten(0, 1)).view(len(batch), -1)
         elif batch.shared:
             neg = near_pool("euclidean", moved, negatives)
         else:
             neg = near("euclidean", moved, negatives.view(*batch.neg.shape, -1))
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q)
+        pair = pair_loss(
+            recipe.loss,
+            pos,
+            neg,
+            n_items=self.item.num_embeddings,
+            mask=batch.mask,
+            log_q=batch.log_q,
+        )
         return Terms(pair)
 
     def _relation(self, user: Tensor, item: Tensor) -> Tensor:
@@ -102,7 +113,9 @@ class _LRML(Network):
         """Vectors as they are read."""
         if self.recipe.clip == "step":
             return vectors
-        return vectors * (self.recipe.radius / vectors.norm(dim=-1, keepdim=True).clamp_min(self.recipe.radius))
+        return vectors * (
+            self.recipe.radius / vectors.norm(dim=-1, keepdim=True).clamp_min(self.recipe.radius)
+        )
 
     def constrain(self, batch: Batch) -> None:
         if self.recipe.clip == "step":
@@ -110,5 +123,10 @@ class _LRML(Network):
                 keep_in(table, "ball", self.recipe.radius)
 
     def scorer(self) -> Relational:
-        user, item = self._within(self.user.weight.detach()), self._within(self.item.weight.detach())
-        return Relational(user.clone(), item.clone(), self.key.detach().clone(), self.memory.detach().clone())
+        user, item = (
+            self._within(self.user.weight.detach()),
+            self._within(self.item.weight.detach()),
+        )
+        return Relational(
+            user.clone(), item.clone(), self.key.detach().clone(), self.memory.detach().clone()
+        )

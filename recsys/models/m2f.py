@@ -74,7 +74,14 @@ class _M2F(Network):
         with torch.no_grad():
             winner = near_multi("dot", users.detach(), items.detach()).argmax(1)
         value = near_winner("dot", users, items, winner)
-        pair = pair_loss(recipe.loss, value[:, 0], value[:, 1:], n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
+        pair = pair_loss(
+            recipe.loss,
+            value[:, 0],
+            value[:, 1:],
+            n_items=self.n_items,
+            mask=batch.mask,
+            log_q=batch.log_q,
+        )
         return Terms(pair, self._extra(rows, vectors, items, len(batch)))
 
     def _extra(self, rows: Tensor, vectors: Tensor, items: Tensor, size: int) -> Tensor | None:
@@ -88,4 +95,8 @@ class _M2F(Network):
 
     def scorer(self) -> MultiFactors:
         users = self.user.weight.detach().clone().view(self.n_users, self.recipe.vectors, -1)
-        return MultiFactors(users if self.weight is None else users * self.weight.detach(), self.item.weight.detach().clone(), "dot")
+        return MultiFactors(
+            users if self.weight is None else users * self.weight.detach(),
+            self.item.weight.detach().clone(),
+            "dot",
+        )

@@ -69,15 +69,32 @@ class _MF(Network):
         items = self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
         item, negatives = items[: len(batch)], items[len(batch) :]
         pos = near(recipe.similarity, user, item)
-        neg = near_pool(recipe.similarity, user, negatives) if batch.shared else near(recipe.similarity, user, negatives.view(*batch.neg.shape, -1))
+        neg = (
+            near_pool(recipe.similarity, user, negatives)
+            if batch.shared
+            else near(recipe.similarity, user, negatives.view(*batch.neg.shape, -1))
+        )
         if self.bias is not None:
             pos, neg = pos + self.bias[batch.pos], neg + self.bias[batch.neg]
         extra = self._l2(user, items, len(batch))
-        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
+        return pair_terms(
+            recipe.loss,
+            pos,
+            neg,
+            n_items=self.item.num_embeddings,
+            mask=batch.mask,
+            log_q=batch.log_q,
+            extra=extra,
+        )
 
     def _l2(self, user: Tensor, items: Tensor, size: int) -> Tensor | None:
         return self.recipe.l2 / size * half_square(user, items) if self.recipe.l2 else None
 
     def scorer(self) -> Factors:
         bias = None if self.bias is None else self.bias.detach().clone()
-        return Factors(self.user.weight.detach().clone(), self.item.weight.detach().clone(), self.recipe.similarity, bias)
+        return Factors(
+            self.user.weight.detach().clone(),
+            self.item.weight.detach().clone(),
+            self.recipe.similarity,
+            bias,
+        )

@@ -39,7 +39,13 @@ from recsys.models.duif import Pool, from_pool
 from recsys.nn.content import Impute, Scale, Told, affine, counted, distinct, values_and_known
 from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
-from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency, normalised_pairs
+from recsys.nn.graph import (
+    mean_layers,
+    mean_layers_rows,
+    node_table,
+    normalised_adjacency,
+    normalised_pairs,
+)
 from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.nn.spread import Spread
@@ -104,7 +110,9 @@ class _MGCN(Network):
         self.graphs = nn.ModuleList()
         for name, value in values.items():
             found = nearest_items(value, recipe.k, known=known[name])
-            self.graphs.append(Spread(as_matrix(found, normalised(found, similarities(value, found)))))
+            self.graphs.append(
+                Spread(as_matrix(found, normalised(found, similarities(value, found))))
+            )
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         self.of_users = Spread(normalised_pairs(train.pairs))
 
@@ -112,7 +120,12 @@ class _MGCN(Network):
         recipe = self.recipe
         users, (user_at,) = distinct(batch.user, n=self.n_users)
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
-        behaviour, _ = mean_layers_rows(self.adjacency, self.nodes.weight, torch.cat([users, self.n_users + items]), recipe.layers)
+        behaviour, _ = mean_layers_rows(
+            self.adjacency,
+            self.nodes.weight,
+            torch.cat([users, self.n_users + items]),
+            recipe.layers,
+        )
         spread = self._spread()
         content = torch.cat([self.of_users(spread, users), spread.index_select(0, items)])
         side = self._fused(content, behaviour)
@@ -121,19 +134,32 @@ class _MGCN(Network):
         user, item, negatives = (F.embedding(at, both) for at in (user_at, pos_at, neg_at))
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
-        extra = recipe.l2 / len(batch) * half_square(user, item, negatives) if recipe.l2 else user.new_zeros(())
+        pair = pair_loss(
+            recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
+        )
+        extra = (
+            recipe.l2 / len(batch) * half_square(user, item, negatives)
+            if recipe.l2
+            else user.new_zeros(())
+        )
         if recipe.contrast:
             for at in (user_at, pos_at):
                 nodes, count = counted(at, len(both))
                 views = side.index_select(0, nodes), behaviour.index_select(0, nodes)
-                extra = extra + recipe.contrast * contrast(*views, recipe.temperature, None if recipe.distinct_nodes else count)
+                extra = extra + recipe.contrast * contrast(
+                    *views, recipe.temperature, None if recipe.distinct_nodes else count
+                )
         return Terms(pair, extra)
 
     def _spread(self) -> Tensor:
         """The z of all items in all modalities, [n_items, M, d]."""
-        item, parts = self.nodes.weight[self.n_users :], zip(self.told(), self.gates, self.graphs, strict=True)
-        return torch.stack([graph(item * torch.sigmoid(gate(told))) for told, gate, graph in parts], dim=1)
+        item, parts = (
+            self.nodes.weight[self.n_users :],
+            zip(self.told(), self.gates, self.graphs, strict=True),
+        )
+        return torch.stack(
+            [graph(item * torch.sigmoid(gate(told))) for told, gate, graph in parts], dim=1
+        )
 
     def _fused(self, content: Tensor, behaviour: Tensor) -> Tensor:
         """What the modalities [R, M, d] of nodes of known behaviour [R, d] say together, [R, d]."""
@@ -145,8 +171,14 @@ class _MGCN(Network):
 
     @torch.no_grad()
     def scorer(self) -> Factors:
-        user, item = torch.split(mean_layers(self.adjacency, self.nodes.weight, self.recipe.layers), [self.n_users, self.n_items])
+        user, item = torch.split(
+            mean_layers(self.adjacency, self.nodes.weight, self.recipe.layers),
+            [self.n_users, self.n_items],
+        )
         spread = self._spread()
         rows = torch.arange(self.n_users, device=user.device)
-        sides = [self._fused(self.of_users(spread, some), user[some]) for some in torch.split(rows, _BLOCK)]
+        sides = [
+            self._fused(self.of_users(spread, some), user[some])
+            for some in torch.split(rows, _BLOCK)
+        ]
         return Factors(user + torch.cat(sides), item + self._fused(spread, item))

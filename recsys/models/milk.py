@@ -94,12 +94,19 @@ class _MILK(Network):
         self.tables = nn.ModuleList(Table(value, train=False) for value in values.values())
         self.maps = nn.ModuleList(affine(value.shape[1], recipe.dim) for value in values.values())
         self.rows = (self.user,)
-        self.register_buffer("present", torch.stack([torch.from_numpy(train.features[name].present) for name in values]), persistent=False)
+        self.register_buffer(
+            "present",
+            torch.stack([torch.from_numpy(train.features[name].present) for name in values]),
+            persistent=False,
+        )
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
-        told = torch.stack([linear(table(items)) for table, linear in zip(self.tables, self.maps, strict=True)], dim=1)  # [R, M, d]
+        told = torch.stack(
+            [linear(table(items)) for table, linear in zip(self.tables, self.maps, strict=True)],
+            dim=1,
+        )  # [R, M, d]
         user = self.user(batch.user)
         theta = environments(recipe.alpha, len(self.maps), recipe.mixing).to(told)
         # One pass over memory instead of a matrix product of each user with a few rows, which runs several times slower.
@@ -109,14 +116,32 @@ class _MILK(Network):
         else:
             neg = torch.linalg.vecdot(_at(told, neg_at), user[:, None, None, :]) @ theta.T
         pair = torch.stack(
-            [pair_loss(recipe.loss, pos[:, e], neg[..., e], n_items=self.n_items, mask=batch.mask, log_q=batch.log_q) for e in range(len(theta))]
+            [
+                pair_loss(
+                    recipe.loss,
+                    pos[:, e],
+                    neg[..., e],
+                    n_items=self.n_items,
+                    mask=batch.mask,
+                    log_q=batch.log_q,
+                )
+                for e in range(len(theta))
+            ]
         )
         extra = self._extra(batch, user, told, items, pos_at, neg_at)
         if recipe.invariance and len(theta) > 1:
             extra = extra + recipe.invariance * pair.mean(1).var()
         return Terms(pair.sum(0) if recipe.over == "sum" else pair.mean(0), extra)
 
-    def _extra(self, batch: Batch, user: Tensor, told: Tensor, items: Tensor, pos_at: Tensor, neg_at: Tensor) -> Tensor:
+    def _extra(
+        self,
+        batch: Batch,
+        user: Tensor,
+        told: Tensor,
+        items: Tensor,
+        pos_at: Tensor,
+        neg_at: Tensor,
+    ) -> Tensor:
         """Alignment of the distinct positives and squared norms in environment 0, a scalar."""
         recipe, total = self.recipe, told.new_zeros(())
         if recipe.alignment:
@@ -129,7 +154,9 @@ class _MILK(Network):
         if recipe.l2:
             even = told.mean(1).square().sum(1)
             negatives = even[neg_at].sum() * (len(batch) if batch.shared else 1)
-            total = total + recipe.l2 / len(batch) * (user.square().sum() + even[pos_at].sum() + negatives)
+            total = total + recipe.l2 / len(batch) * (
+                user.square().sum() + even[pos_at].sum() + negatives
+            )
         return total
 
     @torch.no_grad()
@@ -144,7 +171,9 @@ def _at(told: Tensor, places: Tensor) -> Tensor:
     return F.embedding(places, told.view(len(told), -1)).view(*places.shape, *told.shape[1:])
 
 
-def environments(alpha: float, modalities: int, mixing: Literal["cyclic", "independent", "none"] = "cyclic") -> Tensor:
+def environments(
+    alpha: float, modalities: int, mixing: Literal["cyclic", "independent", "none"] = "cyclic"
+) -> Tensor:
     """Weights of the modalities in each environment, float64 [E, M]; the first has them all alike, rows add up to 1."""
     even = torch.full((1, modalities), 1 / modalities, dtype=torch.float64)
     if mixing == "none":
@@ -162,5 +191,8 @@ def dirichlet(alpha: float, n: int) -> Tensor:
     what is worked with.
     """
     shape = torch.full((n,), alpha + 1, dtype=torch.float64)
-    log_gamma = torch._standard_gamma(shape).log() + torch.rand(n, dtype=torch.float64).clamp_min(1e-300).log() / alpha
+    log_gamma = (
+        torch._standard_gamma(shape).log()
+        + torch.rand(n, dtype=torch.float64).clamp_min(1e-300).log() / alpha
+    )
     return log_gamma.softmax(0)

@@ -100,8 +100,13 @@ class _MultVAE(Network):
         """Means mu and log sigma^2 of users from their items, each [B, dim]; in training with some items hidden."""
         table = self.input.weight
         count = torch.diff(first, append=first.new_full((1,), len(item)))
-        value = F.dropout(count.clamp_min(1).to(table.dtype).rsqrt()[owner], self.recipe.dropout, self.training)
-        hidden = torch.tanh(F.embedding_bag(item, table, first, mode="sum", per_sample_weights=value) + self.input_bias)
+        value = F.dropout(
+            count.clamp_min(1).to(table.dtype).rsqrt()[owner], self.recipe.dropout, self.training
+        )
+        hidden = torch.tanh(
+            F.embedding_bag(item, table, first, mode="sum", per_sample_weights=value)
+            + self.input_bias
+        )
         mean, log_variance = self.to_z(hidden).chunk(2, dim=-1)
         return mean, log_variance
 
@@ -120,6 +125,13 @@ class _MultVAE(Network):
     def scorer(self) -> Factors:
         training, users = self.training, torch.arange(self.n_users, device=self.updates.device)
         self.eval()
-        hidden = torch.cat([self._decode(self._encode(*self.histories.of(block))[0]) for block in torch.split(users, _BLOCK)])
+        hidden = torch.cat(
+            [
+                self._decode(self._encode(*self.histories.of(block))[0])
+                for block in torch.split(users, _BLOCK)
+            ]
+        )
         self.train(training)
-        return Factors(hidden, self.output.weight.detach().clone(), item_bias=self.output.bias.detach().clone())
+        return Factors(
+            hidden, self.output.weight.detach().clone(), item_bias=self.output.bias.detach().clone()
+        )

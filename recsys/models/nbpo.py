@@ -67,7 +67,10 @@ class NBPO:
     def __post_init__(self) -> None:
         require_negatives(self.sampler)
         if self.sampler.pool != "own":
-            raise InputError(f"sampler.pool = '{self.sampler.pool}', but every pair has negatives of its own here", remedy='use pool = "own"')
+            raise InputError(
+                f"sampler.pool = '{self.sampler.pool}', but every pair has negatives of its own here",
+                remedy='use pool = "own"',
+            )
 
     def build(self, train: Dataset) -> Network:
         return _NBPO(self, train)
@@ -77,7 +80,10 @@ class _NBPO(Network):
     def __init__(self, recipe: NBPO, train: Dataset) -> None:
         super().__init__()
         self.recipe, self.sampler = recipe, recipe.sampler
-        self.user, self.item = _uniform(train.n_users, recipe.dim, 1.0), _uniform(train.n_items, recipe.dim, 1.0)
+        self.user, self.item = (
+            _uniform(train.n_users, recipe.dim, 1.0),
+            _uniform(train.n_items, recipe.dim, 1.0),
+        )
         # g starts near -6.25 and phi near 0.002: as without flips.
         flips = recipe.variant != "bpo"
         self.flip_user = _uniform(train.n_users, recipe.flip_dim, 5.0) if flips else None
@@ -91,15 +97,30 @@ class _NBPO(Network):
             own, others, logits = F.softplus(-pos), F.softplus(neg), Logits(pos, neg, batch.mask)
         else:
             flip = self.flip_user(batch.user)
-            own_g, other_g = near("dot", flip, self.flip_item(batch.pos)), near("dot", flip, self.flip_item(batch.neg))
-            weight = weight + recipe.flip_l2 * half_square(self.flip_user.weight, self.flip_item.weight)
+            own_g, other_g = (
+                near("dot", flip, self.flip_item(batch.pos)),
+                near("dot", flip, self.flip_item(batch.neg)),
+            )
+            weight = weight + recipe.flip_l2 * half_square(
+                self.flip_user.weight, self.flip_item.weight
+            )
             if recipe.variant == "nbpo":
-                own, others = surrogate_loss(pos, own_g, observed=True), surrogate_loss(neg, other_g, observed=False)
+                own, others = (
+                    surrogate_loss(pos, own_g, observed=True),
+                    surrogate_loss(neg, other_g, observed=False),
+                )
             else:
                 log = recipe.variant == "nbpo-o"
-                own, others = observed_loss(pos, own_g, log=log), unobserved_loss(neg, other_g, log=log)
+                own, others = (
+                    observed_loss(pos, own_g, log=log),
+                    unobserved_loss(neg, other_g, log=log),
+                )
             logits = None
-        mean = others.mean(1) if batch.mask is None else (others * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
+        mean = (
+            others.mean(1)
+            if batch.mask is None
+            else (others * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
+        )
         return Terms(own + mean, weight / batch.neg.numel(), logits)
 
     def scorer(self) -> Factors:

@@ -76,7 +76,9 @@ class _NeuMF(Network):
         self.user = embedding(train.n_users, recipe.dim + wide, recipe.init_std)
         self.item = embedding(train.n_items, recipe.dim + wide, recipe.init_std)
         self.rows = (self.user, self.item)
-        self.tower = nn.ModuleList(nn.Linear(2 * wide >> layer, wide >> layer) for layer in range(recipe.depth))
+        self.tower = nn.ModuleList(
+            nn.Linear(2 * wide >> layer, wide >> layer) for layer in range(recipe.depth)
+        )
         for layer in self._tower():
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -90,8 +92,20 @@ class _NeuMF(Network):
         pos, neg = self._logits(batch, user, item, user_at, pos_at, neg_at)
         extra = None
         if recipe.l2:
-            extra = recipe.l2 / len(batch) * half_square(*map(F.embedding, (user_at, pos_at, neg_at), (user, item, item)))
-        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
+            extra = (
+                recipe.l2
+                / len(batch)
+                * half_square(*map(F.embedding, (user_at, pos_at, neg_at), (user, item, item)))
+            )
+        return pair_terms(
+            recipe.loss,
+            pos,
+            neg,
+            n_items=self.item.num_embeddings,
+            mask=batch.mask,
+            log_q=batch.log_q,
+            extra=extra,
+        )
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the pairs [B] and of their negatives [B, K]: s."""
@@ -104,17 +118,33 @@ class _NeuMF(Network):
         items, places = distinct(batch.pos, batch.neg, n=self.item.num_embeddings)
         return (self.user(users), self.item(items)), (user_at, *places)
 
-    def _logits(self, batch: Batch, user: Tensor, item: Tensor, user_at: Tensor, pos_at: Tensor, neg_at: Tensor) -> tuple[Tensor, Tensor]:
+    def _logits(
+        self,
+        batch: Batch,
+        user: Tensor,
+        item: Tensor,
+        user_at: Tensor,
+        pos_at: Tensor,
+        neg_at: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         # What is done to a user or an item alone is done once, however often the batch has it.
         a, tall = self.output[: self.recipe.dim], self.output[self.recipe.dim :]
-        (user_short, user_long), (item_short, item_long) = (self._parts(rows) for rows in (user, item))
-        weighed, by_user = F.embedding(user_at, user_short * a), F.embedding(user_at, self._first(user_long, user=True))
+        (user_short, user_long), (item_short, item_long) = (
+            self._parts(rows) for rows in (user, item)
+        )
+        weighed, by_user = (
+            F.embedding(user_at, user_short * a),
+            F.embedding(user_at, self._first(user_long, user=True)),
+        )
         by_item = self._first(item_long, user=False)
 
         def added(product: Tensor, first: Tensor) -> Tensor:
             return product + self._rest(first) @ tall + self.bias
 
-        pos = added(near("dot", weighed, F.embedding(pos_at, item_short)), by_user + F.embedding(pos_at, by_item))
+        pos = added(
+            near("dot", weighed, F.embedding(pos_at, item_short)),
+            by_user + F.embedding(pos_at, by_item),
+        )
         short, wide = F.embedding(neg_at, item_short), F.embedding(neg_at, by_item)
         neg = near_pool("dot", weighed, short) if batch.shared else near("dot", weighed, short)
         return pos, added(neg, by_user[:, None] + wide)
@@ -130,7 +160,11 @@ class _NeuMF(Network):
         """What vectors [.., wide] give to the first layer, the user's with its bias, [.., wide]."""
         layer, wide = self._tower()[0], vectors.shape[-1]
         vectors = F.dropout(vectors, self.recipe.dropout, self.training)
-        return F.linear(vectors, layer.weight[:, :wide], layer.bias) if user else F.linear(vectors, layer.weight[:, wide:])
+        return (
+            F.linear(vectors, layer.weight[:, :wide], layer.bias)
+            if user
+            else F.linear(vectors, layer.weight[:, wide:])
+        )
 
     def _rest(self, first: Tensor) -> Tensor:
         """The end of the tower, from the sum of what user and item gave, [.., dim]."""
@@ -146,6 +180,11 @@ class _NeuMF(Network):
         user, item = (self._parts(table.weight) for table in (self.user, self.item))
         parts = self._first(user[1], user=True), self._first(item[1], user=False)
         self.train(training)
-        layers = tuple((layer.weight.detach().clone(), layer.bias.detach().clone()) for layer in self._tower()[1:])
+        layers = tuple(
+            (layer.weight.detach().clone(), layer.bias.detach().clone())
+            for layer in self._tower()[1:]
+        )
         a, tall = torch.split(self.output.detach(), dim)
-        return Deep(user[0] * a, item[0].clone(), *parts, layers, tall.clone(), self.bias.detach().clone())
+        return Deep(
+            user[0] * a, item[0].clone(), *parts, layers, tall.clone(), self.bias.detach().clone()
+        )

@@ -101,7 +101,9 @@ class _SFCML(Network):
         return Factors(self.user.weight.detach().clone(), self.item.weight.detach().clone(), "dot")
 
 
-def all_pairs(user: Tensor, item: Tensor, met: Tensor, owner: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+def all_pairs(
+    user: Tensor, item: Tensor, met: Tensor, owner: Tensor, margin: float
+) -> tuple[Tensor, Tensor]:
     """Mean of (margin + D+ - D-)^2 over all pairs of a met and an unmet item of each user [B], and the squared norms of all items together.
 
     A user with no met or no unmet item has no pair, and gets 0. In float32 the error grows as N / n- does: it is the rounding of sums over all
@@ -122,7 +124,9 @@ class _AllPairs(torch.autograd.Function):
     """The gram form; names and gradient as at the top of the module."""
 
     @staticmethod
-    def forward(ctx: Any, user: Tensor, item: Tensor, met: Tensor, owner: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, user: Tensor, item: Tensor, met: Tensor, owner: Tensor, margin: float
+    ) -> tuple[Tensor, Tensor]:
         # Differences of large sums: half precision would leave nothing of them.
         with torch.autocast(user.device.type, enabled=False):
             gram, total = item.T @ item, item.sum(0)
@@ -135,18 +139,30 @@ class _AllPairs(torch.autograd.Function):
             mean, square = first / mine, second / mine
             mean_other = (2 * (user @ total) - first) / other
             square_other = (4 * torch.linalg.vecdot(turned, user) - second) / other
-            pair = margin**2 - 2 * margin * (mean - mean_other) + square + square_other - 2 * mean * mean_other
-        ctx.save_for_backward(user, item, met, owner, turned, total, f, mean, mean_other, mine, other, pairs)
+            pair = (
+                margin**2
+                - 2 * margin * (mean - mean_other)
+                + square
+                + square_other
+                - 2 * mean * mean_other
+            )
+        ctx.save_for_backward(
+            user, item, met, owner, turned, total, f, mean, mean_other, mine, other, pairs
+        )
         ctx.margin = margin
         return pair * pairs, gram.diagonal().sum()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        user, item, met, owner, turned, total, f, mean, mean_other, mine, other, pairs = ctx.saved_tensors
+        user, item, met, owner, turned, total, f, mean, mean_other, mine, other, pairs = (
+            ctx.saved_tensors
+        )
         slope = 2 * grads[0] * pairs
         c = slope / other
         shift = c * (mean - ctx.margin)
-        each = torch.stack([slope / mine, c, slope / mine * (ctx.margin + mean_other), shift], dim=1).index_select(0, owner)
+        each = torch.stack(
+            [slope / mine, c, slope / mine * (ctx.margin + mean_other), shift], dim=1
+        ).index_select(0, owner)
         e = ((each[:, 0] - each[:, 1]) * f).sub_(each[:, 2]).add_(each[:, 3]).mul_(2)[:, None]
         by_user = (4 * c)[:, None] * turned - 2 * shift[:, None] * total
         by_user.index_add_(0, owner, item.index_select(0, met).mul_(e))
@@ -157,7 +173,9 @@ class _AllPairs(torch.autograd.Function):
         return by_user, by_item, None, None, None
 
 
-def all_pairs_dense(user: Tensor, item: Tensor, met: Tensor, owner: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+def all_pairs_dense(
+    user: Tensor, item: Tensor, met: Tensor, owner: Tensor, margin: float
+) -> tuple[Tensor, Tensor]:
     """The same as `all_pairs`, by the paper's Laplacian over whole rows [B, N]."""
     with torch.autocast(user.device.type, enabled=False):
         label = torch.zeros(len(user), len(item), dtype=user.dtype, device=user.device)

@@ -45,10 +45,25 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Told, affine, counted, distinct, values_and_known, warm_items
+from recsys.nn.content import (
+    Impute,
+    Scale,
+    Told,
+    affine,
+    counted,
+    distinct,
+    values_and_known,
+    warm_items,
+)
 from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
-from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency, normalised_pairs
+from recsys.nn.graph import (
+    mean_layers,
+    mean_layers_rows,
+    node_table,
+    normalised_adjacency,
+    normalised_pairs,
+)
 from recsys.nn.item_graph import Weights, as_matrix, nearest_items, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.nn.neighbours import nearest
@@ -148,12 +163,24 @@ class _SIGER(Network):
         values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
         self.told = Told(values, dim, train=recipe.train_features)
         self.gates = nn.ModuleList(affine(dim, dim) for _ in values if recipe.semantics == "gated")
-        self.attention = nn.Sequential(affine(dim, dim), nn.Tanh(), affine(dim, 1, bias=False)) if recipe.fusion == "attention" else None
-        met = balanced(together(train.pairs, recipe.co_k, recipe.together, recipe.symmetric)) * recipe.share
-        graphs = (met + balanced(alike(value, recipe.k, recipe.weights, known[name])) * (1 - recipe.share) for name, value in values.items())
+        self.attention = (
+            nn.Sequential(affine(dim, dim), nn.Tanh(), affine(dim, 1, bias=False))
+            if recipe.fusion == "attention"
+            else None
+        )
+        met = (
+            balanced(together(train.pairs, recipe.co_k, recipe.together, recipe.symmetric))
+            * recipe.share
+        )
+        graphs = (
+            met + balanced(alike(value, recipe.k, recipe.weights, known[name])) * (1 - recipe.share)
+            for name, value in values.items()
+        )
         self.graphs = nn.ModuleList(Spread(graph.tocsr()) for graph in graphs)
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
-        self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
+        self.register_buffer(
+            "new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False
+        )
         self.of_users = Spread(normalised_pairs(train.pairs))
 
     def loss(self, batch: Batch) -> Terms:
@@ -161,7 +188,9 @@ class _SIGER(Network):
         users, (user_at,) = distinct(batch.user, n=self.n_users)
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         nodes = torch.cat([users, self.n_users + items])
-        behaviour, zeroth = mean_layers_rows(self.adjacency, self.nodes.weight, nodes, recipe.layers)
+        behaviour, zeroth = mean_layers_rows(
+            self.adjacency, self.nodes.weight, nodes, recipe.layers
+        )
         spread = self._spread()
         content = torch.cat([self.of_users(spread, users), spread.index_select(0, items)])
         fused = self._fused(content)
@@ -170,29 +199,50 @@ class _SIGER(Network):
         user, item, negatives = (F.embedding(at, both) for at in (user_at, pos_at, neg_at))
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
-        pair = pair_loss(recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
+        pair = pair_loss(
+            recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
+        )
         extra = pair.new_zeros(())
         if recipe.l2:
-            extra = extra + recipe.l2 / len(batch) * half_square(*(F.embedding(at, zeroth) for at in (user_at, pos_at, neg_at)))
+            extra = extra + recipe.l2 / len(batch) * half_square(
+                *(F.embedding(at, zeroth) for at in (user_at, pos_at, neg_at))
+            )
         view = {"fused": fused, "behaviour": behaviour, "final": both}[recipe.view]
         for at in (user_at, pos_at):
             seen, counts = counted(at, len(both))
             count = None if recipe.distinct_nodes else counts
             if recipe.perturb:  # noise is drawn for each occurrence
                 rows = F.embedding(seen if recipe.distinct_nodes else at, view)
-                one, other = (perturbed(rows, recipe.noise, recipe.direction, recipe.strength) for _ in range(2))
+                one, other = (
+                    perturbed(rows, recipe.noise, recipe.direction, recipe.strength)
+                    for _ in range(2)
+                )
                 extra = extra + recipe.perturb * contrast(one, other, recipe.noise_temperature)
             if recipe.align:
-                own, modal, whole = (part.index_select(0, seen) for part in (behaviour, content, fused))
-                held = anchored(own.detach() if recipe.anchor_constant else own, modal, recipe.temperature, recipe.anchor, count)
-                extra = extra + recipe.align * (held + contrast(own, whole, recipe.temperature, count))
+                own, modal, whole = (
+                    part.index_select(0, seen) for part in (behaviour, content, fused)
+                )
+                held = anchored(
+                    own.detach() if recipe.anchor_constant else own,
+                    modal,
+                    recipe.temperature,
+                    recipe.anchor,
+                    count,
+                )
+                extra = extra + recipe.align * (
+                    held + contrast(own, whole, recipe.temperature, count)
+                )
         return Terms(pair, extra)
 
     def _spread(self) -> Tensor:
         """The z of all items in all modalities, [n_items, M, d]."""
         item, found = self.nodes.weight[self.n_users :], []
         for place, (told, graph) in enumerate(zip(self.told(), self.graphs, strict=True)):
-            vectors = item * torch.sigmoid(self.gates[place](told)) if self.recipe.semantics == "gated" else told
+            vectors = (
+                item * torch.sigmoid(self.gates[place](told))
+                if self.recipe.semantics == "gated"
+                else told
+            )
             for _ in range(self.recipe.item_layers):
                 vectors = graph(vectors)
             found.append(vectors)
@@ -200,11 +250,18 @@ class _SIGER(Network):
 
     def _fused(self, content: Tensor) -> Tensor:
         """What the modalities [R, M, d] of nodes say together, [R, d]."""
-        return content.mean(1) if self.attention is None else (self.attention(content).softmax(1) * content).sum(1)
+        return (
+            content.mean(1)
+            if self.attention is None
+            else (self.attention(content).softmax(1) * content).sum(1)
+        )
 
     @torch.no_grad()
     def scorer(self) -> Factors:
-        user, item = torch.split(mean_layers(self.adjacency, self.nodes.weight, self.recipe.layers), [self.n_users, self.n_items])
+        user, item = torch.split(
+            mean_layers(self.adjacency, self.nodes.weight, self.recipe.layers),
+            [self.n_users, self.n_items],
+        )
         if self.recipe.new_items == "content":
             item = item.index_fill(0, self.new, 0.0)
         spread = self._spread()
@@ -220,26 +277,38 @@ def alike(values: Tensor, k: int, weights: Weights, known: Tensor | None = None)
     return as_matrix(found, weight)
 
 
-def together(pairs: Interactions, k: int, kind: Together, symmetric: Literal["none", "max"] = "none") -> sp.csr_matrix:
+def together(
+    pairs: Interactions, k: int, kind: Together, symmetric: Literal["none", "max"] = "none"
+) -> sp.csr_matrix:
     """C: of every item the k others that most users have met with it, in the order of the item rows among equals; CSR float32 [n_items, n_items]."""
     users_of = pairs.csr.T.tocsr()
     count = np.diff(users_of.indptr).astype(np.float64)
     scale = {"count": np.ones_like(count), "ochiai": np.sqrt(count), "jaccard": count}[kind]
-    found = nearest(users_of, k, left=scale, right=scale, over="union" if kind == "jaccard" else "product")
+    found = nearest(
+        users_of, k, left=scale, right=scale, over="union" if kind == "jaccard" else "product"
+    )
     return found.maximum(found.T).tocsr() if symmetric == "max" else found
 
 
 def balanced(graph: sp.csr_matrix) -> sp.csr_matrix:
     """D^-1/2 G D^-1/2 with D the row sums; zeros where a sum is 0."""
     degree = np.asarray(graph.sum(1), dtype=np.float64).ravel()
-    scale = sp.diags(np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0).astype(np.float32))
+    scale = sp.diags(
+        np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0).astype(
+            np.float32
+        )
+    )
     return (scale @ graph @ scale).tocsr()
 
 
 def perturbed(rows: Tensor, noise: float, direction: Direction, strength: Strength) -> Tensor:
     """Vectors [n, d], each moved in a random direction by `noise` times a factor of its length, as a constant; in its orthant zeros stay zeros."""
     with torch.no_grad():
-        drawn = torch.rand_like(rows) * rows.sign() if direction == "orthant" else torch.randn_like(rows)
+        drawn = (
+            torch.rand_like(rows) * rows.sign()
+            if direction == "orthant"
+            else torch.randn_like(rows)
+        )
         length = rows.norm(dim=1, keepdim=True)
         if strength == "relative":
             length = length / length.mean().clamp_min(1e-12)
@@ -249,16 +318,29 @@ def perturbed(rows: Tensor, noise: float, direction: Direction, strength: Streng
     return rows + moved
 
 
-def anchored(anchor: Tensor, modal: Tensor, temperature: float, kind: Literal["each", "joint"], count: Tensor | None = None) -> Tensor:
+def anchored(
+    anchor: Tensor,
+    modal: Tensor,
+    temperature: float,
+    kind: Literal["each", "joint"],
+    count: Tensor | None = None,
+) -> Tensor:
     """Contrast of anchors [n, d] with the modalities of the same nodes [n, M, d], by cosine, a scalar; the kinds are those of `SIGER.anchor`.
 
     `count` is how often each node occurs [n], as in `recsys.nn.contrast.contrast`.
     """
     if kind == "each":
-        return torch.stack([contrast(anchor, modal[:, m], temperature, count) for m in range(modal.shape[1])]).sum()
-    logits = torch.einsum("xd,ymd->xym", F.normalize(anchor, dim=-1), F.normalize(modal, dim=-1)) / temperature
+        return torch.stack(
+            [contrast(anchor, modal[:, m], temperature, count) for m in range(modal.shape[1])]
+        ).sum()
+    logits = (
+        torch.einsum("xd,ymd->xym", F.normalize(anchor, dim=-1), F.normalize(modal, dim=-1))
+        / temperature
+    )
     right = logits.diagonal(dim1=0, dim2=1).T.logsumexp(1)
     if count is None:
         return (logits.flatten(1).logsumexp(1) - right).mean()
     count = count.to(logits)
-    return torch.linalg.vecdot((logits + count.log()[:, None]).flatten(1).logsumexp(1) - right, count / count.sum())
+    return torch.linalg.vecdot(
+        (logits + count.log()[:, None]).flatten(1).logsumexp(1) - right, count / count.sum()
+    )

@@ -92,7 +92,10 @@ class Rows:
         at = at + len(users)
         self.nodes = torch.cat([users, n_users + items])
         self.pos, self.neg = at[: len(batch)], at[len(batch) :].view(batch.neg.shape)
-        self.users, self.positives = torch.arange(len(users), device=users.device), torch.unique(self.pos)
+        self.users, self.positives = (
+            torch.arange(len(users), device=users.device),
+            torch.unique(self.pos),
+        )
 
 
 class GraphContrast(Network):
@@ -115,7 +118,9 @@ class GraphContrast(Network):
         user, item, negatives = (F.embedding(at, vectors) for at in (rows.user, rows.pos, rows.neg))
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
-        terms = pair_terms(self.recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q)
+        terms = pair_terms(
+            self.recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
+        )
         return terms.pair, terms.logits
 
     def extra(self, batch: Batch, rows: Rows, one: Tensor, other: Tensor, zeroth: Tensor) -> Tensor:
@@ -123,7 +128,10 @@ class GraphContrast(Network):
         recipe = self.recipe
         total = zeroth.new_zeros(())
         if recipe.contrast:
-            parts = [contrast(one.index_select(0, at), other.index_select(0, at), recipe.temperature) for at in (rows.users, rows.positives)]
+            parts = [
+                contrast(one.index_select(0, at), other.index_select(0, at), recipe.temperature)
+                for at in (rows.users, rows.positives)
+            ]
             total = recipe.contrast * (parts[0] + parts[1])
         if recipe.l2:
             wanted = torch.cat([rows.user, rows.pos, rows.neg.reshape(-1)])
@@ -133,7 +141,9 @@ class GraphContrast(Network):
     def scorer(self) -> Factors:
         """The mean of layers 1..L without noise."""
         start = self.nodes.weight.detach()
-        vectors = mean_layers(self.adjacency, product(self.adjacency, start), self.recipe.layers - 1)
+        vectors = mean_layers(
+            self.adjacency, product(self.adjacency, start), self.recipe.layers - 1
+        )
         return Factors(vectors[: self.n_users].clone(), vectors[self.n_users :].clone())
 
 
@@ -141,14 +151,22 @@ class _SimGCL(GraphContrast):
     def loss(self, batch: Batch) -> Terms:
         recipe, rows = self.recipe, Rows(batch, self.n_users)
         levels = (0.0, recipe.eps, recipe.eps) if recipe.contrast else (0.0,)
-        layers, zeroth = noisy_layers_rows(self.adjacency, self.nodes.weight, rows.nodes, recipe.layers, levels)
+        layers, zeroth = noisy_layers_rows(
+            self.adjacency, self.nodes.weight, rows.nodes, recipe.layers, levels
+        )
         clean, *noisy = layers.mean(1)
         one, other = noisy or (clean, clean)
         pair, labels = self.pairs(batch, rows, clean)
-        return Terms(pair, self.extra(batch, rows, one, other, zeroth) if recipe.contrast or recipe.l2 else None, labels)
+        return Terms(
+            pair,
+            self.extra(batch, rows, one, other, zeroth) if recipe.contrast or recipe.l2 else None,
+            labels,
+        )
 
 
-def noisy_layers_rows(adjacency: Tensor, start: Tensor, rows: Tensor, layers: int, eps: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+def noisy_layers_rows(
+    adjacency: Tensor, start: Tensor, rows: Tensor, layers: int, eps: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
     """Layers 1..L at some rows, of several propagations that differ by their noise, with a gradient for `start`.
 
     Noise is drawn from torch's default generator of the device.
@@ -171,13 +189,24 @@ class _NoisyLayersRows(torch.autograd.Function):
     """Linear in `start` but for constants, so its adjoint is a Horner scheme over the gradients, added up over the propagations."""
 
     @staticmethod
-    def forward(ctx: Any, adjacency: Tensor, start: Tensor, rows: Tensor, layers: int, eps: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        adjacency: Tensor,
+        start: Tensor,
+        rows: Tensor,
+        layers: int,
+        eps: tuple[float, ...],
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(rows)
         ctx.adjacency, ctx.layers, ctx.shape = adjacency, layers, start.shape
         views, (nodes, dim) = len(eps), start.shape
         found = start.new_empty(layers, len(rows), views, dim)
-        with torch.autocast(start.device.type, enabled=False):  # there is no sparse product in bfloat16
-            current = product(adjacency, start)[:, None].repeat(1, views, 1)  # before its noise the first layer is that of all
+        with torch.autocast(
+            start.device.type, enabled=False
+        ):  # there is no sparse product in bfloat16
+            current = product(adjacency, start)[:, None].repeat(
+                1, views, 1
+            )  # before its noise the first layer is that of all
             for layer in range(layers):
                 if layer:
                     current = product(adjacency, current.view(nodes, -1)).view(nodes, views, dim)

@@ -92,13 +92,27 @@ class _SimpleX(Network):
 
     def loss(self, batch: Batch) -> Terms:
         recipe, size = self.recipe, len(batch)
-        user = F.dropout(F.normalize(self._vectors(batch.user), dim=-1), recipe.dropout, self.training)
+        user = F.dropout(
+            F.normalize(self._vectors(batch.user), dim=-1), recipe.dropout, self.training
+        )
         items = F.normalize(self.item(torch.cat([batch.pos, batch.neg.reshape(-1)])), dim=-1)
         item, negatives = items[:size], items[size:]
         pos = near("dot", user, item)
-        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives.view(*batch.neg.shape, -1))
+        neg = (
+            near_pool("dot", user, negatives)
+            if batch.shared
+            else near("dot", user, negatives.view(*batch.neg.shape, -1))
+        )
         extra = recipe.l2 * half_square(self.user.weight, self.item.weight) if recipe.l2 else None
-        return pair_terms(recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q, extra=extra)
+        return pair_terms(
+            recipe.loss,
+            pos,
+            neg,
+            n_items=self.item.num_embeddings,
+            mask=batch.mask,
+            log_q=batch.log_q,
+            extra=extra,
+        )
 
     def _vectors(self, user: Tensor) -> Tensor:
         """The vectors z of users [B], [B, d]."""
@@ -110,7 +124,13 @@ class _SimpleX(Network):
             mixed = F.embedding_bag(item, self.item.weight, first, mode="mean")
         else:
             share = self._attention(own, item, owner, first)
-            mixed = F.embedding_bag(item, self.item.weight, first, mode="sum", per_sample_weights=share.to(self.item.weight.dtype))
+            mixed = F.embedding_bag(
+                item,
+                self.item.weight,
+                first,
+                mode="sum",
+                per_sample_weights=share.to(self.item.weight.dtype),
+            )
         return self.recipe.own * own + (1 - self.recipe.own) * self.value(mixed)
 
     def _attention(self, own: Tensor, item: Tensor, owner: Tensor, first: Tensor) -> Tensor:
@@ -119,10 +139,18 @@ class _SimpleX(Network):
         Rows are gathered and added up by embedding operations, whose gradients are the same bytes every time on an accelerator, too.
         """
         keys = torch.tanh(self.key(F.embedding(item, self.item.weight)))
-        logits = (keys * F.embedding(owner, own)).sum(-1) if self.recipe.aggregate == "user" else keys @ self.query
-        highest = logits.new_full((len(own),), -torch.inf).scatter_reduce(0, owner, logits.detach(), "amax")
+        logits = (
+            (keys * F.embedding(owner, own)).sum(-1)
+            if self.recipe.aggregate == "user"
+            else keys @ self.query
+        )
+        highest = logits.new_full((len(own),), -torch.inf).scatter_reduce(
+            0, owner, logits.detach(), "amax"
+        )
         raised = (logits - highest[owner]).exp()[:, None]
-        total = F.embedding_bag(torch.arange(len(item), device=item.device), raised, first, mode="sum")
+        total = F.embedding_bag(
+            torch.arange(len(item), device=item.device), raised, first, mode="sum"
+        )
         return (raised / F.embedding(owner, total)).squeeze(1)
 
     @torch.no_grad()

@@ -91,8 +91,14 @@ class _UltraGCN(Network):
         met = train.pairs.csr
         of_user, of_item = (np.asarray(met.sum(axis), dtype=np.float64).ravel() for axis in (1, 0))
         # beta of a user and an item is the product of a number of each; users without a pair are in no batch.
-        self.register_buffer("by_user", torch.from_numpy(np.sqrt(of_user + 1) / np.maximum(of_user, 1)).float(), persistent=False)
-        self.register_buffer("by_item", torch.from_numpy(1 / np.sqrt(of_item + 1)).float(), persistent=False)
+        self.register_buffer(
+            "by_user",
+            torch.from_numpy(np.sqrt(of_user + 1) / np.maximum(of_user, 1)).float(),
+            persistent=False,
+        )
+        self.register_buffer(
+            "by_item", torch.from_numpy(1 / np.sqrt(of_item + 1)).float(), persistent=False
+        )
         if recipe.item_weight:
             neighbour, omega = item_graph(met, recipe.neighbours, itself=recipe.itself)
             self.register_buffer("neighbour", torch.from_numpy(neighbour), persistent=False)
@@ -110,13 +116,24 @@ class _UltraGCN(Network):
 
         by_user = self.by_user[batch.user]
         pair = (w1 + w2 * by_user * self.by_item[batch.pos]) * F.softplus(-near("dot", user, item))
-        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives.view(*shape, -1))
+        neg = (
+            near_pool("dot", user, negatives)
+            if batch.shared
+            else near("dot", user, negatives.view(*shape, -1))
+        )
         each = (w3 + w4 * by_user[:, None] * self.by_item[batch.neg]) * F.softplus(neg)
         pair = pair + recipe.negative_weight * _mean(each, batch.mask)
         if recipe.item_weight:
             omega = self.omega[batch.pos]
-            pair = pair + recipe.item_weight * (omega * F.softplus(-near("dot", user, alike.view(*omega.shape, -1)))).sum(1)
-        return Terms(pair, recipe.l2 / size * half_square(self.user.weight, self.item.weight) if recipe.l2 else None)
+            pair = pair + recipe.item_weight * (
+                omega * F.softplus(-near("dot", user, alike.view(*omega.shape, -1)))
+            ).sum(1)
+        return Terms(
+            pair,
+            recipe.l2 / size * half_square(self.user.weight, self.item.weight)
+            if recipe.l2
+            else None,
+        )
 
     def scorer(self) -> Factors:
         return Factors(self.user.weight.detach().clone(), self.item.weight.detach().clone())
@@ -138,7 +155,9 @@ def item_graph(met: sp.csr_matrix, k: int, *, itself: bool) -> tuple[np.ndarray,
     users_of = met.T.tocsr().astype(np.float32)
     users_of.sort_indices()
     count = np.diff(users_of.indptr).astype(np.float64)
-    sums = users_of.astype(np.float64) @ np.asarray(met.sum(1), dtype=np.float64).ravel() - (0 if itself else count)
+    sums = users_of.astype(np.float64) @ np.asarray(met.sum(1), dtype=np.float64).ravel() - (
+        0 if itself else count
+    )
     safe = np.maximum(sums, 1)
     found = nearest(users_of, k, left=safe / np.sqrt(sums + 1), right=np.sqrt(sums + 1))
     if itself:

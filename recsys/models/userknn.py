@@ -57,8 +57,16 @@ class UserKNN:
         met = train.pairs.csr
         length = np.maximum(np.diff(met.indptr), 1).astype(np.float64)
         rows = weigh(met, self.weighting, self.item_power, self.k1, self.b)
-        similar = nearest(rows, self.k, left=length**self.own_power, right=length**self.neighbour_power, shrink=self.shrink)
+        similar = nearest(
+            rows,
+            self.k,
+            left=length**self.own_power,
+            right=length**self.neighbour_power,
+            shrink=self.shrink,
+        )
         if not self.target_power:
             return Product((similar, met))
         count = np.maximum(np.bincount(met.indices, minlength=train.n_items), 1).astype(np.float64)
-        return Product((similar, (met @ sp.diags(count**-self.target_power)).tocsr().astype(np.float32)))
+        return Product(
+            (similar, (met @ sp.diags(count**-self.target_power)).tocsr().astype(np.float32))
+        )

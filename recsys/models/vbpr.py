@@ -85,26 +85,47 @@ class _VBPR(Network):
     def __init__(self, recipe: VBPR, train: Dataset) -> None:
         super().__init__()
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
-        self.user, self.item = xavier(train.n_users, 2 * recipe.dim), xavier(train.n_items, recipe.dim)
+        self.user, self.item = (
+            xavier(train.n_users, 2 * recipe.dim),
+            xavier(train.n_items, recipe.dim),
+        )
         self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
         self.features = Table(side_by_side(self.read(train.features)), train=False)
         self.map = affine(self.features.width, recipe.dim, "xavier")
         nn.init.zeros_(self.map.bias)
         self.item_bias = nn.Parameter(torch.zeros(train.n_items)) if recipe.item_bias else None
-        self.content_bias = nn.Parameter(torch.zeros(self.features.width)) if recipe.content_bias else None
+        self.content_bias = (
+            nn.Parameter(torch.zeros(self.features.width)) if recipe.content_bias else None
+        )
         self.rows = (self.user, self.item)
-        self.register_buffer("new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False)
+        self.register_buffer(
+            "new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False
+        )
 
     def loss(self, batch: Batch) -> Terms:
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.item.num_embeddings)
         features = self.features(items)
-        vectors, bias = torch.cat([self.item(items), self.map(features)], dim=1), self._bias(items, features)
-        user, item, negatives = self.user(batch.user), F.embedding(pos_at, vectors), F.embedding(neg_at, vectors)
+        vectors, bias = (
+            torch.cat([self.item(items), self.map(features)], dim=1),
+            self._bias(items, features),
+        )
+        user, item, negatives = (
+            self.user(batch.user),
+            F.embedding(pos_at, vectors),
+            F.embedding(neg_at, vectors),
+        )
         pos = near("dot", user, item)
         neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
         if bias is not None:
             pos, neg = pos + bias[pos_at], neg + bias[neg_at]
-        pair = pair_loss(self.recipe.loss, pos, neg, n_items=self.item.num_embeddings, mask=batch.mask, log_q=batch.log_q)
+        pair = pair_loss(
+            self.recipe.loss,
+            pos,
+            neg,
+            n_items=self.item.num_embeddings,
+            mask=batch.mask,
+            log_q=batch.log_q,
+        )
         return Terms(pair, self._extra(user, item, negatives) if self.recipe.l2 else None)
 
     def _bias(self, items: Tensor, features: Tensor) -> Tensor | None:
@@ -115,7 +136,11 @@ class _VBPR(Network):
 
     def _extra(self, user: Tensor, item: Tensor, negatives: Tensor) -> Tensor:
         size = self.recipe.l2 / len(user)
-        return size * (half_square(user, item, negatives) if self.recipe.norms == "squared" else user.norm() + item.norm() + negatives.norm())
+        return size * (
+            half_square(user, item, negatives)
+            if self.recipe.norms == "squared"
+            else user.norm() + item.norm() + negatives.norm()
+        )
 
     @torch.no_grad()
     def scorer(self) -> Factors:
@@ -132,6 +157,11 @@ class _VBPR(Network):
             return None
         weight, offset = self.map.weight.detach(), self.map.bias.detach()
         # The first half of a vector, for which features say nothing, is zeros.
-        whole = Layer(torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(offset), offset]))
-        bias = None if self.content_bias is None else Layer(self.content_bias.detach().clone()[None])
+        whole = Layer(
+            torch.cat([torch.zeros_like(weight), weight]),
+            torch.cat([torch.zeros_like(offset), offset]),
+        )
+        bias = (
+            None if self.content_bias is None else Layer(self.content_bias.detach().clone()[None])
+        )
         return chain_of_all(self.read, whole, bias=bias)

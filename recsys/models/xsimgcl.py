@@ -53,7 +53,10 @@ class XSimGCL:
     def __post_init__(self) -> None:
         require_negatives(self.sampler)
         if self.contrast_layer > self.layers:
-            raise InputError(f"contrast_layer = {self.contrast_layer}, and there are {self.layers} layers", remedy="contrast with one of them")
+            raise InputError(
+                f"contrast_layer = {self.contrast_layer}, and there are {self.layers} layers",
+                remedy="contrast with one of them",
+            )
 
     def build(self, train: Dataset) -> Network:
         return _XSimGCL(self, train)
@@ -62,8 +65,14 @@ class XSimGCL:
 class _XSimGCL(GraphContrast):
     def loss(self, batch: Batch) -> Terms:
         recipe, rows = self.recipe, Rows(batch, self.n_users)
-        layers, zeroth = noisy_layers_rows(self.adjacency, self.nodes.weight, rows.nodes, recipe.layers, (recipe.eps,))
+        layers, zeroth = noisy_layers_rows(
+            self.adjacency, self.nodes.weight, rows.nodes, recipe.layers, (recipe.eps,)
+        )
         mean = layers[0].mean(0)
         pair, labels = self.pairs(batch, rows, mean)
-        extra = self.extra(batch, rows, mean, layers[0, recipe.contrast_layer - 1], zeroth) if recipe.contrast or recipe.l2 else None
+        extra = (
+            self.extra(batch, rows, mean, layers[0, recipe.contrast_layer - 1], zeroth)
+            if recipe.contrast or recipe.l2
+            else None
+        )
         return Terms(pair, extra, labels)

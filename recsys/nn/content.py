@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from recsys.data.missing import Donors, Impute, filling
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.scorer.content import Activation, Chain, ContentEncoder, Experts, Layer, Modality, Reader
+from recsys.scorer.content import (
+    Activation,
+    Chain,
+    ContentEncoder,
+    Experts,
+    Layer,
+    Modality,
+    Reader,
+)
 
 __all__ = [
     "Impute",
@@ -42,12 +50,16 @@ Scale = Literal["none", "row"]
 _BLOCK_NUMBERS = 1 << 18  # of a gradient that is made at a time
 
 
-def feature_values(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> dict[str, Tensor]:
+def feature_values(
+    train: Dataset, *, impute: Impute = "mean", scale: Scale = "none"
+) -> dict[str, Tensor]:
     """The features of all items by the name of their modality, float32 [n_items, d_m] each, in the order of the data set; see `reader`."""
     return reader(train, impute=impute, scale=scale)(train.features)
 
 
-def values_and_known(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def values_and_known(
+    train: Dataset, *, impute: Impute = "mean", scale: Scale = "none"
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """As `feature_values`, and which items each modality tells apart, bool [n_items]: what fills the other gaps is the same for all.
 
     Known are the items that have the modality, and with "nearest" also those that borrow the vector of one like them.
@@ -73,31 +85,54 @@ def reader(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") ->
         InputError: the data have no features, or not one row per item.
     """
     if not train.features:
-        raise InputError("the method reads item features, and the data have none", place="[model]", remedy="give features in [data]")
+        raise InputError(
+            "the method reads item features, and the data have none",
+            place="[model]",
+            remedy="give features in [data]",
+        )
     for name, table in train.features.items():
         if len(table.values) != train.n_items:
             cause = f"features '{name}' have {len(table.values)} rows, and there are {train.n_items} items"
-            raise InputError(cause, place="[data] features", remedy="give a row per item, and mark those that lack the modality")
+            raise InputError(
+                cause,
+                place="[data] features",
+                remedy="give a row per item, and mark those that lack the modality",
+            )
     warm = warm_items(train)
-    read = tuple(Modality(name, torch.from_numpy(filling(table, warm, impute)), scale) for name, table in train.features.items())
-    return Reader(read, Donors.of(train.features, warm) if impute == "nearest" and len(read) > 1 else None)
+    read = tuple(
+        Modality(name, torch.from_numpy(filling(table, warm, impute)), scale)
+        for name, table in train.features.items()
+    )
+    return Reader(
+        read, Donors.of(train.features, warm) if impute == "nearest" and len(read) > 1 else None
+    )
 
 
 def layer(linear: nn.Module, activation: Activation = "none") -> Layer:
     """An affine map as a value."""
     assert isinstance(linear, nn.Linear)
-    return Layer(linear.weight.detach().clone(), None if linear.bias is None else linear.bias.detach().clone(), activation)
+    return Layer(
+        linear.weight.detach().clone(),
+        None if linear.bias is None else linear.bias.detach().clone(),
+        activation,
+    )
 
 
 def each_its_own(read: Reader, *chains: tuple[Layer, ...]) -> ContentEncoder:
     """The mean over the modalities, each of which has layers of its own."""
-    return ContentEncoder(read, tuple(Chain((place,), layers) for place, layers in enumerate(chains)))
+    return ContentEncoder(
+        read, tuple(Chain((place,), layers) for place, layers in enumerate(chains))
+    )
 
 
-def chain_of_all(read: Reader, *layers: Layer | Experts, bias: Layer | None = None) -> ContentEncoder:
+def chain_of_all(
+    read: Reader, *layers: Layer | Experts, bias: Layer | None = None
+) -> ContentEncoder:
     """All modalities side by side through the same layers; `bias` makes a number of the same input."""
     every = tuple(range(len(read.modalities)))
-    return ContentEncoder(read, (Chain(every, layers),), None if bias is None else Chain(every, (bias,)))
+    return ContentEncoder(
+        read, (Chain(every, layers),), None if bias is None else Chain(every, (bias,))
+    )
 
 
 def side_by_side(tables: dict[str, Tensor]) -> Tensor:
@@ -121,8 +156,14 @@ def distinct(*rows: Tensor, n: int | None = None) -> tuple[Tensor, tuple[Tensor,
     if n is None:
         found, at = torch.unique(every, return_inverse=True)
     else:
-        found = torch.zeros(n, dtype=torch.bool, device=every.device).index_fill_(0, every, True).nonzero()[:, 0]
-        place = torch.empty(n, dtype=torch.int64, device=every.device).index_copy_(0, found, torch.arange(len(found), device=every.device))
+        found = (
+            torch.zeros(n, dtype=torch.bool, device=every.device)
+            .index_fill_(0, every, True)
+            .nonzero()[:, 0]
+        )
+        place = torch.empty(n, dtype=torch.int64, device=every.device).index_copy_(
+            0, found, torch.arange(len(found), device=every.device)
+        )
         at = place.index_select(0, every)
     places = torch.split(at, [part.numel() for part in rows])
     return found, tuple(place.view(part.shape) for place, part in zip(places, rows, strict=True))
@@ -172,21 +213,35 @@ class Table(nn.Module):
         """
         if self.learned is None:
             return self.fixed.index_select(0, rows)
-        out: Tensor = self.learned(rows) if self.learned.sparse else _Rows.apply(self.learned.weight, rows, self)  # type: ignore[no-untyped-call]
+        out: Tensor = (
+            self.learned(rows)
+            if self.learned.sparse
+            else _Rows.apply(self.learned.weight, rows, self)
+        )  # type: ignore[no-untyped-call]
         return out
 
     def room(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The dense gradient [n, d], zeros but at the distinct `rows`, which the caller is to fill; and what autograd is to be given for it."""
         assert self.learned is not None
         weight, kept = self.learned.weight, self._gradient
-        if weight.grad is not None:  # gradients are being added up, so the memory that is kept is theirs
+        if (
+            weight.grad is not None
+        ):  # gradients are being added up, so the memory that is kept is theirs
             self._gradient = None
             fresh = torch.zeros_like(weight)
             return fresh, fresh
-        if kept is None or self._dirty is None or (kept.dtype, kept.device) != (weight.dtype, weight.device):
+        if (
+            kept is None
+            or self._dirty is None
+            or (kept.dtype, kept.device) != (weight.dtype, weight.device)
+        ):
             kept = self._gradient = torch.zeros_like(weight)
         else:
-            stale = torch.zeros(len(weight), dtype=torch.bool, device=weight.device).index_fill_(0, self._dirty, True).index_fill_(0, rows, False)
+            stale = (
+                torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
+                .index_fill_(0, self._dirty, True)
+                .index_fill_(0, rows, False)
+            )
             kept.index_fill_(0, stale.nonzero()[:, 0], 0.0)
         self._dirty = rows
         return kept, kept.detach()  # another name of the same memory, which autograd takes as it is
@@ -217,7 +272,14 @@ class Told(nn.Module):
         start: of the maps, see `affine`.
     """
 
-    def __init__(self, values: dict[str, Tensor], dim: int, *, train: bool, start: Literal["xavier", "torch"] = "torch") -> None:
+    def __init__(
+        self,
+        values: dict[str, Tensor],
+        dim: int,
+        *,
+        train: bool,
+        start: Literal["xavier", "torch"] = "torch",
+    ) -> None:
         super().__init__()
         self.tables = nn.ModuleList(Table(value, train=train) for value in values.values())
         self.maps = nn.ModuleList(affine(value.shape[1], dim, start) for value in values.values())
@@ -234,7 +296,11 @@ class Told(nn.Module):
     @property
     def learned(self) -> tuple[nn.Embedding, ...]:
         """The tables that move; read only some rows at a time, their gradient may be sparse."""
-        return tuple(table.learned for table in self.tables if isinstance(table, Table) and table.learned is not None)
+        return tuple(
+            table.learned
+            for table in self.tables
+            if isinstance(table, Table) and table.learned is not None
+        )
 
 
 def _projected(table: Table, linear: nn.Linear, rows: Tensor) -> Tensor:
@@ -243,7 +309,12 @@ def _projected(table: Table, linear: nn.Linear, rows: Tensor) -> Tensor:
     The gradient of a trained table is as large as what is read of it. On the CPU it is made some rows at a time and written where it belongs,
     so that it passes through memory once.
     """
-    plain = table.learned is None or table.learned.sparse or rows.device.type != "cpu" or torch.is_autocast_enabled("cpu")
+    plain = (
+        table.learned is None
+        or table.learned.sparse
+        or rows.device.type != "cpu"
+        or torch.is_autocast_enabled("cpu")
+    )
     if plain or table.learned is None or torch.compiler.is_compiling():
         told: Tensor = linear(table(rows))
         return told
@@ -253,7 +324,9 @@ def _projected(table: Table, linear: nn.Linear, rows: Tensor) -> Tensor:
 
 class _Projected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor, table: Table) -> Tensor:
+    def forward(
+        ctx: Any, values: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor, table: Table
+    ) -> Tensor:
         some = values.index_select(0, rows)
         ctx.save_for_backward(some, weight, rows)
         ctx.table, ctx.biased = table, bias is not None
@@ -269,11 +342,15 @@ class _Projected(torch.autograd.Function):
         block = grad.new_empty(size, weight.shape[1])
         for start in range(0, len(rows), size):
             own = grad[start : start + size]
-            target[places[start : start + size]] = torch.mm(own, weight, out=block[: len(own)]).numpy()
+            target[places[start : start + size]] = torch.mm(
+                own, weight, out=block[: len(own)]
+            ).numpy()
         return named, grad.T @ some, grad.sum(0) if ctx.biased else None, None, None
 
 
-def affine(width: int, dim: int, start: Literal["xavier", "torch"] = "torch", *, bias: bool = True) -> nn.Linear:
+def affine(
+    width: int, dim: int, start: Literal["xavier", "torch"] = "torch", *, bias: bool = True
+) -> nn.Linear:
     """An affine map; its weights start at Xavier's normal distribution or at torch's uniform one, its bias always at the latter."""
     layer = nn.Linear(width, dim, bias=bias)
     if start == "xavier":

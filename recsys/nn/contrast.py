@@ -30,7 +30,10 @@ def contrast(one: Tensor, other: Tensor, temperature: float, count: Tensor | Non
     """
     dtype = torch.promote_types(one.dtype, torch.float32)  # mixed precision
     with torch.autocast(one.device.type, enabled=False):
-        left, right = F.normalize(one.to(dtype), dim=-1) / temperature, F.normalize(other.to(dtype), dim=-1)
+        left, right = (
+            F.normalize(one.to(dtype), dim=-1) / temperature,
+            F.normalize(other.to(dtype), dim=-1),
+        )
         value: Tensor = _OwnAmongAll.apply(left, right, None if count is None else count.to(left))  # type: ignore[no-untyped-call]
     return value
 
@@ -53,7 +56,10 @@ class _OwnAmongAll(torch.autograd.Function):
     def forward(ctx: Any, left: Tensor, right: Tensor, count: Tensor | None) -> Tensor:
         n = len(left)
         weight = left.new_full((n,), 1 / n) if count is None else count / count.sum()
-        by_left, by_right = ((torch.zeros_like(part) if wanted else None) for part, wanted in zip((left, right), ctx.needs_input_grad, strict=False))
+        by_left, by_right = (
+            (torch.zeros_like(part) if wanted else None)
+            for part, wanted in zip((left, right), ctx.needs_input_grad, strict=False)
+        )
         numbers = _BLOCK_NUMBERS if left.device.type == "cpu" else 32 * _BLOCK_NUMBERS
         size = max(1, min(n, numbers // max(1, n)))
         logits, share = left.new_empty(size, n), left.new_empty(size, n)
@@ -81,4 +87,8 @@ class _OwnAmongAll(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         by_left, by_right = ctx.saved_tensors
-        return None if by_left is None else by_left * grads[0], None if by_right is None else by_right * grads[0], None
+        return (
+            None if by_left is None else by_left * grads[0],
+            None if by_right is None else by_right * grads[0],
+            None,
+        )

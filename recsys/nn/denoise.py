@@ -43,7 +43,15 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.errors import InputError
 from recsys.nn.losses import Terms, label_losses, label_parts, mean_negatives
-from recsys.nn.verdict import Verdict, damped, half_width, lower_bound, quick_verdict, top_bands, verdict
+from recsys.nn.verdict import (
+    Verdict,
+    damped,
+    half_width,
+    lower_bound,
+    quick_verdict,
+    top_bands,
+    verdict,
+)
 
 __all__ = ["Denoise", "Denoiser", "damped", "drop_share", "half_width", "lower_bound", "top_bands"]
 
@@ -115,15 +123,29 @@ class Denoiser:
     """
 
     def __init__(
-        self, how: Denoise, pairs: int, *, steps: int, epochs: int, batch_size: int, device: torch.device | str = "cpu", item: Tensor | None = None
+        self,
+        how: Denoise,
+        pairs: int,
+        *,
+        steps: int,
+        epochs: int,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        item: Tensor | None = None,
     ) -> None:
         self.how, self.steps, self.epochs, self.batch_size = how, steps, epochs, batch_size
-        kinds: dict[str, tuple[int, torch.dtype]] = {"loss": (pairs, torch.float32), "weight": (pairs, torch.float32)}
+        kinds: dict[str, tuple[int, torch.dtype]] = {
+            "loss": (pairs, torch.float32),
+            "weight": (pairs, torch.float32),
+        }
         kinds |= {"dropped": (pairs, torch.int32), "relabelled": (pairs, torch.int32)}
         if how.kind == "dcf":
             places = pairs if how.mode == "paper" else 2 * pairs
             kinds |= {"total": (places, torch.float64), "kept": (places, torch.int32)}
-        self._state = {name: torch.zeros(size, dtype=dtype, device=device) for name, (size, dtype) in kinds.items()}
+        self._state = {
+            name: torch.zeros(size, dtype=dtype, device=device)
+            for name, (size, dtype) in kinds.items()
+        }
         self._state["weight"].fill_(1)
         self.quick = torch.device(device).type == "cpu"
         self._prior: Tensor | None = None  # see `_before`
@@ -131,7 +153,9 @@ class Denoiser:
         self._found: list[tuple[Tensor, ...]] = []  # in this epoch, and not written yet
         self._waiting = 0  # pairs of these
         drops = how.kind in _DROPS
-        self._mark = torch.full((pairs,), torch.nan, device=device) if drops else None  # weights that are not counted yet, nan where there are none
+        self._mark = (
+            torch.full((pairs,), torch.nan, device=device) if drops else None
+        )  # weights that are not counted yet, nan where there are none
         self._unsettled = False
         self._rarity: Tensor | None = None
         if how.kind == "rare":
@@ -151,7 +175,13 @@ class Denoiser:
 
     @state.setter
     def state(self, state: dict[str, Tensor]) -> None:
-        self._state, self._prior, self._found, self._waiting, self._unsettled = state, None, [], 0, False
+        self._state, self._prior, self._found, self._waiting, self._unsettled = (
+            state,
+            None,
+            [],
+            0,
+            False,
+        )
         if self._mark is not None:
             self._mark.fill_(torch.nan)
 
@@ -185,7 +215,12 @@ class Denoiser:
             _, others = label_losses(logits)
             weight = torch.exp(seen * -how.beta)
             self._put_by(row, seen, weight)
-            return Terms(weight * own + mean_negatives(logits, torch.exp(others.detach() * -how.beta) * others), terms.extra, logits)
+            return Terms(
+                weight * own
+                + mean_negatives(logits, torch.exp(others.detach() * -how.beta) * others),
+                terms.extra,
+                logits,
+            )
         negatives = logits.neg.shape[1]
         top, second = self._shares(len(seen), negatives, epoch * self.steps + step)
         if how.kind == "tce":
@@ -195,7 +230,9 @@ class Denoiser:
         elif self._rarity is not None:
             found = self._verdict(self._rarity.index_select(0, row), logits.neg.numel(), top)
         elif how.mode == "paper":
-            found = self._verdict(seen, logits.neg.numel(), top, second, self._before().index_select(0, row))
+            found = self._verdict(
+                seen, logits.neg.numel(), top, second, self._before().index_select(0, row)
+            )
         else:
             found = self._released(seen, negatives, top, second, step)
         if found.sign is None:
@@ -204,12 +241,20 @@ class Denoiser:
             self._put_by(row, seen, found.weight, found.sign)
             own = F.softplus(logits.pos.float() * found.sign)
         weighed = own * found.weight
-        pair = torch.add(weighed, rest, alpha=found.scale) if isinstance(found.scale, float) else weighed + rest * found.scale
+        pair = (
+            torch.add(weighed, rest, alpha=found.scale)
+            if isinstance(found.scale, float)
+            else weighed + rest * found.scale
+        )
         return Terms(pair, terms.extra, logits)
 
-    def _verdict(self, seen: Tensor, negatives: int, top: int, second: int = 0, prior: Tensor | None = None) -> Verdict:
+    def _verdict(
+        self, seen: Tensor, negatives: int, top: int, second: int = 0, prior: Tensor | None = None
+    ) -> Verdict:
         if self.quick:
-            found = quick_verdict(seen.numpy(), negatives, top, second, None if prior is None else prior.numpy())
+            found = quick_verdict(
+                seen.numpy(), negatives, top, second, None if prior is None else prior.numpy()
+            )
             if found is not None:
                 return found
         found = verdict(seen, negatives, top, second, prior)
@@ -226,7 +271,9 @@ class Denoiser:
                 remedy='say of = "pairs", or lower drop',
             )
         share = drop_share(done, how.drop, how.ramp)
-        return losses - int((1 - share) * losses + 1e-9), losses - int((1 - how.relabel * share) * losses + 1e-9)
+        return losses - int((1 - share) * losses + 1e-9), losses - int(
+            (1 - how.relabel * share) * losses + 1e-9
+        )
 
     def _before(self) -> Tensor:
         """What `verdict` wants to know of every pair, when the epoch began; float64 [P]."""
@@ -254,7 +301,9 @@ class Denoiser:
         self._state["loss"].index_copy_(0, row, seen)
         if found:
             weight = found[0] if len(found) == 1 else found[0] * -found[1]
-            (self._state["weight"] if self._mark is None else self._mark).index_copy_(0, row, weight)
+            (self._state["weight"] if self._mark is None else self._mark).index_copy_(
+                0, row, weight
+            )
             self._unsettled = self._mark is not None
 
     def _settle(self) -> None:
@@ -282,16 +331,28 @@ class Denoiser:
         """DCF as its released code does it."""
         if negatives != 1:
             raise InputError(
-                f"mode = 'released' takes one negative a pair, not {negatives}", place="[train] denoise", remedy="set sampler.negatives = 1"
+                f"mode = 'released' takes one negative a pair, not {negatives}",
+                place="[train] denoise",
+                remedy="set sampler.negatives = 1",
             )
         size, state = len(seen), self._state
         # The places of this step in a shuffled epoch of pairs and negatives: those of the pairs first.
         place = step * 2 * self.batch_size + torch.randperm(2 * size, device=seen.device)
         fresh = self._epoch % self.how.window == 0
         weight = self._epoch + 1
-        mean = torch.zeros_like(place, dtype=torch.float64) if fresh else state["total"].index_select(0, place) * weight
-        kept = torch.zeros_like(place, dtype=torch.int32) if fresh else state["kept"].index_select(0, place)
-        mean = (mean + torch.cat([damped(seen), torch.zeros_like(seen, dtype=torch.float64)])) / (weight + 1)
+        mean = (
+            torch.zeros_like(place, dtype=torch.float64)
+            if fresh
+            else state["total"].index_select(0, place) * weight
+        )
+        kept = (
+            torch.zeros_like(place, dtype=torch.int32)
+            if fresh
+            else state["kept"].index_select(0, place)
+        )
+        mean = (mean + torch.cat([damped(seen), torch.zeros_like(seen, dtype=torch.float64)])) / (
+            weight + 1
+        )
         score = lower_bound(mean, half_width(self._variance(self._epoch), weight, kept + 2))[:size]
         band, flip = top_bands(score, torch.ones_like(seen, dtype=torch.bool), top, second)
         state["total"].index_copy_(0, place, mean)
@@ -301,7 +362,11 @@ class Denoiser:
 
     def _variance(self, epoch: int) -> float:
         """s: linearly from the variance to 0 at the last epoch."""
-        return self.how.variance * (1 - epoch / (self.epochs - 1)) if self.epochs > 1 else self.how.variance
+        return (
+            self.how.variance * (1 - epoch / (self.epochs - 1))
+            if self.epochs > 1
+            else self.how.variance
+        )
 
     def summary(self, noise: Tensor | None) -> dict[str, Any]:
         """What happened in the epoch that has ended, for its entry in the history.
@@ -313,13 +378,27 @@ class Denoiser:
             pairs `dropped` in this epoch and `relabelled` so far, the mean `weight`; with `noise` also the mean loss for label 1 of `clean` and
             `noisy` pairs, `dropped_noisy`, `relabelled_noisy`, and the mean weight of both.
         """
-        weight, relabelled, loss = self.state["weight"], self.state["relabelled"] > 0, self.state["loss"]
+        weight, relabelled, loss = (
+            self.state["weight"],
+            self.state["relabelled"] > 0,
+            self.state["loss"],
+        )
         dropped = (weight == 0) & ~relabelled
-        found: dict[str, Any] = {"dropped": int(dropped.sum()), "relabelled": int(relabelled.sum()), "weight": _mean_of(weight)}
+        found: dict[str, Any] = {
+            "dropped": int(dropped.sum()),
+            "relabelled": int(relabelled.sum()),
+            "weight": _mean_of(weight),
+        }
         if noise is not None:
             found |= {"clean": _mean_of(loss[~noise]), "noisy": _mean_of(loss[noise])}
-            found |= {"dropped_noisy": int((dropped & noise).sum()), "relabelled_noisy": int((relabelled & noise).sum())}
-            found |= {"weight_clean": _mean_of(weight[~noise]), "weight_noisy": _mean_of(weight[noise])}
+            found |= {
+                "dropped_noisy": int((dropped & noise).sum()),
+                "relabelled_noisy": int((relabelled & noise).sum()),
+            }
+            found |= {
+                "weight_clean": _mean_of(weight[~noise]),
+                "weight_noisy": _mean_of(weight[noise]),
+            }
         return found
 
 

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from recsys.scorer import Similarity
 
-__all__ = ["Space", "clip_to_ball", "keep_in", "near", "near_multi", "near_pool", "near_winner", "project"]
+__all__ = [
+    "Space",
+    "clip_to_ball",
+    "keep_in",
+    "near",
+    "near_multi",
+    "near_pool",
+    "near_winner",
+    "project",
+]
 
 Space = Literal["free", "ball", "sphere"]
 
@@ -57,7 +66,9 @@ def near_multi(kind: Similarity, users: Tensor, items: Tensor) -> Tensor:
     if items.dim() == 2:
         dot = (users.reshape(-1, users.shape[2]) @ items.T).view(*users.shape[:2], -1)
     elif users.device.type == "cpu" and not torch.is_grad_enabled():
-        dot = torch.from_numpy(np.matmul(users.numpy(), items.transpose(1, 2).numpy()))  # small products: three times as fast as torch's
+        dot = torch.from_numpy(
+            np.matmul(users.numpy(), items.transpose(1, 2).numpy())
+        )  # small products: three times as fast as torch's
     else:
         dot = users @ items.transpose(1, 2)
     if kind != "euclidean":
@@ -104,7 +115,11 @@ class _Winner(torch.autograd.Function):
             by_user, sign = by_item, -1.0
         else:
             flat, chosen, items = ctx.saved_tensors
-            by_item, by_user, sign = chosen * grads[0][:, :, None], items * grads[0][:, :, None], 1.0
+            by_item, by_user, sign = (
+                chosen * grads[0][:, :, None],
+                items * grads[0][:, :, None],
+                1.0,
+            )
         total = by_item.new_zeros(ctx.shape[0] * ctx.shape[1], ctx.shape[2])
         total.index_add_(0, flat, by_user.view(-1, ctx.shape[2]), alpha=sign)
         return total.view(ctx.shape), by_item, None, None
@@ -126,7 +141,14 @@ def clip_to_ball(rows: Tensor, radius: float = 1.0) -> Tensor:
 
 
 @torch.no_grad()
-def keep_in(table: nn.Embedding, space: Space, radius: float = 1.0, *, rows: Tensor | None = None, vectors: int = 1) -> None:
+def keep_in(
+    table: nn.Embedding,
+    space: Space,
+    radius: float = 1.0,
+    *,
+    rows: Tensor | None = None,
+    vectors: int = 1,
+) -> None:
     """Put back what has left its space: the given rows, or those the last step has moved, which with a sparse gradient are few.
 
     Args:
@@ -145,4 +167,6 @@ def keep_in(table: nn.Embedding, space: Space, radius: float = 1.0, *, rows: Ten
         return
     moved = weight.index_select(0, rows)
     project(moved.view(len(rows) * vectors, -1), space, radius)
-    weight.index_copy_(0, rows, moved)  # a row that is named twice is written twice, with the same values
+    weight.index_copy_(
+        0, rows, moved
+    )  # a row that is named twice is written twice, with the same values

@@ -44,7 +44,9 @@ class Diversity:
 
     def __post_init__(self) -> None:
         if self.low > self.high:
-            raise InputError(f"low = {self.low:g} is above high = {self.high:g}", remedy="low <= high")
+            raise InputError(
+                f"low = {self.low:g} is above high = {self.high:g}", remedy="low <= high"
+            )
 
 
 def diversity(settings: Diversity, vectors: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -89,7 +91,11 @@ class _Band(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         vectors, slope = ctx.saved_tensors
         slope = slope * (4 * grads[0])[:, None, None]
-        return torch.baddbmm(vectors * slope.sum(2, keepdim=True), slope, vectors, alpha=-1), None, None
+        return (
+            torch.baddbmm(vectors * slope.sum(2, keepdim=True), slope, vectors, alpha=-1),
+            None,
+            None,
+        )
 
 
 def _hinges(value: Tensor, settings: Diversity) -> tuple[Tensor, Tensor]:

@@ -16,14 +16,25 @@ from torch import Tensor, nn
 from recsys.data.types import Dataset, Interactions
 from recsys.nn.spread import product
 
-__all__ = ["mean_layers", "mean_layers_rows", "node_table", "normalised_adjacency", "normalised_pairs", "symmetric", "to_hetero"]
+__all__ = [
+    "mean_layers",
+    "mean_layers_rows",
+    "node_table",
+    "normalised_adjacency",
+    "normalised_pairs",
+    "symmetric",
+    "to_hetero",
+]
 
 
 def normalised_pairs(pairs: Interactions) -> sp.csr_matrix:
     """D_u^-1/2 R D_i^-1/2, CSR float64 [n_users, n_items]: 1 / sqrt(d_u d_i) where u has met i."""
     met = pairs.csr.astype(np.float64)
     degrees = met @ np.ones(met.shape[1]), met.T @ np.ones(met.shape[0])
-    user_scale, item_scale = (np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0) for degree in degrees)
+    user_scale, item_scale = (
+        np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
+        for degree in degrees
+    )
     return (sp.diags(user_scale) @ met @ sp.diags(item_scale)).tocsr()
 
 
@@ -41,11 +52,15 @@ def normalised_adjacency(pairs: Interactions) -> Tensor:
 def symmetric(graph: sp.csr_matrix) -> Tensor:
     """A symmetric matrix [N, N] as torch has it: sparse CSR, float32 with int32 indices."""
     graph.sort_indices()
-    start, column = (torch.from_numpy(part.astype(np.int32)) for part in (graph.indptr, graph.indices))
+    start, column = (
+        torch.from_numpy(part.astype(np.int32)) for part in (graph.indptr, graph.indices)
+    )
     value = torch.from_numpy(graph.data.astype(np.float32))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(start, column, value, size=graph.shape, check_invariants=False)
+        return torch.sparse_csr_tensor(
+            start, column, value, size=graph.shape, check_invariants=False
+        )
 
 
 def node_table(n_users: int, n_items: int, dim: int) -> nn.Embedding:
@@ -70,7 +85,9 @@ def mean_layers(adjacency: Tensor, start: Tensor, layers: int) -> Tensor:
         return total.div_(layers + 1)
 
 
-def mean_layers_rows(adjacency: Tensor, start: Tensor, rows: Tensor, layers: int) -> tuple[Tensor, Tensor]:
+def mean_layers_rows(
+    adjacency: Tensor, start: Tensor, rows: Tensor, layers: int
+) -> tuple[Tensor, Tensor]:
     """`mean_layers` at some rows only, with a gradient for `start`.
 
     A loss sees the rows of its batch and no others, so neither the mean over layers nor its gradient is ever formed for the
@@ -93,12 +110,16 @@ class _MeanLayersRows(torch.autograd.Function):
     """mean = 1/(L+1) sum_l (A^l E)[rows]; its adjoint is the Horner scheme G + A(G + A(G + ...)), as A is symmetric."""
 
     @staticmethod
-    def forward(ctx: Any, adjacency: Tensor, start: Tensor, rows: Tensor, layers: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, adjacency: Tensor, start: Tensor, rows: Tensor, layers: int
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(rows)
         ctx.adjacency, ctx.layers, ctx.shape = adjacency, layers, start.shape
         zeroth = start.index_select(0, rows)
         mean, current = zeroth.clone(), start
-        with torch.autocast(start.device.type, enabled=False):  # there is no sparse product in bfloat16
+        with torch.autocast(
+            start.device.type, enabled=False
+        ):  # there is no sparse product in bfloat16
             for _ in range(layers):
                 current = product(adjacency, current)
                 mean += current.index_select(0, rows)

@@ -35,13 +35,25 @@ def one_of_top(neg: Tensor, top: int, mask: Tensor | None = None) -> Tensor:
     """
     top, neg = min(top, neg.shape[1]), _exact(neg)
     place = (neg if mask is None else neg.masked_fill(~mask, -torch.inf)).topk(top, dim=1).indices
-    among = neg.new_full((len(neg),), float(top)) if mask is None else mask.sum(1).clamp(1, top).to(neg.dtype)
+    among = (
+        neg.new_full((len(neg),), float(top))
+        if mask is None
+        else mask.sum(1).clamp(1, top).to(neg.dtype)
+    )
     drawn = (torch.rand(len(neg), dtype=neg.dtype, device=neg.device) * among).long()
     return place.gather(1, torch.minimum(drawn, among.long() - 1)[:, None])
 
 
 @torch.no_grad()
-def fitting(pos: Tensor, neg: Tensor, *, alpha: float, beta: float, power: float = -2.0, mask: Tensor | None = None) -> Tensor:
+def fitting(
+    pos: Tensor,
+    neg: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    power: float = -2.0,
+    mask: Tensor | None = None,
+) -> Tensor:
     """The candidate j of least |s_j - beta (s + alpha)^(power + 1)|, s the score of the positive; int64 [B, 1].
 
     With a power below -1 a positive of high score is given an easy negative, and one of low score a hard one.
@@ -60,7 +72,14 @@ def fitting(pos: Tensor, neg: Tensor, *, alpha: float, beta: float, power: float
 
 
 @torch.no_grad()
-def resampled(neg: Tensor, k: int, *, log_q: Tensor | None = None, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
+def resampled(
+    neg: Tensor,
+    k: int,
+    *,
+    log_q: Tensor | None = None,
+    temperature: float = 1.0,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Some candidates of each pair, k of them with repetition, in proportion to exp(score / temperature) / q; int64 [B, k].
 
     Importance resampling: candidates drawn from a proposal q become, in the limit of many, draws from the softmax of the scores.
@@ -78,13 +97,19 @@ def resampled(neg: Tensor, k: int, *, log_q: Tensor | None = None, temperature: 
     logits = neg / temperature if log_q is None else neg / temperature - log_q
     # The largest of logits with Gumbel noise is a draw from their softmax, without a check on the host that they are probabilities.
     noise = torch.rand(len(neg), k, neg.shape[1], dtype=neg.dtype, device=neg.device)
-    noise = -(-noise.clamp_min(torch.finfo(neg.dtype).tiny).log()).clamp_min(torch.finfo(neg.dtype).tiny).log()
+    noise = (
+        -(-noise.clamp_min(torch.finfo(neg.dtype).tiny).log())
+        .clamp_min(torch.finfo(neg.dtype).tiny)
+        .log()
+    )
     logits = logits if mask is None else logits.masked_fill(~mask, -torch.inf)
     return (logits[:, None] + noise).argmax(2)
 
 
 @torch.no_grad()
-def soft_weights(each: Tensor, rho: float, *, log_q: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+def soft_weights(
+    each: Tensor, rho: float, *, log_q: Tensor | None = None, mask: Tensor | None = None
+) -> Tensor:
     """How much each candidate counts, [B, K], adding up to 1 for every pair with a negative: softmax(loss / tau - log q).
 
     tau = sqrt(Var(loss) / (2 rho)) of each pair: about the weights within a divergence of rho from the proposal under which the loss is
@@ -103,7 +128,9 @@ def soft_weights(each: Tensor, rho: float, *, log_q: Tensor | None = None, mask:
     mean = (each * kept).sum(1, keepdim=True) / count.clamp_min(1)
     variance = ((each - mean).square() * kept).sum(1, keepdim=True) / (count - 1).clamp_min(1)
     # 1 / tau; equal losses cancel out whatever they are divided by.
-    sharp = torch.where(variance > 0, (2 * rho / variance.clamp_min(torch.finfo(each.dtype).tiny)).sqrt(), 0.0)
+    sharp = torch.where(
+        variance > 0, (2 * rho / variance.clamp_min(torch.finfo(each.dtype).tiny)).sqrt(), 0.0
+    )
     logits = (each - mean) * sharp
     logits = logits if log_q is None else logits - log_q
     if mask is None:
@@ -112,7 +139,9 @@ def soft_weights(each: Tensor, rho: float, *, log_q: Tensor | None = None, mask:
     return logits.masked_fill(~mask, torch.finfo(each.dtype).min).softmax(1) * kept
 
 
-def mixed(user: Tensor, pos: Tensor, neg: Tensor, share: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+def mixed(
+    user: Tensor, pos: Tensor, neg: Tensor, share: Tensor | None = None, mask: Tensor | None = None
+) -> Tensor:
     """A synthetic negative of each pair, one vector a layer [B, L, d]: at each layer the hardest of the candidates mixed with the positive.
 
     e'_jl = a_l e_l + (1 - a_l) e_jl, a_l from U(0, 1) for each pair and layer, the same for all its candidates; then at each layer the j of

@@ -33,8 +33,14 @@ class Histories(nn.Module):
         if limit is not None:
             from_end = np.repeat(np.cumsum(count), count) - np.arange(len(rows))
             rows, count = rows[from_end <= limit], np.minimum(count, limit)
-        self.register_buffer("first", torch.from_numpy(np.append(0, np.cumsum(count)).astype(np.int64)), persistent=False)
-        self.register_buffer("item", torch.from_numpy(pairs.item[rows].astype(np.int64)), persistent=False)
+        self.register_buffer(
+            "first",
+            torch.from_numpy(np.append(0, np.cumsum(count)).astype(np.int64)),
+            persistent=False,
+        )
+        self.register_buffer(
+            "item", torch.from_numpy(pairs.item[rows].astype(np.int64)), persistent=False
+        )
 
     def of(self, user: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The histories of users [B], one after the other.
@@ -43,4 +49,8 @@ class Histories(nn.Module):
             item rows int64 [P], whose they are int64 [P] ascending in 0..B-1, and where each history begins int64 [B].
         """
         places, begin = entries(self.first, user)
-        return self.item[places], torch.repeat_interleave(torch.arange(len(user), device=user.device), begin.diff()), begin[:-1]
+        return (
+            self.item[places],
+            torch.repeat_interleave(torch.arange(len(user), device=user.device), begin.diff()),
+            begin[:-1],
+        )

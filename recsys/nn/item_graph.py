@@ -24,7 +24,9 @@ _BLOCK_NUMBERS = 1 << 24  # similarities that are held at a time
 
 
 @torch.no_grad()
-def nearest_items(values: Tensor, k: int, *, known: Tensor | None = None, block: int | None = None) -> Tensor:
+def nearest_items(
+    values: Tensor, k: int, *, known: Tensor | None = None, block: int | None = None
+) -> Tensor:
     """Every row itself and the k - 1 others nearest by cosine, ascending; int64 [n, min(k, n)].
 
     Of others that are equally near some are drawn, for each row its own, the same whenever this is called. Were it the lower rows, all items of a
@@ -39,11 +41,18 @@ def nearest_items(values: Tensor, k: int, *, known: Tensor | None = None, block:
     """
     unit = F.normalize(values, dim=1)
     n = len(unit)
-    among = torch.ones(n, dtype=torch.bool, device=unit.device) if known is None else known.to(unit.device)
+    among = (
+        torch.ones(n, dtype=torch.bool, device=unit.device)
+        if known is None
+        else known.to(unit.device)
+    )
     k = min(k, n)
     draw = torch.randperm(n, generator=torch.Generator().manual_seed(0)).int().to(unit.device)
     size = block or max(1, _BLOCK_NUMBERS // max(1, n))
-    found = [_best(unit, torch.arange(start, min(start + size, n), device=unit.device), k, among, draw) for start in range(0, n, size)]
+    found = [
+        _best(unit, torch.arange(start, min(start + size, n), device=unit.device), k, among, draw)
+        for start in range(0, n, size)
+    ]
     return torch.cat(found) if found else torch.empty(0, 0, dtype=torch.int64)
 
 
@@ -52,7 +61,9 @@ def _best(unit: Tensor, rows: Tensor, k: int, among: Tensor, draw: Tensor) -> Te
     likeness.masked_fill_(~among, -torch.inf)
     likeness[torch.arange(len(rows), device=rows.device), rows] = torch.inf
     # One permutation of all rows, turned on by a place from row to row: who goes first differs from row to row, and nobody does so often.
-    turned = torch.cat([draw, draw]).unfold(0, len(draw), 1)  # a view: row r is the permutation from place r on
+    turned = torch.cat([draw, draw]).unfold(
+        0, len(draw), 1
+    )  # a view: row r is the permutation from place r on
     found = best_columns(likeness, k, first=lambda tied: turned[len(draw) - 1 - rows[tied]])
     return torch.where(among[rows, None] & among[found], found, rows[:, None]).sort(1).values
 
@@ -64,7 +75,9 @@ def similarities(values: Tensor, neighbours: Tensor) -> Tensor:
     """
     unit = F.normalize(values, dim=1)
     cosine = torch.linalg.vecdot(F.embedding(neighbours, unit), unit[:, None, :]).clamp_min(0)
-    return torch.where(neighbours == torch.arange(len(values), device=values.device)[:, None], 1.0, cosine)
+    return torch.where(
+        neighbours == torch.arange(len(values), device=values.device)[:, None], 1.0, cosine
+    )
 
 
 def normalised(neighbours: Tensor, weight: Tensor) -> Tensor:

@@ -87,7 +87,9 @@ class Loss:
     softmax: sampled softmax, cross-entropy of the positive among its negatives. ccl: cosine contrastive loss,
     [1 - s+]+ + weight * mean [s- - margin]+ (Mao et al., CIKM 2021). square: (1 - s+)^2 + weight * mean (s-)^2.
     opauc: (1 - f+ + f-)^2 of f = sigmoid(s / temperature), with reduce = "top" and a share the one-way partial AUC of `recsys.nn.partial_auc`."""
-    reduce: Literal["each", "hardest", "top", "warp", "one-of-top", "fitting", "soft", "resampled"] = "each"
+    reduce: Literal[
+        "each", "hardest", "top", "warp", "one-of-top", "fitting", "soft", "resampled"
+    ] = "each"
     """Over the K negatives, for all but softmax: mean of each; only the hardest (HarS, DNS); mean of the `top` hardest (DiHarS, DNS(M, N));
     the hardest weighted by the estimated rank of the positive (WARP); one of the `top` hardest by chance; the one whose score suits that of
     the positive (AHNS); all, weighted by how hard they are (Softmax(rho, N)); mean of `top` drawn in proportion to exp(score) (AdaSIR)."""
@@ -149,7 +151,9 @@ class Loss:
 
     def n_top(self, drawn: int) -> int:
         """How many of `drawn` negatives are meant by `top` or `share`."""
-        return min(drawn, self.top) if self.share is None else max(1, int(self.share * drawn + 1e-9))
+        return (
+            min(drawn, self.top) if self.share is None else max(1, int(self.share * drawn + 1e-9))
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +173,13 @@ class Chosen:
 
 @torch.no_grad()
 def choose(
-    loss: Loss, pos: Tensor, neg: Tensor, *, n_items: int, mask: Tensor | None = None, log_q: tuple[Tensor, Tensor] | None = None
+    loss: Loss,
+    pos: Tensor,
+    neg: Tensor,
+    *,
+    n_items: int,
+    mask: Tensor | None = None,
+    log_q: tuple[Tensor, Tensor] | None = None,
 ) -> Chosen | None:
     """The negatives that `pair_loss` would look at, so that only they need a gradient; None where all do.
 
@@ -185,17 +195,31 @@ def choose(
         return None
     usable = neg if mask is None else neg.masked_fill(~mask, -torch.inf)
     place = usable.argmax(1, keepdim=True) if kept == 1 else usable.topk(kept, dim=1).indices
-    weight = warp_weight(pos, neg, margin=loss.margin, n_items=n_items, mask=mask) if loss.reduce == "warp" else None
+    weight = (
+        warp_weight(pos, neg, margin=loss.margin, n_items=n_items, mask=mask)
+        if loss.reduce == "warp"
+        else None
+    )
     return Chosen(place, None if mask is None else mask.gather(1, place), weight)
 
 
-def _place(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None) -> Tensor:
+def _place(
+    loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None
+) -> Tensor:
     """What a rule of `_CHOOSING` takes, int64 [B, k]."""
     if loss.reduce == "fitting":
-        return fitting(pos, neg, alpha=loss.fit_alpha, beta=loss.fit_beta, power=loss.fit_power, mask=mask)
+        return fitting(
+            pos, neg, alpha=loss.fit_alpha, beta=loss.fit_beta, power=loss.fit_power, mask=mask
+        )
     if loss.reduce == "one-of-top":
         return one_of_top(neg, loss.n_top(neg.shape[1]), mask)
-    return resampled(neg, loss.n_kept(neg.shape[1]), log_q=_proposal(loss, log_q), temperature=loss.temperature, mask=mask)
+    return resampled(
+        neg,
+        loss.n_kept(neg.shape[1]),
+        log_q=_proposal(loss, log_q),
+        temperature=loss.temperature,
+        mask=mask,
+    )
 
 
 def _proposal(loss: Loss, log_q: tuple[Tensor, Tensor] | None) -> Tensor | None:
@@ -210,7 +234,9 @@ def refuse_fitting(loss: Loss, method: str) -> None:
     """
     if loss.reduce == "fitting":
         cause = f"{method} scores by minus a distance, never above 0, and reduce = 'fitting' looks for a score above 0: always the hardest"
-        raise InputError(cause, remedy='use reduce = "hardest", or a method that scores by inner products')
+        raise InputError(
+            cause, remedy='use reduce = "hardest", or a method that scores by inner products'
+        )
 
 
 def pair_loss(
@@ -274,7 +300,11 @@ def pair_terms(
 
 def label_losses(logits: Logits) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy of the observed pairs for label 1 [B] and of their negatives for label 0 [B, K], unweighted, in float32 at least."""
-    return (F.softplus(-_single(logits.pos)), F.softplus(_single(logits.neg))) if logits.losses is None else logits.losses[:2]
+    return (
+        (F.softplus(-_single(logits.pos)), F.softplus(_single(logits.neg)))
+        if logits.losses is None
+        else logits.losses[:2]
+    )
 
 
 def label_parts(logits: Logits) -> tuple[Tensor, Tensor]:
@@ -312,7 +342,13 @@ def _some_pairs(loss: Loss, pair: Tensor, pos: Tensor) -> Tensor:
 
 
 def _pair_loss(
-    loss: Loss, pos: Tensor, neg: Tensor, n_items: int, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None, chosen: Chosen | None
+    loss: Loss,
+    pos: Tensor,
+    neg: Tensor,
+    n_items: int,
+    mask: Tensor | None,
+    log_q: tuple[Tensor, Tensor] | None,
+    chosen: Chosen | None,
 ) -> Tensor:
     if loss.kind == "softmax":
         return _softmax(loss, pos, neg, mask, log_q)
@@ -321,9 +357,15 @@ def _pair_loss(
         neg = neg if chosen is None else neg.gather(1, chosen.place)
     each = _each(loss, pos, neg)
     if chosen is not None:
-        reduced = _mean(each, chosen.mask) if chosen.weight is None else chosen.weight * _mean(each, chosen.mask)
+        reduced = (
+            _mean(each, chosen.mask)
+            if chosen.weight is None
+            else chosen.weight * _mean(each, chosen.mask)
+        )
     elif loss.reduce == "soft":
-        reduced = (each * soft_weights(each.detach(), loss.rho, log_q=_proposal(loss, log_q), mask=mask)).sum(1)
+        reduced = (
+            each * soft_weights(each.detach(), loss.rho, log_q=_proposal(loss, log_q), mask=mask)
+        ).sum(1)
     else:
         reduced = _reduce(loss, each if mask is None else each * mask, neg, pos, mask, n_items)
     if loss.kind == "bce":
@@ -344,11 +386,15 @@ def _each(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
     if loss.kind == "square":
         return loss.weight * neg.square()
     if loss.kind == "opauc":
-        return pair_square(torch.sigmoid(pos / loss.temperature), torch.sigmoid(neg / loss.temperature))
+        return pair_square(
+            torch.sigmoid(pos / loss.temperature), torch.sigmoid(neg / loss.temperature)
+        )
     return loss.weight * F.relu(neg - loss.margin)
 
 
-def warp_weight(pos: Tensor, neg: Tensor, *, margin: float, n_items: int, mask: Tensor | None = None) -> Tensor:
+def warp_weight(
+    pos: Tensor, neg: Tensor, *, margin: float, n_items: int, mask: Tensor | None = None
+) -> Tensor:
     """ln(rank + 1) with rank estimated as floor(n_items * impostors / K), no gradient; [B].
 
     Source: Hsieh et al., Collaborative Metric Learning, WWW 2017, section 3.2. An impostor is a negative within the margin.
@@ -361,7 +407,9 @@ def warp_weight(pos: Tensor, neg: Tensor, *, margin: float, n_items: int, mask: 
         return torch.log1p(torch.floor(n_items * impostor.sum(1) / drawn))
 
 
-def _reduce(loss: Loss, each: Tensor, neg: Tensor, pos: Tensor, mask: Tensor | None, n_items: int) -> Tensor:
+def _reduce(
+    loss: Loss, each: Tensor, neg: Tensor, pos: Tensor, mask: Tensor | None, n_items: int
+) -> Tensor:
     if neg.shape[1] == 1 and loss.reduce != "warp":
         return each.squeeze(1)
     if loss.reduce == "each":
@@ -383,7 +431,9 @@ def _mean(each: Tensor, mask: Tensor | None) -> Tensor:
     return (each * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
-def _softmax(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None) -> Tensor:
+def _softmax(
+    loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None
+) -> Tensor:
     pos, neg = pos / loss.temperature, neg / loss.temperature
     if log_q is not None and loss.correct:
         pos, neg = pos - log_q[0], neg - log_q[1]

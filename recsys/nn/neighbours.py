@@ -21,7 +21,9 @@ _BLOCK_BYTES = 128 << 20
 _ENTRY_BYTES = 32  # of one similarity while its span is worked on: value, column, and what the selection makes of them
 
 
-def weigh(rows: sp.csr_matrix, weighting: Weighting, power: float = 0.0, k1: float = 1.2, b: float = 0.75) -> sp.csr_matrix:
+def weigh(
+    rows: sp.csr_matrix, weighting: Weighting, power: float = 0.0, k1: float = 1.2, b: float = 0.75
+) -> sp.csr_matrix:
     """Give the entries of a binary matrix a weight before its rows are compared.
 
     An entry (i, u) gets d_u^(-power / 2), d_u the entries of column u, and beside that
@@ -44,7 +46,9 @@ def weigh(rows: sp.csr_matrix, weighting: Weighting, power: float = 0.0, k1: flo
     lengths = np.diff(rows.indptr)
     value = column[rows.indices]
     if weighting == "bm25":
-        value *= np.repeat((k1 + 1) / (1 + k1 * (1 - b + b * lengths / max(float(lengths.mean()), 1.0))), lengths)
+        value *= np.repeat(
+            (k1 + 1) / (1 + k1 * (1 - b + b * lengths / max(float(lengths.mean()), 1.0))), lengths
+        )
     out = sp.csr_matrix((value.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape)
     out.sort_indices()
     return out
@@ -79,15 +83,24 @@ def nearest(
         CSR float32 [n, n] with at most k entries a row, column indices sorted: row i holds the neighbours of row i.
     """
     turned = rows.T.tocsr()
-    spans = [_best(rows[span] @ turned, span, k, left, right, shrink, over) for span in _spans(rows, turned, block_bytes)]
+    spans = [
+        _best(rows[span] @ turned, span, k, left, right, shrink, over)
+        for span in _spans(rows, turned, block_bytes)
+    ]
     n = rows.shape[0]
-    return sp.vstack(spans, format="csr", dtype=np.float32) if spans else sp.csr_matrix((n, n), dtype=np.float32)
+    return (
+        sp.vstack(spans, format="csr", dtype=np.float32)
+        if spans
+        else sp.csr_matrix((n, n), dtype=np.float32)
+    )
 
 
 def _spans(rows: sp.csr_matrix, turned: sp.csr_matrix, block_bytes: int) -> Iterator[slice]:
     """Spans of rows whose product is sure to fit: a row of it has at most as many entries as products are added up for it."""
     n = rows.shape[0]
-    products = np.append(0, np.cumsum(np.diff(turned.indptr)[rows.indices], dtype=np.int64))[rows.indptr]
+    products = np.append(0, np.cumsum(np.diff(turned.indptr)[rows.indices], dtype=np.int64))[
+        rows.indptr
+    ]
     ends = np.cumsum(np.minimum(np.diff(products), n))
     room = max(1, block_bytes // _ENTRY_BYTES)
     start = 0
@@ -98,7 +111,15 @@ def _spans(rows: sp.csr_matrix, turned: sp.csr_matrix, block_bytes: int) -> Iter
         start = stop
 
 
-def _best(product: sp.csr_matrix, span: slice, k: int, left: np.ndarray, right: np.ndarray, shrink: float, over: Over) -> sp.csr_matrix:
+def _best(
+    product: sp.csr_matrix,
+    span: slice,
+    k: int,
+    left: np.ndarray,
+    right: np.ndarray,
+    shrink: float,
+    over: Over,
+) -> sp.csr_matrix:
     """The k best of each row of a span of inner products [B, n]."""
     size, n = product.shape
     row = np.repeat(np.arange(size, dtype=np.int32), np.diff(product.indptr))
@@ -113,7 +134,14 @@ def _best(product: sp.csr_matrix, span: slice, k: int, left: np.ndarray, right: 
         own = value[product.indptr[local] : product.indptr[local + 1]]
         least[local] = max(np.partition(own, len(own) - k)[len(own) - k], least[local])
     kept = value >= least[row]
-    chosen = sp.csr_matrix((value[kept], column[kept], np.append(0, np.cumsum(np.bincount(row[kept], minlength=size)))), shape=(size, n))
+    chosen = sp.csr_matrix(
+        (
+            value[kept],
+            column[kept],
+            np.append(0, np.cumsum(np.bincount(row[kept], minlength=size))),
+        ),
+        shape=(size, n),
+    )
     chosen.sort_indices()
     return _without_surplus(chosen, k, least)
 
@@ -125,7 +153,9 @@ def _without_surplus(chosen: sp.csr_matrix, k: int, least: np.ndarray) -> sp.csr
         return chosen
     row = np.repeat(np.arange(len(counts)), counts)
     equal = chosen.data == least[row]
-    place = np.cumsum(equal) - np.append(0, np.cumsum(equal))[chosen.indptr[:-1]][row]  # 1-based among the equals of its row
+    place = (
+        np.cumsum(equal) - np.append(0, np.cumsum(equal))[chosen.indptr[:-1]][row]
+    )  # 1-based among the equals of its row
     room = k - (counts - np.bincount(row[equal], minlength=len(counts)))
     kept = ~equal | (place <= room[row])
     indptr = np.append(0, np.cumsum(np.bincount(row[kept], minlength=len(counts))))

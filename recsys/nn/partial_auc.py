@@ -27,7 +27,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["End", "Form", "Saddle", "cvar", "instance_wise", "moved", "pair_square", "square", "threshold", "top_share", "weighted"]
+__all__ = [
+    "End",
+    "Form",
+    "Saddle",
+    "cvar",
+    "instance_wise",
+    "moved",
+    "pair_square",
+    "square",
+    "threshold",
+    "top_share",
+    "weighted",
+]
 
 End = Literal["two-way", "lower-left"]
 Form = Literal["plain", "poly", "exp"]
@@ -35,7 +47,15 @@ Form = Literal["plain", "poly", "exp"]
 _EPS = 1e-6  # keeps the slope of a power finite at 0
 
 
-def square(pos: Tensor, neg: Tensor, *, pos_share: float = 1.0, neg_share: float = 1.0, end: End = "two-way", mask: Tensor | None = None) -> Tensor:
+def square(
+    pos: Tensor,
+    neg: Tensor,
+    *,
+    pos_share: float = 1.0,
+    neg_share: float = 1.0,
+    end: End = "two-way",
+    mask: Tensor | None = None,
+) -> Tensor:
     """Mean of (1 - f+ + f-)^2 over all kept pairs, a scalar: Var+ + Var- + (1 - (m+ - m-))^2 with means and variances of what is kept.
 
     With `pos_share` 1 that is one-way partial AUC, with both 1 AUC.
@@ -58,7 +78,15 @@ def square(pos: Tensor, neg: Tensor, *, pos_share: float = 1.0, neg_share: float
     return pos.var(correction=0) + neg.var(correction=0) + (1 - pos.mean() + neg.mean()).square()
 
 
-def pair_square(pos: Tensor, neg: Tensor, *, form: Form = "plain", rate: float = 1.0, both: bool = False, detach: bool = False) -> Tensor:
+def pair_square(
+    pos: Tensor,
+    neg: Tensor,
+    *,
+    form: Form = "plain",
+    rate: float = 1.0,
+    both: bool = False,
+    detach: bool = False,
+) -> Tensor:
     """w+ w- (1 - f+ + f-)^2 of each positive with its own negatives, [B, K]; it grows with f-, so the largest are the hardest.
 
     Args:
@@ -70,10 +98,23 @@ def pair_square(pos: Tensor, neg: Tensor, *, form: Form = "plain", rate: float =
     if form == "plain":
         return each
     weight = _weight(neg, form, rate, detach=detach)
-    return weight * each if not both else _weight(1 - pos, form, rate, detach=detach)[:, None] * weight * each
+    return (
+        weight * each
+        if not both
+        else _weight(1 - pos, form, rate, detach=detach)[:, None] * weight * each
+    )
 
 
-def weighted(pos: Tensor, neg: Tensor, *, form: Form, rate: float, both: bool = False, detach: bool = False, mask: Tensor | None = None) -> Tensor:
+def weighted(
+    pos: Tensor,
+    neg: Tensor,
+    *,
+    form: Form,
+    rate: float,
+    both: bool = False,
+    detach: bool = False,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Mean over all pairs of w+ w- (1 - f+ + f-)^2, a scalar, in linear time: the weights are products and the square is one of a sum.
 
     With x = 1 - f+ and y = f-: E[w+ x^2] E[w-] + 2 E[w+ x] E[w- y] + E[w+] E[w- y^2].
@@ -92,7 +133,11 @@ def weighted(pos: Tensor, neg: Tensor, *, form: Form, rate: float, both: bool = 
         return x.sum() * 0 + y.sum() * 0
     over = _weight(y, form, rate, detach=detach)
     under = _weight(x, form, rate, detach=detach) if both else torch.ones_like(x)
-    return (under * x.square()).mean() * over.mean() + 2 * (under * x).mean() * (over * y).mean() + under.mean() * (over * y.square()).mean()
+    return (
+        (under * x.square()).mean() * over.mean()
+        + 2 * (under * x).mean() * (over * y).mean()
+        + under.mean() * (over * y.square()).mean()
+    )
 
 
 def top_share(each: Tensor, share: float, mask: Tensor | None = None) -> Tensor:
@@ -137,7 +182,9 @@ def threshold(each: Tensor, share: float) -> Tensor:
 
 
 @torch.no_grad()
-def moved(threshold: Tensor, each: Tensor, share: float, *, step: float = 0.1, mask: Tensor | None = None) -> Tensor:
+def moved(
+    threshold: Tensor, each: Tensor, share: float, *, step: float = 0.1, mask: Tensor | None = None
+) -> Tensor:
     """Thresholds [B] after a step down the sub-gradient 1 - P(loss > s) / share; the rows given are those of the batch."""
     above = (each > threshold[:, None]).to(each.dtype)
     part = above.mean(1) if mask is None else (above * mask).sum(1) / mask.sum(1).clamp_min(1)
@@ -160,11 +207,24 @@ class Saddle(NamedTuple):
         """The same inside its domain: a, b in [0, 1], s_pos in [-4, 1], s_neg in [0, 5], gamma in [b - 1, 1], two-way in [max(-a, b - 1), 1]."""
         a, b = self.a.clamp(0, 1), self.b.clamp(0, 1)
         low = torch.maximum(-a, b - 1) if two_way else b - 1
-        return Saddle(a, b, torch.minimum(torch.maximum(self.gamma, low), low.new_ones(())), self.s_pos.clamp(-4, 1), self.s_neg.clamp(0, 5))
+        return Saddle(
+            a,
+            b,
+            torch.minimum(torch.maximum(self.gamma, low), low.new_ones(())),
+            self.s_pos.clamp(-4, 1),
+            self.s_neg.clamp(0, 5),
+        )
 
 
 def instance_wise(
-    pos: Tensor, neg: Tensor, at: Saddle, *, pos_share: float = 1.0, neg_share: float = 1.0, kappa: float | None = None, omega: float = 0.0
+    pos: Tensor,
+    neg: Tensor,
+    at: Saddle,
+    *,
+    pos_share: float = 1.0,
+    neg_share: float = 1.0,
+    kappa: float | None = None,
+    omega: float = 0.0,
 ) -> Tensor:
     """The minimax form of `square` (one-way and two-way), a scalar: no score is compared with another, so any batch gives an unbiased gradient.
 

@@ -71,7 +71,12 @@ class RowOptimizer(torch.optim.Optimizer):
         _write(state["first"], rows, first)
         _write(state["second"], rows, second)
         scale = (1 - beta2**step) ** 0.5
-        _add(table, rows, first.div_(second.sqrt_().add_(eps * scale)), -lr * scale / (1 - beta1**step))
+        _add(
+            table,
+            rows,
+            first.div_(second.sqrt_().add_(eps * scale)),
+            -lr * scale / (1 - beta1**step),
+        )
 
 
 def _sum_by_row(grad: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,13 +26,18 @@ def product(graph: Tensor, table: Tensor) -> Tensor:
     if table.device.type != "cpu" or table.dtype != torch.float32 or graph.dtype != torch.float32:
         return graph @ table
     # By way of numpy they are no views of a sparse tensor, which torch.compile does not know.
-    start, column, weight = (torch.from_numpy(part.numpy()) for part in (graph.crow_indices(), graph.col_indices(), graph.values()))
+    start, column, weight = (
+        torch.from_numpy(part.numpy())
+        for part in (graph.crow_indices(), graph.col_indices(), graph.values())
+    )
     with torch.no_grad():
         return _sums(start, column, weight, table)
 
 
 def _sums(start: Tensor, column: Tensor, weight: Tensor, table: Tensor) -> Tensor:
-    return F.embedding_bag(column, table, start, per_sample_weights=weight, mode="sum", include_last_offset=True)
+    return F.embedding_bag(
+        column, table, start, per_sample_weights=weight, mode="sum", include_last_offset=True
+    )
 
 
 def entries(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +53,9 @@ def entries(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     first = start[rows].long()
     count = start[rows + 1] - first
     begin = F.pad(count.cumsum(0), (1, 0))
-    places = torch.arange(int(begin[-1]), device=rows.device) + torch.repeat_interleave(first - begin[:-1], count)
+    places = torch.arange(int(begin[-1]), device=rows.device) + torch.repeat_interleave(
+        first - begin[:-1], count
+    )
     return places, begin
 
 
@@ -72,9 +79,15 @@ class Spread(nn.Module):
     def __init__(self, matrix: sp.csr_matrix) -> None:
         super().__init__()
         for name, part in (("", matrix), ("turned_", matrix.T.tocsr())):
-            self.register_buffer(f"{name}start", torch.from_numpy(part.indptr.astype(np.int32)), persistent=False)
-            self.register_buffer(f"{name}column", torch.from_numpy(part.indices.astype(np.int32)), persistent=False)
-            self.register_buffer(f"{name}weight", torch.from_numpy(part.data.astype(np.float32)), persistent=False)
+            self.register_buffer(
+                f"{name}start", torch.from_numpy(part.indptr.astype(np.int32)), persistent=False
+            )
+            self.register_buffer(
+                f"{name}column", torch.from_numpy(part.indices.astype(np.int32)), persistent=False
+            )
+            self.register_buffer(
+                f"{name}weight", torch.from_numpy(part.data.astype(np.float32)), persistent=False
+            )
 
     def forward(self, table: Tensor, rows: Tensor | None = None) -> Tensor:
         """The product, or some rows of it: [m, ...] -> [n, ...], or with distinct rows int64 [R] -> [R, ...].
@@ -88,7 +101,10 @@ class Spread(nn.Module):
             some = self.column.index_select(0, places).long()
             out = _sums(begin, some, self.weight.index_select(0, places), flat)
         else:
-            there, back = (self.start, self.column, self.weight), (self.turned_start, self.turned_column, self.turned_weight)
+            there, back = (
+                (self.start, self.column, self.weight),
+                (self.turned_start, self.turned_column, self.turned_weight),
+            )
             out = _Product.apply(flat, there, back)  # type: ignore[no-untyped-call]
             out = out if rows is None else out.index_select(0, rows)
         return out.view(-1, *table.shape[1:])

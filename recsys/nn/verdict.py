@@ -14,7 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Verdict", "damped", "half_width", "lower_bound", "quick_verdict", "top_bands", "verdict"]
+__all__ = [
+    "Verdict",
+    "damped",
+    "half_width",
+    "lower_bound",
+    "quick_verdict",
+    "top_bands",
+    "verdict",
+]
 
 Array = NDArray[Any]
 
@@ -65,7 +73,9 @@ class Verdict(NamedTuple):
     """-1, or 1 of a pair that has label 0, so that its loss is softplus(sign logit); float32 [B]. None: -1 of all."""
 
 
-def verdict(seen: Tensor, negatives: int, top: int, second: int = 0, prior: Tensor | None = None) -> Verdict:
+def verdict(
+    seen: Tensor, negatives: int, top: int, second: int = 0, prior: Tensor | None = None
+) -> Verdict:
     """T-CE and DCF on any device, which is not waited for.
 
     Args:
@@ -87,7 +97,9 @@ def verdict(seen: Tensor, negatives: int, top: int, second: int = 0, prior: Tens
     return Verdict(counts * scale.float(), scale, sign)
 
 
-def quick_verdict(seen: Array, negatives: int, top: int, second: int = 0, prior: Array | None = None) -> Verdict | None:
+def quick_verdict(
+    seen: Array, negatives: int, top: int, second: int = 0, prior: Array | None = None
+) -> Verdict | None:
     """`verdict` on the CPU, in a third of its time; None where a limit is 0 or tied, so that it takes more than a comparison with it.
 
     A step evicts its code from the caches, and every operation that is not used elsewhere costs several times its arithmetic. So these are few: the

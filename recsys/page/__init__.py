@@ -25,7 +25,9 @@ __all__ = ["Section", "page", "sections", "write_page"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def write_page(out: str | Path, found: Sequence[Section], title: str = "", *, picture: str = "") -> Path:
+def write_page(
+    out: str | Path, found: Sequence[Section], title: str = "", *, picture: str = ""
+) -> Path:
     """Write `page` to a file, whole or not at all.
 
     Raises:
@@ -33,13 +35,19 @@ def write_page(out: str | Path, found: Sequence[Section], title: str = "", *, pi
     """
     out = Path(out)
     if out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"ends in '{out.suffix}'", place=str(out), remedy="the page is HTML: end in .html")
-    text = page(found, title, written=datetime.now(UTC).isoformat(timespec="minutes"), picture=picture)
+        raise InputError(
+            f"ends in '{out.suffix}'", place=str(out), remedy="the page is HTML: end in .html"
+        )
+    text = page(
+        found, title, written=datetime.now(UTC).isoformat(timespec="minutes"), picture=picture
+    )
     write(out, lambda path: path.write_text(text, encoding="utf-8"))
     return out
 
 
-def page(sections: Sequence[Section], title: str = "", *, written: str = "", picture: str = "") -> str:
+def page(
+    sections: Sequence[Section], title: str = "", *, written: str = "", picture: str = ""
+) -> str:
     """The page as text.
 
     Args:
@@ -54,7 +62,10 @@ def page(sections: Sequence[Section], title: str = "", *, written: str = "", pic
     if not sections:
         raise InputError("there is nothing to report", remedy="name at least one run")
     title = title or (sections[0].title if len(sections) == 1 else f"{len(sections)} data sets")
-    parts = [_section(found, f"s{number}", alone=len(sections) == 1) for number, found in enumerate(sections)]
+    parts = [
+        _section(found, f"s{number}", alone=len(sections) == 1)
+        for number, found in enumerate(sections)
+    ]
     runs = sum(len(method.runs) for found in sections for method in found.methods)
     foot = f"Written {written + ' ' if written else ''}by recsys {version('recsys')} from {runs} run{'s' if runs > 1 else ''}."
     head = element(
@@ -66,11 +77,21 @@ def page(sections: Sequence[Section], title: str = "", *, written: str = "", pic
         element("title", title),
         element("style", _file("page.css")),
     )
-    links = [element("a", found.title, href=f"#s{number}") for number, found in enumerate(sections)] if len(sections) > 1 else []
-    links += [element("a", word, href=f"#s0-{place}") for place, word in _PLACES.items()] if len(sections) == 1 else []
+    links = (
+        [element("a", found.title, href=f"#s{number}") for number, found in enumerate(sections)]
+        if len(sections) > 1
+        else []
+    )
+    links += (
+        [element("a", word, href=f"#s0-{place}") for place, word in _PLACES.items()]
+        if len(sections) == 1
+        else []
+    )
     body = element(
         "body",
-        element("header", element("h1", title), element("nav", *links, aria_label="parts of the page")),
+        element(
+            "header", element("h1", title), element("nav", *links, aria_label="parts of the page")
+        ),
         element("main", _picture(picture) if picture else None, *parts),
         element("footer", foot),
         element("div", id="tip", role="status", hidden=True),
@@ -79,7 +100,14 @@ def page(sections: Sequence[Section], title: str = "", *, written: str = "", pic
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-_PLACES = {"table": "Table", "curves": "Curves", "costs": "Costs", "groups": "Groups", "users": "Users", "runs": "Provenance"}
+_PLACES = {
+    "table": "Table",
+    "curves": "Curves",
+    "costs": "Costs",
+    "groups": "Groups",
+    "users": "Users",
+    "runs": "Provenance",
+}
 _HEADINGS = {
     "table": "Methods and metrics",
     "curves": "Learning curves",
@@ -99,7 +127,12 @@ def _section(found: Section, name: str, *, alone: bool) -> Markup:
         "users": people(found, name) or element("p", "No users were asked for.", class_="note"),
         "runs": provenance(found, name),
     }
-    parts = [element("section", element("h3", _HEADINGS[place]), content, id=f"{name}-{place}", class_="part") for place, content in contents.items()]
+    parts = [
+        element(
+            "section", element("h3", _HEADINGS[place]), content, id=f"{name}-{place}", class_="part"
+        )
+        for place, content in contents.items()
+    ]
     title = None if alone else element("h2", found.title)
     return element("section", title, _data(found), *parts, id=name)
 
@@ -116,7 +149,12 @@ def _data(found: Section) -> Markup:
 def _picture(svg: str) -> Markup:
     source = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
     said = "Average ranks of the methods over the data sets; a bar joins those that are not told apart."
-    return element("figure", element("img", src=source, alt=said), element("figcaption", said), class_="picture")
+    return element(
+        "figure",
+        element("img", src=source, alt=said),
+        element("figcaption", said),
+        class_="picture",
+    )
 
 
 def _file(name: str) -> Markup:

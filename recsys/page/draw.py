@@ -44,9 +44,21 @@ class Series:
 class _Scale:
     """From values to pixels, linear or logarithmic, with ticks at round numbers."""
 
-    def __init__(self, values: Sequence[float], start: float, end: float, *, log: bool = False, room: float = 0.05) -> None:
+    def __init__(
+        self,
+        values: Sequence[float],
+        start: float,
+        end: float,
+        *,
+        log: bool = False,
+        room: float = 0.05,
+    ) -> None:
         self.log, self.start, self.end = log, start, end
-        there = [math.log10(value) if log else value for value in values if math.isfinite(value) and (value > 0 or not log)] or [0.0, 1.0]
+        there = [
+            math.log10(value) if log else value
+            for value in values
+            if math.isfinite(value) and (value > 0 or not log)
+        ] or [0.0, 1.0]
         low, high = min(there), max(there)
         spare = (high - low) * room or (0.5 if log else abs(high) * 0.1 or 1.0)
         self.low, self.high = low - spare, high + spare
@@ -67,7 +79,10 @@ class _Scale:
         rough = (self.high - self.low) / 5
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
-        return [round(step * n, 12) for n in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+        return [
+            round(step * n, 12)
+            for n in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
+        ]
 
 
 def number(value: float) -> str:
@@ -94,7 +109,13 @@ def key(names: Sequence[str]) -> Markup:
     """Which colour and shape is which method."""
     found = []
     for order, name in enumerate(names):
-        mark = element("svg", element("path", d=shape(order, 7, 7, 4.5)), viewBox="0 0 14 14", aria_hidden="true", class_=colour(order))
+        mark = element(
+            "svg",
+            element("path", d=shape(order, 7, 7, 4.5)),
+            viewBox="0 0 14 14",
+            aria_hidden="true",
+            class_=colour(order),
+        )
         found.append(element("li", mark, name))
     return element("ul", *found, class_="key")
 
@@ -111,18 +132,38 @@ def lines(series: Sequence[Series], across: str, up: str, said: str) -> Markup:
     for one in series:
         if one.dashed:
             level = y(one.marks[0].y)
-            drawn.append(element("path", d=f"M{LEFT} {level:.1f}H{WIDTH - RIGHT}", class_=f"line dashed {colour(one.order)}"))
+            drawn.append(
+                element(
+                    "path",
+                    d=f"M{LEFT} {level:.1f}H{WIDTH - RIGHT}",
+                    class_=f"line dashed {colour(one.order)}",
+                )
+            )
         else:
-            path = "".join(f"{'L' if i else 'M'}{x(mark.x):.1f} {y(mark.y):.1f}" for i, mark in enumerate(one.marks))
+            path = "".join(
+                f"{'L' if i else 'M'}{x(mark.x):.1f} {y(mark.y):.1f}"
+                for i, mark in enumerate(one.marks)
+            )
             drawn.append(element("path", d=path, class_=f"line {colour(one.order)}"))
     for one in series:
         small = 3.2 if len(one.marks) < 16 else 2.0
         end = WIDTH - RIGHT - 4
-        drawn += [_mark(one.order, end if one.dashed else x(mark.x), y(mark.y), 4.2 if mark.ring else small, mark) for mark in one.marks]
+        drawn += [
+            _mark(
+                one.order,
+                end if one.dashed else x(mark.x),
+                y(mark.y),
+                4.2 if mark.ring else small,
+                mark,
+            )
+            for mark in one.marks
+        ]
     return _chart(x, y, drawn, across, up, said)
 
 
-def points(series: Sequence[Series], across: str, up: str, said: str, *, log: bool = True) -> Markup:
+def points(
+    series: Sequence[Series], across: str, up: str, said: str, *, log: bool = True
+) -> Markup:
     """Points with vertical whiskers over a logarithmic axis."""
     x, y = _axes_of(series, log=log)
     drawn = []
@@ -145,41 +186,106 @@ def rows(series: Sequence[Series], across: str, said: str, ends: tuple[float, fl
     for place, one in enumerate(series):
         level = TOP + 20 * place + 10
         name = one.name if len(one.name) <= 18 else one.name[:17] + "…"
-        drawn.append(element("text", name, element("title", one.name), x=left - 8, y=level + 4, text_anchor="end"))
+        drawn.append(
+            element(
+                "text", name, element("title", one.name), x=left - 8, y=level + 4, text_anchor="end"
+            )
+        )
         for mark in one.marks:
             if math.isfinite(mark.low):
-                drawn.append(element("path", d=f"M{x(mark.low):.1f} {level}H{x(mark.high):.1f}", class_=f"whisker {colour(one.order)}"))
+                drawn.append(
+                    element(
+                        "path",
+                        d=f"M{x(mark.low):.1f} {level}H{x(mark.high):.1f}",
+                        class_=f"whisker {colour(one.order)}",
+                    )
+                )
             drawn.append(_mark(one.order, x(mark.x), level, 4.5, mark))
-    drawn.append(element("text", across, x=(left + WIDTH - RIGHT) / 2, y=height - 6, text_anchor="middle", class_="axis"))
-    return element("svg", *drawn, viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=said, class_="chart")
+    drawn.append(
+        element(
+            "text",
+            across,
+            x=(left + WIDTH - RIGHT) / 2,
+            y=height - 6,
+            text_anchor="middle",
+            class_="axis",
+        )
+    )
+    return element(
+        "svg", *drawn, viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=said, class_="chart"
+    )
 
 
 def _axes_of(series: Sequence[Series], *, log: bool) -> tuple[_Scale, _Scale]:
     marks = [mark for one in series for mark in one.marks]
-    x = _Scale([mark.x for one in series if not one.dashed for mark in one.marks], LEFT, WIDTH - RIGHT, log=log, room=0.08 if log else 0.03)
-    y = _Scale([value for mark in marks for value in (mark.y, mark.low, mark.high)], HEIGHT - BOTTOM, TOP)
+    x = _Scale(
+        [mark.x for one in series if not one.dashed for mark in one.marks],
+        LEFT,
+        WIDTH - RIGHT,
+        log=log,
+        room=0.08 if log else 0.03,
+    )
+    y = _Scale(
+        [value for mark in marks for value in (mark.y, mark.low, mark.high)], HEIGHT - BOTTOM, TOP
+    )
     return x, y
 
 
 def _mark(order: int, x: float, y: float, radius: float, mark: Mark) -> Markup:
     ring = " ring" if mark.ring else ""
     path = shape(order, x, y, radius)
-    return element("path", element("title", mark.said), d=path, class_=f"mark {colour(order)}{ring}", data_x=f"{x:.1f}", data_y=f"{y:.1f}")
+    return element(
+        "path",
+        element("title", mark.said),
+        d=path,
+        class_=f"mark {colour(order)}{ring}",
+        data_x=f"{x:.1f}",
+        data_y=f"{y:.1f}",
+    )
 
 
 def _upright(x: _Scale, bottom: float) -> Markup:
-    found = [element("path", d=f"M{x(tick):.1f} {TOP}V{bottom}", class_="grid") for tick in x.ticks()]
-    found += [element("text", number(tick), x=f"{x(tick):.1f}", y=bottom + 14, text_anchor="middle") for tick in x.ticks()]
+    found = [
+        element("path", d=f"M{x(tick):.1f} {TOP}V{bottom}", class_="grid") for tick in x.ticks()
+    ]
+    found += [
+        element("text", number(tick), x=f"{x(tick):.1f}", y=bottom + 14, text_anchor="middle")
+        for tick in x.ticks()
+    ]
     return join(*found)
 
 
-def _chart(x: _Scale, y: _Scale, drawn: Sequence[Markup], across: str, up: str, said: str) -> Markup:
+def _chart(
+    x: _Scale, y: _Scale, drawn: Sequence[Markup], across: str, up: str, said: str
+) -> Markup:
     bottom = HEIGHT - BOTTOM
-    level = [element("path", d=f"M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}", class_="grid") for tick in y.ticks()]
-    level += [element("text", number(tick), x=LEFT - 6, y=f"{y(tick) + 4:.1f}", text_anchor="end") for tick in y.ticks()]
+    level = [
+        element("path", d=f"M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}", class_="grid")
+        for tick in y.ticks()
+    ]
+    level += [
+        element("text", number(tick), x=LEFT - 6, y=f"{y(tick) + 4:.1f}", text_anchor="end")
+        for tick in y.ticks()
+    ]
     middle = (LEFT + WIDTH - RIGHT) / 2
     names = [
         element("text", across, x=middle, y=HEIGHT - 6, text_anchor="middle", class_="axis"),
-        element("text", up, transform=f"translate(11 {(TOP + bottom) / 2}) rotate(-90)", text_anchor="middle", class_="axis"),
+        element(
+            "text",
+            up,
+            transform=f"translate(11 {(TOP + bottom) / 2}) rotate(-90)",
+            text_anchor="middle",
+            class_="axis",
+        ),
     ]
-    return element("svg", _upright(x, bottom), *level, *drawn, *names, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said, class_="chart")
+    return element(
+        "svg",
+        _upright(x, bottom),
+        *level,
+        *drawn,
+        *names,
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_label=said,
+        class_="chart",
+    )

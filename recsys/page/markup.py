@@ -35,4 +35,10 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
 
 def join(*children: object) -> Markup:
     """Children one after the other, each escaped unless it is `Markup`; None is left out."""
-    return Markup("".join(child if isinstance(child, Markup) else html.escape(str(child)) for child in children if child is not None))
+    return Markup(
+        "".join(
+            child if isinstance(child, Markup) else html.escape(str(child))
+            for child in children
+            if child is not None
+        )
+    )

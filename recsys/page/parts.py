@@ -16,9 +16,23 @@ from recsys.page.markup import Markup, element, join
 from recsys.page.section import Method, Section
 from recsys.run import Run
 
-__all__ = ["costs", "curves", "dot", "groups", "headline", "lead", "listing", "method_id", "people", "run_id", "verbatim"]
+__all__ = [
+    "costs",
+    "curves",
+    "dot",
+    "groups",
+    "headline",
+    "lead",
+    "listing",
+    "method_id",
+    "people",
+    "run_id",
+    "verbatim",
+]
 
-_POINTS = 120  # of a curve; a longer history is thinned out evenly, its best epoch and its last stay
+_POINTS = (
+    120  # of a curve; a longer history is thinned out evenly, its best epoch and its last stay
+)
 
 
 def lead(section: Section) -> Markup:
@@ -26,16 +40,33 @@ def lead(section: Section) -> Markup:
     found, metric = section.comparison, section.metric
     best = next((cell for cell in found.cells if cell.metric == metric and cell.best), None)
     if best is None:
-        return element("p", f"{metric} is neither better nor worse when it is higher; no method is called the best.", class_="lead")
-    said = [element("b", best.method), f" has the best {metric}: {_mean(best.mean)}", _interval(best), "."]
-    rivals = [test for test in found.tests if test.metric == metric and best.method in (test.first, test.second)]
+        return element(
+            "p",
+            f"{metric} is neither better nor worse when it is higher; no method is called the best.",
+            class_="lead",
+        )
+    said = [
+        element("b", best.method),
+        f" has the best {metric}: {_mean(best.mean)}",
+        _interval(best),
+        ".",
+    ]
+    rivals = [
+        test
+        for test in found.tests
+        if test.metric == metric and best.method in (test.first, test.second)
+    ]
     if rivals:
         worst = max(rivals, key=lambda test: test.p_holm)
         other = worst.second if worst.first == best.method else worst.first
         if best.bold:
-            said.append(f" It beats every method it was tested against (largest adjusted p {_p(worst.p_holm)}, against {other}).")
+            said.append(
+                f" It beats every method it was tested against (largest adjusted p {_p(worst.p_holm)}, against {other})."
+            )
         else:
-            said.append(f" That it is better than {other} is not established (adjusted p {_p(worst.p_holm)}).")
+            said.append(
+                f" That it is better than {other} is not established (adjusted p {_p(worst.p_holm)})."
+            )
     return element("p", *said, class_="lead")
 
 
@@ -44,18 +75,31 @@ def headline(section: Section, name: str) -> Markup:
     found = section.comparison
     several = any(len(method.runs) > 1 for method in section.methods)
     heads = [element("th", "method", scope="col")]
-    heads += [element("th", metric, _arrow(metric), scope="col", class_="n") for metric in found.metrics]
+    heads += [
+        element("th", metric, _arrow(metric), scope="col", class_="n") for metric in found.metrics
+    ]
     heads.append(element("th", "seeds", scope="col", class_="n"))
     rows = []
     for order, method in enumerate(section.methods):
         cells = [element("th", dot(order), method.label, scope="row", data_v=method.label)]
-        cells += [_cell(section, method, order, found.cell(method.label, metric), name) for metric in found.metrics]
-        cells.append(element("td", len(method.runs), class_="n", data_v=len(method.runs), title=_seeds(method)))
+        cells += [
+            _cell(section, method, order, found.cell(method.label, metric), name)
+            for metric in found.metrics
+        ]
+        cells.append(
+            element(
+                "td", len(method.runs), class_="n", data_v=len(method.runs), title=_seeds(method)
+            )
+        )
         rows.append(element("tr", *cells))
     head, body = element("thead", element("tr", *heads)), element("tbody", *rows)
     what = f"Mean over {found.n_users:,} users; in brackets the 95 % interval{' over users and seeds' if several else ', bootstrap over users'}."
     if found.tests:
-        kind = "t test over users and seeds" if several else {"t": "paired t test", "wilcoxon": "Wilcoxon signed-rank test"}[found.test]
+        kind = (
+            "t test over users and seeds"
+            if several
+            else {"t": "paired t test", "wilcoxon": "Wilcoxon signed-rank test"}[found.test]
+        )
         what += f" p: {kind} against the best of the column, Holm over all {len(found.tests)} tests. Bold: the best, where every p is below {LEVEL}."
     return join(
         _scroll(element("table", head, body, class_="sortable"), "Means by method and metric"),
@@ -77,16 +121,34 @@ def curves(section: Section) -> Markup | None:
         marks = []
         for entry in _thin(kept, best):
             value, epoch = float(entry["valid"][metric]), int(entry["epoch"])
-            marks.append(Mark(epoch, value, f"{method.label}, epoch {epoch}: {value:.4f}", ring=epoch == best and len(kept) > 1))
+            marks.append(
+                Mark(
+                    epoch,
+                    value,
+                    f"{method.label}, epoch {epoch}: {value:.4f}",
+                    ring=epoch == best and len(kept) > 1,
+                )
+            )
         if marks:
             level = len(kept) == 1
-            marks = [Mark(marks[0].x, marks[0].y, f"{method.label}, no epochs: {marks[0].y:.4f}")] if level else marks
+            marks = (
+                [Mark(marks[0].x, marks[0].y, f"{method.label}, no epochs: {marks[0].y:.4f}")]
+                if level
+                else marks
+            )
             series.append(Series(method.label, order, tuple(marks), dashed=level))
             top = max(marks, key=lambda mark: mark.y)
             table.append((method.label, len(run.history), best, f"{top.y:.4f}"))
         lost = [entry for entry in run.history if _finite(entry.get("loss"))]
         if len(lost) > 1:
-            course = [Mark(int(e["epoch"]), float(e["loss"]), f"{method.label}, epoch {e['epoch']}: loss {e['loss']:.5g}") for e in _thin(lost, best)]
+            course = [
+                Mark(
+                    int(e["epoch"]),
+                    float(e["loss"]),
+                    f"{method.label}, epoch {e['epoch']}: loss {e['loss']:.5g}",
+                )
+                for e in _thin(lost, best)
+            ]
             losses.append((method, Series(method.label, order, tuple(course))))
     if not series:
         return None
@@ -95,44 +157,85 @@ def curves(section: Section) -> Markup | None:
     if any(not one.dashed for one in series):
         figures.append(
             _figure(
-                draw.lines(series, "epoch", f"valid {metric}", said), f"{metric} on valid. Ring: the epoch that was kept. Dashed: fitted in one step."
+                draw.lines(series, "epoch", f"valid {metric}", said),
+                f"{metric} on valid. Ring: the epoch that was kept. Dashed: fitted in one step.",
             )
         )
     for method, one in losses:
-        figures.append(_figure(draw.lines([one], "epoch", "loss", f"training loss of {method.label} by epoch"), f"Training loss of {method.label}."))
+        figures.append(
+            _figure(
+                draw.lines([one], "epoch", "loss", f"training loss of {method.label} by epoch"),
+                f"Training loss of {method.label}.",
+            )
+        )
     if not figures:
         return None
-    first = "" if all(len(method.runs) == 1 for method in section.methods) else "Of several seeds, the first is drawn. "
+    first = (
+        ""
+        if all(len(method.runs) == 1 for method in section.methods)
+        else "Of several seeds, the first is drawn. "
+    )
     return join(
-        element("p", f"{first}Losses of different methods are on different scales and cannot be compared.", class_="note"),
+        element(
+            "p",
+            f"{first}Losses of different methods are on different scales and cannot be compared.",
+            class_="note",
+        ),
         draw.key([method.label for method in section.methods]),
         _grid(figures),
-        _behind("The curves in numbers", ("method", "epochs", "kept", f"highest valid {metric} drawn"), table),
+        _behind(
+            "The curves in numbers",
+            ("method", "epochs", "kept", f"highest valid {metric} drawn"),
+            table,
+        ),
     )
 
 
 def costs(section: Section) -> Markup:
     """The metric on test against seconds of training, users evaluated a second, and the number of parameters."""
     metric, table = section.metric, []
-    charts: dict[str, list[Series]] = {"training, s": [], "users evaluated per s": [], "numbers in the scorer": []}
+    charts: dict[str, list[Series]] = {
+        "training, s": [],
+        "users evaluated per s": [],
+        "numbers in the scorer": [],
+    }
     for order, method in enumerate(section.methods):
         cell, n = section.comparison.cell(method.label, metric), len(method.runs)
         seconds = sum(float(run.meta.get("train_seconds", math.nan)) for run in method.runs) / n
-        speed = sum(report.n_users / report.seconds if report.seconds > 0 else math.nan for report in method.reports) / n
+        speed = (
+            sum(
+                report.n_users / report.seconds if report.seconds > 0 else math.nan
+                for report in method.reports
+            )
+            / n
+        )
         size = sum(float(run.meta.get("parameters", math.nan)) for run in method.runs) / n
         for (across, series), value in zip(charts.items(), (seconds, speed, size), strict=True):
             if math.isfinite(value) and value > 0 and math.isfinite(cell.mean):
                 said = f"{method.label}: {metric} {cell.mean:.4f}, {across} {value:,.4g}"
-                series.append(Series(method.label, order, (Mark(value, cell.mean, said, cell.low, cell.high),)))
-        table.append((method.label, _mean(cell.mean), _amount(seconds, 2), _amount(speed), _amount(size)))
+                series.append(
+                    Series(
+                        method.label, order, (Mark(value, cell.mean, said, cell.low, cell.high),)
+                    )
+                )
+        table.append(
+            (method.label, _mean(cell.mean), _amount(seconds, 2), _amount(speed), _amount(size))
+        )
     figures = [
-        _figure(draw.points(series, f"{across} (log)", f"test {metric}", f"test {metric} against {across}"), f"{metric} against {across}.")
+        _figure(
+            draw.points(
+                series, f"{across} (log)", f"test {metric}", f"test {metric} against {across}"
+            ),
+            f"{metric} against {across}.",
+        )
         for across, series in charts.items()
         if series
     ]
     machines = {_machine(run) for method in section.methods for run in method.runs}
     where = (
-        f"All on {next(iter(machines))}." if len(machines) == 1 else f"Measured on different machines ({'; '.join(sorted(machines))}): times differ."
+        f"All on {next(iter(machines))}."
+        if len(machines) == 1
+        else f"Measured on different machines ({'; '.join(sorted(machines))}): times differ."
     )
     note = f"{where} Training: epochs of the fit that selected, or the one step. Evaluated: test users ranked and measured by all metrics per second."
     return join(
@@ -147,10 +250,16 @@ def groups(section: Section) -> Markup | None:
     """Means and intervals per group, a small chart each on one scale."""
     found = []
     for kind, frames in section.groups.items():
-        every = pl.concat([frame.with_columns(method=pl.lit(label)) for label, frame in frames.items()])
+        every = pl.concat(
+            [frame.with_columns(method=pl.lit(label)) for label, frame in frames.items()]
+        )
         if every.is_empty():
             continue
-        values = [value for name in ("low", "mean", "high") for value in every[name].drop_nulls().to_list()]
+        values = [
+            value
+            for name in ("low", "mean", "high")
+            for value in every[name].drop_nulls().to_list()
+        ]
         if not values:
             continue
         ends, metric = (min(0.0, *values), max(values)), str(every["metric"][0])
@@ -158,26 +267,64 @@ def groups(section: Section) -> Markup | None:
         for group in every["group"].unique(maintain_order=True):
             series, users = [], 0
             for order, method in enumerate(section.methods):
-                for row in every.filter((pl.col("group") == group) & (pl.col("method") == method.label)).iter_rows(named=True):
+                for row in every.filter(
+                    (pl.col("group") == group) & (pl.col("method") == method.label)
+                ).iter_rows(named=True):
                     users = row["users"]
                     if row["mean"] is not None:
-                        low, high = (math.nan if row[end] is None else row[end] for end in ("low", "high"))
+                        low, high = (
+                            math.nan if row[end] is None else row[end] for end in ("low", "high")
+                        )
                         said = f"{method.label}, {group}: {metric} {row['mean']:.4f} [{low:.4f}, {high:.4f}], {row['users']:,} users"
-                        series.append(Series(method.label, order, (Mark(row["mean"], 0.0, said, low, high),)))
-            figures.append(_figure(draw.rows(series, metric, f"{metric}, {kind}: {group}", ends), f"{group} · {users:,} users"))
+                        series.append(
+                            Series(method.label, order, (Mark(row["mean"], 0.0, said, low, high),))
+                        )
+            figures.append(
+                _figure(
+                    draw.rows(series, metric, f"{metric}, {kind}: {group}", ends),
+                    f"{group} · {users:,} users",
+                )
+            )
         table = [
-            (row["group"], row["method"], row["users"], *(("" if row[name] is None else f"{row[name]:.4f}") for name in ("mean", "low", "high")))
+            (
+                row["group"],
+                row["method"],
+                row["users"],
+                *(
+                    ("" if row[name] is None else f"{row[name]:.4f}")
+                    for name in ("mean", "low", "high")
+                ),
+            )
             for row in every.iter_rows(named=True)
         ]
         head = ("group", "method", "users", f"mean {metric}", "low", "high")
-        found.append(join(element("h4", f"{kind[0].upper()}{kind[1:]}"), _grid(figures), _behind(f"{kind}, in numbers", head, table)))
+        found.append(
+            join(
+                element("h4", f"{kind[0].upper()}{kind[1:]}"),
+                _grid(figures),
+                _behind(f"{kind}, in numbers", head, table),
+            )
+        )
     if not found:
         return None
     several = any(len(method.runs) > 1 for method in section.methods)
-    mean = " Of several seeds, each user's mean is taken, and the interval leaves the chance of the seeds out." if several else ""
+    mean = (
+        " Of several seeds, each user's mean is taken, and the interval leaves the chance of the seeds out."
+        if several
+        else ""
+    )
     note = f"Activity: items met in what {section.methods[0].label} learned from. Popularity: head, mid and tail hold a third of those pairs each."
-    missing = "" if len(section.groups) > 1 else " By popularity: not stored by these runs (evaluate.groups = true)."
-    return join(element("p", f"{note} Intervals: 95 %, bootstrap over users.{mean}{missing}", class_="note"), *found)
+    missing = (
+        ""
+        if len(section.groups) > 1
+        else " By popularity: not stored by these runs (evaluate.groups = true)."
+    )
+    return join(
+        element(
+            "p", f"{note} Intervals: 95 %, bootstrap over users.{mean}{missing}", class_="note"
+        ),
+        *found,
+    )
 
 
 def people(section: Section, name: str) -> Markup | None:
@@ -186,21 +333,64 @@ def people(section: Section, name: str) -> Markup | None:
         return None
     found = []
     for number, person in enumerate(section.people):
-        wanted = element("p", element("b", f"Test items ({len(person.wanted)}): "), "; ".join(person.wanted)) if section.marked else None
-        more = f" and {person.met - len(person.history)} more" if person.met > len(person.history) else ""
-        history = element("p", element("b", f"Met before ({person.met}): "), "; ".join(person.history) + more)
+        wanted = (
+            element(
+                "p", element("b", f"Test items ({len(person.wanted)}): "), "; ".join(person.wanted)
+            )
+            if section.marked
+            else None
+        )
+        more = (
+            f" and {person.met - len(person.history)} more"
+            if person.met > len(person.history)
+            else ""
+        )
+        history = element(
+            "p", element("b", f"Met before ({person.met}): "), "; ".join(person.history) + more
+        )
         lists = []
         for order, method in enumerate(section.methods):
             best = person.lists[method.label]
             hits = sum(item.hit for item in best)
-            count = element("span", f" {hits} of {len(best)}", class_="hits") if section.marked else None
-            items = [element("li", _tick() if item.hit else None, item.name, class_="hit" if item.hit else None) for item in best]
-            lists.append(element("div", element("h5", dot(order), method.label, count), element("ol", *items), class_="list"))
-        said = f"user {person.id} · {person.met} items met" + (f" · {len(person.wanted)} in test" if section.marked else "")
+            count = (
+                element("span", f" {hits} of {len(best)}", class_="hits")
+                if section.marked
+                else None
+            )
+            items = [
+                element(
+                    "li",
+                    _tick() if item.hit else None,
+                    item.name,
+                    class_="hit" if item.hit else None,
+                )
+                for item in best
+            ]
+            lists.append(
+                element(
+                    "div",
+                    element("h5", dot(order), method.label, count),
+                    element("ol", *items),
+                    class_="list",
+                )
+            )
+        said = f"user {person.id} · {person.met} items met" + (
+            f" · {len(person.wanted)} in test" if section.marked else ""
+        )
         body = (element("summary", said), history, wanted, element("div", *lists, class_="lists"))
-        found.append(element("details", *body, name=f"{name}-user", class_="person", open=number == 0))
-    marks = "✓ marks an item of the user's test part." if section.marked else "Hits are not marked: the test part was not opened."
-    seeds = " Of several seeds, the first is shown." if any(len(method.runs) > 1 for method in section.methods) else ""
+        found.append(
+            element("details", *body, name=f"{name}-user", class_="person", open=number == 0)
+        )
+    marks = (
+        "✓ marks an item of the user's test part."
+        if section.marked
+        else "Hits are not marked: the test part was not opened."
+    )
+    seeds = (
+        " Of several seeds, the first is shown."
+        if any(len(method.runs) > 1 for method in section.methods)
+        else ""
+    )
     note = f"{len(section.people)} of {section.comparison.n_users:,} test users, drawn at random with a fixed seed, not chosen. {marks}{seeds}"
     return join(element("p", note, class_="note"), element("div", *found, class_="people"))
 
@@ -218,17 +408,27 @@ def run_id(name: str, order: int, seed: int) -> str:
 def _cell(section: Section, method: Method, order: int, cell: Cell, name: str) -> Markup:
     mean = element("b", _mean(cell.mean)) if cell.bold else _mean(cell.mean)
     target = run_id(name, order, 0) if len(method.runs) == 1 else method_id(name, order)
-    exact = f"{cell.mean!r}; {cell.users:,} users" + (f"; standard deviation of {cell.seeds} seeds {cell.seeds_sd:.4f}" if cell.seeds > 1 else "")
-    best = next((other for other in section.comparison.cells if other.metric == cell.metric and other.best), None)
+    exact = f"{cell.mean!r}; {cell.users:,} users" + (
+        f"; standard deviation of {cell.seeds} seeds {cell.seeds_sd:.4f}" if cell.seeds > 1 else ""
+    )
+    best = next(
+        (other for other in section.comparison.cells if other.metric == cell.metric and other.best),
+        None,
+    )
     test = next(
         (
             test
             for test in section.comparison.tests
-            if best is not None and test.metric == cell.metric and {test.first, test.second} == {best.method, cell.method}
+            if best is not None
+            and test.metric == cell.metric
+            and {test.first, test.second} == {best.method, cell.method}
         ),
         None,
     )
-    lines = [element("a", mean, href=f"#{target}", title=exact), element("small", _interval(cell)) if math.isfinite(cell.low) else None]
+    lines = [
+        element("a", mean, href=f"#{target}", title=exact),
+        element("small", _interval(cell)) if math.isfinite(cell.low) else None,
+    ]
     if cell.best:
         lines.append(element("small", "best"))
     elif test is not None:
@@ -253,19 +453,46 @@ def _tests(section: Section) -> Markup | None:
         )
         for test in found.tests
     ]
-    return _behind("Every paired test", ("metric", "first", "second", "difference", "95 % interval", "effect size d", "p", "p adjusted"), rows)
+    return _behind(
+        "Every paired test",
+        (
+            "metric",
+            "first",
+            "second",
+            "difference",
+            "95 % interval",
+            "effect size d",
+            "p",
+            "p adjusted",
+        ),
+        rows,
+    )
 
 
 def _behind(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
     """A table that opens on demand: the same numbers for those who do not see a chart."""
-    names = element("tr", *(element("th", word, scope="col", class_=None if i == 0 else "n") for i, word in enumerate(head)))
-    lines = [element("tr", *(element("td", value, class_=None if i == 0 else "n") for i, value in enumerate(row))) for row in rows]
+    names = element(
+        "tr",
+        *(
+            element("th", word, scope="col", class_=None if i == 0 else "n")
+            for i, word in enumerate(head)
+        ),
+    )
+    lines = [
+        element(
+            "tr",
+            *(element("td", value, class_=None if i == 0 else "n") for i, value in enumerate(row)),
+        )
+        for row in rows
+    ]
     table = element("table", element("thead", names), element("tbody", *lines), class_="sortable")
     return element("details", element("summary", title), _scroll(table, title))
 
 
 def _copy(name: str, form: str, title: str, text: str) -> Markup:
-    return element("details", element("summary", title), verbatim(text, id=f"{name}-{form}"), class_="copy")
+    return element(
+        "details", element("summary", title), verbatim(text, id=f"{name}-{form}"), class_="copy"
+    )
 
 
 def verbatim(text: str, **attributes: object) -> Markup:
@@ -294,7 +521,11 @@ def listing(values: Iterable[object]) -> Markup:
 def dot(order: int) -> Markup:
     """Colour and shape of a method, before its name."""
     return element(
-        "svg", element("path", d=draw.shape(order, 7, 7, 4.5)), viewBox="0 0 14 14", aria_hidden="true", class_=f"dot {draw.colour(order)}"
+        "svg",
+        element("path", d=draw.shape(order, 7, 7, 4.5)),
+        viewBox="0 0 14 14",
+        aria_hidden="true",
+        class_=f"dot {draw.colour(order)}",
     )
 
 
@@ -304,7 +535,15 @@ def _tick() -> Markup:
 
 def _arrow(metric: str) -> Markup | None:
     higher = parse(metric).higher
-    return None if higher is None else element("span", " ↑" if higher else " ↓", title="higher is better" if higher else "lower is better")
+    return (
+        None
+        if higher is None
+        else element(
+            "span",
+            " ↑" if higher else " ↓",
+            title="higher is better" if higher else "lower is better",
+        )
+    )
 
 
 def _interval(cell: Cell) -> str:
@@ -334,7 +573,11 @@ def _finite(value: object) -> bool:
 def _thin(entries: Sequence[dict[str, Any]], best: object) -> list[dict[str, Any]]:
     """At most `_POINTS` entries of a history and the best."""
     step = -(-len(entries) // _POINTS) or 1
-    return [entry for place, entry in enumerate(entries) if place % step == 0 or place == len(entries) - 1 or entry.get("epoch") == best]
+    return [
+        entry
+        for place, entry in enumerate(entries)
+        if place % step == 0 or place == len(entries) - 1 or entry.get("epoch") == best
+    ]
 
 
 def _machine(run: Run) -> str:

@@ -20,7 +20,11 @@ def provenance(section: Section, name: str) -> Markup:
     found = []
     for order, method in enumerate(section.methods):
         runs = [_run(run, run_id(name, order, seed)) for seed, run in enumerate(method.runs)]
-        found.append(element("section", element("h4", dot(order), method.label), *runs, id=method_id(name, order)))
+        found.append(
+            element(
+                "section", element("h4", dot(order), method.label), *runs, id=method_id(name, order)
+            )
+        )
     return join(*found)
 
 
@@ -46,17 +50,41 @@ def _run(run: Run, place: str) -> Markup:
         ("fingerprint of data and split", element("code", split.get("fingerprint"))),
         ("fingerprint of the settings", element("code", meta.get("experiment"))),
         ("fingerprint of the scorer", element("code", run.fingerprint)),
-        ("machine", "; ".join(f"{key} {'none' if value is None else value}" for key, value in environment.items())),
+        (
+            "machine",
+            "; ".join(
+                f"{key} {'none' if value is None else value}" for key, value in environment.items()
+            ),
+        ),
         ("versions", ", ".join(f"{key} {value}" for key, value in packages.items())),
         ("commit", meta.get("commit", "not stored")),
         (f"openings of the test part ({len(openings)})", listing(openings)),
-        ("to make it again", element("code", f"recsys run {shlex.quote(str(run.folder / 'config.toml'))} --out NEW")),
+        (
+            "to make it again",
+            element("code", f"recsys run {shlex.quote(str(run.folder / 'config.toml'))} --out NEW"),
+        ),
         ("to check it", element("code", f"recsys verify {shlex.quote(str(run.folder))}")),
     ]
-    body = [part for word, fact in facts for part in (element("dt", word), element("dd", fact if isinstance(fact, Markup) else str(fact)))]
-    config = element("details", element("summary", "config.toml"), verbatim(run.experiment.to_toml()))
+    body = [
+        part
+        for word, fact in facts
+        for part in (
+            element("dt", word),
+            element("dd", fact if isinstance(fact, Markup) else str(fact)),
+        )
+    ]
+    config = element(
+        "details", element("summary", "config.toml"), verbatim(run.experiment.to_toml())
+    )
     seed = f"seed {run.experiment.train.seed}"
-    return element("details", element("summary", f"{run.name}, {seed}"), element("dl", *body), config, id=place, class_="run")
+    return element(
+        "details",
+        element("summary", f"{run.name}, {seed}"),
+        element("dl", *body),
+        config,
+        id=place,
+        class_="run",
+    )
 
 
 def _seeds_of(run: Run) -> Iterable[tuple[str, int]]:
@@ -69,5 +97,9 @@ def _seeds_of(run: Run) -> Iterable[tuple[str, int]]:
 def _openings(run: Run) -> list[str]:
     """When the test part was opened, and what for, as far as there is a record."""
     path = run.folder / "openings.jsonl"
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    entries = (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists()
+        else []
+    )
     return [f"{entry.get('time')}: {entry.get('reason')}" for entry in entries]

@@ -127,10 +127,21 @@ def sections(
         methods = methods_of([open_run(folder) for folder in folders])
         source = methods[0].runs[0].experiment.data
         several = {str(source.source or Path(str(source.path)).name): methods}
-    return tuple(_section(title, methods, metric, baseline, users, k, hits) for title, methods in several.items())
+    return tuple(
+        _section(title, methods, metric, baseline, users, k, hits)
+        for title, methods in several.items()
+    )
 
 
-def _section(title: str, methods: tuple[Method, ...], metric: str | None, baseline: str | None, users: int, k: int, hits: bool) -> Section:
+def _section(
+    title: str,
+    methods: tuple[Method, ...],
+    metric: str | None,
+    baseline: str | None,
+    users: int,
+    k: int,
+    hits: bool,
+) -> Section:
     # A baseline may be called by the name of its run too.
     known = {method.runs[0].name: method.label for method in methods}
     comparison = compare(
@@ -142,15 +153,28 @@ def _section(title: str, methods: tuple[Method, ...], metric: str | None, baseli
     first = methods[0].runs[0]
     drawn = metric or _default_metric(comparison, first)
     if drawn not in comparison.metrics:
-        raise InputError(f"not every report has the metric '{drawn}'", remedy=suggest(drawn, comparison.metrics))
+        raise InputError(
+            f"not every report has the metric '{drawn}'", remedy=suggest(drawn, comparison.metrics)
+        )
     notes, split = [], None
     if hits and users:
         try:
             split = _data_again(first)
         except InputError as error:
-            notes.append(f"The lists do not show what was found, as the data could not be read again: {error}")
+            notes.append(
+                f"The lists do not show what was found, as the data could not be read again: {error}"
+            )
     people = _people(methods, split, users, k)
-    return Section(title, methods, comparison, drawn, _groups(methods, drawn), people, split is not None, tuple(notes))
+    return Section(
+        title,
+        methods,
+        comparison,
+        drawn,
+        _groups(methods, drawn),
+        people,
+        split is not None,
+        tuple(notes),
+    )
 
 
 def _of_benchmark(folder: Path) -> dict[str, tuple[Method, ...]]:
@@ -162,15 +186,31 @@ def _of_benchmark(folder: Path) -> dict[str, tuple[Method, ...]]:
             seeds = {cell["method"]: int(cell["seeds"]) for cell in table["cells"]}
             methods = []
             for method in table["methods"]:
-                runs = [open_run(cells / data / method / f"seed-{seed}") for seed in _seeds_there(cells / data / method)[: seeds[method]]]
+                runs = [
+                    open_run(cells / data / method / f"seed-{seed}")
+                    for seed in _seeds_there(cells / data / method)[: seeds[method]]
+                ]
                 if len(runs) < seeds[method]:
-                    raise InputError(f"lacks runs of its table: {len(runs)} of {seeds[method]} are there", place=str(cells / data / method))
-                methods.append(Method(str(method), tuple(runs), tuple(run.report("test") for run in runs)))
+                    raise InputError(
+                        f"lacks runs of its table: {len(runs)} of {seeds[method]} are there",
+                        place=str(cells / data / method),
+                    )
+                methods.append(
+                    Method(str(method), tuple(runs), tuple(run.report("test") for run in runs))
+                )
             found[str(data)] = tuple(methods)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"is not of a benchmark: {error!r}", place=str(place), remedy="give the folder that `recsys benchmark` wrote") from None
+        raise InputError(
+            f"is not of a benchmark: {error!r}",
+            place=str(place),
+            remedy="give the folder that `recsys benchmark` wrote",
+        ) from None
     if not found:
-        raise InputError("holds no table yet", place=str(place), remedy="let the benchmark finish something first")
+        raise InputError(
+            "holds no table yet",
+            place=str(place),
+            remedy="let the benchmark finish something first",
+        )
     return found
 
 
@@ -189,14 +229,31 @@ def methods_of(runs: Sequence[Run]) -> tuple[Method, ...]:
     for run in runs:
         experiment = replace(run.experiment, train=replace(run.experiment.train, seed=0))
         together = found.setdefault(f"{experiment.fingerprint} {_fingerprint(run)}", [])
-        same = next((other for other in together if other.experiment.train.seed == run.experiment.train.seed), None)
+        same = next(
+            (
+                other
+                for other in together
+                if other.experiment.train.seed == run.experiment.train.seed
+            ),
+            None,
+        )
         if same is not None:
-            raise InputError(f"is the same experiment with the same seed as {same.folder}", place=str(run.folder), remedy="give one of the two")
+            raise InputError(
+                f"is the same experiment with the same seed as {same.folder}",
+                place=str(run.folder),
+                remedy="give one of the two",
+            )
         together.append(run)
     names = [group[0].name for group in found.values()]
     short = _shorter(names)
-    labels = [name if names.count(whole) == 1 else str(group[0].folder) for name, whole, group in zip(short, names, found.values(), strict=True)]
-    return tuple(Method(label, tuple(group), tuple(run.report("test") for run in group)) for label, group in zip(labels, found.values(), strict=True))
+    labels = [
+        name if names.count(whole) == 1 else str(group[0].folder)
+        for name, whole, group in zip(short, names, found.values(), strict=True)
+    ]
+    return tuple(
+        Method(label, tuple(group), tuple(run.report("test") for run in group))
+        for label, group in zip(labels, found.values(), strict=True)
+    )
 
 
 def _shorter(names: Sequence[str]) -> list[str]:
@@ -222,7 +279,11 @@ def _data_again(run: Run) -> Split:
     """The split a run was made of, loaded again."""
     split = data_of(run.experiment)
     if not split.matches(_fingerprint(run)):
-        raise InputError("the data have changed since this run", place=str(run.folder), remedy="restore the data, or leave the hits out")
+        raise InputError(
+            "the data have changed since this run",
+            place=str(run.folder),
+            remedy="restore the data, or leave the hits out",
+        )
     return split
 
 
@@ -232,12 +293,25 @@ def _groups(methods: Sequence[Method], metric: str) -> dict[str, dict[str, pl.Da
     found: dict[str, dict[str, pl.DataFrame]] = {}
     over_seeds = {method.label: _over_seeds(method.reports) for method in methods}
     if metric not in methods[0].reports[0].whole:
-        found["users by activity"] = {label: by_activity(replace(report, names=(metric,)), learned) for label, report in over_seeds.items()}
-    recall = next((name.removesuffix("[head]") for name in over_seeds[methods[0].label].per_user.columns if name.endswith("[head]")), None)
+        found["users by activity"] = {
+            label: by_activity(replace(report, names=(metric,)), learned)
+            for label, report in over_seeds.items()
+        }
+    recall = next(
+        (
+            name.removesuffix("[head]")
+            for name in over_seeds[methods[0].label].per_user.columns
+            if name.endswith("[head]")
+        ),
+        None,
+    )
     columns = [f"{recall}[{group}]" for group in GROUPS]
-    if recall is not None and all(column in report.per_user.columns for report in over_seeds.values() for column in columns):
+    if recall is not None and all(
+        column in report.per_user.columns for report in over_seeds.values() for column in columns
+    ):
         found["items by popularity"] = {
-            label: by_popularity(replace(report, per_user=report.per_user.select("user", *columns))) for label, report in over_seeds.items()
+            label: by_popularity(replace(report, per_user=report.per_user.select("user", *columns)))
+            for label, report in over_seeds.items()
         }
     return found
 
@@ -246,22 +320,40 @@ def _over_seeds(reports: Sequence[Report]) -> Report:
     """One report whose values are each user's mean over the seeds; the test part is the same, and so are its users."""
     if len(reports) == 1:
         return reports[0]
-    columns = [name for name in reports[0].per_user.columns if name != "user" and all(name in report.per_user.columns for report in reports)]
-    values = {name: np.mean([report.values(name) for report in reports], axis=0) for name in columns}
-    frame = pl.DataFrame({"user": reports[0].per_user["user"], **values}).with_columns(pl.col(columns).fill_nan(None))
+    columns = [
+        name
+        for name in reports[0].per_user.columns
+        if name != "user" and all(name in report.per_user.columns for report in reports)
+    ]
+    values = {
+        name: np.mean([report.values(name) for report in reports], axis=0) for name in columns
+    }
+    frame = pl.DataFrame({"user": reports[0].per_user["user"], **values}).with_columns(
+        pl.col(columns).fill_nan(None)
+    )
     return replace(reports[0], per_user=frame)
 
 
-def _people(methods: Sequence[Method], split: Split | None, users: int, k: int) -> tuple[Person, ...]:
+def _people(
+    methods: Sequence[Method], split: Split | None, users: int, k: int
+) -> tuple[Person, ...]:
     if not users:
         return ()
     train = methods[0].runs[0].train
     common = methods[0].reports[0].per_user["user"].to_numpy()
     for method in methods[1:]:
         common = np.intersect1d(common, method.reports[0].per_user["user"].to_numpy())
-        if method.runs[0].train.items.fingerprint != train.items.fingerprint or method.runs[0].train.users.fingerprint != train.users.fingerprint:
-            raise InputError("its users or items have other rows than those of the first run", place=str(method.runs[0].folder))
-    chosen = np.sort(np.random.default_rng(0).choice(common, size=min(users, len(common)), replace=False)).astype(np.int32)
+        if (
+            method.runs[0].train.items.fingerprint != train.items.fingerprint
+            or method.runs[0].train.users.fingerprint != train.users.fingerprint
+        ):
+            raise InputError(
+                "its users or items have other rows than those of the first run",
+                place=str(method.runs[0].folder),
+            )
+    chosen = np.sort(
+        np.random.default_rng(0).choice(common, size=min(users, len(common)), replace=False)
+    ).astype(np.int32)
     names = _names(train)
     wanted = _wanted(methods, split, chosen)
     lists = {method.label: _best(method.runs[0], split, chosen, k) for method in methods}
@@ -269,12 +361,27 @@ def _people(methods: Sequence[Method], split: Split | None, users: int, k: int) 
     for place, user in enumerate(chosen):
         met, test = train.pairs.csr[user].indices, wanted[place] if wanted is not None else ()
         hit = {int(item) for item in test}
-        best = {label: tuple(Listed(names(item), int(item) in hit) for item in items[place] if item >= 0) for label, items in lists.items()}
-        found.append(Person(str(train.users.ids[int(user)]), len(met), tuple(map(names, met[:k])), tuple(map(names, test)), best))
+        best = {
+            label: tuple(
+                Listed(names(item), int(item) in hit) for item in items[place] if item >= 0
+            )
+            for label, items in lists.items()
+        }
+        found.append(
+            Person(
+                str(train.users.ids[int(user)]),
+                len(met),
+                tuple(map(names, met[:k])),
+                tuple(map(names, test)),
+                best,
+            )
+        )
     return tuple(found)
 
 
-def _wanted(methods: Sequence[Method], split: Split | None, users: np.ndarray) -> list[np.ndarray] | None:
+def _wanted(
+    methods: Sequence[Method], split: Split | None, users: np.ndarray
+) -> list[np.ndarray] | None:
     """Test items of some users; every run whose lists are held against them keeps the record."""
     if split is None or split.test is None:
         return None
@@ -285,7 +392,12 @@ def _wanted(methods: Sequence[Method], split: Split | None, users: np.ndarray) -
 def _best(run: Run, split: Split | None, users: np.ndarray, k: int) -> np.ndarray:
     """The items that were measured: what the user met in train is left out, and what stands in valid as far as the evaluation did so."""
     seen = run.train.pairs.csr
-    if split is not None and split.valid is not None and not run.experiment.refit and not run.experiment.evaluate.keep_valid:
+    if (
+        split is not None
+        and split.valid is not None
+        and not run.experiment.refit
+        and not run.experiment.evaluate.keep_valid
+    ):
         seen = sp.csr_matrix(seen + split.valid.csr)
     return top_k(run.scorer, users, k, seen=seen).item
 

@@ -131,7 +131,10 @@ class Sum:
         return cls(tuple(parts), tuple(meta["weights"]))
 
 
-KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (Factors, MultiFactors, Relational, Product, Sum, Deep, Blend, Fallback)}
+KINDS: Mapping[str, Any] = {
+    kind.kind: kind
+    for kind in (Factors, MultiFactors, Relational, Product, Sum, Deep, Blend, Fallback)
+}
 
 
 def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer:
@@ -143,12 +146,19 @@ def from_state(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Scorer
     kind = KINDS.get(str(meta.get("kind")))
     if kind is None:
         raise InputError(
-            f"scorer of unknown kind {meta.get('kind')!r}", remedy=f"known kinds: {', '.join(KINDS)}; was it written by a newer version?"
+            f"scorer of unknown kind {meta.get('kind')!r}",
+            remedy=f"known kinds: {', '.join(KINDS)}; was it written by a newer version?",
         )
     try:
         scorer: Scorer = kind.restore(tensors, meta)
     except KeyError as missing:
-        raise InputError(f"scorer without its part {missing}", remedy="the file is damaged or foreign: train again") from None
+        raise InputError(
+            f"scorer without its part {missing}",
+            remedy="the file is damaged or foreign: train again",
+        ) from None
     except (TypeError, ValueError) as error:
-        raise InputError(f"scorer whose parts do not fit: {error}", remedy="the file is damaged or foreign: train again") from None
+        raise InputError(
+            f"scorer whose parts do not fit: {error}",
+            remedy="the file is damaged or foreign: train again",
+        ) from None
     return scorer

@@ -60,7 +60,10 @@ class Blend:
 
     def __post_init__(self) -> None:
         if len(self.parts) != len(self.weights) or not self.parts:
-            raise InputError(f"{len(self.parts)} scorers and {len(self.weights)} weights", remedy="give a weight for each of at least one scorer")
+            raise InputError(
+                f"{len(self.parts)} scorers and {len(self.weights)} weights",
+                remedy="give a weight for each of at least one scorer",
+            )
         _check_sizes(*self.parts)
 
     @property
@@ -84,7 +87,11 @@ class Blend:
         Raises:
             InputError: one of the parts has something of each user that no history tells.
         """
-        return Blend(folded_parts(self.kind, numbered(self.parts), lambda part: _folded(part, met)), self.weights, self.by)
+        return Blend(
+            folded_parts(self.kind, numbered(self.parts), lambda part: _folded(part, met)),
+            self.weights,
+            self.by,
+        )
 
     def reads(self) -> dict[str, int]:
         """The modalities by which the parts place an item that was not in training, and the length of a vector of each.
@@ -114,11 +121,18 @@ class Blend:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         names = [f"part{index}" for index in range(len(self.parts))]
         tensors, metas = _packed(dict(zip(names, self.parts, strict=True)))
-        return tensors, {"kind": self.kind, "parts": metas, "weights": list(self.weights), "by": self.by}
+        return tensors, {
+            "kind": self.kind,
+            "parts": metas,
+            "weights": list(self.weights),
+            "by": self.by,
+        }
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Blend:
-        parts = _unpacked(tensors, {f"part{index}": inner for index, inner in enumerate(meta["parts"])})
+        parts = _unpacked(
+            tensors, {f"part{index}": inner for index, inner in enumerate(meta["parts"])}
+        )
         return cls(tuple(parts), tuple(meta["weights"]), meta["by"])
 
 
@@ -157,13 +171,25 @@ class Fallback:
     kind = "fallback"
 
     def __post_init__(self) -> None:
-        if self.first.n_users != self.second.n_users or not self.first.n_items <= self.second.n_items == len(self.item_known):
+        if (
+            self.first.n_users != self.second.n_users
+            or not self.first.n_items <= self.second.n_items == len(self.item_known)
+        ):
             _check_sizes(self.first, self.second)
-        for known, n, what in ((self.item_known, self.n_items, "items"), (self.user_known, self.n_users, "users")):
+        for known, n, what in (
+            (self.item_known, self.n_items, "items"),
+            (self.user_known, self.n_users, "users"),
+        ):
             if known is not None and (known.dtype != torch.bool or known.shape != (n,)):
-                raise InputError(f"which {what} are known is {known.dtype} {list(known.shape)}, and there are {n}", remedy="give a bool for each")
+                raise InputError(
+                    f"which {what} are known is {known.dtype} {list(known.shape)}, and there are {n}",
+                    remedy="give a bool for each",
+                )
         if bool(self.item_known[self.first.n_items :].any()):
-            raise InputError(f"an item is known to the first scorer, which has {self.first.n_items}", remedy="join scorers of the same data")
+            raise InputError(
+                f"an item is known to the first scorer, which has {self.first.n_items}",
+                remedy="join scorers of the same data",
+            )
 
     @classmethod
     def of(
@@ -177,7 +203,10 @@ class Fallback:
         advantage: float = 0.0,
     ) -> Fallback:
         """A fallback for the items without a pair in `train`, and with `users` for users without one, too."""
-        met = [torch.from_numpy(np.bincount(rows, minlength=n) > 0) for rows, n in ((train.item, train.n_items), (train.user, train.n_users))]
+        met = [
+            torch.from_numpy(np.bincount(rows, minlength=n) > 0)
+            for rows, n in ((train.item, train.n_items), (train.user, train.n_users))
+        ]
         item, user = (known.to(first.device) for known in met)
         return cls(first, second, item, user if users else None, calibrate, advantage)
 
@@ -196,7 +225,9 @@ class Fallback:
     def to(self, device: torch.device | str) -> Fallback:
         first, second = self.first.to(device), self.second.to(device)
         user = None if self.user_known is None else self.user_known.to(first.device)
-        return Fallback(first, second, self.item_known.to(first.device), user, self.calibrate, self.advantage)
+        return Fallback(
+            first, second, self.item_known.to(first.device), user, self.calibrate, self.advantage
+        )
 
     def fold_in(self, met: sp.csr_matrix) -> Fallback:
         """The scorer of other users, known by what they have met alone [n, n_items]; the items are those of training.
@@ -204,9 +235,15 @@ class Fallback:
         Raises:
             InputError: one of the two has something of each user that no history tells.
         """
-        known = None if self.user_known is None else torch.from_numpy(np.diff(met.indptr) > 0).to(self.device)
+        known = (
+            None
+            if self.user_known is None
+            else torch.from_numpy(np.diff(met.indptr) > 0).to(self.device)
+        )
         parts = {"first": self.first, "second": self.second}
-        first, second = folded_parts(self.kind, parts, lambda part: _folded(part, met[:, : part.n_items]))
+        first, second = folded_parts(
+            self.kind, parts, lambda part: _folded(part, met[:, : part.n_items])
+        )
         return Fallback(first, second, self.item_known, known, self.calibrate, self.advantage)
 
     def reads(self) -> dict[str, int]:
@@ -231,11 +268,16 @@ class Fallback:
     def score(self, users: Tensor) -> Tensor:
         first = self.first.score(users)
         second = self.second.score(users).to(first.device)
-        first = F.pad(first, (0, second.shape[1] - first.shape[1]))  # what it lacks it does not know
+        first = F.pad(
+            first, (0, second.shape[1] - first.shape[1])
+        )  # what it lacks it does not know
         known = self.item_known
         matched = second + self.advantage
         if self.calibrate == "moments" and bool(known.any()):
-            (mean, deviation), (own_mean, own) = _moments(first[:, known]), _moments(second[:, known])
+            (mean, deviation), (own_mean, own) = (
+                _moments(first[:, known]),
+                _moments(second[:, known]),
+            )
             ratio = torch.where((deviation == 0) | (own == 0), 1.0, deviation / own)
             matched = mean + self.advantage * deviation + ratio * (second - own_mean)
         scores = torch.where(known, first, matched)
@@ -248,12 +290,25 @@ class Fallback:
         tensors["item_known"] = self.item_known
         if self.user_known is not None:
             tensors["user_known"] = self.user_known
-        return tensors, {"kind": self.kind, "first": first, "second": second, "calibrate": self.calibrate, "advantage": self.advantage}
+        return tensors, {
+            "kind": self.kind,
+            "first": first,
+            "second": second,
+            "calibrate": self.calibrate,
+            "advantage": self.advantage,
+        }
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Fallback:
         first, second = _unpacked(tensors, {name: meta[name] for name in ("first", "second")})
-        return cls(first, second, tensors["item_known"], tensors.get("user_known"), meta["calibrate"], meta["advantage"])
+        return cls(
+            first,
+            second,
+            tensors["item_known"],
+            tensors.get("user_known"),
+            meta["calibrate"],
+            meta["advantage"],
+        )
 
 
 def standardised(scores: Tensor, by: Standard = "zscore") -> Tensor:
@@ -266,7 +321,10 @@ def standardised(scores: Tensor, by: Standard = "zscore") -> Tensor:
         mean, deviation = _moments(scores)
         return (scores - mean).mul_(torch.where(deviation == 0, 0.0, 1 / deviation))
     ordered = scores.sort(dim=1).values
-    lower, upto = torch.searchsorted(ordered, scores), torch.searchsorted(ordered, scores, right=True)
+    lower, upto = (
+        torch.searchsorted(ordered, scores),
+        torch.searchsorted(ordered, scores, right=True),
+    )
     share = (lower + upto - 1).to(torch.float32).div_(2 * max(1, scores.shape[1] - 1))
     if scores.shape[1] == 1:
         share = torch.full_like(share, 0.5)
@@ -277,17 +335,24 @@ def _moments(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each row [B, n], both [B, 1]; a deviation that is nothing but rounding is 0."""
     mean = scores.mean(1, keepdim=True)
     deviation = (scores - mean).square_().mean(1, keepdim=True).sqrt_()
-    return mean, deviation.masked_fill_(deviation <= _FLAT * scores.abs().amax(1, keepdim=True), 0.0)
+    return mean, deviation.masked_fill_(
+        deviation <= _FLAT * scores.abs().amax(1, keepdim=True), 0.0
+    )
 
 
 def _check_sizes(*parts: Scorer) -> None:
     sizes = {(part.n_users, part.n_items) for part in parts}
     if len(sizes) > 1:
         said = " and ".join(f"{users} x {items}" for users, items in sorted(sizes))
-        raise InputError(f"scorers of {said} users and items do not go together", remedy="join scorers of the same data")
+        raise InputError(
+            f"scorers of {said} users and items do not go together",
+            remedy="join scorers of the same data",
+        )
 
 
-def folded_parts(whole: str, parts: Mapping[str, Any], fold: Callable[[Any], Any]) -> tuple[Any, ...]:
+def folded_parts(
+    whole: str, parts: Mapping[str, Any], fold: Callable[[Any], Any]
+) -> tuple[Any, ...]:
     """The parts of a scorer for other users.
 
     Args:
@@ -303,7 +368,11 @@ def folded_parts(whole: str, parts: Mapping[str, Any], fold: Callable[[Any], Any
         try:
             made.append(fold(part))
         except InputError as error:
-            raise InputError(f"the {name} part of this {whole}: {error.cause}", place=error.place, remedy=error.remedy) from None
+            raise InputError(
+                f"the {name} part of this {whole}: {error.cause}",
+                place=error.place,
+                remedy=error.remedy,
+            ) from None
     return tuple(made)
 
 
@@ -324,7 +393,9 @@ def _packed(parts: Mapping[str, Scorer]) -> tuple[dict[str, Tensor], list[dict[s
     return tensors, metas
 
 
-def _unpacked(tensors: Mapping[str, Tensor], metas: Mapping[str, Mapping[str, Any]]) -> list[Scorer]:
+def _unpacked(
+    tensors: Mapping[str, Tensor], metas: Mapping[str, Mapping[str, Any]]
+) -> list[Scorer]:
     """What `_packed` packed, in the order of the metadata."""
     from recsys.scorer import from_state  # which knows all kinds, these two among them
 

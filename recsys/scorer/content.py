@@ -66,7 +66,10 @@ class Modality:
 
     def read(self, table: FeatureTable) -> Tensor:
         """The numbers a network takes, float32 [n, d], on the CPU. Where nothing is to be changed they are those of the table itself."""
-        values, gaps = np.asarray(table.values, dtype=np.float32), ~table.present  # wide before anything is added up
+        values, gaps = (
+            np.asarray(table.values, dtype=np.float32),
+            ~table.present,
+        )  # wide before anything is added up
         if gaps.any() or not values.flags.writeable:
             values = values.copy() if values is table.values else values
             values[gaps] = self.fill.cpu().numpy()
@@ -105,16 +108,25 @@ class Reader:
         if self.donors is not None:
             tensors["donors.warm"] = _tensor(self.donors.warm)
             for place, table in enumerate(self.donors.features.values()):
-                tensors |= {f"donors.{place}.values": _tensor(table.values), f"donors.{place}.present": _tensor(table.present)}
+                tensors |= {
+                    f"donors.{place}.values": _tensor(table.values),
+                    f"donors.{place}.present": _tensor(table.present),
+                }
         return tensors, [[modality.name, modality.scale] for modality in self.modalities]
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Sequence[Sequence[Any]]) -> Reader:
-        modalities = tuple(Modality(str(name), tensors[f"fill.{place}"], scale) for place, (name, scale) in enumerate(meta))
+        modalities = tuple(
+            Modality(str(name), tensors[f"fill.{place}"], scale)
+            for place, (name, scale) in enumerate(meta)
+        )
         if "donors.warm" not in tensors:
             return cls(modalities)
         kept = {
-            modality.name: FeatureTable(tensors[f"donors.{place}.values"].numpy(), tensors[f"donors.{place}.present"].numpy())
+            modality.name: FeatureTable(
+                tensors[f"donors.{place}.values"].numpy(),
+                tensors[f"donors.{place}.present"].numpy(),
+            )
             for place, modality in enumerate(modalities)
         }
         return cls(modalities, Donors(kept, tensors["donors.warm"].numpy()))
@@ -141,7 +153,13 @@ class Layer:
     def __call__(self, rows: Tensor) -> Tensor:
         """[n, in] -> [n, out], on the CPU."""
         made = F.linear(rows, self.weight.cpu(), None if self.bias is None else self.bias.cpu())
-        return torch.tanh(made) if self.activation == "tanh" else F.leaky_relu(made) if self.activation == "leaky-relu" else made
+        return (
+            torch.tanh(made)
+            if self.activation == "tanh"
+            else F.leaky_relu(made)
+            if self.activation == "leaky-relu"
+            else made
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +180,9 @@ class Experts:
         """[n, in] -> [n, out], on the CPU."""
         weight = self.gate(rows)
         weight = torch.tanh(weight) if self.by == "tanh" else weight.softmax(1)
-        return torch.einsum("re,red->rd", weight, torch.tanh(self.maps(rows)).view(len(rows), weight.shape[1], -1))
+        return torch.einsum(
+            "re,red->rd", weight, torch.tanh(self.maps(rows)).view(len(rows), weight.shape[1], -1)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,21 +228,32 @@ class ContentEncoder:
         """
         read = list(self.read(features).values())
         vectors = torch.stack([chain(read) for chain in self.chains]).mean(0)
-        return vectors, vectors.new_zeros(len(vectors)) if self.bias is None else self.bias(read)[:, 0]
+        return vectors, vectors.new_zeros(len(vectors)) if self.bias is None else self.bias(read)[
+            :, 0
+        ]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain metadata from which `restore` makes an equal one."""
         tensors, modalities = self.read.state()
-        chains = {str(place): chain for place, chain in enumerate(self.chains)} | ({} if self.bias is None else {"bias": self.bias})
+        chains = {str(place): chain for place, chain in enumerate(self.chains)} | (
+            {} if self.bias is None else {"bias": self.bias}
+        )
         told = {}
         for name, chain in chains.items():
             for place, layer in enumerate(chain.layers):
-                parts = {"": layer} if isinstance(layer, Layer) else {"maps.": layer.maps, "gate.": layer.gate}
+                parts = (
+                    {"": layer}
+                    if isinstance(layer, Layer)
+                    else {"maps.": layer.maps, "gate.": layer.gate}
+                )
                 for part, plain in parts.items():
                     tensors[f"{name}.{place}.{part}weight"] = plain.weight
                     if plain.bias is not None:
                         tensors[f"{name}.{place}.{part}bias"] = plain.bias
-            activations = [layer.activation if isinstance(layer, Layer) else f"{_EXPERTS}{layer.by}" for layer in chain.layers]
+            activations = [
+                layer.activation if isinstance(layer, Layer) else f"{_EXPERTS}{layer.by}"
+                for layer in chain.layers
+            ]
             told[name] = {"reads": list(chain.reads), "activations": activations}
         return tensors, {"modalities": modalities, "chains": told}
 
@@ -230,23 +261,37 @@ class ContentEncoder:
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> ContentEncoder:
         chains = {}
         for name, told in meta["chains"].items():
-            layers = tuple(_layer(f"{name}.{place}.", tensors, activation) for place, activation in enumerate(told["activations"]))
+            layers = tuple(
+                _layer(f"{name}.{place}.", tensors, activation)
+                for place, activation in enumerate(told["activations"])
+            )
             chains[name] = Chain(tuple(told["reads"]), layers)
         bias = chains.pop("bias", None)
-        return cls(Reader.restore(tensors, meta["modalities"]), tuple(chains[str(place)] for place in range(len(chains))), bias)
+        return cls(
+            Reader.restore(tensors, meta["modalities"]),
+            tuple(chains[str(place)] for place in range(len(chains))),
+            bias,
+        )
 
 
 def _layer(name: str, tensors: Mapping[str, Tensor], activation: Any) -> Layer | Experts:
     """What `ContentEncoder.state` wrote of a layer."""
     if not str(activation).startswith(_EXPERTS):
         return Layer(tensors[f"{name}weight"], tensors.get(f"{name}bias"), activation)
-    maps, gate = (Layer(tensors[f"{name}{part}.weight"], tensors.get(f"{name}{part}.bias")) for part in ("maps", "gate"))
+    maps, gate = (
+        Layer(tensors[f"{name}{part}.weight"], tensors.get(f"{name}{part}.bias"))
+        for part in ("maps", "gate")
+    )
     return Experts(maps, gate, "softmax" if activation == f"{_EXPERTS}softmax" else "tanh")
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin so, without the beginning."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def no_new_items(kind: str) -> InputError:
@@ -294,7 +339,11 @@ def reads_of_parts(whole: str, parts: Mapping[str, Any]) -> dict[str, int]:
         try:
             own = reads_of(part)
         except InputError as error:
-            raise InputError(f"the {name} part of this {whole}: {error.cause}", place=error.place, remedy=error.remedy) from None
+            raise InputError(
+                f"the {name} part of this {whole}: {error.cause}",
+                place=error.place,
+                remedy=error.remedy,
+            ) from None
         for modality, dim in own.items():
             if found.setdefault(modality, dim) != dim:
                 cause = f"the parts of this {whole} read vectors of {found[modality]} and of {dim} numbers for '{modality}'"
@@ -304,4 +353,7 @@ def reads_of_parts(whole: str, parts: Mapping[str, Any]) -> dict[str, int]:
 
 def numbered(parts: Sequence[Any]) -> dict[str, Any]:
     """Parts by their numeral."""
-    return {_NUMERALS[place] if place < len(_NUMERALS) else f"{place + 1}th": part for place, part in enumerate(parts)}
+    return {
+        _NUMERALS[place] if place < len(_NUMERALS) else f"{place + 1}th": part
+        for place, part in enumerate(parts)
+    }

@@ -80,7 +80,13 @@ class Factors:
             raise no_new_items(self.kind)
         vectors, biases = self.content(features)
         item = torch.cat([self.item, vectors.to(self.item)])
-        return replace(self, item=item, item_bias=None if self.item_bias is None else torch.cat([self.item_bias, biases.to(self.item_bias)]))
+        return replace(
+            self,
+            item=item,
+            item_bias=None
+            if self.item_bias is None
+            else torch.cat([self.item_bias, biases.to(self.item_bias)]),
+        )
 
     def fold_in(self, met: sp.csr_matrix) -> Factors:
         """The scorer of other users, whose vectors are solved for their items; see `Product.fold_in`.
@@ -101,7 +107,10 @@ class Factors:
         user, item, term = self.user, self.item, None
         bias = self.item_bias
         if self.similarity == "cosine":
-            user, item = torch.nn.functional.normalize(user, dim=-1), torch.nn.functional.normalize(item, dim=-1)
+            user, item = (
+                torch.nn.functional.normalize(user, dim=-1),
+                torch.nn.functional.normalize(item, dim=-1),
+            )
         elif self.similarity == "euclidean":
             term = -user.square().sum(-1)
             squares = -item.square().sum(-1)
@@ -113,7 +122,9 @@ class Factors:
         return user.contiguous(), item.contiguous(), term
 
     def score(self, users: Tensor) -> Tensor:
-        query, key, term = Factors(self.user[users], self.item, self.similarity, self.item_bias).as_dot()
+        query, key, term = Factors(
+            self.user[users], self.item, self.similarity, self.item_bias
+        ).as_dot()
         scores = query @ key.T
         return scores if term is None else scores + term[:, None]
 
@@ -131,9 +142,20 @@ class Factors:
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Factors:
-        content = ContentEncoder.restore(under("content.", tensors), meta["content"]) if "content" in meta else None
+        content = (
+            ContentEncoder.restore(under("content.", tensors), meta["content"])
+            if "content" in meta
+            else None
+        )
         solve = RowSolve(**meta["solve"]) if "solve" in meta else None
-        return cls(tensors["user"], tensors["item"], meta["similarity"], tensors.get("item_bias"), content, solve)
+        return cls(
+            tensors["user"],
+            tensors["item"],
+            meta["similarity"],
+            tensors.get("item_bias"),
+            content,
+            solve,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,10 +192,19 @@ class MultiFactors:
     def valid(self) -> Tensor:
         """Which vectors a user has, bool [n_users, C]."""
         place = torch.arange(self.user.shape[1], device=self.device)
-        return torch.ones(self.user.shape[:2], dtype=torch.bool, device=self.device) if self.count is None else place < self.count[:, None]
+        return (
+            torch.ones(self.user.shape[:2], dtype=torch.bool, device=self.device)
+            if self.count is None
+            else place < self.count[:, None]
+        )
 
     def to(self, device: torch.device | str) -> MultiFactors:
-        return MultiFactors(self.user.to(device), self.item.to(device), self.similarity, None if self.count is None else self.count.to(device))
+        return MultiFactors(
+            self.user.to(device),
+            self.item.to(device),
+            self.similarity,
+            None if self.count is None else self.count.to(device),
+        )
 
     def as_dot(self) -> tuple[Tensor, Tensor]:
         """The same scores as the largest of inner products: queries [n_users, C, d'], keys [n_items, d'].
@@ -184,11 +215,19 @@ class MultiFactors:
         if self.count is not None:
             user = torch.where(self.valid[:, :, None], user, user[:, :1])
         if self.similarity == "cosine":
-            user, item = torch.nn.functional.normalize(user, dim=-1), torch.nn.functional.normalize(item, dim=-1)
+            user, item = (
+                torch.nn.functional.normalize(user, dim=-1),
+                torch.nn.functional.normalize(item, dim=-1),
+            )
         elif self.similarity == "euclidean":
             one = user.new_ones(())
-            user = torch.cat([2 * user, -user.square().sum(-1, keepdim=True), one.expand(*user.shape[:2], 1)], dim=2)
-            item = torch.cat([item, one.expand(len(item), 1), -item.square().sum(-1, keepdim=True)], dim=1)
+            user = torch.cat(
+                [2 * user, -user.square().sum(-1, keepdim=True), one.expand(*user.shape[:2], 1)],
+                dim=2,
+            )
+            item = torch.cat(
+                [item, one.expand(len(item), 1), -item.square().sum(-1, keepdim=True)], dim=1
+            )
         return user.contiguous(), item.contiguous()
 
     def fold_in(self, met: sp.csr_matrix) -> MultiFactors:

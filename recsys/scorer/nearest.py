@@ -71,19 +71,37 @@ class Resemblance:
 
     def __post_init__(self) -> None:
         width = sum(len(aspect.mean) for aspect in self.aspects)
-        if self.vectors.shape != (len(self.rows), width) or self.present.shape != (len(self.rows), len(self.aspects)):
-            raise ValueError(f"{len(self.rows)} items with vectors {list(self.vectors.shape)} and modalities {list(self.present.shape)}")
+        if self.vectors.shape != (len(self.rows), width) or self.present.shape != (
+            len(self.rows),
+            len(self.aspects),
+        ):
+            raise ValueError(
+                f"{len(self.rows)} items with vectors {list(self.vectors.shape)} and modalities {list(self.present.shape)}"
+            )
         if len(self.rows) and (int(self.rows[0]) < 0 or bool((self.rows.diff() <= 0).any())):
             raise ValueError("rows of items that do not ascend")
 
     @classmethod
-    def of(cls, features: Mapping[str, FeatureTable], aspects: tuple[Aspect, ...], among: np.ndarray, k: int) -> Resemblance:
+    def of(
+        cls,
+        features: Mapping[str, FeatureTable],
+        aspects: tuple[Aspect, ...],
+        among: np.ndarray,
+        k: int,
+    ) -> Resemblance:
         """Of the items for which `among` holds, bool [n]."""
-        kept = {aspect.name: FeatureTable(features[aspect.name].values[among], features[aspect.name].present[among]) for aspect in aspects}
+        kept = {
+            aspect.name: FeatureTable(
+                features[aspect.name].values[among], features[aspect.name].present[among]
+            )
+            for aspect in aspects
+        }
         vectors, present = _read(kept, aspects)
         return cls(aspects, torch.from_numpy(np.flatnonzero(among)), vectors, present, k)
 
-    def neighbours(self, features: Mapping[str, FeatureTable], n_items: int, *, own: bool = False) -> sp.csr_matrix:
+    def neighbours(
+        self, features: Mapping[str, FeatureTable], n_items: int, *, own: bool = False
+    ) -> sp.csr_matrix:
         """The k most similar of each item, and how similar they are; what is not above zero is no neighbour.
 
         Args:
@@ -99,29 +117,51 @@ class Resemblance:
         place = torch.full((len(vectors),), -1, dtype=torch.int64)
         if own:
             place[self.rows] = torch.arange(len(self.rows))
-        found = nearest_among(vectors, present * scale, self.vectors, self.present * scale, place, self.k)
-        return sp.csr_matrix((found.data, self.rows.numpy()[found.indices], found.indptr), shape=(len(vectors), n_items))
+        found = nearest_among(
+            vectors, present * scale, self.vectors, self.present * scale, place, self.k
+        )
+        return sp.csr_matrix(
+            (found.data, self.rows.numpy()[found.indices], found.indptr),
+            shape=(len(vectors), n_items),
+        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain metadata from which `restore` makes an equal one."""
         tensors = {"rows": self.rows, "vectors": self.vectors, "present": self.present}
         tensors |= {f"mean.{place}": aspect.mean for place, aspect in enumerate(self.aspects)}
-        return tensors, {"k": self.k, "aspects": [[aspect.name, aspect.share] for aspect in self.aspects]}
+        return tensors, {
+            "k": self.k,
+            "aspects": [[aspect.name, aspect.share] for aspect in self.aspects],
+        }
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Resemblance:
-        aspects = tuple(Aspect(str(name), tensors[f"mean.{place}"], float(share)) for place, (name, share) in enumerate(meta["aspects"]))
+        aspects = tuple(
+            Aspect(str(name), tensors[f"mean.{place}"], float(share))
+            for place, (name, share) in enumerate(meta["aspects"])
+        )
         return cls(aspects, tensors["rows"], tensors["vectors"], tensors["present"], int(meta["k"]))
 
 
-def _read(features: Mapping[str, FeatureTable], aspects: tuple[Aspect, ...]) -> tuple[Tensor, Tensor]:
+def _read(
+    features: Mapping[str, FeatureTable], aspects: tuple[Aspect, ...]
+) -> tuple[Tensor, Tensor]:
     vectors = torch.cat([aspect.read(features[aspect.name]) for aspect in aspects], dim=1)
-    present = torch.from_numpy(np.stack([features[aspect.name].present for aspect in aspects], axis=1))
+    present = torch.from_numpy(
+        np.stack([features[aspect.name].present for aspect in aspects], axis=1)
+    )
     return vectors, present
 
 
 def nearest_among(
-    vectors: Tensor, present: Tensor, theirs: Tensor, have: Tensor, place: Tensor, k: int, *, block: int | None = None
+    vectors: Tensor,
+    present: Tensor,
+    theirs: Tensor,
+    have: Tensor,
+    place: Tensor,
+    k: int,
+    *,
+    block: int | None = None,
 ) -> sp.csr_matrix:
     """The k of some items that are most similar to each of others: x_i . x_j / (p_i . p_j), 0 where the divisor is; the lower row among equals.
 
@@ -138,7 +178,9 @@ def nearest_among(
         CSR float32 [n, W], column indices ascending.
     """
     n, size = len(vectors), block or max(1, _BLOCK_NUMBERS // max(1, len(theirs)))
-    found: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+    found: list[tuple[np.ndarray, ...]] = [
+        (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    ]
     for start in range(0, n, size):
         rows = slice(start, start + size)
         both = present[rows] @ have.T
@@ -149,14 +191,20 @@ def nearest_among(
         columns = best_columns(likeness, min(k, len(theirs)))
         weight = likeness.gather(1, columns)
         row, kept = (weight > 0).nonzero(as_tuple=True)
-        found.append(tuple(part.numpy() for part in (row + start, columns[row, kept], weight[row, kept])))
+        found.append(
+            tuple(part.numpy() for part in (row + start, columns[row, kept], weight[row, kept]))
+        )
     rows_of, columns_of, values = (np.concatenate(part) for part in zip(*found, strict=True))
-    matrix = sp.csr_matrix((values, (rows_of, columns_of)), shape=(n, len(theirs)), dtype=np.float32)
+    matrix = sp.csr_matrix(
+        (values, (rows_of, columns_of)), shape=(n, len(theirs)), dtype=np.float32
+    )
     matrix.sort_indices()
     return matrix
 
 
-def best_columns(scores: Tensor, k: int, *, first: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+def best_columns(
+    scores: Tensor, k: int, *, first: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """The columns of the k largest of each row [B, n], ascending; int64 [B, k], k at most n.
 
     Args:
@@ -173,8 +221,14 @@ def best_columns(scores: Tensor, k: int, *, first: Callable[[Tensor], Tensor] | 
     tied = (value[:, k - 1] == value[:, k]).nonzero()[:, 0]  # only there is it open which k
     if len(tied):
         least = value[tied, k - 1 : k]
-        turn = torch.arange(n - 1, -1, -1, dtype=torch.int32, device=scores.device) if first is None else first(tied)
+        turn = (
+            torch.arange(n - 1, -1, -1, dtype=torch.int32, device=scores.device)
+            if first is None
+            else first(tied)
+        )
         chosen = torch.where(scores[tied] == least, turn, -1).topk(k, dim=1).indices
-        place = torch.arange(k, device=scores.device) - (value[tied, :k] > least).sum(1, keepdim=True)
+        place = torch.arange(k, device=scores.device) - (value[tied, :k] > least).sum(
+            1, keepdim=True
+        )
         found[tied] = torch.where(place < 0, found[tied], chosen.gather(1, place.clamp_min(0)))
     return found.sort(1).values

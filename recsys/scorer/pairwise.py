@@ -52,7 +52,9 @@ class Relational:
         return self.item.device
 
     def to(self, device: torch.device | str) -> Relational:
-        return Relational(self.user.to(device), self.item.to(device), self.key.to(device), self.memory.to(device))
+        return Relational(
+            self.user.to(device), self.item.to(device), self.key.to(device), self.memory.to(device)
+        )
 
     def score(self, users: Tensor) -> Tensor:
         user, memories = self.user[users], len(self.memory)
@@ -65,13 +67,25 @@ class Relational:
             for columns in _blocks(self.n_items, _ROOM // max(1, len(query))):
                 item = self.item[columns]
                 a = (query @ item.T).view(len(some), memories, -1).softmax(1)
-                turned = ((self.memory @ self.memory.T) @ a).add_(2 * at_user[:, :, None]).sub_(2 * (self.memory @ item.T))
-                distance = a.mul_(turned).sum(1).add_(by_user).add_(item.square().sum(-1)).sub_(2 * (some @ item.T))
+                turned = (
+                    ((self.memory @ self.memory.T) @ a)
+                    .add_(2 * at_user[:, :, None])
+                    .sub_(2 * (self.memory @ item.T))
+                )
+                distance = (
+                    a.mul_(turned)
+                    .sum(1)
+                    .add_(by_user)
+                    .add_(item.square().sum(-1))
+                    .sub_(2 * (some @ item.T))
+                )
                 scores[rows, columns] = distance.neg_()
         return scores
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return {"user": self.user, "item": self.item, "key": self.key, "memory": self.memory}, {"kind": self.kind}
+        return {"user": self.user, "item": self.item, "key": self.key, "memory": self.memory}, {
+            "kind": self.kind
+        }
 
     def fold_in(self, met: sp.csr_matrix) -> Relational:
         """Refused: what is known of a user is learned.
@@ -125,14 +139,20 @@ class Deep:
         return self.item.device
 
     def to(self, device: torch.device | str) -> Deep:
-        user, item, user_part, item_part = (tensor.to(device) for tensor in (self.user, self.item, self.user_part, self.item_part))
+        user, item, user_part, item_part = (
+            tensor.to(device) for tensor in (self.user, self.item, self.user_part, self.item_part)
+        )
         layers = tuple((weight.to(device), bias.to(device)) for weight, bias in self.layers)
-        return Deep(user, item, user_part, item_part, layers, self.output.to(device), self.bias.to(device))
+        return Deep(
+            user, item, user_part, item_part, layers, self.output.to(device), self.bias.to(device)
+        )
 
     def score(self, users: Tensor) -> Tensor:
         scores = torch.addmm(self.bias, self.user[users], self.item.T)
         part, width = self.user_part[users], self.user_part.shape[1]
-        room = _ROOM if self.device.type == "cpu" else _ROOM << 8  # an accelerator has little to do with what fits a cache
+        room = (
+            _ROOM if self.device.type == "cpu" else _ROOM << 8
+        )  # an accelerator has little to do with what fits a cache
         for rows in _blocks(len(users), room // (64 * width)):
             for columns in _blocks(self.n_items, room // (width * max(1, len(part[rows])))):
                 hidden = (part[rows, None] + self.item_part[None, columns]).relu_().view(-1, width)
@@ -142,7 +162,10 @@ class Deep:
         return scores
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {name: getattr(self, name) for name in ("user", "item", "user_part", "item_part", "output", "bias")}
+        tensors = {
+            name: getattr(self, name)
+            for name in ("user", "item", "user_part", "item_part", "output", "bias")
+        }
         for index, (weight, bias) in enumerate(self.layers):
             tensors |= {f"{index}.weight": weight, f"{index}.bias": bias}
         return tensors, {"kind": self.kind, "layers": len(self.layers)}
@@ -157,8 +180,13 @@ class Deep:
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Deep:
-        layers = tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(meta["layers"]))
-        user, item, user_part, item_part = (tensors[name] for name in ("user", "item", "user_part", "item_part"))
+        layers = tuple(
+            (tensors[f"{index}.weight"], tensors[f"{index}.bias"])
+            for index in range(meta["layers"])
+        )
+        user, item, user_part, item_part = (
+            tensors[name] for name in ("user", "item", "user_part", "item_part")
+        )
         return cls(user, item, user_part, item_part, layers, tensors["output"], tensors["bias"])
 
 

@@ -47,8 +47,14 @@ class Product:
     kind = "product"
 
     def __post_init__(self) -> None:
-        if self.content is not None and (self.first != "history" or len(self.matrices) != 2 or bool((self.content.rows >= self.n_items).any())):
-            raise ValueError("neighbours by features, and no product of histories and the neighbours of items")
+        if self.content is not None and (
+            self.first != "history"
+            or len(self.matrices) != 2
+            or bool((self.content.rows >= self.n_items).any())
+        ):
+            raise ValueError(
+                "neighbours by features, and no product of histories and the neighbours of items"
+            )
 
     @property
     def n_users(self) -> int:
@@ -83,7 +89,10 @@ class Product:
             InputError: another number of items, or scores that are no function of a user's items.
         """
         if met.shape[1] != self.n_items:
-            raise InputError(f"histories over {met.shape[1]} items, and the scorer has {self.n_items}", remedy="number items as in training")
+            raise InputError(
+                f"histories over {met.shape[1]} items, and the scorer has {self.n_items}",
+                remedy="number items as in training",
+            )
         if self.first == "history":
             rows = sp.csr_matrix(met, dtype=np.float32, copy=True)
             rows.sum_duplicates()
@@ -118,8 +127,19 @@ class Product:
         wide = sp.hstack([similar, self.content.neighbours(features, self.n_items).T], format="csr")
         more = wide.shape[1] - wide.shape[0]
         # A history may hold a new item, which says nothing: its row is empty.
-        similar = sp.csr_matrix((wide.data, wide.indices, np.append(wide.indptr, np.repeat(wide.indptr[-1:], more))), shape=(wide.shape[1],) * 2)
-        return replace(self, matrices=(sp.csr_matrix((met.data, met.indices, met.indptr), shape=(met.shape[0], wide.shape[1])), similar))
+        similar = sp.csr_matrix(
+            (wide.data, wide.indices, np.append(wide.indptr, np.repeat(wide.indptr[-1:], more))),
+            shape=(wide.shape[1],) * 2,
+        )
+        return replace(
+            self,
+            matrices=(
+                sp.csr_matrix(
+                    (met.data, met.indices, met.indptr), shape=(met.shape[0], wide.shape[1])
+                ),
+                similar,
+            ),
+        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors: dict[str, Tensor] = {}
@@ -133,7 +153,9 @@ class Product:
                 tensors[f"{index}.indices"] = torch.from_numpy(matrix.indices.astype(np.int32))
                 tensors[f"{index}.data"] = torch.from_numpy(matrix.data.astype(np.float32))
                 shapes.append([int(n) for n in matrix.shape])
-        meta: dict[str, Any] = {"kind": self.kind, "shapes": shapes} | ({} if self.first == "users" else {"first": self.first})
+        meta: dict[str, Any] = {"kind": self.kind, "shapes": shapes} | (
+            {} if self.first == "users" else {"first": self.first}
+        )
         if self.content is not None:
             inner, meta["content"] = self.content.state()
             tensors |= {f"content.{name}": tensor for name, tensor in inner.items()}
@@ -146,11 +168,19 @@ class Product:
             if shape is None:
                 matrices.append(tensors[f"{index}"])
             else:
-                parts = tuple(tensors[f"{index}.{part}"].numpy() for part in ("data", "indices", "indptr"))
+                parts = tuple(
+                    tensors[f"{index}.{part}"].numpy() for part in ("data", "indices", "indptr")
+                )
                 matrix = sp.csr_matrix(parts, shape=tuple(shape))
-                matrix.check_format(full_check=True)  # an index out of bounds would read foreign memory
+                matrix.check_format(
+                    full_check=True
+                )  # an index out of bounds would read foreign memory
                 matrices.append(matrix)
-        content = Resemblance.restore(under("content.", tensors), meta["content"]) if "content" in meta else None
+        content = (
+            Resemblance.restore(under("content.", tensors), meta["content"])
+            if "content" in meta
+            else None
+        )
         return cls(tuple(matrices), meta.get("first", "users"), content)
 
 

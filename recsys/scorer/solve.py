@@ -46,7 +46,9 @@ def no_fold_in(kind: str) -> InputError:
     )
 
 
-def solve_rows(met: sp.csr_matrix, other: Tensor, unobserved: float, l2: float, nu: float) -> Tensor:
+def solve_rows(
+    met: sp.csr_matrix, other: Tensor, unobserved: float, l2: float, nu: float
+) -> Tensor:
     """The best vectors of one side for fixed vectors of the other.
 
     Args:
@@ -60,7 +62,9 @@ def solve_rows(met: sp.csr_matrix, other: Tensor, unobserved: float, l2: float, 
     length = np.diff(met.indptr)
     e, basis = torch.linalg.eigh((other.T @ other).double())
     floor = unobserved * e.clamp_(min=0)  # [d]; what rounding makes negative is zero
-    turned = F.pad(other @ basis.float(), (0, 0, 0, 1))  # the last row, of zeros, fills short rows up
+    turned = F.pad(
+        other @ basis.float(), (0, 0, 0, 1)
+    )  # the last row, of zeros, fills short rows up
     solved = torch.zeros(met.shape[0], other.shape[1])
 
     def solve(rows: np.ndarray) -> None:

@@ -31,13 +31,36 @@ from recsys.run import data_of, open_run
 from recsys.space import Tune, corners, get
 from recsys.storage import write, write_json
 from recsys.study.exchange import add_trials, read_trials
-from recsys.study.folder import FORMAT, Study, Trial, identity, is_study, open_study, searched, study_name, write_results
+from recsys.study.folder import (
+    FORMAT,
+    Study,
+    Trial,
+    identity,
+    is_study,
+    open_study,
+    searched,
+    study_name,
+    write_results,
+)
 from recsys.study.loop import Worker, line
 from recsys.study.proposal import check_sampler, sides
 from recsys.study.storage import LOCK, alone, hold, open_journal, open_url, quiet, without_password
 from recsys.study.trial import Material, directions, idle, objectives, with_settings
 
-__all__ = ["Material", "Study", "Trial", "Worker", "is_study", "line", "material_of", "open_study", "read_with_space", "ready", "spaces", "tune"]
+__all__ = [
+    "Material",
+    "Study",
+    "Trial",
+    "Worker",
+    "is_study",
+    "line",
+    "material_of",
+    "open_study",
+    "read_with_space",
+    "ready",
+    "spaces",
+    "tune",
+]
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -89,24 +112,46 @@ def tune(
     if workers < 1:
         raise InputError(f"workers = {workers}", remedy="give 1 or more")
     if workers > 1 and split is not None:
-        raise InputError("several workers load the data themselves", remedy="leave out split, or use one worker")
+        raise InputError(
+            "several workers load the data themselves", remedy="leave out split, or use one worker"
+        )
     ready(stays)
     for path in idle(stays):
-        tell({"event": "note", "said": f"'{path}' is searched and has no effect, whatever the other fields are"})
+        tell(
+            {
+                "event": "note",
+                "said": f"'{path}' is searched and has no effect, whatever the other fields are",
+            }
+        )
     queue = _queue(stays) if begun is None else []
     material = material_of(stays, split)
     if known is not None and begun is not None:
-        raise InputError("a study that goes on has its trials already", remedy="give known trials to a new one")
+        raise InputError(
+            "a study that goes on has its trials already", remedy="give known trials to a new one"
+        )
     rows = read_trials(Path(known), stays, material.fingerprint) if known is not None else []
     fresh = begun is None
     with alone(folder, "study", f"wait for it, or look with recsys tune show {folder}"):
         # Looked at again, now that nobody else can change it.
         begun, stays = _found(experiment, folder, resume and not fresh, budget or {}, storage)
         try:
-            study = _begin(stays, folder, material, storage, queue, rows) if begun is None else _again(begun, stays, material)
+            study = (
+                _begin(stays, folder, material, storage, queue, rows)
+                if begun is None
+                else _again(begun, stays, material)
+            )
             began, spent = time.monotonic(), study.used()["seconds"]
             train, valid = material.train, len(material.valid)
-            tell({"event": "data", "users": train.n_users, "items": train.n_items, "train": len(train.pairs), "valid": valid, "rule": material.rule})
+            tell(
+                {
+                    "event": "data",
+                    "users": train.n_users,
+                    "items": train.n_items,
+                    "train": len(train.pairs),
+                    "valid": valid,
+                    "rule": material.rule,
+                }
+            )
             if workers > 1:
                 from recsys.study.workers import work
 
@@ -120,10 +165,16 @@ def tune(
         with hold(folder / ".take.lock"):
             study = open_study(folder, storage=storage)
             # Not every trial has written what was used: the last word is said here.
-            return write_results(study, status="finished", used={"seconds": round(spent + time.monotonic() - began, 3)})
+            return write_results(
+                study,
+                status="finished",
+                used={"seconds": round(spent + time.monotonic() - began, 3)},
+            )
 
 
-def read_with_space(path: str | Path, overrides: Sequence[str] = (), space: str | Path | None = None) -> Experiment:
+def read_with_space(
+    path: str | Path, overrides: Sequence[str] = (), space: str | Path | None = None
+) -> Experiment:
     """Read an experiment whose [tune.space] may stand in a file of its own.
 
     Args:
@@ -138,14 +189,27 @@ def read_with_space(path: str | Path, overrides: Sequence[str] = (), space: str 
     tree = override(read_toml(path), overrides)
     own = tree.get("tune", {})
     model = tree.get("model", {})
-    if space is None and isinstance(own, Mapping) and not own.get("space") and isinstance(model, Mapping):
+    if (
+        space is None
+        and isinstance(own, Mapping)
+        and not own.get("space")
+        and isinstance(model, Mapping)
+    ):
         shipped = spaces() / f"{model.get('name')}.toml"
         space = shipped if shipped.is_file() else None
     if space is None or not isinstance(own, Mapping):
         return from_tree(tree, str(path), default_name=Path(path).stem)
     more = read_toml(space)
-    if set(more) != {"tune"} or not isinstance(more["tune"], Mapping) or "space" not in more["tune"]:
-        raise InputError("is no space", place=str(space), remedy="a file of a space holds [tune.space], and may hold other settings of [tune]")
+    if (
+        set(more) != {"tune"}
+        or not isinstance(more["tune"], Mapping)
+        or "space" not in more["tune"]
+    ):
+        raise InputError(
+            "is no space",
+            place=str(space),
+            remedy="a file of a space holds [tune.space], and may hold other settings of [tune]",
+        )
     try:
         found = from_tree({**tree, "tune": more["tune"]}, "", default_name=Path(path).stem)
     except InputError as error:
@@ -172,13 +236,17 @@ def ready(experiment: Experiment) -> None:
     tune, dimensions = experiment.tune, experiment.dimensions
     if tune is None or not dimensions:
         raise InputError(
-            "there is nothing to search", place="[tune.space]", remedy='name fields, as in "train.lr" = { low = 1e-4, high = 1e-2, log = true }'
+            "there is nothing to search",
+            place="[tune.space]",
+            remedy='name fields, as in "train.lr" = { low = 1e-4, high = 1e-2, log = true }',
         )
     directions(experiment)
     check_sampler(tune, dimensions)
     if tune.pruner != "none" and objectives(experiment) != (experiment.evaluate.monitor,):
         raise InputError(
-            f"pruner = '{tune.pruner}' looks at the monitor, '{experiment.evaluate.monitor}'", place="[tune]", remedy="make it the objective"
+            f"pruner = '{tune.pruner}' looks at the monitor, '{experiment.evaluate.monitor}'",
+            place="[tune]",
+            remedy="make it the objective",
         )
     for settings in corners(dimensions):
         try:
@@ -186,7 +254,11 @@ def ready(experiment: Experiment) -> None:
         except InputError as error:
             chosen = ", ".join(f"{path} = {value!r}" for path, value in settings.items())
             remedy = f"{error.remedy}, or put what goes together into the choices of one path"
-            raise InputError(f"{error.cause} (with {chosen})", place=f"[tune.space]: {error.place}", remedy=remedy) from None
+            raise InputError(
+                f"{error.cause} (with {chosen})",
+                place=f"[tune.space]: {error.place}",
+                remedy=remedy,
+            ) from None
 
 
 def material_of(experiment: Experiment, split: Split | None = None) -> Material:
@@ -198,64 +270,111 @@ def material_of(experiment: Experiment, split: Split | None = None) -> Material:
     split = split or data_of(experiment)
     if split.valid is None or not len(split.valid):
         remedy = "give valid a share in [split] ratios, valid_share or valid_from"
-        raise InputError("a study selects on valid, and this split has none", place="[split]", remedy=remedy)
-    return Material(split.train, split.valid, split.fingerprint, split.rule, split.pairs_fingerprint)
+        raise InputError(
+            "a study selects on valid, and this split has none", place="[split]", remedy=remedy
+        )
+    return Material(
+        split.train, split.valid, split.fingerprint, split.rule, split.pairs_fingerprint
+    )
 
 
 def deadline_of(study: Study) -> float | None:
     """The moment at which its budget of wall time ends, were it begun again now."""
     assert study.experiment.tune is not None
     limit = study.experiment.tune.seconds
-    return None if limit is None else time.time() + limit - float(study.meta.get("used", {}).get("seconds", 0.0))
+    return (
+        None
+        if limit is None
+        else time.time() + limit - float(study.meta.get("used", {}).get("seconds", 0.0))
+    )
 
 
 def _found(
-    experiment: Experiment | None, folder: Path, resume: bool, budget: Mapping[str, Any], storage: str | None
+    experiment: Experiment | None,
+    folder: Path,
+    resume: bool,
+    budget: Mapping[str, Any],
+    storage: str | None,
 ) -> tuple[Study | None, Experiment]:
     """The study that goes on, or None where one begins; and the experiment with its budget."""
-    begun = open_study(folder, storage=storage) if resume and (experiment is None or is_study(folder)) else None
+    begun = (
+        open_study(folder, storage=storage)
+        if resume and (experiment is None or is_study(folder))
+        else None
+    )
     if begun is not None:
         if experiment is not None:
             _refuse_changes(begun, experiment)
         stays = experiment or begun.experiment
     elif experiment is None:
-        raise InputError("there is nothing to tune", remedy="give an experiment, or the folder of a study to resume")
+        raise InputError(
+            "there is nothing to tune",
+            remedy="give an experiment, or the folder of a study to resume",
+        )
     else:
         _check_free(folder)
         stays = experiment
     if budget:
         settings = to_dict(stays.tune or Tune())
-        stays = replace(stays, tune=build(Tune, settings | {key: value for key, value in budget.items() if value is not None}, "[tune]"))
+        stays = replace(
+            stays,
+            tune=build(
+                Tune,
+                settings | {key: value for key, value in budget.items() if value is not None},
+                "[tune]",
+            ),
+        )
     return begun, stays
 
 
 def _refuse_changes(begun: Study, experiment: Experiment) -> None:
     """Refuse to go on with a study under settings that it was not begun with; a budget is none."""
     if identity(experiment) != begun.meta["identity"]:
-        before, now = (each.deciding | {"tune": searched(each)} for each in (begun.experiment, experiment))
+        before, now = (
+            each.deciding | {"tune": searched(each)} for each in (begun.experiment, experiment)
+        )
         cause = f"was begun with other settings{difference(before, now)}"
-        raise InputError(cause, place=str(begun.folder), remedy="resume without changing them, or start a new study")
+        raise InputError(
+            cause,
+            place=str(begun.folder),
+            remedy="resume without changing them, or start a new study",
+        )
     assert experiment.tune is not None
     assert begun.experiment.tune is not None
     added = [folder for folder in experiment.tune.warm if folder not in begun.experiment.tune.warm]
     if added:
         cause = f"'{added[0]}' is new, and warm is tried at the beginning of a study"
-        raise InputError(cause, place=f"{begun.folder}: [tune] warm", remedy="leave it out, or start a new study")
+        raise InputError(
+            cause, place=f"{begun.folder}: [tune] warm", remedy="leave it out, or start a new study"
+        )
 
 
 def _check_free(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
-        remedy = f"choose another --out, or go on with it: recsys tune --resume {folder}" if is_study(folder) else "choose another --out"
+    if folder.exists() and (
+        not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())
+    ):
+        remedy = (
+            f"choose another --out, or go on with it: recsys tune --resume {folder}"
+            if is_study(folder)
+            else "choose another --out"
+        )
         raise InputError("exists already and is not empty", place=str(folder), remedy=remedy)
 
 
 def _begin(
-    experiment: Experiment, folder: Path, material: Material, url: str | None, queue: list[dict[str, Any]], rows: list[dict[str, Any]]
+    experiment: Experiment,
+    folder: Path,
+    material: Material,
+    url: str | None,
+    queue: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
 ) -> Study:
     """Write the folder of a new study and make it known to its storage, or find it there when another machine has begun it."""
     if url is not None:
         open_url(url)  # nothing is written where it cannot be had
-    write(folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"))
+    write(
+        folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8")
+    )
     meta: dict[str, Any] = {
         "format": FORMAT,
         "status": "running",
@@ -281,11 +400,18 @@ def _begin(
 def _again(study: Study, experiment: Experiment, material: Material) -> Study:
     """Take a study up, with the budget of `experiment`."""
     if not material.matches(study.meta["split"]):
-        raise InputError("the data have changed since this study began", place=str(study.folder), remedy="restore the data, or start a new study")
+        raise InputError(
+            "the data have changed since this study began",
+            place=str(study.folder),
+            remedy="restore the data, or start a new study",
+        )
     for left in study.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink()
     if experiment != study.experiment:
-        write(study.folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"))
+        write(
+            study.folder / "config.toml",
+            lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"),
+        )
     study = open_study(study.folder, storage=study.url)
     return write_results(_known(study), status="running")
 
@@ -301,12 +427,18 @@ def _known(study: Study) -> Study:
             sampler=optuna.samplers.RandomSampler(seed=0),
         )
     attrs = entry.user_attrs
-    for key, value in (("split", study.meta["split"]), ("queue", study.meta["queue"]), ("objectives", study.meta["objectives"])):
+    for key, value in (
+        ("split", study.meta["split"]),
+        ("queue", study.meta["queue"]),
+        ("objectives", study.meta["objectives"]),
+    ):
         if key not in attrs:
             entry.set_user_attr(key, value)
     if entry.user_attrs["split"] != study.meta["split"]:
         raise InputError(
-            "a study of this name works on other data", place=study.meta["storage"] or str(study.folder), remedy="use the same data everywhere"
+            "a study of this name works on other data",
+            place=study.meta["storage"] or str(study.folder),
+            remedy="use the same data everywhere",
         )
     add_trials(entry, study.experiment, study.meta["known"])
     return study
@@ -316,11 +448,16 @@ def _queue(experiment: Experiment) -> list[dict[str, Any]]:
     """What is tried before the sampler is asked: the experiment's own settings, then those of earlier runs and studies, none twice."""
     assert experiment.tune is not None
     found = [("own", experiment)]
-    found += [(f"warm: {folder}", _warm(Path(folder), experiment)) for folder in experiment.tune.warm]
+    found += [
+        (f"warm: {folder}", _warm(Path(folder), experiment)) for folder in experiment.tune.warm
+    ]
     queue: list[dict[str, Any]] = []
     for origin, each in found:
         tree = each.to_tree()
-        settings = {dimension.path: _as_written(get(tree, dimension.path), dimension) for dimension in experiment.dimensions}
+        settings = {
+            dimension.path: _as_written(get(tree, dimension.path), dimension)
+            for dimension in experiment.dimensions
+        }
         if all(settings != entry["settings"] for entry in queue):
             queue.append({"origin": origin, "settings": settings})
     return queue
@@ -338,7 +475,9 @@ def _warm(folder: Path, experiment: Experiment) -> Experiment:
     if is_study(folder):
         best = open_study(folder).best_experiment()
         if best is None:
-            raise InputError(f"the study {folder} has no trial to begin with", place=place, remedy="leave it out")
+            raise InputError(
+                f"the study {folder} has no trial to begin with", place=place, remedy="leave it out"
+            )
         earlier = best
     else:
         try:
@@ -346,16 +485,33 @@ def _warm(folder: Path, experiment: Experiment) -> Experiment:
         except InputError as error:
             raise error.at(place) from None
     if earlier.method != experiment.method:
-        raise InputError(f"{folder} is of the method '{earlier.method}', not '{experiment.method}'", place=place, remedy="leave it out")
+        raise InputError(
+            f"{folder} is of the method '{earlier.method}', not '{experiment.method}'",
+            place=place,
+            remedy="leave it out",
+        )
     return earlier
 
 
 def _forget(folder: Path) -> None:
     """Take back a study that failed before it had anything to keep, so that its folder is free for the next try."""
-    kept = [path for path in folder.glob("trials/*/*") if path.name not in ("config.toml", ".lock")] if folder.is_dir() else []
+    kept = (
+        [path for path in folder.glob("trials/*/*") if path.name not in ("config.toml", ".lock")]
+        if folder.is_dir()
+        else []
+    )
     if kept or not folder.is_dir():
         return
-    for name in ("study.json", "study.journal", ".study.journal.lock", "config.toml", "trials.parquet", "best.toml", ".take.lock", LOCK):
+    for name in (
+        "study.json",
+        "study.journal",
+        ".study.journal.lock",
+        "config.toml",
+        "trials.parquet",
+        "best.toml",
+        ".take.lock",
+        LOCK,
+    ):
         (folder / name).unlink(missing_ok=True)
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
@@ -369,4 +525,9 @@ def _environment() -> dict[str, Any]:
             packages[name] = version(name)
         except PackageNotFoundError:
             packages[name] = "not installed"
-    return {"python": platform.python_version(), "system": platform.platform(), "cpus": os.cpu_count(), "packages": packages}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": packages,
+    }

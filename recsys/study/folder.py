@@ -127,9 +127,17 @@ class Study:
         """The study as Optuna has it, for its own tools."""
         with quiet():
             try:
-                return optuna.load_study(study_name=self.meta["study"], storage=self.storage, sampler=optuna.samplers.RandomSampler(seed=0))
+                return optuna.load_study(
+                    study_name=self.meta["study"],
+                    storage=self.storage,
+                    sampler=optuna.samplers.RandomSampler(seed=0),
+                )
             except KeyError:
-                raise InputError(f"holds no study '{self.meta['study']}'", place=str(self.folder), remedy=_DAMAGED) from None
+                raise InputError(
+                    f"holds no study '{self.meta['study']}'",
+                    place=str(self.folder),
+                    remedy=_DAMAGED,
+                ) from None
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -152,42 +160,75 @@ class Study:
         """The complete trial within the limits that is best in the first objective; the earliest of equals. None where there is none."""
         maximize = directions(self.experiment)[0]
         fit = [trial for trial in self.trials if trial.state == "complete" and trial.within]
-        return min(fit, key=lambda trial: (-trial.values[0] if maximize else trial.values[0], trial.number), default=None)
+        return min(
+            fit,
+            key=lambda trial: (-trial.values[0] if maximize else trial.values[0], trial.number),
+            default=None,
+        )
 
     @property
     def front(self) -> list[Trial]:
         """The complete trials within the limits that no other beats in all objectives, best first objective first."""
         signs = [1 if up else -1 for up in directions(self.experiment)]
         fit = [trial for trial in self.trials if trial.state == "complete" and trial.within]
-        gains = {trial.number: [sign * value for sign, value in zip(signs, trial.values, strict=True)] for trial in fit}
+        gains = {
+            trial.number: [sign * value for sign, value in zip(signs, trial.values, strict=True)]
+            for trial in fit
+        }
 
         def beaten(trial: Trial) -> bool:
             own = gains[trial.number]
             return any(
-                other != own and all(a >= b for a, b in zip(other, own, strict=True)) for number, other in gains.items() if number != trial.number
+                other != own and all(a >= b for a, b in zip(other, own, strict=True))
+                for number, other in gains.items()
+                if number != trial.number
             )
 
-        return sorted((trial for trial in fit if not beaten(trial)), key=lambda trial: (-gains[trial.number][0], trial.number))
+        return sorted(
+            (trial for trial in fit if not beaten(trial)),
+            key=lambda trial: (-gains[trial.number][0], trial.number),
+        )
 
     def best_experiment(self) -> Experiment | None:
         """The experiment with the settings of the best trial."""
         best = self.best
-        return None if best is None else with_settings(self.experiment, self.experiment.dimensions, best.settings)
+        return (
+            None
+            if best is None
+            else with_settings(self.experiment, self.experiment.dimensions, best.settings)
+        )
 
     def used(self) -> dict[str, float]:
         """The budget used: trials, wall seconds, and seconds of training added up over all workers; imported trials cost nothing."""
-        own = [trial for trial in self.trials if trial.origin != "imported" and trial.state not in ("lost", "waiting", "running")]
-        return {"trials": len(own), "seconds": self.meta.get("used", {}).get("seconds", 0.0), "device_seconds": round(sum(t.seconds for t in own), 3)}
+        own = [
+            trial
+            for trial in self.trials
+            if trial.origin != "imported" and trial.state not in ("lost", "waiting", "running")
+        ]
+        return {
+            "trials": len(own),
+            "seconds": self.meta.get("used", {}).get("seconds", 0.0),
+            "device_seconds": round(sum(t.seconds for t in own), 3),
+        }
 
     @cached_property
     def inside(self) -> OptunaStudy:
         """Its complete trials whose settings lie in the space, under the first objective: what can be said of the space rests on these."""
         paths = {dimension.path for dimension in self.experiment.dimensions}
         with quiet():
-            found = optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=sides(directions(self.experiment)[:1]))
+            found = optuna.create_study(
+                storage=optuna.storages.InMemoryStorage(),
+                directions=sides(directions(self.experiment)[:1]),
+            )
         for frozen in self.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             if frozen.params.keys() == paths:
-                found.add_trial(optuna.trial.create_trial(value=frozen.values[0], params=frozen.params, distributions=frozen.distributions))
+                found.add_trial(
+                    optuna.trial.create_trial(
+                        value=frozen.values[0],
+                        params=frozen.params,
+                        distributions=frozen.distributions,
+                    )
+                )
         return found
 
     def importance(self) -> dict[str, float]:
@@ -200,7 +241,9 @@ class Study:
             return {}
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = optuna.importance.get_param_importances(self.inside, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+            found = optuna.importance.get_param_importances(
+                self.inside, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+            )
         return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def table(self) -> pl.DataFrame:
@@ -208,20 +251,39 @@ class Study:
         rows = []
         for trial in self.trials:
             row: dict[str, Any] = {"number": trial.number, "state": trial.state}
-            row |= {name: trial.values[i] if trial.values else None for i, name in enumerate(self.objectives)}
+            row |= {
+                name: trial.values[i] if trial.values else None
+                for i, name in enumerate(self.objectives)
+            }
             row |= {"within": trial.within, "origin": trial.origin, "seconds": trial.seconds}
             row |= {"best_epoch": trial.facts.get("best_epoch"), "reason": trial.reason or None}
             rows.append(row | {path: _cell(value) for path, value in trial.settings.items()})
-        schema: dict[str, Any] = {"number": pl.Int64, "state": pl.String, **dict.fromkeys(self.objectives, pl.Float64)}
-        schema |= {"within": pl.Boolean, "origin": pl.String, "seconds": pl.Float64, "best_epoch": pl.Int64, "reason": pl.String}
+        schema: dict[str, Any] = {
+            "number": pl.Int64,
+            "state": pl.String,
+            **dict.fromkeys(self.objectives, pl.Float64),
+        }
+        schema |= {
+            "within": pl.Boolean,
+            "origin": pl.String,
+            "seconds": pl.Float64,
+            "best_epoch": pl.Int64,
+            "reason": pl.String,
+        }
         for dimension in self.experiment.dimensions:
-            kinds = {type(row[dimension.path]) for row in rows if row.get(dimension.path) is not None}
+            kinds = {
+                type(row[dimension.path]) for row in rows if row.get(dimension.path) is not None
+            }
             kind = kinds.pop() if len(kinds) == 1 else float if kinds == {int, float} else str
-            schema[dimension.path] = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64}.get(kind, pl.String)
+            schema[dimension.path] = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64}.get(
+                kind, pl.String
+            )
             if kind is str:
                 for row in rows:
                     value = row.get(dimension.path)
-                    row[dimension.path] = value if value is None or isinstance(value, str) else json.dumps(value)
+                    row[dimension.path] = (
+                        value if value is None or isinstance(value, str) else json.dumps(value)
+                    )
         return pl.DataFrame(rows, schema=schema, orient="row", strict=False)
 
 
@@ -242,26 +304,48 @@ def open_study(folder: str | Path, *, storage: str | None = None) -> Study:
     """
     folder = Path(folder)
     if not is_study(folder):
-        raise InputError("is not the folder of a study: it has no study.json", place=str(folder), remedy="give the folder that `recsys tune` printed")
+        raise InputError(
+            "is not the folder of a study: it has no study.json",
+            place=str(folder),
+            remedy="give the folder that `recsys tune` printed",
+        )
     meta = read_json(folder / "study.json")
     if not isinstance(meta, dict) or not isinstance(meta.get("format"), int):
-        raise InputError("has a study.json that is not of a study", place=str(folder), remedy="give the folder that `recsys tune` printed")
+        raise InputError(
+            "has a study.json that is not of a study",
+            place=str(folder),
+            remedy="give the folder that `recsys tune` printed",
+        )
     if meta["format"] > FORMAT:
-        raise InputError(f"was written by a newer version (format {meta['format']})", place=str(folder), remedy="update recsys")
+        raise InputError(
+            f"was written by a newer version (format {meta['format']})",
+            place=str(folder),
+            remedy="update recsys",
+        )
     for key in ("status", "study", "identity", "split", "id"):
         if not isinstance(meta.get(key), str):
-            raise InputError(f"has a study.json without '{key}'", place=str(folder), remedy=_DAMAGED)
+            raise InputError(
+                f"has a study.json without '{key}'", place=str(folder), remedy=_DAMAGED
+            )
     return Study(folder, meta, storage)
 
 
 def identity(experiment: Experiment) -> str:
     """SHA-256 of all that decides what a study finds, but its budget."""
-    return hashlib.sha256(json.dumps([experiment.fingerprint, searched(experiment)], sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(
+            [experiment.fingerprint, searched(experiment)], sort_keys=True, default=str
+        ).encode()
+    ).hexdigest()
 
 
 def searched(experiment: Experiment) -> dict[str, Any]:
     """[tune] in plain values, without the budget and without where to begin."""
-    return {key: value for key, value in experiment.to_tree().get("tune", {}).items() if key not in ("trials", "seconds", "device_seconds", "warm")}
+    return {
+        key: value
+        for key, value in experiment.to_tree().get("tune", {}).items()
+        if key not in ("trials", "seconds", "device_seconds", "warm")
+    }
 
 
 def study_name(experiment: Experiment) -> str:
@@ -289,11 +373,15 @@ def write_results(study: Study, **changes: Any) -> Study:
     write_trials(now.folder / "trials.parquet", now.table(), now.experiment, now.meta["split"])
     best, experiment = now.best, now.best_experiment()
     if best is not None and experiment is not None:
-        value = ", ".join(f"{name} {value:.6g}" for name, value in zip(now.objectives, best.values, strict=True))
+        value = ", ".join(
+            f"{name} {value:.6g}" for name, value in zip(now.objectives, best.values, strict=True)
+        )
         text = f"# Trial {best.number} of a study of {now.used()['trials']:g} trials, the best on validation: {value}.\n\n{experiment.to_toml()}"
         write(now.folder / "best.toml", lambda path: path.write_text(text, encoding="utf-8"))
     now.meta["used"] = now.used()
-    now.meta["best"] = None if best is None else {"number": best.number, "values": list(best.values)}
+    now.meta["best"] = (
+        None if best is None else {"number": best.number, "values": list(best.values)}
+    )
     write_json(now.folder / "study.json", now.meta)
     return now
 
@@ -319,4 +407,8 @@ def _trial(experiment: Experiment, frozen: FrozenTrial) -> Trial:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if isinstance(value, Mapping | Sequence) and not isinstance(value, str) else value
+    return (
+        json.dumps(value, sort_keys=True)
+        if isinstance(value, Mapping | Sequence) and not isinstance(value, str)
+        else value
+    )

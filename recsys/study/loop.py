@@ -39,19 +39,37 @@ class Worker:
         watch: told of the progress: {"event": "begun" | "step" | "epoch" | "trial", ...}.
     """
 
-    def __init__(self, study: Study, material: Material, *, deadline: float | None = None, watch: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        material: Material,
+        *,
+        deadline: float | None = None,
+        watch: Callable[[dict[str, Any]], None],
+    ) -> None:
         self.study, self.material, self.deadline, self.watch = study, material, deadline, watch
         experiment = study.experiment
         assert experiment.tune is not None
-        self.experiment, self.tune, self.dimensions = experiment, experiment.tune, experiment.dimensions
+        self.experiment, self.tune, self.dimensions = (
+            experiment,
+            experiment.tune,
+            experiment.dimensions,
+        )
         self.storage, self.id = study.storage, study.optuna._study_id
         self.queue: list[dict[str, Any]] = self.storage.get_study_user_attrs(self.id)["queue"]
         self.maximize = directions(experiment)
         self.pruner = pruner(self.tune, experiment.train.epochs, experiment.train.eval_every)
         self.queued = [entry["settings"] for entry in self.queue]
-        self.points = len(grid(self.tune, self.dimensions, self.queued)) if self.tune.sampler == "grid" else None
+        self.points = (
+            len(grid(self.tune, self.dimensions, self.queued))
+            if self.tune.sampler == "grid"
+            else None
+        )
         self.wrote, self.cost = -math.inf, 0.0
-        self.began, self.spent = time.monotonic(), float(study.meta.get("used", {}).get("seconds", 0.0))
+        self.began, self.spent = (
+            time.monotonic(),
+            float(study.meta.get("used", {}).get("seconds", 0.0)),
+        )
 
     def run(self) -> None:
         """Take trials until there is none to take.
@@ -60,7 +78,9 @@ class Worker:
             InputError: what is not the fault of a trial's settings; the trial stays as it is and is taken up when the study is resumed.
         """
         for trial in self._trials():
-            if trial.state.is_finished() and "facts" in trial.user_attrs:  # a kill may have come before this
+            if (
+                trial.state.is_finished() and "facts" in trial.user_attrs
+            ):  # a kill may have come before this
                 self._clear(trial.number)
         while (taken := self._take()) is not None:
             trial_id, number, lock = taken
@@ -77,19 +97,28 @@ class Worker:
                     optuna.storages.fail_stale_trials(self.study.optuna)
             trials = self._trials()
             for trial in trials:
-                if trial.state == TrialState.RUNNING and trial.user_attrs.get("place") == self.study.meta["id"]:
+                if (
+                    trial.state == TrialState.RUNNING
+                    and trial.user_attrs.get("place") == self.study.meta["id"]
+                ):
                     lock = self._lock(trial.number)
                     if lock.take(wait=False):
                         return trial._trial_id, trial.number, lock
             for trial in trials:
-                if trial.state == TrialState.WAITING and self._may_begin(trials, again=True) and self._claim(trial):
+                if (
+                    trial.state == TrialState.WAITING
+                    and self._may_begin(trials, again=True)
+                    and self._claim(trial)
+                ):
                     lock = self._lock(trial.number)
                     lock.take(wait=True)
                     self._inherit(trial)
                     return trial._trial_id, trial.number, lock
             if not self._may_begin(trials):
                 return None
-            begun = create_trial(state=TrialState.RUNNING, user_attrs={"place": self.study.meta["id"]})
+            begun = create_trial(
+                state=TrialState.RUNNING, user_attrs={"place": self.study.meta["id"]}
+            )
             trial_id = self.storage.create_new_trial(self.id, template_trial=begun)
             number = self.storage.get_trial_number_from_id(trial_id)
             lock = self._lock(number)
@@ -129,7 +158,9 @@ class Worker:
             if (before / _LEFT[0]).exists():
                 for name in reversed(_LEFT):  # the checkpoint last: it refers to the scorer
                     if (before / name).exists():
-                        (before / name).replace(trial_folder(self.study.folder, trial.number) / name)
+                        (before / name).replace(
+                            trial_folder(self.study.folder, trial.number) / name
+                        )
                 return
 
     def _one(self, trial_id: int, number: int) -> None:
@@ -141,7 +172,12 @@ class Worker:
         experiment = with_settings(self.experiment, self.dimensions, settings)
         with get_heartbeat_thread(trial_id, self.storage):
             outcome = run_trial(
-                experiment, self.experiment, self.material, folder, prune=lambda step, value: self._prune(trial_id, step, value), watch=self.watch
+                experiment,
+                self.experiment,
+                self.material,
+                folder,
+                prune=lambda step, value: self._prune(trial_id, step, value),
+                watch=self.watch,
             )
         self._tell(trial_id, outcome)
         self._clear(number)
@@ -179,20 +215,37 @@ class Worker:
         earlier = [other for other in trials if other.number != number]
         position = sum(1 for other in earlier if other.number < number and _began_here(other))
         if position < len(self.queue):
-            origin, settings = self.queue[position]["origin"], dict(self.queue[position]["settings"])
+            origin, settings = (
+                self.queue[position]["origin"],
+                dict(self.queue[position]["settings"]),
+            )
         else:
             skip = number - position + len(self.queue)
-            settings = propose(self.tune, self.dimensions, earlier, number, self.maximize, skip=skip, queued=self.queued)
+            settings = propose(
+                self.tune,
+                self.dimensions,
+                earlier,
+                number,
+                self.maximize,
+                skip=skip,
+                queued=self.queued,
+            )
             origin = self.tune.sampler
         params = to_params(self.dimensions, settings)
         kept = {path: value for path, value in trial.params.items() if path in params}
-        if kept != {path: params[path] for path in kept}:  # only with several workers: the trials before it have changed since
+        if kept != {
+            path: params[path] for path in kept
+        }:  # only with several workers: the trials before it have changed since
             params |= kept
-            settings |= from_params([dimension for dimension in self.dimensions if dimension.path in kept], kept)
+            settings |= from_params(
+                [dimension for dimension in self.dimensions if dimension.path in kept], kept
+            )
         for dimension in self.dimensions:
             if dimension.path in params and dimension.path not in trial.params:
                 kind = distribution(dimension)
-                self.storage.set_trial_param(trial_id, dimension.path, kind.to_internal_repr(params[dimension.path]), kind)
+                self.storage.set_trial_param(
+                    trial_id, dimension.path, kind.to_internal_repr(params[dimension.path]), kind
+                )
         self.storage.set_trial_user_attr(trial_id, "origin", origin)
         self.storage.set_trial_user_attr(trial_id, "settings", settings)
         return settings
@@ -205,7 +258,9 @@ class Worker:
             if self.tune.pruner != "none":
                 with quiet(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # curves of unequal length
-                    return bool(self.pruner.prune(self.study.optuna, self.storage.get_trial(trial_id)))
+                    return bool(
+                        self.pruner.prune(self.study.optuna, self.storage.get_trial(trial_id))
+                    )
         return False
 
     def _tell(self, trial_id: int, outcome: Outcome) -> None:
@@ -218,7 +273,9 @@ class Worker:
         try:
             for key, value in attrs.items():
                 self.storage.set_trial_user_attr(trial_id, key, value)
-            self.storage.set_trial_state_values(trial_id, _TOLD[outcome.state], outcome.values or None)
+            self.storage.set_trial_state_values(
+                trial_id, _TOLD[outcome.state], outcome.values or None
+            )
         except optuna.exceptions.UpdateFinishedTrialError:
             pass  # it was taken for dead and begun again elsewhere
 
@@ -235,7 +292,12 @@ def line(study: Study, trial: Trial) -> dict[str, Any]:
         "origin": trial.origin,
         "seconds": trial.seconds,
         "reason": trial.reason,
-        "best": None if best is None else {"number": best.number, "values": dict(zip(study.objectives, best.values, strict=True))},
+        "best": None
+        if best is None
+        else {
+            "number": best.number,
+            "values": dict(zip(study.objectives, best.values, strict=True)),
+        },
         "used": study.used(),
     }
 
@@ -249,4 +311,6 @@ def _counts(trial: FrozenTrial) -> bool:
 
 def _began_here(trial: FrozenTrial) -> bool:
     """Whether a trial took a place of its own in the queue."""
-    return trial.user_attrs.get("origin") != "imported" and "retry_history" not in trial.system_attrs
+    return (
+        trial.user_attrs.get("origin") != "imported" and "retry_history" not in trial.system_attrs
+    )

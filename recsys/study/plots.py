@@ -32,7 +32,9 @@ def plot(study: Study, folder: Path) -> list[Path]:
         from matplotlib import pyplot
         from optuna.visualization import matplotlib as draw
     except ImportError:
-        raise InputError("pictures need matplotlib", place=str(folder), remedy="pip install 'recsys[plot]'") from None
+        raise InputError(
+            "pictures need matplotlib", place=str(folder), remedy="pip install 'recsys[plot]'"
+        ) from None
     weights = study.importance()
     searched = [dimension.path for dimension in study.experiment.dimensions]
     fields = (list(weights) or searched)[:_FEW]
@@ -45,21 +47,34 @@ def plot(study: Study, folder: Path) -> list[Path]:
     if weights:
         pictures["importance"] = lambda: draw.plot_param_importances(study.inside, target_name=name)
     if known > 1 and len(fields) > 1:
-        pictures["contour"] = lambda: draw.plot_contour(study.inside, params=fields, target_name=name)
-        pictures["parallel"] = lambda: draw.plot_parallel_coordinate(study.inside, params=fields, target_name=name)
+        pictures["contour"] = lambda: draw.plot_contour(
+            study.inside, params=fields, target_name=name
+        )
+        pictures["parallel"] = lambda: draw.plot_parallel_coordinate(
+            study.inside, params=fields, target_name=name
+        )
     if any(trial.curve for trial in study.trials):
         pictures["curves"] = lambda: draw.plot_intermediate_values(study.optuna)
     written = []
-    with quiet(), warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "recsys", "figure.max_open_warning": 0}):
-        warnings.simplefilter("ignore")  # of fields with one value, of which there is nothing to draw
+    with (
+        quiet(),
+        warnings.catch_warnings(),
+        mpl.rc_context({"svg.hashsalt": "recsys", "figure.max_open_warning": 0}),
+    ):
+        warnings.simplefilter(
+            "ignore"
+        )  # of fields with one value, of which there is nothing to draw
         for picture, draw_it in pictures.items():
             draw_it()
             figure = pyplot.gcf()
-            figure.set_size_inches(3 * len(fields) + 2, 3 * len(fields)) if picture == "contour" else figure.set_size_inches(
-                max(7, 2 * len(fields)), 5
-            )
+            figure.set_size_inches(
+                3 * len(fields) + 2, 3 * len(fields)
+            ) if picture == "contour" else figure.set_size_inches(max(7, 2 * len(fields)), 5)
             path = folder / f"{picture}.svg"
-            write(path, partial(figure.savefig, format="svg", bbox_inches="tight", metadata={"Date": None}))
+            write(
+                path,
+                partial(figure.savefig, format="svg", bbox_inches="tight", metadata={"Date": None}),
+            )
             pyplot.close(figure)
             written.append(path)
     return written

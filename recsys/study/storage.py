@@ -28,7 +28,17 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK", "Journal", "Lock", "alone", "hold", "open_journal", "open_url", "quiet", "without_password"]
+__all__ = [
+    "LOCK",
+    "Journal",
+    "Lock",
+    "alone",
+    "hold",
+    "open_journal",
+    "open_url",
+    "quiet",
+    "without_password",
+]
 
 # What a command that works on a folder holds as long as it does.
 LOCK = ".lock"
@@ -118,7 +128,10 @@ class Journal(JournalFileBackend):
         text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
         with get_lock_file(self._lock), Path(self._file_path).open("ab") as file:
             file.write(text.encode())
-            if any(line["op_code"] not in _MAY_WAIT or "settings" in line.get("user_attr", {}) for line in logs):
+            if any(
+                line["op_code"] not in _MAY_WAIT or "settings" in line.get("user_attr", {})
+                for line in logs
+            ):
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -174,9 +187,17 @@ def open_journal(path: Path) -> BaseStorage:
                 _mend(path)
         return JournalStorage(Journal(str(path), lock_obj=lock))
     except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise InputError(f"is not a whole journal: {error}", place=str(path), remedy="restore it, or start a new study") from None
+        raise InputError(
+            f"is not a whole journal: {error}",
+            place=str(path),
+            remedy="restore it, or start a new study",
+        ) from None
     except OSError as error:
-        raise InputError(f"cannot be opened: {error.strerror}", place=str(path), remedy="check the path and its permissions") from None
+        raise InputError(
+            f"cannot be opened: {error.strerror}",
+            place=str(path),
+            remedy="check the path and its permissions",
+        ) from None
 
 
 def open_url(url: str) -> BaseStorage:
@@ -198,19 +219,35 @@ def open_url(url: str) -> BaseStorage:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         again = optuna.storages.RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
         try:
-            storage = RDBStorage(url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, heartbeat_stale_trial_callback=again)
+            storage = RDBStorage(
+                url,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=again,
+            )
         except ImportError:
             remedy = "pip install 'recsys[postgres]'"
-            raise InputError("the driver of this database is not installed", place=shown, remedy=remedy) from None
+            raise InputError(
+                "the driver of this database is not installed", place=shown, remedy=remedy
+            ) from None
         except (SQLAlchemyError, ValueError, RuntimeError) as error:
             said = str(error).splitlines()[0]
-            raise InputError(f"the database cannot be used: {said}", place=shown, remedy="check the URL, as in postgresql://user@host/name") from None
+            raise InputError(
+                f"the database cannot be used: {said}",
+                place=shown,
+                remedy="check the URL, as in postgresql://user@host/name",
+            ) from None
     weakref.finalize(storage, storage.engine.dispose)  # its connections are closed with it
-    return optuna.storages.get_storage(storage)  # which reads a trial that has ended once, and not each time that trials are looked at
+    return optuna.storages.get_storage(
+        storage
+    )  # which reads a trial that has ended once, and not each time that trials are looked at
 
 
 def _open_proxy(url: str) -> BaseStorage:
-    place, remedy = without_password(url), "check the URL, as in grpc://host:13000, and whether its server runs"
+    place, remedy = (
+        without_password(url),
+        "check the URL, as in grpc://host:13000, and whether its server runs",
+    )
     host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
     if not host or not port.isdecimal():
         raise InputError("is not the URL of a proxy", place=place, remedy=remedy)
@@ -220,9 +257,13 @@ def _open_proxy(url: str) -> BaseStorage:
             storage = optuna.storages.GrpcStorageProxy(host=host, port=int(port))
             storage.wait_server_ready(timeout=_PATIENCE)
         except ImportError:
-            raise InputError("grpcio is not installed", place=place, remedy="pip install 'recsys[grpc]'") from None
+            raise InputError(
+                "grpcio is not installed", place=place, remedy="pip install 'recsys[grpc]'"
+            ) from None
         except ConnectionError:
-            raise InputError(f"the proxy does not answer within {_PATIENCE:g} s", place=place, remedy=remedy) from None
+            raise InputError(
+                f"the proxy does not answer within {_PATIENCE:g} s", place=place, remedy=remedy
+            ) from None
     weakref.finalize(storage, storage._channel.close)
     return storage
 

@@ -30,7 +30,18 @@ from recsys.space import Dimension, corners, put
 from recsys.storage import write
 from recsys.train import Fitted, fit, monitored
 
-__all__ = ["MEASURED", "Material", "Outcome", "TrialFailed", "directions", "idle", "judged", "objectives", "run_trial", "with_settings"]
+__all__ = [
+    "MEASURED",
+    "Material",
+    "Outcome",
+    "TrialFailed",
+    "directions",
+    "idle",
+    "judged",
+    "objectives",
+    "run_trial",
+    "with_settings",
+]
 
 # Objectives that are no metrics; less of each is better.
 MEASURED = ("latency", "seconds", "memory")
@@ -111,9 +122,17 @@ def directions(experiment: Experiment) -> tuple[bool, ...]:
         try:
             higher = parse(name).higher
         except InputError as error:
-            raise InputError(error.cause, place="[tune] objectives", remedy=f"name a metric, or one of {', '.join(MEASURED)}") from None
+            raise InputError(
+                error.cause,
+                place="[tune] objectives",
+                remedy=f"name a metric, or one of {', '.join(MEASURED)}",
+            ) from None
         if higher is None:
-            raise InputError(f"more of '{name}' is neither better nor worse", place="[tune] objectives", remedy="name another metric")
+            raise InputError(
+                f"more of '{name}' is neither better nor worse",
+                place="[tune] objectives",
+                remedy="name another metric",
+            )
         found.append(higher)
     return tuple(found)
 
@@ -121,11 +140,15 @@ def directions(experiment: Experiment) -> tuple[bool, ...]:
 def judged(experiment: Experiment) -> Evaluation:
     """The experiment's evaluation, with every objective among its metrics."""
     evaluation = experiment.evaluate
-    wanted = [name for name in (evaluation.monitor, *objectives(experiment)) if name not in MEASURED]
+    wanted = [
+        name for name in (evaluation.monitor, *objectives(experiment)) if name not in MEASURED
+    ]
     return replace(evaluation, metrics=tuple(dict.fromkeys([*evaluation.metrics, *wanted])))
 
 
-def with_settings(experiment: Experiment, dimensions: Sequence[Dimension], settings: Mapping[str, Any]) -> Experiment:
+def with_settings(
+    experiment: Experiment, dimensions: Sequence[Dimension], settings: Mapping[str, Any]
+) -> Experiment:
     """The experiment with other values at the searched fields, without its [tune].
 
     Raises:
@@ -183,7 +206,9 @@ def run_trial(
         InputError: all that is not the fault of the settings: a device that is not there, a disk that is full.
     """
     assert whole.tune is not None
-    write(folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"))
+    write(
+        folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8")
+    )
     limits, evaluation = whole.tune.limits, judged(whole)
     device = pick_device(experiment.train.device)
     history: list[dict[str, Any]] = []
@@ -195,15 +220,28 @@ def run_trial(
             history.append({key: value for key, value in event.items() if key != "event"})
             value = monitored(event.get("valid", {}), evaluation.monitor)
             worse = not math.isnan(value) and prune(int(event["epoch"]), value)
-            if worse and event["epoch"] < experiment.train.epochs:  # one that is at its end is not ended
-                raise TrialFailed("pruned", f"worse than earlier trials after epoch {event['epoch']}")
+            if (
+                worse and event["epoch"] < experiment.train.epochs
+            ):  # one that is at its end is not ended
+                raise TrialFailed(
+                    "pruned", f"worse than earlier trials after epoch {event['epoch']}"
+                )
             if limits.seconds is not None and _seconds(history) > limits.seconds:
                 raise TrialFailed("pruned", f"took longer than {limits.seconds:g} s")
         watch(event)
 
     _reset_peak(device)
     try:
-        fitted = fit(experiment.model, material.train, material.valid, experiment.train, evaluation, folder=folder, resume=True, watch=follow)
+        fitted = fit(
+            experiment.model,
+            material.train,
+            material.valid,
+            experiment.train,
+            evaluation,
+            folder=folder,
+            resume=True,
+            watch=follow,
+        )
         history[:] = fitted.history
         outcome = _measured(whole, fitted, material, device)
     except TrialFailed as error:
@@ -221,29 +259,47 @@ def run_trial(
         outcome = Outcome("failed", reason="out of memory")
     lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history)
     write(folder / "history.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
-    return replace(outcome, seconds=_seconds(history), facts={**outcome.facts, "epochs": len(history)})
+    return replace(
+        outcome, seconds=_seconds(history), facts={**outcome.facts, "epochs": len(history)}
+    )
 
 
-def _measured(whole: Experiment, fitted: Fitted, material: Material, device: torch.device) -> Outcome:
+def _measured(
+    whole: Experiment, fitted: Fitted, material: Material, device: torch.device
+) -> Outcome:
     assert whole.tune is not None
     names, limits = objectives(whole), whole.tune.limits
     entry = next(entry for entry in fitted.history if entry["epoch"] == fitted.best_epoch)
-    facts: dict[str, Any] = {"best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "valid": entry["valid"]}
+    facts: dict[str, Any] = {
+        "best_epoch": fitted.best_epoch,
+        "stopped": fitted.stopped,
+        "valid": entry["valid"],
+    }
     measured = {"seconds": _seconds(fitted.history), "memory": _peak_mb(device)}
     if "latency" in names or limits.latency_ms is not None:
         measured["latency"] = _latency_ms(fitted.scorer, material)
     facts |= {name: round(value, 6) for name, value in measured.items()}
-    values = tuple(float(measured[name] if name in MEASURED else monitored(entry["valid"], name)) for name in names)
+    values = tuple(
+        float(measured[name] if name in MEASURED else monitored(entry["valid"], name))
+        for name in names
+    )
     broken = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
     if broken:
-        return Outcome("failed", reason=f"{broken[0]} is defined for no user of the validation part", facts=facts)
+        return Outcome(
+            "failed",
+            reason=f"{broken[0]} is defined for no user of the validation part",
+            facts=facts,
+        )
     allowed = {"seconds": limits.seconds, "memory": limits.memory_mb, "latency": limits.latency_ms}
     excess = {name: measured[name] - limit for name, limit in allowed.items() if limit is not None}
     return Outcome("complete", values, excess=excess, facts=facts)
 
 
 def _seconds(history: Sequence[Mapping[str, Any]]) -> float:
-    return round(sum(float(entry["seconds"]) + float(entry.get("valid_seconds", 0.0)) for entry in history), 4)
+    return round(
+        sum(float(entry["seconds"]) + float(entry.get("valid_seconds", 0.0)) for entry in history),
+        4,
+    )
 
 
 def _latency_ms(scorer: Scorer, material: Material) -> float:
@@ -261,8 +317,12 @@ def _reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak is that of the process so far
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from now on
+    with contextlib.suppress(
+        OSError
+    ):  # not Linux, or not allowed: the peak is that of the process so far
+        Path("/proc/self/clear_refs").write_text(
+            "5", encoding="ascii"
+        )  # the peak is counted from now on
 
 
 def _peak_mb(device: torch.device) -> float:
@@ -280,5 +340,10 @@ def _peak_mb(device: torch.device) -> float:
 
 def _out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed; torch says so in words."""
-    words = ("not enough memory", "can't allocate memory", "out of memory", "Storage size calculation overflowed")
+    words = (
+        "not enough memory",
+        "can't allocate memory",
+        "out of memory",
+        "Storage size calculation overflowed",
+    )
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)

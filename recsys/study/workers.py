@@ -39,7 +39,12 @@ def work(study: Study, workers: int, threads: int, deadline: float | None, watch
         RuntimeError: one of them failed for a reason that is ours.
     """
     crew = Processes("recsys.study.workers", workers=workers, threads=threads)
-    task = {"folder": str(study.folder), "storage": study.url, "deadline": deadline, "parent": os.getpid()}
+    task = {
+        "folder": str(study.folder),
+        "storage": study.url,
+        "deadline": deadline,
+        "parent": os.getpid(),
+    }
     busy: dict[int, int] = {}  # the trial each is at
     lost: Counter[int | None] = Counter()
 
@@ -58,20 +63,35 @@ def work(study: Study, workers: int, threads: int, deadline: float | None, watch
                 if code == 0:
                     continue
                 if code > 0:
-                    raise RuntimeError(f"a worker failed with exit code {code}; what it said stands above")
+                    raise RuntimeError(
+                        f"a worker failed with exit code {code}; what it said stands above"
+                    )
                 lost[trial] += 1
-                watch({"event": "worker", "said": f"a worker was killed (signal {-code}) in trial {trial}"})
+                watch(
+                    {
+                        "event": "worker",
+                        "said": f"a worker was killed (signal {-code}) in trial {trial}",
+                    }
+                )
                 if lost[trial] >= _LIVES:
                     if trial is None:
-                        raise RuntimeError(f"workers are killed (signal {-code}) before they begin a trial")
-                    _give_up(study, trial, f"it cost {_LIVES} workers their life (signal {-code}): out of memory?")
+                        raise RuntimeError(
+                            f"workers are killed (signal {-code}) before they begin a trial"
+                        )
+                    _give_up(
+                        study,
+                        trial,
+                        f"it cost {_LIVES} workers their life (signal {-code}): out of memory?",
+                    )
                 hire(number)
             elif event["event"] == "error":
                 raise InputError(event["cause"], place=event["place"], remedy=event["remedy"])
             else:
                 if event["event"] == "begun":
                     busy[number] = event["number"]
-                    del lost[None]  # they can begin: that others were killed before was from outside
+                    del lost[
+                        None
+                    ]  # they can begin: that others were killed before was from outside
                 watch(event)
     finally:
         crew.dismiss()
@@ -81,7 +101,11 @@ def _give_up(study: Study, number: int, reason: str) -> None:
     """Write a trial down as failed that no worker survives."""
     storage, entry = study.storage, study.optuna._study_id
     with hold(study.folder / ".take.lock"):
-        trial = next(trial for trial in storage.get_all_trials(entry, deepcopy=False) if trial.number == number)
+        trial = next(
+            trial
+            for trial in storage.get_all_trials(entry, deepcopy=False)
+            if trial.number == number
+        )
         if not trial.state.is_finished():
             for key, value in (("reason", reason), ("facts", {})):
                 storage.set_trial_user_attr(trial._trial_id, key, value)
@@ -116,7 +140,11 @@ def main() -> int:
         study = open_study(task["folder"], storage=task["storage"])
         material = material_of(study.experiment)
         if not material.matches(study.meta["split"]):
-            raise InputError("the data have changed since this study began", place=str(study.folder), remedy="restore the data, or start a new study")
+            raise InputError(
+                "the data have changed since this study began",
+                place=str(study.folder),
+                remedy="restore the data, or start a new study",
+            )
         Worker(study, material, deadline=task["deadline"], watch=follow).run()
     except InputError as error:
         say({"event": "error", "cause": error.cause, "place": error.place, "remedy": error.remedy})
