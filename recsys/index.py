@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys.data.hashing import tie_order
 from recsys.errors import InputError
 
 __all__ = [
@@ -104,7 +105,8 @@ def nearest(
     """The k best items of each user by an index: searched with each of the user's vectors, each item once, with its best score.
 
     Each vector asks for k, the number of items seen and one more; that is enough, as an item that is among the k best of a user
-    is among the k best that one of the vectors finds. Equal scores stand in the order of the rows: where the last hit equals the last of the
+    is among the k best that one of the vectors finds. Equal scores stand in the order of `recsys.data.hashing.tie_order`:
+    where the last hit equals the last of the
     list, more are asked for. With a flat index the answer is that of `recsys.rank.top_k`, but that sums are rounded in another order.
 
     Args:
@@ -233,16 +235,18 @@ def _merged(
             "item": seen.indices.astype(np.int64),
         }
     )
+    place = pl.Series("tie", tie_order(index.ntotal))
     best = (
         hits.group_by("user", "item")
         .agg(pl.col("score").max())
         .join(met, on=["user", "item"], how="anti")
-        .sort(["user", "score", "item"], descending=[False, True, False])
+        .with_columns(tie=pl.lit(place).gather(pl.col("item")))
+        .sort(["user", "score", "tie"], descending=[False, True, False])
         .with_columns((pl.int_range(pl.len()).over("user") + 1).cast(pl.Int32).alias("rank"))
         .filter(pl.col("rank") <= k)
         .select("user", "item", "rank", "score")
     )
-    # Behind the last hit of a vector there may be items as good as the last of the list, and theirs may be the lower rows.
+    # Behind the last hit of a vector there may be items as good as the last of the list, and theirs may come first among equals.
     last = np.full(len(users), -np.inf, dtype=np.float32)
     full = best.filter(pl.col("rank") == k)
     last[full["user"].to_numpy()] = full["score"].to_numpy()

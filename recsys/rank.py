@@ -1,4 +1,4 @@
-"""The only code that ranks: blocked, masked, exact top-k with a fixed order of ties.
+"""The only code that ranks: blocked, masked, exact top-k with a fixed order of ties (`recsys.data.hashing.tie_order`).
 
 Evaluation and batch scoring both call `top_k`, so what ships is what was measured. Users are scored a block at a time into one
 buffer that is used again, so memory does not grow with the number of users.
@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from recsys.data.hashing import tie_order
 from recsys.errors import InputError
 from recsys.scorer import Factors, MultiFactors, Product, Scorer
 
@@ -38,9 +39,16 @@ _TILE = 512  # items scored at a time on the CPU
 _USERS = 256  # served at a time by one order of the items
 
 
+@functools.lru_cache(maxsize=8)
+def _ties(n_items: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the place of each column among equals, and the column at each place, int64 [n_items]."""
+    place = torch.from_numpy(tie_order(n_items).copy())
+    return place.to(device), place.argsort().to(device)
+
+
 @dataclass(frozen=True, eq=False)
 class TopK:
-    """The k best items of some users, best first; equal scores in the order of the item rows.
+    """The k best items of some users, best first; equal scores in the order of `tie_order`.
 
     Args:
         user: user rows, int32 [U].
@@ -130,7 +138,7 @@ def _one_order(
     pool = np.arange(scorer.n_items) if candidates is None else np.unique(candidates)
     if np.isnan(scores[pool]).any():
         raise _not_numbers()
-    order = pool[np.argsort(-scores[pool], kind="stable")]
+    order = pool[np.lexsort((tie_order(scorer.n_items)[pool], -scores[pool]))]
     order = order[scores[order] > -np.inf]
     place = np.full(scorer.n_items, len(order))
     place[order] = np.arange(len(order))
@@ -386,10 +394,10 @@ class _Gemm:
 
 
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Values and columns [B, k] of the k largest, in descending order, equal values in ascending order of their columns."""
+    """Return values and columns [B, k] of the k largest, in descending order, equals in `tie_order`."""
     value, column = _largest(scores, min(k + 1, scores.shape[1]))
     if value.shape[1] > k:
-        # Where the value after the last is equal to it, which of the equals belong to the best k is a matter of order.
+        # Where the value after the last is equal to it, the order of ties says which of the equals are among the best k.
         tied = (
             ((value[:, k] == value[:, k - 1]) & (value[:, k - 1] > -torch.inf)).nonzero().view(-1)
         )
@@ -397,24 +405,29 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         if len(tied):
             column = column.clone()
             column[tied] = _first_of_equals(scores[tied], last[tied], k)
-    column = column.sort(dim=1).values
+    column = _in_tie_order(column, scores.shape[1])
     value, order = scores.gather(1, column).sort(dim=1, descending=True, stable=True)
     return value, column.gather(1, order)
 
 
+def _in_tie_order(column: Tensor, n: int) -> Tensor:
+    """Return the columns of each row [B, k] in the order of `tie_order`."""
+    place, at = _ties(n, column.device)
+    return at[place[column].sort(dim=1).values]
+
+
 def _first_of_equals(scores: Tensor, last: Tensor, k: int) -> Tensor:
-    """Columns [R, k] of all scores above `last` [R, 1] and of the first of those equal to it."""
+    """Return columns [R, k] of all scores above `last` [R, 1] and of the first of those equal to it."""
     value, column = _largest(scores, min(4 * k + 64, scores.shape[1]))
-    column, order = column.sort(dim=1)
-    value = value.gather(1, order)
-    chosen = _choose(value, last, k)
-    result = column[chosen].view(len(scores), k)
+    column = _in_tie_order(column, scores.shape[1])
+    value = scores.gather(1, column)
+    result = column[_choose(value, last, k)].view(len(scores), k)
     # More equals than these: only then the whole row has to be searched.
     open_end = (value.min(1).values == last[:, 0]).nonzero().view(-1)
     if len(open_end) and value.shape[1] < scores.shape[1]:
-        result[open_end] = (
-            _choose(scores[open_end], last[open_end], k).nonzero()[:, 1].view(len(open_end), k)
-        )
+        _, at = _ties(scores.shape[1], scores.device)
+        chosen = _choose(scores[open_end][:, at], last[open_end], k)
+        result[open_end] = at[chosen.nonzero()[:, 1]].view(len(open_end), k)
     return result
 
 

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -406,10 +406,7 @@ def _write_vocabularies(folder: Path, train: Dataset) -> None:
         ("items", items),
         ("seen", seen),
     ):
-        write(
-            folder / f"{name}.parquet",
-            lambda path, frame=frame: frame.write_parquet(path, compression="zstd"),
-        )  # type: ignore[misc]
+        write(folder / f"{name}.parquet", partial(frame.write_parquet, compression="zstd"))
 
 
 def _train_seconds(fitted: Fitted) -> float:

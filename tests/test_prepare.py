@@ -12,19 +12,18 @@ import pytest
 from hypothesis import given, settings
 
 from recsys.data.load import load
+from recsys.data.numbering import dataset, interactions
 from recsys.data.prepare import (
     behaviours,
-    dataset,
     duplicates,
-    interactions,
     k_core,
     min_user,
-    moment,
     positives,
     prepare,
     window,
 )
 from recsys.data.read import Parts, Source
+from recsys.data.times import moment
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 

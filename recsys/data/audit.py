@@ -11,6 +11,7 @@ What features know is judged in `hindsight`. Opens the sealed test once, with th
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,7 +21,8 @@ from scipy import stats
 
 from recsys.data.finding import Finding, Severity
 from recsys.data.hindsight import feature_findings, label_findings
-from recsys.data.types import FeatureTable, Interactions, Split
+from recsys.data.rules import cut_ties
+from recsys.data.types import FeatureTable, Interactions, Split, join
 
 __all__ = ["Finding", "audit", "table", "worst"]
 
@@ -31,6 +33,9 @@ _SMALL = 0.01
 _MOVED, _OTHER = 0.1, 0.25
 _GROUPS = 10
 _MANY = 200  # held-out pairs from which ten groups have shares worth comparing
+
+# What the rule of a split that is in time order says.
+_IN_TIME = re.compile(r"\bby_(time|last)|\blast \d|leave.last|in time|temporal|chrono")
 
 Parts = Sequence[tuple[str, Interactions]]
 
@@ -76,6 +81,7 @@ def audit(
         _overlap([("train", train), *held]),
         _masked([("train", train), *held]),
         _order(train, held, split.rule),
+        _equal_times(train, held, split.rule),
         _future(train, held),
         *_unmet(train, held, with_features=bool(features)),
         _silent(train, held),
@@ -192,7 +198,7 @@ def _order(train: Interactions, held: Parts, rule: str) -> Finding:
             "no user is asked about what happened before what is known of them",
         )
     message = f"asked about the past: {' and '.join(said)} pairs are older than something known of the same user; {_by_time(train, held)}"
-    if re.search(r"\bby_(time|last)|\blast \d|leave.last|in time|temporal|chrono", rule.lower()):
+    if _IN_TIME.search(rule.lower()):
         return Finding(
             "time order",
             "error",
@@ -209,6 +215,27 @@ def _order(train: Interactions, held: Parts, rule: str) -> Finding:
         message,
         "split by = 'time' or 'last', if the numbers shall speak for the future",
     )
+
+
+def _equal_times(train: Interactions, held: Parts, rule: str) -> Finding:
+    """Users whose first held-out pair has the time of their last earlier one."""
+    check = "equal times"
+    if train.time is None or any(pairs.time is None for _, pairs in held):
+        return Finding(check, "ok", 0, "not checked: there are no time stamps")
+    if not _IN_TIME.search(rule.lower()):
+        return Finding(check, "ok", 0, "not checked: the split is not in time order")
+    parts = [train, *(pairs for _, pairs in held)]
+    number = np.concatenate([np.full(len(part), i, dtype=np.int8) for i, part in enumerate(parts)])
+    tied, cut = cut_ties(functools.reduce(join, parts), number)
+    if not tied:
+        return Finding(check, "ok", 0, "no user is split among pairs of equal time")
+    message = (
+        f"{tied:,} of {cut:,} users ({_share(tied, cut)}) are split among pairs of equal time: the order of "
+        "the file, or a hash, decides which of them are asked for"
+    )
+    remedy = "give finer times, or split by = 'time', which keeps equal times together"
+    severity: Severity = "ok" if tied < _SMALL * cut else "warning"
+    return Finding(check, severity, tied, message, remedy if severity == "warning" else "")
 
 
 def _by_time(train: Interactions, held: Parts) -> str:

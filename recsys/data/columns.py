@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
+from recsys.data.times import parse_times
 from recsys.errors import InputError, suggest
 
-__all__ = ["KNOWN", "ROLES", "Where", "choose", "folded", "normalise", "seconds"]
+__all__ = ["KNOWN", "ROLES", "Where", "choose", "folded", "normalise"]
 
 Where = Callable[
     [int], str
@@ -60,20 +61,6 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
         "action",
     ),
 }
-
-# A count of seconds beyond these magnitudes is a count of something smaller.
-_UNITS = (
-    (1e11, 1, "seconds"),
-    (1e14, 1_000, "milliseconds"),
-    (1e17, 1_000_000, "microseconds"),
-    (float("inf"), 1_000_000_000, "nanoseconds"),
-)
-_YEARS = (
-    6e8,
-    4.2e9,
-)  # 1989 to 2103 in seconds; what is there in one unit and not in another tells units apart
-# Dates written as one whole number, which would pass for seconds or milliseconds.
-_STAMPS = (("%Y%m%d", 19700101, 21001231), ("%Y%m%d%H%M%S", 19700101_000000, 21001231_235959))
 
 
 def choose(
@@ -171,7 +158,7 @@ def normalise(
         typed: the source has types, so that ids that are text stay text; else text that is whole numbers throughout becomes Int64.
 
     Returns:
-        the frame with user and item (Int64 or String), time (Int64 seconds), weight (Float32), label (Int8), behaviour (String),
+        the frame with user and item (Int64 or String), time (Datetime), weight (Float32), label (Int8), behaviour (String),
         as far as `chosen` names them, and notes on what was done.
 
     Raises:
@@ -219,17 +206,10 @@ def normalise(
         frame = frame.filter(~missing)
     columns = [frame[role] if typed else _ids(frame[role]) for role in ("user", "item")]
     if "time" in chosen:
-        time, unit = seconds(frame["time"], where, chosen["time"])
+        time, unit = parse_times(frame["time"], where, chosen["time"])
         columns.append(time)
         if unit not in ("seconds", "dates"):
             notes.append(f"times in '{chosen['time']}' read as {unit}")
-        if not frame["time"].dtype.is_integer() or unit != "seconds":
-            told = pl.DataFrame({"user": columns[0], "time": time, "raw": frame["time"]}).unique()
-            lost = told.height - told.n_unique(["user", "time"])
-            if lost:
-                notes.append(
-                    f"times are kept in seconds: {lost} follow another of the same user within its second, and that order is lost"
-                )
     if "weight" in chosen:
         columns.append(_numbers(frame["weight"], where, chosen["weight"], "weight"))
     if "label" in chosen:
@@ -246,123 +226,6 @@ def normalise(
         )
         columns.append(behaviour)
     return pl.DataFrame(columns), notes
-
-
-def seconds(values: pl.Series, where: Where, column: str = "time") -> tuple[pl.Series, str]:
-    """Times as seconds since 1970, Int64, and what they were: "dates" or a unit.
-
-    Accepts dates, date-times (without zone: UTC), ISO 8601 text, and numbers, whose unit is told by their size:
-    below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
-
-    Raises:
-        InputError: at the first value that is none of these; numbers in several units, or all of the kind 20111209.
-    """
-    if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
-        result = values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch(
-            "s"
-        )
-        _refuse(
-            result.is_null(), values, where, column, "time", "fill it in, or leave the column out"
-        )
-        return result.alias("time"), "dates"
-    if values.dtype == pl.String:
-        numbers = values.cast(pl.Int64, strict=False)
-        if numbers.null_count():
-            numbers = values.cast(pl.Float64, strict=False)
-        if numbers.null_count() > 0 and (numbers.null_count() == len(values) or numbers[0] is None):
-            dates = _dates(values)
-            _refuse(
-                dates.is_null(),
-                values,
-                where,
-                column,
-                "time",
-                "write unix seconds or ISO dates, as in 2011-12-09 08:26:00",
-            )
-            return dates.alias("time"), "dates"
-    else:
-        numbers = values.cast(pl.Int64 if values.dtype.is_integer() else pl.Float64, strict=False)
-    bad = (
-        numbers.is_null()
-        if numbers.dtype.is_integer()
-        else ~(numbers.abs() < 2.0**63).fill_null(value=False)
-    )
-    _refuse(
-        bad,
-        values,
-        where,
-        column,
-        "time",
-        "write unix seconds or ISO dates, as in 2011-12-09 08:26:00",
-    )
-    size = float(numbers.cast(pl.Float64).abs().max() or 0)  # type: ignore[arg-type]
-    divisor, unit = next((divisor, unit) for limit, divisor, unit in _UNITS if size < limit)
-    if divisor > 1:
-        _one_unit(numbers, unit, where, column)
-    whole = (numbers if numbers.dtype.is_integer() else numbers.floor()).cast(pl.Int64)
-    if _stamps(whole):
-        cause = (
-            f"'{whole[0]}' is a date written as one number, which would count as {unit} since 1970"
-        )
-        raise InputError(
-            cause,
-            place=f"{where(0)}, column '{column}'",
-            remedy="write ISO dates, as in 2011-12-09 08:26:00",
-        )
-    return (whole if divisor == 1 else whole // divisor).alias("time"), unit
-
-
-def _one_unit(numbers: pl.Series, unit: str, where: Where, column: str) -> None:
-    """Refuse times of which some are of our years in one unit and all others in another; counts that begin at 0 have some in between."""
-    low, high = _YEARS
-    found = {
-        name: (numbers >= low * divisor) & (numbers < high * divisor) for _, divisor, name in _UNITS
-    }
-    if sum(int(each.sum()) for each in found.values()) < int((numbers >= low).sum()):
-        return
-    for name, each in found.items():
-        if name != unit and each.any():
-            row, last = _first(each), int(numbers.arg_max() or 0)
-            cause = f"'{numbers[row]}' looks like {name}, '{numbers[last]}' like {unit}"
-            raise InputError(
-                cause,
-                place=f"{where(row)}, column '{column}'",
-                remedy="write all times in one unit",
-            )
-
-
-def _stamps(whole: pl.Series) -> bool:
-    """Whether all numbers read as a date, such as 20111209 or 20111209082600; as seconds they would all be of August 1970."""
-    for form, first, last in _STAMPS:
-        if whole.is_between(first, last).all() and len(whole):
-            return (
-                not whole.unique()
-                .cast(pl.String)
-                .str.to_datetime(form, strict=False, time_unit="us")
-                .null_count()
-            )
-    return False
-
-
-def _dates(text: pl.Series) -> pl.Series:
-    """ISO 8601 text to seconds; null where it is not."""
-    plain = (
-        text.str.strip_chars()
-        .str.replace("T", " ", literal=True)
-        .str.replace("Z$", "+0000")
-        .str.replace(r"([+-]\d\d):(\d\d)$", "$1$2")
-    )
-    result = pl.Series(text.name, [None] * len(text), dtype=pl.Int64)
-    for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f%z"):
-        if not result.null_count():
-            break
-        found = (
-            plain.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-            if form == "%Y-%m-%d"
-            else plain.str.to_datetime(form, strict=False, time_unit="us")
-        )
-        result = pl.select(pl.coalesce(pl.lit(result), pl.lit(found.dt.epoch("s")))).to_series()
-    return result
 
 
 def _third(sample: pl.DataFrame | None, names: Sequence[str]) -> list[str]:

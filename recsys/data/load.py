@@ -9,7 +9,8 @@ from typing import Any
 
 from recsys.config import build
 from recsys.data.columns import ROLES
-from recsys.data.prepare import dataset, prepare
+from recsys.data.numbering import dataset
+from recsys.data.prepare import prepare
 from recsys.data.read import Source, frame, read, titles
 from recsys.data.side import feature_tables, seen_from
 from recsys.data.types import Dataset, Interactions

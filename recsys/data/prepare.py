@@ -1,29 +1,24 @@
-"""What is kept of a log: pure functions from a frame to a frame, each with a line for the history; and the Dataset made of it."""
+"""What is kept of a log: functions from a frame to a frame, each with a line for the history."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from recsys.data.columns import seconds
 from recsys.data.read import Parts, Source
-from recsys.data.types import Dataset, Interactions, Vocab
+from recsys.data.times import count_ticks, moment, ticks_at
+from recsys.data.types import Vocab
 from recsys.errors import InputError, suggest
 
 __all__ = [
     "behaviours",
-    "dataset",
     "duplicates",
-    "interactions",
     "k_core",
     "labels",
     "min_user",
-    "moment",
     "positives",
     "prepare",
     "window",
@@ -132,14 +127,15 @@ def window(
 ) -> Step:
     """Rows with since <= time < until."""
     _need(frame, "time", "since and until")
-    kept = frame
+    (time,), unit = count_ticks([frame["time"]])
+    kept = np.ones(frame.height, dtype=bool)
     if since is not None:
-        kept = kept.filter(pl.col("time") >= moment(since, "since"))
+        kept &= time >= ticks_at(moment(since, "since"), unit)
     if until is not None:
-        kept = kept.filter(pl.col("time") < moment(until, "until"))
+        kept &= time < ticks_at(moment(until, "until"), unit)
     return _told(
         frame,
-        kept,
+        frame.filter(pl.Series(kept)),
         " ".join(
             f"{word} {value}"
             for word, value in (("since", since), ("until", until))
@@ -209,103 +205,6 @@ def k_core(frame: pl.DataFrame, user_core: int = 0, item_core: int = 0) -> Step:
         else f"user_core {user_core} item_core {item_core}"
     )
     return _told(frame, frame[rows], words)
-
-
-def dataset(
-    data: Parts | pl.DataFrame,
-) -> tuple[Dataset, tuple[Interactions | None, Interactions | None] | None]:
-    """Vocabularies and integer rows.
-
-    Ids are sorted, so that rows do not depend on the order of the file; where the format numbers its ids they are the whole
-    range. The vocabularies of presplit parts span all parts. Pairs are sorted by user, then item, then time.
-
-    Args:
-        data: a frame of one log, or parts.
-
-    Returns:
-        the Dataset over everything, or over the train part; and (valid, test) where the data is split already, else None.
-    """
-    parts = Parts(all=data) if isinstance(data, pl.DataFrame) else data
-    frames = list(parts.frames.values())
-    users, items = (
-        _vocab(frames, role, numbered)
-        for role, numbered in (("user", parts.users), ("item", parts.items))
-    )
-    named = [frame["behaviour"] for frame in frames if "behaviour" in frame.columns]
-    codes = (
-        Vocab.of(pl.concat(named), "behaviour") if named else None
-    )  # one numbering for all parts
-    if parts.all is not None:
-        return Dataset(
-            interactions(parts.all, users, items, codes), users, items, history=parts.history
-        ), None
-    if parts.train is None:
-        raise InputError("there is no train part", place="[data]", remedy="give train")
-    valid, test = (
-        interactions(each, users, items, codes) if each is not None else None
-        for each in (parts.valid, parts.test)
-    )
-    return Dataset(
-        interactions(parts.train, users, items, codes), users, items, history=parts.history
-    ), (valid, test)
-
-
-def interactions(
-    frame: pl.DataFrame, users: Vocab, items: Vocab, codes: Vocab | None = None
-) -> Interactions:
-    """The rows of a frame in the numbers of two vocabularies, sorted by user, item and time.
-
-    Args:
-        frame: user, item and more.
-        users, items: the vocabularies.
-        codes: of the behaviours; those of the frame where not given.
-
-    Raises:
-        InputError: an id that a vocabulary does not hold.
-    """
-    columns: dict[str, Any] = {
-        "user": users.require(frame["user"]),
-        "item": items.require(frame["item"]),
-    }
-    for name in ("time", "weight", "label"):
-        if name in frame.columns:
-            columns[name] = frame[name].to_numpy()
-    names: tuple[str, ...] = ()
-    if "behaviour" in frame.columns:
-        vocab = codes or Vocab.of(frame["behaviour"], "behaviour")
-        names = tuple(str(name) for name in vocab.ids)
-        columns["behaviour"] = vocab.rows(frame["behaviour"])
-    key = columns["user"].astype(np.int64) * len(items) + columns["item"]
-    if len(key) > 1 and not (key[1:] > key[:-1]).all():
-        order = np.argsort(key, kind="stable")
-        if "time" in columns and (key[order[1:]] == key[order[:-1]]).any():
-            order = np.lexsort((columns["time"], key))
-        columns = {name: values[order] for name, values in columns.items()}
-    return Interactions(**columns, n_users=len(users), n_items=len(items), behaviours=names)
-
-
-def moment(value: str | int, name: str = "time") -> int:
-    """A point in time as seconds since 1970; whole numbers as in a column of times, so that 1323419160000 are milliseconds.
-
-    Raises:
-        InputError: neither an integer nor an ISO date.
-    """
-    try:
-        return int(seconds(pl.Series([str(value)]), lambda _: name)[0][0])
-    except InputError:
-        remedy = f"write an ISO date, as in {datetime.now(UTC):%Y-%m-%d}, or unix seconds"
-        raise InputError(f"{value!r} is not a point in time", place=name, remedy=remedy) from None
-
-
-def _vocab(frames: Sequence[pl.DataFrame], role: str, numbered: range | None) -> Vocab:
-    if numbered is not None:
-        return Vocab(
-            pl.Series(role, np.arange(numbered.start, numbered.stop, dtype=np.int64)), role
-        )
-    columns = [frame[role] for frame in frames]
-    if len({column.dtype for column in columns}) > 1:
-        columns = [column.cast(pl.String) for column in columns]
-    return Vocab.of(pl.concat([column.unique() for column in columns]), role)
 
 
 def _repeated(frame: pl.DataFrame) -> pl.Series:

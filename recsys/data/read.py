@@ -100,9 +100,10 @@ class Parts:
 
     Args:
         all: one log, or None where the source is split already into
-        train, valid, test: frames of user, item and, where known, time (Int64 seconds), weight (Float32), label (Int8), behaviour (String).
+        train, valid, test: frames of user, item and, where known, time (Datetime), weight (Float32), label (Int8), behaviour (String).
         users, items: the ids that exist where the format numbers them, those that never occur included; None: the ids that occur.
         history: what was read and guessed, one line per step.
+        in_file_order: whether the order of the rows says anything: not in a matrix, nor in a folder of many files.
     """
 
     all: pl.DataFrame | None = None
@@ -112,6 +113,7 @@ class Parts:
     users: range | None = None
     items: range | None = None
     history: tuple[str, ...] = ()
+    in_file_order: bool = True
 
     @property
     def frames(self) -> dict[str, pl.DataFrame]:
@@ -168,7 +170,8 @@ def read(source: Source) -> Parts:
     )
     if users and items and chosen == "adjacency" and (users.start or items.start):
         history += (f"users from {users.start}, items from {items.start}",)
-    return Parts(**frames, users=users, items=items, history=history)
+    in_file_order = chosen != "npz" and not any(map(_many_files, found.values()))
+    return Parts(**frames, users=users, items=items, history=history, in_file_order=in_file_order)
 
 
 def frame(
@@ -250,6 +253,14 @@ def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = 
     result = np.full(len(items), -1, dtype=np.int64)
     result[rows[known][::-1]] = known[::-1]  # the first of several
     return text.gather(pl.Series(result).set(pl.Series(result < 0), None)).alias("title")
+
+
+def _many_files(path: Path) -> bool:
+    """Whether a table is a folder of several files, whose rows have no common order."""
+    if not path.is_dir():
+        return False
+    names = (each for each in path.rglob("*") if each.suffix in (".parquet", ".pq"))
+    return sum(1 for _ in zip(names, range(2), strict=False)) > 1
 
 
 def _only_read(source: Source, chosen: str, opened: str, path: Path) -> None:
@@ -350,14 +361,12 @@ def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
 
 def _numbering(ids: pl.Series) -> range:
     """0..max for ids that are row numbers, as the feature files beside an x-label file take them; else nothing."""
-    if (
-        ids.dtype != pl.Int64
-        or not len(ids)
-        or int(ids.min()) < 0
-        or int(ids.max()) > max(10_000_000, 100 * len(ids))
-    ):  # type: ignore[arg-type]
+    if ids.dtype != pl.Int64 or not len(ids):
         return range(0)
-    return range(int(ids.max()) + 1)  # type: ignore[arg-type]
+    least, most = int(ids.min()), int(ids.max())  # type: ignore[arg-type]
+    if least < 0 or most > max(10_000_000, 100 * len(ids)):
+        return range(0)
+    return range(most + 1)
 
 
 def _soft(wanted: Mapping[str, Column], table: Table, source: Source) -> dict[str, Column]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsys.data.prepare import moment
-from recsys.data.types import Interactions
+from recsys.data.hashing import hash_ids, hash_pairs
+from recsys.data.times import Unit, moment, ticks_at
+from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "by_ratio",
     "by_time",
     "check_ratios",
+    "cut_ties",
     "libcml",
+    "tie_keys",
 ]
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -35,6 +38,7 @@ def by_ratio(
     per: str = "user",
     order: str = "random",
     seed: int = 0,
+    ties: np.ndarray | None = None,
 ) -> np.ndarray:
     """Shares of each user's rows, or of all rows.
 
@@ -47,6 +51,7 @@ def by_ratio(
         per: "user" or "all".
         order: "random", or "time": the earliest are train, the latest test.
         seed: of the random order.
+        ties: what orders equal times, [n]; by default as in `tie_keys`.
 
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
@@ -55,14 +60,13 @@ def by_ratio(
         InputError: order "time" without times.
     """
     check_ratios(ratios)
-    canonical, group = (
-        _canonical(pairs),
-        pairs.user if per == "user" else np.zeros(len(pairs), dtype=np.int32),
-    )
+    group = pairs.user if per == "user" else np.zeros(len(pairs), dtype=np.int32)
     if order == "time":
-        place, counts = _places(group, canonical, _times(pairs, "order = 'time'"))
+        time = _times(pairs, "order = 'time'")
+        place, counts = _places(group, _tie_order(pairs, seed, ties), time)
     else:
-        # One random number per row, given out in canonical order, so that the order of the file cannot matter.
+        # One random number per row, given out by user and item, so that the order of the rows cannot matter.
+        canonical = _canonical(pairs)
         draw = np.empty(len(pairs), dtype=np.int64)
         draw[canonical] = np.random.default_rng(seed).integers(0, 2**32, len(pairs))
         place, counts = _places(group, canonical, draw)
@@ -74,10 +78,18 @@ def by_ratio(
     return _cut(place, counts, shares[0], shares[1])
 
 
-def by_last(pairs: Interactions, k: int = 1) -> np.ndarray:
-    """The last k rows of each user are test, the k before them valid; train keeps at least one row, test is served before valid.
+def by_last(
+    pairs: Interactions, k: int = 1, *, seed: int = 0, ties: np.ndarray | None = None
+) -> np.ndarray:
+    """Hold back the last k rows of each user as test, and the k before them as valid.
 
-    Rows of the same time stand in the order of their items.
+    Train keeps at least one row, and test is served before valid.
+
+    Args:
+        pairs: the interactions.
+        k: rows of each user in test, and in valid.
+        seed: of the hash that orders equal times where the source has no order.
+        ties: what orders equal times, [n]; by default as in `tie_keys`.
 
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
@@ -85,7 +97,8 @@ def by_last(pairs: Interactions, k: int = 1) -> np.ndarray:
     Raises:
         InputError: the interactions have no times.
     """
-    place, counts = _places(pairs.user, _canonical(pairs), _times(pairs, "by = 'last'"))
+    time = _times(pairs, "by = 'last'")
+    place, counts = _places(pairs.user, _tie_order(pairs, seed, ties), time)
     test = np.minimum(k, np.maximum(counts - 1, 0))
     valid = np.minimum(k, np.maximum(counts - test - 1, 0))
     return _cut(place, counts, valid, test)
@@ -106,7 +119,7 @@ def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.nd
     """
     time = _times(pairs, "by = 'time'")
     points = [
-        _point(value, time, name)
+        _point(value, time, pairs.time_unit, name)
         for value, name in ((valid_from, "valid_from"), (test_from, "test_from"))
     ]
     last = points[1]
@@ -165,10 +178,23 @@ def by_new_item(
     return part
 
 
-def libcml(pairs: Interactions, seed: int = 1234) -> np.ndarray:
-    """The recipe behind the matrices of LibCML, DPCML and SFCML (released code): user by user in order, the sorted items are shuffled.
+def libcml(
+    pairs: Interactions,
+    seed: int = 1234,
+    *,
+    users: np.ndarray | None = None,
+    items: np.ndarray | None = None,
+) -> np.ndarray:
+    """Split by the recipe behind the matrices of LibCML, DPCML and SFCML (released code).
 
-    The first int(n * 3 / 5) are train, the next int(n * 1 / 5) valid, the rest test. One legacy generator serves all users in turn.
+    User by user in the order of their ids, the items in the order of theirs are shuffled. The first int(n * 3 / 5)
+    are train, the next int(n * 1 / 5) valid, the rest test. One legacy generator serves all users in turn. So this
+    rule alone depends on how ids are numbered: that is the recipe.
+
+    Args:
+        pairs: the interactions.
+        seed: of the generator.
+        users, items: position of each row's id among the sorted ids, [n_users] and [n_items]; by default the row.
 
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
@@ -179,8 +205,10 @@ def libcml(pairs: Interactions, seed: int = 1234) -> np.ndarray:
             place="[split] seed",
             remedy="give a number below 4294967296",
         )
-    order = _canonical(pairs)
-    ends = np.cumsum(np.bincount(pairs.user, minlength=pairs.n_users))
+    user = pairs.user if users is None else users[pairs.user]
+    item = pairs.item if items is None else items[pairs.item]
+    order = np.lexsort((item, user))
+    ends = np.cumsum(np.bincount(user, minlength=pairs.n_users))
     generator = np.random.RandomState(seed)  # the released split is a draw of the legacy generator
     part = np.empty(len(pairs), dtype=np.int8)
     start = 0
@@ -188,13 +216,48 @@ def libcml(pairs: Interactions, seed: int = 1234) -> np.ndarray:
         rows = order[start:end].copy()
         generator.shuffle(rows)
         train, valid = int(len(rows) * 3 / 5), int(len(rows) * 1 / 5)
-        part[rows[:train]], part[rows[train : train + valid]], part[rows[train + valid :]] = (
-            TRAIN,
-            VALID,
-            TEST,
-        )
+        part[rows[:train]] = TRAIN
+        part[rows[train : train + valid]] = VALID
+        part[rows[train + valid :]] = TEST
         start = int(end)
     return part
+
+
+def tie_keys(data: Dataset, seed: int = 0) -> np.ndarray:
+    """Return what orders rows of equal times, [n]: the row of the source, or else a hash.
+
+    The hash is of (seed, user id, item id), so that neither a row number nor the spelling of ids, as far as
+    luck allows, favours anybody. It serves sources without an order: matrices and folders of many files.
+    """
+    pairs = data.pairs
+    if pairs.position is not None:
+        return pairs.position
+    user, item = hash_ids(data.users.ids), hash_ids(data.items.ids)
+    return hash_pairs(user[pairs.user], item[pairs.item], seed)
+
+
+def cut_ties(pairs: Interactions, part: np.ndarray) -> tuple[int, int]:
+    """Count the users whose parts meet among rows of equal time, and the users who are cut at all.
+
+    Args:
+        pairs: the interactions, with times.
+        part: 0 train, 1 valid, 2 test; [n].
+    """
+    assert pairs.time is not None
+    order = np.lexsort((part, pairs.time, pairs.user))
+    user, time, part = pairs.user[order], pairs.time[order], part[order]
+    cut = (user[1:] == user[:-1]) & (part[1:] != part[:-1])
+    tied = cut & (time[1:] == time[:-1])
+    return len(np.unique(user[1:][tied])), len(np.unique(user[1:][cut]))
+
+
+def _tie_order(pairs: Interactions, seed: int, ties: np.ndarray | None) -> np.ndarray:
+    """The rows in the order that equal times have [n]."""
+    if ties is None:
+        ties = pairs.position
+    if ties is None:
+        ties = hash_pairs(pairs.user, pairs.item, seed)
+    return np.argsort(ties, kind="stable")
 
 
 def _canonical(pairs: Interactions) -> np.ndarray:
@@ -245,7 +308,7 @@ def _times(pairs: Interactions, what: str) -> np.ndarray:
     return pairs.time
 
 
-def _point(value: Moment, time: np.ndarray, name: str) -> int | None:
+def _point(value: Moment, time: np.ndarray, unit: Unit, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, float):
@@ -259,7 +322,7 @@ def _point(value: Moment, time: np.ndarray, name: str) -> int | None:
             return 0
         low, high = int(time.min()), int(time.max())
         return low + int(np.ceil(value * (high - low)))
-    return moment(value, f"[split] {name}")
+    return ticks_at(moment(value, f"[split] {name}"), unit)
 
 
 def check_ratios(ratios: Sequence[float]) -> None:

@@ -22,9 +22,11 @@ from recsys.data.rules import (
     by_ratio,
     by_time,
     check_ratios,
+    cut_ties,
     libcml,
+    tie_keys,
 )
-from recsys.data.types import Dataset, Interactions, Sealed, Split
+from recsys.data.types import Dataset, Interactions, Sealed, Split, Vocab
 from recsys.errors import InputError
 
 __all__ = ["SplitRule", "presplit", "split"]
@@ -112,7 +114,11 @@ def _refuse_idle(rule: SplitRule, parted: Sequence[str]) -> None:
 
 
 def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
-    """Part the data by a rule. The same seed gives the same split, whatever the order of the rows was.
+    """Split the data by a rule.
+
+    The same seed gives the same split, whatever ids are called; and whatever the order of the file was, where its
+    times all differ. Equal times keep the order of the file. A source without an order (a matrix, a folder of many
+    files) takes a hash of (seed, user id, item id) instead. `rule` says for how many users that decides.
 
     Args:
         data: from `load`, or a Dataset of one log.
@@ -157,26 +163,7 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
             words=words,
         )
         return _spoilt(made, rule)
-    match by:
-        case "ratio" | "label":
-            part = by_ratio(pairs, rule.ratios, per=rule.per, order=rule.order, seed=rule.seed)
-            shares = "/".join(f"{share:g}" for share in rule.ratios)
-            words = f"ratio {shares} per {rule.per}, {f'random with seed {rule.seed}' if rule.order == 'random' else 'in time order'}"
-        case "last":
-            part = by_last(pairs, rule.k)
-            words = f"last {rule.k} of each user test, {rule.k} before valid"
-        case "time":
-            part = by_time(pairs, rule.valid_from, rule.test_from)
-            words = f"in time, test from {rule.test_from}" + (
-                f", valid from {rule.valid_from}" if rule.valid_from is not None else ""
-            )
-        case "new-item":
-            part = by_new_item(pairs, rule.new_items, warm_share=rule.warm_share, seed=rule.seed)
-            warm = f" and {rule.warm_share:g} of each user's other rows" if rule.warm_share else ""
-            words = f"new items {rule.new_items:g}{warm}, half valid, half test, seed {rule.seed}"
-        case _:
-            part = libcml(pairs, rule.seed or 1234)
-            words = f"libcml 3:1:1 per user, seed {rule.seed or 1234}"
+    part, words = _parted(dataset, by, rule)
     learned, held, kept = (pairs.take(part == number) for number in (TRAIN, VALID, TEST))
     test = kept if len(kept) else None
     if by == "label":
@@ -190,6 +177,54 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
         noise=rule.noise,
     )
     return _spoilt(made, rule)
+
+
+def _parted(data: Dataset, by: str, rule: SplitRule) -> tuple[np.ndarray, str]:
+    """The part of each row of one log [n], and the rule in words."""
+    pairs, seed = data.pairs, rule.seed
+    ordered = by == "last" or (by in ("ratio", "label") and rule.order == "time")
+    ties = tie_keys(data, seed) if ordered and pairs.time is not None else None
+    match by:
+        case "ratio" | "label":
+            part = by_ratio(
+                pairs, rule.ratios, per=rule.per, order=rule.order, seed=seed, ties=ties
+            )
+            shares = "/".join(f"{share:g}" for share in rule.ratios)
+            order = "in time order" if ordered else f"random with seed {seed}"
+            words = f"ratio {shares} per {rule.per}, {order}"
+        case "last":
+            part = by_last(pairs, rule.k, seed=seed, ties=ties)
+            words = f"last {rule.k} of each user test, {rule.k} before valid"
+        case "time":
+            part = by_time(pairs, rule.valid_from, rule.test_from)
+            words = f"in time, test from {rule.test_from}"
+            if rule.valid_from is not None:
+                words += f", valid from {rule.valid_from}"
+        case "new-item":
+            part = by_new_item(pairs, rule.new_items, warm_share=rule.warm_share, seed=seed)
+            warm = f" and {rule.warm_share:g} of each user's other rows" if rule.warm_share else ""
+            words = f"new items {rule.new_items:g}{warm}, half valid, half test, seed {seed}"
+        case _:
+            users, items = (_id_order(vocab) for vocab in (data.users, data.items))
+            part = libcml(pairs, seed or 1234, users=users, items=items)
+            words = f"libcml 3:1:1 per user, seed {seed or 1234}"
+    return part, words + (_tie_words(pairs, part, seed) if ordered else "")
+
+
+def _tie_words(pairs: Interactions, part: np.ndarray, seed: int) -> str:
+    """What decides between rows of equal times, and for how many users it does."""
+    tied, cut = cut_ties(pairs, part)
+    if not tied:
+        return ""
+    order = "in the order of the file" if pairs.position is not None else f"by hash, seed {seed}"
+    return f"; equal times {order}: they decide for {tied} of {cut} users ({tied / cut:.1%})"
+
+
+def _id_order(vocab: Vocab) -> np.ndarray:
+    """The position of the id of each row among the sorted ids, int64 [n]."""
+    position = np.empty(len(vocab), dtype=np.int64)
+    position[vocab.ids.arg_sort().to_numpy()] = np.arange(len(vocab))
+    return position
 
 
 def presplit(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from recsys.data.load import Loaded
+from recsys.data.times import iso_time
 
 __all__ = ["QUANTILES", "summary"]
 
@@ -43,7 +43,7 @@ def summary(loaded: Loaded) -> dict[str, Any]:
         "per_item": _quantiles(per_item),
         "time": None
         if pairs.time is None or not len(pairs)
-        else [_iso(int(pairs.time.min())), _iso(int(pairs.time.max()))],
+        else [iso_time(int(end), pairs.time_unit) for end in (pairs.time.min(), pairs.time.max())],
         "weight": None
         if pairs.weight is None or not len(pairs)
         else [float(f(pairs.weight)) for f in (np.min, np.mean, np.max)],
@@ -81,10 +81,3 @@ def _quantiles(counts: np.ndarray) -> dict[str, float]:
         if len(counts)
         else {}
     )
-
-
-def _iso(seconds: int) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ").removesuffix("+00:00")
-    except (OverflowError, ValueError, OSError):  # beyond the calendar
-        return str(seconds)

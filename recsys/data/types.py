@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys.data.times import TICKS, Unit, rescale
 from recsys.errors import InputError, suggest
 
 # The columns of interactions and how they are held.
@@ -22,6 +23,7 @@ _COLUMNS = {
     "user": np.int32,
     "item": np.int32,
     "time": np.int64,
+    "position": np.int32,
     "weight": np.float32,
     "label": np.int8,
     "behaviour": np.int16,
@@ -127,12 +129,15 @@ class Interactions:
     Args:
         user, item: rows, int32 [n].
         n_users, n_items: sizes of the two vocabularies; rows that never occur count.
-        time: seconds since 1970, int64 [n], or None.
+        time: since 1970 in `time_unit`, int64 [n], or None.
+        position: row of the source, int32 [n]: the order of equal times. None where no times are equal, or where the
+            source has no order.
         weight: strength (rating, count), float32 [n], or None.
         label: 1 where the pair is known to be clean, 0 where it is known to be noise, int8 [n], or None.
             Never used for training, only to judge a denoiser.
         behaviour: code of what was done, int16 [n], into `behaviours`, or None.
         behaviours: names of the codes.
+        time_unit: "s", "ms", "us" or "ns": the coarsest that holds every time exactly.
     """
 
     user: np.ndarray
@@ -144,8 +149,12 @@ class Interactions:
     label: np.ndarray | None = None
     behaviour: np.ndarray | None = None
     behaviours: tuple[str, ...] = ()
+    position: np.ndarray | None = None
+    time_unit: Unit = "s"
 
     def __post_init__(self) -> None:
+        if len(self.user) >= 2**31:
+            raise ValueError(f"at most {2**31 - 1} interactions, got {len(self.user)}")
         for name, limit in (("user", self.n_users), ("item", self.n_items)):
             values = np.asarray(
                 getattr(self, name)
@@ -191,7 +200,8 @@ class Interactions:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over every column and both sizes."""
-        digest = hashlib.sha256(f"{self.n_users} {self.n_items} {self.behaviours}".encode())
+        head = f"{self.n_users} {self.n_items} {self.behaviours} {self.time_unit}"
+        digest = hashlib.sha256(head.encode())
         for name in _COLUMNS:
             values = getattr(self, name)
             digest.update(name.encode() if values is not None else b"-")
@@ -360,9 +370,19 @@ def _together(*parts: str) -> str:
 
 
 def join(first: Interactions, second: Interactions) -> Interactions:
-    """Both, one after the other; a column that either lacks is dropped."""
+    """Return both, one after the other, in the finer of their units of time.
+
+    A column that either lacks is dropped.
+    """
+    unit = max(first.time_unit, second.time_unit, key=lambda each: TICKS[each])
     columns: dict[str, Any] = {}
     for name in _COLUMNS:
-        a, b = getattr(first, name), getattr(second, name)
-        columns[name] = np.concatenate([a, b]) if a is not None and b is not None else None
-    return replace(first, **columns)
+        values = [getattr(each, name) for each in (first, second)]
+        if any(value is None for value in values):
+            columns[name] = None
+            continue
+        if name == "time":
+            units = (first.time_unit, second.time_unit)
+            values = [rescale(time, own, unit) for time, own in zip(values, units, strict=True)]
+        columns[name] = np.concatenate(values)
+    return replace(first, **columns, time_unit=unit)

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,8 @@ def benchmark(
                 _empty(cell_folder(folder, *key))
             place = cell_folder(folder, *key) / "experiment.toml"
             if not place.exists():
-                write(
-                    place,
-                    lambda path, each=experiment: path.write_text(each.to_toml(), encoding="utf-8"),
-                )  # type: ignore[misc]
+                text = experiment.to_toml()
+                write(place, partial(Path.write_text, data=text, encoding="utf-8"))
         write(
             folder / "config.toml",
             lambda path: path.write_text(to_toml(plain(plan.matrix)), encoding="utf-8"),

@@ -238,12 +238,8 @@ def gather(plan: Plan, folder: Path) -> Result:
         }
         prints = {method: several[0].pairs_fingerprint for method, several in runs.items()}
         higher = parse(primary[data]).higher
-        order = sorted(
-            reports,
-            key=lambda method, up=higher, of=reports, name=primary[data]: _key(
-                of[method], name, up
-            ),
-        )  # type: ignore[misc]
+        worth = {method: _key(each, primary[data], higher) for method, each in reports.items()}
+        order = sorted(reports, key=worth.__getitem__)
         # The test of the metric that selected is corrected for by itself with those of the others: one family per data set.
         tables[data] = compare(
             {method: reports[method] for method in order},

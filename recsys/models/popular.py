@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from recsys.config import Bound, settings
+from recsys.data.times import TICKS
 from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
 from recsys.scorer import Product
@@ -50,5 +51,5 @@ def _counts(pairs: Interactions, half_life: float | None) -> np.ndarray:
         return np.zeros(pairs.n_items)
     order = np.lexsort((pairs.time, pairs.key))
     last = order[np.append(np.diff(pairs.key[order]) != 0, True)]
-    age = (pairs.time.max() - pairs.time[last]) / _DAY
+    age = (pairs.time.max() - pairs.time[last]) / (_DAY * TICKS[pairs.time_unit])
     return np.bincount(pairs.item[last], weights=np.exp2(-age / half_life), minlength=pairs.n_items)

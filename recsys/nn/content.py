@@ -216,8 +216,8 @@ class Table(nn.Module):
         out: Tensor = (
             self.learned(rows)
             if self.learned.sparse
-            else _Rows.apply(self.learned.weight, rows, self)
-        )  # type: ignore[no-untyped-call]
+            else _Rows.apply(self.learned.weight, rows, self)  # type: ignore[no-untyped-call]
+        )
         return out
 
     def room(self, rows: Tensor) -> tuple[Tensor, Tensor]:

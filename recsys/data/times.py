@@ -1,0 +1,262 @@
+"""Columns of times to moments, and moments to whole numbers of a unit.
+
+Between reading and numbering a time is a polars `Datetime`, in microseconds, or in nanoseconds where a
+value needs them. `Interactions` holds int64 numbers in the coarsest unit that keeps every value exact:
+seconds for a log of whole seconds, milliseconds or finer for a log that has them. So the order inside a
+second is never lost, and the same moments give the same interactions whatever they were written in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from recsys.errors import InputError
+
+__all__ = [
+    "TICKS",
+    "Unit",
+    "count_ticks",
+    "iso_time",
+    "moment",
+    "parse_times",
+    "rescale",
+    "ticks_at",
+]
+
+Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
+
+# Numbers of each unit in a second, from coarse to fine.
+TICKS: dict[Unit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+# A count of seconds beyond these magnitudes is a count of something smaller.
+_SIZES = ((1e11, "seconds", 1), (1e14, "milliseconds", 1_000), (1e17, "microseconds", 1_000_000))
+_NANO = ("nanoseconds", 1_000_000_000)
+# 1989 to 2103 in seconds; what lies there in one unit and not in another tells units apart.
+_YEARS = (6e8, 4.2e9)
+# Dates written as one whole number, which would pass for seconds or milliseconds.
+_STAMPS = (
+    ("%Y%m%d", 19700101, 21001231),
+    ("%Y%m%d%H%M%S", 19700101_000000, 21001231_235959),
+)
+_REMEDY = "write unix seconds or ISO dates, as in 2011-12-09 08:26:00"
+
+
+def parse_times(
+    values: pl.Series, where: Callable[[int], str], column: str = "time"
+) -> tuple[pl.Series, str]:
+    """Return the moments of a column, and what its values were read as.
+
+    Accepts dates, date-times (without a zone: UTC), ISO 8601 text, and numbers, whose unit follows from
+    their size: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
+    Numbers with a fraction are rounded to microseconds, which is what a float of today's times can hold.
+
+    Args:
+        values: the column.
+        where: says where a row stands.
+        column: its name, for messages.
+
+    Returns:
+        Datetime [n] called "time", in microseconds, or in nanoseconds where a value needs them; and
+        "dates", "seconds", "milliseconds", "microseconds" or "nanoseconds".
+
+    Raises:
+        InputError: at the first value that is none of these; for numbers in several units, and for
+            numbers that all read as a date, as 20111209 does.
+    """
+    if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
+        _refuse(values.is_null(), values, where, column, "fill it in, or leave the column out")
+        return _of_datetimes(values), "dates"
+    if values.dtype == pl.String:
+        numbers = values.cast(pl.Int64, strict=False)
+        if numbers.null_count():
+            numbers = values.cast(pl.Float64, strict=False)
+        if numbers.null_count() and (numbers.null_count() == len(values) or numbers[0] is None):
+            dates = _of_text(values)
+            _refuse(dates.is_null(), values, where, column, _REMEDY)
+            return _of_datetimes(dates), "dates"
+    else:
+        kind = pl.Int64 if values.dtype.is_integer() else pl.Float64
+        numbers = values.cast(kind, strict=False)
+    return _of_numbers(numbers, values, where, column)
+
+
+def count_ticks(columns: Sequence[pl.Series]) -> tuple[list[np.ndarray], Unit]:
+    """Return columns of moments as int64 numbers of the coarsest unit that holds all of them exactly.
+
+    Args:
+        columns: Datetime [n] each, as from `parse_times`; or integers, which are seconds already.
+    """
+    unit: Unit = "s"
+    for column in columns:
+        if isinstance(column.dtype, pl.Datetime):
+            unit = _finer(unit, _needed(column))
+    return [_ticks(column, unit) for column in columns], unit
+
+
+def rescale(time: np.ndarray, unit: Unit, to: Unit) -> np.ndarray:
+    """Return times of one unit in a unit that is as fine or finer; int64 [n]."""
+    return time if unit == to else time * (TICKS[to] // TICKS[unit])
+
+
+def moment(value: str | int, name: str = "time") -> int:
+    """Return a point in time as nanoseconds since 1970.
+
+    Whole numbers are read as in a column of times, so that 1323419160000 are milliseconds.
+
+    Raises:
+        InputError: the value is neither an integer nor an ISO date.
+    """
+    try:
+        time, _ = parse_times(pl.Series([str(value)]), lambda _: name)
+    except InputError:
+        remedy = f"write an ISO date, as in {datetime.now(UTC):%Y-%m-%d}, or unix seconds"
+        raise InputError(f"{value!r} is not a point in time", place=name, remedy=remedy) from None
+    return int(time.to_physical()[0]) * (1 if _unit_of(time) == "ns" else 1_000)
+
+
+def ticks_at(nanoseconds: int, unit: Unit) -> int:
+    """Return the first whole number of a unit that is not before a moment."""
+    return -(-nanoseconds * TICKS[unit] // TICKS["ns"])
+
+
+def iso_time(ticks: int, unit: Unit = "s") -> str:
+    """Return a time as ISO text in UTC, with as many digits of a second as its unit has."""
+    seconds, rest = divmod(int(ticks), TICKS[unit])
+    digits = len(str(TICKS[unit])) - 1
+    try:
+        text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999, as a made-up count may be
+        return str(ticks)
+    return f"{text}.{rest:0{digits}d}" if digits else text
+
+
+def _of_datetimes(values: pl.Series) -> pl.Series:
+    """Dates and date-times of any unit and zone as moments in UTC."""
+    if values.dtype == pl.Date:
+        return values.cast(pl.Datetime("us")).alias("time")
+    if getattr(values.dtype, "time_zone", None):
+        values = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    fine = _unit_of(values) == "ns" and bool((values.to_physical() % 1_000 != 0).any())
+    return values.cast(pl.Datetime("ns" if fine else "us")).alias("time")
+
+
+def _of_numbers(
+    numbers: pl.Series, values: pl.Series, where: Callable[[int], str], column: str
+) -> tuple[pl.Series, str]:
+    whole = numbers.dtype.is_integer()
+    bad = numbers.is_null() if whole else ~(numbers.abs() < 2.0**63).fill_null(value=False)
+    _refuse(bad, values, where, column, _REMEDY)
+    size = float(numbers.cast(pl.Float64).abs().max() or 0)  # type: ignore[arg-type]
+    unit, ticks = next(((name, n) for limit, name, n in _SIZES if size < limit), _NANO)
+    if ticks > 1:
+        _one_unit(numbers, unit, where, column)
+    floor = (numbers if whole else numbers.floor()).cast(pl.Int64)
+    if _stamps(floor):
+        cause = (
+            f"'{floor[0]}' is a date written as one number, which would count as {unit} since 1970"
+        )
+        remedy = "write ISO dates, as in 2011-12-09 08:26:00"
+        raise InputError(cause, place=f"{where(0)}, column '{column}'", remedy=remedy)
+    if whole and unit == "nanoseconds":
+        return _of_datetimes(numbers.cast(pl.Int64).cast(pl.Datetime("ns"))), unit
+    scale = TICKS["us"] / ticks
+    micro = numbers * int(scale) if whole else (numbers.cast(pl.Float64) * scale).round()
+    micro = micro.cast(pl.Int64)
+    return micro.cast(pl.Datetime("us")).alias("time"), unit
+
+
+def _of_text(text: pl.Series) -> pl.Series:
+    """ISO 8601 text to moments; null where it is not. Digits beyond microseconds are kept."""
+    plain = (
+        text.str.strip_chars()
+        .str.replace("T", " ", literal=True)
+        .str.replace(r"\s*(Z|UTC|GMT)$", "+0000")
+        .str.replace(r"([+-]\d\d):(\d\d)$", "$1$2")
+    )
+    unit: Literal["us", "ns"] = "ns" if plain.str.contains(r"\.\d{7,}").any() else "us"
+    result = pl.Series(text.name, [None] * len(text), dtype=pl.Datetime(unit))
+    forms = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f%z")
+    for form in (*forms, "%Y-%m-%d %H:%M%z"):
+        if not result.null_count():
+            break
+        if form == "%Y-%m-%d":
+            parsed = plain.str.to_date(form, strict=False).cast(pl.Datetime(unit))
+        else:
+            parsed = plain.str.to_datetime(form, strict=False, time_unit=unit)
+        if getattr(parsed.dtype, "time_zone", None):
+            parsed = parsed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        result = pl.select(pl.coalesce(pl.lit(result), pl.lit(parsed))).to_series()
+    return result
+
+
+def _one_unit(numbers: pl.Series, unit: str, where: Callable[[int], str], column: str) -> None:
+    """Refuse times of which some are of our years in one unit and all others in another.
+
+    Counts that begin at 0 have some in between, and pass.
+    """
+    low, high = _YEARS
+    units = [(name, ticks) for _, name, ticks in _SIZES] + [_NANO]
+    ours = {name: (numbers >= low * n) & (numbers < high * n) for name, n in units}
+    if sum(int(each.sum()) for each in ours.values()) < int((numbers >= low).sum()):
+        return
+    for name, each in ours.items():
+        if name != unit and each.any():
+            row, last = int(each.arg_true()[0]), int(numbers.arg_max() or 0)
+            cause = f"'{numbers[row]}' looks like {name}, '{numbers[last]}' like {unit}"
+            place = f"{where(row)}, column '{column}'"
+            raise InputError(cause, place=place, remedy="write all times in one unit")
+
+
+def _stamps(whole: pl.Series) -> bool:
+    """Whether all numbers read as a date, such as 20111209 or 20111209082600.
+
+    As seconds they would all be of August 1970.
+    """
+    for form, first, last in _STAMPS:
+        if len(whole) and whole.is_between(first, last).all():
+            text = whole.unique().cast(pl.String)
+            return not text.str.to_datetime(form, strict=False, time_unit="us").null_count()
+    return False
+
+
+def _refuse(
+    bad: pl.Series, values: pl.Series, where: Callable[[int], str], column: str, remedy: str
+) -> None:
+    if not bad.any():
+        return
+    row = int(bad.arg_true()[0])
+    value = values[row]
+    cause = "the time is empty" if value is None else f"'{value}' is not a time"
+    raise InputError(cause, place=f"{where(row)}, column '{column}'", remedy=remedy)
+
+
+def _unit_of(column: pl.Series) -> Unit:
+    unit: Unit = column.dtype.time_unit  # type: ignore[attr-defined]
+    return unit
+
+
+def _needed(column: pl.Series) -> Unit:
+    """The coarsest unit that holds a column of moments exactly."""
+    physical, ticks = column.to_physical(), TICKS[_unit_of(column)]
+    for unit, coarse in TICKS.items():
+        if coarse >= ticks or not (physical % (ticks // coarse) != 0).any():
+            return unit
+    return _unit_of(column)
+
+
+def _ticks(column: pl.Series, unit: Unit) -> np.ndarray:
+    if not isinstance(column.dtype, pl.Datetime):
+        return rescale(column.cast(pl.Int64).to_numpy(), "s", unit)
+    physical, own = column.to_physical().to_numpy(), TICKS[_unit_of(column)]
+    if own >= TICKS[unit]:
+        return physical // (own // TICKS[unit])
+    return physical * (TICKS[unit] // own)
+
+
+def _finer(one: Unit, other: Unit) -> Unit:
+    return one if TICKS[one] >= TICKS[other] else other
