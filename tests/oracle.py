@@ -1,4 +1,4 @@
-"""Tensors that anyone can make again: 0.5 sin(seed + 0.37 (k + 1)), k = 0, 1, ... along the rows. Known values of losses rest on them."""
+"""Values that anyone can make again: tensors 0.5 sin(seed + 0.37 (k + 1)), k = 0, 1, ..., and the order of equal scores."""
 
 from __future__ import annotations
 
@@ -29,3 +29,16 @@ def set_to(parameters: dict[torch.Tensor, torch.Tensor]) -> None:
     with torch.no_grad():
         for parameter, values in parameters.items():
             parameter.copy_(values)
+
+
+def tie(item: int) -> int:
+    """Return the hash by which items of equal score are ordered: SplitMix64 in whole numbers."""
+    z = (int(item) + (0x7165 + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def best_first(scores: np.ndarray) -> list[int]:
+    """Return all items [n], the highest score first, equal scores by `tie`."""
+    return sorted(range(len(scores)), key=lambda item: (-float(scores[item]), tie(item)))
