@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
@@ -42,3 +43,11 @@ def tie(item: int) -> int:
 def best_first(scores: np.ndarray) -> list[int]:
     """Return all items [n], the highest score first, equal scores by `tie`."""
     return sorted(range(len(scores)), key=lambda item: (-float(scores[item]), tie(item)))
+
+
+def by_id(pairs: Interactions, data: Dataset) -> sp.csr_matrix:
+    """Return the pairs as CSR [n_users, n_items] whose rows and columns stand in the order of the ids."""
+    users, items = data.users.ids.arg_sort().to_numpy(), data.items.ids.arg_sort().to_numpy()
+    matrix = pairs.csr[users][:, items].tocsr()
+    matrix.sort_indices()
+    return matrix
