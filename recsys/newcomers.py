@@ -37,12 +37,14 @@ class Grown:
         train: the ids, and what the users have met; without features.
         new: outside ids of what came in.
         identity: SHA-256 of what came in.
+        counts: training pairs of each item, for `recsys.recommendation`: those that the scorer learned from, not those of users who came later.
     """
 
     scorer: Scorer
     train: Dataset
     new: pl.Series
     identity: str
+    counts: np.ndarray | None = None
 
 
 def read_items(
@@ -62,7 +64,11 @@ def read_items(
 
 
 def add_items(
-    scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[str, FeatureTable]
+    scorer: Scorer,
+    train: Dataset,
+    ids: pl.Series,
+    features: Mapping[str, FeatureTable],
+    counts: np.ndarray | None = None,
 ) -> Grown:
     """The scorer with items that were not in training at the end of its catalogue.
 
@@ -71,6 +77,7 @@ def add_items(
         train: what it learned from.
         ids: outside ids of the new items [n].
         features: a table of n rows for every modality of training.
+        counts: training pairs of each item, where they are not those of `train`.
 
     Returns:
         The larger scorer, and `train` with the new ids, whom nobody has met; a title that is not known is null.
@@ -114,6 +121,7 @@ def add_items(
         Dataset(pairs, train.users, items, titles=titles, history=train.history),
         ids,
         digest.hexdigest(),
+        np.pad(_pairs_of_items(train) if counts is None else counts, (0, len(ids))),
     )
 
 
@@ -164,7 +172,18 @@ def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFram
     items = train.items.require(data.items.ids, "new users")
     pairs = Interactions(data.pairs.user, items[data.pairs.item], data.n_users, train.n_items)
     grown = Dataset(pairs, data.users, train.items, titles=train.titles)
-    return Grown(fold_in(scorer, pairs.csr), grown, data.users.ids, grown.fingerprint)
+    return Grown(
+        fold_in(scorer, pairs.csr),
+        grown,
+        data.users.ids,
+        grown.fingerprint,
+        _pairs_of_items(train),
+    )
+
+
+def _pairs_of_items(train: Dataset) -> np.ndarray:
+    """Return how many pairs each item has, int64 [n_items]."""
+    return np.bincount(train.pairs.item, minlength=train.n_items)
 
 
 def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, FeatureTable]) -> None:

@@ -11,6 +11,7 @@ import typer
 from recsys.cli.show import frame_table, print_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
     from recsys.data.types import Dataset
@@ -83,8 +84,17 @@ def recommend(
     ] = None,
     unknown: Annotated[
         Unknown,
-        typer.Option(help="Users the model does not know: most popular items, leave out, or stop."),
+        typer.Option(
+            help="Users the model knows nothing of (not in the run, no training pair, or all scores equal): most popular items, leave out, or stop."
+        ),
     ] = Unknown.popular,
+    unmet: Annotated[
+        bool,
+        typer.Option(
+            "--unmet",
+            help="Rank items without a training pair too, where the method cannot place them.",
+        ),
+    ] = False,
     titles: Annotated[bool, typer.Option("--titles", help="Add the items' titles.")] = False,
     batch: Annotated[
         int,
@@ -97,12 +107,14 @@ def recommend(
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Write the k best items of every user, in your own ids, with rank and score."""
+    import polars as pl
     import torch
 
     from recsys import newcomers
     from recsys import recommendation as batchwise
     from recsys.errors import InputError
     from recsys.run import open_run
+    from recsys.scorer import unplaced
 
     if user and users is not None:
         raise InputError(
@@ -129,6 +141,7 @@ def recommend(
         torch.set_num_threads(threads)
     run = open_run(folder)
     scorer, train, model = run.scorer, run.train, run.fingerprint
+    counts = None
     given = (
         batchwise.read_ids(users, train.users, _column(run, "user"))
         if users is not None
@@ -144,11 +157,13 @@ def recommend(
         if new_users is not None:
             grown = newcomers.serve_users(scorer, train, new_users)
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
+            counts = grown.counts
         if new_items is not None:
             grown = newcomers.add_items(
-                scorer, train, *newcomers.read_items(new_items, scorer, run.encoders)
+                scorer, train, *newcomers.read_items(new_items, scorer, run.encoders), counts
             )
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
+            counts = grown.counts
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
         raise (error if error.place else error.at(f"{folder} ({run.meta.get('method')})")) from None
@@ -156,16 +171,26 @@ def recommend(
     options: dict[str, Any] = {
         "filter_seen": not keep_seen,
         "unknown": unknown.value,
+        "unmet": unmet,
         "titles": titles,
+        "counts": counts,
         **limits,
     }
+    strange, barred = unplaced(scorer, train.pairs, counts)
+    if barred.any() and not unmet:
+        typer.echo(
+            f"recsys: {barred.sum():,} of {train.n_items:,} items have no training pair, and this method cannot place them:"
+            " no candidates; --unmet ranks them all the same",
+            err=True,
+        )
     if out is None:
         shown = asked if json or given is not None else asked.head(_SHOWN)
         frame = batchwise.recommend(scorer, train, shown, k, **options)
         print_json(frame.to_dicts()) if json else frame_table(frame)
         if len(shown) < len(asked):
             typer.echo(f"the first {len(shown)} of {len(asked):,} users; --out writes all")
-        _notes(shown, train, unknown, frame["user"].n_unique())
+        by_popularity = frame.filter(pl.col("source") == "popular")["user"].n_unique()
+        _notes(shown, train, strange, unknown, frame["user"].n_unique(), by_popularity)
         return
     job = batchwise.write_recommendations(
         out, scorer, train, asked, k, batch=batch, format=format.value, model=model, **options
@@ -186,7 +211,7 @@ def recommend(
         )
         if job.reused:
             typer.echo(f"{job.reused} parts were there already")
-    _notes(asked, train, unknown, job.users + job.fallback)
+    _notes(asked, train, strange, unknown, job.users + job.fallback, job.fallback)
 
 
 def _column(run: Run, role: str) -> str | None:
@@ -200,19 +225,51 @@ def _column(run: Run, role: str) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _notes(asked: pl.Series, train: Dataset, unknown: Unknown, answered: int) -> None:
-    """Say which users got no list by the model."""
+def _notes(
+    asked: pl.Series,
+    train: Dataset,
+    strange: np.ndarray,
+    unknown: Unknown,
+    answered: int,
+    by_popularity: int,
+) -> None:
+    """Say which users got no list by the model, and why.
+
+    Args:
+        asked: outside ids.
+        train: the ids of the run.
+        strange: which users of the run the model knows nothing of [n_users].
+        unknown: what was done with them.
+        answered: users who got a list.
+        by_popularity: those of them who got the most popular items.
+    """
     users = asked.unique(maintain_order=True)
-    strangers = users.filter(train.users.rows(users) < 0)
-    if len(strangers):
-        treated = "left out" if unknown is Unknown.skip else "ranked by popularity"
+    rows = train.users.rows(users)
+    known = rows >= 0
+    known[known] = ~strange[rows[known]]
+    treated = "left out" if unknown is Unknown.skip else "ranked by popularity"
+    for which, why in (
+        (rows < 0, "unknown to the run"),
+        ((rows >= 0) & ~known, "without a training pair"),
+    ):
+        if which.any():
+            first = users.filter(which)[0]
+            typer.echo(
+                f"recsys: {which.sum():,} of {len(users):,} users {why}, such as {first!r}: {treated}",
+                err=True,
+            )
+    strangers = int((~known).sum())
+    skipped = unknown is Unknown.skip
+    flat = 0 if skipped else max(0, by_popularity - strangers)
+    if flat:
         typer.echo(
-            f"recsys: {len(strangers):,} of {len(users):,} users unknown to the run, such as {strangers[0]!r}: {treated}",
+            f"recsys: {flat:,} of {len(users):,} users get the same score for every candidate: {treated}",
             err=True,
         )
-    without = len(users) - answered - (len(strangers) if unknown is Unknown.skip else 0)
+    without = len(users) - answered - (strangers if skipped else 0)
     if without:
+        why = "no item is left for them" + (", or all have the same score" if skipped else "")
         typer.echo(
-            f"recsys: {without:,} of {len(users):,} users get nothing: no item is left for them",
+            f"recsys: {without:,} of {len(users):,} users get nothing: {why}",
             err=True,
         )
