@@ -290,8 +290,13 @@ def _each_block(
     *,
     largest: bool = False,
 ) -> None:
-    """Call `work(span of users, scores [B, n_items padded], term [B] or None, largest [B] or None)` for every block, on as many threads as
-    torch uses; `largest` asks for the last, the largest absolute score of each user before anything is left out."""
+    """Call `work` for every block, on as many threads as torch uses.
+
+    Args:
+        scorer, users, seen, candidates, block: as in `top_k`.
+        work: told (span of users, scores [B, n_items padded], term [B] or None, largest [B] or None), as `_Fill` gives them.
+        largest: find the last, too.
+    """
     if not len(users):
         return
     fill = _Fill(scorer, seen, candidates, largest=largest)
@@ -355,8 +360,10 @@ class _Fill:
         self.own = threading.local()
 
     def __call__(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Scores [B, n_items padded], -inf where masked or padding, what to add to each row of them [B] or None, and the largest
-        absolute score of each row before the mask [B], where that is asked for."""
+        """Scores [B, n_items padded], -inf where masked or padding, and two numbers for each row, or None.
+
+        The first is what to add to its scores [B], the second its largest absolute score before the mask [B], where that is asked for.
+        """
         n_items = self.scorer.n_items
         scores = self._buffer(len(rows))
         index = torch.as_tensor(np.asarray(rows, dtype=np.int64), device=self.scorer.device)
