@@ -176,7 +176,7 @@ class Ranking:
         if not len(some):
             return ()
         flat = top_k(self.scorer, some, 2, seen=self.masked, flat=True).flat
-        n = np.count_nonzero(flat)
+        n = 0 if flat is None else int(flat.sum())
         if not n:
             return ()
         return (
