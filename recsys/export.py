@@ -239,7 +239,7 @@ def _rows(run: Run, unmet: bool) -> _Rows:
     users, items = (
         (np.zeros(train.n_users, dtype=bool), np.zeros(train.n_items, dtype=bool))
         if unmet
-        else unplaced(run.scorer, train.pairs)
+        else unplaced(run.scorer, train)
     )
     return _Rows(np.flatnonzero(~users), np.flatnonzero(~items))
 

@@ -37,14 +37,12 @@ class Grown:
         train: the ids, and what the users have met; without features.
         new: outside ids of what came in.
         identity: SHA-256 of what came in.
-        counts: training pairs of each item, for `recsys.recommendation`: those that the scorer learned from, not those of users who came later.
     """
 
     scorer: Scorer
     train: Dataset
     new: pl.Series
     identity: str
-    counts: np.ndarray | None = None
 
 
 def read_items(
@@ -68,7 +66,6 @@ def add_items(
     train: Dataset,
     ids: pl.Series,
     features: Mapping[str, FeatureTable],
-    counts: np.ndarray | None = None,
 ) -> Grown:
     """The scorer with items that were not in training at the end of its catalogue.
 
@@ -77,7 +74,6 @@ def add_items(
         train: what it learned from.
         ids: outside ids of the new items [n].
         features: a table of n rows for every modality of training.
-        counts: training pairs of each item, where they are not those of `train`.
 
     Returns:
         The larger scorer, and `train` with the new ids, whom nobody has met; a title that is not known is null.
@@ -118,10 +114,16 @@ def add_items(
     )
     return Grown(
         grown,
-        Dataset(pairs, train.users, items, titles=titles, history=train.history),
+        Dataset(
+            pairs,
+            train.users,
+            items,
+            titles=titles,
+            history=train.history,
+            learned=None if train.learned is None else np.pad(train.learned, (0, len(ids))),
+        ),
         ids,
         digest.hexdigest(),
-        np.pad(_pairs_of_items(train) if counts is None else counts, (0, len(ids))),
     )
 
 
@@ -171,19 +173,13 @@ def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFram
     data = load(source if isinstance(source, pl.DataFrame) else Path(source)).dataset
     items = train.items.require(data.items.ids, "new users")
     pairs = Interactions(data.pairs.user, items[data.pairs.item], data.n_users, train.n_items)
-    grown = Dataset(pairs, data.users, train.items, titles=train.titles)
+    grown = Dataset(pairs, data.users, train.items, titles=train.titles, learned=train.item_counts)
     return Grown(
         fold_in(scorer, pairs.csr),
         grown,
         data.users.ids,
         grown.fingerprint,
-        _pairs_of_items(train),
     )
-
-
-def _pairs_of_items(train: Dataset) -> np.ndarray:
-    """Return how many pairs each item has, int64 [n_items]."""
-    return np.bincount(train.pairs.item, minlength=train.n_items)
 
 
 def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, FeatureTable]) -> None:

@@ -53,7 +53,6 @@ def recommend(
     unknown: Unknown = "popular",
     unmet: bool = False,
     titles: bool = False,
-    counts: np.ndarray | None = None,
 ) -> pl.DataFrame:
     """The k best items of each user.
 
@@ -69,7 +68,6 @@ def recommend(
             is who is not in `train`, who has no pair there, unless the scorer places such users, and whose candidates all score the same.
         unmet: items without a training pair are candidates, too, of a scorer that does not place them.
         titles: add a column with the items' titles, where the data have them.
-        counts: training pairs of each item, where they are not those of `train`, as for users who came later (`recsys.newcomers`).
 
     Returns:
         user, item (outside ids), rank (1..k), score, source ("model", or "popular" for the fallback, whose score is the train count). Users are of
@@ -79,23 +77,16 @@ def recommend(
         InputError: no ids, a k or an `unknown` that is none, an unknown item in `candidates` or `exclude`, no candidate left, or an unknown user with
             unknown = "error".
     """
-    maker = _Recommender(
-        scorer, train, k, filter_seen, candidates, exclude, unknown, unmet, titles, counts
-    )
+    maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, unmet, titles)
     asked = wanted(train.users, users)
     maker.check(asked)
     return maker.frame(asked)
 
 
-def similar_items(
-    scorer: Scorer, train: Dataset, items: Ids, k: int = 10, *, counts: np.ndarray | None = None
-) -> pl.DataFrame:
+def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl.DataFrame:
     """The k items whose vectors are nearest to each given item (by distance where the scorer's is one, else cosine).
 
     Items without a training pair are near to nothing, and are left out, unless the scorer places them.
-
-    Args:
-        scorer, train, items, k, counts: as in `recommend`.
 
     Returns:
         item, similar, rank, score.
@@ -111,7 +102,7 @@ def similar_items(
             remedy="use a factor method",
         )
     rows = train.items.require(alike(items, train.items, "items"), "items")
-    _, strange = unplaced(scorer, train.pairs, counts)
+    _, strange = unplaced(scorer, train)
     if strange[rows].any():
         first = train.items.ids[int(rows[strange[rows]][0])]
         raise InputError(
@@ -174,7 +165,6 @@ def write_recommendations(
     unknown: Unknown = "popular",
     unmet: bool = False,
     titles: bool = False,
-    counts: np.ndarray | None = None,
     batch: int = 50_000,
     format: Literal["parquet", "csv", "jsonl"] = "parquet",
     model: str = "",
@@ -188,7 +178,7 @@ def write_recommendations(
 
     Args:
         out: file or folder.
-        scorer, train, users, k, filter_seen, candidates, exclude, unknown, unmet, titles, counts: as in `recommend`.
+        scorer, train, users, k, filter_seen, candidates, exclude, unknown, unmet, titles: as in `recommend`.
         batch: users per part.
         format: of the parts of a folder; a file's ending names its own.
         model: identity of the model, for the manifest; a part of another model is not reused.
@@ -203,9 +193,7 @@ def write_recommendations(
         raise InputError(
             f"batch = {batch}: a part holds at least one user", remedy="ask for at least 1"
         )
-    maker = _Recommender(
-        scorer, train, k, filter_seen, candidates, exclude, unknown, unmet, titles, counts
-    )
+    maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, unmet, titles)
     asked = wanted(train.users, users)
     maker.check(asked)
     if out.suffix in _FORMATS:
@@ -265,18 +253,15 @@ class _Recommender:
         unknown: Unknown,
         unmet: bool,
         titles: bool,
-        counts: np.ndarray | None,
     ) -> None:
         _one_of("unknown", unknown, get_args(Unknown))
         self.scorer, self.train, self.unknown, self.unmet = scorer, train, unknown, unmet
-        self.counts = (
-            np.bincount(train.pairs.item, minlength=train.n_items) if counts is None else counts
-        )
+        self.counts = train.item_counts
         self.k = min(_length(k), train.n_items)  # a longer list has nothing more to hold
         self.filter_seen = filter_seen
         self.titles = train.titles if titles else None
         self.allowed = _allowed(train.items, candidates, exclude)
-        self.strange, items = unplaced(scorer, train.pairs, self.counts)
+        self.strange, items = unplaced(scorer, train)
         self.ranked = self.allowed if unmet else _placed(self.allowed, ~items, scorer)
 
     def check(self, users: pl.Series) -> None:

@@ -141,7 +141,6 @@ def recommend(
         torch.set_num_threads(threads)
     run = open_run(folder)
     scorer, train, model = run.scorer, run.train, run.fingerprint
-    counts = None
     given = (
         batchwise.read_ids(users, train.users, _column(run, "user"))
         if users is not None
@@ -157,13 +156,11 @@ def recommend(
         if new_users is not None:
             grown = newcomers.serve_users(scorer, train, new_users)
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
-            counts = grown.counts
         if new_items is not None:
             grown = newcomers.add_items(
-                scorer, train, *newcomers.read_items(new_items, scorer, run.encoders), counts
+                scorer, train, *newcomers.read_items(new_items, scorer, run.encoders)
             )
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
-            counts = grown.counts
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
         raise (error if error.place else error.at(f"{folder} ({run.meta.get('method')})")) from None
@@ -173,10 +170,9 @@ def recommend(
         "unknown": unknown.value,
         "unmet": unmet,
         "titles": titles,
-        "counts": counts,
         **limits,
     }
-    strange, barred = unplaced(scorer, train.pairs, counts)
+    strange, barred = unplaced(scorer, train)
     if barred.any() and not unmet:
         typer.echo(
             f"recsys: {barred.sum():,} of {train.n_items:,} items have no training pair, and this method cannot place them:"

@@ -255,6 +255,7 @@ class Dataset:
         features: named modalities of the items.
         titles: text to show for an item [n_items], or None.
         history: what was done to the raw log, one line per step, as in `min_rating 4: 100000 -> 55375`.
+        learned: pairs of each item that a model has learned from, int64 [n_items], where `pairs` are not those, as of users who came later.
     """
 
     pairs: Interactions
@@ -263,6 +264,14 @@ class Dataset:
     features: Mapping[str, FeatureTable] = field(default_factory=dict)
     titles: pl.Series | None = None
     history: tuple[str, ...] = ()
+    learned: np.ndarray | None = None
+
+    @property
+    def item_counts(self) -> np.ndarray:
+        """How many training pairs each item has, int64 [n_items]."""
+        if self.learned is not None:
+            return self.learned
+        return np.bincount(self.pairs.item, minlength=self.n_items)
 
     @property
     def n_users(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.data.types import Interactions
+from recsys.data.types import Dataset
 
 __all__ = ["Places", "places_of", "shared_by", "unplaced"]
 
@@ -47,20 +47,16 @@ def shared_by(parts: Iterable[Any]) -> Places:
     )
 
 
-def unplaced(
-    scorer: Any, train: Interactions, counts: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def unplaced(scorer: Any, train: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return which users and which items the model knows nothing of, bool [n_users] and [n_items].
 
     Args:
         scorer: what ranks.
-        train: the pairs by which its users are known.
-        counts: training pairs of each item, where they are not those of `train`, as for users who came later.
+        train: the pairs by which its users are known, and how many it has learned from of each item.
     """
     places = places_of(scorer)
-    users = np.bincount(train.user, minlength=train.n_users) == 0
-    items = np.bincount(train.item, minlength=train.n_items) if counts is None else counts
+    users = np.bincount(train.pairs.user, minlength=train.n_users) == 0
     return (
         np.zeros(train.n_users, dtype=bool) if places.users else users,
-        np.zeros(train.n_items, dtype=bool) if places.items else items == 0,
+        np.zeros(train.n_items, dtype=bool) if places.items else train.item_counts == 0,
     )
