@@ -62,10 +62,7 @@ def read_items(
 
 
 def add_items(
-    scorer: Scorer,
-    train: Dataset,
-    ids: pl.Series,
-    features: Mapping[str, FeatureTable],
+    scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[str, FeatureTable]
 ) -> Grown:
     """The scorer with items that were not in training at the end of its catalogue.
 
@@ -174,12 +171,7 @@ def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFram
     items = train.items.require(data.items.ids, "new users")
     pairs = Interactions(data.pairs.user, items[data.pairs.item], data.n_users, train.n_items)
     grown = Dataset(pairs, data.users, train.items, titles=train.titles, learned=train.item_counts)
-    return Grown(
-        fold_in(scorer, pairs.csr),
-        grown,
-        data.users.ids,
-        grown.fingerprint,
-    )
+    return Grown(fold_in(scorer, pairs.csr), grown, data.users.ids, grown.fingerprint)
 
 
 def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, FeatureTable]) -> None:
