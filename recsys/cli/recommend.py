@@ -173,12 +173,7 @@ def recommend(
         **limits,
     }
     strange, barred = unplaced(scorer, train)
-    if barred.any() and not unmet:
-        typer.echo(
-            f"recsys: {barred.sum():,} of {train.n_items:,} items have no training pair, and this method cannot place them:"
-            " no candidates; --unmet ranks them all the same",
-            err=True,
-        )
+    barred &= not unmet
     if out is None:
         shown = asked if json or given is not None else asked.head(_SHOWN)
         frame = batchwise.recommend(scorer, train, shown, k, **options)
@@ -186,7 +181,7 @@ def recommend(
         if len(shown) < len(asked):
             typer.echo(f"the first {len(shown)} of {len(asked):,} users; --out writes all")
         by_popularity = frame.filter(pl.col("source") == "popular")["user"].n_unique()
-        _notes(shown, train, strange, unknown, frame["user"].n_unique(), by_popularity)
+        _notes(shown, train, (strange, barred), unknown, frame["user"].n_unique(), by_popularity)
         return
     job = batchwise.write_recommendations(
         out, scorer, train, asked, k, batch=batch, format=format.value, model=model, **options
@@ -207,7 +202,7 @@ def recommend(
         )
         if job.reused:
             typer.echo(f"{job.reused} parts were there already")
-    _notes(asked, train, strange, unknown, job.users + job.fallback, job.fallback)
+    _notes(asked, train, (strange, barred), unknown, job.users + job.fallback, job.fallback)
 
 
 def _column(run: Run, role: str) -> str | None:
@@ -224,21 +219,28 @@ def _column(run: Run, role: str) -> str | None:
 def _notes(
     asked: pl.Series,
     train: Dataset,
-    strange: np.ndarray,
+    unplaced: tuple[np.ndarray, np.ndarray],
     unknown: Unknown,
     answered: int,
     by_popularity: int,
 ) -> None:
-    """Say which users got no list by the model, and why.
+    """Say what was no candidate, which users got no list by the model, and why.
 
     Args:
         asked: outside ids.
         train: the ids of the run.
-        strange: which users of the run the model knows nothing of [n_users].
+        unplaced: which users and which items of the run the model knows nothing of, bool [n_users] and [n_items].
         unknown: what was done with them.
         answered: users who got a list.
         by_popularity: those of them who got the most popular items.
     """
+    strange, barred = unplaced
+    if barred.any():
+        typer.echo(
+            f"recsys: {barred.sum():,} of {train.n_items:,} items have no training pair, and this method cannot place them:"
+            " no candidates; --unmet ranks them all the same",
+            err=True,
+        )
     users = asked.unique(maintain_order=True)
     rows = train.users.rows(users)
     known = rows >= 0
