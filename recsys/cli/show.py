@@ -14,12 +14,14 @@ from recsys.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
+    from recsys.data.finding import Finding
     from recsys.data.types import Split
     from recsys.evaluation import Report
 
 __all__ = [
     "Follow",
     "frame_table",
+    "print_findings",
     "print_json",
     "refuse_override",
     "report_table",
@@ -101,6 +103,14 @@ def split_line(split: Split) -> str:
     return f"{train.n_users:,} users x {train.n_items:,} items, {' / '.join(parts)}, density {density:.3%} ({split.rule})"
 
 
+def print_findings(findings: Sequence[Finding], *, quiet: bool = False) -> None:
+    """Say on standard error what looked wrong in the data; `quiet`, only what should be looked at."""
+    for finding in findings:
+        if finding.severity != "ok" or not quiet:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            typer.echo(f"note: {finding.message}{remedy}", err=True)
+
+
 def refuse_override(config: Path) -> None:
     """Refuse an override in the place of the TOML file, which --resume can do without.
 
@@ -128,6 +138,8 @@ class Follow:
         self.task: Any = None
 
     def __call__(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "data":
+            print_findings(event["split"].train.findings, quiet=self.quiet)
         if self.quiet:
             return
         getattr(self, f"_{event['event']}", lambda _: None)(event)

@@ -110,7 +110,7 @@ def guess(path: Path, *, table: bool = False) -> Format:
 
     Args:
         path: of the file.
-        table: it is known to have columns, so that lines of numbers are no lists.
+        table: it is said to have columns, which decides where lines of numbers may be either.
 
     Raises:
         InputError: there is no such file, it looks like none of the formats, or it may be a table or lists.
@@ -138,8 +138,8 @@ def guess(path: Path, *, table: bool = False) -> Format:
         return "inter"
     if name.endswith((".csv", ".tsv")):
         return "csv"
-    if not table and all(re.fullmatch(r"\s*\d+(\s+\d+)*\s*", line) for line in first):
-        return _guess_numbers(path, first)
+    if all(re.fullmatch(r"\s*\d+(\s+\d+)*\s*", line) for line in first):
+        return _guess_numbers(path, first, table=table)
     if path.suffix.lower() in (".pkl", ".pickle", ".zip", ".xlsx", ".h5", ".mat"):
         raise InputError(
             f"{path.suffix} is not a format that can be read",
@@ -149,7 +149,7 @@ def guess(path: Path, *, table: bool = False) -> Format:
     return "csv"
 
 
-def _guess_numbers(path: Path, first: Sequence[str]) -> Format:
+def _guess_numbers(path: Path, first: Sequence[str], *, table: bool) -> Format:
     """Whether lines of whole numbers are a table without header, or lists of items.
 
     Lines of one length are a table where they may be user item weight time; with more numbers they may be either.
@@ -160,7 +160,7 @@ def _guess_numbers(path: Path, first: Sequence[str]) -> Format:
     """
     rows = [_numbers(line) for line in first]
     if len({len(row) for row in rows}) == 1:
-        if len(rows[0]) <= 4:
+        if len(rows[0]) <= 4 or table:
             return "csv"
         rows = [_numbers(line) for line in lines(path) if line.strip()]
         if len({len(row) for row in rows}) == 1:
@@ -172,6 +172,8 @@ def _guess_numbers(path: Path, first: Sequence[str]) -> Format:
     if all(len(row) == _count(row) + 1 for row in rows):
         return "users-dat"
     twice = [user for user, times in Counter(row[0] for row in rows).items() if times > 1]
+    if twice and table:
+        return "csv"
     if twice:
         raise InputError(
             f"lines of {min(map(len, rows))} to {max(map(len, rows))} numbers, and several begin with {twice[0]}: "

@@ -15,6 +15,7 @@ from recsys.data import formats
 from recsys.data.columns import NONE, ROLES, choose, empty_roles, folded, normalise
 from recsys.data.formats import Numbered
 from recsys.data.locate import Format, guess, listing, locate
+from recsys.data.side import Tell, tell_unmatched
 from recsys.data.table import Table, parquet, parquet_files, scan_text
 from recsys.data.types import Vocab
 from recsys.errors import InputError
@@ -227,13 +228,21 @@ def frame(
     )
 
 
-def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = None) -> pl.Series:
+def titles(
+    path: str | Path,
+    items: Vocab,
+    item: Column = None,
+    title: Column = None,
+    *,
+    tell: Tell | None = None,
+) -> pl.Series:
     """The text of every item from an item table; null where it has none.
 
     Args:
         path: CSV or Parquet with an item id and a text.
         items: the vocabulary whose rows the texts belong to.
         item, title: the columns; untold, the usual names of an item and `title`, `name` or `description`.
+        tell: called with what there is to say of rows that belong to no item.
 
     Returns:
         String [n_items].
@@ -260,6 +269,7 @@ def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = 
     raw = table.collect(list(chosen.values()))
     ids, text = raw[chosen["item"]], raw[chosen["user"]].cast(pl.String)
     rows = items.rows(ids)
+    tell_unmatched(tell, ids, items, "titles", str(path), rows)
     known = np.flatnonzero(rows >= 0)
     result = np.full(len(items), -1, dtype=np.int64)
     result[rows[known][::-1]] = known[::-1]  # the first of several
