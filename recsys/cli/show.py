@@ -138,9 +138,9 @@ class Follow:
         self.task: Any = None
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "data":
-            print_findings(event["split"].train.findings, quiet=self.quiet)
         if self.quiet:
+            if event["event"] == "data":
+                print_findings(event["split"].train.findings, quiet=True)
             return
         getattr(self, f"_{event['event']}", lambda _: None)(event)
 
@@ -148,6 +148,7 @@ class Follow:
         for line in event["split"].train.history:
             self.console.print(f"  {line}", highlight=False)
         self.console.print(split_line(event["split"]), highlight=False)
+        print_findings(event["split"].train.findings)
 
     def _step(self, event: Mapping[str, Any]) -> None:
         if not self.console.is_terminal:

@@ -325,7 +325,7 @@ def _read_one(path: Path, chosen: str, source: Source) -> Numbered:
                         place=str(path),
                         remedy=f"give a position, as in {role} = 2",
                     )
-            return formats.noise_flag(path, source.label, source.weight)  # type: ignore[arg-type]
+            return formats.noise_flag(path, source.label, source.weight)
         case _:
             return _read_table(path, chosen, source)
 

@@ -69,7 +69,10 @@ def summary(loaded: Loaded) -> dict[str, Any]:
         if data.titles is None
         else 1 - data.titles.null_count() / max(1, data.n_items),
         "history": list(data.history),
-        "findings": [finding.message for finding in data.findings],
+        "findings": [
+            {"check": finding.check, "severity": finding.severity, "message": finding.message}
+            for finding in data.findings
+        ],
         "fingerprint": _fingerprint(loaded),
     }
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import polars as pl
 
 from recsys.data.finding import Finding, Severity
 from recsys.data.types import Vocab
 
-__all__ = ["such_as", "unmatched"]
-
-Role = Literal["item", "user"]
+__all__ = ["near_miss", "such_as", "unmatched"]
 
 
 def unmatched(
