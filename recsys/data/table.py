@@ -351,7 +351,8 @@ def _collect(
     blank = pl.all_horizontal(pl.all().is_null())
     picked = [pl.col(name).str.strip_chars() if loose else pl.col(name) for name in columns]
     picked.append(pl.col(names[-1]).is_null().alias(_SHORT))
-    if how.quote is not None and _holds(source, how.quote):
+    quoted = how.quote is not None and _holds(source, how.quote)
+    if quoted:
         feeds = [pl.col(name).str.contains("\n", literal=True) for name in names]
         picked.append(pl.any_horizontal(feeds).fill_null(value=False).alias(_FEED))
     try:
@@ -365,6 +366,8 @@ def _collect(
         raise _diagnose(path, source, how, len(names), str(error)) from None
     except OSError as error:
         raise damaged(path, error) from None
+    if quoted:
+        _check_quotes(path, source, how, frame.height + int(header))
     if frame[_SHORT].any():
         _check_fields(path, source, how, len(names))
     if not frame.height:
@@ -652,17 +655,52 @@ def _diagnose(path: Path, source: Path | bytes, how: Dialect, n: int, said: str)
                 return _ragged(path, line, fields, n, how)
             last = line
     except python_csv.Error as error:
-        return InputError(
-            f"an unclosed or misplaced quote ({error})",
-            place=f"{path}, after line {last}",
-            remedy='close the quote, or double it; where quotes are part of the values, set quote = ""',
-        )
-    quoted = how.quote is not None and how.quote.encode() in data
+        return _misquoted(path, last, str(error))
+    if how.quote is not None and how.quote.encode() in data:
+        mark = how.quote.encode()
+        uneven = [line for line, text in enumerate(data.split(b"\n"), 1) if text.count(mark) % 2]
+        if uneven:
+            return _torn(path, uneven[0])
     return InputError(
         f"cannot be parsed: {said.splitlines()[0][:120]}",
         place=str(path),
-        remedy="check the separator and the quotes"
-        + ('; where quotes are part of the values, set quote = ""' if quoted else ""),
+        remedy="check the separator and the quotes",
+    )
+
+
+def _check_quotes(path: Path, source: Path | bytes, how: Dialect, rows: int) -> None:
+    """Refuse text whose rows cannot be told apart, as a quote inside of a field (5" disk) makes it.
+
+    Only a line with an odd number of quotes can go on into the next one; where there is such a line, the exact
+    reader has to count as many rows.
+    """
+    assert how.quote is not None
+    counts = pl.read_lines(source, glob=False)["line"].str.count_matches(how.quote, literal=True)
+    if not (counts % 2 == 1).any():
+        return
+    last = exact = 0
+    try:
+        for number, (line, _) in enumerate(_records(_bytes(source), how), 1):
+            last, exact = line, number
+    except python_csv.Error as error:
+        raise _misquoted(path, last, str(error)) from None
+    if exact != rows:
+        raise _torn(path, int((counts % 2 == 1).arg_max() or 0) + 1)
+
+
+def _torn(path: Path, line: int) -> InputError:
+    return InputError(
+        "a quote inside of a field, so that rows cannot be told apart",
+        place=f"{path}, line {line}",
+        remedy='put the field in quotes and double the inner one; where quotes are part of the values, set quote = ""',
+    )
+
+
+def _misquoted(path: Path, last: int, said: str) -> InputError:
+    return InputError(
+        f"an unclosed or misplaced quote ({said})",
+        place=f"{path}, after line {last}",
+        remedy='close the quote, or double it; where quotes are part of the values, set quote = ""',
     )
 
 
