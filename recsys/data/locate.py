@@ -105,12 +105,13 @@ def locate(path: str | None, given: Mapping[str, str], *, whole: bool = False) -
     )
 
 
-def guess(path: Path, *, table: bool = False) -> Format:
+def guess(path: Path, *, table: bool = False, beside: Sequence[Path] = ()) -> Format:
     """Return the format of a file, told from its name and its first lines.
 
     Args:
         path: of the file.
         table: it is said to have columns, which decides where lines of numbers may be either.
+        beside: files of the same format, as the other parts of presplit data.
 
     Raises:
         InputError: there is no such file, it looks like none of the formats, or it may be a table or lists.
@@ -139,7 +140,7 @@ def guess(path: Path, *, table: bool = False) -> Format:
     if name.endswith((".csv", ".tsv")):
         return "csv"
     if all(re.fullmatch(r"\s*\d+(\s+\d+)*\s*", line) for line in first):
-        return _guess_numbers(path, first, table=table)
+        return _guess_numbers(path, first, table=table, beside=beside)
     if path.suffix.lower() in (".pkl", ".pickle", ".zip", ".xlsx", ".h5", ".mat"):
         raise InputError(
             f"{path.suffix} is not a format that can be read",
@@ -149,7 +150,9 @@ def guess(path: Path, *, table: bool = False) -> Format:
     return "csv"
 
 
-def _guess_numbers(path: Path, first: Sequence[str], *, table: bool) -> Format:
+def _guess_numbers(
+    path: Path, first: Sequence[str], *, table: bool, beside: Sequence[Path]
+) -> Format:
     """Whether lines of whole numbers are a table without header, or lists of items.
 
     Lines of one length are a table where they may be user item weight time; with more numbers they may be either.
@@ -163,7 +166,8 @@ def _guess_numbers(path: Path, first: Sequence[str], *, table: bool) -> Format:
         if len(rows[0]) <= 4 or table:
             return "csv"
         rows = [_numbers(line) for line in lines(path) if line.strip()]
-        if len({len(row) for row in rows}) == 1:
+        others = [_numbers(line) for part in beside for line in lines(part) if line.strip()]
+        if len({len(row) for row in (*rows, *others)}) == 1:
             raise InputError(
                 f"every line has {len(rows[0])} numbers: a table without header, or lists of items",
                 place=str(path),

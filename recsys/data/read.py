@@ -153,7 +153,10 @@ def read(source: Source) -> Parts:
     found = locate(source.path, given, whole=source.format == "parquet")
     table = any(getattr(source, name) is not None for name in _TABLE_SETTINGS)
     first = next(iter(found.values()))
-    chosen = source.format if source.format != "auto" else guess(first, table=table)
+    beside = [path for path in found.values() if path != first]
+    chosen = source.format
+    if chosen == "auto":
+        chosen = guess(first, table=table, beside=beside)
     opened = "" if source.format == chosen else " (guessed)"
     _only_read(source, chosen, opened, first)
     tables = {name: _read_one(path, chosen, source) for name, path in found.items()}
