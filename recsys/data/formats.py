@@ -258,16 +258,16 @@ def first_item(
         return first
     if not named and first > last and 2 * len(upper) >= size * (size - 1) // 2:
         return None  # everybody met nearly everything: full, and so symmetric
-    cause = "is no adjacency of users and items, though it is called so"
-    if first <= last and symmetric:
-        cause = f"is an adjacency of users and items whose items may begin at {first} to {last}"
-    elif symmetric:
-        cause = f"is symmetric, {size} x {size}: a graph of users or of items alone"
-    remedy = (
-        "cut it: scipy.sparse.save_npz('train.npz', matrix[:n_users, n_users:])"
-        if symmetric
-        else "give users x items under a name without adj, or a symmetric matrix"
+    cause, remedy = (
+        "is called an adjacency, and is not symmetric",
+        "give users x items, not called adj",
     )
+    if symmetric:
+        cause = f"is symmetric, {size} x {size}: a graph of users or of items alone"
+        remedy = "give a matrix of users x items"
+    if symmetric and first <= last:
+        cause = f"is an adjacency of users and items whose items may begin at {first} to {last}"
+        remedy = "cut it: scipy.sparse.save_npz('train.npz', matrix[:n_users, n_users:])"
     raise InputError(cause, place=str(path), remedy=remedy)
 
 
