@@ -162,11 +162,16 @@ def test_times_that_count_from_0_and_real_ones_pass() -> None:
 
 
 def test_a_part_of_next_to_nothing_is_told() -> None:
-    split = recsys.split(load(log({17: 0})), by="time", valid_from=0.8, test_from=0.9)
+    rule: dict[str, Any] = {"by": "time", "valid_from": 0.8, "test_from": 0.9}
+    with pytest.warns(UserWarning, match="is before 1990"):
+        loaded = recsys.load(log({17: 0}))
+    with pytest.warns(UserWarning, match="was to have") as warned:
+        split = recsys.split(loaded, **rule)
+    assert len(warned) == 2, "train and valid, and the time is not told again"
     assert len(split.train.pairs) == 1, "what the stray time does"
     says = [finding.message for finding in split.train.findings]
     assert "train gets 1 of 900 rows (0.11%), and was to have 80%" in says
     assert "valid gets 0 of 900 rows (0.00%), and was to have 10%" in says
-    sound = recsys.split(load(log({})), by="time", valid_from=0.8, test_from=0.9)
+    sound = recsys.split(recsys.load(log({})), **rule)
     assert sound.train.findings == ()
     assert len(sound.train.pairs) == 720
