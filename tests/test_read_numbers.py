@@ -92,9 +92,10 @@ def test_a_first_line_that_counts_is_a_header(index: bool, tmp_path: Path) -> No
     rows = [(7, 3, 5), (7, 4, 1), (9, 3, 2)]
     path = tmp_path / "a.csv"
     pd.DataFrame(rows).to_csv(path, index=index)
-    columns = {"user": 1, "item": 2, "weight": 3} if index else {}
-    data = load(path, **columns).dataset
+    data = load(path).dataset
     assert named(data) == [(7, 3), (7, 4), (9, 3)]
+    by_number = load(path, user=0, item=1, weight=2).dataset
+    assert by_number.fingerprint == data.fingerprint, "0 is the column that is called so"
     assert "the first line counts the columns" in data.history[0]
     written = pd.read_csv(path, index_col=0 if index else None).to_numpy()
     assert data.pairs.weight is not None

@@ -113,7 +113,7 @@ def choose(
                 )
             chosen[role] = names[want]
         elif want is not None:
-            if not header:
+            if not header and want not in names:
                 raise InputError(
                     f"{role} = '{want}', but the file has no header",
                     place=place,

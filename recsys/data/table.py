@@ -281,8 +281,10 @@ def scan_text(
                 return f"{path}, line {line}"
         return f"{path}, row {row + 1}"
 
-    # A first line that only counts names nothing: roles go by position, as without it.
-    return Table(names, header and not counted, sample, collect, where, tuple(notes), remarks)
+    # A first line that only counts names nothing: roles go by position, as without it, the index before it left out.
+    shown = names[1:] if header and counted and not names[0] else names
+    sample = sample.select(shown)
+    return Table(shown, header and not counted, sample, collect, where, tuple(notes), remarks)
 
 
 def _dialect(path: Path, separator: str, quote: str | None, first: str) -> Dialect:
