@@ -12,6 +12,8 @@ Frames come back as polars; `recommend` answers pandas users with a pandas frame
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from recsys import train as _train
 from recsys.config import build
 from recsys.data import load as _load
 from recsys.data import split as _split
+from recsys.data.finding import Finding
 from recsys.data.load import Loaded
 from recsys.data.read import Source
 from recsys.data.split import SplitRule
@@ -39,18 +42,34 @@ __all__ = ["evaluate", "fit", "load", "recipe", "recommend", "split"]
 
 
 def load(source: str | Path | Source | pl.DataFrame | pd.DataFrame, **settings: Any) -> Loaded:
-    """Load interactions.
+    """Load interactions; what looks wrong in them is a warning.
 
     Args:
         source: the name of a catalogued data set, the path of a file or folder, or a pandas or polars frame.
         settings: of `[data]`, such as user="customer", item="sku", min_weight=4.
     """
-    return _load.load(source, **settings)
+    loaded = _load.load(source, **settings)
+    _warn(loaded.dataset.findings)
+    return loaded
 
 
 def split(data: Loaded | Dataset, **settings: Any) -> Split:
-    """Split into train, valid and a sealed test; settings of `[split]`, such as by="time"."""
-    return _split.split(data, build(SplitRule, settings, "split"))
+    """Split into train, valid and a sealed test; settings of `[split]`, such as by="time".
+
+    A part that gets less than half of what it was to have is a warning.
+    """
+    parts = _split.split(data, build(SplitRule, settings, "split"))
+    known = (data.dataset if isinstance(data, Loaded) else data).findings
+    _warn(parts.train.findings[len(known) :])
+    return parts
+
+
+def _warn(findings: Sequence[Finding]) -> None:
+    """Warn of what looks wrong, for whoever called a function of this module."""
+    for finding in findings:
+        if finding.severity != "ok":
+            said = f"{finding.message}; {finding.remedy}" if finding.remedy else finding.message
+            warnings.warn(said, UserWarning, stacklevel=3)
 
 
 def recipe(name: str, **settings: Any) -> Recipe:

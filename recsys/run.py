@@ -324,6 +324,7 @@ def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
         "valid": 0 if split.valid is None else len(split.valid),
         "test": 0 if split.test is None else len(split.test),
         "history": list(split.train.history),
+        "findings": [finding.message for finding in split.train.findings],
     }
     before = meta.setdefault("split", found)
     if not split.matches(before["fingerprint"]):

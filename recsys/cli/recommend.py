@@ -148,6 +148,7 @@ def recommend(
             grown = newcomers.add_items(
                 scorer, train, *newcomers.read_items(new_items, scorer, run.encoders)
             )
+            _note_near(grown.new, train)
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
@@ -200,14 +201,24 @@ def _column(run: Run, role: str) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def _note_near(new: pl.Series, train: Dataset) -> None:
+    """Say that a new item is written nearly as one that is known already."""
+    from recsys.data.unmatched import near_miss
+
+    if (near := near_miss(new, train.items.ids)) is not None:
+        typer.echo(f"recsys: item {near[0]!r} counts as new, while {near[1]!r} is known", err=True)
+
+
 def _notes(asked: pl.Series, train: Dataset, unknown: Unknown, answered: int) -> None:
     """Say which users got no list by the model."""
+    from recsys.data.unmatched import such_as
+
     users = asked.unique(maintain_order=True)
     strangers = users.filter(train.users.rows(users) < 0)
     if len(strangers):
         treated = "left out" if unknown is Unknown.skip else "ranked by popularity"
         typer.echo(
-            f"recsys: {len(strangers):,} of {len(users):,} users unknown to the run, such as {strangers[0]!r}: {treated}",
+            f"recsys: {len(strangers):,} of {len(users):,} users unknown to the run, {such_as(strangers, train.users)}: {treated}",
             err=True,
         )
     without = len(users) - answered - (len(strangers) if unknown is Unknown.skip else 0)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys.cli.show import Follow, print_json, refuse_override, report_table, split_line, table
+from recsys.cli.show import (
+    Follow,
+    print_findings,
+    print_json,
+    refuse_override,
+    report_table,
+    split_line,
+    table,
+)
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,17 +41,19 @@ def check(
     json: Json = False,
 ) -> None:
     """Read an experiment strictly and print it resolved, without doing it."""
+    from recsys.data.load import catalogued
     from recsys.experiment import read
 
     experiment = read(config, overrides or [])
     _note_idle(experiment)
-    tree = experiment.to_tree()
+    resolved = replace(experiment, data=catalogued(experiment.data))
     if data:
         from recsys.run import data_of
 
         found = data_of(experiment)
         typer.echo(split_line(found), err=json)
-    print_json(tree) if json else typer.echo(experiment.to_toml())
+        print_findings(found.train.findings)
+    print_json(resolved.to_tree()) if json else typer.echo(resolved.to_toml())
 
 
 def _note_idle(experiment: Experiment) -> None:

@@ -14,12 +14,14 @@ from recsys.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
+    from recsys.data.finding import Finding
     from recsys.data.types import Split
     from recsys.evaluation import Report
 
 __all__ = [
     "Follow",
     "frame_table",
+    "print_findings",
     "print_json",
     "refuse_override",
     "report_table",
@@ -101,6 +103,14 @@ def split_line(split: Split) -> str:
     return f"{train.n_users:,} users x {train.n_items:,} items, {' / '.join(parts)}, density {density:.3%} ({split.rule})"
 
 
+def print_findings(findings: Sequence[Finding], *, quiet: bool = False) -> None:
+    """Say on standard error what looked wrong in the data; `quiet`, only what should be looked at."""
+    for finding in findings:
+        if finding.severity != "ok" or not quiet:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            typer.echo(f"note: {finding.message}{remedy}", err=True)
+
+
 def refuse_override(config: Path) -> None:
     """Refuse an override in the place of the TOML file, which --resume can do without.
 
@@ -129,6 +139,8 @@ class Follow:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         if self.quiet:
+            if event["event"] == "data":
+                print_findings(event["split"].train.findings, quiet=True)
             return
         getattr(self, f"_{event['event']}", lambda _: None)(event)
 
@@ -136,6 +148,7 @@ class Follow:
         for line in event["split"].train.history:
             self.console.print(f"  {line}", highlight=False)
         self.console.print(split_line(event["split"]), highlight=False)
+        print_findings(event["split"].train.findings)
 
     def _step(self, event: Mapping[str, Any]) -> None:
         if not self.console.is_terminal:

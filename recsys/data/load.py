@@ -10,13 +10,14 @@ from typing import Any
 from recsys.config import build
 from recsys.data.columns import ROLES
 from recsys.data.numbering import dataset
+from recsys.data.plausible import odd_times
 from recsys.data.prepare import prepare
 from recsys.data.read import Source, frame, read, titles
 from recsys.data.side import feature_tables, seen_from
 from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
 
-__all__ = ["Loaded", "folder_of", "load"]
+__all__ = ["Loaded", "catalogued", "folder_of", "load"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,7 +56,10 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
         chosen = build(Source, settings)
         read_from_disk = [
             key
-            for key in ("source", "path", "train", "valid", "test", "format", "separator", "header")
+            for key in (
+                *("source", "path", "train", "valid", "test"),
+                *("format", "separator", "quote", "header"),
+            )
             if key in settings
         ]
         if read_from_disk:
@@ -88,15 +92,36 @@ def _finish(
 ) -> Loaded:
     data, held = dataset(prepare(parts, source))
     text, features = None, {}
+    findings = odd_times([data.pairs, *(part for part in held or () if part is not None)])
+    tell = findings.append
     if name is not None:
         from recsys.data import catalog
 
-        text, features = catalog.titles(name, data.items), dict(catalog.features(name, data.items))
+        text = catalog.titles(name, data.items, tell)
+        features = dict(catalog.features(name, data.items, tell))
     if source.titles is not None:
-        text = titles(seen_from(folder_of(source), source.titles), data.items)
+        text = titles(seen_from(folder_of(source), source.titles), data.items, tell=tell)
     if given := at_hand if at_hand is not None else source.features:
-        features |= feature_tables(given, folder_of(source), data.items)
-    return Loaded(dataclasses.replace(data, titles=text, features=features), held)
+        features |= feature_tables(given, folder_of(source), data.items, tell)
+    known = dataclasses.replace(data, titles=text, features=features, findings=tuple(findings))
+    return Loaded(known, held)
+
+
+def catalogued(source: Source) -> Source:
+    """Return the source with the settings that its entry of the catalogue adds; what is set beside the name wins.
+
+    Where the files lie is left out: it is the same on no two machines, and nothing is downloaded for it.
+
+    Raises:
+        InputError: no data set has the name.
+    """
+    if source.source is None:
+        return source
+    from recsys.data import catalog
+
+    places = dict.fromkeys(("path", "train", "valid", "test"))
+    usual = _over(catalog.entry(source.source).read, {**places, "source": source.source})
+    return _over(usual, _told(source))
 
 
 def folder_of(source: Source) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys.data.finding import Finding
 from recsys.data.times import TICKS, Unit, rescale
 from recsys.errors import InputError, suggest
 
@@ -255,6 +256,7 @@ class Dataset:
         features: named modalities of the items.
         titles: text to show for an item [n_items], or None.
         history: what was done to the raw log, one line per step, as in `min_rating 4: 100000 -> 55375`.
+        findings: what looked wrong, or did not fit, when the log and the tables beside it were read and split.
     """
 
     pairs: Interactions
@@ -263,6 +265,7 @@ class Dataset:
     features: Mapping[str, FeatureTable] = field(default_factory=dict)
     titles: pl.Series | None = None
     history: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def n_users(self) -> int:
