@@ -66,17 +66,21 @@ def tables(raw: bytes) -> dict[str, pl.DataFrame]:
     log = pl.read_csv(io.BytesIO(raw), infer_schema=False)
     if log.columns != RAW_COLUMNS:
         sys.exit(f"columns are {log.columns}, expected {RAW_COLUMNS}")
-    log = log.with_row_index("line").filter(
-        pl.col.CustomerID.is_not_null() & pl.col.StockCode.str.contains(ARTICLE)
-    ).select(
-        user=pl.col.CustomerID.cast(pl.Float64).cast(pl.Int32),
-        item="StockCode",
-        invoice="InvoiceNo",
-        time=pl.col.InvoiceDate.str.to_datetime("%Y-%m-%d %H:%M:%S").dt.epoch("s").cast(pl.Int32),
-        quantity=pl.col.Quantity.cast(pl.Int32),
-        price=pl.col.UnitPrice.cast(pl.Float64),
-        description="Description",
-        line="line",
+    log = (
+        log.with_row_index("line")
+        .filter(pl.col.CustomerID.is_not_null() & pl.col.StockCode.str.contains(ARTICLE))
+        .select(
+            user=pl.col.CustomerID.cast(pl.Float64).cast(pl.Int32),
+            item="StockCode",
+            invoice="InvoiceNo",
+            time=pl.col.InvoiceDate.str.to_datetime("%Y-%m-%d %H:%M:%S")
+            .dt.epoch("s")
+            .cast(pl.Int32),
+            quantity=pl.col.Quantity.cast(pl.Int32),
+            price=pl.col.UnitPrice.cast(pl.Float64),
+            description="Description",
+            line="line",
+        )
     )
     cancelled = pl.col.invoice.str.starts_with("C")
     bought = log.filter(~cancelled)
