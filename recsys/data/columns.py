@@ -10,7 +10,7 @@ import polars as pl
 from recsys.data.times import parse_times
 from recsys.errors import InputError, suggest
 
-__all__ = ["KNOWN", "ROLES", "Where", "choose", "folded", "normalise"]
+__all__ = ["KNOWN", "ROLES", "Where", "choose", "doubles", "folded", "normalise"]
 
 Where = Callable[
     [int], str
@@ -158,7 +158,7 @@ def normalise(
         typed: the source has types, so that ids that are text stay text; else text that is whole numbers throughout becomes Int64.
 
     Returns:
-        the frame with user and item (Int64 or String), time (Datetime), weight (Float32), label (Int8), behaviour (String),
+        the frame with user and item (Int64 or String), time (Datetime), weight (Float64), label (Int8), behaviour (String),
         as far as `chosen` names them, and notes on what was done.
 
     Raises:
@@ -297,8 +297,20 @@ def _ids(values: pl.Series) -> pl.Series:
     )
 
 
+def doubles(values: pl.Series) -> pl.Series:
+    """Numbers as Float64, null where there is none.
+
+    A float32 becomes the number that it is written as, so that a Parquet file of 0.7 holds what a text
+    file of 0.7 does, and both reach a limit of 0.7.
+    """
+    numbers = values.cast(pl.Float64, strict=False)
+    if str(values.dtype) in ("Float32", "Float16") and (numbers != numbers.floor()).any():
+        return values.cast(pl.String).cast(pl.Float64, strict=False)
+    return numbers
+
+
 def _numbers(values: pl.Series, where: Where, column: str, role: str) -> pl.Series:
-    numbers = values.cast(pl.Float64, strict=False).cast(pl.Float32, strict=False)
+    numbers = doubles(values)
     bad = ~numbers.is_finite().fill_null(value=False)
     _refuse(bad, values, where, column, role, "write a finite number")
     return numbers.alias(role)

@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.data.columns import normalise
+from recsys.data.columns import doubles, normalise
 from recsys.data.table import contents, damaged, head, lines, require, scan_text, unreadable
 from recsys.errors import InputError
 
-__all__ = ["Numbered", "adjacency", "json_lists", "matrix", "noise_flag", "users_dat"]
+__all__ = ["Numbered", "adjacency", "json_lists", "matrix", "noise_flag", "of_sparse", "users_dat"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,7 @@ def noise_flag(path: Path, label: int | None = None, weight: int | None = None) 
 
 
 def matrix(path: Path) -> Numbered:
-    """A users x items matrix written by `scipy.sparse.save_npz`, any layout; its stored entries that are not 0 are the interactions.
+    """A users x items matrix written by `scipy.sparse.save_npz`, any layout; its stored entries are the interactions.
 
     Raises:
         InputError: an archive that is damaged, holds Python objects, or is no sparse matrix.
@@ -204,7 +204,22 @@ def matrix(path: Path) -> Numbered:
                 "holds Python objects (pickle), which are never loaded", place=place, remedy=remedy
             ) from None
         raise damaged(path, error) from None
-    values = np.asarray(found.data, dtype=np.float64)
+    return of_sparse(found, place)
+
+
+def of_sparse(found: sp.coo_matrix, place: str) -> Numbered:
+    """The stored entries of a users x items matrix; one that is stored several times is their sum, as scipy takes it.
+
+    Raises:
+        InputError: an entry that is no finite number.
+    """
+    if found.data.dtype.kind not in "biuf":
+        raise InputError(
+            f"a matrix of {found.data.dtype}, not of real numbers",
+            place=place,
+            remedy="give real numbers, as with .astype(float)",
+        )
+    values = doubles(pl.Series(found.data)).to_numpy()
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InputError(
@@ -212,16 +227,17 @@ def matrix(path: Path) -> Numbered:
             place=place,
             remedy="give finite values",
         )
-    stored = values != 0
-    notes = (
-        () if stored.all() else (f"stored zeros left out: {len(values)} -> {stored.sum()} entries",)
-    )
+    entries = sp.coo_matrix((values, (found.row, found.col)), shape=found.shape)
+    entries.sum_duplicates()
+    notes: tuple[str, ...] = ()
+    if entries.nnz < len(values):
+        notes = (f"entries stored several times added up: {len(values)} -> {entries.nnz}",)
     columns: dict[str, Any] = {
-        "user": found.row[stored].astype(np.int64),
-        "item": found.col[stored].astype(np.int64),
+        "user": entries.row.astype(np.int64),
+        "item": entries.col.astype(np.int64),
     }
-    if not (values[stored] == 1).all():
-        columns["weight"] = values[stored].astype(np.float32)
+    if not (entries.data == 1).all():
+        columns["weight"] = entries.data
     return Numbered(pl.DataFrame(columns), range(found.shape[0]), range(found.shape[1]), notes)
 
 

@@ -24,7 +24,7 @@ _COLUMNS = {
     "item": np.int32,
     "time": np.int64,
     "position": np.int32,
-    "weight": np.float32,
+    "weight": np.float64,
     "label": np.int8,
     "behaviour": np.int16,
 }
@@ -132,7 +132,7 @@ class Interactions:
         time: since 1970 in `time_unit`, int64 [n], or None.
         position: row of the source, int32 [n]: the order of equal times. None where no times are equal, or where the
             source has no order.
-        weight: strength (rating, count), float32 [n], or None.
+        weight: strength (rating, count), float64 [n], or None.
         label: 1 where the pair is known to be clean, 0 where it is known to be noise, int8 [n], or None.
             Never used for training, only to judge a denoiser.
         behaviour: code of what was done, int16 [n], into `behaviours`, or None.
