@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "recsys"
 # From the ground up; members of one layer do not import each other. A package counts as one member.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "allocator", "processes"),
-    ("config", "device"),
+    ("config", "device", "locks"),
     ("data",),
     ("scorer", "ids"),
     ("sample", "nn", "storage"),

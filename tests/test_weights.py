@@ -122,7 +122,7 @@ def test_labels_by_weight_keep_all_rows() -> None:
 
 
 def test_an_entry_of_the_catalogue_whose_zeros_are_meant_asks_for_them() -> None:
-    assert catalog.entry("book-crossing").read["min_weight"] == 0
+    assert catalog.entry("book-crossing").read.min_weight == 0
 
 
 # Sums

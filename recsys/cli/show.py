@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "refuse_override",
     "report_table",
     "split_line",
+    "stamped",
     "table",
 ]
 
@@ -99,6 +101,11 @@ def split_line(split: Split) -> str:
         f"{0 if test is None else len(test):,} test",
     ]
     return f"{train.n_users:,} users x {train.n_items:,} items, {' / '.join(parts)}, density {density:.3%} ({split.rule})"
+
+
+def stamped(name: str) -> str:
+    """A name with the time, for a folder that nobody named."""
+    return f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def refuse_override(config: Path) -> None:
