@@ -22,9 +22,9 @@ from recsys import storage
 from recsys import study as studies
 from recsys.config import to_toml
 from recsys.experiment import read
+from recsys.locks import Lock
 from recsys.study import Study, loop, open_study, tune
 from recsys.study import folder as study_folder
-from recsys.locks import Lock
 from recsys.study import storage as study_storage
 from recsys.study import trial as trials
 from recsys.study.folder import is_study
