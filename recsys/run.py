@@ -21,7 +21,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -40,6 +40,7 @@ from recsys.errors import InputError
 from recsys.evaluation import Report, evaluate
 from recsys.experiment import Experiment, from_tree
 from recsys.locks import LOCK, alone, refuse_held
+from recsys.notebook import Shown, facts_html
 from recsys.scorer import Scorer
 from recsys.storage import load_scorer, read_json, save_scorer, write, write_json
 from recsys.train import Fitted, fit
@@ -50,12 +51,27 @@ _FORMAT = 1  # of the folder; raised when an older reader would misread a newer 
 _DAMAGED = "the run is damaged: restore it, or run again"
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Shown):
     """A run's folder, opened for reading. Parts are read when they are asked for."""
 
     folder: Path
     meta: dict[str, Any]
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", self.name
+        yield "", f"{self.meta.get('method')}"
+        yield "", f"{self.meta.get('status')}"
+        if "best_epoch" in self.meta:
+            yield "epoch", self.meta["best_epoch"]
+        yield "folder", self.folder
+
+    def _repr_html_(self) -> str:
+        found = facts_html("Run", self._facts())
+        for part in ("valid", "test"):
+            if (self.folder / part / "report.json").exists():
+                found += self.report(part)._repr_html_()
+        return found
 
     @cached_property
     def experiment(self) -> Experiment:

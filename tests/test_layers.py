@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "recsys"
 
 # From the ground up; members of one layer do not import each other. A package counts as one member.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "allocator", "processes"),
+    ("errors", "allocator", "notebook", "processes"),
     ("config", "device", "locks"),
     ("data",),
     ("scorer", "ids"),

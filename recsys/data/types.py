@@ -6,7 +6,7 @@ All are frozen. Outside ids live in a `Vocab` and nowhere else; everything else 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ import scipy.sparse as sp
 
 from recsys.data.times import TICKS, Unit, rescale
 from recsys.errors import InputError, suggest
+from recsys.notebook import Shown, counted, facts_html
 
 # The columns of interactions and how they are held.
 _COLUMNS = {
@@ -29,11 +30,19 @@ _COLUMNS = {
     "behaviour": np.int16,
 }
 
-__all__ = ["Dataset", "FeatureTable", "Interactions", "Sealed", "Split", "Vocab"]
+__all__ = [
+    "Dataset",
+    "FeatureTable",
+    "Interactions",
+    "Sealed",
+    "Split",
+    "Vocab",
+    "history_facts",
+]
 
 
-@dataclass(frozen=True, eq=False)
-class Vocab:
+@dataclass(frozen=True, eq=False, repr=False)
+class Vocab(Shown):
     """Outside ids <-> rows 0..n-1.
 
     Args:
@@ -56,6 +65,11 @@ class Vocab:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", counted(len(self), self.name)
+        some = ", ".join(repr(each) for each in self.ids.head(3).to_list())
+        yield "", some + (", ..." if len(self) > 3 else "")
 
     def rows(self, values: pl.Series | Sequence[Any] | np.ndarray) -> np.ndarray:
         """Rows of outside ids, int32 [m]; -1 where an id is unknown. Integers and their decimal text both match."""
@@ -122,8 +136,8 @@ class Vocab:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class Interactions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions(Shown):
     """Who met what, when, how often: integer rows, never a float matrix.
 
     Args:
@@ -174,6 +188,17 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user)
 
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", counted(len(self), "pair")
+        yield "", f"{counted(self.n_users, 'user')} x {counted(self.n_items, 'item')}"
+        known = [
+            name
+            for name in ("time", "weight", "label", "behaviour")
+            if getattr(self, name) is not None
+        ]
+        if known:
+            yield "with", " and ".join(known)
+
     def take(self, rows: np.ndarray) -> Interactions:
         """The interactions at `rows` (positions or a boolean mask), in that order."""
         kept = {
@@ -210,8 +235,8 @@ class Interactions:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class FeatureTable(Shown):
     """One modality of the items or users.
 
     Args:
@@ -234,6 +259,12 @@ class FeatureTable:
     def dim(self) -> int:
         return int(self.values.shape[1])
 
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", f"{len(self.values):,} x {self.dim:,}"
+        yield "", f"{int(self.present.sum()):,} present"
+        if self.encoder is not None:
+            yield "encoder", self.encoder
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the values and where they are missing."""
@@ -245,8 +276,8 @@ class FeatureTable:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Shown):
     """Interactions with the ids and the features that go with them.
 
     Args:
@@ -271,6 +302,17 @@ class Dataset:
     @property
     def n_items(self) -> int:
         return self.pairs.n_items
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield from self.pairs._facts()
+        if self.features:
+            each = (f"{name} ({table.dim:,})" for name, table in self.features.items())
+            yield "features", " and ".join(each)
+        if self.titles is not None:
+            yield "titles", f"of {len(self.titles) - self.titles.null_count():,}"
+
+    def _repr_html_(self) -> str:
+        return facts_html(type(self).__name__, [*self._facts(), *history_facts(self.history)])
 
     def with_pairs(self, pairs: Interactions, note: str | None = None) -> Dataset:
         """The same vocabularies and features over other interactions."""
@@ -319,8 +361,8 @@ class Sealed:
         return self._pairs.fingerprint
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Shown):
     """Train, valid and a sealed test over the same vocabularies.
 
     Args:
@@ -334,6 +376,19 @@ class Split:
     valid: Interactions | None
     test: Sealed | None
     rule: str = ""
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", f"{len(self.train.pairs):,} train"
+        yield "", "no valid" if self.valid is None else f"{len(self.valid):,} valid"
+        yield "", "no test" if self.test is None else f"{len(self.test):,} test"
+        yield "", f"{counted(self.train.n_users, 'user')} x {counted(self.train.n_items, 'item')}"
+        if self.rule:
+            yield "rule", self.rule
+        if self.test is not None:
+            yield "test opened", f"{len(self.test.openings)} times"
+
+    def _repr_html_(self) -> str:
+        return facts_html("Split", [*self._facts(), *history_facts(self.train.history)])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -363,6 +418,12 @@ class Split:
             train=self.train.with_pairs(pairs, f"refit: train + valid = {len(pairs)}"),
             valid=None,
         )
+
+
+def history_facts(history: Sequence[str]) -> Iterator[tuple[str, object]]:
+    """The steps of a history as facts of a table."""
+    for number, line in enumerate(history, start=1):
+        yield f"step {number}", line
 
 
 def _together(*parts: str) -> str:
