@@ -59,7 +59,7 @@ def write_inputs(folder: Path) -> None:
     searched = tree(folder, tune={"trials": 1, "space": SPACE})
     (folder / "search.toml").write_text(to_toml(searched), encoding="utf-8")
     cells = {
-        "methods": ["popular"],
+        "methods": ["popular", "itemknn"],
         "baselines": False,
         "seeds": 1,
         "trials": 1,
@@ -119,7 +119,7 @@ def commands() -> Iterator[list[Command]]:
     finally:
         for command in begun:
             command.process.kill()
-            command.process.wait()
+            command.process.communicate()
 
 
 KINDS = [
