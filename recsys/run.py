@@ -221,7 +221,7 @@ def execute(
         InputError: the folder is taken, another command works in it, the data have changed since the run began, and all that training can raise.
     """
     folder = Path(folder)
-    busy = ("run", "wait for it, or choose another --out")
+    busy = ("run", "wait for it" if resume else "wait for it, or choose another --out")
     refuse_held(folder, *busy)
     if _begin(experiment, folder, resume).get("status") == "finished":
         return open_run(folder)

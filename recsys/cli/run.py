@@ -120,7 +120,8 @@ def run(
     with ExitStack() as stack:
         if resume is None and out is None:
             folder = stack.enter_context(new_folder(Path("runs"), stamped(experiment.name)))
-        refuse_held(folder, "run", "wait for it, or choose another --out")  # before trackers begin
+        if track:  # before one begins
+            refuse_held(folder, "run", "wait for it")
         tell = stack.enter_context(
             tracked(
                 track or [],
