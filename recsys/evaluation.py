@@ -268,7 +268,7 @@ def evaluate(
 
     Only users with a test pair are scored. A test pair that was seen in training (or in `also_seen`) cannot be recommended: it counts as missed,
     and a note says how many there are; `auc` alone leaves such pairs out, being a statement about candidates. Top-k lists order equal scores by
-    item row; full ranks give equal scores their mean rank.
+    a hash of the item; full ranks give equal scores their mean rank.
 
     The cost does not grow with the metrics: one top-k pass at the largest cut-off, and one rank pass only where a full-ranking metric is asked for.
 

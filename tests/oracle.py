@@ -1,8 +1,9 @@
-"""Tensors that anyone can make again: 0.5 sin(seed + 0.37 (k + 1)), k = 0, 1, ... along the rows. Known values of losses rest on them."""
+"""Values that anyone can make again: tensors 0.5 sin(seed + 0.37 (k + 1)), k = 0, 1, ..., and the order of equal scores."""
 
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
@@ -29,3 +30,24 @@ def set_to(parameters: dict[torch.Tensor, torch.Tensor]) -> None:
     with torch.no_grad():
         for parameter, values in parameters.items():
             parameter.copy_(values)
+
+
+def tie(item: int) -> int:
+    """Return the hash by which items of equal score are ordered: SplitMix64 in whole numbers."""
+    z = (int(item) + (0x7165 + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def best_first(scores: np.ndarray) -> list[int]:
+    """Return all items [n], the highest score first, equal scores by `tie`."""
+    return sorted(range(len(scores)), key=lambda item: (-float(scores[item]), tie(item)))
+
+
+def by_id(pairs: Interactions, data: Dataset) -> sp.csr_matrix:
+    """Return the pairs as CSR [n_users, n_items] whose rows and columns stand in the order of the ids."""
+    users, items = data.users.ids.arg_sort().to_numpy(), data.items.ids.arg_sort().to_numpy()
+    matrix = pairs.csr[users][:, items].tocsr()
+    matrix.sort_indices()
+    return matrix

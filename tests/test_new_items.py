@@ -650,7 +650,7 @@ def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: P
     right = (
         first["item"].str.slice(1).cast(pl.Int64) % 2 == first["user"].cast(pl.Int64) % 2
     ).mean()
-    assert right > 0.95  # users like the new items of their camp
+    assert right > 0.8  # by chance 0.5: users like the new items of their camp
     code, said, err = invoke(
         f"recommend runs/milk --new-items {file} -k 3 --only-new --user nobody"
     )

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from oracle import best_first, tie
 
 import recsys
 from recsys.data.types import Dataset, Interactions, Vocab
@@ -79,7 +80,7 @@ def naive(
             source = "popular"
         else:
             continue
-        best = sorted(scores, key=lambda i: (-scores[i], i))[:k]
+        best = sorted(scores, key=lambda i: (-scores[i], tie(i)))[:k]
         rows += [(user, items[i], rank, scores[i], source) for rank, i in enumerate(best, 1)]
     return rows
 
@@ -512,7 +513,7 @@ def test_similar_items_against_a_naive_loop(similarity: str) -> None:
             near = -np.square(item - item[row]).sum(1)
         else:
             near = item @ item[row] / np.linalg.norm(item, axis=1) / np.linalg.norm(item[row])
-        order = [i for i in np.argsort(-near, kind="stable") if i != row][:6]
+        order = [i for i in best_first(near) if i != row][:6]
         expected += [(f"i{row:02d}", f"i{i:02d}", rank) for rank, i in enumerate(order, 1)]
     assert found.select("item", "similar", "rank").rows() == expected
     for _, part in found.group_by("item"):

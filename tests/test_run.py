@@ -288,7 +288,7 @@ name = "contentknn"
     assert all(holds for _, holds, _ in verify(work / "run"))
     again = data_of(read(work / "run" / "config.toml")).train
     assert again.titles is not None
-    assert again.titles[0] == "thing 0"
+    assert again.titles[again.items.ids.to_list().index("i0")] == "thing 0"
     assert list(again.features) == ["told"]
 
 

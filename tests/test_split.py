@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
+from oracle import by_id
 
 from recsys.data.load import Loaded, load
 from recsys.data.rules import by_last, by_new_item, by_ratio, by_time, libcml
@@ -38,12 +39,13 @@ RULES = [
 
 
 def log(pairs: set[tuple[int, int]], seed: int = 0) -> pl.DataFrame:
-    """A log with times, some of them equal, its rows in an order given by the seed."""
+    """A log with times, all different, its rows in an order given by the seed."""
     ordered = sorted(pairs)
     frame = pl.DataFrame(
         {"user": [f"u{user}" for user, _ in ordered], "item": [item for _, item in ordered]}
     )
-    frame = frame.with_columns(time=np.random.default_rng(7).integers(0, 40, len(ordered)) * 25)
+    times = np.random.default_rng(7).permutation(len(ordered)) * (1000 // max(len(ordered), 1))
+    frame = frame.with_columns(time=times)
     return frame.sample(fraction=1.0, shuffle=True, seed=seed)
 
 
@@ -289,11 +291,10 @@ def test_a_rule_for_one_log_is_refused_on_presplit_files(tmp_path: Path) -> None
 
 
 def test_libcml_sizes_by_hand() -> None:
-    pairs = load(
-        log({(0, item) for item in range(9)} | {(1, item) for item in range(5)})
-    ).dataset.pairs
-    part = libcml(pairs)
-    assert [Counter(part[pairs.user == user].tolist()) for user in (0, 1)] == [
+    data = load(log({(0, item) for item in range(9)} | {(1, item) for item in range(5)})).dataset
+    part, ids = libcml(data.pairs), data.users.ids.to_list()
+    rows = [data.pairs.user == ids.index(user) for user in ("u0", "u1")]
+    assert [Counter(part[mine].tolist()) for mine in rows] == [
         {0: 5, 1: 1, 2: 3},
         {0: 3, 1: 1, 2: 1},
     ]
@@ -308,14 +309,14 @@ def test_libcml_is_the_released_split(
 ) -> None:
     if not (shared_data / name).is_dir():
         pytest.skip(f"{name} is not here")
-    made = split(load(shared_data / name / "users.dat", min_user=5), SplitRule(by="libcml"))
+    loaded = load(shared_data / name / "users.dat", min_user=5)
+    made = split(loaded, SplitRule(by="libcml"))
     found = parts(made)
     assert tuple(len(part) for part in found if part is not None) == sizes
     for part, stored in zip(found, ("train", "val", "test"), strict=True):
         assert part is not None
-        assert (
-            part.csr != sp.load_npz(shared_data / name / f"user_{stored}_matrix.npz").tocsr()
-        ).nnz == 0
+        wanted = sp.load_npz(shared_data / name / f"user_{stored}_matrix.npz").tocsr()
+        assert (by_id(part, loaded.dataset) != wanted).nnz == 0
 
 
 def test_gowalla(shared_data: Path) -> None:

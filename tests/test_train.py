@@ -575,7 +575,7 @@ class _Scripted(_Line):
         return Terms(self.weight * 0 + torch.full((len(batch),), value))
 
     def scorer(self) -> Factors:
-        items = torch.linspace(0, 1, self.shape[1])
+        items = torch.linspace(0, 1, self.shape[1]) - 0.01  # no quality ties with another item
         items[0] = self.quality[int(self.epochs)]
         return Factors(torch.ones(self.shape[0], 1), items[:, None])
 
