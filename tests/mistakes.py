@@ -25,6 +25,8 @@ import polars as pl
 import safetensors.torch
 import torch
 
+from recsys.locks import LOCK, Lock
+
 LOG = "user,item,rating,time\n" + "".join(
     f"u{user:02d},i{user % 2 + 2 * ((7 * user + 4 * j) % 15):02d},{1 + (user + j) % 5},{1_700_000_000 + 100 * user + 86_400 * j}\n"
     for user in range(30)
@@ -164,6 +166,17 @@ def full_disk() -> Iterator[None]:
     """Whatever is flushed to the disk finds it full."""
     with mock.patch("os.fsync", side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))):
         yield
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Another command works in `runs/half`."""
+    lock = Lock(Path("runs/half") / LOCK)
+    assert lock.take(wait=False)
+    try:
+        yield
+    finally:
+        lock.free(remove=True)
 
 
 def plain() -> None:
@@ -376,6 +389,8 @@ DATA = [
     Case("Ratings asked for that are not there", "data stats a.csv min_weight=4", ("[data]", "min_weight", "weight ="),
          {"a.csv": "user,item\nu1,i1\n"}),
     Case("A threshold that is NaN", "data stats log.csv min_weight=nan", ("min_weight = nan",)),
+    Case("Ratings of 0 alone", "data stats a.csv", ("[data]", "no interaction is left", "no min_weight is set", "2 -> 0"),
+         {"a.csv": HEAD + "u1,i1,0\nu1,i2,-1\n"}),
     Case("A threshold above all ratings", "data stats log.csv min_weight=9", ("[data]", "no interaction is left", "240 -> 0")),
     Case("A core that is empty", "data stats log.csv user_core=100", ("[data]", "no interaction is left", "240 -> 0")),
     Case("A negative core", "data stats log.csv user_core=-2", ("user_core = -2",)),
@@ -412,6 +427,10 @@ TRAINING = [
          {"a.csv": re.sub(r",\d+\n", "\n", LOG).replace(",time", "")}),
     Case("A folder that is taken", "run mf.toml -q --out runs/done", ("runs/done: exists already", "--resume runs/done")),
     Case("A file where the folder should be", "run mf.toml -q --out log.csv", ("log.csv: exists already", "another --out")),
+    Case("A folder that another command works in", "run mf.toml -q --out runs/half", ("runs/half: another command", "another --out"),
+         around=("another run works in runs/half", busy)),
+    Case("A run that is still going", "run --resume runs/half -q", ("runs/half: another command works on this run", "wait for it"),
+         around=("its first process is still at work", busy)),
     Case("A folder below a file", "run mf.toml -q --out log.csv/new", ("log.csv/new", "cannot be written"), theirs=r"written: ([^;]*)"),
     Case("A full disk", "run mf.toml -q --out runs/new", ("runs/new", "the disk is full", "free some space"), around=("the disk is full", full_disk)),
     Case("No room for the file", "run mf.toml -q --out runs/new", ("runs/new", "cannot be written", "free some space"),

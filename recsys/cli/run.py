@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from recsys.cli.show import (
     refuse_override,
     report_table,
     split_line,
+    stamped,
     table,
 )
 from recsys.errors import InputError
@@ -94,6 +96,7 @@ def run(
     import torch
 
     from recsys.experiment import read
+    from recsys.locks import new_folder, refuse_held
     from recsys.run import execute, open_run
     from recsys.trackers import tracked
 
@@ -115,15 +118,22 @@ def run(
                 "there is no experiment to run", remedy="give a TOML file, or --resume RUN"
             )
         experiment = read(config, overrides or [])
-        folder = out or _new_folder(experiment.name)
+        folder = out or Path()
         _note_idle(experiment)
     follow = Follow(quiet or json, experiment.evaluate.monitor)
-    with tracked(
-        track or [],
-        experiment,
-        folder.resolve().name,
-        lambda said: typer.echo(f"recsys: {said}", err=True),
-    ) as tell:
+    with ExitStack() as stack:
+        if resume is None and out is None:
+            folder = stack.enter_context(new_folder(Path("runs"), stamped(experiment.name)))
+        if track:  # before one begins
+            refuse_held(folder, "run", "wait for it")
+        tell = stack.enter_context(
+            tracked(
+                track or [],
+                experiment,
+                folder.resolve().name,
+                lambda said: typer.echo(f"recsys: {said}", err=True),
+            )
+        )
 
         def watch(event: dict[str, Any]) -> None:
             follow(event)
@@ -196,12 +206,6 @@ def verify(folder: Folder, json: Json = False) -> None:
         )
     if not all(holds for _, holds, _ in checks):
         raise typer.Exit(1)
-
-
-def _new_folder(name: str) -> Path:
-    from datetime import datetime
-
-    return Path("runs") / f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def _numbers(done: Run, part: str) -> list[dict[str, object]]:

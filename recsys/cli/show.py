@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "refuse_override",
     "report_table",
     "split_line",
+    "stamped",
     "table",
 ]
 
@@ -109,6 +111,11 @@ def print_findings(findings: Sequence[Finding], *, quiet: bool = False) -> None:
         if finding.severity != "ok" or not quiet:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             typer.echo(f"note: {finding.message}{remedy}", err=True)
+
+
+def stamped(name: str) -> str:
+    """A name with the time, for a folder that nobody named."""
+    return f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def refuse_override(config: Path) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "ROLES",
     "Where",
     "choose",
+    "doubles",
     "empty_roles",
     "folded",
     "normalise",
@@ -210,7 +211,7 @@ def normalise(
         typed: the source has types, so that ids that are text stay text; else text that is whole numbers throughout becomes Int64.
 
     Returns:
-        the frame with user and item (Int64 or String), time (Datetime), weight (Float32), label (Int8), behaviour (String),
+        the frame with user and item (Int64 or String), time (Datetime), weight (Float64), label (Int8), behaviour (String),
         as far as `chosen` names them, and notes on what was done.
 
     Raises:
@@ -360,8 +361,20 @@ def whole_numbers(text: pl.Series) -> pl.Series:
     return numbers if same and text.null_count() < len(text) else text
 
 
+def doubles(values: pl.Series) -> pl.Series:
+    """Numbers as Float64, null where there is none.
+
+    A float32 becomes the number that it is written as, so that a Parquet file of 0.7 holds what a text
+    file of 0.7 does, and both reach a limit of 0.7.
+    """
+    numbers = values.cast(pl.Float64, strict=False)
+    if str(values.dtype) in ("Float32", "Float16") and (numbers != numbers.floor()).any():
+        return values.cast(pl.String).cast(pl.Float64, strict=False)
+    return numbers
+
+
 def _numbers(values: pl.Series, where: Where, column: str, role: str) -> pl.Series:
-    numbers = values.cast(pl.Float64, strict=False).cast(pl.Float32, strict=False)
+    numbers = doubles(values)
     bad = ~numbers.is_finite().fill_null(value=False)
     _refuse(bad, values, where, column, role, f'write a finite number, or set {role} = "none"')
     return numbers.alias(role)

@@ -12,11 +12,20 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.data.columns import normalise
+from recsys.data.columns import doubles, normalise
 from recsys.data.table import contents, damaged, head, lines, require, scan_text, unreadable
 from recsys.errors import InputError
 
-__all__ = ["Numbered", "adjacency", "json_lists", "matrix", "noise_flag", "pairs", "users_dat"]
+__all__ = [
+    "Numbered",
+    "adjacency",
+    "json_lists",
+    "matrix",
+    "noise_flag",
+    "of_sparse",
+    "pairs",
+    "users_dat",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +190,7 @@ def noise_flag(
 
 
 def matrix(path: Path) -> Numbered:
-    """A users x items matrix written by `scipy.sparse.save_npz`, any layout; its stored entries that are not 0 are the interactions.
+    """A users x items matrix written by `scipy.sparse.save_npz`, any layout; its stored entries are the interactions.
 
     An adjacency of users and items together, as LightGCN and its kin keep it, is cut to its block of users x items.
 
@@ -189,36 +198,7 @@ def matrix(path: Path) -> Numbered:
         InputError: an archive that is damaged, holds Python objects, or is no sparse matrix; an adjacency whose users cannot be told
             from its items.
     """
-    found = _loaded(path)
-    values = np.asarray(found.data, dtype=np.float64)
-    if not np.isfinite(values).all():
-        bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise InputError(
-            f"entry ({found.row[bad]}, {found.col[bad]}) is {values[bad]}",
-            place=str(path),
-            remedy="give finite values",
-        )
-    stored = values != 0
-    user, item, values = (each[stored] for each in (found.row, found.col, values))
-    notes = []
-    if not stored.all():
-        notes.append(f"stored zeros left out: {len(stored)} -> {stored.sum()} entries")
-    n_users, n_items = found.shape
-    if (cut := first_item(path, user, item, found.shape)) is not None:
-        block = (user < cut) & (item >= cut)
-        notes.append(
-            f"an adjacency of {cut} users and {n_items - cut} items together: "
-            f"{block.sum()} of {len(block)} entries are of users x items"
-        )
-        user, item, values = user[block], item[block] - cut, values[block]
-        n_users, n_items = cut, n_items - cut
-        if (values != np.floor(values)).any():
-            notes.append("its values are normalised and no weights")
-            values = np.ones(len(values))
-    columns: dict[str, Any] = {"user": user.astype(np.int64), "item": item.astype(np.int64)}
-    if not (values == 1).all():
-        columns["weight"] = values.astype(np.float32)
-    return Numbered(pl.DataFrame(columns), range(n_users), range(n_items), tuple(notes))
+    return of_sparse(_loaded(path), str(path))
 
 
 # Stored entries off the diagonal from which on symmetry is no chance.
@@ -226,7 +206,7 @@ _MANY = 20
 
 
 def first_item(
-    path: Path, row: np.ndarray, column: np.ndarray, shape: tuple[int, int]
+    place: str, row: np.ndarray, column: np.ndarray, shape: tuple[int, int]
 ) -> int | None:
     """Return where items begin in an adjacency of users and items, None for a users x items matrix.
 
@@ -234,7 +214,7 @@ def first_item(
     themselves, nor have items. The diagonal itself may be filled.
 
     Args:
-        path: of the matrix; with `adj` in its name a square one is taken for an adjacency.
+        place: of the matrix; with `adj` in the name of its file a square one is taken for an adjacency.
         row, column: of its entries [n].
         shape: of the matrix.
 
@@ -243,7 +223,7 @@ def first_item(
     """
     size, off = shape[0], row != column
     low, high = np.minimum(row, column)[off], np.maximum(row, column)[off]
-    named = "adj" in path.name.lower()
+    named = "adj" in Path(place).name.lower()
     if shape[0] != shape[1] or not len(low) or (len(low) <= _MANY and not named):
         return None
     upper, lower = (
@@ -268,7 +248,7 @@ def first_item(
     if symmetric and first <= last:
         cause = f"is an adjacency of users and items whose items may begin at {first} to {last}"
         remedy = "cut it: scipy.sparse.save_npz('train.npz', matrix[:n_users, n_users:])"
-    raise InputError(cause, place=str(path), remedy=remedy)
+    raise InputError(cause, place=place, remedy=remedy)
 
 
 def pairs(path: Path) -> Numbered:
@@ -327,6 +307,62 @@ def _loaded(path: Path) -> sp.coo_matrix:
                 "holds Python objects (pickle), which are never loaded", place=place, remedy=remedy
             ) from None
         raise damaged(path, error) from None
+
+
+def of_sparse(given: sp.coo_matrix, place: str) -> Numbered:
+    """Return the stored entries of a users x items matrix; entries stored several times are added up, as scipy does.
+
+    An adjacency of users and items together is cut to its block of users x items.
+
+    Raises:
+        InputError: an entry that is not a finite number; an adjacency whose users cannot be told from its items.
+    """
+    if given.data.dtype.kind not in "biuf":
+        raise InputError(
+            f"a matrix of {given.data.dtype}, not of real numbers",
+            place=place,
+            remedy="give real numbers, as with .astype(float)",
+        )
+    values = doubles(pl.Series(given.data)).to_numpy()
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise InputError(
+            f"entry ({given.row[bad]}, {given.col[bad]}) is {values[bad]}",
+            place=place,
+            remedy="give finite values",
+        )
+    entries = sp.coo_matrix((values, (given.row, given.col)), shape=given.shape)
+    entries.sum_duplicates()
+    notes = []
+    if entries.nnz < len(values):
+        notes.append(f"entries stored several times added up: {len(values)} -> {entries.nnz}")
+    if (cut := first_item(place, entries.row, entries.col, entries.shape)) is not None:
+        entries, words = _cut(entries, cut)
+        notes += words
+    columns: dict[str, Any] = {
+        "user": entries.row.astype(np.int64),
+        "item": entries.col.astype(np.int64),
+    }
+    if not (entries.data == 1).all():
+        columns["weight"] = entries.data
+    n_users, n_items = entries.shape
+    return Numbered(pl.DataFrame(columns), range(n_users), range(n_items), tuple(notes))
+
+
+def _cut(entries: sp.coo_matrix, cut: int) -> tuple[sp.coo_matrix, list[str]]:
+    """The block of users x items of an adjacency whose items begin at `cut`, and what to say of it."""
+    block = (entries.row < cut) & (entries.col >= cut)
+    size = entries.shape[0]
+    notes = [
+        f"an adjacency of {cut} users and {size - cut} items together: "
+        f"{block.sum()} of {len(block)} entries are of users x items"
+    ]
+    values = entries.data[block]
+    if (values != np.floor(values)).any():
+        notes.append("its values are normalised and no weights")
+        values = np.ones(len(values))
+    rows, columns = entries.row[block], entries.col[block] - cut
+    return sp.coo_matrix((values, (rows, columns)), shape=(cut, size - cut)), notes
 
 
 def _sparse(arrays: dict[str, Any]) -> sp.coo_matrix:

@@ -62,8 +62,10 @@ class Source:
         features: item features by modality, files or folders as `recsys.data.side.feature_table` reads them, seen from the folder of the
             interactions or from the working folder; or one folder of them. They come beside those of the catalogue, and win over the same name.
             A run keeps the absolute paths of these and of `titles`.
-        min_weight: keep rows whose weight is at least this.
+        min_weight: keep what has at least this weight. Untold, weights of 0 and below are no positives; 0 or less asks for them.
+            With duplicates "sum" or "last" it looks at the sum or the last row of a pair, else at every row.
         clean_weight: label rows by their weight: 1 (clean) where it is at least this, else 0 (noise), as a rating of 2 where 3 is liked.
+            Without min_weight all rows stay, those of 0 and below too.
         behaviours: keep these behaviours.
         since, until: keep times from `since` (inclusive) to `until` (exclusive); ISO dates or unix times, UTC.
         duplicates: of one user and item keep the first or last (in time, else in the file), the first with the sum of the
@@ -108,7 +110,7 @@ class Parts:
 
     Args:
         all: one log, or None where the source is split already into
-        train, valid, test: frames of user, item and, where known, time (Datetime), weight (Float32), label (Int8), behaviour (String).
+        train, valid, test: frames of user, item and, where known, time (Datetime), weight (Float64), label (Int8), behaviour (String).
         users, items: the ids that exist where the format numbers them, those that never occur included; None: the ids that occur.
         history: what was read and guessed, one line per step.
         in_file_order: whether the order of the rows says anything: not in a matrix, nor in a folder of many files.
