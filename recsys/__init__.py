@@ -29,7 +29,7 @@ _HOMES = {
     "Evaluation": ("recsys.evaluation", "Evaluation"),
     "InputError": ("recsys.errors", "InputError"),
     "Train": ("recsys.train", "Train"),
-    "compare": ("recsys.comparison", "compare"),
+    "compare": ("recsys.api", "compare"),
     "evaluate": ("recsys.api", "evaluate"),
     "execute": ("recsys.run", "execute"),
     "fit": ("recsys.api", "fit"),

@@ -12,45 +12,66 @@ Frames come back as polars; `recommend` answers pandas users with a pandas frame
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import polars as pl
 
+from recsys import comparison as _comparison
 from recsys import models
 from recsys import recommendation as _recommendation
 from recsys import train as _train
+from recsys.comparison import Comparison
 from recsys.config import build
 from recsys.data import load as _load
 from recsys.data import split as _split
+from recsys.data.finding import Finding
 from recsys.data.load import Loaded
-from recsys.data.read import Source
 from recsys.data.split import SplitRule
 from recsys.data.types import Dataset, Interactions, Split
 from recsys.errors import InputError
 from recsys.evaluation import Evaluation, Report
 from recsys.evaluation import evaluate as _evaluate
 from recsys.models import Recipe
+from recsys.run import Run, open_run
 from recsys.scorer import Scorer
 from recsys.train import Fitted, Train
 
-__all__ = ["evaluate", "fit", "load", "recipe", "recommend", "split"]
+__all__ = ["compare", "evaluate", "fit", "load", "recipe", "recommend", "split"]
 
 
-def load(source: str | Path | Source | pl.DataFrame | pd.DataFrame, **settings: Any) -> Loaded:
-    """Load interactions.
+def load(source: Any, **settings: Any) -> Loaded:
+    """Load interactions; what looks wrong in them is a warning.
 
     Args:
-        source: the name of a catalogued data set, the path of a file or folder, or a pandas or polars frame.
+        source: the name of a catalogued data set, the path of a file or folder, a pandas or polars frame; a users x items matrix of
+            scipy.sparse, whose entries are the weights, or an integer array [n, 2] of user and item.
         settings: of `[data]`, such as user="customer", item="sku", min_weight=4.
     """
-    return _load.load(source, **settings)
+    loaded = _load.load(source, **settings)
+    _warn(loaded.dataset.findings)
+    return loaded
 
 
 def split(data: Loaded | Dataset, **settings: Any) -> Split:
-    """Split into train, valid and a sealed test; settings of `[split]`, such as by="time"."""
-    return _split.split(data, build(SplitRule, settings, "split"))
+    """Split into train, valid and a sealed test; settings of `[split]`, such as by="time".
+
+    A part that gets less than half of what it was to have is a warning.
+    """
+    parts = _split.split(data, build(SplitRule, settings, "split"))
+    known = (data.dataset if isinstance(data, Loaded) else data).findings
+    _warn(parts.train.findings[len(known) :])
+    return parts
+
+
+def _warn(findings: Sequence[Finding]) -> None:
+    """Warn of what looks wrong, for whoever called a function of this module."""
+    for finding in findings:
+        if finding.severity != "ok":
+            said = f"{finding.message}; {finding.remedy}" if finding.remedy else finding.message
+            warnings.warn(said, UserWarning, stacklevel=3)
 
 
 def recipe(name: str, **settings: Any) -> Recipe:
@@ -101,6 +122,78 @@ def evaluate(
         f"the split has no part '{part}'",
         remedy="evaluate on test or valid, whichever the split has",
     )
+
+
+def compare(
+    runs: Mapping[str, Any] | Sequence[Run | str | Path],
+    metric: str | Sequence[str] | None = None,
+    baseline: str | None = None,
+    **options: Any,
+) -> Comparison:
+    """Compare methods on the test users they share: means with intervals, and paired tests.
+
+        recsys.compare([run, "runs/other"])
+        recsys.compare({"ours": [run1, run2], "theirs": other})
+
+    Args:
+        runs: finished runs or their folders in a list; or by the name of their row, each a run, a folder, a report, or a list of these, one
+            per training seed.
+        metric: the one to test, or several; None takes all, which costs power.
+        baseline: name of the row to test the others against; None tests every pair.
+        options: of `recsys.comparison.compare`, such as test="wilcoxon".
+
+    Raises:
+        InputError: nothing to compare, something that is no run and no report, and all that `recsys.comparison.compare` finds.
+    """
+    names, given = _rows(runs)
+    if any(isinstance(each, Report) for each in given):
+        reports: dict[str, list[Report]] = {name: [] for name in names}
+        for name, each in zip(names, given, strict=True):
+            reports[name].append(each if isinstance(each, Report) else _opened(each).report("test"))
+        return _comparison.compare(reports, metric, baseline, **options)
+    if not given:
+        return _comparison.compare({}, metric, baseline)
+    rows = names if isinstance(runs, Mapping) else None
+    return _comparison.compare_runs(given, metric, baseline, names=rows, **options)
+
+
+def _rows(runs: Any) -> tuple[list[str], list[Any]]:
+    """The name of the row of everything that is compared, "" where it names itself, and what that is.
+
+    Raises:
+        InputError: what is none of a run, its folder and a report; a report without a name.
+    """
+    if isinstance(runs, Run | Report | str | Path):
+        raise InputError(
+            f"one {type(runs).__name__} is given, not a list",
+            place="compare",
+            remedy="give several, as in compare([run1, run2])",
+        )
+    names, given = [], []
+    for name, value in runs.items() if isinstance(runs, Mapping) else (("", each) for each in runs):
+        seeds = value if isinstance(value, list | tuple) and name else [value]
+        if not len(seeds):
+            raise InputError(f"'{name}' has no report", remedy="leave it out, or run it")
+        for each in seeds:
+            if not isinstance(each, Run | str | Path | Report):
+                raise InputError(
+                    f"{type(each).__name__} is no run and no report",
+                    place=f"compare: {name}" if name else "compare",
+                    remedy="give what recsys.execute or recsys.open_run returns, its folder, or a report",
+                )
+            if isinstance(each, Report) and not name:
+                raise InputError(
+                    "a report has no name",
+                    place="compare",
+                    remedy='name each, as in compare({"mf": report1, "ease": report2})',
+                )
+            names.append(str(name))
+            given.append(each)
+    return names, given
+
+
+def _opened(run: Run | str | Path) -> Run:
+    return run if isinstance(run, Run) else open_run(run)
 
 
 def recommend(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,8 @@ from recsys.components import Gap, gap
 from recsys.errors import InputError, suggest
 from recsys.evaluation import Report
 from recsys.metrics import parse
-from recsys.run import open_run
+from recsys.notebook import Shown, counted, table_html
+from recsys.run import Run, open_run
 from recsys.statistics import Paired, bootstrap, holm, over_seeds, paired
 
 __all__ = ["Cell", "Comparison", "Test", "compare", "compare_runs"]
@@ -73,8 +74,8 @@ class Test:
     __test__ = False  # not a test of the suite
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
     """Methods in rows, metrics in columns, and the tests behind the bold type.
 
     Args:
@@ -95,6 +96,26 @@ class Comparison:
     dropped: int
     test: str
     notes: tuple[str, ...] = ()
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", counted(len(self.methods), "method")
+        yield "", f"{self.n_users:,} common users"
+        for metric in self.metrics:
+            means = (f"{name} {_number(self.cell(name, metric).mean, 4)}" for name in self.methods)
+            yield f"{metric}:", " / ".join(means)
+
+    def _repr_html_(self) -> str:
+        rows, bold = [], {}
+        for place, method in enumerate(self.methods):
+            row = [method]
+            for column, metric in enumerate(self.metrics, start=1):
+                cell = self.cell(method, metric)
+                known = np.isfinite(cell.low)
+                interval = f" [{cell.low:.4f}, {cell.high:.4f}]" if known else ""
+                row.append(_number(cell.mean, 4) + interval)
+                bold[place, column] = cell.bold
+            rows.append(row)
+        return table_html(("method", *self.metrics), rows, notes=self._caption(), bold=bold)
 
     def cell(self, method: str, metric: str) -> Cell:
         """The cell of a method and a metric."""
@@ -405,38 +426,48 @@ def _over_users_and_seeds(
 
 
 def compare_runs(
-    folders: Sequence[str | Path], metric: str | None = None, baseline: str | None = None
+    folders: Sequence[str | Path | Run],
+    metric: str | Sequence[str] | None = None,
+    baseline: str | None = None,
+    *,
+    test: Literal["t", "wilcoxon"] = "t",
+    names: Sequence[str] | None = None,
 ) -> Comparison:
     """Compare the test reports of finished runs.
 
     Args:
-        folders: of the runs; they must have been made on the same split with the same protocol.
+        folders: of the runs, or the runs; they must have been made on the same split with the same protocol.
         metric: the one to test; None takes all, which costs power, as Holm's correction counts every test.
         baseline: name of the run to test the others against; None tests every pair.
+        test: as of `compare`.
+        names: of the rows, where those of the runs are not to stand there. Runs of one name are its seeds.
 
     Raises:
         InputError: a folder is given twice, is no finished run, has no test report, or its data or protocol differ from the others'.
     """
-    places = [Path(folder).resolve() for folder in folders]
-    if twice := next(
-        (folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1),
-        None,
-    ):
+    given = [each.folder if isinstance(each, Run) else Path(each) for each in folders]
+    places = [folder.resolve() for folder in given]
+    if twice := next((folder for folder in given if places.count(folder.resolve()) > 1), None):
         raise InputError("is given twice", place=str(twice), remedy="name each run once")
-    runs = [open_run(folder) for folder in folders]
-    names = [run.name for run in runs]
-    # Runs of one name are told apart by their folder.
-    names = [
-        name if names.count(name) == 1 else str(run.folder)
-        for name, run in zip(names, runs, strict=True)
-    ]
-    reports = {name: run.report("test") for name, run in zip(names, runs, strict=True)}
-    found = compare(
-        reports,
-        metric,
-        baseline,
-        fingerprints={name: run.pairs_fingerprint for name, run in zip(names, runs, strict=True)},
+    runs = [open_run(folder) for folder in given]
+    if names is None:
+        own = [run.name for run in runs]
+        # Runs of one name are told apart by their folder.
+        names = [
+            name if own.count(name) == 1 else str(run.folder)
+            for name, run in zip(own, runs, strict=True)
+        ]
+    reports: dict[str, list[Report]] = {}
+    for name, run in zip(names, runs, strict=True):
+        reports.setdefault(name, []).append(run.report("test"))
+    _same(
+        "data or split",
+        {
+            f"{name} ({run.folder})" if len(reports[name]) > 1 else name: run.pairs_fingerprint
+            for name, run in zip(names, runs, strict=True)
+        },
     )
+    found = compare(reports, metric, baseline, test=test)
     known = {run.meta["split"]["fingerprint"] for run in runs if "pairs" in run.meta["split"]}
     return (
         replace(found, notes=(*found.notes, "The runs did not all have the same item features."))

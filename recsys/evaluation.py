@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from recsys import sampled
 from recsys.config import to_dict
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError, suggest
+from recsys.notebook import Shown, counted, table_html
 from recsys.protocol import Evaluation
 from recsys.scorer import Scorer, places_of
 from recsys.statistics import bootstrap
@@ -28,8 +29,8 @@ from recsys.views import Part, Ranking, leave_out_short, users_of_items
 __all__ = ["Evaluation", "Report", "evaluate"]
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(Shown):
     """What one evaluation found.
 
     Args:
@@ -123,6 +124,24 @@ class Report:
         return pl.DataFrame(rows, schema=schema, orient="row").with_columns(
             pl.col("mean", "low", "high").fill_nan(None)
         )
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", counted(self.n_users, "user")
+        for name in self.names:
+            yield name, f"{self[name]:.4f}"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                row["metric"],
+                "" if row["mean"] is None else f"{row['mean']:.4f}",
+                "" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]",
+                f"{row['users']:,}",
+            )
+            for row in self.table().iter_rows(named=True)
+        ]
+        columns = ("metric", "mean", "95 % interval", "users")
+        return table_html(columns, rows, title=self.protocol, notes=self.notes)
 
     def save(self, folder: str | Path) -> Path:
         """Write `per_user.parquet` and `report.json` into a folder, each atomically, the JSON last.

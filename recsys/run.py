@@ -21,7 +21,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -39,6 +39,8 @@ from recsys.data.types import Dataset, Interactions, Split, Vocab
 from recsys.errors import InputError
 from recsys.evaluation import Report, evaluate
 from recsys.experiment import Experiment, from_tree
+from recsys.locks import LOCK, alone, refuse_held
+from recsys.notebook import Shown, facts_html
 from recsys.scorer import Scorer
 from recsys.storage import load_scorer, read_json, save_scorer, write, write_json
 from recsys.train import Fitted, fit
@@ -49,12 +51,27 @@ _FORMAT = 1  # of the folder; raised when an older reader would misread a newer 
 _DAMAGED = "the run is damaged: restore it, or run again"
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Shown):
     """A run's folder, opened for reading. Parts are read when they are asked for."""
 
     folder: Path
     meta: dict[str, Any]
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", self.name
+        yield "", f"{self.meta.get('method')}"
+        yield "", f"{self.meta.get('status')}"
+        if "best_epoch" in self.meta:
+            yield "epoch", self.meta["best_epoch"]
+        yield "folder", self.folder
+
+    def _repr_html_(self) -> str:
+        found = facts_html("Run", self._facts())
+        for part in ("valid", "test"):
+            if (self.folder / part / "report.json").exists():
+                found += self.report(part)._repr_html_()
+        return found
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -201,11 +218,26 @@ def execute(
         watch: told of the progress: {"event": "data" | "step" | "epoch" | "refit" | "evaluated", ...}.
 
     Raises:
-        InputError: the folder is taken, the data have changed since the run began, and all that training can raise.
+        InputError: the folder is taken, another command works in it, the data have changed since the run began, and all that training can raise.
     """
-    tell = watch or (lambda _: None)
     folder = Path(folder)
-    meta = _begin(experiment, folder, resume)
+    busy = ("run", "wait for it" if resume else "wait for it, or choose another --out")
+    refuse_held(folder, *busy)
+    if _begin(experiment, folder, resume).get("status") == "finished":
+        return open_run(folder)
+    with alone(folder, *busy):
+        return _carry_out(experiment, folder, resume, split, watch or (lambda _: None))
+
+
+def _carry_out(
+    experiment: Experiment,
+    folder: Path,
+    resume: bool,
+    split: Split | None,
+    tell: Callable[[dict[str, Any]], None],
+) -> Run:
+    """Do the run in a folder that nobody else works in."""
+    meta = _begin(experiment, folder, resume)  # again, now that nobody else can change it
     if meta.get("status") == "finished":
         return open_run(folder)
     split = split or data_of(experiment)
@@ -281,7 +313,9 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]
         for left in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             left.unlink()
         return run.meta
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (
+        not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())
+    ):
         begun = (folder / "run.json").exists()
         remedy = (
             f"choose another --out, or go on with it: recsys run --resume {folder}"
@@ -301,16 +335,15 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]
 
 
 def _forget(folder: Path) -> None:
-    """Take back a run that failed before it had anything to keep, so that its folder is free for the next try."""
+    """Take back what a run wrote that failed before it had anything to keep, so that its folder is free for the next try."""
     fit_folder = folder / "fit"
     if fit_folder.is_dir() and any(fit_folder.iterdir()):
         return
     with contextlib.suppress(OSError):
         for name in ("config.toml", "run.json"):
             (folder / name).unlink(missing_ok=True)
-        for empty in (fit_folder, folder):
-            if empty.is_dir():
-                empty.rmdir()
+        if fit_folder.is_dir():
+            fit_folder.rmdir()
 
 
 def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
@@ -324,6 +357,7 @@ def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
         "valid": 0 if split.valid is None else len(split.valid),
         "test": 0 if split.test is None else len(split.test),
         "history": list(split.train.history),
+        "findings": [finding.message for finding in split.train.findings],
     }
     before = meta.setdefault("split", found)
     if not split.matches(before["fingerprint"]):

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,6 +30,7 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.metrics import parse
 from recsys.models import Network, Recipe, recipe_name
 from recsys.nn.denoise import Denoise, Denoiser
+from recsys.notebook import Shown, counted
 from recsys.optimizers import Kind, Schedule, clip, lr_factor, make_optimizers, put_state, state_of
 from recsys.sample import Batch, PairStream, UserBatch, stream, stream_seed
 from recsys.scorer import Scorer
@@ -89,8 +90,8 @@ class Train:
     """A checkpoint is written after the step at which this much time has passed since the last one."""
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
+@dataclass(frozen=True, eq=False, repr=False)
+class Fitted(Shown):
     """What training leaves.
 
     Args:
@@ -104,6 +105,16 @@ class Fitted:
     best_epoch: int
     history: list[dict[str, Any]]
     stopped: str
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", type(self.scorer).__name__
+        yield "", f"{counted(self.scorer.n_users, 'user')} x {counted(self.scorer.n_items, 'item')}"
+        if self.best_epoch:
+            yield "epoch", f"{self.best_epoch} of {len(self.history)}"
+        yield "stopped:", self.stopped
+        chosen = next((e for e in self.history if e["epoch"] == self.best_epoch), {})
+        for name, value in chosen.get("valid", {}).items():
+            yield f"valid {name}", f"{value:.4f}"
 
 
 @dataclass

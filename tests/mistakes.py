@@ -25,6 +25,8 @@ import polars as pl
 import safetensors.torch
 import torch
 
+from recsys.locks import LOCK, Lock
+
 LOG = "user,item,rating,time\n" + "".join(
     f"u{user:02d},i{user % 2 + 2 * ((7 * user + 4 * j) % 15):02d},{1 + (user + j) % 5},{1_700_000_000 + 100 * user + 86_400 * j}\n"
     for user in range(30)
@@ -175,6 +177,17 @@ def full_disk() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Another command works in `runs/half`."""
+    lock = Lock(Path("runs/half") / LOCK)
+    assert lock.take(wait=False)
+    try:
+        yield
+    finally:
+        lock.free(remove=True)
+
+
 def plain() -> None:
     """A process of its own, as it comes."""
 
@@ -194,6 +207,24 @@ def npz(**arrays: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def square(entries: list[tuple[int, int]], size: int) -> bytes:
+    """A square sparse matrix as scipy saves it."""
+    row, col = np.array(entries).T
+    return npz(
+        format=np.array("coo"),
+        shape=np.array([size, size]),
+        data=np.ones(len(row)),
+        row=row,
+        col=col,
+    )
 
 
 # One or two lines a mistake read better than ten.
@@ -279,6 +310,14 @@ DATA = [
     Case("A row too long", "data stats a.csv", ("a.csv, line 3", "4 fields"), {"a.csv": HEAD + "u1,i1,5\nu1,i2,4,9\n"}),
     Case("A row too short", "data stats a.csv", ("a.csv, line 3", "2 fields"), {"a.csv": HEAD + "u1,i1,5\nu1,i2\n"}),
     Case("A quote that is never closed", "data stats a.csv", ("a.csv, after line 2", "quote"), {"a.csv": HEAD + 'u1,i1,5\nu1,"i2,4\nu2,i1,3\n'}),
+    Case("A quote inside of a field", "data stats a.csv", ("a.csv, line 2", "quote inside of a field", 'quote = ""'),
+         {"a.csv": HEAD + 'u1,5" disk,5\nu1,3" disk,4\n'}),
+    Case("A line feed in a field between tabs", "data stats a.tsv 'quote=\"\\\"\"'",
+         ("a.tsv, line 2", "goes on over the end of the line", 'quote = ""'),
+         {"a.tsv": 'user\titem\ttitle\nu1\ti1\t"Live\nu1\ti2\tLow"\n'}),
+    Case("A tab in quotes between tabs", "data stats a.tsv", ("a.tsv, line 2", "4 fields", "set quote ="),
+         {"a.tsv": 'user\titem\ttitle\nu1\ti1\t"a\tb"\n'}),
+    Case("A quote that is the separator", "data stats a.csv 'quote=\",\"'", ("quote = ','", "not the separator"), {"a.csv": HEAD + "u1,i1,5\n"}),
     Case("A rating that is no number", "data stats a.csv", ("a.csv, line 3, column 'rating'", "'good'"), {"a.csv": HEAD + "u1,i1,5\nu1,i2,good\n"}),
     Case("A rating that is not finite", "data stats a.csv", ("a.csv, line 3, column 'rating'", "'inf'"), {"a.csv": HEAD + "u1,i1,5\nu1,i2,inf\n"}),
     Case("A rating that is NaN", "data stats a.csv", ("a.csv, line 2, column 'rating'", "'nan'"), {"a.csv": HEAD + "u1,i1,nan\nu1,i2,4\n"}),
@@ -312,6 +351,25 @@ DATA = [
     Case("A pickle", "data stats a.pkl", ("a.pkl", ".pkl is not a format", "give CSV"), {"a.pkl": pickle.dumps({"user": [1]}, protocol=0)}),
     Case("A pickle under another name", "data stats a.npz", ("a.npz",), {"a.npz": pickle.dumps({"user": [1]}, protocol=4)}),
     Case("Python objects inside of arrays", "data stats a.npz", ("a.npz",), {"a.npz": npz(row=np.array([{}, {}], dtype=object), col=np.arange(2))}),
+    Case("Five columns of numbers without a header", "data stats a.txt",
+         ("a.txt: every line has 5 numbers", "user = 0, item = 1", 'format = "adjacency"'),
+         {"a.txt": "1 10 3 5 4\n1 11 3 4 4\n2 10 3 2 1\n"}),
+    Case("A table of numbers with gaps", "data stats a.txt",
+         ("a.txt: lines of 3 to 4 numbers", "several begin with 1", 'format = "adjacency"'),
+         {"a.txt": "1 10 3 5\n1 11 3\n2 10 3 2\n"}),
+    Case("A matrix of users among themselves", "data stats friends_adj.npz",
+         ("friends_adj.npz", "a graph of users or of items alone", "users x items"),
+         {"friends_adj.npz": square([(0, 1), (1, 0), (1, 2), (2, 1), (2, 0), (0, 2)], 3)}),
+    Case("An adjacency of users and items that may be cut in two places", "data stats s_adj_mat.npz",
+         ("s_adj_mat.npz", "items may begin at 1 to 2", "cut it"),
+         {"s_adj_mat.npz": square([(0, 2), (2, 0)], 3)}),
+    Case("An array that holds no pairs", "data stats a.npy",
+         ("a.npy: holds float64 [2, 3]", "[n, 2]", "numpy.save"), {"a.npy": npy(np.ones((2, 3)))}),
+    Case("A Delta table", "data stats lake", ("lake: is a Delta table", "deleted", "plain Parquet"),
+         {"lake/_delta_log/0.json": "{}", "lake/a.parquet": parquet(pl.DataFrame({"user": [1], "item": [2]}))}),
+    Case("Partitions of which some are missing", "data stats log/", ("log/event=buy/a.parquet", "its folders name event", "name no column"),
+         {"log/b.parquet": parquet(pl.DataFrame({"user": [1], "item": [2]})),
+          "log/event=buy/a.parquet": parquet(pl.DataFrame({"user": [1], "item": [2]}))}),
     Case("A negative id where ids are row numbers", "data stats a.txt format=adjacency", ("a.txt, line 2", "-4"), {"a.txt": "0 1 2\n1 -4 3\n"}),
     Case("A word in lists of numbers", "data stats a.txt format=adjacency", ("a.txt, line 2", "'x'", "adjacency"), {"a.txt": "0 1 2\n1 x 3\n"}),
     Case("A folder of many files", "data stats files/", ("files", "2 files: a.csv, b.csv"), {"files/a.csv": LOG, "files/b.csv": LOG}),
@@ -340,6 +398,8 @@ DATA = [
     Case("Ratings asked for that are not there", "data stats a.csv min_weight=4", ("[data]", "min_weight", "weight ="),
          {"a.csv": "user,item\nu1,i1\n"}),
     Case("A threshold that is NaN", "data stats log.csv min_weight=nan", ("min_weight = nan",)),
+    Case("Ratings of 0 alone", "data stats a.csv", ("[data]", "no interaction is left", "no min_weight is set", "2 -> 0"),
+         {"a.csv": HEAD + "u1,i1,0\nu1,i2,-1\n"}),
     Case("A threshold above all ratings", "data stats log.csv min_weight=9", ("[data]", "no interaction is left", "240 -> 0")),
     Case("A core that is empty", "data stats log.csv user_core=100", ("[data]", "no interaction is left", "240 -> 0")),
     Case("A negative core", "data stats log.csv user_core=-2", ("user_core = -2",)),
@@ -376,6 +436,10 @@ TRAINING = [
          {"a.csv": re.sub(r",\d+\n", "\n", LOG).replace(",time", "")}),
     Case("A folder that is taken", "run mf.toml -q --out runs/done", ("runs/done: exists already", "--resume runs/done")),
     Case("A file where the folder should be", "run mf.toml -q --out log.csv", ("log.csv: exists already", "another --out")),
+    Case("A folder that another command works in", "run mf.toml -q --out runs/half", ("runs/half: another command", "another --out"),
+         around=("another run works in runs/half", busy)),
+    Case("A run that is still going", "run --resume runs/half -q", ("runs/half: another command works on this run", "wait for it"),
+         around=("its first process is still at work", busy)),
     Case("A folder below a file", "run mf.toml -q --out log.csv/new", ("log.csv/new", "cannot be written"), theirs=r"written: ([^;]*)"),
     Case("A full disk", "run mf.toml -q --out runs/new", ("runs/new", "the disk is full", "free some space"), around=("the disk is full", full_disk)),
     Case("No room for the file", "run mf.toml -q --out runs/new", ("runs/new", "cannot be written", "free some space"),

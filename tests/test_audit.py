@@ -17,6 +17,7 @@ from scipy import stats
 from recsys.data.audit import audit, table, worst
 from recsys.data.finding import Finding
 from recsys.data.hindsight import partial_correlation, prophet
+from recsys.data.load import load
 from recsys.data.split import SplitRule
 from recsys.data.split import split as make_split
 from recsys.data.types import Dataset, FeatureTable, Interactions, Sealed, Split, Vocab
@@ -256,6 +257,29 @@ def test_leave_last_out_keeps_the_order_of_each_user_and_yet_trains_on_the_futur
     assert found(split, "time order").severity == "ok"
     assert found(split, "future in train").severity == "warning"
     assert found(TIME, "future in train").severity == "ok"
+
+
+@pytest.mark.parametrize(
+    ("times", "tied", "severity"),
+    [
+        ([(1, 2, 3), (1, 2, 3), (1, 2, 3)], 0, "ok"),
+        ([(1, 3, 3), (1, 2, 3), (1, 2, 3)], 1, "warning"),
+        ([(5, 5, 5), (4, 4, 4), (1, 2, 2)], 3, "warning"),
+        ([(1, 1, 2), (3, 3, 4), (5, 5, 6)], 0, "ok"),
+    ],
+)
+def test_users_whose_cut_is_among_equal_times(
+    times: list[tuple[int, int, int]], tied: int, severity: str
+) -> None:
+    rows = [(user, item, time) for user, each in enumerate(times) for item, time in enumerate(each)]
+    log = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    rule = SplitRule(ratios=(0.6, 0.0, 0.4), order="time")
+    finding = found(make_split(load(log), rule), "equal times")
+    assert (finding.count, finding.severity) == (tied, severity)
+    if tied:
+        assert f"{tied} of 3 users" in finding.message
+    by_chance_alone = found(make_split(load(log), SplitRule()), "equal times")
+    assert "not in time order" in by_chance_alone.message
 
 
 def test_the_share_of_train_younger_than_a_test_pair() -> None:

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "recsys"
 
 # From the ground up; members of one layer do not import each other. A package counts as one member.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "allocator", "processes"),
-    ("config", "device"),
+    ("errors", "allocator", "notebook", "processes"),
+    ("config", "device", "locks"),
     ("data",),
     ("scorer", "ids"),
     ("sample", "nn", "storage"),

@@ -22,6 +22,7 @@ from recsys import storage
 from recsys import study as studies
 from recsys.config import to_toml
 from recsys.experiment import read
+from recsys.locks import Lock
 from recsys.study import Study, loop, open_study, tune
 from recsys.study import folder as study_folder
 from recsys.study import storage as study_storage
@@ -204,7 +205,7 @@ def test_a_line_that_was_cut_off_is_taken_away_and_no_other(tmp_path: Path) -> N
 def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     code = (
         "import sys, time, pathlib\n"
-        "from recsys.study.storage import Lock\n"
+        "from recsys.locks import Lock\n"
         "lock = Lock(pathlib.Path(sys.argv[1]))\n"
         "print(lock.take(wait=False), flush=True)\n"
         "time.sleep(60)"
@@ -214,7 +215,7 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "True"
-    lock = study_storage.Lock(tmp_path / "lock")
+    lock = Lock(tmp_path / "lock")
     assert not lock.take(wait=False)
     process.kill()
     process.wait()

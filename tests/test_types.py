@@ -114,7 +114,7 @@ def test_interactions_have_one_type_and_cannot_be_written():
         np.int32,
         np.int32,
         np.int64,
-        np.float32,
+        np.float64,
         np.int8,
     ]
     assert len(met) == 4

@@ -66,16 +66,21 @@ def tables(raw: bytes) -> dict[str, pl.DataFrame]:
     log = pl.read_csv(io.BytesIO(raw), infer_schema=False)
     if log.columns != RAW_COLUMNS:
         sys.exit(f"columns are {log.columns}, expected {RAW_COLUMNS}")
-    log = log.filter(
-        pl.col.CustomerID.is_not_null() & pl.col.StockCode.str.contains(ARTICLE)
-    ).select(
-        user=pl.col.CustomerID.cast(pl.Float64).cast(pl.Int32),
-        item="StockCode",
-        invoice="InvoiceNo",
-        time=pl.col.InvoiceDate.str.to_datetime("%Y-%m-%d %H:%M:%S").dt.epoch("s").cast(pl.Int32),
-        quantity=pl.col.Quantity.cast(pl.Int32),
-        price=pl.col.UnitPrice.cast(pl.Float64),
-        description="Description",
+    log = (
+        log.with_row_index("line")
+        .filter(pl.col.CustomerID.is_not_null() & pl.col.StockCode.str.contains(ARTICLE))
+        .select(
+            user=pl.col.CustomerID.cast(pl.Float64).cast(pl.Int32),
+            item="StockCode",
+            invoice="InvoiceNo",
+            time=pl.col.InvoiceDate.str.to_datetime("%Y-%m-%d %H:%M:%S")
+            .dt.epoch("s")
+            .cast(pl.Int32),
+            quantity=pl.col.Quantity.cast(pl.Int32),
+            price=pl.col.UnitPrice.cast(pl.Float64),
+            description="Description",
+            line="line",
+        )
     )
     cancelled = pl.col.invoice.str.starts_with("C")
     bought = log.filter(~cancelled)
@@ -89,9 +94,15 @@ def tables(raw: bytes) -> dict[str, pl.DataFrame]:
 
 
 def pairs(bought: pl.DataFrame, cancelled: pl.DataFrame) -> pl.DataFrame:
-    """One row per customer and article that was bought; a cancellation marks a row, it never makes or removes one."""
+    """Return one row per customer and article that was bought, in the order of the log.
+
+    A cancellation marks a row; it never makes or removes one. Articles of one invoice share a time and keep the order of
+    its lines.
+    """
+    bought = bought.sort("time", "line")
     result = bought.group_by("user", "item").agg(
-        time=pl.col.time.min(),
+        time=pl.col.time.first(),
+        line=pl.col.line.first(),
         count=pl.col.invoice.n_unique().cast(pl.Int16),
         quantity=pl.col.quantity.sum().cast(pl.Int32),
     )
@@ -100,7 +111,8 @@ def pairs(bought: pl.DataFrame, cancelled: pl.DataFrame) -> pl.DataFrame:
         result.join(marked, on=["user", "item"], how="left")
         .with_columns(pl.col.cancelled.fill_null(value=False))
         .with_columns(kept=~pl.col.cancelled)
-        .sort("user", "time", "item")
+        .sort("time", "line")
+        .drop("line")
     )
 
 

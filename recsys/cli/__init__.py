@@ -25,6 +25,15 @@ from recsys.errors import InputError
 
 __all__ = ["app", "main"]
 
+# The mark at the beginning keeps the lines as they are.
+_VARIABLES = """\b
+Environment variables:
+  RECSYS_HOME         folder of downloads (data) and of your own entries (catalog);
+                      else ~/.cache/recsys and ~/.config/recsys
+  RECSYS_OFFLINE      1 forbids downloads
+  RECSYS_SHARED_DATA  folder of data sets that the tests of the project may read
+"""
+
 app = typer.Typer(
     name="recsys",
     help="Implicit-feedback logs in; trained, honestly compared, deployable recommenders out.",
@@ -32,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
     rich_markup_mode=None,
+    epilog=_VARIABLES,
 )
 app.add_typer(data.app, name="data")
 app.command("models")(models.models)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys.cli.show import print_json, split_line, table
+from recsys.cli.show import print_findings, print_json, split_line, table
 
 if TYPE_CHECKING:
     from recsys.matrix import Plan
@@ -90,6 +90,7 @@ class _Follow:
         kind = event["event"]
         if kind == "data":
             typer.echo(f"{event['name']}: {split_line(event['split'])}", err=True)
+            print_findings(event["split"].train.findings)
         elif kind == "written":
             typer.echo(f"tables so far: {event['folder']}", err=True)
         elif kind == "trial":

@@ -210,6 +210,7 @@ def stats(
     if found["titles"] is not None:
         rows.append(["titles", f"{found['titles']:.1%} of the items"])
     rows += [["" if number else "read", line] for number, line in enumerate(found["history"])]
+    rows += [[f"note: {note['check']}", note["message"]] for note in found["findings"]]
     rows.append(["fingerprint", found["fingerprint"]])
     table(["", what], rows)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from recsys.cli.show import print_json, table
+from recsys.errors import InputError
 
 __all__ = ["models"]
 
@@ -22,7 +23,7 @@ def models(
     from recsys.config import describe, schema
 
     if name is None:
-        rows = [(method, methods.summary(method)) for method in methods.names()]
+        rows = [(method, _summary(method)) for method in methods.names()]
         print_json(dict(rows)) if json else table(["method", "what it is"], rows)
         return
     recipe = methods.recipe(name)
@@ -31,3 +32,13 @@ def models(
         return
     typer.echo(f"{name}: {methods.summary(name)}\n")
     table(["setting", "type", "default", "meaning"], describe(recipe))
+
+
+def _summary(name: str) -> str:
+    """What a method is; why it cannot be had, where a package of another's is broken."""
+    from recsys import models as methods
+
+    try:
+        return methods.summary(name)
+    except InputError as error:
+        return str(error)

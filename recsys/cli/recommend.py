@@ -160,6 +160,7 @@ def recommend(
             grown = newcomers.add_items(
                 scorer, train, *newcomers.read_items(new_items, scorer, run.encoders)
             )
+            _note_near(grown.new, train)
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
@@ -216,6 +217,14 @@ def _column(run: Run, role: str) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def _note_near(new: pl.Series, train: Dataset) -> None:
+    """Say that a new item is written nearly as one that is known already."""
+    from recsys.data.unmatched import near_miss
+
+    if (near := near_miss(new, train.items.ids)) is not None:
+        typer.echo(f"recsys: item {near[0]!r} counts as new, while {near[1]!r} is known", err=True)
+
+
 def _notes(
     asked: pl.Series,
     train: Dataset,
@@ -234,6 +243,8 @@ def _notes(
         answered: users who got a list.
         by_popularity: those of them who got the most popular items.
     """
+    from recsys.data.unmatched import such_as
+
     strange, barred = unplaced
     if barred.any():
         typer.echo(
@@ -251,9 +262,12 @@ def _notes(
         ((rows >= 0) & ~known, "without a training pair"),
     ):
         if which.any():
-            first = users.filter(which)[0]
+            some = users.filter(which)
+            example = (
+                such_as(some, train.users) if (rows[which] < 0).all() else f"such as {some[0]!r}"
+            )
             typer.echo(
-                f"recsys: {which.sum():,} of {len(users):,} users {why}, such as {first!r}: {treated}",
+                f"recsys: {which.sum():,} of {len(users):,} users {why}, {example}: {treated}",
                 err=True,
             )
     strangers = int((~known).sum())

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys.cli.show import Follow, print_json, refuse_override, report_table, split_line, table
+from recsys.cli.show import (
+    Follow,
+    print_findings,
+    print_json,
+    refuse_override,
+    report_table,
+    split_line,
+    stamped,
+    table,
+)
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,17 +43,19 @@ def check(
     json: Json = False,
 ) -> None:
     """Read an experiment strictly and print it resolved, without doing it."""
+    from recsys.data.load import catalogued
     from recsys.experiment import read
 
     experiment = read(config, overrides or [])
     _note_idle(experiment)
-    tree = experiment.to_tree()
+    resolved = replace(experiment, data=catalogued(experiment.data))
     if data:
         from recsys.run import data_of
 
         found = data_of(experiment)
         typer.echo(split_line(found), err=json)
-    print_json(tree) if json else typer.echo(experiment.to_toml())
+        print_findings(found.train.findings)
+    print_json(resolved.to_tree()) if json else typer.echo(resolved.to_toml())
 
 
 def _note_idle(experiment: Experiment) -> None:
@@ -83,6 +96,7 @@ def run(
     import torch
 
     from recsys.experiment import read
+    from recsys.locks import new_folder, refuse_held
     from recsys.run import execute, open_run
     from recsys.trackers import tracked
 
@@ -104,15 +118,22 @@ def run(
                 "there is no experiment to run", remedy="give a TOML file, or --resume RUN"
             )
         experiment = read(config, overrides or [])
-        folder = out or _new_folder(experiment.name)
+        folder = out or Path()
         _note_idle(experiment)
     follow = Follow(quiet or json, experiment.evaluate.monitor)
-    with tracked(
-        track or [],
-        experiment,
-        folder.resolve().name,
-        lambda said: typer.echo(f"recsys: {said}", err=True),
-    ) as tell:
+    with ExitStack() as stack:
+        if resume is None and out is None:
+            folder = stack.enter_context(new_folder(Path("runs"), stamped(experiment.name)))
+        if track:  # before one begins
+            refuse_held(folder, "run", "wait for it")
+        tell = stack.enter_context(
+            tracked(
+                track or [],
+                experiment,
+                folder.resolve().name,
+                lambda said: typer.echo(f"recsys: {said}", err=True),
+            )
+        )
 
         def watch(event: dict[str, Any]) -> None:
             follow(event)
@@ -185,12 +206,6 @@ def verify(folder: Folder, json: Json = False) -> None:
         )
     if not all(holds for _, holds, _ in checks):
         raise typer.Exit(1)
-
-
-def _new_folder(name: str) -> Path:
-    from datetime import datetime
-
-    return Path("runs") / f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def _numbers(done: Run, part: str) -> list[dict[str, object]]:

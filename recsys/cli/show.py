@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,19 @@ from recsys.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
+    from recsys.data.finding import Finding
     from recsys.data.types import Split
     from recsys.evaluation import Report
 
 __all__ = [
     "Follow",
     "frame_table",
+    "print_findings",
     "print_json",
     "refuse_override",
     "report_table",
     "split_line",
+    "stamped",
     "table",
 ]
 
@@ -101,6 +105,19 @@ def split_line(split: Split) -> str:
     return f"{train.n_users:,} users x {train.n_items:,} items, {' / '.join(parts)}, density {density:.3%} ({split.rule})"
 
 
+def print_findings(findings: Sequence[Finding], *, quiet: bool = False) -> None:
+    """Say on standard error what looked wrong in the data; `quiet`, only what should be looked at."""
+    for finding in findings:
+        if finding.severity != "ok" or not quiet:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            typer.echo(f"note: {finding.message}{remedy}", err=True)
+
+
+def stamped(name: str) -> str:
+    """A name with the time, for a folder that nobody named."""
+    return f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
 def refuse_override(config: Path) -> None:
     """Refuse an override in the place of the TOML file, which --resume can do without.
 
@@ -129,6 +146,8 @@ class Follow:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         if self.quiet:
+            if event["event"] == "data":
+                print_findings(event["split"].train.findings, quiet=True)
             return
         getattr(self, f"_{event['event']}", lambda _: None)(event)
 
@@ -136,6 +155,7 @@ class Follow:
         for line in event["split"].train.history:
             self.console.print(f"  {line}", highlight=False)
         self.console.print(split_line(event["split"]), highlight=False)
+        print_findings(event["split"].train.findings)
 
     def _step(self, event: Mapping[str, Any]) -> None:
         if not self.console.is_terminal:

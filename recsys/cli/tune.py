@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from recsys.cli.show import frame_table, print_json, refuse_override, table
+from recsys.cli.show import frame_table, print_json, refuse_override, stamped, table
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def start(
     """Search on validation, the experiment's own settings first. `start` need not be written: recsys tune CONFIG."""
     import torch
 
+    from recsys.locks import new_folder
     from recsys.study import is_study, read_with_space, tune
 
     if threads:
@@ -116,27 +118,29 @@ def start(
     if resume is not None and config is not None:
         refuse_override(config)
     experiment = None if config is None else read_with_space(config, overrides or [], space)
-    folder = resume or out or _new_folder("" if experiment is None else experiment.name)
-    follow = _Follow(quiet or json)
-    try:
-        study = tune(
-            experiment,
-            folder,
-            resume=resume is not None,
-            budget={"trials": trials, "seconds": seconds},
-            workers=workers,
-            threads=threads,
-            storage=storage,
-            known=known,
-            watch=follow,
-        )
-    except KeyboardInterrupt:
-        if not is_study(folder):
-            raise
-        typer.echo(
-            f"recsys: interrupted; the study goes on with `recsys tune --resume {folder}`", err=True
-        )
-        raise SystemExit(130) from None
+    with ExitStack() as stack:
+        folder = resume or out
+        if folder is None:
+            name = "" if experiment is None else experiment.name
+            folder = stack.enter_context(new_folder(Path("runs"), stamped(f"{name}-tune")))
+        try:
+            study = tune(
+                experiment,
+                folder,
+                resume=resume is not None,
+                budget={"trials": trials, "seconds": seconds},
+                workers=workers,
+                threads=threads,
+                storage=storage,
+                known=known,
+                watch=_Follow(quiet or json),
+            )
+        except KeyboardInterrupt:
+            if not is_study(folder):
+                raise
+            said = f"the study goes on with `recsys tune --resume {folder}`"
+            typer.echo(f"recsys: interrupted; {said}", err=True)
+            raise SystemExit(130) from None
     if json:
         print_json(_plain(study))
         return
@@ -268,12 +272,6 @@ def _short(value: Any) -> str:
         if isinstance(value, str)
         else jsonlib.dumps(value)
     )
-
-
-def _new_folder(name: str) -> Path:
-    from datetime import datetime
-
-    return Path("runs") / f"{name}-tune-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 class _Follow:

@@ -56,7 +56,7 @@ def audit(
         seed: of the permutations and simulations.
 
     Returns:
-        One finding per check, in a fixed order; the same ones for the same seed.
+        One finding per check, in a fixed order; the same ones for the same seed. Those of reading and splitting come last.
     """
     train = split.train.pairs
     features = split.train.features if features is None else features
@@ -92,7 +92,7 @@ def audit(
         train, *held[-1], features, rng, by_chance=_by_chance(train, held[-1][1], split.rule)
     )
     findings += label_findings(train, held, features)
-    return findings
+    return [*findings, *split.train.findings]
 
 
 def table(findings: Iterable[Finding]) -> pl.DataFrame:

@@ -27,7 +27,7 @@ from recsys.config import build, read_toml, settings, to_dict, to_toml
 from recsys.data.cache import File, bring, data_folder, home, record, write
 from recsys.data.fetch import Progress, disk_error
 from recsys.data.read import Source
-from recsys.data.side import Texts, feature_table, texts
+from recsys.data.side import Tell, Texts, feature_table, texts
 from recsys.data.types import FeatureTable, Vocab
 from recsys.errors import InputError, suggest
 
@@ -202,13 +202,28 @@ def obtain(wanted: Entry, progress: Progress | None = None) -> Path:
     if os.environ.get("RECSYS_OFFLINE", "") not in ("", "0"):
         raise InputError(
             f"'{wanted.name}' is not here and RECSYS_OFFLINE forbids downloads",
-            remedy=f"unset it, or run `recsys data fetch {wanted.name}` on a machine with a network",
+            remedy=f"unset it, or {_by_hand(wanted)}",
         )
-    return bring(wanted.name, wanted.files, progress)
+    try:
+        return bring(wanted.name, wanted.files, progress)
+    except InputError as error:
+        if "SHA-256" in error.cause or not str(error.place or "").startswith("http"):
+            raise
+        remedy = f"{error.remedy}; or {_by_hand(wanted)}" if error.remedy else _by_hand(wanted)
+        raise InputError(error.cause, place=error.place, remedy=remedy) from None
 
 
-def titles(name: str, items: Vocab) -> pl.Series | None:
+def _by_hand(wanted: Entry) -> str:
+    """How to go on where nothing can be downloaded."""
+    files = " and ".join(file.url for file in wanted.files)
+    whole = "" if len(wanted.files) == 1 and not wanted.files[0].unpack else " (or their folder)"
+    return f"bring {files} from a machine with a network and say where: `recsys data add {wanted.name} --path FILE`{whole}"
+
+
+def titles(name: str, items: Vocab, tell: Tell | None = None) -> pl.Series | None:
     """Text to show for every item, String [n_items], null where there is none; None where the data set has no titles.
+
+    `tell` is called with what there is to say of rows that belong to no item.
 
     Raises:
         InputError: the table is there and cannot be read.
@@ -217,11 +232,13 @@ def titles(name: str, items: Vocab) -> pl.Series | None:
     if wanted.texts is None:
         return None
     path = obtain(wanted) / wanted.texts.path
-    return texts(path, wanted.texts, items) if path.exists() else None
+    return texts(path, wanted.texts, items, tell) if path.exists() else None
 
 
-def features(name: str, items: Vocab) -> Mapping[str, FeatureTable]:
+def features(name: str, items: Vocab, tell: Tell | None = None) -> Mapping[str, FeatureTable]:
     """The modalities of the items, by name, aligned with the vocabulary.
+
+    `tell` is called with what there is to say of rows that belong to no item.
 
     Raises:
         InputError: a table is missing or not what `feature_table` reads.
@@ -231,7 +248,8 @@ def features(name: str, items: Vocab) -> Mapping[str, FeatureTable]:
         return {}
     folder = obtain(wanted)
     return {
-        modality: feature_table(folder / path, items) for modality, path in wanted.features.items()
+        modality: feature_table(folder / path, items, name=modality, tell=tell)
+        for modality, path in wanted.features.items()
     }
 
 

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import polars as pl
 
 from recsys.data.times import parse_times
 from recsys.errors import InputError, suggest
 
-__all__ = ["KNOWN", "ROLES", "Where", "choose", "folded", "normalise"]
+__all__ = [
+    "KNOWN",
+    "NONE",
+    "ROLES",
+    "Where",
+    "choose",
+    "doubles",
+    "empty_roles",
+    "folded",
+    "normalise",
+    "whole_numbers",
+]
 
 Where = Callable[
     [int], str
 ]  # number of a row of the table -> how to say where it stands, as in "ratings.csv, line 7"
 
 ROLES = ("user", "item", "time", "weight", "label", "behaviour")
+# What to give in the place of a column, where the usual names are not to be tried for a role.
+NONE = "none"
 
 # Names that are taken without being told, letters and digits only, in order of preference. A `label` is never taken
 # untold: in click logs it says whether a row is a positive, here whether a positive is known to be noise.
@@ -75,7 +88,7 @@ def choose(
 
     Args:
         names: the columns of the table.
-        wanted: role -> name or position (from 0), None for a guess.
+        wanted: role -> name or position (from 0), None for a guess, "none" for no column (of the roles besides user and item).
         place: the file, for the message.
         header: False where `names` were made up because the file has none; roles then go by position: user, item, weight, time.
         sample: the first rows; tells a third column of times from one of weights.
@@ -84,7 +97,14 @@ def choose(
         InputError: a wanted column is not there, no column looks like users or items, or one column has two roles.
     """
     chosen: dict[str, str] = {}
+    left_out = {
+        role
+        for role, want in wanted.items()
+        if want == NONE and role in ROLES[2:] and not (header and NONE in names)
+    }
     for role, want in wanted.items():
+        if role in left_out:
+            continue
         if isinstance(want, int):
             if not 0 <= want < len(names):
                 raise InputError(
@@ -94,7 +114,7 @@ def choose(
                 )
             chosen[role] = names[want]
         elif want is not None:
-            if not header:
+            if not header and want not in names:
                 raise InputError(
                     f"{role} = '{want}', but the file has no header",
                     place=place,
@@ -109,7 +129,7 @@ def choose(
     if header:
         plain = {folded(name): name for name in reversed(free)}
         for role, known in KNOWN.items():
-            if role in wanted and role not in chosen:
+            if role in wanted and role not in chosen and role not in left_out:
                 found = next((plain[word] for word in known if word in plain), None)
                 if found is not None:
                     chosen[role] = found
@@ -122,6 +142,8 @@ def choose(
             )
         guessed = ["user", "item"] + (_third(sample, free) if len(free) == len(names) else [])
         chosen |= dict(zip([role for role in guessed if role not in chosen], free, strict=False))
+        # After the positions are given out: a weight that is not wanted still has its column.
+        chosen = {role: name for role, name in chosen.items() if role not in left_out}
     for role in ("user", "item"):
         if role not in chosen:
             raise InputError(
@@ -138,6 +160,37 @@ def choose(
                 remedy="name a column for each",
             )
     return {role: chosen[role] for role in ROLES if role in chosen}
+
+
+def empty_roles(
+    frame: pl.DataFrame, chosen: Mapping[str, str], asked: Collection[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Leave out columns without any value that nobody asked for.
+
+    Args:
+        frame: the table.
+        chosen: role -> column, as from `choose`.
+        asked: the roles whose columns were named.
+
+    Returns:
+        the roles that are left, and a note for each column left out.
+    """
+    kept, notes = dict(chosen), []
+    for role, name in chosen.items():
+        if role in ROLES[2:] and role not in asked and _is_empty(frame[name]):
+            del kept[role]
+            notes.append(f"column '{name}' is empty, so there is no {role}")
+    return kept, notes
+
+
+def _is_empty(values: pl.Series) -> bool:
+    if not len(values):
+        return False
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    if values.dtype == pl.String:
+        return bool((values.fill_null("").str.strip_chars() == "").all())
+    return values.null_count() == len(values)
 
 
 def normalise(
@@ -158,7 +211,7 @@ def normalise(
         typed: the source has types, so that ids that are text stay text; else text that is whole numbers throughout becomes Int64.
 
     Returns:
-        the frame with user and item (Int64 or String), time (Datetime), weight (Float32), label (Int8), behaviour (String),
+        the frame with user and item (Int64 or String), time (Datetime), weight (Float64), label (Int8), behaviour (String),
         as far as `chosen` names them, and notes on what was done.
 
     Raises:
@@ -222,7 +275,7 @@ def normalise(
             where,
             chosen["behaviour"],
             "behaviour",
-            "fill it in",
+            'fill it in, or set behaviour = "none"',
         )
         columns.append(behaviour)
     return pl.DataFrame(columns), notes
@@ -243,8 +296,12 @@ def _text(values: pl.Series, where: Where, column: str) -> pl.Series:
     Raises:
         InputError: a float or its text that is too large to tell whole numbers apart.
     """
-    if values.dtype.is_integer() and values.dtype != pl.UInt64:
-        return values.cast(pl.Int64)
+    if values.dtype.is_decimal() and (values == values.floor()).all():
+        values = values.cast(pl.Int128)  # as databases give their whole numbers
+    if values.dtype.is_integer():
+        whole = values.cast(pl.Int64, strict=False)
+        # Beyond 64 bits they are texts, all of them, as in a file.
+        return whole if whole.null_count() == values.null_count() else values.cast(pl.String)
     if values.dtype.is_float():
         whole = values.fill_nan(None)
         exact = 2 ** {"Float16": 11, "Float32": 24}.get(str(values.dtype), 53)
@@ -297,10 +354,29 @@ def _ids(values: pl.Series) -> pl.Series:
     )
 
 
+def whole_numbers(text: pl.Series) -> pl.Series:
+    """Return text as Int64 where every value is a whole number as one writes it; `007` is none."""
+    numbers = text.cast(pl.Int64, strict=False)
+    same = numbers.null_count() == text.null_count() and numbers.cast(pl.String).equals(text)
+    return numbers if same and text.null_count() < len(text) else text
+
+
+def doubles(values: pl.Series) -> pl.Series:
+    """Numbers as Float64, null where there is none.
+
+    A float32 becomes the number that it is written as, so that a Parquet file of 0.7 holds what a text
+    file of 0.7 does, and both reach a limit of 0.7.
+    """
+    numbers = values.cast(pl.Float64, strict=False)
+    if str(values.dtype) in ("Float32", "Float16") and (numbers != numbers.floor()).any():
+        return values.cast(pl.String).cast(pl.Float64, strict=False)
+    return numbers
+
+
 def _numbers(values: pl.Series, where: Where, column: str, role: str) -> pl.Series:
-    numbers = values.cast(pl.Float64, strict=False).cast(pl.Float32, strict=False)
+    numbers = doubles(values)
     bad = ~numbers.is_finite().fill_null(value=False)
-    _refuse(bad, values, where, column, role, "write a finite number")
+    _refuse(bad, values, where, column, role, f'write a finite number, or set {role} = "none"')
     return numbers.alias(role)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import InputError
+from recsys.locks import hold
 
 __all__ = ["Fetched", "digest", "disk_error", "fetch", "locked"]
 
@@ -438,31 +439,8 @@ def digest(path: str | Path) -> str:
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
     """Hold `target` against other processes and threads; a holder that dies lets go."""
-    path = target.with_name(target.name + ".lock")
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        _hold(handle)
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_ino == os.fstat(handle).st_ino:
-                break
-        os.close(handle)  # its holder removed it while we waited: this one guards nothing
-    try:
+    with hold(target.with_name(target.name + ".lock"), remove=True):
         yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(handle)
-
-
-def _hold(handle: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    else:
-        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def disk_error(error: OSError, path: Path) -> InputError:

@@ -12,11 +12,20 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.data.columns import normalise
+from recsys.data.columns import doubles, normalise
 from recsys.data.table import contents, damaged, head, lines, require, scan_text, unreadable
 from recsys.errors import InputError
 
-__all__ = ["Numbered", "adjacency", "json_lists", "matrix", "noise_flag", "users_dat"]
+__all__ = [
+    "Numbered",
+    "adjacency",
+    "json_lists",
+    "matrix",
+    "noise_flag",
+    "of_sparse",
+    "pairs",
+    "users_dat",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +126,14 @@ def json_lists(path: Path) -> Numbered:
     )
 
 
-def noise_flag(path: Path, label: int | None = None, weight: int | None = None) -> Numbered:
+def noise_flag(
+    path: Path, label: int | str | None = None, weight: int | str | None = None
+) -> Numbered:
     """`user item flag`, tab-separated, no header (DenoisingRec); the test file may be `user item` or `(user, item)`.
 
     Args:
         label, weight: position of the column that is a noise flag (1 clean, 0 noise), or a rating. Untold, a third column
-            of zeros and ones is a flag, any other a rating.
+            of zeros and ones is a flag, any other a rating; "none" for what is not to be read.
     """
     if head(path, 1)[0].lstrip().startswith("("):
         text = pl.Series("line", lines(path))
@@ -144,12 +155,14 @@ def noise_flag(path: Path, label: int | None = None, weight: int | None = None) 
         table = scan_text(path, separator="\t", header=False)
         chosen = {"user": "0", "item": "1"}
         for role, position in (("weight", weight), ("label", label)):
-            if position is not None and position < len(table.names):
+            if isinstance(position, int) and position < len(table.names):
                 chosen[role] = str(position)
         raw = table.collect(table.names)
-        if label is None and weight is None and len(table.names) > 2:
+        untold = not isinstance(label, int) and not isinstance(weight, int)
+        if untold and len(table.names) > 2:
             flags = set(raw["2"].unique().to_list()) <= {"0", "1"}
-            chosen["label" if flags else "weight"] = "2"
+            if (label if flags else weight) is None:
+                chosen["label" if flags else "weight"] = "2"
         frame, notes = normalise(raw, chosen, table.where)
         if "2" in chosen.values():
             notes.append(
@@ -177,11 +190,101 @@ def noise_flag(path: Path, label: int | None = None, weight: int | None = None) 
 
 
 def matrix(path: Path) -> Numbered:
-    """A users x items matrix written by `scipy.sparse.save_npz`, any layout; its stored entries that are not 0 are the interactions.
+    """A users x items matrix written by `scipy.sparse.save_npz`, any layout; its stored entries are the interactions.
+
+    An adjacency of users and items together, as LightGCN and its kin keep it, is cut to its block of users x items.
 
     Raises:
-        InputError: an archive that is damaged, holds Python objects, or is no sparse matrix.
+        InputError: an archive that is damaged, holds Python objects, or is no sparse matrix; an adjacency whose users cannot be told
+            from its items.
     """
+    return of_sparse(_loaded(path), str(path))
+
+
+# Stored entries off the diagonal from which on symmetry is no chance.
+_MANY = 20
+
+
+def first_item(
+    place: str, row: np.ndarray, column: np.ndarray, shape: tuple[int, int]
+) -> int | None:
+    """Return where items begin in an adjacency of users and items, None for a users x items matrix.
+
+    An adjacency is square and has every entry on both sides of the diagonal; users come first and have no entry among
+    themselves, nor have items. The diagonal itself may be filled.
+
+    Args:
+        place: of the matrix; with `adj` in the name of its file a square one is taken for an adjacency.
+        row, column: of its entries [n].
+        shape: of the matrix.
+
+    Raises:
+        InputError: it is an adjacency, and more than one border between users and items is possible, or none.
+    """
+    size, off = shape[0], row != column
+    low, high = np.minimum(row, column)[off], np.maximum(row, column)[off]
+    named = "adj" in Path(place).name.lower()
+    if shape[0] != shape[1] or not len(low) or (len(low) <= _MANY and not named):
+        return None
+    upper, lower = (
+        np.unique(low[side].astype(np.int64) * size + high[side])
+        for side in (row[off] < column[off], row[off] > column[off])
+    )
+    symmetric = np.array_equal(upper, lower)
+    if not symmetric and not named:
+        return None
+    first, last = int(low.max()) + 1, int(high.min())
+    if symmetric and first == last:
+        return first
+    if not named and first > last and 2 * len(upper) >= size * (size - 1) // 2:
+        return None  # everybody met nearly everything: full, and so symmetric
+    cause, remedy = (
+        "is called an adjacency, and is not symmetric",
+        "give users x items, not called adj",
+    )
+    if symmetric:
+        cause = f"is symmetric, {size} x {size}: a graph of users or of items alone"
+        remedy = "give a matrix of users x items"
+    if symmetric and first <= last:
+        cause = f"is an adjacency of users and items whose items may begin at {first} to {last}"
+        remedy = "cut it: scipy.sparse.save_npz('train.npz', matrix[:n_users, n_users:])"
+    raise InputError(cause, place=place, remedy=remedy)
+
+
+def pairs(path: Path) -> Numbered:
+    """Pairs of user and item, an integer array [n, 2] as `numpy.save` writes it. Nothing in the file is run.
+
+    Raises:
+        InputError: an array that is damaged, of another shape or of other values.
+    """
+    require(path)
+    place, remedy = str(path), "save whole numbers [n, 2], user and item, by numpy.save"
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (ValueError, EOFError) as error:
+        if "pickle" in str(error) or "Object arrays" in str(error):
+            cause = "holds Python objects (pickle), which are never loaded"
+            raise InputError(cause, place=place, remedy=remedy) from None
+        raise damaged(path, error) from None
+    if not isinstance(array, np.ndarray):
+        raise InputError("holds several arrays, not one", place=place, remedy=remedy)
+    if array.dtype.kind not in "iu" or array.ndim != 2 or array.shape[1] != 2:
+        cause = f"holds {array.dtype} {list(array.shape)}, not pairs of whole numbers [n, 2]"
+        raise InputError(cause, place=place, remedy=remedy)
+    if not len(array):
+        raise InputError("holds no pair", place=place, remedy="give a file with interactions")
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    table = pl.DataFrame({"user": native[:, 0].copy(), "item": native[:, 1].copy()})
+    frame, notes = normalise(
+        table, {"user": "user", "item": "item"}, lambda row: f"{path}, row {row}", typed=True
+    )
+    return Numbered(frame, range(0), range(0), tuple(notes))
+
+
+def _loaded(path: Path) -> sp.coo_matrix:
+    """The matrix of a file of `scipy.sparse.save_npz`; nothing in the file is run."""
     require(path)
     place, remedy = str(path), "write it again with scipy.sparse.save_npz"
     try:
@@ -193,7 +296,7 @@ def matrix(path: Path) -> Numbered:
             } <= set(archive.files):
                 raise InputError("not a sparse matrix", place=place, remedy=remedy)
             loaded = {name: archive[name] for name in archive.files}
-        found = _sparse(loaded)
+        return _sparse(loaded)
     except InputError:
         raise
     except OSError as error:
@@ -204,25 +307,62 @@ def matrix(path: Path) -> Numbered:
                 "holds Python objects (pickle), which are never loaded", place=place, remedy=remedy
             ) from None
         raise damaged(path, error) from None
-    values = np.asarray(found.data, dtype=np.float64)
+
+
+def of_sparse(given: sp.coo_matrix, place: str) -> Numbered:
+    """Return the stored entries of a users x items matrix; entries stored several times are added up, as scipy does.
+
+    An adjacency of users and items together is cut to its block of users x items.
+
+    Raises:
+        InputError: an entry that is not a finite number; an adjacency whose users cannot be told from its items.
+    """
+    if given.data.dtype.kind not in "biuf":
+        raise InputError(
+            f"a matrix of {given.data.dtype}, not of real numbers",
+            place=place,
+            remedy="give real numbers, as with .astype(float)",
+        )
+    values = doubles(pl.Series(given.data)).to_numpy()
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InputError(
-            f"entry ({found.row[bad]}, {found.col[bad]}) is {values[bad]}",
+            f"entry ({given.row[bad]}, {given.col[bad]}) is {values[bad]}",
             place=place,
             remedy="give finite values",
         )
-    stored = values != 0
-    notes = (
-        () if stored.all() else (f"stored zeros left out: {len(values)} -> {stored.sum()} entries",)
-    )
+    entries = sp.coo_matrix((values, (given.row, given.col)), shape=given.shape)
+    entries.sum_duplicates()
+    notes = []
+    if entries.nnz < len(values):
+        notes.append(f"entries stored several times added up: {len(values)} -> {entries.nnz}")
+    if (cut := first_item(place, entries.row, entries.col, entries.shape)) is not None:
+        entries, words = _cut(entries, cut)
+        notes += words
     columns: dict[str, Any] = {
-        "user": found.row[stored].astype(np.int64),
-        "item": found.col[stored].astype(np.int64),
+        "user": entries.row.astype(np.int64),
+        "item": entries.col.astype(np.int64),
     }
-    if not (values[stored] == 1).all():
-        columns["weight"] = values[stored].astype(np.float32)
-    return Numbered(pl.DataFrame(columns), range(found.shape[0]), range(found.shape[1]), notes)
+    if not (entries.data == 1).all():
+        columns["weight"] = entries.data
+    n_users, n_items = entries.shape
+    return Numbered(pl.DataFrame(columns), range(n_users), range(n_items), tuple(notes))
+
+
+def _cut(entries: sp.coo_matrix, cut: int) -> tuple[sp.coo_matrix, list[str]]:
+    """The block of users x items of an adjacency whose items begin at `cut`, and what to say of it."""
+    block = (entries.row < cut) & (entries.col >= cut)
+    size = entries.shape[0]
+    notes = [
+        f"an adjacency of {cut} users and {size - cut} items together: "
+        f"{block.sum()} of {len(block)} entries are of users x items"
+    ]
+    values = entries.data[block]
+    if (values != np.floor(values)).any():
+        notes.append("its values are normalised and no weights")
+        values = np.ones(len(values))
+    rows, columns = entries.row[block], entries.col[block] - cut
+    return sp.coo_matrix((values, (rows, columns)), shape=(cut, size - cut)), notes
 
 
 def _sparse(arrays: dict[str, Any]) -> sp.coo_matrix:

@@ -53,7 +53,7 @@ def inject(
 ) -> Interactions:
     """The pairs with false ones among them, all labelled, in order of user and item.
 
-    A false pair takes time, weight and behaviour of a true pair of the same user, drawn at random, so that no column tells it. Nothing here
+    A false pair takes time, position, weight and behaviour of a true pair of the same user, drawn at random, so that no column tells it. Nothing here
     depends on the order of rows as long as no pair is there twice.
 
     Args:
@@ -86,7 +86,7 @@ def inject(
     }
     assert pairs.label is not None
     columns["label"] = np.concatenate([pairs.label, np.zeros(len(user), dtype=np.int8)])
-    for column in ("time", "weight", "behaviour"):
+    for column in ("time", "position", "weight", "behaviour"):
         values = getattr(pairs, column)
         if values is not None:
             columns[column] = np.concatenate([values, values[donor]])

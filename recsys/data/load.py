@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from recsys.config import build
+from recsys.data import arrays
 from recsys.data.columns import ROLES
 from recsys.data.numbering import dataset
+from recsys.data.plausible import odd_times
 from recsys.data.prepare import prepare
 from recsys.data.read import Source, frame, read, titles
 from recsys.data.side import feature_tables, seen_from
-from recsys.data.types import Dataset, Interactions
+from recsys.data.types import Dataset, Interactions, history_facts
 from recsys.errors import InputError
+from recsys.notebook import Shown, counted, facts_html
 
-__all__ = ["Loaded", "folder_of", "load"]
+__all__ = ["Loaded", "catalogued", "folder_of", "load"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Loaded:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Loaded(Shown):
     """What `load` gives and `split` takes.
 
     Args:
@@ -31,12 +34,22 @@ class Loaded:
     dataset: Dataset
     parts: tuple[Interactions | None, Interactions | None] | None = None
 
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield from self.dataset._facts()
+        for name, part in zip(("valid", "test"), self.parts or (), strict=False):
+            if part is not None:
+                yield name, counted(len(part), "pair")
+
+    def _repr_html_(self) -> str:
+        return facts_html("Loaded", [*self._facts(), *history_facts(self.dataset.history)])
+
 
 def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings: Any) -> Loaded:
     """Read, prepare and number the interactions of a source.
 
     Args:
-        source: a `Source`, the name of a data set of the catalogue, a path, or a pandas or polars frame.
+        source: a `Source`, the name of a data set of the catalogue, a path, a pandas or polars frame, or what `recsys.data.arrays.read` takes:
+            a users x items matrix of scipy.sparse, or an integer array [n, 2] of user and item.
         resolve: name -> Source; by default the catalogue, which also gives item features and titles.
         settings: keys of `Source` that win over those of `source`, as in `load("ratings.csv", min_weight=4)`. Here `features` may also hold what is
             at hand, as `recsys.data.side.feature_table` takes it: `features={"text": frame, "image": (ids, vectors)}`.
@@ -53,9 +66,14 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
         chosen = build(Source, {"path" if _is_path(source) else "source": source, **settings})
     else:
         chosen = build(Source, settings)
+        if arrays.is_array(source):
+            return _finish(arrays.read(source, chosen), chosen, None, at_hand)
         read_from_disk = [
             key
-            for key in ("source", "path", "train", "valid", "test", "format", "separator", "header")
+            for key in (
+                *("source", "path", "train", "valid", "test"),
+                *("format", "separator", "quote", "header"),
+            )
             if key in settings
         ]
         if read_from_disk:
@@ -88,15 +106,36 @@ def _finish(
 ) -> Loaded:
     data, held = dataset(prepare(parts, source))
     text, features = None, {}
+    findings = odd_times([data.pairs, *(part for part in held or () if part is not None)])
+    tell = findings.append
     if name is not None:
         from recsys.data import catalog
 
-        text, features = catalog.titles(name, data.items), dict(catalog.features(name, data.items))
+        text = catalog.titles(name, data.items, tell)
+        features = dict(catalog.features(name, data.items, tell))
     if source.titles is not None:
-        text = titles(seen_from(folder_of(source), source.titles), data.items)
+        text = titles(seen_from(folder_of(source), source.titles), data.items, tell=tell)
     if given := at_hand if at_hand is not None else source.features:
-        features |= feature_tables(given, folder_of(source), data.items)
-    return Loaded(dataclasses.replace(data, titles=text, features=features), held)
+        features |= feature_tables(given, folder_of(source), data.items, tell)
+    known = dataclasses.replace(data, titles=text, features=features, findings=tuple(findings))
+    return Loaded(known, held)
+
+
+def catalogued(source: Source) -> Source:
+    """Return the source with the settings that its entry of the catalogue adds; what is set beside the name wins.
+
+    Where the files lie is left out: it is the same on no two machines, and nothing is downloaded for it.
+
+    Raises:
+        InputError: no data set has the name.
+    """
+    if source.source is None:
+        return source
+    from recsys.data import catalog
+
+    places = dict.fromkeys(("path", "train", "valid", "test"))
+    usual = _over(catalog.entry(source.source).read, {**places, "source": source.source})
+    return _over(usual, _told(source))
 
 
 def folder_of(source: Source) -> Path:

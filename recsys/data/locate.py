@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from recsys.data.table import head, require, stem
+from recsys.data.table import head, lines, parquet_files, require, stem
 from recsys.errors import InputError
 
 __all__ = ["Format", "guess", "listing", "locate"]
@@ -22,6 +23,7 @@ Format = Literal[
     "x-label",
     "noise-flag",
     "npz",
+    "npy",
     "json-lists",
 ]
 
@@ -44,6 +46,11 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] =
         ("*.part1.inter", "*.train.inter"),
         ("*.part2.inter", "*.valid.inter"),
         ("*.part3.inter", "*.test.inter"),
+    ),
+    (
+        ("train_list.npy", "train.npy"),
+        ("valid_list.npy", "valid.npy", "val.npy"),
+        ("test_list.npy", "test.npy"),
     ),
     (("train.parquet",), ("valid.parquet", "val.parquet"), ("test.parquet",)),
     (("train.csv", "train.tsv"), ("valid.csv", "valid.tsv", "val.csv"), ("test.csv", "test.tsv")),
@@ -84,7 +91,7 @@ def locate(path: str | None, given: Mapping[str, str], *, whole: bool = False) -
     if found:
         return found
     require(base)
-    if whole or any(p.suffix in (".parquet", ".pq") for p in base.rglob("*")):
+    if whole or parquet_files(base):
         return {"all": base}
     files = sorted(p for p in base.iterdir() if p.is_file() and not p.name.startswith("."))
     if len(files) == 1:
@@ -98,11 +105,16 @@ def locate(path: str | None, given: Mapping[str, str], *, whole: bool = False) -
     )
 
 
-def guess(path: Path) -> Format:
-    """The format of a file, told from its name and its first lines.
+def guess(path: Path, *, table: bool = False, beside: Sequence[Path] = ()) -> Format:
+    """Return the format of a file, told from its name and its first lines.
+
+    Args:
+        path: of the file.
+        table: it is said to have columns, which decides where lines of numbers may be either.
+        beside: files of the same format, as the other parts of presplit data.
 
     Raises:
-        InputError: there is no such file, or it looks like none of the formats.
+        InputError: there is no such file, it looks like none of the formats, or it may be a table or lists.
     """
     require(path)
     if path.is_dir():
@@ -112,6 +124,8 @@ def guess(path: Path) -> Format:
         return "parquet"
     if name.endswith(".npz"):
         return "npz"
+    if name.endswith(".npy"):
+        return "npy"
     if name.endswith(".json"):
         return "json-lists"
     if re.search(r"\.(rating|negative|noisy)$", name):
@@ -126,20 +140,62 @@ def guess(path: Path) -> Format:
     if name.endswith((".csv", ".tsv")):
         return "csv"
     if all(re.fullmatch(r"\s*\d+(\s+\d+)*\s*", line) for line in first):
-        fields = [line.split() for line in first]
-        if (
-            len({len(row) for row in fields}) > 1 or len(fields[0]) > 4
-        ):  # up to four columns may be a table: user item weight time
-            return (
-                "users-dat" if all(int(row[0]) == len(row) - 1 for row in fields) else "adjacency"
-            )
-    if path.suffix.lower() in (".npy", ".pkl", ".pickle", ".zip", ".xlsx", ".h5", ".mat"):
+        return _guess_numbers(path, first, table=table, beside=beside)
+    if path.suffix.lower() in (".pkl", ".pickle", ".zip", ".xlsx", ".h5", ".mat"):
         raise InputError(
             f"{path.suffix} is not a format that can be read",
             place=str(path),
-            remedy="give CSV, Parquet, .inter, adjacency lists, users.dat or .npz",
+            remedy="give CSV, Parquet, .inter, adjacency lists, users.dat, .npz or .npy",
         )
     return "csv"
+
+
+def _guess_numbers(
+    path: Path, first: Sequence[str], *, table: bool, beside: Sequence[Path]
+) -> Format:
+    """Whether lines of whole numbers are a table without header, or lists of items.
+
+    Lines of one length are a table where they may be user item weight time; with more numbers they may be either.
+    Lists are of several lengths, and no user has two.
+
+    Raises:
+        InputError: they may be either.
+    """
+    rows = [_numbers(line) for line in first]
+    if len({len(row) for row in rows}) == 1:
+        if len(rows[0]) <= 4 or table:
+            return "csv"
+        rows = [_numbers(line) for line in lines(path) if line.strip()]
+        others = [_numbers(line) for part in beside for line in lines(part) if line.strip()]
+        if len({len(row) for row in (*rows, *others)}) == 1:
+            raise InputError(
+                f"every line has {len(rows[0])} numbers: a table without header, or lists of items",
+                place=str(path),
+                remedy='say which: user = 0, item = 1 and the positions of others, or format = "adjacency"',
+            )
+    if all(len(row) == _count(row) + 1 for row in rows):
+        return "users-dat"
+    twice = [user for user, times in Counter(row[0] for row in rows).items() if times > 1]
+    if twice and table:
+        return "csv"
+    if twice:
+        raise InputError(
+            f"lines of {min(map(len, rows))} to {max(map(len, rows))} numbers, and several begin with {twice[0]}: "
+            "a table with gaps, or lists of items",
+            place=str(path),
+            remedy='give a table as many values on every line, or set format = "adjacency"',
+        )
+    return "adjacency"
+
+
+def _numbers(line: str) -> list[str]:
+    """The numbers of a line; between tabs there may be none."""
+    return line.strip("\r\n ").split("\t") if "\t" in line.strip() else line.split()
+
+
+def _count(row: Sequence[str]) -> int:
+    """The first number of a line; -1 where it is empty."""
+    return int(row[0]) if row[0].strip().isdigit() else -1
 
 
 def _layout(base: Path) -> dict[str, Path]:

@@ -28,7 +28,11 @@ Step = tuple[pl.DataFrame, str | None]
 
 
 def prepare(parts: Parts, source: Source) -> Parts:
-    """All the preparation a source asks for, in this order: behaviours, positives, window, duplicates, labels, min_user, core.
+    """All the preparation a source asks for: behaviours, positives, window, duplicates, labels, min_user, core.
+
+    The threshold looks at what stands for a pair. A sum, or the last of several rows, is known once
+    duplicates are merged, so that a purchase that was returned is none; else it looks at every row,
+    before the first of those that pass it is taken. Rows that stay keep their order.
 
     Raises:
         InputError: a setting that needs a column which is not there, that leaves no row, or a core of presplit files
@@ -37,12 +41,14 @@ def prepare(parts: Parts, source: Source) -> Parts:
     if source.behaviours is not None:
         wanted = source.behaviours
         parts = parts.each(lambda frame: behaviours(frame, wanted))
-    if source.min_weight is not None:
-        least = source.min_weight
-        parts = parts.each(lambda frame: positives(frame, least))
+    merged_first = source.duplicates in ("sum", "last")
+    if not merged_first:
+        parts = _only_positives(parts, source)
     if source.since is not None or source.until is not None:
         parts = parts.each(lambda frame: window(frame, source.since, source.until))
     parts = parts.each(lambda frame: duplicates(frame, source.duplicates))
+    if merged_first:
+        parts = _only_positives(parts, source)
     if source.clean_weight is not None:
         clean = source.clean_weight
         parts = parts.each(lambda frame: labels(frame, clean))
@@ -74,10 +80,30 @@ def prepare(parts: Parts, source: Source) -> Parts:
     return parts
 
 
-def positives(frame: pl.DataFrame, min_weight: float) -> Step:
-    """Rows whose weight is at least `min_weight`."""
+def _only_positives(parts: Parts, source: Source) -> Parts:
+    """The rows that are positives; `clean_weight` asks for all of them, those below it as noise."""
+    if source.min_weight is None and source.clean_weight is not None:
+        return parts
+    return parts.each(lambda frame: positives(frame, source.min_weight))
+
+
+def positives(frame: pl.DataFrame, min_weight: float | None = None) -> Step:
+    """Rows whose weight is at least `min_weight`; above 0 where that is not given, and all where there are no weights.
+
+    Raises:
+        InputError: `min_weight` without weights.
+    """
+    if min_weight is None:
+        if "weight" not in frame.columns:
+            return frame, None
+        kept = frame.filter(pl.col("weight") > 0)
+        if kept.height == frame.height:
+            return frame, None
+        return _told(frame, kept, "weight above 0 (no min_weight is set)")
     _need(frame, "weight", "min_weight")
-    return _told(frame, frame.filter(pl.col("weight") >= min_weight), f"min_weight {min_weight:g}")
+    # In float64: a float32 column would round the limit, and 16777217 would pass for 16777216.
+    kept = frame.filter(pl.col("weight").cast(pl.Float64) >= min_weight)
+    return _told(frame, kept, f"min_weight {_exact(min_weight)}")
 
 
 def labels(frame: pl.DataFrame, clean_weight: float) -> Step:
@@ -93,10 +119,10 @@ def labels(frame: pl.DataFrame, clean_weight: float) -> Step:
             place="[data] clean_weight",
             remedy="leave out clean_weight, or the column of labels",
         )
-    clean = (frame["weight"] >= clean_weight).cast(pl.Int8)
+    clean = (frame["weight"].cast(pl.Float64) >= clean_weight).cast(pl.Int8)
     return (
         frame.with_columns(label=clean),
-        f"clean_weight {clean_weight:g}: {frame.height - clean.sum()} of {frame.height} rows labelled as noise",
+        f"clean_weight {_exact(clean_weight)}: {frame.height - clean.sum()} of {frame.height} rows labelled as noise",
     )
 
 
@@ -145,7 +171,7 @@ def window(
 
 
 def duplicates(frame: pl.DataFrame, how: str = "first") -> Step:
-    """One row per user and item.
+    """One row per user and item, each where it stood.
 
     Args:
         frame: user, item and more.
@@ -155,11 +181,13 @@ def duplicates(frame: pl.DataFrame, how: str = "first") -> Step:
     Raises:
         InputError: how is "error" and a pair occurs twice.
     """
-    if how == "sum" and "weight" not in frame.columns:
-        frame = frame.with_columns(pl.lit(1.0, pl.Float32).alias("weight"))
+    if how == "sum":
+        weight = pl.col("weight").cast(pl.Float64) if "weight" in frame.columns else pl.lit(1.0)
+        frame = frame.with_columns(weight.alias("weight"))
     repeated = _repeated(frame)
     if not repeated.any():
         return frame, None
+    rows = repeated.arg_true()
     several = frame.filter(repeated)
     if how == "error":
         user, item = several.row(0)[:2]
@@ -168,16 +196,31 @@ def duplicates(frame: pl.DataFrame, how: str = "first") -> Step:
             place="[data]",
             remedy='set duplicates to "first", "last" or "sum"',
         )
+    several = several.with_columns(rows.alias("row"))
     if "time" in frame.columns:
         several = several.sort("time", maintain_order=True)
     if how == "sum":
-        several = several.with_columns(
-            pl.col("weight").cast(pl.Float64).sum().over("user", "item").cast(pl.Float32)
-        )
+        several = several.with_columns(_sum().over("user", "item").alias("weight"))
     one = several.unique(
         ["user", "item"], keep="last" if how == "last" else "first", maintain_order=True
     )
-    return _told(frame, pl.concat([frame.filter(~repeated), one]), f"duplicates {how}")
+    kept = (~repeated).to_numpy().copy()
+    kept[one["row"].to_numpy()] = True
+    if how == "sum":
+        weights = frame["weight"].to_numpy().copy()
+        weights[one["row"].to_numpy()] = one["weight"].to_numpy()
+        frame = frame.with_columns(pl.Series("weight", weights))
+    return _told(frame, frame.filter(pl.Series(kept)), f"duplicates {how}")
+
+
+def _sum() -> pl.Expr:
+    """The sum of the weights; 0 where what is left is no more than the rounding of the additions.
+
+    0.1 + 0.2 - 0.3 is 5.6e-17, which is nothing that was bought.
+    """
+    weight = pl.col("weight")
+    rounding = weight.abs().sum() * (weight.len() * float(np.finfo(np.float64).eps))
+    return pl.when(weight.sum().abs() > rounding).then(weight.sum()).otherwise(0.0)
 
 
 def min_user(frame: pl.DataFrame, least: int) -> Step:
@@ -229,6 +272,11 @@ def _need(frame: pl.DataFrame, column: str, setting: str) -> None:
             place="[data]",
             remedy=f'name it: {column} = "..."; found: {", ".join(frame.columns)}',
         )
+
+
+def _exact(number: float) -> str:
+    """A limit as it was written: 4, 0.5, 16777217."""
+    return repr(int(number)) if float(number).is_integer() else repr(float(number))
 
 
 def _told(before: pl.DataFrame, after: pl.DataFrame, words: str) -> Step:

@@ -12,10 +12,11 @@ import polars as pl
 
 from recsys.config import Bound, settings
 from recsys.data import formats
-from recsys.data.columns import ROLES, choose, folded, normalise
+from recsys.data.columns import NONE, ROLES, choose, empty_roles, folded, normalise
 from recsys.data.formats import Numbered
 from recsys.data.locate import Format, guess, listing, locate
-from recsys.data.table import Table, parquet, scan_text
+from recsys.data.side import Tell, tell_unmatched
+from recsys.data.table import Table, parquet, parquet_files, scan_text
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 
@@ -26,12 +27,15 @@ Core = Annotated[int, Bound(ge=0)]
 
 # What a format reads of the settings that say how a file is written; any other is refused.
 _READS: Mapping[str, tuple[str, ...]] = {
-    "csv": (*ROLES, "separator", "header", "ordered", "nulls"),
+    "csv": (*ROLES, "separator", "quote", "header", "ordered", "nulls"),
     "parquet": (*ROLES, "ordered", "nulls"),
-    "inter": (*ROLES, "separator", "ordered", "nulls"),
-    "x-label": ("user", "item", "time", "weight", "behaviour", "separator", "ordered"),
+    "inter": (*ROLES, "separator", "quote", "ordered", "nulls"),
+    "x-label": ("user", "item", "time", "weight", "behaviour", "separator", "quote", "ordered"),
     "noise-flag": ("weight", "label", "ordered"),
-} | dict.fromkeys(("adjacency", "users-dat", "json-lists", "npz"), ("ordered",))
+} | dict.fromkeys(("adjacency", "users-dat", "json-lists", "npz", "npy"), ("ordered",))
+_FILE_SETTINGS = (*ROLES, "separator", "quote", "header", "ordered", "nulls")
+# What only a table with columns has: with one of these given, lines of numbers are no lists.
+_TABLE_SETTINGS = (*ROLES, "separator", "quote", "header")
 
 
 @settings
@@ -47,16 +51,21 @@ class Source:
         format: how they are written; "auto" tells from name and first lines, and the history says what it took them for.
         user, item, time, weight, label, behaviour: column names, or positions from 0. Untold, the usual names are tried
             (user_id, CustomerID, movieId, timestamp, rating, ...) and, in a file without header, the order user item weight time.
-            A label (1 clean, 0 known noise) is only read when named.
+            A label (1 clean, 0 known noise) is only read when named. "none" for time, weight, label or behaviour: there is none, whatever
+            columns are called. A column that is not named and holds nothing is left out.
         separator, header: of delimited text; told from the first lines when not given.
+        quote: the character in which a field of delimited text may stand; "" where none quotes. Not given: `"`, and none in text separated
+            by tabs or `::`, where quotes are part of the values; nor in .inter files.
         ordered: rows without a time column are in time order, so that their position is the time.
         nulls: what to do with rows that lack a user or an item.
         titles: table with a text per item, CSV or Parquet, its columns an item id and `title` or `name`.
         features: item features by modality, files or folders as `recsys.data.side.feature_table` reads them, seen from the folder of the
             interactions or from the working folder; or one folder of them. They come beside those of the catalogue, and win over the same name.
             A run keeps the absolute paths of these and of `titles`.
-        min_weight: keep rows whose weight is at least this.
+        min_weight: keep what has at least this weight. Untold, weights of 0 and below are no positives; 0 or less asks for them.
+            With duplicates "sum" or "last" it looks at the sum or the last row of a pair, else at every row.
         clean_weight: label rows by their weight: 1 (clean) where it is at least this, else 0 (noise), as a rating of 2 where 3 is liked.
+            Without min_weight all rows stay, those of 0 and below too.
         behaviours: keep these behaviours.
         since, until: keep times from `since` (inclusive) to `until` (exclusive); ISO dates or unix times, UTC.
         duplicates: of one user and item keep the first or last (in time, else in the file), the first with the sum of the
@@ -78,6 +87,7 @@ class Source:
     label: Column = None
     behaviour: Column = None
     separator: str | None = None
+    quote: str | None = None
     header: bool | None = None
     ordered: bool = False
     nulls: Literal["error", "drop"] = "error"
@@ -100,7 +110,7 @@ class Parts:
 
     Args:
         all: one log, or None where the source is split already into
-        train, valid, test: frames of user, item and, where known, time (Datetime), weight (Float32), label (Int8), behaviour (String).
+        train, valid, test: frames of user, item and, where known, time (Datetime), weight (Float64), label (Int8), behaviour (String).
         users, items: the ids that exist where the format numbers them, those that never occur included; None: the ids that occur.
         history: what was read and guessed, one line per step.
         in_file_order: whether the order of the rows says anything: not in a matrix, nor in a folder of many files.
@@ -143,9 +153,14 @@ def read(source: Source) -> Parts:
     """
     given = {name: value for name in ("train", "valid", "test") if (value := getattr(source, name))}
     found = locate(source.path, given, whole=source.format == "parquet")
-    chosen = source.format if source.format != "auto" else guess(next(iter(found.values())))
+    table = any(getattr(source, name) is not None for name in _TABLE_SETTINGS)
+    first = next(iter(found.values()))
+    beside = [path for path in found.values() if path != first]
+    chosen = source.format
+    if chosen == "auto":
+        chosen = guess(first, table=table, beside=beside)
     opened = "" if source.format == chosen else " (guessed)"
-    _only_read(source, chosen, opened, next(iter(found.values())))
+    _only_read(source, chosen, opened, first)
     tables = {name: _read_one(path, chosen, source) for name, path in found.items()}
     history = tuple(
         f"{path.name}: {chosen}{opened}{''.join(', ' + note for note in tables[name].notes)}, {tables[name].frame.height} rows"
@@ -160,7 +175,7 @@ def read(source: Source) -> Parts:
         if "all" not in frames:
             raise InputError(
                 "an x-label file holds all three parts",
-                place=str(next(iter(found.values()))),
+                place=str(first),
                 remedy="give it as path",
             )
         frames = _by_label(frames["all"], found["all"])
@@ -187,42 +202,52 @@ def frame(
     ordered: bool = False,
     place: str = "data frame",
 ) -> Parts:
-    """The same of a pandas or polars data frame; only the columns used are copied.
+    """The same of a pandas or polars data frame, or of an Arrow table; only the columns used are copied.
+
+    A whole number for a column of a pandas frame is a name where the frame has whole numbers for names, else a position.
 
     Raises:
         InputError: no frame, no rows, a column that is missing or holds what it should not; says the row.
     """
+    data = _from_arrow(data, place)
     names = _frame_names(data, place)
+    roles = (user, item, time, weight, label, behaviour)
     wanted = {
-        "user": user,
-        "item": item,
-        "time": time,
-        "weight": weight,
-        "label": label,
-        "behaviour": behaviour,
+        role: _by_name(given, role, data, place) for role, given in zip(ROLES, roles, strict=True)
     }
+    asked = [role for role, given in wanted.items() if given is not None]
     chosen = choose(names, wanted, place=place)
     table = _to_polars(data, list(chosen.values()), names, place)
     if not table.height:
         raise InputError(
             "the frame has no rows", place=place, remedy="give a frame with interactions"
         )
+    chosen, left = empty_roles(table, chosen, asked)
     result, notes = normalise(
         table, chosen, lambda row: f"{place}, row {row}", nulls=nulls, typed=True
     )
+    notes = left + notes
     return Parts(
         all=_by_row(result) if ordered and "time" not in result.columns else result,
         history=(f"{place}: {table.height} rows", *notes),
     )
 
 
-def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = None) -> pl.Series:
+def titles(
+    path: str | Path,
+    items: Vocab,
+    item: Column = None,
+    title: Column = None,
+    *,
+    tell: Tell | None = None,
+) -> pl.Series:
     """The text of every item from an item table; null where it has none.
 
     Args:
         path: CSV or Parquet with an item id and a text.
         items: the vocabulary whose rows the texts belong to.
         item, title: the columns; untold, the usual names of an item and `title`, `name` or `description`.
+        tell: called with what there is to say of rows that belong to no item.
 
     Returns:
         String [n_items].
@@ -249,6 +274,7 @@ def titles(path: str | Path, items: Vocab, item: Column = None, title: Column = 
     raw = table.collect(list(chosen.values()))
     ids, text = raw[chosen["item"]], raw[chosen["user"]].cast(pl.String)
     rows = items.rows(ids)
+    tell_unmatched(tell, ids, items, "titles", str(path), rows)
     known = np.flatnonzero(rows >= 0)
     result = np.full(len(items), -1, dtype=np.int64)
     result[rows[known][::-1]] = known[::-1]  # the first of several
@@ -259,15 +285,14 @@ def _many_files(path: Path) -> bool:
     """Whether a table is a folder of several files, whose rows have no common order."""
     if not path.is_dir():
         return False
-    names = (each for each in path.rglob("*") if each.suffix in (".parquet", ".pq"))
-    return sum(1 for _ in zip(names, range(2), strict=False)) > 1
+    return len(parquet_files(path)) > 1
 
 
 def _only_read(source: Source, chosen: str, opened: str, path: Path) -> None:
     """Refuse settings that the format has no use for."""
-    for name in (*ROLES, "separator", "header", "ordered", "nulls"):
+    for name in _FILE_SETTINGS:
         value = getattr(source, name)
-        if name not in _READS[chosen] and value != getattr(Source, name):
+        if name not in _READS[chosen] and value not in (getattr(Source, name), NONE):
             other = "leave it out" + (
                 ', or say what the file is, as in format = "csv"' if opened else ""
             )
@@ -295,39 +320,33 @@ def _read_one(path: Path, chosen: str, source: Source) -> Numbered:
             return formats.json_lists(path)
         case "npz":
             return formats.matrix(path)
+        case "npy":
+            return formats.pairs(path)
         case "noise-flag":
             for role in ("label", "weight"):
-                if isinstance(getattr(source, role), str):
+                if isinstance(getattr(source, role), str) and getattr(source, role) != NONE:
                     raise InputError(
                         f"{role} = '{getattr(source, role)}', but the format has no header",
                         place=str(path),
                         remedy=f"give a position, as in {role} = 2",
                     )
-            return formats.noise_flag(path, source.label, source.weight)  # type: ignore[arg-type]
+            return formats.noise_flag(path, source.label, source.weight)
         case _:
             return _read_table(path, chosen, source)
 
 
 def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
     wanted: dict[str, Column] = {role: getattr(source, role) for role in ROLES}
-    if chosen == "parquet":
-        table = parquet(path)
-    elif chosen == "csv":
-        told = [value for value in wanted.values() if value is not None]
-        named = None if not told else any(isinstance(value, str) for value in told)
-        table = scan_text(path, separator=source.separator, header=source.header, named=named)
-    else:
-        table = scan_text(path, separator=source.separator or "\t", header=True)
-    asked = {role: value for role, value in wanted.items() if value is not None}
-    if chosen == "inter":
-        table = _untyped(table)
+    asked = [role for role, value in wanted.items() if value is not None]
+    table = _open_table(path, chosen, source)
     if chosen == "x-label":
         wanted |= {"label": "x_label"}
-        asked["label"] = "x_label"
+        asked.append("label")
     if path.is_file():
         wanted = _soft(wanted, table, source)
     columns = choose(table.names, wanted, place=str(path), header=table.header, sample=table.sample)
     raw = table.collect(list(columns.values()))
+    columns, left = empty_roles(raw, columns, asked)
     if chosen != "x-label":
         result, notes = normalise(
             raw, columns, table.where, nulls=source.nulls, typed=chosen == "parquet"
@@ -339,6 +358,8 @@ def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
             (
                 *table.notes,
                 *(f"{role} = '{name}'" for role, name in columns.items() if role not in asked),
+                *left,
+                *table.remarks,
                 *notes,
             ),
         )
@@ -356,7 +377,26 @@ def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
     )
     result = result.with_columns(labels.cast(pl.Int8).alias("x_label"))
     users, items = (_numbering(result[role]) for role in ("user", "item"))
-    return Numbered(result, users, items, tuple(notes))
+    return Numbered(result, users, items, (*left, *notes))
+
+
+def _open_table(path: Path, chosen: str, source: Source) -> Table:
+    """The table that a file or a folder holds, with the names that its columns have in [data]."""
+    if chosen == "parquet":
+        return parquet(path)
+    if chosen == "csv":
+        told = [value for role in ROLES if (value := getattr(source, role)) not in (None, NONE)]
+        named = None if not told else any(isinstance(value, str) for value in told)
+        return scan_text(
+            path,
+            separator=source.separator,
+            header=source.header,
+            named=named,
+            quote=source.quote,
+        )
+    quote = "" if source.quote is None else source.quote  # RecBole never quotes
+    table = scan_text(path, separator=source.separator or "\t", header=True, quote=quote)
+    return _untyped(table) if chosen == "inter" else table
 
 
 def _numbering(ids: pl.Series) -> range:
@@ -380,7 +420,7 @@ def _soft(wanted: Mapping[str, Column], table: Table, source: Source) -> dict[st
         if role in ROLES[2:]
         and (
             (isinstance(name, int) and name >= size)
-            or (isinstance(name, str) and table.header and name not in table.names)
+            or (isinstance(name, str) and table.header and name not in (*table.names, NONE))
         )
     }
     return {role: name for role, name in wanted.items() if role not in gone}
@@ -428,7 +468,7 @@ def _by_row(result: pl.DataFrame) -> pl.DataFrame:
 
 def _joined(ranges: Sequence[range], chosen: str, found: Mapping[str, Path]) -> range | None:
     """The range that holds all; None for formats that do not number their ids."""
-    if chosen in ("csv", "parquet", "inter"):
+    if chosen in ("csv", "parquet", "inter", "npy"):
         return None
     sized = [each for each in ranges if len(each)]
     if chosen == "npz" and len(set(ranges)) > 1:
@@ -447,14 +487,34 @@ def _joined(ranges: Sequence[range], chosen: str, found: Mapping[str, Path]) -> 
     )
 
 
+def _is_pandas(data: Any) -> bool:
+    """Whether this is a pandas frame; pandas is not imported for it."""
+    return hasattr(data, "columns") and hasattr(data, "iloc")
+
+
+def _from_arrow(data: Any, place: str) -> Any:
+    """An Arrow table, or what else hands out Arrow data (DuckDB, ...), as a polars frame; anything else as it is."""
+    known = isinstance(data, pl.DataFrame | pl.LazyFrame) or _is_pandas(data)
+    if known or not hasattr(data, "__arrow_c_stream__"):
+        return data
+    try:
+        return pl.DataFrame(data)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise InputError(
+            f"{type(data).__name__} cannot be read: {(str(error).splitlines() or [''])[0][:120]}",
+            place=place,
+            remedy="give a table of plain columns, each with a name of its own",
+        ) from None
+
+
 def _frame_names(data: Any, place: str) -> list[str]:
     if isinstance(data, pl.LazyFrame):
         return data.collect_schema().names()
-    if not hasattr(data, "columns"):
+    if not _is_pandas(data) and not isinstance(data, pl.DataFrame):
         raise InputError(
             f"{type(data).__name__} is no data frame",
             place=place,
-            remedy="give a pandas or polars frame, or a path",
+            remedy="give a pandas or polars frame, an Arrow table, or a path",
         )
     names = [str(name) for name in data.columns]
     for name in names:
@@ -463,17 +523,33 @@ def _frame_names(data: Any, place: str) -> list[str]:
     return names
 
 
+def _by_name(given: Column, role: str, data: Any, place: str) -> Column:
+    """The name of a column of a frame; a whole number is one where the frame has such names."""
+    if not isinstance(given, int) or not _is_pandas(data):
+        return given
+    numbers = [name for name in data.columns if isinstance(name, int | np.integer)]
+    if not numbers:
+        return given
+    if given not in numbers:
+        raise InputError(
+            f"no column {given} for {role}; the columns are {', '.join(map(str, data.columns))}",
+            place=place,
+            remedy="the names of the columns are whole numbers: give one of them",
+        )
+    return str(given)
+
+
 def _to_polars(data: Any, columns: list[str], names: list[str], place: str) -> pl.DataFrame:
     if isinstance(data, pl.LazyFrame):
         return data.select(columns).collect()
     if isinstance(data, pl.DataFrame):
         return data.select(columns)
-    picked = data.iloc[:, [names.index(column) for column in columns]]
     try:
+        picked = data.iloc[:, [names.index(column) for column in columns]]
         return pl.DataFrame(
             {column: _series(picked.iloc[:, i], column) for i, column in enumerate(columns)}
         )
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"a column mixes types: {str(error).splitlines()[0][:120]}",
             place=place,
@@ -483,10 +559,21 @@ def _to_polars(data: Any, columns: list[str], names: list[str], place: str) -> p
 
 def _series(values: Any, name: str) -> pl.Series:
     """One pandas column; text columns of Python objects through a list, so that pyarrow is not needed."""
-    if values.dtype.kind in "iufM" and isinstance(values.dtype, np.dtype):
+    import pandas as pd
+
+    kind = values.dtype
+    if isinstance(kind, pd.ArrowDtype):
+        return pl.Series(name, values.array.__arrow_array__())
+    if isinstance(kind, pd.DatetimeTZDtype):
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        kind = values.dtype
+    if isinstance(kind, np.dtype) and kind.kind == "M":
+        array = values.to_numpy()
+        # polars has no unit of whole seconds; milliseconds hold them exactly.
+        seconds = np.datetime_data(kind)[0] == "s"
+        return pl.Series(name, array.astype("datetime64[ms]") if seconds else array)
+    if isinstance(kind, np.dtype) and kind.kind in "iuf":
         return pl.Series(name, values.to_numpy())
-    if values.dtype.kind == "M":
-        return pl.Series(name, values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
     return pl.Series(
         name,
         [

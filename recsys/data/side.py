@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ import polars as pl
 
 from recsys.config import settings
 from recsys.data.encoder import encoder_of
+from recsys.data.finding import Finding
 from recsys.data.table import require
 from recsys.data.types import FeatureTable, Vocab
+from recsys.data.unmatched import unmatched
 from recsys.errors import InputError, suggest
 
 __all__ = [
+    "Tell",
     "Texts",
     "feature_table",
     "feature_tables",
@@ -26,8 +29,11 @@ __all__ = [
     "require_finite",
     "seen_from",
     "table_of",
+    "tell_unmatched",
     "texts",
 ]
+
+Tell = Callable[[Finding], None]  # who is told what did not fit
 
 
 @settings
@@ -42,8 +48,10 @@ class Texts:
     encoding: str = "utf-8"
 
 
-def texts(path: Path, how: Texts, items: Vocab) -> pl.Series:
+def texts(path: Path, how: Texts, items: Vocab, tell: Tell | None = None) -> pl.Series:
     """The text of every item, String [n_items], null where the table has none; of several the first.
+
+    `tell` is called with what there is to say of rows that belong to no item.
 
     Raises:
         InputError: the table cannot be read so, or lacks a column.
@@ -65,6 +73,7 @@ def texts(path: Path, how: Texts, items: Vocab) -> pl.Series:
         for column in (how.item, how.title)
     )
     rows = items.rows(ids)
+    tell_unmatched(tell, ids, items, "titles", str(path), rows)
     known = np.flatnonzero(rows >= 0)[::-1]
     place = np.full(len(items), -1, dtype=np.int64)
     place[rows[known]] = known
@@ -159,8 +168,24 @@ def _even(path: Path, text: str, separator: str, quoted: bool) -> str:
     return written.getvalue()
 
 
+def tell_unmatched(
+    tell: Tell | None,
+    ids: pl.Series,
+    items: Vocab,
+    what: str,
+    place: str,
+    rows: np.ndarray | None = None,
+) -> None:
+    """Tell of the rows of a table that belong to no item, where anybody wants to know and there are such."""
+    if tell is None:
+        return
+    name = Path(place).name if "/" in place else place
+    if (found := unmatched(ids, items, f"ids of {what}", name, rows)) is not None:
+        tell(found)
+
+
 def feature_tables(
-    where: str | Path | Mapping[str, Any], base: Path, items: Vocab
+    where: str | Path | Mapping[str, Any], base: Path, items: Vocab, tell: Tell | None = None
 ) -> dict[str, FeatureTable]:
     """The modalities that `[data] features` names, aligned with the vocabulary.
 
@@ -169,6 +194,7 @@ def feature_tables(
             `NAME_feat.npy`, as MMRec lays them, and `NAME.parquet` with the columns `item` and `values`.
         base: what relative paths are seen from first; then from the working folder.
         items: the vocabulary whose rows the tables get.
+        tell: called with what there is to say of rows that belong to no item.
 
     Raises:
         InputError: as `feature_table`; there is no modality, or no item of the data has one.
@@ -207,7 +233,7 @@ def feature_tables(
         if isinstance(given, Path):
             _require_beside(base, given)
         place = str(given) if isinstance(given, Path) else f"features '{name}'"
-        tables[name] = feature_table(given, items, place)
+        tables[name] = feature_table(given, items, place, name=name, tell=tell)
         if not tables[name].present.any():
             cause = f"no item of the data is in the table of '{name}'"
             raise InputError(
@@ -218,7 +244,9 @@ def feature_tables(
     return tables
 
 
-def feature_table(given: Any, items: Vocab, place: str = "") -> FeatureTable:
+def feature_table(
+    given: Any, items: Vocab, place: str = "", *, name: str = "", tell: Tell | None = None
+) -> FeatureTable:
     """A modality from files or at hand, numbers of any width, as many for each item.
 
     Args:
@@ -228,6 +256,8 @@ def feature_table(given: Any, items: Vocab, place: str = "") -> FeatureTable:
             n ids and an array [n, d].
         items: the vocabulary whose rows the table gets.
         place: what to call it in an error; the path by default.
+        name: of the modality, for `tell`.
+        tell: called with what there is to say of rows that belong to no item.
 
     Returns:
         values float32 [n_items, d]; an item that the file does not have, or whose row of an array is all NaN, is not present, its row is zeros.
@@ -241,6 +271,8 @@ def feature_table(given: Any, items: Vocab, place: str = "") -> FeatureTable:
         place = place or str(given)
         require(given)
         if given.is_dir():
+            stems = pl.Series([file.stem for file in sorted(given.glob("*.npy"))], dtype=pl.String)
+            tell_unmatched(tell, stems, items, f"feature {name}", place)
             ids, numbers = _of_folder(given, items)
         elif given.suffix == ".npy":
             ids, numbers = _of_array(given, items)
@@ -249,6 +281,8 @@ def feature_table(given: Any, items: Vocab, place: str = "") -> FeatureTable:
     else:
         ids, numbers = _at_hand(given, place)
     rows = items.rows(ids)
+    if not (isinstance(given, Path) and given.is_dir()):
+        tell_unmatched(tell, ids, items, f"feature {name}", place, rows)
     at = np.flatnonzero(rows >= 0)
     if len(np.unique(rows[at])) < len(at):
         twice = ids.filter(pl.Series(rows >= 0)).filter(

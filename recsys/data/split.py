@@ -12,6 +12,7 @@ from recsys.config import Bound, defaults, settings
 from recsys.data.inject import Noise, inject, labelled
 from recsys.data.load import Loaded
 from recsys.data.missing import Missing, without
+from recsys.data.plausible import thin_parts
 from recsys.data.rules import (
     TEST,
     TRAIN,
@@ -164,6 +165,9 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
         )
         return _spoilt(made, rule)
     part, words = _parted(dataset, by, rule)
+    remedy = "choose other ratios" if by != "time" else "name valid_from and test_from as dates"
+    thin = thin_parts(part, _meant(pairs, by, rule), remedy)
+    dataset = replace(dataset, findings=(*dataset.findings, *thin))
     learned, held, kept = (pairs.take(part == number) for number in (TRAIN, VALID, TEST))
     test = kept if len(kept) else None
     if by == "label":
@@ -209,6 +213,26 @@ def _parted(data: Dataset, by: str, rule: SplitRule) -> tuple[np.ndarray, str]:
             part = libcml(pairs, seed or 1234, users=users, items=items)
             words = f"libcml 3:1:1 per user, seed {seed or 1234}"
     return part, words + (_tie_words(pairs, part, seed) if ordered else "")
+
+
+def _meant(
+    pairs: Interactions, by: str, rule: SplitRule
+) -> tuple[float | None, float | None, float | None]:
+    """The rows that train, valid and test are to have by the rule, None where it does not say."""
+    rows = len(pairs)
+    if by in ("ratio", "label"):
+        return tuple(share * rows for share in rule.ratios)  # type: ignore[return-value]
+    if by == "last":
+        held = float(rule.k * len(np.unique(pairs.user)))
+        return None, held, held
+    if by != "time" or not isinstance(rule.test_from, float):
+        return None, None, None
+    if rule.valid_from is None:
+        return rule.test_from * rows, 0.0, (1 - rule.test_from) * rows
+    if not isinstance(rule.valid_from, float):
+        return None, None, (1 - rule.test_from) * rows
+    shares = (rule.valid_from, rule.test_from - rule.valid_from, 1 - rule.test_from)
+    return shares[0] * rows, shares[1] * rows, shares[2] * rows
 
 
 def _tie_words(pairs: Interactions, part: np.ndarray, seed: int) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from recsys.data.load import Loaded
 from recsys.data.times import iso_time
+from recsys.data.types import Sealed, Split
 
 __all__ = ["QUANTILES", "summary"]
 
@@ -22,7 +23,8 @@ def summary(loaded: Loaded) -> dict[str, Any]:
         over users times items; per_user, per_item: quantiles of the counts of those that occur; time: first and last, ISO
         8601, UTC, null where there are none; weight: smallest, mean, largest; labels: share of clean pairs among the
         labelled; behaviours: count by name; features: dim and share of items that have it, by name; titles: share of items
-        with one; history: what was done while reading.
+        with one; history: what was done while reading; findings: what looked wrong or did not fit; fingerprint: SHA-256 over
+        all parts.
     """
     data, parts = loaded.dataset, loaded.parts or (None, None)
     pairs = data.pairs
@@ -67,8 +69,20 @@ def summary(loaded: Loaded) -> dict[str, Any]:
         if data.titles is None
         else 1 - data.titles.null_count() / max(1, data.n_items),
         "history": list(data.history),
-        "fingerprint": data.fingerprint,
+        "findings": [
+            {"check": finding.check, "severity": finding.severity, "message": finding.message}
+            for finding in data.findings
+        ],
+        "fingerprint": _fingerprint(loaded),
     }
+
+
+def _fingerprint(loaded: Loaded) -> str:
+    """That of the data set, or of all parts where there are several."""
+    if loaded.parts is None:
+        return loaded.dataset.fingerprint
+    valid, test = loaded.parts
+    return Split(loaded.dataset, valid, Sealed(test) if test is not None else None).fingerprint
 
 
 def _quantiles(counts: np.ndarray) -> dict[str, float]:

@@ -69,7 +69,7 @@ def parse_times(
             numbers that all read as a date, as 20111209 does.
     """
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
-        _refuse(values.is_null(), values, where, column, "fill it in, or leave the column out")
+        _refuse(values.is_null(), values, where, column, 'fill it in, or set time = "none"')
         return _of_datetimes(values), "dates"
     if values.dtype == pl.String:
         numbers = values.cast(pl.Int64, strict=False)
@@ -174,9 +174,11 @@ def _of_text(text: pl.Series) -> pl.Series:
     """ISO 8601 text to moments; null where it is not. Digits beyond microseconds are kept."""
     plain = (
         text.str.strip_chars()
-        .str.replace("T", " ", literal=True)
+        .str.replace(r"^(\d{4}-\d\d-\d\d)T", "$1 ")  # the T of a time, not that of UTC
+        .str.replace(r"^(\d{4}-\d\d-\d\d)\s*(Z|UTC|GMT)$", "$1")
         .str.replace(r"\s*(Z|UTC|GMT)$", "+0000")
         .str.replace(r"([+-]\d\d):(\d\d)$", "$1$2")
+        .str.replace(r"(:\d\d(?:\.\d+)?\s*[+-]\d\d)$", "${1}00")  # +02, as PostgreSQL writes it
     )
     unit: Literal["us", "ns"] = "ns" if plain.str.contains(r"\.\d{7,}").any() else "us"
     result = pl.Series(text.name, [None] * len(text), dtype=pl.Datetime(unit))

@@ -6,7 +6,7 @@ All are frozen. Outside ids live in a `Vocab` and nowhere else; everything else 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,8 +15,10 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys.data.finding import Finding
 from recsys.data.times import TICKS, Unit, rescale
 from recsys.errors import InputError, suggest
+from recsys.notebook import Shown, counted, facts_html
 
 # The columns of interactions and how they are held.
 _COLUMNS = {
@@ -24,16 +26,24 @@ _COLUMNS = {
     "item": np.int32,
     "time": np.int64,
     "position": np.int32,
-    "weight": np.float32,
+    "weight": np.float64,
     "label": np.int8,
     "behaviour": np.int16,
 }
 
-__all__ = ["Dataset", "FeatureTable", "Interactions", "Sealed", "Split", "Vocab"]
+__all__ = [
+    "Dataset",
+    "FeatureTable",
+    "Interactions",
+    "Sealed",
+    "Split",
+    "Vocab",
+    "history_facts",
+]
 
 
-@dataclass(frozen=True, eq=False)
-class Vocab:
+@dataclass(frozen=True, eq=False, repr=False)
+class Vocab(Shown):
     """Outside ids <-> rows 0..n-1.
 
     Args:
@@ -56,6 +66,11 @@ class Vocab:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", counted(len(self), self.name)
+        some = ", ".join(repr(each) for each in self.ids.head(3).to_list())
+        yield "", some + (", ..." if len(self) > 3 else "")
 
     def rows(self, values: pl.Series | Sequence[Any] | np.ndarray) -> np.ndarray:
         """Rows of outside ids, int32 [m]; -1 where an id is unknown. Integers and their decimal text both match."""
@@ -122,8 +137,8 @@ class Vocab:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class Interactions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions(Shown):
     """Who met what, when, how often: integer rows, never a float matrix.
 
     Args:
@@ -132,7 +147,7 @@ class Interactions:
         time: since 1970 in `time_unit`, int64 [n], or None.
         position: row of the source, int32 [n]: the order of equal times. None where no times are equal, or where the
             source has no order.
-        weight: strength (rating, count), float32 [n], or None.
+        weight: strength (rating, count), float64 [n], or None.
         label: 1 where the pair is known to be clean, 0 where it is known to be noise, int8 [n], or None.
             Never used for training, only to judge a denoiser.
         behaviour: code of what was done, int16 [n], into `behaviours`, or None.
@@ -174,6 +189,17 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user)
 
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", counted(len(self), "pair")
+        yield "", f"{counted(self.n_users, 'user')} x {counted(self.n_items, 'item')}"
+        known = [
+            name
+            for name in ("time", "weight", "label", "behaviour")
+            if getattr(self, name) is not None
+        ]
+        if known:
+            yield "with", " and ".join(known)
+
     def take(self, rows: np.ndarray) -> Interactions:
         """The interactions at `rows` (positions or a boolean mask), in that order."""
         kept = {
@@ -210,8 +236,8 @@ class Interactions:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class FeatureTable(Shown):
     """One modality of the items or users.
 
     Args:
@@ -234,6 +260,12 @@ class FeatureTable:
     def dim(self) -> int:
         return int(self.values.shape[1])
 
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", f"{len(self.values):,} x {self.dim:,}"
+        yield "", f"{int(self.present.sum()):,} present"
+        if self.encoder is not None:
+            yield "encoder", self.encoder
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the values and where they are missing."""
@@ -245,8 +277,8 @@ class FeatureTable:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Shown):
     """Interactions with the ids and the features that go with them.
 
     Args:
@@ -255,6 +287,7 @@ class Dataset:
         features: named modalities of the items.
         titles: text to show for an item [n_items], or None.
         history: what was done to the raw log, one line per step, as in `min_rating 4: 100000 -> 55375`.
+        findings: what looked wrong, or did not fit, when the log and the tables beside it were read and split.
         learned: pairs of each item that a model has learned from, int64 [n_items], where `pairs` are not those, as of users who came later.
     """
 
@@ -264,6 +297,7 @@ class Dataset:
     features: Mapping[str, FeatureTable] = field(default_factory=dict)
     titles: pl.Series | None = None
     history: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     learned: np.ndarray | None = None
 
     @property
@@ -280,6 +314,17 @@ class Dataset:
     @property
     def n_items(self) -> int:
         return self.pairs.n_items
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield from self.pairs._facts()
+        if self.features:
+            each = (f"{name} ({table.dim:,})" for name, table in self.features.items())
+            yield "features", " and ".join(each)
+        if self.titles is not None:
+            yield "titles", f"of {len(self.titles) - self.titles.null_count():,}"
+
+    def _repr_html_(self) -> str:
+        return facts_html(type(self).__name__, [*self._facts(), *history_facts(self.history)])
 
     def with_pairs(self, pairs: Interactions, note: str | None = None) -> Dataset:
         """The same vocabularies and features over other interactions."""
@@ -328,8 +373,8 @@ class Sealed:
         return self._pairs.fingerprint
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Shown):
     """Train, valid and a sealed test over the same vocabularies.
 
     Args:
@@ -343,6 +388,19 @@ class Split:
     valid: Interactions | None
     test: Sealed | None
     rule: str = ""
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", f"{len(self.train.pairs):,} train"
+        yield "", "no valid" if self.valid is None else f"{len(self.valid):,} valid"
+        yield "", "no test" if self.test is None else f"{len(self.test):,} test"
+        yield "", f"{counted(self.train.n_users, 'user')} x {counted(self.train.n_items, 'item')}"
+        if self.rule:
+            yield "rule", self.rule
+        if self.test is not None:
+            yield "test opened", f"{len(self.test.openings)} times"
+
+    def _repr_html_(self) -> str:
+        return facts_html("Split", [*self._facts(), *history_facts(self.train.history)])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -372,6 +430,12 @@ class Split:
             train=self.train.with_pairs(pairs, f"refit: train + valid = {len(pairs)}"),
             valid=None,
         )
+
+
+def history_facts(history: Sequence[str]) -> Iterator[tuple[str, object]]:
+    """The steps of a history as facts of a table."""
+    for number, line in enumerate(history, start=1):
+        yield f"step {number}", line
 
 
 def _together(*parts: str) -> str:

@@ -21,6 +21,7 @@ from recsys.config import difference, from_toml, to_toml
 from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.experiment import Experiment, from_tree
+from recsys.locks import LOCK, alone, hold, is_held, refuse_held
 from recsys.matrix.cell import State, Task, needed, state
 from recsys.matrix.crew import work
 from recsys.matrix.plan import Matrix, Plan, plain, read_plan
@@ -29,7 +30,6 @@ from recsys.matrix.result import Result, gather, write_result
 from recsys.run import data_of
 from recsys.storage import read_json, write, write_json
 from recsys.study import material_of
-from recsys.study.storage import Lock, alone
 
 __all__ = [
     "Matrix",
@@ -79,7 +79,44 @@ def benchmark(
     folder, tell = Path(folder), watch or (lambda _: None)
     if workers < 1:
         raise InputError(f"workers = {workers}", remedy="give 1 or more")
+    busy = ("matrix", "wait for it, or look with --status")
+    refuse_held(folder, *busy)
+    _meta(plan, folder)  # a folder of something else is left as it is
+    with alone(folder, *busy):
+        return _carry_out(plan, folder, workers, threads, tell)
+
+
+def _carry_out(plan: Plan, folder: Path, workers: int, threads: int, tell: Watch) -> Result:
+    """Do what is missing, in a folder that nobody else works in."""
     meta = _meta(plan, folder)
+    splits = _checked(plan, folder, meta, tell, keep=workers == 1)
+    for key, experiment in plan.cells.items():
+        if _begun_otherwise(experiment, cell_folder(folder, *key)):
+            _empty(cell_folder(folder, *key))
+        place = cell_folder(folder, *key) / "experiment.toml"
+        if not place.exists():
+            text = experiment.to_toml()
+            write(place, partial(Path.write_text, data=text, encoding="utf-8"))
+    write(
+        folder / "config.toml",
+        lambda path: path.write_text(to_toml(plain(plan.matrix)), encoding="utf-8"),
+    )
+    write_json(folder / "matrix.json", meta)
+    began = time.perf_counter()
+    failed = work(
+        plan, folder, splits, workers, threads, lambda tried: todo(plan, folder, tried), tell
+    )
+    meta["seconds"] = round(meta["seconds"] + time.perf_counter() - began, 1)
+    write_json(folder / "matrix.json", meta)
+    result = replace(gather(plan, folder), failed=failed)
+    write_result(result, folder)
+    return result
+
+
+def _checked(
+    plan: Plan, folder: Path, meta: dict[str, Any], tell: Watch, *, keep: bool
+) -> dict[str, Split]:
+    """Try every cell on a miniature of its data, and put the fingerprints of the data into `meta`; the data, with `keep`."""
     for key, experiment in plan.cells.items():
         _begun_otherwise(experiment, cell_folder(folder, *key))
     splits: dict[str, Split] = {}
@@ -93,31 +130,9 @@ def benchmark(
             )
         tell({"event": "data", "name": data, "split": found})
         _rehearse(plan, folder, data, found)
-        if workers == 1:
+        if keep:
             splits[data] = found
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder, "matrix", "wait for it, or look with --status"):
-        for key, experiment in plan.cells.items():
-            if _begun_otherwise(experiment, cell_folder(folder, *key)):
-                _empty(cell_folder(folder, *key))
-            place = cell_folder(folder, *key) / "experiment.toml"
-            if not place.exists():
-                text = experiment.to_toml()
-                write(place, partial(Path.write_text, data=text, encoding="utf-8"))
-        write(
-            folder / "config.toml",
-            lambda path: path.write_text(to_toml(plain(plan.matrix)), encoding="utf-8"),
-        )
-        write_json(folder / "matrix.json", meta)
-        began = time.perf_counter()
-        failed = work(
-            plan, folder, splits, workers, threads, lambda tried: todo(plan, folder, tried), tell
-        )
-        meta["seconds"] = round(meta["seconds"] + time.perf_counter() - began, 1)
-        write_json(folder / "matrix.json", meta)
-        result = replace(gather(plan, folder), failed=failed)
-        write_result(result, folder)
-    return result
+    return splits
 
 
 def cell_folder(folder: Path, data: str, method: str) -> Path:
@@ -175,12 +190,7 @@ def _word(found: State, plan: Plan, running: bool) -> str:
 
 def _running(place: Path) -> bool:
     """Whether a process works in a cell: it holds the lock there."""
-    if not (place / ".lock").exists():
-        return False
-    lock = Lock(place / ".lock")
-    free = lock.take(wait=False)
-    lock.free()
-    return not free
+    return is_held(place / LOCK)
 
 
 def _meta(plan: Plan, folder: Path) -> dict[str, Any]:
@@ -217,7 +227,7 @@ def _meta(plan: Plan, folder: Path) -> dict[str, Any]:
                 raise InputError(cause, place=str(folder), remedy=remedy)
         return meta | {"matrix": now}
     if folder.exists() and (
-        not folder.is_dir() or any(each.name not in ("cells", ".lock") for each in folder.iterdir())
+        not folder.is_dir() or any(each.name not in ("cells", LOCK) for each in folder.iterdir())
     ):
         raise InputError(
             "exists already and is no matrix", place=str(folder), remedy="choose another --out"
@@ -263,16 +273,12 @@ def _begun_otherwise(experiment: Experiment, place: Path) -> bool:
 
 def _empty(place: Path) -> None:
     """Take back what a cell was begun with."""
-    lock = Lock(place / ".lock")
-    lock.take(wait=True)
-    try:
+    with hold(place / LOCK):
         for path in place.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != ".lock":
+            elif path.name != LOCK:
                 path.unlink()
-    finally:
-        lock.free()
 
 
 def _rehearse(plan: Plan, folder: Path, data: str, split: Split) -> None:

@@ -17,12 +17,12 @@ import torch
 
 from recsys.data.types import Split
 from recsys.errors import InputError
+from recsys.locks import LOCK, Lock
 from recsys.matrix.cell import Task, do
 from recsys.matrix.plan import Plan
 from recsys.matrix.result import gather, write_result
 from recsys.processes import Processes
 from recsys.storage import write_json
-from recsys.study.storage import Lock
 
 __all__ = ["attempt", "work"]
 
@@ -177,7 +177,7 @@ def attempt(
             )
 
     place = _place(folder, task)
-    lock = Lock(place / ".lock")
+    lock = Lock(place / LOCK)
     lock.take(
         wait=True
     )  # `board` may have it for a moment, and a worker that was left over until it ends

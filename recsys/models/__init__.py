@@ -157,7 +157,14 @@ def summary(name: str) -> str:
 def _module(name: str) -> ModuleType:
     for point in _elsewhere():
         if point.name == name:
-            return importlib.import_module(point.value)
+            try:
+                return importlib.import_module(point.value)
+            except ImportError as error:
+                raise InputError(
+                    f"method '{name}' of another package cannot be imported: {error}",
+                    place=point.value,
+                    remedy="install what it needs, or remove its package",
+                ) from None
     return importlib.import_module(f"{__name__}.{name}")
 
 

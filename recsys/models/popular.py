@@ -2,7 +2,7 @@
 
 Score: s(u, i) = sum over the distinct users v of i of 2^(-(now - t_vi) / half_life), t_vi the last time v met i and now the last
 time in training. Without `half_life`, or without times, every summand is 1 and the score is the number of users of i. Equal
-scores are ranked in the order of the item rows, as `recsys.rank` does for every method.
+scores are ranked by a hash of the item, as `recsys.rank` does for every method.
 
 Reproduces: recall@20 0.0416, ndcg@20 0.0317 on the LightGCN split of Gowalla (`recsys run configs/popular-gowalla.toml`).
 """
@@ -27,7 +27,7 @@ _DAY = 86_400
 
 @settings
 class Popular:
-    """The most popular items, recent ones more if wanted; equal counts in the order of the item rows."""
+    """The most popular items, recent ones more if wanted; equal counts by a hash of the item."""
 
     half_life: Annotated[float, Bound(gt=0)] | None = None
     """Days after which a meeting counts half; none: all count alike. Needs times."""

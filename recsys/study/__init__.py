@@ -10,6 +10,7 @@ trials and the same best value as one that was left alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -27,6 +28,7 @@ from recsys.config import build, difference, override, read_toml, to_dict
 from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.experiment import Experiment, from_tree
+from recsys.locks import LOCK, alone, hold, refuse_held
 from recsys.run import data_of, open_run
 from recsys.space import Tune, corners, get
 from recsys.storage import write, write_json
@@ -44,7 +46,7 @@ from recsys.study.folder import (
 )
 from recsys.study.loop import Worker, line
 from recsys.study.proposal import check_sampler, sides
-from recsys.study.storage import LOCK, alone, hold, open_journal, open_url, quiet, without_password
+from recsys.study.storage import open_journal, open_url, quiet, without_password
 from recsys.study.trial import Material, directions, idle, objectives, with_settings
 
 __all__ = [
@@ -108,6 +110,8 @@ def tune(
         experiment = read_with_space(experiment, overrides)
     elif overrides:
         raise InputError("overrides are for a file", remedy="change the experiment itself")
+    busy = ("study", f"wait for it, or look with recsys tune show {folder}")
+    refuse_held(folder, *busy)
     begun, stays = _found(experiment, folder, resume, budget or {}, storage)
     if workers < 1:
         raise InputError(f"workers = {workers}", remedy="give 1 or more")
@@ -124,17 +128,17 @@ def tune(
             }
         )
     queue = _queue(stays) if begun is None else []
-    material = material_of(stays, split)
     if known is not None and begun is not None:
         raise InputError(
             "a study that goes on has its trials already", remedy="give known trials to a new one"
         )
-    rows = read_trials(Path(known), stays, material.fingerprint) if known is not None else []
     fresh = begun is None
-    with alone(folder, "study", f"wait for it, or look with recsys tune show {folder}"):
+    with alone(folder, *busy):
         # Looked at again, now that nobody else can change it.
         begun, stays = _found(experiment, folder, resume and not fresh, budget or {}, storage)
         try:
+            material = material_of(stays, split)
+            rows = [] if known is None else read_trials(Path(known), stays, material.fingerprint)
             study = (
                 _begin(stays, folder, material, storage, queue, rows)
                 if begun is None
@@ -494,13 +498,8 @@ def _warm(folder: Path, experiment: Experiment) -> Experiment:
 
 
 def _forget(folder: Path) -> None:
-    """Take back a study that failed before it had anything to keep, so that its folder is free for the next try."""
-    kept = (
-        [path for path in folder.glob("trials/*/*") if path.name not in ("config.toml", ".lock")]
-        if folder.is_dir()
-        else []
-    )
-    if kept or not folder.is_dir():
+    """Take back what a study wrote that failed before it had anything to keep, so that its folder is free for the next try."""
+    if any(path.name not in ("config.toml", LOCK) for path in folder.glob("trials/*/*")):
         return
     for name in (
         "study.json",
@@ -510,12 +509,12 @@ def _forget(folder: Path) -> None:
         "trials.parquet",
         "best.toml",
         ".take.lock",
-        LOCK,
     ):
         (folder / name).unlink(missing_ok=True)
-    for path in sorted(folder.rglob("*"), reverse=True):
+    for path in sorted(folder.glob("trials/**/*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    folder.rmdir()
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "trials").rmdir()
 
 
 def _environment() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys.config import from_toml
 from recsys.errors import InputError
 from recsys.experiment import Experiment, from_tree
+from recsys.notebook import Shown, counted, facts_html, table_html
 from recsys.storage import read_json, write, write_json
 from recsys.study.exchange import write_trials
 from recsys.study.proposal import from_params, sides
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer folder
+_SHOWN = 20  # trials in a notebook
 _DAMAGED = "the study is damaged: restore it, or start a new one"
 _STATES = {
     TrialState.COMPLETE: "complete",
@@ -88,8 +90,8 @@ class Trial:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class Study:
+@dataclass(frozen=True, eq=False, repr=False)
+class Study(Shown):
     """A study's folder, opened for reading."""
 
     folder: Path
@@ -97,6 +99,37 @@ class Study:
     url: str | None = None
     ended: dict[int, Trial] = field(default_factory=dict, repr=False)
     """Trials that will not change, by number: read once, though the study is looked at after each."""
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        used, best = self.meta.get("used", {}), self.meta.get("best")
+        yield "", str(self.meta.get("name", self.folder.name))
+        yield "", str(self.meta.get("status"))
+        yield "", counted(int(used.get("trials", 0)), "trial")
+        if best:
+            names = self.meta.get("objectives", ())
+            for name, value in zip(names, best["values"], strict=False):
+                yield f"best {name}", f"{value:.4f} (trial {best['number']})"
+        yield "folder", self.folder
+
+    def _repr_html_(self) -> str:
+        frame = self.table().head(_SHOWN)
+        rows = [
+            [
+                "" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else cell
+                for cell in row
+            ]
+            for row in frame.iter_rows()
+        ]
+        best = self.best
+        bold = {
+            (place, column): best is not None and row["number"] == best.number
+            for place, row in enumerate(frame.iter_rows(named=True))
+            for column in range(frame.width)
+        }
+        left = len(self.trials) - frame.height
+        notes = [f"{left} more in table()"] if left > 0 else []
+        trials = table_html(frame.columns, rows, notes=notes, bold=bold)
+        return facts_html("Study", self._facts()) + trials
 
     @cached_property
     def experiment(self) -> Experiment:

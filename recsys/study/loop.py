@@ -17,9 +17,10 @@ import optuna
 from optuna.storages._heartbeat import get_heartbeat_thread, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from recsys.locks import LOCK, Lock, hold
 from recsys.study.folder import Study, Trial, look_again, trial_folder, write_results
 from recsys.study.proposal import distribution, from_params, grid, propose, pruner, to_params
-from recsys.study.storage import Lock, hold, quiet
+from recsys.study.storage import quiet
 from recsys.study.trial import Material, Outcome, directions, run_trial, with_settings
 
 __all__ = ["Worker"]
@@ -129,7 +130,7 @@ class Worker:
         return self.storage.get_all_trials(self.id, deepcopy=False)
 
     def _lock(self, number: int) -> Lock:
-        return Lock(trial_folder(self.study.folder, number) / ".lock")
+        return Lock(trial_folder(self.study.folder, number) / LOCK)
 
     def _may_begin(self, trials: list[FrozenTrial], *, again: bool = False) -> bool:
         """Whether the budget has room for one more trial, or for one that is begun again."""

@@ -1,7 +1,8 @@
 """Where the trials of a study are kept: a journal in its folder, which needs nothing installed, or a database.
 
-The journal is Optuna's own, so its tools can open it. Two things are ours: its lock is one of the kernel's, which goes with the process that
-holds it, whatever ends that process; and a last line that was cut off (a full disk, a power failure) is taken away before the next is written.
+The journal is Optuna's own, so its tools can open it. Two things are ours: its lock is one of the
+kernel's (`recsys.locks`), which goes with the process that holds it, whatever ends that process; and a
+last line that was cut off (a full disk, a power failure) is taken away before the next is written.
 """
 
 from __future__ import annotations
@@ -17,94 +18,26 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from optuna.storages.journal._storage import JournalOperation
 
 from recsys.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from recsys.locks import Lock, hold
 
 __all__ = [
-    "LOCK",
     "Journal",
-    "Lock",
-    "alone",
-    "hold",
     "open_journal",
     "open_url",
     "quiet",
     "without_password",
 ]
 
-# What a command that works on a folder holds as long as it does.
-LOCK = ".lock"
-
 # Seconds between two signs of life of a trial in a database, and without one until it counts as lost.
 HEARTBEAT, GRACE = 30, 120
 
 # Seconds in which a proxy has to answer.
 _PATIENCE = 10.0
-
-
-class Lock:
-    """A lock on a file that the kernel gives back when its holder dies."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor: int | None = None
-
-    def take(self, *, wait: bool) -> bool:
-        """Take the lock; without `wait`, answer at once whether it could be had."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
-            os.close(descriptor)
-            return False
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        return True
-
-    def free(self) -> None:
-        """Give the lock back."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-@contextlib.contextmanager
-def hold(path: Path) -> Iterator[None]:
-    """Hold the lock of a file."""
-    lock = Lock(path)
-    lock.take(wait=True)
-    try:
-        yield
-    finally:
-        lock.free()
-
-
-@contextlib.contextmanager
-def alone(folder: Path, what: str, remedy: str) -> Iterator[None]:
-    """Keep a folder to one command, from its first line to its last.
-
-    Raises:
-        InputError: another command has it.
-    """
-    lock = Lock(folder / LOCK)
-    if not lock.take(wait=False):
-        raise InputError(f"another command works on this {what}", place=str(folder), remedy=remedy)
-    try:
-        yield
-    finally:
-        lock.free()
 
 
 # Lines that may wait for the next flush: the settings of a trial and its result, which come after them, do not.
@@ -180,12 +113,10 @@ def open_journal(path: Path) -> BaseStorage:
     Raises:
         InputError: it is not one, or damaged before its last line.
     """
-    lock = _JournalLock(path) if fcntl is not None else JournalFileOpenLock(str(path))
     try:
-        if fcntl is not None:
-            with hold(path.with_name(f".{path.name}.lock")):
-                _mend(path)
-        return JournalStorage(Journal(str(path), lock_obj=lock))
+        with hold(path.with_name(f".{path.name}.lock")):
+            _mend(path)
+        return JournalStorage(Journal(str(path), lock_obj=_JournalLock(path)))
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise InputError(
             f"is not a whole journal: {error}",

@@ -18,10 +18,10 @@ from typing import Any
 from optuna.trial import TrialState
 
 from recsys.errors import InputError
+from recsys.locks import hold
 from recsys.processes import Processes
 from recsys.study.folder import Study, open_study, write_results
 from recsys.study.loop import Worker
-from recsys.study.storage import hold
 
 __all__ = ["main", "work"]
 

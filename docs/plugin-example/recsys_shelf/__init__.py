@@ -1,0 +1,1 @@
+"""A method for recsys, in a package of its own."""
