@@ -8,7 +8,7 @@ every chance is 1. Uniform draws have all weights 1, and there the chance is m /
 
 Few of many are drawn without a look at the others: items arrive in proportion to their weight, with repeats, and the first m that
 are new and allowed are the sample. That is the same draw, since the key of an item is the time at which it first arrives; n
-arrivals at rate sum w take a time of the gamma distribution. A stream that takes about as many arrivals as there are items is cut,
+arrivals at rate sum w take a time of the gamma distribution. A stream that takes more time than all keys would is cut,
 and the keys of the items that have not come are drawn: what is left of an exponential time is as long as a new one. What has come
 stays, since streams are not cut by chance: those of few different items would be, and popular items would be drawn too rarely.
 
@@ -28,6 +28,7 @@ from recsys.data.hashing import hash_pairs
 
 __all__ = ["Sample", "draw_items"]
 
+DEAR = 6  # one arrival costs about as much as this many keys
 _CELLS = 1 << 20  # keys held at a time
 _ARRIVALS, _KEYS, _TIME = 0, 4, 8  # streams of one seed; a hash of pairs uses three numbers
 _STREAMS = 16
@@ -70,8 +71,8 @@ def draw_items(
     if weight is None:
         chance[:] = (np.minimum(m, pool) / np.maximum(pool, 1))[:, None]
     left, arrived, before = np.arange(len(users)), sp.csr_matrix(barred.shape, dtype=bool), 0
-    length = m + m // 4 + 16
-    while 2 * length <= barred.shape[1] and (pool[left] > m).any():
+    length = _length(m, weight)
+    while DEAR * length <= barred.shape[1] and (pool[left] > m).any():
         rows = left[pool[left] > m]
         stream = _arrivals(users[rows], barred[rows], m, weight, length, seed)
         arrived = _at_rows(stream.arrived, rows, barred.shape)
@@ -142,6 +143,16 @@ def _arrivals(
     row, column = np.nonzero(new & ~complete[:, None])
     come = sp.csr_matrix((np.ones(len(row), dtype=bool), (row, item[row, column])), barred.shape)
     return _Stream(complete, kept, (order[complete] > m).argmax(1) + 1, come)
+
+
+def _length(m: int, weight: np.ndarray | None) -> int:
+    """Return how many arrivals bring about a quarter more than m new items, where no item is barred."""
+    length, enough = m + m // 4 + 16, m + m // 4 + 8
+    if weight is not None and enough < len(weight):
+        share = weight / weight.sum()
+        while length < len(weight) and -np.expm1(-share * length).sum() < enough:
+            length += length // 4
+    return length
 
 
 def _at_rows(part: sp.csr_matrix, rows: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
