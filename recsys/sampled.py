@@ -145,8 +145,9 @@ def draw(
         scale = None if counts is not None else pool[span] / np.maximum(size, 1)
         parts.append(_standing(sample, theirs, mine, own, scale))
     columns = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    columns = columns or [np.zeros(0, dtype=np.int64)] + [np.zeros(0)] * 4
-    return Draw(indptr, *columns, pool=pool, m=m)
+    beaten_by, *rest = columns or [np.zeros(0, dtype=np.int64)] + [np.zeros(0)] * 4
+    beaten_by_mean, above, above_mean, peers_mean = rest
+    return Draw(indptr, beaten_by, beaten_by_mean, above, above_mean, peers_mean, pool, m)
 
 
 def _scores(
