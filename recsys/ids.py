@@ -92,13 +92,20 @@ def _of_list(
     """Return one id a line; quotes belong to it unless the file is CSV or every line has them."""
     text = [line.strip() for line in text]
     quoted = all(re.fullmatch(r'"([^"]|"")*"', line) for line in text)
-    if stem(path).endswith((".csv", ".tsv")) or (quoted and not _known(text, vocab)):
+    if not _whole(text, vocab) and (stem(path).endswith((".csv", ".tsv")) or quoted):
         try:
             rows = list(csv.reader(text, strict=True))
         except csv.Error as error:
             raise InputError(
                 f"cannot be read: {error}", place=str(path), remedy="close the quote, or double it"
             ) from None
+        long = next((row for row in rows if len(row) > 1), None)
+        if long is not None:
+            raise InputError(
+                f"'{','.join(long)[:60]}' has {len(long)} fields, the first line has 1",
+                place=str(path),
+                remedy="correct the line, or quote an id that holds a comma",
+            )
         text = [row[0].strip() for row in rows if row]
     if text and _is_name(text[0], column, ("user", "item")) and not _known(text[:1], vocab):
         text = text[1:]
@@ -126,7 +133,7 @@ def _once(ids: pl.Series) -> pl.Series:
 def _separator(name: str, text: list[str], vocab: Vocab | None) -> str | None:
     """Return what separates the columns; None for a list. Outside a CSV it stands on each of the first lines, and as often."""
     first = text[:_LOOK]
-    if _known(first, vocab):
+    if _whole(first, vocab):
         return None
     bare = [re.sub(r'"([^"]|"")*"', "", line) for line in first]
     if name.endswith((".csv", ".tsv")):
@@ -147,6 +154,12 @@ def _holds_column(first: list[str], vocab: Vocab | None) -> bool:
     return any(_is_name(cell, None, ("user", "item")) for cell in rows[0]) or _known(
         [cell for row in rows for cell in row], vocab
     )
+
+
+def _whole(text: list[str], vocab: Vocab | None) -> bool:
+    """Return whether a line that could be a row of a table is an id of the run, blanks, commas, quotes and all."""
+    signs = (*_SEPARATORS, '"')
+    return _known([line for line in text if any(sign in line for sign in signs)], vocab)
 
 
 def _even(bare: list[str], separator: str) -> bool:
