@@ -155,7 +155,7 @@ def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFram
     """The scorer of the users of a log, from what that log says of them and nothing else; users of training among them are served anew.
 
     Items that were not in training say nothing of a user: their rows are left out, and a note says how many there are. A user who has no other
-    row is among the new ones, and not among those that the scorer knows.
+    row stays, as one without a pair.
 
     Args:
         scorer: of a run.
@@ -170,10 +170,10 @@ def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFram
     if (items < 0).all():
         train.items.require(data.items.ids, "new users")
     kept = items[data.pairs.item] >= 0
-    served, user = np.unique(data.pairs.user[kept], return_inverse=True)
-    pairs = Interactions(user, items[data.pairs.item[kept]], len(served), train.n_items)
-    users = Vocab(data.users.ids.gather(served), data.users.name)
-    grown = Dataset(pairs, users, train.items, titles=train.titles)
+    pairs = Interactions(
+        data.pairs.user[kept], items[data.pairs.item[kept]], data.n_users, train.n_items
+    )
+    grown = Dataset(pairs, data.users, train.items, titles=train.titles)
     notes: tuple[str, ...] = ()
     if not kept.all():
         strange = np.flatnonzero(items < 0)

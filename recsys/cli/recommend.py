@@ -149,12 +149,10 @@ def recommend(
         else None
         for name, path in (("candidates", candidates), ("exclude", exclude))
     }
-    everyone: pl.Series | None = None
     try:
         if new_users is not None:
             grown = newcomers.serve_users(scorer, train, new_users)
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
-            everyone = grown.new
             for note in grown.notes:
                 typer.echo(f"recsys: {note}", err=True)
         if new_items is not None:
@@ -165,7 +163,7 @@ def recommend(
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
         raise (error if error.place else error.at(f"{folder} ({run.meta.get('method')})")) from None
-    asked = batchwise.wanted(train.users, given if given is not None else everyone)
+    asked = batchwise.wanted(train.users, given)
     if users is not None and (train.users.rows(asked) < 0).all():
         train.users.require(asked, str(users))
     limits["exclude"] = _excluded(limits["exclude"], train)
