@@ -297,8 +297,8 @@ def test_wide_cells_hold_the_mean_of_their_ranks():
 
 
 @pytest.mark.parametrize("m", [75, 150, 240, 285])
-@pytest.mark.parametrize("estimator", ["mle", "entropy", "bv_mle"])
-def test_estimates_come_nearer_the_more_is_drawn(m, estimator):
+@pytest.mark.parametrize("estimator", ["mle", "entropy", "bv_mle", "bv"])
+def test_estimates_are_near_the_full_ranking_however_much_is_drawn(m, estimator):
     generator = np.random.default_rng(3)
     user, item = generator.normal(size=(1500, 6)), generator.normal(size=(300, 6))
     liking = user @ item.T + generator.gumbel(size=(1500, 300))
