@@ -188,14 +188,14 @@ def _named(path: Path, names: Sequence[str], vocab: Vocab | None, column: str | 
     Raises:
         InputError: no column looks like it.
     """
-    if isinstance(column, int) and column < len(names):
-        return names[column]
     plain = {_plain(name): name for name in reversed(names)}
     if isinstance(column, str) and column in names:
         return column
     for word in (*(word for role in _roles(vocab) for word in KNOWN[role]), "id"):
         if word in plain:
             return plain[word]
+    if isinstance(column, int) and column < len(names):
+        return names[column]
     if len(names) == 1:
         return names[0]
     role = _roles(vocab)[0]

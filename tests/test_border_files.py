@@ -122,7 +122,8 @@ def test_the_column_of_items_is_taken(here: Path, tmp_path: Path, case: str) -> 
     [
         ("who", "user,who\nx,a\ny,b\n", ["a", "b"]),  # what the run's own data call them
         (1, "x,a\ny,b\n", ["a", "b"]),
-        (1, "user,who\nx,a\ny,b\n", ["a", "b"]),
+        (1, "nr,who\n1,a\n2,b\n", ["a", "b"]),
+        (1, "user,age\na,3\nb,4\n", ["a", "b"]),
         (None, "user,who\na,x\nb,y\n", ["a", "b"]),
         (None, "a,x\nb,y\nc,z\n", ["a", "b", "c"]),
         (None, "q,a\nr,c\n", ["a", "c"]),
