@@ -301,16 +301,8 @@ def evaluate(
 
     columns: dict[str, np.ndarray] = {}
     whole: dict[str, float] = {}
-    drawn = evaluation.candidates == "sampled"
-    if (
-        drawn
-        and evaluation.estimator != "none"
-        and not sampled.worthwhile(evaluation.sampled, every.reachable)
-    ):
-        drawn = False
-        notes += (
-            f"drawing {evaluation.sampled} of {test.n_items} candidates costs more than ranking all: ranked in full, these numbers are exact",
-        )
+    drawn, more = _draws(evaluation, test.n_items, masked, every)
+    notes += more
     if drawn:
         counts = users_of_items(train) if evaluation.sampled_by == "popularity" else None
         places = sampled.draw(
@@ -348,6 +340,32 @@ def evaluate(
         notes,
         time.perf_counter() - started,
         to_dict(evaluation),
+    )
+
+
+def _draws(
+    evaluation: Evaluation, n_items: int, masked: sp.csr_matrix, every: Part
+) -> tuple[bool, tuple[str, ...]]:
+    """Return whether candidates are drawn, and what is to be said of it: no more can be drawn than there are."""
+    if evaluation.candidates != "sampled":
+        return False, ()
+    m = evaluation.sampled
+    met = np.diff(masked.indptr)[every.users]
+    pool = n_items - met - np.diff(every.reachable.indptr)
+    most = int(pool.max())
+    if m >= most:
+        return False, (
+            f"sampled = {m}, and no user has more than {most} candidates: ranked in full, these numbers are exact",
+        )
+    if evaluation.estimator != "none" and not sampled.worthwhile(m, every.reachable):
+        return False, (
+            f"drawing {m} of {n_items} candidates costs more than ranking all: ranked in full, these numbers are exact",
+        )
+    complete = np.count_nonzero(pool <= m)
+    if not complete:
+        return True, ()
+    return True, (
+        f"{complete} of {len(pool)} users have no more than {m} candidates, which are all ranked",
     )
 
 

@@ -37,12 +37,14 @@ class Grown:
         train: the ids, and what the users have met; without features.
         new: outside ids of what came in.
         identity: SHA-256 of what came in.
+        notes: what of it could not be used.
     """
 
     scorer: Scorer
     train: Dataset
     new: pl.Series
     identity: str
+    notes: tuple[str, ...] = ()
 
 
 def read_items(
@@ -159,19 +161,34 @@ def fold_in(scorer: Scorer, met: sp.csr_matrix) -> Scorer:
 def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFrame) -> Grown:
     """The scorer of the users of a log, from what that log says of them and nothing else; users of training among them are served anew.
 
+    Items that were not in training say nothing of a user: their rows are left out, and a note says how many there are. A user who has no other
+    row stays, as one without a pair.
+
     Args:
         scorer: of a run.
         train: what it learned from.
         source: pairs with outside ids, a file or a frame as `recsys.data.load` reads them: columns `user` and `item`.
 
     Raises:
-        InputError: the file is none, an item that was not in training, or a scorer that cannot.
+        InputError: the file is none, no item of it was in training, or a scorer that cannot.
     """
     data = load(source if isinstance(source, pl.DataFrame) else Path(source)).dataset
-    items = train.items.require(data.items.ids, "new users")
-    pairs = Interactions(data.pairs.user, items[data.pairs.item], data.n_users, train.n_items)
+    items = train.items.rows(data.items.ids)
+    if (items < 0).all():
+        train.items.require(data.items.ids, "new users")
+    kept = items[data.pairs.item] >= 0
+    pairs = Interactions(
+        data.pairs.user[kept], items[data.pairs.item[kept]], data.n_users, train.n_items
+    )
     grown = Dataset(pairs, data.users, train.items, titles=train.titles, learned=train.item_counts)
-    return Grown(fold_in(scorer, pairs.csr), grown, data.users.ids, grown.fingerprint)
+    notes: tuple[str, ...] = ()
+    if not kept.all():
+        strange = np.flatnonzero(items < 0)
+        notes = (
+            f"{len(strange):,} of {len(items):,} items of the new users unknown to the run, such as "
+            f"{data.items.ids[int(strange[0])]!r}: {(~kept).sum():,} of {len(kept):,} rows left out",
+        )
+    return Grown(fold_in(scorer, pairs.csr), grown, data.users.ids, grown.fingerprint, notes)
 
 
 def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, FeatureTable]) -> None:

@@ -32,7 +32,7 @@ class Evaluation:
             users without a training pair alone, in the whole catalogue; "warm users": the others. Or several of these but "sampled", as in
             ["new", "new in all", "warm"]: each metric is then reported for each, under names like ndcg@20[new]; such a name may also
             stand in `metrics`. Without "all" among them, a monitor without brackets is that of the first.
-        sampled: candidates drawn per user.
+        sampled: candidates drawn per user, none twice; all of them where there are no more.
         sampled_by: draw them "uniform" or by "popularity".
         estimator: how sampled ranks become metrics; "none" reports the uncorrected numbers, see `recsys.sampled`.
         seed: of the drawn candidates.

@@ -198,7 +198,7 @@ def test_new_users_with_outside_ids(tmp_path: Path) -> None:
         assert set(frame["user"]) == {"zoe", "5"}  # known before, but served by this log alone
         assert "i00" not in frame.filter(pl.col("user") == "5")["item"].to_list()
         assert set(frame["source"]) == {"model"}
-    with pytest.raises(InputError, match=r"new users: unknown item 'i99' \(1 of 2 are unknown\)"):
-        serve_users(scorer, train, pl.DataFrame({"user": ["zoe", "zoe"], "item": ["i01", "i99"]}))
+    with pytest.raises(InputError, match=r"new users: unknown item 'i98' \(2 of 2 are unknown\)"):
+        serve_users(scorer, train, pl.DataFrame({"user": ["zoe", "zoe"], "item": ["i98", "i99"]}))
     with pytest.raises(InputError):
         serve_users(scorer, train, tmp_path / "nothing.csv")

@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("scorer", "ids"),
     ("sample", "nn", "storage"),
     ("models",),
-    ("lists", "partial_auc"),
+    ("lists", "partial_auc", "draws"),
     ("rank", "index", "metrics", "statistics", "components", "critical"),
     ("sampled", "protocol"),
     ("views",),

@@ -633,3 +633,14 @@ def test_export_on_the_command_line(
     code, out, err = invoke(f"export mf --unmet --json --out {tmp_path / 'all'}")
     assert code == 0, err
     assert (json.loads(out)["users"], json.loads(out)["items"]) == (22, 23)
+
+
+def test_a_user_who_came_later_with_nothing_that_is_known_is_a_stranger() -> None:
+    """Of the log only what training has met counts; who has nothing of it has no pair."""
+    train = island()
+    log = pl.DataFrame({"user": ["a", "b"], "item": ["i00", "elsewhere"]})
+    grown = serve_users(ItemKNN(k=20).build(train), train, log)
+    b = recommend(grown.scorer, grown.train, ["b"], 20)
+    right = naive_popular(train, set(), list(range(13)), 20)
+    assert train.items.rows(b["item"]).tolist() == [item for item, _ in right]
+    assert set(b["source"]) == {"popular"}

@@ -53,17 +53,26 @@ def recommend(
     ] = None,
     users: Annotated[
         Path | None,
-        typer.Option(help="File of users, one id a line; default: all users.", show_default=False),
+        typer.Option(
+            help="File of users: one id a line, or a table with a column of them; default: all users.",
+            show_default=False,
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 10,
     keep_seen: Annotated[
         bool, typer.Option("--keep-seen", help="Recommend what the user already has, too.")
     ] = False,
     candidates: Annotated[
-        Path | None, typer.Option(help="File of the only items to recommend.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="File of the only items to recommend, a list or a table.", show_default=False
+        ),
     ] = None,
     exclude: Annotated[
-        Path | None, typer.Option(help="File of items never to recommend.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="File of items never to recommend, a list or a table.", show_default=False
+        ),
     ] = None,
     new_items: Annotated[
         Path | None,
@@ -156,6 +165,8 @@ def recommend(
         if new_users is not None:
             grown = newcomers.serve_users(scorer, train, new_users)
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
+            for note in grown.notes:
+                typer.echo(f"recsys: {note}", err=True)
         if new_items is not None:
             grown = newcomers.add_items(
                 scorer, train, *newcomers.read_items(new_items, scorer, run.encoders)
@@ -166,6 +177,9 @@ def recommend(
     except InputError as error:
         raise (error if error.place else error.at(f"{folder} ({run.meta.get('method')})")) from None
     asked = batchwise.wanted(train.users, given)
+    if users is not None and (train.users.rows(asked) < 0).all():
+        train.users.require(asked, str(users))
+    limits["exclude"] = _excluded(limits["exclude"], train)
     options: dict[str, Any] = {
         "filter_seen": not keep_seen,
         "unknown": unknown.value,
@@ -206,15 +220,33 @@ def recommend(
     _notes(asked, train, (strange, barred), unknown, job.users + job.fallback, job.fallback)
 
 
-def _column(run: Run, role: str) -> str | None:
-    """What the data of a run call users or items, where that is known."""
+def _excluded(items: pl.Series | None, train: Dataset) -> pl.Series | None:
+    """Return the items to leave out that the run knows, and say how many it does not."""
+    from recsys.ids import alike
+
+    if items is None:
+        return None
+    ids = alike(items, train.items, "exclude")
+    known = train.items.rows(ids) >= 0
+    if known.all():
+        return ids
+    strange = ids.filter(~known)
+    typer.echo(
+        f"recsys: {len(strange):,} of {len(ids):,} items of --exclude unknown to the run, such as {strange[0]!r}: not recommended anyway",
+        err=True,
+    )
+    return ids.filter(known) if known.any() else None
+
+
+def _column(run: Run, role: str) -> str | int | None:
+    """Return what the data of a run call users or items, or where they stand, as far as that is known."""
     from recsys.errors import InputError
 
     try:
         name = getattr(run.experiment.data, role)
     except InputError:  # a run recommends without its settings
         return None
-    return name if isinstance(name, str) else None
+    return name if isinstance(name, str | int) else None
 
 
 def _note_near(new: pl.Series, train: Dataset) -> None:

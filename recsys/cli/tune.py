@@ -141,10 +141,10 @@ def start(
             said = f"the study goes on with `recsys tune --resume {folder}`"
             typer.echo(f"recsys: interrupted; {said}", err=True)
             raise SystemExit(130) from None
-    if json:
-        print_json(_plain(study))
-        return
-    _conclude(study)
+    print_json(_plain(study)) if json else _conclude(study)
+    if reason := _all_failed(study):
+        typer.echo(f"recsys: every trial failed: {reason}", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("show")
@@ -213,6 +213,17 @@ def _order(study: Study, trial: Any) -> tuple[float, ...]:
         -value if up else value
         for up, value in zip(directions(study.experiment), trial.values, strict=False)
     )
+
+
+def _all_failed(study: Study) -> str:
+    """Return why the first trial failed where every trial of the study did, else nothing."""
+    own = [
+        trial
+        for trial in study.trials
+        if trial.origin != "imported" and trial.state in ("complete", "pruned", "failed")
+    ]
+    failed = [trial for trial in own if trial.state == "failed"]
+    return (failed[0].reason or "no reason is known") if failed and len(failed) == len(own) else ""
 
 
 def _plain(study: Study) -> dict[str, Any]:
