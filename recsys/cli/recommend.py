@@ -168,7 +168,16 @@ def recommend(
         _notes(shown, train, unknown, frame["user"].n_unique())
         return
     job = batchwise.write_recommendations(
-        out, scorer, train, asked, k, batch=batch, format=format.value, model=model, **options
+        out,
+        scorer,
+        train,
+        asked,
+        k,
+        batch=batch,
+        format=format.value,
+        model=model,
+        training=_training(run),
+        **options,
     )
     if json:
         print_json(
@@ -187,6 +196,16 @@ def recommend(
         if job.reused:
             typer.echo(f"{job.reused} parts were there already")
     _notes(asked, train, unknown, job.users + job.fallback)
+
+
+def _training(run: Run) -> dict[str, Any] | None:
+    """How the run's training ended, for the manifest, where that is known."""
+    from recsys.errors import InputError
+
+    try:
+        return run.stopping.plain()
+    except InputError:  # an earlier run without its settings
+        return None
 
 
 def _column(run: Run, role: str) -> str | None:
