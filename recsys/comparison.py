@@ -146,7 +146,10 @@ class Comparison:
         ]
 
     def table(self) -> pl.DataFrame:
-        """method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped, marks: one row per cell; null where there is nothing to say."""
+        """Return method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped, marks: a row per cell.
+
+        Null where there is no interval, or nothing is known of the training.
+        """
         frame = pl.DataFrame([asdict(cell) for cell in self.cells], infer_schema_length=None)
         runs = [self.stopping.get(cell.method, ()) for cell in self.cells]
         return frame.with_columns(
@@ -156,7 +159,11 @@ class Comparison:
         )
 
     def tests_table(self) -> pl.DataFrame:
-        """metric, first, second, n, difference, low, high, p, p_t, p_wilcoxon, p_holm, seed_share, d_z, rank_biserial, cliff, wins, losses, undertrained."""
+        """Return a row per test.
+
+        Columns metric, first, second, n, difference, low, high, p, p_t, p_wilcoxon, p_holm, seed_share, d_z, rank_biserial, cliff, wins, losses,
+        undertrained.
+        """
         kept = (
             "n",
             "difference",

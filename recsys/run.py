@@ -134,7 +134,7 @@ class Run:
         if self.meta.get("status") != "finished":
             return "kill"
         if said == "closed form":
-            return said
+            return "closed form"
         return "epochs" if said.startswith("all ") else "patience"
 
     def report(self, part: str = "test") -> Report:

@@ -132,8 +132,8 @@ def curve_of(
 def first_of_patience(epochs: int, min_epochs: int | Literal["auto"]) -> int:
     """The last epoch before patience waits; "auto" is a fifth of the epochs.
 
-    A curve may fall before it rises: content and graphs rank well before anything is learned, and the first epochs unlearn that. Where such valleys were
-    met they took a tenth (MGCN) to a quarter (BM3) of the epochs that were allowed. A fifth, and the patience itself on top, sees them out.
+    A curve may fall before it rises: content and graphs rank well before anything is learned, and the first epochs unlearn that. Where
+    such valleys were met they took a tenth (MGCN) to a quarter (BM3) of the epochs. A fifth, and the patience itself on top, sees them out.
     """
     return epochs // _SHARE if min_epochs == "auto" else min_epochs
 
@@ -148,8 +148,9 @@ def marks(curve: Curve, reason: Reason) -> tuple[str, ...]:
     """What a curve and the reason of its end say against the result.
 
     `RISING`: the best is the last evaluation, whatever ended the training.
-    `DIP`: patience ended it, and its best is early, in the first third of the evaluations. Then either it is the very first, so that all that was seen
-    is a fall from where learning began; or the curve was rising again, its last evaluation being the highest since its lowest after the best.
+    `DIP`: patience ended it, and its best is early, in the first third of the evaluations. Then either it is the very first, so that
+    all that was seen is a fall from where learning began; or the curve was rising again, its last evaluation being the highest since
+    its lowest after the best.
     """
     best = _best(curve)
     if best is None or reason == "closed form":

@@ -168,7 +168,10 @@ class Result:
         ]
 
     def table(self) -> pl.DataFrame:
-        """Columns data, method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped, marks, rank, and what it cost: a row per cell and metric."""
+        """Return a row per cell and metric.
+
+        Columns data, method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped, marks, rank, and what it cost.
+        """
         frames = []
         for data, table in self.tables.items():
             costs = [

@@ -247,7 +247,10 @@ class Study:
         return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def table(self) -> pl.DataFrame:
-        """The trials: number, state, objectives, origin, seconds, best epoch, marks of a training that ended too early, reason, and a column per searched field; tables in them as JSON."""
+        """Return the trials: number, state, objectives, origin, seconds, best epoch, marks, reason, and a column per searched field.
+
+        Marks are those of `recsys.stopping`: a training that ended too early. Tables among the settings are JSON.
+        """
         rows = []
         for trial in self.trials:
             row: dict[str, Any] = {"number": trial.number, "state": trial.state}
