@@ -21,7 +21,7 @@ from recsys.evaluation import Report
 from recsys.metrics import parse
 from recsys.run import open_run
 from recsys.statistics import Paired, bootstrap, holm, over_seeds, paired
-from recsys.stopping import MEANING, SIGNS, Stopping, counted, marked, reasons, signs
+from recsys.stopping import SIGNS, Stopping, legend, marked, reasons, signs
 
 __all__ = ["Cell", "Comparison", "Test", "compare", "compare_runs"]
 
@@ -120,24 +120,7 @@ class Comparison:
     @property
     def undertrained(self) -> tuple[str, ...]:
         """A line for each method whose training ended too early, and what its signs mean; empty where there is none."""
-        names = [method for method in self.methods if self.signs(method)]
-        if not names:
-            return ()
-        found = {method: counted(self.stopping[method]) for method in names}
-        lines = [
-            f"{sign} {mark}: {MEANING[mark]}: {', '.join(self._how_many(method, mark) for method in names if mark in found[method])}."
-            for mark, sign in SIGNS.items()
-            if any(mark in each for each in found.values())
-        ]
-        return (
-            *lines,
-            f"A difference to {' or '.join(names)} may be one of training, not of methods, however small its p.",
-        )
-
-    def _how_many(self, method: str, mark: str) -> str:
-        runs = self.stopping[method]
-        number = counted(runs)[mark]
-        return method if number == len(runs) else f"{method} ({number} of {len(runs)} runs)"
+        return legend(self.stopping)
 
     def cell(self, method: str, metric: str) -> Cell:
         """The cell of a method and a metric."""

@@ -24,6 +24,7 @@ __all__ = [
     "counted",
     "curve_of",
     "first_of_patience",
+    "legend",
     "marked",
     "marks",
     "reasons",
@@ -205,6 +206,32 @@ def marked(several: Sequence[Stopping]) -> str:
         mark if number == len(several) else f"{mark} {number} of {len(several)}"
         for mark, number in found.items()
     )
+
+
+def legend(ended: Mapping[str, Sequence[Stopping]]) -> tuple[str, ...]:
+    """Lines below a table: what each sign means and which methods have it; none where no method has one.
+
+    Args:
+        ended: the runs of each method, in the order of the table.
+    """
+    found = {method: several for method, several in ended.items() if signs(several)}
+    if not found:
+        return ()
+    lines = []
+    for mark, sign in SIGNS.items():
+        there = [
+            _share_of(method, mark, several)
+            for method, several in found.items()
+            if mark in counted(several)
+        ]
+        lines += [f"{sign} {mark}: {MEANING[mark]}: {', '.join(there)}."] if there else []
+    last = f"A difference to {' or '.join(found)} may be one of training, not of methods, however small its p."
+    return (*lines, last)
+
+
+def _share_of(method: str, mark: str, several: Sequence[Stopping]) -> str:
+    number = counted(several)[mark]
+    return method if number == len(several) else f"{method} ({number} of {len(several)} runs)"
 
 
 def _listed(found: Counter[str], whole: int) -> str:
