@@ -211,7 +211,7 @@ def open_run(folder: str | Path, *, finished: bool = True) -> Run:
 def _how_far(run: Run) -> str:
     """What is known of a run that is not finished."""
     try:
-        return f"status: {run.meta['status']}; {run.stopping}"
+        return f"status: {run.meta['status']}; {run.stopping.why}"
     except (InputError, ValueError, KeyError):  # killed before it had a configuration, or damaged
         return f"status: {run.meta['status']}"
 

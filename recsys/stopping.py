@@ -69,8 +69,30 @@ class Stopping:
     marks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """A line that says it: "no better for 5 evaluations, 12 of at most 80 epochs; early dip: ..."."""
-        return "; ".join([self._why(), *(f"{mark}: {self._told(mark)}" for mark in self.marks)])
+        """Return a line: "patience: no better for 5 evaluations, 12 of at most 80 epochs; kept epoch 2, ...; early dip: ..."."""
+        if self.reason == "closed form":
+            return self.why
+        kept = (
+            f"kept epoch {self.best_epoch}, evaluation {self.best_evaluation} of {self.evaluations} on valid"
+            if self.evaluations
+            else "never evaluated on valid, so whether it was still rising is not known"
+        )
+        return "; ".join([self.why, kept, *(f"{mark}: {self._told(mark)}" for mark in self.marks)])
+
+    @property
+    def why(self) -> str:
+        """The reason in words."""
+        some = f"{self.epochs} of at most {self.allowed} epochs"
+        after = self.evaluations - self.best_evaluation
+        said: dict[str, str] = {
+            "epochs": f"all {self.allowed} epochs done",
+            "patience": f"patience: no better for {after} evaluation{'' if after == 1 else 's'}, {some}",
+            "time": f"its time was up after {some}",
+            "pruned": f"worse than other trials after {some}",
+            "kill": f"killed, or still going, after {some}",
+            "closed form": "closed form",
+        }
+        return said[self.reason]
 
     def plain(self) -> dict[str, Any]:
         """Plain values, with the line, for a record."""
@@ -81,26 +103,6 @@ class Stopping:
         """What `plain` made."""
         named = {name: plain[name] for name in cls.__dataclass_fields__}
         return cls(**{**named, "marks": tuple(plain["marks"])})
-
-    def _why(self) -> str:
-        some = f"{self.epochs} of at most {self.allowed} epochs"
-        waited = self.evaluations - self.best_evaluation
-        said: dict[str, str] = {
-            "epochs": f"all {self.allowed} epochs done",
-            "patience": f"patience: no better for {waited} evaluation{'' if waited == 1 else 's'}, {some}",
-            "time": f"its time was up after {some}",
-            "pruned": f"worse than other trials after {some}",
-            "kill": f"killed, or still going, after {some}",
-            "closed form": "closed form",
-        }
-        if self.reason == "closed form":
-            return said[self.reason]
-        kept = (
-            f"kept epoch {self.best_epoch}, evaluation {self.best_evaluation} of {self.evaluations} on valid"
-            if self.evaluations
-            else "never evaluated on valid, so whether it was still rising is not known"
-        )
-        return f"{said[self.reason]}; {kept}"
 
     def _told(self, mark: str) -> str:
         if mark == RISING:
