@@ -131,6 +131,8 @@ class Run:
 
     def _reason(self) -> Reason:
         said = str(self.meta.get("stopped", ""))
+        if self.meta.get("status") == "interrupted":
+            return "interrupted"
         if self.meta.get("status") != "finished":
             return "kill"
         if said == "closed form":
@@ -211,7 +213,7 @@ def open_run(folder: str | Path, *, finished: bool = True) -> Run:
 def _how_far(run: Run) -> str:
     """What is known of a run that is not finished."""
     try:
-        return f"status: {run.meta['status']}; {run.stopping.why}"
+        return run.stopping.why
     except (InputError, ValueError, KeyError):  # killed before it had a configuration, or damaged
         return f"status: {run.meta['status']}"
 

@@ -33,7 +33,7 @@ __all__ = [
     "waited",
 ]
 
-Reason = Literal["epochs", "patience", "time", "pruned", "kill", "closed form"]
+Reason = Literal["epochs", "patience", "time", "pruned", "interrupted", "kill", "closed form"]
 Curve = Sequence[tuple[int, float]]
 """Epoch and value of each evaluation on valid, in order; more is better."""
 
@@ -53,7 +53,8 @@ class Stopping:
     """How a training ended.
 
     Args:
-        reason: epochs (all done), patience, time (a limit on it), pruned (worse than other trials), kill (or still going), closed form.
+        reason: epochs (all done), patience, time (a limit on it), pruned (worse than other trials), interrupted (by hand), kill (or still
+            going), closed form.
         epochs: done. allowed: at most.
         best_epoch: the epoch that is kept; 0 where there was none.
         evaluations: on valid. best_evaluation: which of them was best, counted from 1; 0 without any.
@@ -89,6 +90,7 @@ class Stopping:
             "patience": f"patience: no better for {after} evaluation{'' if after == 1 else 's'}, {some}",
             "time": f"its time was up after {some}",
             "pruned": f"worse than other trials after {some}",
+            "interrupted": f"interrupted after {some}",
             "kill": f"killed, or still going, after {some}",
             "closed form": "closed form",
         }

@@ -101,6 +101,7 @@ def test_what_is_said_by_hand():
     assert str(stopping((), "closed form", 0, 0)) == "closed form"
     assert str(stopping(MGCN, "time", 12, 80)).startswith("its time was up after 12 of at most 80")
     assert str(stopping(MGCN, "kill", 12, 80)).startswith("killed, or still going, after 12 of")
+    assert str(stopping(MGCN, "interrupted", 12, 80)).startswith("interrupted after 12 of")
     assert "never evaluated on valid" in str(stopping((), "epochs", 9, 9))
 
 
@@ -473,7 +474,7 @@ def test_an_interrupted_run_is_on_record_and_goes_on(here, tmp_path):
     meta = json.loads((tmp_path / "cut" / "run.json").read_text())
     assert (meta["status"], meta["stopping"]["reason"], meta["stopping"]["epochs"]) == (
         "interrupted",
-        "kill",
+        "interrupted",
         2,
     )
     whole = execute(experiment, tmp_path / "cut", resume=True)
