@@ -38,6 +38,7 @@ from recsys.stopping import (
     stopping,
     waited,
 )
+from recsys.study import open_study
 from recsys.train import Fitted, Train, fit
 
 
@@ -567,3 +568,21 @@ def test_a_wrong_min_epochs_is_refused(here, train, says):
     assert code == 2
     assert says in err
     assert "Traceback" not in err
+
+
+def test_the_trials_of_a_study_say_how_they_ended(here, tmp_path):
+    limited = (here / "mf.toml").read_text() + (
+        '\n[tune]\ntrials = 2\n[tune.space]\n"train.lr" = { low = 1e-3, high = 1e-2, log = true }\n'
+    )
+    (tmp_path / "plain.toml").write_text(limited.replace("epochs = 2", "epochs = 1"))
+    (tmp_path / "limit.toml").write_text(limited + "[tune.limits]\nseconds = 1e-9\n")
+    for name in ("plain", "limit"):
+        invoke(f"tune {tmp_path / name}.toml -q --out {tmp_path / name}")
+    done = open_study(tmp_path / "plain")
+    assert done.table()["marks"].to_list() == ["still rising"] * 2
+    assert [trial.facts["stopping"]["reason"] for trial in done.trials] == ["epochs"] * 2
+    cut = open_study(tmp_path / "limit")
+    assert {trial.facts["stopping"]["reason"] for trial in cut.trials} == {"time"}
+    code, out, _ = invoke(f"tune show {tmp_path / 'plain'}")
+    assert code == 0
+    assert "its training: all 1 epochs done; kept epoch 1" in out
