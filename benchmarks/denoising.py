@@ -26,6 +26,7 @@ from harness import (
     TRIALS,
     attempt,
     chosen,
+    endings,
     interval,
     mean,
     ordered,
@@ -34,6 +35,7 @@ from harness import (
     put,
     search,
     show,
+    signed,
     told,
     work,
 )
@@ -46,6 +48,7 @@ from recsys.noise import area, detect
 from recsys.run import data_of, execute, open_run
 from recsys.scorer import Scorer
 from recsys.statistics import holm, paired
+from recsys.stopping import legend
 
 KEEP = Path("runs") / "denoising"
 N_TRIALS = 4
@@ -319,6 +322,12 @@ def table(data: str) -> list[str]:
             "| denoiser | seeds | recall@20 [95 %] | against none [95 %] | p | ndcg@20 | clean-selected recall@20 (seeds, difference) | detection AUC | held, % (rarest) |",
             "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
+        ended = {
+            denoiser: endings(
+                sorted((KEEP / data / f"{backbone}-{denoiser}" / "noisy").glob("[0-9]*"))
+            )
+            for denoiser in values
+        }
         for denoiser, several in ordered(values, "recall@20"):
             low, high = interval(several, "recall@20")
             clean = [report for report, _ in reports(data, backbone, denoiser, "clean")]
@@ -330,7 +339,7 @@ def table(data: str) -> list[str]:
             p = "" if denoiser == "none" else p_value(adjusted[denoiser])
             auc = float(np.mean([auc for _, auc in found[denoiser]]))
             lines.append(
-                f"| {denoiser} | {len(several)} | {mean(several, 'recall@20'):.4f} [{low:.4f}, {high:.4f}] | {against} | {p} | {mean(several, 'ndcg@20'):.4f} | "
+                f"| {signed(denoiser, ended)} | {len(several)} | {mean(several, 'recall@20'):.4f} [{low:.4f}, {high:.4f}] | {against} | {p} | {mean(several, 'ndcg@20'):.4f} | "
                 + (
                     f"{mean(clean, 'recall@20'):.4f} ({len(clean)}, {mean(clean, 'recall@20') - mean(values[denoiser][: len(clean)], 'recall@20'):+.4f})"
                     if clean
@@ -338,7 +347,7 @@ def table(data: str) -> list[str]:
                 )
                 + f" | {auc:.3f} | {held(data, backbone, denoiser)} |"
             )
-        lines.append("")
+        lines += ["", *(part for line in legend(ended) for part in (line, ""))]
     return lines
 
 

@@ -25,7 +25,9 @@ from recsys.data.types import Split
 from recsys.errors import InputError, TrainingError
 from recsys.evaluation import Evaluation, Report
 from recsys.experiment import Experiment
+from recsys.run import open_run
 from recsys.statistics import holm, over_seeds, paired
+from recsys.stopping import Stopping, legend, signs
 from recsys.train import fit
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "attempt",
     "chosen",
     "claims",
+    "endings",
     "mean",
     "ordered",
     "per_user",
@@ -42,6 +45,7 @@ __all__ = [
     "search",
     "section",
     "show",
+    "signed",
     "told",
     "trials_of",
     "work",
@@ -204,13 +208,23 @@ class _Safe:
                 traceback.print_exc()
 
 
+def endings(folders: Iterable[Path]) -> list[Stopping]:
+    """How the training of each of some runs ended."""
+    return [open_run(folder).stopping for folder in folders if (folder / "run.json").exists()]
+
+
 def section(
     found: Mapping[str, list[Report]],
     names: list[str],
     published: Mapping[str, Any],
     scale: float = 100,
+    ended: Mapping[str, list[Stopping]] | None = None,
 ) -> Iterator[str]:
-    """Markdown rows: means over seeds with 95 % intervals, the paired test against the best by the first metric, published values."""
+    """Markdown rows: means over seeds with 95 % intervals, the paired test against the best by the first metric, published values.
+
+    `ended` tells how the trainings ended; a method that ended too early is marked.
+    """
+    ended = ended or {}
     first = names[0]
     order = ordered(found, first)
     best = order[0][1]
@@ -240,13 +254,24 @@ def section(
         if published:
             values = published.get(method, {}).get("values", {})
             cells.append(" / ".join(str(values.get(name, "-")) for name in names) if values else "")
-        yield f"| {method} | {len(several)} | " + " | ".join(cells) + " |"
+        yield f"| {signed(method, ended)} | {len(several)} | " + " | ".join(cells) + " |"
     yield ""
     yield f"Intervals hold users and seeds as random (one seed: bootstrap over users); p of paired t tests over users on means over seeds, Holm over {len(tests)} tests."
+    for line in legend({method: ended[method] for method, _ in order if method in ended}):
+        yield ""
+        yield line
+
+
+def signed(method: str, ended: Mapping[str, list[Stopping]]) -> str:
+    """A method's name with the signs of a training that ended too early."""
+    return " ".join(filter(None, (method, signs(ended.get(method, ())))))
 
 
 def claims(
-    found: Mapping[str, list[Report]], pairs: Iterable[tuple[str, str]], metric: str
+    found: Mapping[str, list[Report]],
+    pairs: Iterable[tuple[str, str]],
+    metric: str,
+    ended: Mapping[str, list[Stopping]] | None = None,
 ) -> list[str]:
     """Markdown: does what the papers claim hold here? The first of a pair is the better of the two."""
     known = [pair for pair in pairs if all(method in found for method in pair)]
@@ -268,7 +293,7 @@ def claims(
             else "the reverse holds"
         )
         lines.append(
-            f"| {one} > {other} | {test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}] | {p_value(p)} | {verdict} |"
+            f"| {signed(one, ended or {})} > {signed(other, ended or {})} | {test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}] | {p_value(p)} | {verdict} |"
         )
     return [
         *lines,

@@ -21,6 +21,7 @@ from harness import (
     ROOT,
     attempt,
     chosen,
+    endings,
     mean,
     ordered,
     put,
@@ -313,8 +314,12 @@ def table(data: str) -> str:
     )[data]
     found = {method: reports(data, method, "test") for method in METHODS}
     found = {method: several for method, several in found.items() if several}
+    ended = {
+        method: endings(sorted((KEEP / data / method).glob("[0-9]")))
+        for method in [*METHODS, *(f"{method} as published" for method in AS_PUBLISHED)]
+    }
     lines = [f"# {DATA[data]}: the metric-learning family", ""]
-    lines += [*section(found, ["precision@3", "map", "auc"], published), ""]
+    lines += [*section(found, ["precision@3", "map", "auc"], published, ended=ended), ""]
     lines += [
         "All metrics, x 100 (means over seeds; published row below where there is one):",
         "",
@@ -345,6 +350,7 @@ def table(data: str) -> str:
             {method: several for method, several in again.items() if several},
             ["precision@3", "map", "auc"],
             published,
+            ended={method: ended[f"{method} as published"] for method in AS_PUBLISHED},
         )
     own = {method: reports(data, method, "ours") for method in found}
     lines += [
@@ -352,7 +358,7 @@ def table(data: str) -> str:
         "Our own protocol on the same scorers: every test user counts, validation items are masked (values as fractions):",
         "",
     ]
-    lines += section(own, list(OURS), {}, scale=1)
+    lines += section(own, list(OURS), {}, scale=1, ended=ended)
     tried = {method: len(trials_of(log_of(data, method))[: TRIALS[data]]) for method in found}
     lines += [
         "",

@@ -24,6 +24,7 @@ from harness import (
     attempt,
     chosen,
     claims,
+    endings,
     mean,
     ordered,
     put,
@@ -241,6 +242,7 @@ def table(data: str, n_trials: int) -> str:
         for method in METHODS
     }
     found = {method: several for method, several in found.items() if several}
+    ended = {method: endings(sorted((KEEP / data / method).glob("[0-9]*"))) for method in found}
     if not found:
         raise InputError(
             "there is no run yet",
@@ -250,10 +252,10 @@ def table(data: str, n_trials: int) -> str:
     lines = [
         f"# {DATA[data]}: the multimodal family",
         "",
-        *section(found, ["recall@20", "ndcg@20", "recall@10"], {}, scale=1),
+        *section(found, ["recall@20", "ndcg@20", "recall@10"], {}, scale=1, ended=ended),
         "",
     ]
-    lines += claims(found, CLAIMS, MONITOR)
+    lines += claims(found, CLAIMS, MONITOR, ended)
     lines += [
         "All metrics, means over seeds:",
         "",
@@ -266,13 +268,6 @@ def table(data: str, n_trials: int) -> str:
     ]
     tried = {method: len(trials_of(log_of(data, method))[:n_trials]) for method in found}
     fewer = ", ".join(method for method, n in tried.items() if n < n_trials)
-    rising = ", ".join(method for method in found if stopped_rising(data, method, n_trials))
-    lines += [
-        "",
-        f"Still rising at the last epoch they were given, so lower bounds: {rising}."
-        if rising
-        else "None was still rising at its last epoch.",
-    ]
     lines += [
         "",
         f"Trials on valid per method: {n_trials}"
@@ -280,13 +275,6 @@ def table(data: str, n_trials: int) -> str:
         + f"; monitor {MONITOR}. Features are frozen.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def stopped_rising(data: str, method: str, n_trials: int) -> bool:
-    """Whether the best trial of a method was at its best when its epochs were used up."""
-    most = PACE[data].get(method, (0, 0))[0]
-    best = max(trials_of(log_of(data, method))[:n_trials], key=lambda trial: trial["value"])
-    return 0 < most <= best["epoch"]
 
 
 def job(task: tuple[Any, ...]) -> None:

@@ -37,6 +37,7 @@ from recsys.evaluation import evaluate as _evaluate
 from recsys.models import Recipe
 from recsys.run import Run, open_run
 from recsys.scorer import Scorer
+from recsys.stopping import Stopping
 from recsys.train import Fitted, Train
 
 __all__ = ["compare", "evaluate", "fit", "load", "recipe", "recommend", "split"]
@@ -148,9 +149,15 @@ def compare(
     names, given = _rows(runs)
     if any(isinstance(each, Report) for each in given):
         reports: dict[str, list[Report]] = {name: [] for name in names}
+        ended: dict[str, list[Stopping]] = {}
         for name, each in zip(names, given, strict=True):
-            reports[name].append(each if isinstance(each, Report) else _opened(each).report("test"))
-        return _comparison.compare(reports, metric, baseline, **options)
+            if isinstance(each, Report):
+                reports[name].append(each)
+                continue
+            run = _opened(each)
+            reports[name].append(run.report("test"))
+            ended.setdefault(name, []).append(run.stopping)
+        return _comparison.compare(reports, metric, baseline, stopping=ended, **options)
     if not given:
         return _comparison.compare({}, metric, baseline)
     rows = names if isinstance(runs, Mapping) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from recsys.metrics import parse
 from recsys.notebook import Shown, counted, table_html
 from recsys.run import Run, open_run
 from recsys.statistics import Paired, bootstrap, holm, over_seeds, paired
+from recsys.stopping import SIGNS, Stopping, legend, marked, reasons, signs
 
 __all__ = ["Cell", "Comparison", "Test", "compare", "compare_runs"]
 
@@ -61,6 +62,7 @@ class Test:
         result: both tests, both effect sizes, the difference with its interval; of the means over seeds where there are several, and the interval is
             then that of `recsys.components.gap`.
         seed_share: part of the squared standard error of the difference that is chance of the seeds; 0 where each has one.
+        undertrained: those of the two whose training ended too early as far as their curves tell: the difference may be one of training.
     """
 
     metric: str
@@ -70,6 +72,7 @@ class Test:
     p_holm: float
     result: Paired
     seed_share: float = 0.0
+    undertrained: tuple[str, ...] = ()
 
     __test__ = False  # not a test of the suite
 
@@ -86,6 +89,7 @@ class Comparison(Shown):
         dropped: users that some report has and another lacks.
         test: which test `p` comes from.
         notes: what the reader should know.
+        stopping: by method, how the training of each of its runs ended, as far as that is known.
     """
 
     methods: tuple[str, ...]
@@ -96,6 +100,28 @@ class Comparison(Shown):
     dropped: int
     test: str
     notes: tuple[str, ...] = ()
+    stopping: Mapping[str, tuple[Stopping, ...]] = field(default_factory=dict)
+
+    def signs(self, method: str) -> str:
+        """What stands beside the name of a method whose training ended too early: "", "†", "‡" or "†‡"."""
+        return signs(self.stopping.get(method, ()))
+
+    def beside(self, method: str, metric: str) -> str:
+        """What stands beside a claim that a method is the best of a metric: the signs of all that it was tested against, and its own."""
+        tests = [test for test in self.tests if test.metric == metric]
+        sides = {
+            name
+            for test in tests
+            if method in (test.first, test.second)
+            for name in (test.first, test.second)
+        }
+        seen = "".join(self.signs(name) for name in sides)
+        return "".join(sign for sign in SIGNS.values() if sign in seen)
+
+    @property
+    def undertrained(self) -> tuple[str, ...]:
+        """A line for each method whose training ended too early, and what its signs mean; empty where there is none."""
+        return legend(self.stopping)
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         yield "", counted(len(self.methods), "method")
@@ -124,14 +150,24 @@ class Comparison(Shown):
         ]
 
     def table(self) -> pl.DataFrame:
-        """method, metric, mean, low, high, users, best, bold, seeds, seeds_sd: one row per cell; null where there is no interval."""
+        """Return method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped, marks: a row per cell.
+
+        Null where there is no interval, or nothing is known of the training.
+        """
         frame = pl.DataFrame([asdict(cell) for cell in self.cells], infer_schema_length=None)
+        runs = [self.stopping.get(cell.method, ()) for cell in self.cells]
         return frame.with_columns(
-            pl.col("mean", "low", "high", "seeds_sd").cast(pl.Float64).fill_nan(None)
+            pl.col("mean", "low", "high", "seeds_sd").cast(pl.Float64).fill_nan(None),
+            stopped=pl.Series([reasons(each) or None for each in runs], dtype=pl.String),
+            marks=pl.Series([marked(each) or None for each in runs], dtype=pl.String),
         )
 
     def tests_table(self) -> pl.DataFrame:
-        """metric, first, second, n, difference, low, high, p, p_t, p_wilcoxon, p_holm, seed_share, d_z, rank_biserial, cliff, wins, losses."""
+        """Return a row per test.
+
+        Columns metric, first, second, n, difference, low, high, p, p_t, p_wilcoxon, p_holm, seed_share, d_z, rank_biserial, cliff, wins, losses,
+        undertrained.
+        """
         kept = (
             "n",
             "difference",
@@ -151,10 +187,11 @@ class Comparison(Shown):
         types: dict[str, Any] = dict.fromkeys(
             ("metric", "first", "second"), pl.String
         ) | dict.fromkeys(kept, pl.Float64)
-        types |= dict.fromkeys(("n", "wins", "losses"), pl.Int64)
+        types |= dict.fromkeys(("n", "wins", "losses"), pl.Int64) | {"undertrained": pl.String}
         rows = []
         for test in self.tests:
             found = asdict(test) | asdict(test.result)
+            found["undertrained"] = ", ".join(test.undertrained) or None
             rows.append({name: found[name] for name in types})
         return pl.DataFrame(rows, schema=types).with_columns(pl.col(pl.Float64).fill_nan(None))
 
@@ -163,7 +200,7 @@ class Comparison(Shown):
         return self.table().write_csv()
 
     def json(self) -> str:
-        """Everything as JSON: methods, metrics, cells, tests, n_users, dropped, notes. Numbers that are not finite are null."""
+        """Everything as JSON: methods, metrics, cells, tests, n_users, dropped, notes, stopping. Numbers that are not finite are null."""
         plain = {
             "methods": self.methods,
             "metrics": self.metrics,
@@ -173,6 +210,12 @@ class Comparison(Shown):
             "notes": self.notes,
             "cells": [asdict(cell) for cell in self.cells],
             "tests": [asdict(test) for test in self.tests],
+            "stopping": {
+                method: [each.plain() for each in runs] for method, runs in self.stopping.items()
+            },
+            "undertrained": {
+                method: marked(runs) for method, runs in self.stopping.items() if signs(runs)
+            },
         }
         return json.dumps(_finite(plain), indent=1, allow_nan=False)
 
@@ -190,8 +233,10 @@ class Comparison(Shown):
                     if np.isfinite(cell.low)
                     else ""
                 )
-                texts.append(f"**{mean}**{interval}" if cell.bold else mean + interval)
-            lines.append(f"| {_plain(method)} | " + " | ".join(texts) + " |")
+                bold = f"**{mean}**{self.beside(method, metric)}"
+                texts.append(bold + interval if cell.bold else mean + interval)
+            name = " ".join(filter(None, (_plain(method), self.signs(method))))
+            lines.append(f"| {name} | " + " | ".join(texts) + " |")
         return "\n".join([*lines, "", *self._caption()]) + "\n"
 
     def latex(self, digits: int = 4) -> str:
@@ -200,7 +245,7 @@ class Comparison(Shown):
         lines.append(" & ".join(["Method", *map(_tex, self.metrics)]) + r" \\")
         lines.append(r"\midrule")
         for method in self.methods:
-            texts = [_tex(method)]
+            texts = [_tex(f"{method}{self.signs(method)}")]
             for metric in self.metrics:
                 cell = self.cell(method, metric)
                 mean = _number(cell.mean, digits)
@@ -209,7 +254,8 @@ class Comparison(Shown):
                     if np.isfinite(cell.low)
                     else ""
                 )
-                texts.append((f"\\textbf{{{mean}}}" if cell.bold else mean) + half)
+                bold = f"\\textbf{{{mean}}}{_tex(self.beside(method, metric))}"
+                texts.append((bold if cell.bold else mean) + half)
             lines.append(" & ".join(texts) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}"]
         return "\n".join([*lines, *(f"% {line}" for line in self._caption())]) + "\n"
@@ -226,7 +272,13 @@ class Comparison(Shown):
             lines.append(
                 f"Bold: the best, where it beats every other it is tested against ({what}, Holm over {len(self.tests)} tests, p < {LEVEL})."
             )
-        return [*lines, *self.notes]
+        return [*lines, *self._ended(), *self.undertrained, *self.notes]
+
+    def _ended(self) -> list[str]:
+        """Why the training of each method ended, in a line."""
+        known = {method: reasons(runs) for method, runs in self.stopping.items() if runs}
+        said = "; ".join(f"{method} {why}" for method, why in known.items())
+        return [f"What ended the training: {said}."] if known else []
 
 
 def compare(
@@ -236,6 +288,7 @@ def compare(
     *,
     test: Literal["t", "wilcoxon"] = "t",
     fingerprints: Mapping[str, str] | None = None,
+    stopping: Mapping[str, Stopping | Sequence[Stopping]] | None = None,
 ) -> Comparison:
     """Compare methods on the users they share.
 
@@ -247,6 +300,7 @@ def compare(
         test: which p value is corrected and decides the bold type. The t test is the default: with the numbers of users met here it agrees with
             the randomisation test, and it tests the mean, which is what the table shows (Smucker, Allan & Carterette 2007).
         fingerprints: fingerprint of ids and pairs of the split per method.
+        stopping: how the training behind each report ended; who was ended too early is marked wherever it is shown.
 
     Raises:
         InputError: fewer than one report, different data, splits or protocols, an unknown metric or baseline, no common user, several seeds and the
@@ -329,8 +383,23 @@ def compare(
         else [result.p_t if test == "t" else result.p_wilcoxon for result in results]
     )
     shares = [found.seed_share for found in gaps] if seeded else [0.0] * len(pairs)
+    ends = {
+        method: (given,) if isinstance(given, Stopping) else tuple(given)
+        for method, given in (stopping or {}).items()
+        if method in several
+    }
+    early = {method for method, runs in ends.items() if signs(runs)}
     tests = tuple(
-        Test(name, first, second, p, float(adjusted), result, share)
+        Test(
+            name,
+            first,
+            second,
+            p,
+            float(adjusted),
+            result,
+            share,
+            tuple(side for side in (first, second) if side in early),
+        )
         for (name, first, second), result, p, adjusted, share in zip(
             pairs, results, raw, holm(raw), shares, strict=True
         )
@@ -373,7 +442,7 @@ def compare(
         dict.fromkeys(f"{method}: {note}" for method, _, report in every for note in report.notes)
     )
     return Comparison(
-        methods, metrics, tuple(cells), tests, len(users), dropped, test, tuple(notes)
+        methods, metrics, tuple(cells), tests, len(users), dropped, test, tuple(notes), ends
     )
 
 
@@ -458,8 +527,10 @@ def compare_runs(
             for name, run in zip(own, runs, strict=True)
         ]
     reports: dict[str, list[Report]] = {}
+    ended: dict[str, list[Stopping]] = {}
     for name, run in zip(names, runs, strict=True):
         reports.setdefault(name, []).append(run.report("test"))
+        ended.setdefault(name, []).append(run.stopping)
     _same(
         "data or split",
         {
@@ -467,7 +538,7 @@ def compare_runs(
             for name, run in zip(names, runs, strict=True)
         },
     )
-    found = compare(reports, metric, baseline, test=test)
+    found = compare(reports, metric, baseline, test=test, stopping=ended)
     known = {run.meta["split"]["fingerprint"] for run in runs if "pairs" in run.meta["split"]}
     return (
         replace(found, notes=(*found.notes, "The runs did not all have the same item features."))
@@ -570,6 +641,7 @@ def _tex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
         c: f"\\{c}" for c in "&%$#_{}"
     }
+    special |= {"†": r"\textsuperscript{\textdagger}", "‡": r"\textsuperscript{\textdaggerdbl}"}
     return "".join(special.get(c, c) for c in text)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -168,6 +168,7 @@ def write_recommendations(
     batch: int = 50_000,
     format: Literal["parquet", "csv", "jsonl"] = "parquet",
     model: str = "",
+    training: Mapping[str, Any] | None = None,
     tell: Callable[[int, int], None] | None = None,
 ) -> Job:
     """Write `recommend` to a file, or to a folder in parts of `batch` users.
@@ -182,6 +183,7 @@ def write_recommendations(
         batch: users per part.
         format: of the parts of a folder; a file's ending names its own.
         model: identity of the model, for the manifest; a part of another model is not reused.
+        training: how the model's training ended, for the manifest (`Stopping.plain`).
         tell: told (users done, users in all).
 
     Raises:
@@ -234,6 +236,7 @@ def write_recommendations(
             "rows": rows,
             "users": answered,
             "fallback": fallback,
+            **({} if training is None else {"training": dict(training)}),
         },
     )
     return job

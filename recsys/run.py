@@ -1,7 +1,7 @@
 """The run artefact: a folder that holds everything a result rests on and everything needed to use it.
 
 config.toml          the resolved experiment
-run.json             status, fingerprints of data and split, environment, best epoch, times
+run.json             status, fingerprints of data and split, environment, best epoch, why training ended, times
 users.parquet        outside ids by row          items.parquet   outside ids by row, with titles
 seen.parquet         the interactions the shipped scorer learned from, as rows, with their labels where known
 scorer.safetensors   what was measured and what ships
@@ -42,6 +42,7 @@ from recsys.experiment import Experiment, from_tree
 from recsys.locks import LOCK, alone, refuse_held
 from recsys.notebook import Shown, facts_html
 from recsys.scorer import Scorer
+from recsys.stopping import Reason, Stopping, curve_of, stopping
 from recsys.storage import load_scorer, read_json, save_scorer, write, write_json
 from recsys.train import Fitted, fit
 
@@ -125,6 +126,36 @@ class Run(Shown):
             else []
         )
 
+    @cached_property
+    def stopping(self) -> Stopping:
+        """Why training ended and whether that was too early; of a run without a record of it, by its history."""
+        known = self.meta.get("stopping")
+        if isinstance(known, dict):
+            try:
+                return Stopping.from_plain(known)
+            except (KeyError, TypeError) as error:
+                raise InputError(
+                    f"has a run.json whose 'stopping' lacks {error}",
+                    place=str(self.folder),
+                    remedy=_DAMAGED,
+                ) from None
+        reason = self._reason()
+        if reason == "closed form":
+            return stopping((), reason, 0, 0)
+        train, monitor = self.experiment.train, self.experiment.evaluate.monitor
+        done = max((int(entry["epoch"]) for entry in self.history), default=0)
+        return stopping(curve_of(self.history, monitor, train.select), reason, done, train.epochs)
+
+    def _reason(self) -> Reason:
+        said = str(self.meta.get("stopped", ""))
+        if self.meta.get("status") == "interrupted":
+            return "interrupted"
+        if self.meta.get("status") != "finished":
+            return "kill"
+        if said == "closed form":
+            return "closed form"
+        return "epochs" if said.startswith("all ") else "patience"
+
     def report(self, part: str = "test") -> Report:
         """The stored report of "valid" or "test"."""
         return Report.load(self.folder / part)
@@ -187,12 +218,21 @@ def open_run(folder: str | Path, *, finished: bool = True) -> Run:
         if not isinstance(meta.get(key), kind):
             raise InputError(f"has a run.json without '{key}'", place=str(folder), remedy=_DAMAGED)
     if finished and meta.get("status") != "finished":
+        run = Run(folder, meta)
         raise InputError(
-            f"is not finished (status: {meta.get('status')})",
+            f"is not finished ({_how_far(run)})",
             place=str(folder),
             remedy=f"recsys run --resume {folder}",
         )
     return Run(folder, meta)
+
+
+def _how_far(run: Run) -> str:
+    """What is known of a run that is not finished."""
+    try:
+        return run.stopping.why
+    except (InputError, ValueError, KeyError):  # killed before it had a configuration, or damaged
+        return f"status: {run.meta['status']}"
 
 
 def data_of(experiment: Experiment) -> Split:
@@ -252,6 +292,9 @@ def _carry_out(
         _check_same_data(meta, split, folder)
         tell({"event": "data", "split": split})
         fitted = _fit(experiment, split, folder / "fit", resume, tell)
+    except KeyboardInterrupt:
+        _interrupted(meta, folder)
+        raise
     except Exception:
         if fresh:
             _forget(folder)
@@ -290,6 +333,7 @@ def _carry_out(
         "status": "finished",
         "best_epoch": fitted.best_epoch,
         "stopped": fitted.stopped,
+        "stopping": fitted.stopping.plain(),
         "train_seconds": _train_seconds(fitted),
     }
     meta |= {
@@ -312,7 +356,11 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]
             )
         for left in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             left.unlink()
-        return run.meta
+        if run.meta["status"] == "finished":
+            return run.meta
+        return {key: value for key, value in run.meta.items() if key != "stopping"} | {
+            "status": "running"
+        }
     if folder.exists() and (
         not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())
     ):
@@ -332,6 +380,13 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> dict[str, Any]
         "started": _now(),
         "environment": _environment(),
     }
+
+
+def _interrupted(meta: dict[str, Any], folder: Path) -> None:
+    """Put on record that a run was stopped by hand, where it has begun; a kill leaves its history to tell."""
+    if (folder / "run.json").exists():
+        run = Run(folder, {**meta, "status": "interrupted"})
+        write_json(folder / "run.json", {**run.meta, "stopping": run.stopping.plain()})
 
 
 def _forget(folder: Path) -> None:

@@ -35,6 +35,7 @@ from recsys.optimizers import Kind, Schedule, clip, lr_factor, make_optimizers, 
 from recsys.sample import Batch, PairStream, UserBatch, stream, stream_seed
 from recsys.scorer import Scorer
 from recsys.selection import held_loss
+from recsys.stopping import Reason, Stopping, curve_of, first_of_patience, stopping, waited
 from recsys.storage import load_scorer, read_tensors, save_scorer, write_tensors
 
 __all__ = ["Fitted", "Train", "fit", "monitored"]
@@ -77,6 +78,8 @@ class Train:
     """Epochs between two evaluations on the validation pairs."""
     patience: Annotated[int, Bound(ge=1)] | None = 10
     """Evaluations without improvement before training stops; none: never."""
+    min_epochs: Annotated[int, Bound(ge=0)] | Literal["auto"] = "auto"
+    """Patience does not wait before this epoch has ended: a curve may fall before it rises. auto: a fifth of `epochs`."""
     select: Literal["metric", "loss"] = "metric"
     """What chooses the best epoch and stops training: evaluate.monitor, or the loss of the valid pairs, for losses by labels (bce)."""
     trim: Annotated[float, Bound(ge=0, lt=1)] = 0.2
@@ -98,13 +101,18 @@ class Fitted(Shown):
         scorer: the best on validation, or the last where there was none.
         best_epoch: epochs of training it has had (0 for a closed-form method).
         history: one entry per epoch.
-        stopped: why training ended.
+        stopping: why training ended, and whether that was too early.
     """
 
     scorer: Scorer
     best_epoch: int
     history: list[dict[str, Any]]
-    stopped: str
+    stopping: Stopping
+
+    @property
+    def stopped(self) -> str:
+        """Why training ended, in words."""
+        return str(self.stopping)
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         yield "", type(self.scorer).__name__
@@ -125,7 +133,6 @@ class _State:
     step: int = 0  # within the epoch, the next to be done
     best: float = -math.inf
     best_epoch: int = 0
-    waited: int = 0  # evaluations since the best
     first_loss: float | None = None
     seconds: float = 0.0  # of the current epoch so far
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -214,7 +221,7 @@ def _closed_form(
             raise _undefined(evaluation.monitor)
     if watch is not None:
         watch({"event": "epoch", **entry})
-    return Fitted(scorer, 0, [entry], "closed form")
+    return Fitted(scorer, 0, [entry], stopping((), "closed form", 0, 0))
 
 
 def _validate(
@@ -332,11 +339,7 @@ class _Loop:
         )
 
     def run(self) -> Fitted:
-        stopped = f"all {self.config.epochs} epochs done"
-        while self.state.epoch < self.config.epochs:
-            if self.config.patience is not None and self.state.waited >= self.config.patience:
-                stopped = f"no better for {self.state.waited} evaluations"
-                break
+        while self.state.epoch < self.config.epochs and not self._waited_enough():
             self._epoch()
         self.save()
         if self.denoiser is not None and self.folder is not None:
@@ -346,12 +349,28 @@ class _Loop:
                 {"kind": self.config.denoise.kind, "epochs": self.state.epoch},
             )
         if self.best is not None:
-            return Fitted(self.best, self.state.best_epoch, self.state.history, stopped)
+            return Fitted(self.best, self.state.best_epoch, self.state.history, self._stopping())
         # Without validation the last is the best, and is no state: a longer fit that goes on from here has another last.
         last = self.network.scorer()
         if self.folder is not None:
             save_scorer(self.folder / "scorer.safetensors", last, epoch=self.state.epoch)
-        return Fitted(last, self.state.epoch, self.state.history, stopped)
+        return Fitted(last, self.state.epoch, self.state.history, self._stopping())
+
+    def _curve(self) -> list[tuple[int, float]]:
+        return curve_of(self.state.history, self.evaluation.monitor, self.config.select)
+
+    def _waited_enough(self) -> bool:
+        """Whether patience has run out: told by the history, so that a resumed run knows as much as one that was left alone."""
+        config = self.config
+        if config.patience is None:
+            return False
+        first = first_of_patience(config.epochs, config.min_epochs)
+        return waited(self._curve(), first) >= config.patience
+
+    def _stopping(self) -> Stopping:
+        done, allowed = self.state.epoch, self.config.epochs
+        reason: Reason = "epochs" if done >= allowed else "patience"
+        return stopping(self._curve(), reason, done, allowed)
 
     def _epoch(self) -> None:
         state = self.state
@@ -470,9 +489,7 @@ class _Loop:
         if math.isnan(value):
             raise _undefined(self.evaluation.monitor)
         if value > state.best:
-            state.best, state.best_epoch, state.waited, self.best = value, state.epoch, 0, scorer
-        else:
-            state.waited += 1
+            state.best, state.best_epoch, self.best = value, state.epoch, scorer
         entry["best"] = state.best_epoch == state.epoch
 
     def _not_finite(self, epoch: int, step: int) -> None:
@@ -597,7 +614,7 @@ def _identity(
     if (
         config.schedule in ("constant", "exponential") and config.denoise.kind != "dcf"
     ):  # else the course depends on its length
-        shaping = replace(shaping, epochs=1, patience=None)
+        shaping = replace(shaping, epochs=1, patience=None, min_epochs=0)
     parts = [
         recipe_name(recipe),
         to_dict(recipe),

@@ -165,6 +165,8 @@ def test_outputs(three):
         "bold",
         "seeds",
         "seeds_sd",
+        "stopped",
+        "marks",
     ]
     assert table.height == 9
     assert table.filter(metric="coverage@5")["low"].null_count() == 3

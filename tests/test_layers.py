@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sampled", "protocol"),
     ("views",),
     ("evaluation",),
-    ("optimizers", "groups", "space", "selection"),
+    ("optimizers", "groups", "space", "selection", "stopping"),
     ("train",),
     ("experiment",),
     ("run",),

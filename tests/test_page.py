@@ -147,8 +147,12 @@ def test_the_numbers_are_those_of_the_reports(three: list[Path]) -> None:
     ]
     assert [row["text"].split("0.")[0] for row in table[1:]] == ["popular", "mf"]
     cells = [cell for cell in found.all("td") if any(cell["up"] is row for row in table)]
-    values = [float(cell["attrs"]["data-v"]) for cell in cells]
+    values = [float(cell["attrs"]["data-v"]) for cell in cells if "data-v" in cell["attrs"]]
     names = ("recall@5", "ndcg@5", "coverage@5")
+    assert [cell["text"] for cell in cells if "data-v" not in cell["attrs"]] == [
+        "closed form",
+        "epochs",
+    ]
     wanted = (
         [popular[name] for name in names]
         + [1]
@@ -156,9 +160,12 @@ def test_the_numbers_are_those_of_the_reports(three: list[Path]) -> None:
         + [2]
     )
     np.testing.assert_allclose(values, wanted, rtol=1e-12)
-    comparison = compare({"popular": popular, "mf": seeds})
+    ends = [open_run(folder).stopping for folder in three]
+    comparison = compare(
+        {"popular": popular, "mf": seeds}, stopping={"popular": ends[0], "mf": ends[1:]}
+    )
     for cell, (method, metric) in zip(
-        [cell for i, cell in enumerate(cells) if i % 4 < 3],
+        [cell for i, cell in enumerate(cells) if i % 5 < 3],
         [(m, n) for m in ("popular", "mf") for n in names],
         strict=True,
     ):
@@ -176,9 +183,8 @@ def test_the_numbers_are_those_of_the_reports(three: list[Path]) -> None:
     assert len(p) == 2
     for metric, first, second in p:
         worse = first if comparison.cell(second, metric).best else second
-        place = [(m, n) for m in ("popular", "mf") for n in (*names, "seeds")].index(
-            (worse, metric)
-        )
+        columns = (*names, "seeds", "stopped by")
+        place = [(m, n) for m in ("popular", "mf") for n in columns].index((worse, metric))
         said = cells[place]["text"].rsplit("p ", 1)[1]
         assert (
             said == "< 0.0001"

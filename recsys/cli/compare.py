@@ -71,17 +71,22 @@ def compare(
 
 def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
     """Print the table of means, then the paired tests of one metric (the first that has tests)."""
+    from recsys.stopping import reasons
+
     best = {cell.metric: cell.method for cell in comparison.cells if cell.bold}
     rows = []
     for method in comparison.methods:
-        row = [method]
+        row = [" ".join(filter(None, (method, comparison.signs(method))))]
         for name in comparison.metrics:
             cell = comparison.cell(method, name)
             interval = "" if cell.low != cell.low else f" [{cell.low:.4f}, {cell.high:.4f}]"
-            row.append(f"{cell.mean:.4f}{interval}{' *' if best.get(name) == method else ''}")
+            star = f" *{comparison.beside(method, name)}" if best.get(name) == method else ""
+            row.append(f"{cell.mean:.4f}{interval}{star}")
+        if comparison.stopping:
+            row.append(reasons(comparison.stopping.get(method, ())))
         rows.append(row)
     table(
-        ["method", *comparison.metrics],
+        ["method", *comparison.metrics, *(["stopped by"] if comparison.stopping else [])],
         rows,
         title=f"test, {comparison.n_users:,} users, mean with 95 % interval; * beats every other it is tested against significantly",
     )
@@ -89,8 +94,8 @@ def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
     tested = next((test.metric for test in tests), None)
     lines = [
         [
-            test.first,
-            test.second,
+            " ".join(filter(None, (test.first, comparison.signs(test.first)))),
+            " ".join(filter(None, (test.second, comparison.signs(test.second)))),
             f"{test.result.difference:+.4f}",
             f"{test.result.d_z:+.2f}",
             f"{test.p:.2g}",
@@ -107,5 +112,7 @@ def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
             title=title,
             right=["difference", "effect size d", "p", "p corrected"],
         )
+    for line in comparison.undertrained:
+        typer.echo(line)
     for note in comparison.notes:
         typer.echo(f"note: {note}")

@@ -199,7 +199,16 @@ def recommend(
         _notes(shown, train, (strange, barred), unknown, frame["user"].n_unique(), by_popularity)
         return
     job = batchwise.write_recommendations(
-        out, scorer, train, asked, k, batch=batch, format=format.value, model=model, **options
+        out,
+        scorer,
+        train,
+        asked,
+        k,
+        batch=batch,
+        format=format.value,
+        model=model,
+        training=_training(run),
+        **options,
     )
     if json:
         print_json(
@@ -236,6 +245,16 @@ def _excluded(items: pl.Series | None, train: Dataset) -> pl.Series | None:
         err=True,
     )
     return ids.filter(known) if known.any() else None
+
+
+def _training(run: Run) -> dict[str, Any] | None:
+    """How the run's training ended, for the manifest, where that is known."""
+    from recsys.errors import InputError
+
+    try:
+        return run.stopping.plain()
+    except InputError:  # an earlier run without its settings
+        return None
 
 
 def _column(run: Run, role: str) -> str | int | None:

@@ -139,7 +139,11 @@ def run(
             follow(event)
             tell(event)
 
-        done = execute(experiment, folder, resume=resume is not None, watch=watch)
+        try:
+            done = execute(experiment, folder, resume=resume is not None, watch=watch)
+        except KeyboardInterrupt:
+            _say_how_far(folder)
+            raise
     if json:
         print_json(
             {
@@ -152,7 +156,17 @@ def run(
     for part in ("valid", "test"):
         if (done.folder / part / "report.json").exists():
             report_table(done.report(part), f"{part}: {done.name} ({done.meta['method']})")
+    typer.echo(f"stopped: {done.stopping}")
     typer.echo(f"run: {folder}")
+
+
+def _say_how_far(folder: Path) -> None:
+    """Say where a run that was interrupted stands, if it has begun."""
+    from recsys.run import open_run
+
+    if (folder / "run.json").exists():
+        typer.echo(f"stopped: {open_run(folder, finished=False).stopping}", err=True)
+        typer.echo(f"run: {folder}", err=True)
 
 
 def evaluate(

@@ -187,7 +187,7 @@ def show(
     frame = order.join(frame, on="number", how="left", maintain_order="left")
     empty = [
         name
-        for name in ("reason", "within")
+        for name in ("marks", "reason", "within")
         if frame[name].is_null().all() or (frame[name].dtype == pl.Boolean and frame[name].all())
     ]
     frame_table(
@@ -252,6 +252,8 @@ def _conclude(study: Study) -> None:
         typer.echo(
             f"best: trial {best.number}, {_values(study.objectives, best.values)} on validation: {_settings(best.settings)}"
         )
+        if best.facts.get("stopping", {}).get("marks"):
+            typer.echo(f"its training: {best.facts['stopping']['line']}")
         if (
             first is not None
             and first.origin == "own"

@@ -39,7 +39,16 @@ BASELINES = ("popular", "itemknn", "ease")
 _AS_IS = ("popular",)  # nothing to search
 _SHARED = ("split", "train", "evaluate")
 # Of [train]: what a trial may cost is the budget, and the same for every method.
-_BUDGET = ("epochs", "patience", "eval_every", "seed", "device", "select", "checkpoint_seconds")
+_BUDGET = (
+    "epochs",
+    "patience",
+    "min_epochs",
+    "eval_every",
+    "seed",
+    "device",
+    "select",
+    "checkpoint_seconds",
+)
 
 
 @settings

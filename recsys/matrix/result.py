@@ -77,7 +77,9 @@ class Result:
         for data, table in self.tables.items():
             parts += [f"## {data}", "", _head(table), "|---|" + "---:|" * (len(table.metrics) + 6)]
             parts += [
-                "| " + " | ".join([_plain(method), *self._row(data, method, "**{}**")]) + " |"
+                "| "
+                + " | ".join([_plain(_signed(table, method)), *self._row(data, method, "**{}**")])
+                + " |"
                 for method in table.methods
             ]
             parts += [
@@ -92,7 +94,7 @@ class Result:
                 f"| {_plain(method)} | {rank:.2f} |"
                 for method, rank in zip(self.ranks.methods, self.ranks.ranks, strict=True)
             ]
-            parts += ["", _over(self.ranks), ""]
+            parts += ["", _over(self.ranks), *self._undertrained_ranks(), ""]
         parts += [
             f"- {note}"
             for note in (
@@ -113,7 +115,13 @@ class Result:
             parts += [f"% {data}", r"\begin{tabular}{l" + "r" * len(names) + "}", r"\toprule"]
             parts += [" & ".join(["Method", *map(_tex, names)]) + r" \\", r"\midrule"]
             parts += [
-                " & ".join([_tex(method), *self._row(data, method, r"\textbf{{{}}}")]) + r" \\"
+                " & ".join(
+                    [
+                        _tex(_signed(table, method)),
+                        *map(_tex_signs, self._row(data, method, r"\textbf{{{}}}")),
+                    ]
+                )
+                + r" \\"
                 for method in table.methods
             ]
             parts += [
@@ -123,15 +131,26 @@ class Result:
                 "",
             ]
         if self.ranks is not None:
-            parts.append(f"% {_over(self.ranks)}")
+            parts += [f"% {line}" for line in (_over(self.ranks), *self._undertrained_ranks())]
         return "\n".join(parts).rstrip() + "\n"
+
+    def _undertrained_ranks(self) -> list[str]:
+        """Which ranks rest on a training that ended too early."""
+        found = [
+            f"{data}: {', '.join(names)}"
+            for data, table in self.tables.items()
+            if (names := [method for method in table.methods if table.signs(method)])
+        ]
+        return [f"Ranks of undertrained methods ({'; '.join(found)}) may change."] if found else []
 
     def _row(self, data: str, method: str, bold: str) -> list[str]:
         table, cost = self.tables[data], self.costs[data, method]
         texts = []
         for metric in table.metrics:
             cell = table.cell(method, metric)
-            mean = bold.format(f"{cell.mean:.4f}") if cell.bold else f"{cell.mean:.4f}"
+            mean = f"{cell.mean:.4f}"
+            if cell.bold:
+                mean = bold.format(mean) + table.beside(method, metric)
             texts.append(
                 mean + (f" [{cell.low:.4f}, {cell.high:.4f}]" if np.isfinite(cell.low) else "")
             )
@@ -149,7 +168,10 @@ class Result:
         ]
 
     def table(self) -> pl.DataFrame:
-        """Columns data, method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, rank, and what it cost: a row per cell and metric."""
+        """Return a row per cell and metric.
+
+        Columns data, method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped, marks, rank, and what it cost.
+        """
         frames = []
         for data, table in self.tables.items():
             costs = [
@@ -244,6 +266,7 @@ def gather(plan: Plan, folder: Path) -> Result:
         tables[data] = compare(
             {method: reports[method] for method in order},
             fingerprints={method: prints[method] for method in order},
+            stopping={method: [run.stopping for run in runs[method]] for method in order},
         )
         missing = [method for method in plan.methods if method not in runs]
         if missing:
@@ -353,6 +376,10 @@ def write_result(result: Result, folder: Path) -> None:
         write(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
 
 
+def _signed(table: Comparison, method: str) -> str:
+    return " ".join(filter(None, (method, table.signs(method))))
+
+
 def _head(table: Comparison) -> str:
     return "| method | " + " | ".join(map(_plain, [*table.metrics, *_COSTS])) + " |"
 
@@ -362,7 +389,13 @@ def _plain(text: str) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(f"\\{c}" if c in "&%$#_{}" else c for c in text)
+    return _tex_signs("".join(f"\\{c}" if c in "&%$#_{}" else c for c in text))
+
+
+def _tex_signs(text: str) -> str:
+    for sign, name in (("†", "dagger"), ("‡", "daggerdbl")):
+        text = text.replace(sign, rf"\textsuperscript{{\text{name}}}")
+    return text
 
 
 def _null(value: Any) -> Any:

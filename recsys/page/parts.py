@@ -15,6 +15,7 @@ from recsys.page.draw import Mark, Series
 from recsys.page.markup import Markup, element, join
 from recsys.page.section import Method, Section
 from recsys.run import Run
+from recsys.stopping import marked, reasons
 
 __all__ = [
     "costs",
@@ -67,6 +68,13 @@ def lead(section: Section) -> Markup:
             said.append(
                 f" That it is better than {other} is not established (adjusted p {_p(worst.p_holm)})."
             )
+        early = [
+            name for name in found.methods if any(name in test.undertrained for test in rivals)
+        ]
+        if early:
+            said.append(
+                f" Undertrained, so that this may be a matter of training: {', '.join(f'{name} {found.signs(name)}' for name in early)}."
+            )
     return element("p", *said, class_="lead")
 
 
@@ -78,10 +86,11 @@ def headline(section: Section, name: str) -> Markup:
     heads += [
         element("th", metric, _arrow(metric), scope="col", class_="n") for metric in found.metrics
     ]
-    heads.append(element("th", "seeds", scope="col", class_="n"))
+    heads += [element("th", "seeds", scope="col", class_="n"), element("th", "stopped by")]
     rows = []
     for order, method in enumerate(section.methods):
-        cells = [element("th", dot(order), method.label, scope="row", data_v=method.label)]
+        early = _sign(section, method.label)
+        cells = [element("th", dot(order), method.label, early, scope="row", data_v=method.label)]
         cells += [
             _cell(section, method, order, found.cell(method.label, metric), name)
             for metric in found.metrics
@@ -91,6 +100,8 @@ def headline(section: Section, name: str) -> Markup:
                 "td", len(method.runs), class_="n", data_v=len(method.runs), title=_seeds(method)
             )
         )
+        ends = found.stopping.get(method.label, ())
+        cells.append(element("td", reasons(ends), title="; ".join(map(str, ends))))
         rows.append(element("tr", *cells))
     head, body = element("thead", element("tr", *heads)), element("tbody", *rows)
     what = f"Mean over {found.n_users:,} users; in brackets the 95 % interval{' over users and seeds' if several else ', bootstrap over users'}."
@@ -104,7 +115,10 @@ def headline(section: Section, name: str) -> Markup:
     return join(
         _scroll(element("table", head, body, class_="sortable"), "Means by method and metric"),
         element("p", what, class_="note"),
-        *(element("p", note, class_="note") for note in (*found.notes, *section.notes)),
+        *(
+            element("p", note, class_="note")
+            for note in (*found.undertrained, *found.notes, *section.notes)
+        ),
         _copy(name, "csv", "The table as CSV", found.csv()),
         _copy(name, "md", "The table as Markdown", found.markdown()),
         _tests(section),
@@ -138,7 +152,17 @@ def curves(section: Section) -> Markup | None:
             )
             series.append(Series(method.label, order, tuple(marks), dashed=level))
             top = max(marks, key=lambda mark: mark.y)
-            table.append((method.label, len(run.history), best, f"{top.y:.4f}"))
+            end = run.stopping
+            table.append(
+                (
+                    method.label,
+                    len(run.history),
+                    best,
+                    f"{top.y:.4f}",
+                    end.reason,
+                    ", ".join(end.marks),
+                )
+            )
         lost = [entry for entry in run.history if _finite(entry.get("loss"))]
         if len(lost) > 1:
             course = [
@@ -185,7 +209,14 @@ def curves(section: Section) -> Markup | None:
         _grid(figures),
         _behind(
             "The curves in numbers",
-            ("method", "epochs", "kept", f"highest valid {metric} drawn"),
+            (
+                "method",
+                "epochs",
+                "kept",
+                f"highest valid {metric} drawn",
+                "stopped by",
+                "undertrained",
+            ),
             table,
         ),
     )
@@ -406,7 +437,9 @@ def run_id(name: str, order: int, seed: int) -> str:
 
 
 def _cell(section: Section, method: Method, order: int, cell: Cell, name: str) -> Markup:
-    mean = element("b", _mean(cell.mean)) if cell.bold else _mean(cell.mean)
+    beside = section.comparison.beside(cell.method, cell.metric)
+    bold = join(element("b", _mean(cell.mean)), beside)
+    mean = bold if cell.bold else _mean(cell.mean)
     target = run_id(name, order, 0) if len(method.runs) == 1 else method_id(name, order)
     exact = f"{cell.mean!r}; {cell.users:,} users" + (
         f"; standard deviation of {cell.seeds} seeds {cell.seeds_sd:.4f}" if cell.seeds > 1 else ""
@@ -432,8 +465,18 @@ def _cell(section: Section, method: Method, order: int, cell: Cell, name: str) -
     if cell.best:
         lines.append(element("small", "best"))
     elif test is not None:
-        lines.append(element("small", f"p {_p(test.p_holm)}"))
+        seen = section.comparison.signs(test.first) + section.comparison.signs(test.second)
+        lines.append(element("small", " ".join(filter(None, (f"p {_p(test.p_holm)}", seen)))))
     return element("td", *lines, class_="n", data_v=repr(cell.mean))
+
+
+def _sign(section: Section, label: str) -> Markup | None:
+    """The mark beside the name of a method whose training ended too early, with its words."""
+    early = section.comparison.signs(label)
+    if not early:
+        return None
+    said = marked(section.comparison.stopping[label])
+    return element("span", f" {early}", title=said, aria_label=f"undertrained: {said}", role="img")
 
 
 def _tests(section: Section) -> Markup | None:
@@ -443,8 +486,8 @@ def _tests(section: Section) -> Markup | None:
     rows = [
         (
             test.metric,
-            test.first,
-            test.second,
+            " ".join(filter(None, (test.first, found.signs(test.first)))),
+            " ".join(filter(None, (test.second, found.signs(test.second)))),
             f"{test.result.difference:+.4f}",
             f"[{test.result.low:+.4f}, {test.result.high:+.4f}]",
             f"{test.result.d_z:+.2f}",

@@ -39,7 +39,8 @@ def _run(run: Run, place: str) -> Markup:
         ("seeds", ", ".join(f"{part}.seed = {value}" for part, value in _seeds_of(run))),
         ("when", f"{meta.get('started')} to {meta.get('finished')}"),
         ("took", f"{meta.get('seconds')} s in all, {meta.get('train_seconds')} s training"),
-        ("kept", f"epoch {meta.get('best_epoch')}; {meta.get('stopped')}"),
+        ("kept", f"epoch {meta.get('best_epoch')}"),
+        ("stopped", str(run.stopping)),
         (
             "split",
             f"{split.get('rule')}: {split.get('train'):,} train, {split.get('valid'):,} valid, {split.get('test'):,} test pairs; "

@@ -149,6 +149,7 @@ def _section(
         None,
         known.get(baseline, baseline) if baseline is not None else None,
         fingerprints={method.label: method.runs[0].pairs_fingerprint for method in methods},
+        stopping={method.label: [run.stopping for run in method.runs] for method in methods},
     )
     first = methods[0].runs[0]
     drawn = metric or _default_metric(comparison, first)

@@ -280,7 +280,10 @@ class Study(Shown):
         return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def table(self) -> pl.DataFrame:
-        """The trials: number, state, objectives, origin, seconds, best epoch, reason, and a column per searched field; tables in them as JSON."""
+        """Return the trials: number, state, objectives, origin, seconds, best epoch, marks, reason, and a column per searched field.
+
+        Marks are those of `recsys.stopping`: a training that ended too early. Tables among the settings are JSON.
+        """
         rows = []
         for trial in self.trials:
             row: dict[str, Any] = {"number": trial.number, "state": trial.state}
@@ -289,7 +292,12 @@ class Study(Shown):
                 for i, name in enumerate(self.objectives)
             }
             row |= {"within": trial.within, "origin": trial.origin, "seconds": trial.seconds}
-            row |= {"best_epoch": trial.facts.get("best_epoch"), "reason": trial.reason or None}
+            ended = trial.facts.get("stopping", {})
+            row |= {
+                "best_epoch": trial.facts.get("best_epoch"),
+                "marks": ", ".join(ended.get("marks", ())) or None,
+                "reason": trial.reason or None,
+            }
             rows.append(row | {path: _cell(value) for path, value in trial.settings.items()})
         schema: dict[str, Any] = {
             "number": pl.Int64,
@@ -301,6 +309,7 @@ class Study(Shown):
             "origin": pl.String,
             "seconds": pl.Float64,
             "best_epoch": pl.Int64,
+            "marks": pl.String,
             "reason": pl.String,
         }
         for dimension in self.experiment.dimensions:

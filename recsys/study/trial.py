@@ -27,6 +27,7 @@ from recsys.metrics import parse
 from recsys.rank import top_k
 from recsys.scorer import Scorer
 from recsys.space import Dimension, corners, put
+from recsys.stopping import Reason, curve_of, stopping
 from recsys.storage import write
 from recsys.train import Fitted, fit, monitored
 
@@ -83,7 +84,7 @@ class Outcome:
         reason: why it was ended or failed.
         excess: by limit, how far beyond it the trial was (at most 0 where it was not).
         seconds: of training and evaluation on valid.
-        facts: best epoch, epochs, and all that was measured.
+        facts: best epoch, epochs, how training ended, and all that was measured.
     """
 
     state: str
@@ -97,9 +98,9 @@ class Outcome:
 class TrialFailed(Exception):
     """Ends a trial from within."""
 
-    def __init__(self, state: str, reason: str) -> None:
+    def __init__(self, state: str, reason: str, ended: Reason) -> None:
         super().__init__(reason)
-        self.state, self.reason = state, reason
+        self.state, self.reason, self.ended = state, reason, ended
 
 
 def objectives(experiment: Experiment) -> tuple[str, ...]:
@@ -224,10 +225,10 @@ def run_trial(
                 worse and event["epoch"] < experiment.train.epochs
             ):  # one that is at its end is not ended
                 raise TrialFailed(
-                    "pruned", f"worse than earlier trials after epoch {event['epoch']}"
+                    "pruned", f"worse than earlier trials after epoch {event['epoch']}", "pruned"
                 )
             if limits.seconds is not None and _seconds(history) > limits.seconds:
-                raise TrialFailed("pruned", f"took longer than {limits.seconds:g} s")
+                raise TrialFailed("pruned", f"took longer than {limits.seconds:g} s", "time")
         watch(event)
 
     _reset_peak(device)
@@ -246,7 +247,11 @@ def run_trial(
         outcome = _measured(whole, fitted, material, device)
     except TrialFailed as error:
         over = {"seconds": _seconds(history) - limits.seconds} if limits.seconds is not None else {}
-        outcome = Outcome(error.state, reason=error.reason, excess=over)
+        curve = curve_of(history, evaluation.monitor, experiment.train.select)
+        end = stopping(curve, error.ended, len(history), experiment.train.epochs)
+        outcome = Outcome(
+            error.state, reason=error.reason, excess=over, facts={"stopping": end.plain()}
+        )
     except TrainingError as error:
         outcome = Outcome("failed", reason=str(error))
     except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
@@ -272,7 +277,7 @@ def _measured(
     entry = next(entry for entry in fitted.history if entry["epoch"] == fitted.best_epoch)
     facts: dict[str, Any] = {
         "best_epoch": fitted.best_epoch,
-        "stopped": fitted.stopped,
+        "stopping": fitted.stopping.plain(),
         "valid": entry["valid"],
     }
     measured = {"seconds": _seconds(fitted.history), "memory": _peak_mb(device)}
