@@ -22,7 +22,7 @@ from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError, suggest
 from recsys.notebook import Shown, counted, table_html
 from recsys.protocol import Evaluation
-from recsys.scorer import Scorer
+from recsys.scorer import Scorer, places_of
 from recsys.statistics import bootstrap
 from recsys.views import Part, Ranking, leave_out_short, users_of_items
 
@@ -266,9 +266,10 @@ def evaluate(
 ) -> Report:
     """Rank every candidate for every test user and measure.
 
-    Only users with a test pair are scored. A test pair that was seen in training (or in `also_seen`) cannot be recommended: it counts as missed,
-    and a note says how many there are; `auc` alone leaves such pairs out, being a statement about candidates. Top-k lists order equal scores by
-    a hash of the item; full ranks give equal scores their mean rank.
+    Only users with a test pair are scored. Those without a training pair are scored as the scorer has it, and a note says how many
+    they are; the view "cold users" is of them alone. A test pair that was seen in training (or in `also_seen`) cannot be recommended: it
+    counts as missed, and a note says how many there are; `auc` alone leaves such pairs out, being a statement about candidates. Top-k
+    lists order equal scores by `recsys.data.hashing.tie_order`; full ranks give equal scores their mean rank.
 
     The cost does not grow with the metrics: one top-k pass at the largest cut-off, and one rank pass only where a full-ranking metric is asked for.
 
@@ -296,7 +297,7 @@ def evaluate(
     every = Part(
         users, np.arange(len(users)), relevant[users], _minus(relevant[users], masked[users])
     )
-    notes = _notes(every.relevant, every.reachable)
+    notes = _notes(every.relevant, every.reachable) + _cold(scorer, train, users)
 
     columns: dict[str, np.ndarray] = {}
     whole: dict[str, float] = {}
@@ -395,6 +396,21 @@ def _notes(relevant: sp.csr_matrix, reachable: sp.csr_matrix) -> tuple[str, ...]
     whole = np.count_nonzero(np.diff(reachable.indptr) == 0)
     note = f"{lost} of {relevant.nnz} test pairs were already seen and cannot be hit"
     return (f"{note}; {whole} users have no other test pair and score 0" if whole else note,)
+
+
+def _cold(scorer: Scorer, train: Interactions, users: np.ndarray) -> tuple[str, ...]:
+    """What to say of test users [U] without a training pair: what they get is no word of the model, unless it places them."""
+    cold = np.count_nonzero(np.diff(train.csr.indptr)[users] == 0)
+    if not cold:
+        return ()
+    ability = (
+        "this method can place them"
+        if places_of(scorer).users
+        else "this method cannot place them, and `recommend` answers them by popularity"
+    )
+    return (
+        f"{cold} of {len(users)} test users have no training pair: {ability}; metrics of theirs alone: [cold users]",
+    )
 
 
 def _minus(first: sp.csr_matrix, second: sp.csr_matrix) -> sp.csr_matrix:

@@ -20,6 +20,9 @@ That is what `recsys.index.nearest` does:
 Sources: for several vectors per user, of which the nearest counts, Bao et al., NeurIPS 2022; for the column added to a distance,
 Bachrach et al., "Speeding up the Xbox recommender system using a Euclidean transformation for inner-product spaces", RecSys 2014,
 whose column holds what a norm lacks of the largest, as this one does of a bias. An index is written by faiss and holds numbers only.
+
+A user or an item without a training pair has the vector that training began with. Such vectors are near to something by chance, so
+they are left out, unless the scorer places them by features (`recsys.scorer.ability`) or they are asked for.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -42,7 +45,7 @@ import torch.nn.functional as F
 from recsys.errors import InputError
 from recsys.index import HNSW, Kind, Search, build_index, owned, serialized
 from recsys.run import Run
-from recsys.scorer import Factors, MultiFactors, Scorer
+from recsys.scorer import Factors, MultiFactors, Scorer, unplaced
 from recsys.storage import write, write_json
 
 __all__ = ["Exported", "Vectors", "export", "vectors"]
@@ -159,18 +162,29 @@ def vectors(scorer: Scorer) -> Vectors:
     )
 
 
-def export(run: Run, out: str | Path, index: Kind | None = None) -> Exported:
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Which rows of the run are written, int64, ascending."""
+
+    users: np.ndarray
+    items: np.ndarray
+
+
+def export(
+    run: Run, out: str | Path, index: Kind | None = None, *, unmet: bool = False
+) -> Exported:
     """Write the vectors of a run into a new folder, which is there when all of it is.
 
     items.parquet holds item (outside id), title where the run has titles, and vector (float32, a list of fixed size); users.parquet
-    holds user, c (which of the user's vectors, from 0) and vector; manifest.json says how to search them. items.faiss, if asked for,
-    is an index whose row i is row i of items.parquet. The same run gives the same files, byte for byte, but for an HNSW
-    index, which several threads build in an order of their own.
+    holds user, c (which of the user's vectors, from 0) and vector; manifest.json says how to search them, and how many users and items were
+    left out. items.faiss, if asked for, is an index whose row i is row i of items.parquet. The same run gives the same files, byte for
+    byte, but for an HNSW index, which several threads build in an order of their own.
 
     Args:
         run: a finished run.
         out: a folder that is not there yet, or empty.
         index: "flat" searches exactly, "hnsw" approximately and in large catalogues much faster; None: no index.
+        unmet: write users and items without a training pair, too.
 
     Raises:
         InputError: the scorer has no such vectors; the folder is taken or cannot be written; faiss is not installed.
@@ -184,13 +198,17 @@ def export(run: Run, out: str | Path, index: Kind | None = None) -> Exported:
         made = vectors(run.scorer)
     except InputError as error:
         raise error.at(str(run.folder)) from None
+    rows = _rows(run, unmet)
+    made = replace(
+        made, user=made.user[rows.users], item=made.item[rows.items], count=made.count[rows.users]
+    )
     built = None if index is None else build_index(made.item, made.search, index)
     home = Path(os.path.abspath(out))
     temporary = home.with_name(f".{home.name}.{os.getpid()}.tmp")
-    manifest = _manifest(run, made, index)
+    manifest = _manifest(run, made, rows, index)
     try:
-        _write_items(temporary / "items.parquet", run, made)
-        _write_users(temporary / "users.parquet", run, made)
+        _write_items(temporary / "items.parquet", run, made, rows.items)
+        _write_users(temporary / "users.parquet", run, made, rows.users)
         if built is not None:
             write(temporary / "items.faiss", lambda path: path.write_bytes(serialized(built)))
         write_json(temporary / "manifest.json", manifest)
@@ -215,24 +233,35 @@ def export(run: Run, out: str | Path, index: Kind | None = None) -> Exported:
     return Exported(out, tuple(out / name for name in names), manifest)
 
 
-def _write_items(path: Path, run: Run, made: Vectors) -> None:
+def _rows(run: Run, unmet: bool) -> _Rows:
+    """The users and items whose vectors mean something; all of them with `unmet`."""
+    train = run.train
+    users, items = (
+        (np.zeros(train.n_users, dtype=bool), np.zeros(train.n_items, dtype=bool))
+        if unmet
+        else unplaced(run.scorer, train)
+    )
+    return _Rows(np.flatnonzero(~users), np.flatnonzero(~items))
+
+
+def _write_items(path: Path, run: Run, made: Vectors, written: np.ndarray) -> None:
     def rows(start: int) -> pl.DataFrame:
         span = slice(start, start + _ROWS)
-        frame = pl.DataFrame({"item": run.train.items.ids[span]})
+        frame = pl.DataFrame({"item": run.train.items.ids.gather(written[span])})
         if run.train.titles is not None:
-            frame = frame.with_columns(run.train.titles[span].alias("title"))
+            frame = frame.with_columns(run.train.titles.gather(written[span]).alias("title"))
         return frame.with_columns(pl.Series("vector", made.item[span]))
 
     _write_table(path, (rows(start) for start in range(0, len(made.item), _ROWS)))
 
 
-def _write_users(path: Path, run: Run, made: Vectors) -> None:
+def _write_users(path: Path, run: Run, made: Vectors, written: np.ndarray) -> None:
     step = max(1, _ROWS // made.user.shape[1])
 
     def rows(start: int) -> pl.DataFrame:
         part = made.user[start : start + step]
         owner, place = np.nonzero(owned(part, made.count[start : start + step]))
-        ids = run.train.users.ids.gather(start + owner)
+        ids = run.train.users.ids.gather(written[start + owner])
         return pl.DataFrame(
             {"user": ids, "c": place.astype(np.int32), "vector": pl.Series(part[owner, place])}
         )
@@ -254,7 +283,7 @@ def _write_table(path: Path, frames: Iterator[pl.DataFrame]) -> None:
     write(path, produce)
 
 
-def _manifest(run: Run, made: Vectors, index: Kind | None) -> dict[str, Any]:
+def _manifest(run: Run, made: Vectors, rows: _Rows, index: Kind | None) -> dict[str, Any]:
     squared = (
         "minus the squared Euclidean distance"
         if made.added == ""
@@ -278,6 +307,10 @@ def _manifest(run: Run, made: Vectors, index: Kind | None) -> dict[str, Any]:
         "dim": made.dim,
         "users": len(made.user),
         "items": len(made.item),
+        "without_training_pair_left_out": {
+            "users": run.train.n_users - len(rows.users),
+            "items": run.train.n_items - len(rows.items),
+        },
         "vectors_per_user": {
             "least": int(made.count.min()),
             "most": int(made.count.max()),

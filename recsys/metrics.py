@@ -38,8 +38,8 @@ __all__ = [
 Source = Literal["hits", "ranks", "lists", "catalogue"]
 GROUPS = ("head", "mid", "tail")
 
-# Which test items count, and among which items they are ranked: behind a metric's name in brackets, as in `ndcg@20[new]`.
-VIEWS = ("new", "new in all", "warm", "warm in all")
+# Which test items or test users count, and among which items they are ranked: behind a metric's name in brackets, as in `ndcg@20[new]`.
+VIEWS = ("new", "new in all", "warm", "warm in all", "cold users", "warm users")
 
 
 # At a cut-off. `hits[u, p]` says whether the item at position p (0-based) of u's list is one of u's test items.

@@ -113,7 +113,14 @@ def add_items(
     )
     return Grown(
         grown,
-        Dataset(pairs, train.users, items, titles=titles, history=train.history),
+        Dataset(
+            pairs,
+            train.users,
+            items,
+            titles=titles,
+            history=train.history,
+            learned=None if train.learned is None else np.pad(train.learned, (0, len(ids))),
+        ),
         ids,
         digest.hexdigest(),
     )
@@ -173,7 +180,7 @@ def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFram
     pairs = Interactions(
         data.pairs.user[kept], items[data.pairs.item[kept]], data.n_users, train.n_items
     )
-    grown = Dataset(pairs, data.users, train.items, titles=train.titles)
+    grown = Dataset(pairs, data.users, train.items, titles=train.titles, learned=train.item_counts)
     notes: tuple[str, ...] = ()
     if not kept.all():
         strange = np.flatnonzero(items < 0)

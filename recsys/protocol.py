@@ -11,7 +11,9 @@ from recsys.metrics import Metric, parse
 
 __all__ = ["Candidates", "Evaluation"]
 
-Candidates: TypeAlias = Literal["all", "new", "new in all", "warm", "warm in all"]
+Candidates: TypeAlias = Literal[
+    "all", "new", "new in all", "warm", "warm in all", "cold users", "warm users"
+]
 
 
 @settings
@@ -26,9 +28,10 @@ class Evaluation:
         keep_valid: when testing, validation items stay candidates (LibCML); off, they are masked as the training items are.
         candidates: "all" ranks the whole catalogue; "sampled" estimates the same numbers from a few candidates per user, or ranks all
             where that is cheaper (a note says so). "new": test items without a training pair, ranked among such items alone; "new in all":
-            the same test items, ranked in the whole catalogue; "warm" and "warm in all": those with a training pair. Or several of these
-            but "sampled", as in ["new", "new in all", "warm"]: each metric is then reported for each, under names like ndcg@20[new]; such
-            a name may also stand in `metrics`. Without "all" among them, a monitor without brackets is that of the first.
+            the same test items, ranked in the whole catalogue; "warm" and "warm in all": those with a training pair. "cold users":
+            users without a training pair alone, in the whole catalogue; "warm users": the others. Or several of these but "sampled", as in
+            ["new", "new in all", "warm"]: each metric is then reported for each, under names like ndcg@20[new]; such a name may also
+            stand in `metrics`. Without "all" among them, a monitor without brackets is that of the first.
         sampled: candidates drawn per user, none twice; all of them where there are no more.
         sampled_by: draw them "uniform" or by "popularity".
         estimator: how sampled ranks become metrics; "none" reports the uncorrected numbers, see `recsys.sampled`.
@@ -51,7 +54,9 @@ class Evaluation:
     min_test_full: Annotated[int, Bound(ge=1)] = 1
     keep_valid: bool = False
     candidates: (
-        Literal["all", "sampled", "new", "new in all", "warm", "warm in all"]
+        Literal[
+            "all", "sampled", "new", "new in all", "warm", "warm in all", "cold users", "warm users"
+        ]
         | tuple[Candidates, ...]
     ) = "all"
     sampled: Annotated[int, Bound(ge=1, le=100_000)] = 100

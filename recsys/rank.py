@@ -37,6 +37,7 @@ _WIDTH = 64  # items whose maximum stands for them
 _BUFFER_BYTES = 32 << 20  # of one block of scores
 _TILE = 512  # items scored at a time on the CPU
 _USERS = 256  # served at a time by one order of the items
+_ROUNDING = 1e-6  # of a user's largest score: scores that differ by no more are the same
 
 
 @functools.lru_cache(maxsize=8)
@@ -54,11 +55,14 @@ class TopK:
         user: user rows, int32 [U].
         item: item rows, int32 [U, k]; -1 where a user has fewer than k candidates.
         score: float32 [U, k]; -inf where item is -1.
+        flat: bool [U], whose candidates all have the same score, so that the list is the order of ties and nothing else; None where it was
+            not asked for. A user with fewer than two candidates has nothing to tell apart, and is not among them.
     """
 
     user: np.ndarray
     item: np.ndarray
     score: np.ndarray
+    flat: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +92,7 @@ def top_k(
     seen: sp.csr_matrix | None = None,
     candidates: np.ndarray | None = None,
     block: int = 0,
+    flat: bool = False,
 ) -> TopK:
     """The k best items of each user, exactly.
 
@@ -98,6 +103,8 @@ def top_k(
         seen: CSR [n_users, n_items] whose entries are not recommended, or None.
         candidates: item rows that may be recommended, or None for all.
         block: users at a time; 0 chooses it by memory.
+        flat: find out, too, which users' candidates all have the same score, up to rounding; not asked of a scorer that gives everybody the
+            same scores, whose order is that of popularity.
 
     Raises:
         InputError: a score that is not a number, or k below 1.
@@ -107,19 +114,42 @@ def top_k(
     width = min(k, scorer.n_items)
     items = np.full((len(users), k), -1, dtype=np.int32)
     values = np.full((len(users), k), -np.inf, dtype=np.float32)
+    alike = np.zeros(len(users), dtype=bool) if flat else None
     if isinstance(scorer, Product) and scorer.first == "ones":
         _one_order(scorer, users, width, seen, candidates, items, values)
-        return TopK(np.asarray(users, dtype=np.int32), items, values)
+        return TopK(np.asarray(users, dtype=np.int32), items, values, alike)
 
-    def keep_best(span: slice, scores: Tensor, term: Tensor | None) -> None:
+    def keep_best(span: slice, scores: Tensor, term: Tensor | None, largest: Tensor | None) -> None:
         value, item = _best(scores, width)
         if bool(torch.isnan(value).any()):
             raise _not_numbers()
+        if alike is not None and largest is not None:
+            alike[span] = _flat(scores, value, largest).cpu().numpy()
         items[span, :width] = item.masked_fill(value == -torch.inf, -1).cpu().numpy()
         values[span, :width] = (value if term is None else value + term[:, None]).cpu().numpy()
 
-    _each_block(scorer, users, seen, candidates, block, keep_best)
-    return TopK(np.asarray(users, dtype=np.int32), items, values)
+    _each_block(scorer, users, seen, candidates, block, keep_best, largest=flat)
+    return TopK(np.asarray(users, dtype=np.int32), items, values, alike)
+
+
+def _flat(scores: Tensor, value: Tensor, largest: Tensor) -> Tensor:
+    """Return which rows hold one score for all candidates, up to rounding, bool [B].
+
+    Args:
+        scores: [B, n], -inf where there is no candidate.
+        value: the largest of each row [B, k], descending.
+        largest: of each row, the largest absolute score before anything was left out [B]. What a user has met scores high, so it
+            tells rounding from a difference where all that is left is near zero.
+    """
+    room = _ROUNDING * largest
+    listed = torch.where(value == -torch.inf, value[:, :1], value)
+    flat = value[:, 0] - listed.amin(1) <= room  # else the best are apart already
+    rows = flat.nonzero().view(-1)
+    some = scores[rows]
+    out = some == -torch.inf
+    least = some.masked_fill(out, torch.inf).amin(1)
+    flat[rows] = (value[rows, 0] - least <= room[rows]) & ((~out).sum(1) > 1)
+    return flat
 
 
 def _one_order(
@@ -188,7 +218,9 @@ def ranks(
     )
     counts = np.empty(len(users), dtype=np.int64)
 
-    def count_above(span: slice, scores: Tensor, term: Tensor | None) -> None:
+    def count_above(
+        span: slice, scores: Tensor, term: Tensor | None, largest: Tensor | None
+    ) -> None:
         local = np.arange(span.start, span.stop)
         # A NaN is neither above nor equal to anything, so it would pass for a perfect rank.
         if bool(torch.isnan(scores.amax(1)).any()):
@@ -237,7 +269,7 @@ def score_blocks(
     size = block or fill.default_block
     for start in range(0, len(users), size):
         rows = users[start : start + size]
-        scores, term = fill(rows)
+        scores, term, _ = fill(rows)
         yield rows, (scores if term is None else scores.add_(term[:, None]))[:, : scorer.n_items]
 
 
@@ -254,12 +286,20 @@ def _each_block(
     seen: sp.csr_matrix | None,
     candidates: np.ndarray | None,
     block: int,
-    work: Callable[[slice, Tensor, Tensor | None], None],
+    work: Callable[[slice, Tensor, Tensor | None, Tensor | None], None],
+    *,
+    largest: bool = False,
 ) -> None:
-    """Call `work(span of users, scores [B, n_items padded], term [B] or None)` for every block, on as many threads as torch uses."""
+    """Call `work` for every block, on as many threads as torch uses.
+
+    Args:
+        scorer, users, seen, candidates, block: as in `top_k`.
+        work: told (span of users, scores [B, n_items padded], term [B] or None, largest [B] or None), as `_Fill` gives them.
+        largest: find the last, too.
+    """
     if not len(users):
         return
-    fill = _Fill(scorer, seen, candidates)
+    fill = _Fill(scorer, seen, candidates, largest=largest)
     size = block or fill.default_block
     spans = [slice(start, min(start + size, len(users))) for start in range(0, len(users), size)]
 
@@ -299,9 +339,14 @@ class _Fill:
     """Masked scores of a block of users, in a buffer that each thread has for itself."""
 
     def __init__(
-        self, scorer: Scorer, seen: sp.csr_matrix | None, candidates: np.ndarray | None
+        self,
+        scorer: Scorer,
+        seen: sp.csr_matrix | None,
+        candidates: np.ndarray | None,
+        *,
+        largest: bool = False,
     ) -> None:
-        self.scorer, self.seen = scorer, seen
+        self.scorer, self.seen, self.largest = scorer, seen, largest
         self.padded = -(-scorer.n_items // _WIDTH) * _WIDTH
         self.default_block = max(1, _BUFFER_BYTES // (4 * self.padded))
         self.gemm = (
@@ -314,8 +359,11 @@ class _Fill:
             self.barred = torch.from_numpy(np.flatnonzero(~allowed)).to(scorer.device)
         self.own = threading.local()
 
-    def __call__(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Scores [B, n_items padded], -inf where masked or padding, and what to add to each row of them [B] or None."""
+    def __call__(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Scores [B, n_items padded], -inf where masked or padding, and two numbers for each row, or None.
+
+        The first is what to add to its scores [B], the second its largest absolute score before the mask [B], where that is asked for.
+        """
         n_items = self.scorer.n_items
         scores = self._buffer(len(rows))
         index = torch.as_tensor(np.asarray(rows, dtype=np.int64), device=self.scorer.device)
@@ -324,6 +372,7 @@ class _Fill:
             term = self.gemm(index, scores)
         else:
             scores[:, :n_items] = self.scorer.score(index)
+        largest = _largest_absolute(scores[:, :n_items]) if self.largest else None
         scores[:, n_items:] = -torch.inf
         if self.seen is not None:
             part = self.seen[rows]
@@ -334,13 +383,24 @@ class _Fill:
             scores.view(-1)[torch.as_tensor(cells, device=scores.device)] = -torch.inf
         if self.barred is not None:
             scores.index_fill_(1, self.barred, -torch.inf)
-        return scores, term
+        return scores, term, largest
 
     def _buffer(self, size: int) -> Tensor:
         buffer: Tensor | None = getattr(self.own, "buffer", None)
         if buffer is None or len(buffer) < size:
             buffer = self.own.buffer = torch.empty(size, self.padded, device=self.scorer.device)
         return buffer[:size]
+
+
+def _largest_absolute(scores: Tensor) -> Tensor:
+    """Return the largest absolute value of each row [B, n], [B]; -inf, which bars an item, does not count."""
+    low, high = scores.aminmax(dim=1)
+    barred = (low == -torch.inf).nonzero().view(-1)
+    if len(barred):
+        some = scores[barred]
+        low[barred] = some.masked_fill(some == -torch.inf, torch.inf).amin(1)
+        low[low == torch.inf], high[high == -torch.inf] = 0.0, 0.0
+    return torch.maximum(low.abs(), high.abs())
 
 
 class _Gemm:

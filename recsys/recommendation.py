@@ -1,6 +1,8 @@
 """Recommendations out of a scorer, in outside ids: as a frame, or as a restartable job that writes files.
 
-The ranking is `recsys.rank.top_k`, the one that evaluation uses: what ships is what was measured.
+The ranking is `recsys.rank.top_k`, the one that evaluation uses: what ships is what was measured. What a model knows nothing of
+is not ranked by it: users without a training pair, users whose candidates all score the same, and items that nobody has met, unless
+the scorer says that it places them (`recsys.scorer.ability`).
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
+import scipy.sparse as sp
+import torch
 
 from recsys.data.types import Dataset, Vocab
 from recsys.errors import InputError, suggest
 from recsys.ids import Ids, alike, read_ids, wanted
 from recsys.rank import TopK, top_k
-from recsys.scorer import Factors, Scorer
+from recsys.scorer import Factors, Product, Scorer, unplaced
 from recsys.storage import read_json, write, write_json
 
 __all__ = [
@@ -47,6 +51,7 @@ def recommend(
     candidates: Ids | None = None,
     exclude: Ids | None = None,
     unknown: Unknown = "popular",
+    unmet: bool = False,
     titles: bool = False,
 ) -> pl.DataFrame:
     """The k best items of each user.
@@ -54,12 +59,14 @@ def recommend(
     Args:
         scorer: what ranks.
         train: what it learned from: the ids, and what users have seen.
-        users: outside ids, in the order of the answer; None for every known user.
+        users: outside ids, in the order of the answer; None for every user of the run.
         k: items per user; a user with fewer candidates gets fewer rows.
         filter_seen: leave out what the user has in `train`.
         candidates: outside ids of the only items to recommend; None for all.
         exclude: outside ids of items never to recommend.
-        unknown: users the scorer does not know: "popular" gives the most popular candidates, "skip" leaves them out, "error" stops.
+        unknown: users the scorer does not know: "popular" gives the most popular candidates, "skip" leaves them out, "error" stops. Not known
+            is who is not in `train`, who has no pair there, unless the scorer places such users, and whose candidates all score the same.
+        unmet: items without a training pair are candidates, too, of a scorer that does not place them.
         titles: add a column with the items' titles, where the data have them.
 
     Returns:
@@ -70,19 +77,22 @@ def recommend(
         InputError: no ids, a k or an `unknown` that is none, an unknown item in `candidates` or `exclude`, no candidate left, or an unknown user with
             unknown = "error".
     """
-    return _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles).frame(
-        wanted(train.users, users)
-    )
+    maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, unmet, titles)
+    asked = wanted(train.users, users)
+    maker.check(asked)
+    return maker.frame(asked)
 
 
 def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl.DataFrame:
     """The k items whose vectors are nearest to each given item (by distance where the scorer's is one, else cosine).
 
+    Items without a training pair are near to nothing, and are left out, unless the scorer places them.
+
     Returns:
         item, similar, rank, score.
 
     Raises:
-        InputError: the scorer has no item vectors, an item is unknown, or k below 1.
+        InputError: the scorer has no item vectors, an item is unknown or has no training pair, or k below 1.
     """
     k = _length(k)
     vectors = getattr(scorer, "item", None)
@@ -92,6 +102,14 @@ def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl
             remedy="use a factor method",
         )
     rows = train.items.require(alike(items, train.items, "items"), "items")
+    _, strange = unplaced(scorer, train)
+    if strange[rows].any():
+        first = train.items.ids[int(rows[strange[rows]][0])]
+        raise InputError(
+            f"item {first!r} has no training pair, so its vector is near to nothing",
+            place="items",
+            remedy="leave it out, or use a method that places items by their features",
+        )
     # An inner product favours popular items whatever the question; the angle does not. Distances stay distances.
     itself = Factors(
         vectors[rows],
@@ -99,7 +117,8 @@ def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl
         "euclidean" if getattr(scorer, "similarity", "") == "euclidean" else "cosine",
     )
     # One more than asked for: an item is nearest to itself.
-    best = top_k(itself, np.arange(len(rows)), k + 1)
+    pool = np.flatnonzero(~strange) if strange.any() else None
+    best = top_k(itself, np.arange(len(rows)), k + 1, candidates=pool)
     keep = (best.item != rows[:, None]) & (best.item >= 0)
     keep &= keep.cumsum(1) <= k
     owner = np.repeat(np.arange(len(rows)), keep.sum(1))
@@ -144,6 +163,7 @@ def write_recommendations(
     candidates: Ids | None = None,
     exclude: Ids | None = None,
     unknown: Unknown = "popular",
+    unmet: bool = False,
     titles: bool = False,
     batch: int = 50_000,
     format: Literal["parquet", "csv", "jsonl"] = "parquet",
@@ -159,7 +179,7 @@ def write_recommendations(
 
     Args:
         out: file or folder.
-        scorer, train, users, k, filter_seen, candidates, exclude, unknown, titles: as in `recommend`.
+        scorer, train, users, k, filter_seen, candidates, exclude, unknown, unmet, titles: as in `recommend`.
         batch: users per part.
         format: of the parts of a folder; a file's ending names its own.
         model: identity of the model, for the manifest; a part of another model is not reused.
@@ -175,8 +195,9 @@ def write_recommendations(
         raise InputError(
             f"batch = {batch}: a part holds at least one user", remedy="ask for at least 1"
         )
-    maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, titles)
+    maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, unmet, titles)
     asked = wanted(train.users, users)
+    maker.check(asked)
     if out.suffix in _FORMATS:
         frame = maker.frame(asked)
         write(out, lambda path: _save(frame, path, _FORMATS[out.suffix]))
@@ -233,30 +254,51 @@ class _Recommender:
         candidates: Ids | None,
         exclude: Ids | None,
         unknown: Unknown,
+        unmet: bool,
         titles: bool,
     ) -> None:
         _one_of("unknown", unknown, get_args(Unknown))
-        self.scorer, self.train, self.unknown = scorer, train, unknown
+        self.scorer, self.train, self.unknown, self.unmet = scorer, train, unknown, unmet
+        self.counts = train.item_counts
         self.k = min(_length(k), train.n_items)  # a longer list has nothing more to hold
         self.filter_seen = filter_seen
         self.titles = train.titles if titles else None
         self.allowed = _allowed(train.items, candidates, exclude)
+        self.strange, items = unplaced(scorer, train)
+        self.ranked = self.allowed if unmet else _placed(self.allowed, ~items, scorer)
+
+    def check(self, users: pl.Series) -> None:
+        """Refuse users of whom the model knows nothing, where they are an error.
+
+        Raises:
+            InputError: there is one.
+        """
+        if self.unknown == "error":
+            rows = self.train.users.require(users, "users")
+            self._refuse(
+                users, self.strange[rows], "has no training pair, so the model knows nothing of it"
+            )
 
     def frame(self, users: pl.Series) -> pl.DataFrame:
         """Recommendations for outside ids, in their order."""
         rows = self.train.users.rows(users)
-        known, missing = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
-        if len(missing) and self.unknown == "error":
-            self.train.users.require(users, "users")
+        known = rows >= 0
+        known[known] = ~self.strange[rows[known]]
+        served = np.flatnonzero(known)
         seen = self.train.pairs.csr if self.filter_seen else None
-        best = top_k(self.scorer, rows[known], self.k, seen=seen, candidates=self.allowed)
-        frames = [self._table(users, known, best.item, best.score, "model")]
-        if len(missing) and self.unknown == "popular":
-            popular = self._popular()
-            items, scores = (
-                np.repeat(part, len(missing), axis=0) for part in (popular.item, popular.score)
-            )
-            frames.append(self._table(users, missing, items, scores, "popular"))
+        best = top_k(
+            self.scorer, rows[served], self.k, seen=seen, candidates=self.ranked, flat=True
+        )
+        assert best.flat is not None
+        known[served[best.flat]] = False
+        if self.unknown == "error":
+            self._refuse(users, ~known, "gets the same score for every candidate")
+        told = ~best.flat
+        frames = [self._table(users, served[told], best.item[told], best.score[told], "model")]
+        left = np.flatnonzero(~known)
+        if len(left) and self.unknown == "popular":
+            popular = self._popular(rows[left], seen)
+            frames.append(self._table(users, left, popular.item, popular.score, "popular"))
         frame = pl.concat(frames).sort("place", "rank").drop("place")
         return (
             frame
@@ -287,21 +329,38 @@ class _Recommender:
             columns["title"] = self.titles.gather(items[there])
         return pl.DataFrame(columns)
 
-    def _popular(self) -> TopK:
-        """The most popular candidates, one list for all; ties in the order of the item rows. What nobody has met is not popular and left out."""
-        counts = np.bincount(self.train.pairs.item, minlength=self.train.n_items).astype(np.float32)
+    def _refuse(self, users: pl.Series, which: np.ndarray, why: str) -> None:
+        """Stop where the mask `which` holds for a user [n]."""
+        if which.any():
+            first = users[int(np.flatnonzero(which)[0])]
+            raise InputError(
+                f"user {first!r} {why} ({which.sum()} of {len(users)} are so)",
+                place="users",
+                remedy="leave such users out, or use --unknown popular or skip",
+            )
+
+    def _popular(self, rows: np.ndarray, seen: sp.csr_matrix | None) -> TopK:
+        """Return the most popular candidates of users [n], -1 for one who is not in the run, less what each has seen.
+
+        Equal counts stand in the order of all rankings. What nobody has met is not popular and left out.
+        """
         pool = np.arange(self.train.n_items) if self.allowed is None else self.allowed
-        pool = pool[counts[pool] > 0]
-        order = pool[np.argsort(-counts[pool], kind="stable")][: self.k]
-        item = np.full((1, self.k), -1, dtype=np.int32)
-        score = np.full((1, self.k), -np.inf, dtype=np.float32)
-        item[0, : len(order)], score[0, : len(order)] = order, counts[order]
-        return TopK(np.zeros(1, dtype=np.int32), item, score)
+        pool = pool[self.counts[pool] > 0]
+        counts = torch.from_numpy(self.counts.astype(np.float32))
+        # One row more, of a user who has seen nothing, for all who are not in the run.
+        scorer = Product((torch.ones(self.train.n_users + 1, 1), counts[None, :]), "ones")
+        if seen is not None:
+            nobody = np.append(seen.indptr, seen.indptr[-1])
+            seen = sp.csr_matrix(
+                (seen.data, seen.indices, nobody), shape=(seen.shape[0] + 1, seen.shape[1])
+            )
+        users = np.where(rows < 0, self.train.n_users, rows)
+        return top_k(scorer, users, self.k, seen=seen, candidates=pool)
 
     def identity(self, users: pl.Series, batch: int, format: str, model: str) -> dict[str, Any]:
         """What decides every byte of a job's parts."""
         allowed = (
-            "all" if self.allowed is None else hashlib.sha256(self.allowed.tobytes()).hexdigest()
+            "all" if self.ranked is None else hashlib.sha256(self.ranked.tobytes()).hexdigest()
         )
         return {
             "model": model,
@@ -311,6 +370,7 @@ class _Recommender:
             "k": self.k,
             "filter_seen": self.filter_seen,
             "unknown": self.unknown,
+            "unmet": self.unmet,
             "titles": self.titles is not None,
             "batch": batch,
             "format": format,
@@ -334,6 +394,22 @@ def _allowed(items: Vocab, candidates: Ids | None, exclude: Ids | None) -> np.nd
             remedy="give more candidates, or exclude fewer items",
         )
     return allowed
+
+
+def _placed(allowed: np.ndarray | None, known: np.ndarray, scorer: Scorer) -> np.ndarray | None:
+    """Return the rows of `allowed` that the scorer can place by the mask `known`; None for all there are."""
+    if known.all():
+        return allowed
+    pool = np.flatnonzero(known) if allowed is None else allowed[known[allowed]]
+    if not len(pool):
+        n = len(known) if allowed is None else len(allowed)
+        kind = getattr(scorer, "kind", type(scorer).__name__)
+        raise InputError(
+            f"none of the {n} candidates has a training pair, and this '{kind}' scorer places no item without one",
+            place="candidates",
+            remedy="give other candidates, use a method that places items by their features, or rank them all the same: --unmet",
+        )
+    return pool
 
 
 def _length(k: int) -> int:

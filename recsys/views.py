@@ -1,7 +1,8 @@
-"""Full rankings in views: which test items count, and among which items they are ranked.
+"""Full rankings in views: which test items or test users count, and among which items they are ranked.
 
 A view (`metrics.VIEWS`) is of one kind of test items, those with or without a training pair, and ranks them among their kind or in the whole
-catalogue. All that look into the whole catalogue share one pass of lists.
+catalogue; or of one kind of test users, with all of their test items in the whole catalogue. All that look into the whole catalogue share
+one pass of lists.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from recsys import metrics as m
 from recsys.data.types import FeatureTable, Interactions
 from recsys.metrics import Metric
 from recsys.protocol import Evaluation
-from recsys.rank import ranks, top_k
+from recsys.rank import TopK, ranks, top_k
 from recsys.scorer import Factors, MultiFactors, Scorer
 
 __all__ = ["Part", "Ranking", "leave_out_short", "users_of_items"]
+
+_OF_USERS = ("cold users", "warm users")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,11 @@ class Part:
         some = np.flatnonzero(np.diff(relevant.indptr))
         return Part(self.users[some], self.places[some], relevant[some], reachable[some])
 
+    def of_users(self, kept: np.ndarray) -> Part:
+        """The part of the users of a mask [n_users], with all their items."""
+        some = np.flatnonzero(kept[self.users])
+        return Part(self.users[some], self.places[some], self.relevant[some], self.reachable[some])
+
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
@@ -76,6 +84,20 @@ class Ranking:
         """Which items have no training pair, bool [n_items]."""
         return users_of_items(self.train) == 0
 
+    @cached_property
+    def cold(self) -> np.ndarray:
+        """Which users have no training pair, bool [n_users]."""
+        return np.diff(self.train.csr.indptr) == 0
+
+    def _part(self, every: Part, view: str) -> tuple[Part, np.ndarray | None]:
+        """The users and test items of a view, and the items among which they are ranked; None for all."""
+        if not view:
+            return every, None
+        if view in _OF_USERS:
+            return every.of_users(self.cold if view == "cold users" else ~self.cold), None
+        kept = self.new if view.startswith("new") else ~self.new
+        return every.only(kept), None if view.endswith("in all") else np.flatnonzero(kept)
+
     def measure(
         self,
         wanted: Sequence[Metric],
@@ -86,7 +108,7 @@ class Ranking:
         """Fill in all metrics, view by view, and return what is to be said of them."""
         notes: tuple[str, ...] = ()
         views = dict.fromkeys(metric.view for metric in wanted)
-        if any(views):
+        if any(view and view not in _OF_USERS for view in views):
             notes += (
                 f"new: {np.count_nonzero(self.new)} of {len(self.new)} items have no training pair; the others are warm",
             )
@@ -94,24 +116,23 @@ class Ranking:
         shared, lists = every if "" in views else None, None
         for view in views:
             chosen = [metric for metric in wanted if metric.view == view]
-            kept = None if not view else self.new if view.startswith("new") else ~self.new
-            part = every if kept is None else every.only(kept)
-            pool = None if kept is None or view.endswith("in all") else np.flatnonzero(kept)
+            part, pool = self._part(every, view)
             if shared is not None and pool is None and lists is None:
                 lists = self._lists(
                     shared,
                     [
                         metric
                         for metric in wanted
-                        if metric.view in ("", "new in all", "warm in all")
+                        if metric.view in ("", "new in all", "warm in all", *_OF_USERS)
                     ],
                     None,
                 )
-            items = (
-                lists[part.places]
-                if lists is not None and pool is None
-                else self._lists(part, chosen, pool)
-            )
+                notes += () if lists is None else self._alike(lists)
+            items = None
+            if lists is not None and pool is None:
+                items = lists.item[part.places]
+            elif (own := self._lists(part, chosen, pool)) is not None:
+                items = own.item
             found: dict[str, np.ndarray] = {}
             notes += self._view(chosen, part, items, pool, found, whole)
             if not view and self.evaluation.groups and items is not None:
@@ -129,15 +150,11 @@ class Ranking:
                 columns[name] = np.full(len(every.users), np.nan)
                 columns[name][part.places] = values
             if not len(part.users):
-                notes += (
-                    f"no user has a held-back {view.split()[0]} item: [{view}] is not defined",
-                )
+                notes += (_empty(view),)
         return notes
 
-    def _lists(
-        self, part: Part, wanted: Sequence[Metric], pool: np.ndarray | None
-    ) -> np.ndarray | None:
-        """The items recommended to the users of a part at the largest cut-off, or None where no metric asks."""
+    def _lists(self, part: Part, wanted: Sequence[Metric], pool: np.ndarray | None) -> TopK | None:
+        """The lists of the users of a part at the largest cut-off, or None where no metric asks."""
         cuts = [metric.k for metric in wanted if metric.k is not None]
         cut = max(cuts, default=20 if self.evaluation.groups and pool is None else 0)
         if not cut:
@@ -149,7 +166,22 @@ class Ranking:
             seen=self.masked,
             candidates=pool,
             block=self.evaluation.block,
-        ).item
+        )
+
+    def _alike(self, lists: TopK) -> tuple[str, ...]:
+        """What to say of users with training pairs whose candidates all score the same: their lists are the order of ties."""
+        two = (lists.item >= 0).sum(1) > 1
+        equal = lists.score[:, 0] == np.where(lists.item < 0, np.inf, lists.score).min(1)
+        some = lists.user[two & equal & ~self.cold[lists.user]]
+        if not len(some):
+            return ()
+        flat = top_k(self.scorer, some, 2, seen=self.masked, flat=True).flat
+        n = 0 if flat is None else int(flat.sum())
+        if not n:
+            return ()
+        return (
+            f"{n} test users with training pairs get the same score for every candidate: their lists are no recommendation",
+        )
 
     def _view(
         self,
@@ -195,6 +227,15 @@ class Ranking:
             notes += _floors(full, columns, part.reachable)
         leave_out_short(columns, wanted, part, self.evaluation)
         return notes
+
+
+def _empty(view: str) -> str:
+    """What to say of a view that no test user has a part in."""
+    if view == "cold users":
+        return "every test user has a training pair: [cold users] is not defined; [split] drop_cold = false keeps users without"
+    if view == "warm users":
+        return "no test user has a training pair: [warm users] is not defined"
+    return f"no user has a held-back {view.split(maxsplit=1)[0]} item: [{view}] is not defined"
 
 
 def leave_out_short(

@@ -49,6 +49,15 @@ metrics = ["recall@5", "ndcg@5"]
 monitor = "ndcg@5"
 """
 HEAD = "user,item,rating\n"
+# u31 and i77 occur in the test period alone.
+LATE = {
+    "late.csv": "user,item,time\n"
+    + "".join(f"u{n % 8:02d},i{n % 7:02d},{n}\n" for n in range(24))
+    + "u31,i01,30\nu02,i77,31\n",
+    "late.toml": MF.replace("log.csv", "late.csv")
+    .replace("[model]", '[split]\nby = "time"\ntest_from = 0.8\n\n[model]', 1)
+    .replace("epochs = 2", "epochs = 1"),
+}
 
 
 @dataclass(frozen=True)
@@ -507,6 +516,12 @@ RUNS = [
 
 RECOMMENDING = [
     Case("A user that nobody knows", "recommend runs/done --user u77 --unknown error", ("users", "'u77'", "did you mean '")),
+    Case("A user without a training pair", "recommend runs/late --user u31 --unknown error",
+         ("users: user 'u31' has no training pair", "(1 of 1 are so)", "--unknown popular or skip"), LATE,
+         before=("`recsys run late.toml --out runs/late` ran before", finished("run late.toml -q --out runs/late"))),
+    Case("Candidates that training has not met", "recommend runs/late --candidates items.txt",
+         ("candidates: none of the 1 candidates has a training pair", "'factors'", "--unmet"), {**LATE, "items.txt": "i77\n"},
+         before=("`recsys run late.toml --out runs/late` ran before", finished("run late.toml -q --out runs/late"))),
     Case("Users in two ways", "recommend runs/done --user u01 --users ids.txt", ("--user and --users", "file"), {"ids.txt": "u01\n"}),
     Case("A file of users that is not there", "recommend runs/done --users ids.txt", ("ids.txt: no such file",)),
     Case("A file of users that is empty", "recommend runs/done --users ids.txt", ("ids.txt: holds no id", "one id per line"), {"ids.txt": "\n\n"}),

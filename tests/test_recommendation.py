@@ -65,21 +65,16 @@ def naive(
     pool = sorted(range(len(items)) if allowed is None else allowed)
     rows = []
     for user in users:
-        if user in ids:
-            row = ids.index(user)
-            scores = {
-                i: float(scorer.user[row] @ scorer.item[i])
-                for i in pool
-                if not (seen and (row, i) in met)
-            }
-            source = "model"
-        elif unknown == "popular":
-            scores = {
-                i: float(count) for i in pool if (count := sum(1 for _, item in met if item == i))
-            }
-            source = "popular"
-        else:
-            continue
+        row = ids.index(user) if user in ids else -1
+        free = [i for i in pool if not (seen and (row, i) in met)]
+        scores, source = {}, "model"
+        if any(u == row for u, _ in met):
+            scores = {i: float(scorer.user[row] @ scorer.item[i]) for i in free}
+        if not any(u == row for u, _ in met) or (len(free) > 1 and len(set(scores.values())) == 1):
+            if unknown == "skip":
+                continue
+            times = {i: sum(1 for _, item in met if item == i) for i in free}
+            scores, source = {i: float(n) for i, n in times.items() if n}, "popular"
         best = sorted(scores, key=lambda i: (-scores[i], tie(i)))[:k]
         rows += [(user, items[i], rank, scores[i], source) for rank, i in enumerate(best, 1)]
     return rows

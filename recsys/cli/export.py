@@ -32,13 +32,17 @@ def export(
             show_default=False,
         ),
     ] = None,
+    unmet: Annotated[
+        bool,
+        typer.Option("--unmet", help="Write users and items without a training pair, too."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Write the vectors of users and items, ready for any library that searches vectors."""
     from recsys.export import export as write_vectors
     from recsys.run import open_run
 
-    done = write_vectors(open_run(folder), out, None if index is None else index.value)
+    done = write_vectors(open_run(folder), out, None if index is None else index.value, unmet=unmet)
     manifest = done.manifest
     if json:
         print_json({"folder": done.folder, "files": done.files, **manifest})
@@ -59,3 +63,8 @@ def export(
     best = ", the best of a user's vectors" if each["most"] > 1 else ""
     offset = f" (offset {manifest['offset']:.6g})" if manifest["score"].startswith("offset") else ""
     typer.echo(f"score = {manifest['score']}{offset}{best}")
+    gone = [f"{n:,} {what}" for what, n in manifest["without_training_pair_left_out"].items() if n]
+    if gone:
+        typer.echo(
+            f"left out, without a training pair: {' and '.join(gone)}; --unmet writes them too"
+        )

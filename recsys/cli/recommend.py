@@ -11,6 +11,7 @@ import typer
 from recsys.cli.show import frame_table, print_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
     from recsys.data.types import Dataset
@@ -92,8 +93,17 @@ def recommend(
     ] = None,
     unknown: Annotated[
         Unknown,
-        typer.Option(help="Users the model does not know: most popular items, leave out, or stop."),
+        typer.Option(
+            help="Users the model knows nothing of (not in the run, no training pair, or all scores equal): most popular items, leave out, or stop."
+        ),
     ] = Unknown.popular,
+    unmet: Annotated[
+        bool,
+        typer.Option(
+            "--unmet",
+            help="Rank items without a training pair too, where the method cannot place them.",
+        ),
+    ] = False,
     titles: Annotated[bool, typer.Option("--titles", help="Add the items' titles.")] = False,
     batch: Annotated[
         int,
@@ -106,12 +116,14 @@ def recommend(
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Write the k best items of every user, in your own ids, with rank and score."""
+    import polars as pl
     import torch
 
     from recsys import newcomers
     from recsys import recommendation as batchwise
     from recsys.errors import InputError
     from recsys.run import open_run
+    from recsys.scorer import unplaced
 
     if user and users is not None:
         raise InputError(
@@ -171,16 +183,20 @@ def recommend(
     options: dict[str, Any] = {
         "filter_seen": not keep_seen,
         "unknown": unknown.value,
+        "unmet": unmet,
         "titles": titles,
         **limits,
     }
+    strange, barred = unplaced(scorer, train)
+    barred &= not unmet
     if out is None:
         shown = asked if json or given is not None else asked.head(_SHOWN)
         frame = batchwise.recommend(scorer, train, shown, k, **options)
         print_json(frame.to_dicts()) if json else frame_table(frame)
         if len(shown) < len(asked):
             typer.echo(f"the first {len(shown)} of {len(asked):,} users; --out writes all")
-        _notes(shown, train, unknown, frame["user"].n_unique())
+        by_popularity = frame.filter(pl.col("source") == "popular")["user"].n_unique()
+        _notes(shown, train, (strange, barred), unknown, frame["user"].n_unique(), by_popularity)
         return
     job = batchwise.write_recommendations(
         out,
@@ -210,7 +226,7 @@ def recommend(
         )
         if job.reused:
             typer.echo(f"{job.reused} parts were there already")
-    _notes(asked, train, unknown, job.users + job.fallback)
+    _notes(asked, train, (strange, barred), unknown, job.users + job.fallback, job.fallback)
 
 
 def _excluded(items: pl.Series | None, train: Dataset) -> pl.Series | None:
@@ -260,21 +276,63 @@ def _note_near(new: pl.Series, train: Dataset) -> None:
         typer.echo(f"recsys: item {near[0]!r} counts as new, while {near[1]!r} is known", err=True)
 
 
-def _notes(asked: pl.Series, train: Dataset, unknown: Unknown, answered: int) -> None:
-    """Say which users got no list by the model."""
+def _notes(
+    asked: pl.Series,
+    train: Dataset,
+    unplaced: tuple[np.ndarray, np.ndarray],
+    unknown: Unknown,
+    answered: int,
+    by_popularity: int,
+) -> None:
+    """Say what was no candidate, which users got no list by the model, and why.
+
+    Args:
+        asked: outside ids.
+        train: the ids of the run.
+        unplaced: which users and which items of the run the model knows nothing of, bool [n_users] and [n_items].
+        unknown: what was done with them.
+        answered: users who got a list.
+        by_popularity: those of them who got the most popular items.
+    """
     from recsys.data.unmatched import such_as
 
-    users = asked.unique(maintain_order=True)
-    strangers = users.filter(train.users.rows(users) < 0)
-    if len(strangers):
-        treated = "left out" if unknown is Unknown.skip else "ranked by popularity"
+    strange, barred = unplaced
+    if barred.any():
         typer.echo(
-            f"recsys: {len(strangers):,} of {len(users):,} users unknown to the run, {such_as(strangers, train.users)}: {treated}",
+            f"recsys: {barred.sum():,} of {train.n_items:,} items have no training pair, and this method cannot place them:"
+            " no candidates; --unmet ranks them all the same",
             err=True,
         )
-    without = len(users) - answered - (len(strangers) if unknown is Unknown.skip else 0)
-    if without:
+    users = asked.unique(maintain_order=True)
+    rows = train.users.rows(users)
+    known = rows >= 0
+    known[known] = ~strange[rows[known]]
+    treated = "left out" if unknown is Unknown.skip else "ranked by popularity"
+    for which, why in (
+        (rows < 0, "unknown to the run"),
+        ((rows >= 0) & ~known, "without a training pair"),
+    ):
+        if which.any():
+            some = users.filter(which)
+            example = (
+                such_as(some, train.users) if (rows[which] < 0).all() else f"such as {some[0]!r}"
+            )
+            typer.echo(
+                f"recsys: {which.sum():,} of {len(users):,} users {why}, {example}: {treated}",
+                err=True,
+            )
+    strangers = int((~known).sum())
+    skipped = unknown is Unknown.skip
+    flat = 0 if skipped else max(0, by_popularity - strangers)
+    if flat:
         typer.echo(
-            f"recsys: {without:,} of {len(users):,} users get nothing: no item is left for them",
+            f"recsys: {flat:,} of {len(users):,} users get the same score for every candidate: {treated}",
+            err=True,
+        )
+    without = len(users) - answered - (strangers if skipped else 0)
+    if without:
+        why = "no item is left for them" + (", or all have the same score" if skipped else "")
+        typer.echo(
+            f"recsys: {without:,} of {len(users):,} users get nothing: {why}",
             err=True,
         )

@@ -288,6 +288,7 @@ class Dataset(Shown):
         titles: text to show for an item [n_items], or None.
         history: what was done to the raw log, one line per step, as in `min_rating 4: 100000 -> 55375`.
         findings: what looked wrong, or did not fit, when the log and the tables beside it were read and split.
+        learned: pairs of each item that a model has learned from, int64 [n_items], where `pairs` are not those, as of users who came later.
     """
 
     pairs: Interactions
@@ -297,6 +298,14 @@ class Dataset(Shown):
     titles: pl.Series | None = None
     history: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    learned: np.ndarray | None = None
+
+    @property
+    def item_counts(self) -> np.ndarray:
+        """How many training pairs each item has, int64 [n_items]."""
+        if self.learned is not None:
+            return self.learned
+        return np.bincount(self.pairs.item, minlength=self.n_items)
 
     @property
     def n_users(self) -> int:

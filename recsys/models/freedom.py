@@ -147,7 +147,7 @@ class _FREEDOM(Network):
         user, item = torch.split(
             mean_layers(self.adjacency, start, self.recipe.layers), [self.n_users, self.n_items]
         )
-        return Factors(user.clone(), item + self.alike(start[self.n_users :]))
+        return Factors(user.clone(), item + self.alike(start[self.n_users :]), by_features=True)
 
 
 def shares_of(shares: tuple[float, ...], names: list[str]) -> tuple[float, ...]:

@@ -214,7 +214,9 @@ class _LATTICE(Network):
         mean = mean_layers(self.adjacency, start * self.root, self.recipe.layers) / self.root
         user, item = torch.split(mean, [self.n_users, self.n_items])
         return Factors(
-            user.clone(), item + F.normalize(self._alike()(start[self.n_users :]), dim=1)
+            user.clone(),
+            item + F.normalize(self._alike()(start[self.n_users :]), dim=1),
+            by_features=True,
         )
 
 

@@ -181,4 +181,4 @@ class _MGCN(Network):
             self._fused(self.of_users(spread, some), user[some])
             for some in torch.split(rows, _BLOCK)
         ]
-        return Factors(user + torch.cat(sides), item + self._fused(spread, item))
+        return Factors(user + torch.cat(sides), item + self._fused(spread, item), by_features=True)

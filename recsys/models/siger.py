@@ -267,7 +267,7 @@ class _SIGER(Network):
         spread = self._spread()
         rows = torch.arange(self.n_users, device=user.device)
         fused = [self._fused(self.of_users(spread, some)) for some in torch.split(rows, _BLOCK)]
-        return Factors(user + torch.cat(fused), item + self._fused(spread))
+        return Factors(user + torch.cat(fused), item + self._fused(spread), by_features=True)
 
 
 def alike(values: Tensor, k: int, weights: Weights, known: Tensor | None = None) -> sp.csr_matrix:

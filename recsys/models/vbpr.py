@@ -149,7 +149,13 @@ class _VBPR(Network):
             item[self.new] = 0
         every = torch.arange(len(item), device=item.device)
         vectors, bias = torch.cat([item, self.map(features)], dim=1), self._bias(every, features)
-        return Factors(self.user.weight.clone(), vectors, item_bias=bias, content=self._content())
+        return Factors(
+            self.user.weight.clone(),
+            vectors,
+            item_bias=bias,
+            content=self._content(),
+            by_features=True,
+        )
 
     def _content(self) -> ContentEncoder | None:
         """What makes a new item's vector; None where a part of it is a start value that no later item has."""

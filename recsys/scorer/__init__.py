@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recsys.data.types import FeatureTable
 from recsys.errors import InputError
+from recsys.scorer.ability import Places, places_of, shared_by, unplaced
 from recsys.scorer.blend import Blend, Fallback
 from recsys.scorer.content import grown, numbered, reads_of_parts, under
 from recsys.scorer.factors import Factors, MultiFactors, Similarity
@@ -30,17 +31,23 @@ __all__ = [
     "Fallback",
     "Matrix",
     "MultiFactors",
+    "Places",
     "Product",
     "Relational",
     "Scorer",
     "Similarity",
     "Sum",
     "from_state",
+    "places_of",
+    "unplaced",
 ]
 
 
 class Scorer(Protocol):
-    """What can score every item for a block of users."""
+    """What can score every item for a block of users.
+
+    One that has an attribute `places` says whether it can place users and items without a training pair (`recsys.scorer.ability`).
+    """
 
     @property
     def n_users(self) -> int: ...
@@ -96,6 +103,12 @@ class Sum:
         for part, weight in zip(self.parts[1:], self.weights[1:], strict=True):
             total.add_(part.score(users).to(total.device), alpha=weight)
         return total
+
+    @property
+    def places(self) -> Places:
+        """What all parts that count can place."""
+        both = zip(self.parts, self.weights, strict=True)
+        return shared_by(part for part, weight in both if weight)
 
     def reads(self) -> dict[str, int]:
         """The modalities by which the parts place an item that was not in training, and the length of a vector of each.

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
+from recsys.scorer.ability import Places, places_of, shared_by
 from recsys.scorer.content import grown, numbered, reads_of_parts, under
 from recsys.scorer.solve import no_fold_in
 
@@ -77,6 +78,12 @@ class Blend:
     @property
     def device(self) -> torch.device:
         return self.parts[0].device
+
+    @property
+    def places(self) -> Places:
+        """What all parts that count can place."""
+        both = zip(self.parts, self.weights, strict=True)
+        return shared_by(part for part, weight in both if weight)
 
     def to(self, device: torch.device | str) -> Blend:
         return Blend(tuple(part.to(device) for part in self.parts), self.weights, self.by)
@@ -221,6 +228,14 @@ class Fallback:
     @property
     def device(self) -> torch.device:
         return self.first.device
+
+    @property
+    def places(self) -> Places:
+        """What the second places; users without a pair by the first as well, where both are asked for them."""
+        first, second = places_of(self.first), places_of(self.second)
+        return Places(
+            users=second.users and (first.users or self.user_known is not None), items=second.items
+        )
 
     def to(self, device: torch.device | str) -> Fallback:
         first, second = self.first.to(device), self.second.to(device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recsys.data.types import FeatureTable
+from recsys.scorer.ability import Places
 from recsys.scorer.content import ContentEncoder, no_new_items, under
 from recsys.scorer.solve import RowSolve, no_fold_in, solve_rows
 
@@ -30,6 +31,8 @@ class Factors:
         item_bias: float32 [n_items] added to each score, or None.
         content: what makes an item's vector of its features, where the method ranks items without a training pair so; takes no part in a score.
         solve: how a user's vector follows from the user's items, where it does; takes no part in a score.
+        by_features: the vector of an item without a training pair comes from features that training had, even where `content` is None and
+            no later item can be placed so; takes no part in a score.
     """
 
     user: Tensor
@@ -38,6 +41,7 @@ class Factors:
     item_bias: Tensor | None = None
     content: ContentEncoder | None = None
     solve: RowSolve | None = None
+    by_features: bool = False
 
     kind = "factors"
 
@@ -56,6 +60,11 @@ class Factors:
     def to(self, device: torch.device | str) -> Factors:
         bias = None if self.item_bias is None else self.item_bias.to(device)
         return replace(self, user=self.user.to(device), item=self.item.to(device), item_bias=bias)
+
+    @property
+    def places(self) -> Places:
+        """Items, where their vectors are made of features; no user: a vector without a pair is what training began with."""
+        return Places(items=self.by_features or self.content is not None)
 
     def reads(self) -> dict[str, int]:
         """The modalities of which the vector of an item is made that was not in training, and the length of a vector of each.
@@ -138,6 +147,8 @@ class Factors:
             tensors |= {f"content.{name}": tensor for name, tensor in inner.items()}
         if self.solve is not None:
             meta["solve"] = asdict(self.solve)
+        if self.by_features:
+            meta["by_features"] = True
         return tensors, meta
 
     @classmethod
@@ -155,6 +166,7 @@ class Factors:
             tensors.get("item_bias"),
             content,
             solve,
+            bool(meta.get("by_features", False)),
         )
 
 
@@ -175,6 +187,7 @@ class MultiFactors:
     count: Tensor | None = None
 
     kind = "multi-factors"
+    places = Places()
 
     @property
     def n_users(self) -> int:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from recsys.scorer.ability import Places
 from recsys.scorer.solve import no_fold_in
 
 __all__ = ["Deep", "Relational"]
@@ -38,6 +39,7 @@ class Relational:
     memory: Tensor
 
     kind = "relational"
+    places = Places()
 
     @property
     def n_users(self) -> int:
@@ -125,6 +127,7 @@ class Deep:
     bias: Tensor
 
     kind = "deep"
+    places = Places()
 
     @property
     def n_users(self) -> int:

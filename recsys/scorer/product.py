@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsys.data.types import FeatureTable
 from recsys.errors import InputError
+from recsys.scorer.ability import Places
 from recsys.scorer.content import no_new_items, under
 from recsys.scorer.nearest import Resemblance
 from recsys.scorer.solve import no_fold_in
@@ -67,6 +68,11 @@ class Product:
     @property
     def device(self) -> torch.device:
         return torch.device("cpu")
+
+    @property
+    def places(self) -> Places:
+        """Users, where everybody is served alike; items, where their neighbours are found by features."""
+        return Places(users=self.first == "ones", items=self.content is not None)
 
     def to(self, device: torch.device | str) -> Product:
         return self  # sparse products run on the CPU: moving the block of scores costs less than a GPU sparse product
