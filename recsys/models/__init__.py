@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from recsys.data.types import Dataset
 from recsys.errors import InputError, suggest
-from recsys.nn.losses import Terms
+from recsys.nn.losses import Loss, Terms
 from recsys.sample import Sampler
 from recsys.scorer import Scorer
 
@@ -161,8 +161,19 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def require_negatives(sampler: Sampler) -> None:
-    """Refuse a sampler that draws no negatives, for methods whose loss compares with them."""
+def require_negatives(sampler: Sampler, loss: Loss | None = None) -> None:
+    """Refuse a sampler that draws no negatives, for methods whose loss compares with them, and triplets where it compares several.
+
+    Args:
+        sampler: of the method.
+        loss: of the method; None: it has one of its own, for all negatives of a pair together.
+    """
+    if sampler.unit == "triplet" and (loss is None or loss.reduce != "each"):
+        rule = "the loss of this method" if loss is None else f"loss.reduce = '{loss.reduce}'"
+        raise InputError(
+            f"sampler.unit = 'triplet' gives a step one negative of a pair, and {rule} looks at all of them together",
+            remedy='use unit = "pair", or a method with loss.reduce = "each"',
+        )
     if sampler.negatives < 1 and sampler.pool in ("own", "shared"):
         raise InputError(
             "sampler.negatives = 0, and the loss compares with negatives", remedy="draw at least 1"

@@ -88,7 +88,7 @@ class CML:
     """Of the ball or sphere."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
         refuse_fitting(self.loss, "CML")
         drawn_by = self.sampler.proposal == "popularity" and self.sampler.alpha > 0
         if (

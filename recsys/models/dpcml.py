@@ -84,7 +84,7 @@ class DPCML:
     """Standard deviation of the start values of users; on the sphere only their direction remains."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
         if self.similarity == "euclidean":
             refuse_fitting(self.loss, "DPCML with similarity = 'euclidean'")
         if self.gamma == "learned" and (self.loss.reduce != "top" or self.loss.kind != "hinge"):

@@ -61,7 +61,7 @@ class DUIF:
     """What stands where a modality is missing."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _DUIF(self, train)

@@ -48,7 +48,7 @@ class M2F:
     """Standard deviation of the start values."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _M2F(self, train)

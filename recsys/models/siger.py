@@ -145,7 +145,7 @@ class SIGER:
     """How an item without a training pair is ranked: by b + z as all others, or by z alone (RECONSTRUCTED)."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _SIGER(self, train)
