@@ -1,6 +1,6 @@
 """One file per method: its recipe, its network. A method is found by its file name; nothing else is edited to add one.
 
-A recipe is a `@settings` class with `build(train) -> Network | Scorer`. Methods of other packages are found through the
+A recipe is a `@settings` class with `build(train) -> Network | Scorer`, and may declare a class variable `reconstructed`. Methods of other packages are found through the
 entry-point group `recsys.models`, whose names map to such modules.
 """
 
@@ -22,7 +22,7 @@ from recsys.nn.losses import Loss, Terms
 from recsys.sample import Sampler
 from recsys.scorer import Scorer
 
-__all__ = ["Network", "Recipe", "names", "recipe", "recipe_name", "summary"]
+__all__ = ["Network", "Recipe", "names", "recipe", "recipe_name", "reconstructed", "summary"]
 
 # What people call a method elsewhere, and the file it lives in here.
 _ALIASES = {
@@ -150,8 +150,18 @@ def recipe_name(value: Recipe) -> str:
 
 
 def summary(name: str) -> str:
-    """First line of the recipe's docstring."""
-    return (recipe(name).__doc__ or "").strip().splitlines()[0]
+    """Return the first line of the recipe's docstring, and what of the method is reconstructed."""
+    first = (recipe(name).__doc__ or "").strip().splitlines()[0]
+    mark = reconstructed(name)
+    return f"{first} [reconstructed: {mark}]" if mark else first
+
+
+def reconstructed(name: str) -> str:
+    """Return what of a method had to be rebuilt without its paper's text or code, in words; empty where nothing had.
+
+    A recipe declares it as the class variable `reconstructed`; the table of methods in README.md says the same.
+    """
+    return str(getattr(recipe(name), "reconstructed", ""))
 
 
 def _module(name: str) -> ModuleType:

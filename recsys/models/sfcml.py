@@ -69,6 +69,8 @@ class SFCML:
     """Where users live: on the sphere, as in the authors' code, or within it, which is all that the derivation asks for."""
     l2: Annotated[float, Bound(ge=0)] = 0.0
     """Weight of the squared norms of all items and of the users of the batch (1e-5 in the authors' code)."""
+    decay: Literal["batch", "table"] = "batch"
+    """Which users l2 falls on at a step: those of the batch, or all, as in the authors' code, whose optimiser decays whole tables."""
     form: Literal["gram", "dense"] = "gram"
     """How the same loss is computed: gram needs no row of scores; dense builds them, and is for comparison."""
 
@@ -82,7 +84,8 @@ class _SFCML(Network):
         self.recipe = recipe
         self.user = embedding(train.n_users, recipe.dim, 1.0)
         self.item = embedding(train.n_items, recipe.dim, 1.0)
-        self.rows = (self.user,)  # items have a gradient each at every step
+        # Items have a gradient each at every step, and so do users who all decay.
+        self.rows = (self.user,) if recipe.decay == "batch" or not recipe.l2 else ()
         with torch.no_grad():
             project(self.user.weight, recipe.user_space, recipe.radius)
             project(self.item.weight, "sphere", recipe.radius)
@@ -91,7 +94,10 @@ class _SFCML(Network):
         recipe, user = self.recipe, self.user(batch.user)
         both = all_pairs if recipe.form == "gram" else all_pairs_dense
         pair, square = both(user, self.item.weight, batch.item, batch.owner, recipe.margin)
-        return Terms(pair, recipe.l2 / 2 * (square + user.square().sum()) if recipe.l2 else None)
+        if not recipe.l2:
+            return Terms(pair)
+        decayed = user if recipe.decay == "batch" else self.user.weight
+        return Terms(pair, recipe.l2 / 2 * (square + decayed.square().sum()))
 
     def constrain(self, batch: UserBatch) -> None:
         keep_in(self.user, self.recipe.user_space, self.recipe.radius)
