@@ -24,7 +24,7 @@ the negatives that are kept are given a gradient, which is the same gradient, bu
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class Content:
 class CML:
     """Collaborative metric learning: nearness in one space, with or without WARP weights (Hsieh et al., WWW 2017)."""
 
-    reconstructed: ClassVar[str] = "2stS"
+    reconstructed = "2stS"
 
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector."""

@@ -32,7 +32,7 @@ Reproduces (author split of Steam-200k): P@3 / MAP 29.88 / 24.10 (DPCML2), 25.39
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ __all__ = ["DPCML", "vector_counts"]
 class DPCML:
     """Several vectors per user, the nearest counts, kept diverse (Bao et al., NeurIPS 2022, TPAMI 2024); UniS, PopS, HarS, GFJA within."""
 
-    reconstructed: ClassVar[str] = "APA, DiHarS"
+    reconstructed = "APA, DiHarS"
 
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector."""

@@ -12,7 +12,7 @@ with one map of all modalities instead of one for each, and without its alignmen
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ Pool = Literal["all", "warm"]
 class DUIF:
     """Users against a linear map of item features, for new items too (Geng et al., ICCV 2015)."""
 
-    reconstructed: ClassVar[str] = "all of it"
+    reconstructed = "all of it"
 
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector."""

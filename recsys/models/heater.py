@@ -20,7 +20,7 @@ their vectors: the paper has features of users, too, which are not used here. Re
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +56,7 @@ __all__ = ["Experts", "Heater"]
 class Heater:
     """Towers over the vectors of iALS or, by a coin, over what experts make of item features, for new items (Zhu et al., SIGIR 2020)."""
 
-    reconstructed: ClassVar[str] = "all of it"
+    reconstructed = "all of it"
 
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector that the towers make."""

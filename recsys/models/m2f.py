@@ -12,7 +12,7 @@ Differs from the papers: M2F was made for ratings; here the unobserved is sample
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ __all__ = ["M2F"]
 class M2F:
     """Matrix factorisation with several vectors per user, of which the best counts: M2F, and with weights MGMF (Guo et al., 2021)."""
 
-    reconstructed: ClassVar[str] = "all of it"
+    reconstructed = "all of it"
 
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector."""

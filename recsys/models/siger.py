@@ -33,7 +33,7 @@ Reproduces nothing published: the tables of results were not to be had.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -84,7 +84,7 @@ _BLOCK = 8192  # users whose histories are gathered at a time
 class SIGER:
     """Item graphs of features and co-occurrence, with contrasts between behaviour, modalities and noisy views (Zhang et al., 2025)."""
 
-    reconstructed: ClassVar[str] = "all of it"
+    reconstructed = "all of it"
 
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector."""

@@ -34,7 +34,7 @@ relabelled pair is met once an epoch as a negative, but not drawn as one besides
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +66,7 @@ _WAITING = 1 << 15
 class Denoise:
     """What is done about noise among the observed pairs; for methods whose loss has labels (bce) and draws negatives."""
 
-    reconstructed: ClassVar[str] = 'DCF in its mode "paper"'
+    reconstructed = 'DCF in its mode "paper"'
 
     kind: Literal["none", "watch", "random", "rare", "tce", "rce", "dcf"] = "none"
     """watch: nothing, but remember the loss of every pair, for `recsys noise`. tce: drop the positives of largest loss. random: drop as many,
