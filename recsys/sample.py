@@ -244,9 +244,7 @@ class PairStream:
             self._everything = every if self._warm is None else every[self._warm]
             self._history = UserStream(pairs, batch_size=batch_size, seed=seed, device=device)
         self._cdf, self._log_q = self._proposal()
-        self._mixtures: dict[
-            int, Tensor
-        ] = {}  # by the length of a batch: an epoch has two at most
+        self._mixtures: dict[int, Tensor] = {}  # by the length of a batch: an epoch has two at most
 
     @property
     def size(self) -> int:

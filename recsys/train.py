@@ -600,5 +600,6 @@ def _identity(
         {name: table.fingerprint for name, table in train.features.items()},
         valid.fingerprint if valid is not None else "-",
         to_dict(evaluation),
+        "even batches",  # a checkpoint within an epoch that was cut otherwise would skip pairs, or meet some twice
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

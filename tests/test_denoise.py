@@ -196,9 +196,7 @@ def test_random_drops_as_many_whichever_they_are():
 def test_rare_drops_the_pairs_of_the_items_with_the_fewest():
     terms = batch(20)
     item = torch.tensor([0] * 8 + [1] * 5 + [2] * 3 + [3] * 2 + [4, 6])
-    denoiser = Denoiser(
-        Denoise(kind="rare", drop=0.1, ramp=1), 20, steps=1, epochs=5, item=item
-    )
+    denoiser = Denoiser(Denoise(kind="rare", drop=0.1, ramp=1), 20, steps=1, epochs=5, item=item)
     denoiser(terms, torch.arange(20), 0, 0)
     assert denoiser.state["dropped"].tolist() == [0] * 16 + [1] * 4
     denoiser(terms, torch.arange(20).flip(0), 1, 0)  # the same pairs, wherever they stand

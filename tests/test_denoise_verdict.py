@@ -219,8 +219,6 @@ def test_losses_by_labels_are_float32_at_any_precision():
             assert own.dtype == rest.dtype == torch.float32
             assert torch.equal(own, F.softplus(-pos.float()))
             for how in HOWS.values():
-                made = Denoiser(how, 9, steps=1, epochs=2)(
-                    each, torch.arange(9), 0, 0
-                )
+                made = Denoiser(how, 9, steps=1, epochs=2)(each, torch.arange(9), 0, 0)
                 assert made.pair.isfinite().all()
     assert terms.pair.dtype == torch.float32

@@ -57,8 +57,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "duif": BPR | {"l2": 1e-4, "scale": "row", "init_std": 0.1},
     "ease": {"l2": 200.0},
     "fallback": {"calibrate": "moments", "advantage": 0.0},
-    "freedom": BPR
-    | {"layers": 2, "k": 10, "prune": 0.8, "content": 1e-3, "train_features": True},
+    "freedom": BPR | {"layers": 2, "k": 10, "prune": 0.8, "content": 1e-3, "train_features": True},
     "gfcf": {"rank": 256, "low_pass": 0.3},
     "gmf": BCE | {"dim": 32, "init_std": 0.01, "l2": 0.0},
     "heater": TOWERS | {"experts": 5, "gate": "tanh", "mixed": 0.5, "likeness": 1.0},
@@ -87,8 +86,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {"layers": 2, "item_layers": 1, "k": 10, "co_k": 10, "share": 0.5, "perturb": 0.01}
     | {"noise": 0.1, "align": 0.01, "temperature": 0.2, "noise_temperature": 0.2, "l2": 1e-4}
     | {"train_features": False},
-    "simgcl": BPR
-    | {"layers": 3, "contrast": 0.5, "temperature": 0.2, "eps": 0.1, "l2": 1e-4},
+    "simgcl": BPR | {"layers": 3, "contrast": 0.5, "temperature": 0.2, "eps": 0.1, "l2": 1e-4},
     "simplex": {"own": 0.5, "aggregate": "mean", "history": 500, "dropout": 0.1, "l2": 1e-6}
     | {"loss.kind": "ccl", "loss.margin": 0.4, "loss.weight": 300.0, "init_std": 1e-4}
     | {"sampler.negatives": 1000, "sampler.pool": "shared"},
@@ -172,9 +170,7 @@ def test_the_defaults_are_those_of_the_sources(name):
 
 
 def test_every_network_is_listed():
-    networks = {
-        name for name in models.names() if isinstance(small(name).build(TRAIN), Network)
-    }
+    networks = {name for name in models.names() if isinstance(small(name).build(TRAIN), Network)}
     assert set(LEARNS) == networks
 
 

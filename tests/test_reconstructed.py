@@ -63,9 +63,7 @@ def test_readme_and_recipe_say_the_same(name: str) -> None:
 
 
 def test_recsys_models_says_it() -> None:
-    printed = " ".join(
-        CliRunner().invoke(app, ["models"], env={"COLUMNS": "400"}).stdout.split()
-    )
+    printed = " ".join(CliRunner().invoke(app, ["models"], env={"COLUMNS": "400"}).stdout.split())
     for name, mark in EXPECTED.items():
         assert f"[reconstructed: {mark}]" in models.summary(name)
         assert models.summary(name) in printed

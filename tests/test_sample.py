@@ -389,7 +389,9 @@ def test_batches_of_an_epoch_are_even(size, most, lengths):
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 10_000])
 def test_an_epoch_of_triplets_holds_every_pair_once_for_each_negative(batch_size):
     pairs = interactions(9, 14, 0.4, 2)
-    stream = PairStream(pairs, Sampler(negatives=3, unit="triplet", rounds=100), batch_size=batch_size, seed=4)
+    stream = PairStream(
+        pairs, Sampler(negatives=3, unit="triplet", rounds=100), batch_size=batch_size, seed=4
+    )
     batches = list(stream.epoch(2))
     assert stream.size == 3 * len(pairs)
     assert sorted(map(len, batches)) == even(3 * len(pairs), batch_size)
@@ -406,8 +408,7 @@ def test_an_epoch_of_triplets_holds_every_pair_once_for_each_negative(batch_size
     for start in {0, 1, len(batches) // 2, len(batches) - 1}:
         rest = stream.epoch(2, min(start, len(batches) - 1))
         assert all(
-            same(a, b)
-            for a, b in zip(rest, batches[min(start, len(batches) - 1) :], strict=True)
+            same(a, b) for a, b in zip(rest, batches[min(start, len(batches) - 1) :], strict=True)
         )
 
 

@@ -28,7 +28,9 @@ def models(
             print_json(dict(rows))
             return
         table(["method", "what it is"], rows)
-        typer.echo(f"\n[train] denoise goes with these; reconstructed of it: {Denoise.reconstructed}")
+        typer.echo(
+            f"\n[train] denoise goes with these; reconstructed of it: {Denoise.reconstructed}"
+        )
         return
     recipe = methods.recipe(name)
     if json:

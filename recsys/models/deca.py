@@ -140,9 +140,7 @@ class _DeCA(Network):
             else (neg * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
         )
         extra = (
-            self.recipe.l2
-            / self.n_users
-            * half_square(*ranking.parameters())
+            self.recipe.l2 / self.n_users * half_square(*ranking.parameters())
             if self.recipe.l2
             else None
         )

@@ -8,7 +8,8 @@ Objective over observed pairs (i, j) with sampled negatives k:
 
 users on the unit sphere, items in the unit ball. `loss.reduce` says which negatives are kept, `assign` how many vectors a user has:
 
-    "each"                every one of the K: DPCML1 of the paper (BPA+UniS)
+    "each"                every one of the K: DPCML1 of the paper (BPA+UniS), where a step has `batch_size` triplets and not, as here,
+                          pairs of K triplets each: `sampler.unit = "triplet"` is that
     "hardest"             the hardest: DPCML2 (BPA+HarS)
     "top" with `share`    the hardest beta K: DiHarS, the smooth form of one-way partial AUC; `sampler.pool = "all"` takes all
                           items that the user has not met as candidates

@@ -26,8 +26,11 @@ The paper writes L_i as (f_i - margin y_i)' K_i (f_i - margin y_i), with y_i the
 complete bipartite graph of P_i and Q_i; "dense" computes that, in O(N d) a user and with f_i in full. Both give the same numbers.
 
 Differs from the paper or the released code: the gram form (theirs is the dense one); the users of the batch alone are decayed, where
-their optimiser decays the whole table, and decay is the gradient of a term of the loss rather than a setting of the optimiser; a user
-who has met every item has no pair and a loss of 0. The score is the inner product u.v, which orders a user's items as minus the
+their optimiser decays the whole table (`decay = "table"`), and decay is the gradient of a term of the loss rather than a setting of the
+optimiser; a user who has met every item has no pair and a loss of 0. Decay of the table is not small under Adagrad, which divides by what
+it has seen: the first step of a user who was not met yet is lr times the sign of each coordinate, however small l2 is. On ML-100k (four
+steps an epoch, l2 1e-5, lr 0.05) such users come to their first batch at a mean cosine of 0.65 to 0.81 to where they started with 256
+coordinates, and of 0.93 to 0.95 with 64.SFCMLFIGURES The score is the inner product u.v, which orders a user's items as minus the
 distance does where all items have one norm, and costs nothing to compute; where rounding leaves the norms a little apart, it is also
 what the loss has seen.
 Train with optimizer = "adagrad". `train.batch_size` counts users; rows = "touched" leaves out the users who are not in the batch, who
