@@ -420,9 +420,9 @@ SEVERAL_GRID: dict[str, Any] = GRID | {
         ]
     },
 }
-SPACES = {method: GRID for method in ("cml", "unis", "hars")} | {
-    method: SEVERAL_GRID for method in ("dpcml1", "dpcml2", "apa-dihars")
-}
+SPACES = dict.fromkeys(("cml", "unis", "hars"), GRID) | dict.fromkeys(
+    ("dpcml1", "dpcml2", "apa-dihars"), SEVERAL_GRID
+)
 
 # Five vectors and the band of Steam-200k are too much for users of few articles: docs/metric-learning.md.
 FEW_VECTORS = {"vectors": 2, "diversity": {"weight": 30.0, "low": 0.0, "high": 0.1}}

@@ -153,7 +153,7 @@ def test_triplets_are_refused_where_a_loss_looks_at_all_negatives_of_a_pair():
     for reduce in ("hardest", "warp", "top"):
         with pytest.raises(InputError, match=f"loss.reduce = '{reduce}' looks at all of them"):
             CML(loss=Loss(kind="hinge", reduce=reduce), sampler=triplets)
-    with pytest.raises(InputError, match="loss.reduce = 'hardest' looks at all of them"):
+    with pytest.raises(InputError, match=r"loss\.reduce = 'hardest' looks at all of them"):
         DPCML(sampler=triplets)
     for kind in (CPE, DeCA):
         with pytest.raises(InputError, match="the loss of this method looks at all of them"):

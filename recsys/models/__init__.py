@@ -1,6 +1,7 @@
 """One file per method: its recipe, its network. A method is found by its file name; nothing else is edited to add one.
 
-A recipe is a `@settings` class with `build(train) -> Network | Scorer`, and may declare a class variable `reconstructed`. Methods of other packages are found through the
+A recipe is a `@settings` class with `build(train) -> Network | Scorer`, and may declare a class variable `reconstructed`.
+Methods of other packages are found through the
 entry-point group `recsys.models`, whose names map to such modules.
 """
 
