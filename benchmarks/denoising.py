@@ -508,6 +508,7 @@ def main() -> None:
     parser.add_argument("data", choices=list(DATA), nargs="?")
     parser.add_argument("--path", default="", help="the folder of the data")
     parser.add_argument("--backbones", nargs="*", default=list(BACKBONES))
+    parser.add_argument("--denoisers", nargs="*", default=list(DENOISERS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--selected", nargs="*", default=["noisy", "clean"])
     parser.add_argument("--workers", type=int, default=1)
@@ -520,7 +521,7 @@ def main() -> None:
     cells = [
         (arguments.data, b, d, arguments.path)
         for b, d in CELLS[arguments.data]
-        if b in arguments.backbones
+        if b in arguments.backbones and d in arguments.denoisers
     ]
     tasks: list[tuple[Any, ...]]
     if arguments.command == "tune":

@@ -5,6 +5,9 @@ over whole rows. A network says which one it wants (`Network.sampler`).
 
 Every draw is a function of (seed, epoch, step) alone: each step seeds its generator anew. So a run that stops anywhere can go
 on from any step with the same bytes, and nothing of the sampler needs to be stored but where it stood.
+
+The batches of an epoch are even: none is larger than `batch_size`, and their lengths differ by at most one (`place_of`). A rest
+as a last batch would be averaged over few pairs and yet step as far as the others: docs/decisions/0011-short-last-batches.md.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ __all__ = [
     "UserBatch",
     "UserStream",
     "mixture_log_q",
+    "place_of",
     "stream",
     "stream_seed",
 ]
@@ -67,8 +71,17 @@ class Sampler:
     """"shared", "in-batch" and "mixed": mask every train positive of the user, not only the pair's own; costs a look at the histories."""
     rounds: Annotated[int, Bound(ge=1, le=100)] = 8
     """Bound on the rounds of redrawing."""
+    unit: Literal["pair", "triplet"] = "pair"
+    """What train.batch_size counts. pair: pairs, each with all its negatives. triplet: pairs with one negative each, of which an
+    epoch has `negatives` for every pair, shuffled together: steps are smaller, and as many times more."""
 
     def __post_init__(self) -> None:
+        if self.unit == "triplet" and (self.pool != "own" or self.negatives < 1):
+            raise InputError(
+                f"unit = 'triplet' gives each of its own negatives a place in the epoch, got pool = '{self.pool}', "
+                f"negatives = {self.negatives}",
+                remedy='use pool = "own" and negatives of 1 or more, or unit = "pair"',
+            )
         if self.pool in ("in-batch", "all") and self.proposal != "uniform":
             remedy = 'use pool = "own", "shared" or "mixed", or leave proposal out'
             raise InputError(
@@ -175,13 +188,18 @@ def stream_seed(seed: int, *path: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
+def place_of(step: int, size: int, steps: int) -> int:
+    """Return where a step begins in an epoch of `size` pairs or users: batches that differ by one at most, and cover it."""
+    return step * size // steps
+
+
 class PairStream:
     """Batches of observed pairs, each with its negatives.
 
     Args:
         pairs: the training interactions; they are moved to the device once.
         sampler: how negatives are drawn.
-        batch_size: pairs per batch; the last batch of an epoch holds the rest.
+        batch_size: pairs (or triplets, `Sampler.unit`) per batch, at most; the batches of an epoch are even.
         seed: of every draw.
         device: where batches live.
         met: pairs that are no negatives either, as those of train where `pairs` are of another part; for negatives of a pair's "own".
@@ -203,6 +221,9 @@ class PairStream:
             seed,
             torch.device(device),
         )
+        # As triplets a pair comes as often as it has negatives, each time with one of them.
+        self._passes = sampler.negatives if sampler.unit == "triplet" else 1
+        self._drawn = 1 if sampler.unit == "triplet" else sampler.negatives
         self.n_items = pairs.n_items
         self.user = torch.tensor(pairs.user, dtype=torch.int64, device=self.device)
         self.item = torch.tensor(pairs.item, dtype=torch.int64, device=self.device)
@@ -223,37 +244,41 @@ class PairStream:
             self._everything = every if self._warm is None else every[self._warm]
             self._history = UserStream(pairs, batch_size=batch_size, seed=seed, device=device)
         self._cdf, self._log_q = self._proposal()
-        self._mixtures: dict[
-            int, Tensor
-        ] = {}  # by the length of a batch: only the last one has another
+        self._mixtures: dict[int, Tensor] = {}  # by the length of a batch: an epoch has two at most
 
     @property
     def size(self) -> int:
-        """Pairs per epoch."""
-        return len(self.user)
+        """Pairs, or triplets, per epoch."""
+        return len(self.user) * self._passes
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-len(self.user) // self.batch_size)
+        return -(-self.size // self.batch_size)
+
+    def _place(self, step: int) -> int:
+        return place_of(step, self.size, len(self))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from step `start` on: every pair once, in an order of its own."""
+        """The batches of one epoch from step `start` on: every pair (or triplet) once, in an order of its own."""
         order = torch.randperm(
-            len(self.user), generator=self._generator(epoch, "order"), device=self.device
+            self.size, generator=self._generator(epoch, "order"), device=self.device
         )
+        if self._passes > 1:
+            order = order.div_(self._passes, rounding_mode="floor")
         users, items = self.user[order], self.item[order]
         generator = torch.Generator(device=self.device)
         steps = (
-            max(1, _DRAWS // max(1, self.batch_size * self.sampler.negatives))
+            max(1, _DRAWS // max(1, self.batch_size * self._drawn))
             if self.sampler.pool == "own"
             else 1
         )
         for first in range(start - start % steps, len(self), steps):
             generator.manual_seed(stream_seed(self.seed, epoch, first))
-            base, end = first * self.batch_size, min((first + steps) * self.batch_size, len(order))
+            until = min(first + steps, len(self))
+            base, end = self._place(first), self._place(until)
             neg, mask = self._negatives(users[base:end], items[base:end], generator)
-            for step in range(max(first, start), min(first + steps, len(self))):
-                span = slice(step * self.batch_size, min((step + 1) * self.batch_size, end))
+            for step in range(max(first, start), until):
+                span = slice(self._place(step), self._place(step + 1))
                 own = slice(span.start - base, span.stop - base)
                 pos = items[span]
                 mine = neg if neg.dim() == 1 else neg[own]
@@ -275,7 +300,7 @@ class PairStream:
     ) -> tuple[Tensor, Tensor | None]:
         """Negatives of some pairs, [n, K] or [K] for a pool, and where they are none."""
         if self.sampler.pool == "own":
-            neg = self._draw((len(user), self.sampler.negatives), generator)
+            neg = self._draw((len(user), self._drawn), generator)
             return (
                 self._without_positives(user, neg, generator)
                 if self.sampler.reject
@@ -406,7 +431,7 @@ class UserStream:
 
     Args:
         pairs: the training interactions; what occurs twice counts once.
-        batch_size: users per batch; the last batch of an epoch holds the rest.
+        batch_size: users per batch, at most; the batches of an epoch are even.
         seed: of the order.
         device: where batches live.
     """
@@ -436,9 +461,8 @@ class UserStream:
         )
         users = self.user[torch.randperm(len(self.user), generator=generator, device=self.device)]
         for step in range(start, len(self)):
-            yield self.batch(
-                users[step * self.batch_size : (step + 1) * self.batch_size], epoch, step
-            )
+            first, end = (place_of(place, self.size, len(self)) for place in (step, step + 1))
+            yield self.batch(users[first:end], epoch, step)
 
     def batch(self, user: Tensor, epoch: int = 0, step: int = 0) -> UserBatch:
         """The batch of the given users [B]."""

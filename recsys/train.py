@@ -53,7 +53,8 @@ class Train:
     epochs: Annotated[int, Bound(ge=1)] = 100
     """At most; early stopping may end sooner."""
     batch_size: Annotated[int, Bound(ge=1)] = 2048
-    """Observed pairs per step; users per step for methods that take a user with all its items."""
+    """Observed pairs per step, at most: the batches of an epoch are even. Users for methods that take a user with all its items,
+    triplets with sampler.unit = "triplet"."""
     lr: Annotated[float, Bound(gt=0)] = 1e-3
     """Step size at its highest."""
     optimizer: Kind = "adam"
@@ -309,13 +310,17 @@ class _Loop:
                 place="[train] denoise",
                 remedy="choose a method that draws negatives for pairs",
             )
+        if self.network.sampler.unit == "triplet":
+            cause = f"'{config.denoise.kind}' judges a pair once an epoch, and sampler.unit = 'triplet' brings it several times"
+            raise InputError(
+                cause, place="[train] denoise", remedy='say sampler.unit = "pair", or kind = "none"'
+            )
         item, steps = torch.tensor(self.train.pairs.item), len(self.stream)
         return Denoiser(
             config.denoise,
             len(item),
             steps=steps,
             epochs=config.epochs,
-            batch_size=config.batch_size,
             device=self.device,
             item=item,
         )
@@ -623,5 +628,6 @@ def _identity(
         {name: table.fingerprint for name, table in train.features.items()},
         valid.fingerprint if valid is not None else "-",
         to_dict(evaluation),
+        "even batches",  # a checkpoint within an epoch that was cut otherwise would skip pairs, or meet some twice
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

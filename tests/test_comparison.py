@@ -227,6 +227,42 @@ def test_seeds_have_a_part_in_intervals_and_tests(three):
         compare({"none": [], **seeds})
 
 
+@pytest.mark.parametrize("others", [1, 2])
+def test_two_seeds_are_several(others):
+    """Two are the least that have a spread: sentence, interval, deviation, test and column, worked out from the squares by hand."""
+    generator = np.random.default_rng(8)
+    users, base = np.arange(60), generator.random(60)
+    a = base + np.array([[0.0], [0.2]]) + 0.05 * generator.normal(size=(2, 60))
+    b = base[None] - 0.4 + 0.05 * generator.normal(size=(others, 60))
+    given = {
+        name: [report(users, ndcg_at_5=row) for row in rows] for name, rows in (("a", a), ("b", b))
+    }
+    got = compare(given)
+    assert "intervals over users and seeds" in got.markdown()
+    assert "bootstrap intervals" not in got.markdown()
+    cell = got.cell("a", "ndcg@5")
+    assert cell.seeds == 2
+    assert cell.seeds_sd == pytest.approx(abs(a[0].mean() - a[1].mean()) / np.sqrt(2))
+    left = a - a.mean(1, keepdims=True) - a.mean(0, keepdims=True) + a.mean()
+    residual = (left**2).sum() / 59
+    of_seeds = 60 * ((a.mean(1) - a.mean()) ** 2).sum()
+    of_users = 2 * ((a.mean(0) - a.mean()) ** 2).sum() / 59
+    parts = np.array([of_seeds, of_users, -residual]) / 120
+    freedom = parts.sum() ** 2 / (parts**2 / [1, 59, 59]).sum()
+    half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum())
+    assert (cell.low, cell.high) == pytest.approx((a.mean() - half, a.mean() + half))
+    apart = gap(a, b)
+    assert (got.tests[0].p, got.tests[0].seed_share) == pytest.approx((apart.p, apart.seed_share))
+    assert apart.seed_share > 0
+    with pytest.raises(InputError, match="no part for the chance of seeds"):
+        compare(given, test="wilcoxon")
+
+
+def test_one_seed_each_is_not_several(three):
+    assert "95 % bootstrap intervals" in compare(three).markdown()
+    assert compare(three, test="wilcoxon").tests
+
+
 def test_bold_means_that_every_other_is_beaten():
     """The second is beaten for certain, the third, whose users differ wildly, is not."""
     generator = np.random.default_rng(0)

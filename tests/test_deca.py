@@ -21,16 +21,21 @@ def sigma(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
+def log(x: float) -> float:
+    """As in the released code, which adds a constant to every probability."""
+    return math.log(x + 1e-5)
+
+
 def kl(p: float, q: float) -> float:
-    return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+    return p * log(p) - p * log(q) + (1 - p) * log(1 - p) - (1 - p) * log(1 - q)
 
 
 def expected(f: float, h: float, observed: bool, positives: bool, cost: float) -> float:
     """As the paper has it, with one of the two likelihoods held fixed."""
     h1, h2 = (h, None) if positives else (None, h)
     if observed:
-        return (1 - f) * math.log(h1) if positives else f * math.log(h2) - cost * (1 - f)
-    return (1 - f) * math.log(1 - h1) - cost * f if positives else f * math.log(1 - h2)
+        return (1 - f) * log(h1) if positives else f * log(h2) - cost * (1 - f)
+    return (1 - f) * log(1 - h1) - cost * f if positives else f * log(1 - h2)
 
 
 def test_terms_are_their_definitions():
@@ -48,7 +53,73 @@ def test_terms_are_their_definitions():
                 assert float(found) == pytest.approx(
                     expected(sigma(f), sigma(h), observed, positives, 3.0)
                 )
-    assert float(agreement(torch.tensor(60.0), torch.tensor(-60.0), 0.5)) == pytest.approx(60.0)
+    # Certain and opposite: KL is log((1 + 1e-5) / 1e-5) either way, where without the constant it would be 60.
+    opposite = agreement(torch.tensor(60.0), torch.tensor(-60.0), 0.5)
+    assert float(opposite) == pytest.approx(math.log(1.00001 / 0.00001), rel=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("positives", [True, False])
+@pytest.mark.parametrize("observed", [True, False])
+def test_gradients_are_those_of_the_formula_at_any_logit(alpha, positives, observed):
+    """Central differences of the loss of one pair, in plain Python; at logits of 9 and more the constant makes most of them."""
+
+    def value(f: float, g: float, h: float) -> float:
+        p, q, r = sigma(f), sigma(g), sigma(h)
+        apart = alpha * kl(q, p) + (1 - alpha) * kl(p, q)
+        return apart - expected(p, r, observed, positives, 7.0)
+
+    for point in ((0.3, -0.7, 1.1), (9.0, -9.0, 8.0), (-12.0, 11.0, -10.0), (14.0, 13.0, 12.0)):
+        tensors = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in point]
+        f, g, h = tensors
+        loss = agreement(f, g, alpha) - expectation(
+            f, h, observed=observed, positives=positives, cost=7.0
+        )
+        assert float(loss.detach()) == pytest.approx(value(*point), rel=1e-9)
+        loss.backward()
+        for place, tensor in enumerate(tensors):
+            ends = []
+            for step in (1e-5, -1e-5):
+                moved = list(point)
+                moved[place] += step
+                ends.append(value(*moved))
+            slope = (ends[0] - ends[1]) / 2e-5
+            assert float(tensor.grad) == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+def test_the_published_defaults():
+    recipe = DeCA()
+    assert (recipe.c1, recipe.c2, recipe.alpha) == (1000.0, 10.0, 0.5)
+    assert (recipe.dim, recipe.init_std, recipe.sampler.negatives) == (32, 0.01, 1)
+
+
+def test_models_start_as_in_the_released_code():
+    """Matrix factorisation at 0.01, whatever it is for; the graph at 0.1."""
+    large, _ = two_camps(users=200, items=200, each=5, kept=2)
+    torch.manual_seed(0)
+    net, graph = DeCA().build(large), DeCA(layers=2).build(large)
+    plain = (net.target, net.auxiliary, net.false_positive, net.true_positive, graph.auxiliary)
+    for model in plain:
+        assert float(model.nodes.weight.detach().std()) == pytest.approx(0.01, rel=0.05)
+    assert float(graph.target.nodes.weight.detach().std()) == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_only_the_target_pays_for_its_norm(step):
+    """The gradient of l2 alone: l2 / |U| times the weights of the target, and nothing for the others."""
+    grads = []
+    for l2 in (0.0, 3.0):
+        torch.manual_seed(0)
+        net = DeCA(dim=4, init_std=1.0, l2=l2).build(TRAIN).double()
+        batch = [*stream(TRAIN.pairs, net.sampler, batch_size=10, seed=0).epoch(1)][step]
+        net.loss(batch).total().backward()
+        grads.append({name: p.grad for name, p in net.named_parameters()})
+    for name, weight in net.named_parameters():
+        with_l2, without = grads[1][name], grads[0][name]
+        share = 3.0 / 21 if name.startswith("target.") else 0.0
+        none = torch.zeros_like(weight)
+        difference = (none if with_l2 is None else with_l2) - (none if without is None else without)
+        assert torch.allclose(difference, share * weight.detach(), atol=1e-12), name
 
 
 def logit(likes: torch.nn.Module, user: int, item: int) -> float:
@@ -82,9 +153,8 @@ def test_the_loss_is_the_sum_of_its_terms(step):
         pairs.append(values[0] + sum(values[1:]) / 3)
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx(pairs)
-    learning = (net.target, net.auxiliary, likelihood)
     assert float(terms.extra.detach()) == pytest.approx(
-        sum(float((likes.nodes.weight.detach() ** 2).sum()) for likes in learning) * 0.7 / 2 / 21
+        float((net.target.nodes.weight.detach() ** 2).sum()) * 0.7 / 2 / 21
     )
     terms.total().backward()
     assert (likelihood.nodes.weight.grad != 0).any()
@@ -126,11 +196,7 @@ def test_a_backbone_is_what_ranks(target):
         sums.append(np.reshape(terms, (10, -1)).mean(1))
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx((sums[0] + sums[1]).tolist(), rel=1e-4)
-    squares = sum(
-        float((p.detach() ** 2).sum())
-        for part in (net.target, net.auxiliary, net.false_positive)
-        for p in part.parameters()
-    )
+    squares = sum(float((p.detach() ** 2).sum()) for p in net.target.parameters())
     assert float(terms.extra.detach()) == pytest.approx(squares * 0.7 / 2 / 21, rel=1e-4)
 
 

@@ -84,7 +84,7 @@ def batch(size: int = 8, negatives: int = 1, seed: int = 0) -> Terms:
 
 
 def made(denoise: Denoise, pairs: int = 8, steps: int = 1, epochs: int = 5) -> Denoiser:
-    return Denoiser(denoise, pairs, steps=steps, epochs=epochs, batch_size=pairs)
+    return Denoiser(denoise, pairs, steps=steps, epochs=epochs)
 
 
 def softplus(x: float) -> float:
@@ -196,9 +196,7 @@ def test_random_drops_as_many_whichever_they_are():
 def test_rare_drops_the_pairs_of_the_items_with_the_fewest():
     terms = batch(20)
     item = torch.tensor([0] * 8 + [1] * 5 + [2] * 3 + [3] * 2 + [4, 6])
-    denoiser = Denoiser(
-        Denoise(kind="rare", drop=0.1, ramp=1), 20, steps=1, epochs=5, batch_size=20, item=item
-    )
+    denoiser = Denoiser(Denoise(kind="rare", drop=0.1, ramp=1), 20, steps=1, epochs=5, item=item)
     denoiser(terms, torch.arange(20), 0, 0)
     assert denoiser.state["dropped"].tolist() == [0] * 16 + [1] * 4
     denoiser(terms, torch.arange(20).flip(0), 1, 0)  # the same pairs, wherever they stand
@@ -379,7 +377,7 @@ def test_all_of_the_band_can_be_relabelled():
 def test_the_order_of_batches_leaves_the_histories_alone():
     """What a pair is remembered by is its own losses, wherever it stands."""
     how = Denoise(kind="dcf", drop=0.2, ramp=1, window=3, variance=0.1, relabel=0.0)
-    one, two = (Denoiser(how, 40, steps=4, epochs=6, batch_size=10) for _ in range(2))
+    one, two = (Denoiser(how, 40, steps=4, epochs=6) for _ in range(2))
     generator = torch.Generator().manual_seed(0)
     pos, neg = torch.randn(6, 40, generator=generator), torch.randn(6, 40, 1, generator=generator)
     for epoch in range(6):
@@ -398,7 +396,7 @@ def test_the_order_of_batches_leaves_the_histories_alone():
             assert torch.equal(one.state[name], two.state[name])
     # The same batches in another order: everything is the same.
     three, batches = (
-        Denoiser(how, 40, steps=4, epochs=6, batch_size=10),
+        Denoiser(how, 40, steps=4, epochs=6),
         list(torch.arange(40).split(10)),
     )
     for epoch in range(6):

@@ -100,7 +100,7 @@ def course(
     how: Denoise, *, quick: bool, look: bool, epochs: int = 7, pairs: int = 60
 ) -> tuple[list[Tensor], dict[str, Tensor], list[Tensor]]:
     """Pair losses, state and gradients of a made-up fit; the same for the same `how`."""
-    denoiser = Denoiser(how, pairs, steps=4, epochs=epochs, batch_size=pairs // 4)
+    denoiser = Denoiser(how, pairs, steps=4, epochs=epochs)
     denoiser.quick = quick
     generator = torch.Generator().manual_seed(0)
     losses, grads = [], []
@@ -155,7 +155,7 @@ def test_looking_changes_nothing(name, monkeypatch):
 @pytest.mark.parametrize("name", list(HOWS))
 def test_nothing_waits_for_the_device(name):
     """On a device that holds no values, whatever wanted one would fail."""
-    denoiser = Denoiser(HOWS[name], 40, steps=2, epochs=3, batch_size=20, device="meta")
+    denoiser = Denoiser(HOWS[name], 40, steps=2, epochs=3, device="meta")
     for epoch in range(3):
         for step in range(2):
             row, pos, neg = (
@@ -219,8 +219,6 @@ def test_losses_by_labels_are_float32_at_any_precision():
             assert own.dtype == rest.dtype == torch.float32
             assert torch.equal(own, F.softplus(-pos.float()))
             for how in HOWS.values():
-                made = Denoiser(how, 9, steps=1, epochs=2, batch_size=9)(
-                    each, torch.arange(9), 0, 0
-                )
+                made = Denoiser(how, 9, steps=1, epochs=2)(each, torch.arange(9), 0, 0)
                 assert made.pair.isfinite().all()
     assert terms.pair.dtype == torch.float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from recsys.sample import (
     UserStream,
     _Members,
     mixture_log_q,
+    place_of,
     stream,
     stream_seed,
 )
@@ -48,6 +50,14 @@ def same(a: Batch, b: Batch) -> bool:
     )
 
 
+def even(size: int, most: int) -> list[int]:
+    """Lengths of the fewest batches of `most` at most that share `size` out evenly, ascending: dealt one at a time."""
+    lengths = [0] * math.ceil(size / most)
+    for place in range(size):
+        lengths[place % len(lengths)] += 1
+    return sorted(lengths)
+
+
 pools = st.sampled_from(["own", "shared", "in-batch", "mixed"])
 
 
@@ -66,7 +76,7 @@ def test_an_epoch_holds_every_pair_once(n_users, n_items, share, batch_size, poo
     stream = PairStream(pairs, Sampler(pool=pool, negatives=2), batch_size=batch_size, seed=seed)
     batches = list(stream.epoch(epoch))
     assert len(batches) == len(stream) == -(-len(pairs) // batch_size)
-    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    assert sorted(map(len, batches)) == even(len(pairs), batch_size)
     row = (
         torch.cat([batch.row for batch in batches]).numpy() if batches else np.array([], dtype=int)
     )
@@ -356,6 +366,68 @@ def test_small_batches_are_drawn_together_and_begin_anywhere(batch_size):
     )
 
 
+@pytest.mark.parametrize(
+    ("size", "most", "lengths"),
+    [
+        (11_887, 5000, [3962, 3962, 3963]),
+        (2049, 2048, [1024, 1025]),
+        (12, 4, [4, 4, 4]),
+        (13, 4, [3, 3, 3, 4]),
+        (3, 7, [3]),
+        (5, 1, [1, 1, 1, 1, 1]),
+    ],
+)
+def test_batches_of_an_epoch_are_even(size, most, lengths):
+    """One pair more than fits is no step of its own, which would go as far as the others by the mean of one."""
+    steps = math.ceil(size / most)
+    places = [place_of(step, size, steps) for step in range(steps + 1)]
+    assert sorted(np.diff(places).tolist()) == lengths
+    assert (places[0], places[-1]) == (0, size)
+    assert even(size, most) == lengths
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 60, 10_000])
+def test_an_epoch_of_triplets_holds_every_pair_once_for_each_negative(batch_size):
+    pairs = interactions(9, 14, 0.4, 2)
+    stream = PairStream(
+        pairs, Sampler(negatives=3, unit="triplet", rounds=100), batch_size=batch_size, seed=4
+    )
+    batches = list(stream.epoch(2))
+    assert stream.size == 3 * len(pairs)
+    assert sorted(map(len, batches)) == even(3 * len(pairs), batch_size)
+    assert len(stream) == len(batches)
+    rows = torch.cat([batch.row for batch in batches]).numpy()
+    assert np.bincount(rows, minlength=len(pairs)).tolist() == [3] * len(pairs)
+    met = set(zip(pairs.user.tolist(), pairs.item.tolist(), strict=True))
+    for batch in batches:
+        assert batch.neg.shape == (len(batch), 1)
+        assert np.array_equal(batch.user, pairs.user[batch.row.numpy()])
+        assert np.array_equal(batch.pos, pairs.item[batch.row.numpy()])
+        drawn = zip(batch.user.tolist(), batch.neg[:, 0].tolist(), strict=True)
+        assert met.isdisjoint(drawn)
+    for start in {0, 1, len(batches) // 2, len(batches) - 1}:
+        rest = stream.epoch(2, min(start, len(batches) - 1))
+        assert all(
+            same(a, b) for a, b in zip(rest, batches[min(start, len(batches) - 1) :], strict=True)
+        )
+
+
+def test_triplets_of_a_pair_lie_anywhere_in_the_epoch():
+    """They are shuffled together, not one pass over the pairs after another."""
+    pairs = interactions(30, 30, 0.3, 0)
+    stream = PairStream(pairs, Sampler(negatives=4, unit="triplet"), batch_size=50, seed=0)
+    rows = torch.cat([batch.row for batch in stream.epoch(0)]).numpy()
+    first = rows[: len(pairs)]
+    # One of four draws without replacement: a share of (3/4)^4 of the pairs, about 0.32, is not among the first quarter.
+    assert 0.55 < len(np.unique(first)) / len(pairs) < 0.8
+
+
+def test_triplets_are_of_a_pair_s_own_negatives():
+    for bad in ({"pool": "shared"}, {"pool": "in-batch"}, {"pool": "all"}, {"negatives": 0}):
+        with pytest.raises(InputError, match="unit = 'triplet'"):
+            Sampler(unit="triplet", **bad)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 12),
@@ -374,7 +446,7 @@ def test_an_epoch_of_users_holds_each_once_with_all_items(
     known = np.unique(pairs.user).tolist()
     assert len(batches) == len(users) == -(-len(known) // batch_size)
     assert users.size == sum(len(batch) for batch in batches) == len(known)
-    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    assert sorted(map(len, batches)) == even(len(known), batch_size)
     assert [(batch.epoch, batch.step) for batch in batches] == [
         (epoch, step) for step in range(len(batches))
     ]
@@ -462,7 +534,7 @@ def test_a_mixed_pool_is_the_positives_and_a_draw(proposal, items):
         q = (size * count / count.sum() + 5 * weight / weight.sum()) / (size + 5)
         for got, rows in zip(batch.log_q, (batch.pos, batch.neg), strict=True):
             assert np.allclose(got.exp(), q[rows], atol=1e-6)
-    assert len(lengths) == 2, "the last batch is shorter"
+    assert len(lengths) == 2, "batches differ by one pair"
 
 
 def _with_cold_items() -> Interactions:

@@ -21,10 +21,17 @@ def models(
     """List the methods, or the settings of one."""
     from recsys import models as methods
     from recsys.config import describe, schema
+    from recsys.nn.denoise import Denoise
 
     if name is None:
-        rows = [(method, _summary(method)) for method in methods.names()]
-        print_json(dict(rows)) if json else table(["method", "what it is"], rows)
+        rows = [(method, methods.summary(method)) for method in methods.names()]
+        if json:
+            print_json(dict(rows))
+            return
+        table(["method", "what it is"], rows)
+        typer.echo(
+            f"\n[train] denoise goes with these; reconstructed of it: {Denoise.reconstructed}"
+        )
         return
     recipe = methods.recipe(name)
     if json:

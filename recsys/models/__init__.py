@@ -1,6 +1,7 @@
 """One file per method: its recipe, its network. A method is found by its file name; nothing else is edited to add one.
 
-A recipe is a `@settings` class with `build(train) -> Network | Scorer`. Methods of other packages are found through the
+A recipe is a `@settings` class with `build(train) -> Network | Scorer`, and may declare a class variable `reconstructed`.
+Methods of other packages are found through the
 entry-point group `recsys.models`, whose names map to such modules.
 """
 
@@ -18,11 +19,11 @@ from torch import Tensor, nn
 
 from recsys.data.types import Dataset
 from recsys.errors import InputError, suggest
-from recsys.nn.losses import Terms
+from recsys.nn.losses import Loss, Terms
 from recsys.sample import Sampler
 from recsys.scorer import Scorer
 
-__all__ = ["Network", "Recipe", "names", "recipe", "recipe_name", "summary"]
+__all__ = ["Network", "Recipe", "names", "recipe", "recipe_name", "reconstructed", "summary"]
 
 # What people call a method elsewhere, and the file it lives in here.
 _ALIASES = {
@@ -150,8 +151,18 @@ def recipe_name(value: Recipe) -> str:
 
 
 def summary(name: str) -> str:
-    """First line of the recipe's docstring."""
-    return (recipe(name).__doc__ or "").strip().splitlines()[0]
+    """Return the first line of the recipe's docstring, and what of the method is reconstructed."""
+    first = (recipe(name).__doc__ or "").strip().splitlines()[0]
+    mark = reconstructed(name)
+    return f"{first} [reconstructed: {mark}]" if mark else first
+
+
+def reconstructed(name: str) -> str:
+    """Return what of a method had to be rebuilt without its paper's text or code, in words; empty where nothing had.
+
+    A recipe declares it as the class variable `reconstructed`; the table of methods in README.md says the same.
+    """
+    return str(getattr(recipe(name), "reconstructed", ""))
 
 
 def _module(name: str) -> ModuleType:
@@ -168,8 +179,19 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def require_negatives(sampler: Sampler) -> None:
-    """Refuse a sampler that draws no negatives, for methods whose loss compares with them."""
+def require_negatives(sampler: Sampler, loss: Loss | None = None) -> None:
+    """Refuse a sampler that draws no negatives, for methods whose loss compares with them, and triplets where it compares several.
+
+    Args:
+        sampler: of the method.
+        loss: of the method; None: it has one of its own, for all negatives of a pair together.
+    """
+    if sampler.unit == "triplet" and (loss is None or loss.reduce != "each"):
+        rule = "the loss of this method" if loss is None else f"loss.reduce = '{loss.reduce}'"
+        raise InputError(
+            f"sampler.unit = 'triplet' gives a step one negative of a pair, and {rule} looks at all of them together",
+            remedy='use unit = "pair", or a method with loss.reduce = "each"',
+        )
     if sampler.negatives < 1 and sampler.pool in ("own", "shared"):
         raise InputError(
             "sampler.negatives = 0, and the loss compares with negatives", remedy="draw at least 1"

@@ -59,7 +59,7 @@ class CDAE:
     sampler: Sampler = Sampler()
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _CDAE(self, train)

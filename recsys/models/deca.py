@@ -13,21 +13,28 @@ and E the expected log likelihood of what was observed when the truth is drawn f
     against false positives    observed  (1 - f) log h1                 negative  (1 - f) log(1 - h1) - C1 f
     against false negatives    observed  f log h2 - C2 (1 - f)          negative  f log(1 - h2)
 
-+ l2 / (2 |U|) times the squared norms of all vectors that learn, |U| the number of users. What ranks is f.
-DeCA(p), `pretrain` > 0: g is of the kind of f, learns alone by binary cross-entropy for so many epochs, and stays as it is from then on.
++ l2 / (2 |U|) times the squared norm of the target, |U| the number of users; g, h1 and h2 have no norm to pay for. Every log of KL
+and E is that of a probability + 1e-5: without it a pair that f and g see as certain and opposite has a gradient without bound. What
+ranks is f.
+DeCA(p), `pretrain` > 0: g is of the kind of f, learns alone by binary cross-entropy for so many epochs, l2 falling on it, and stays as
+it is from then on.
 Source: Wang, Xin, Meng, Jose, Feng, He, "Learning robust recommenders through cross-model agreement", WWW 2022 ("denoising with cross-model
 agreement").
 
-Differs: KL is computed from logits, without a constant within the logarithm; which turn it is follows epoch + step, so that a run can be
-resumed; the target is what `target` and `layers` say, and the auxiliary model matrix factorisation as in the paper; h1 and h2 are matrix
-factorisation for every target. The loss has no labels that `[train] denoise` could weigh, and needs none.
+Differs: which turn it is follows epoch + step, so that a run can be resumed (the first step of the released code takes both sides at
+once, by mistake it seems); the target is what `target` and `layers` say, and the auxiliary model matrix factorisation as in the paper;
+h1 and h2 are matrix factorisation for every target; several negatives of a pair are averaged, where the code adds them up; a CDAE
+learns from pairs with negatives of their own and pays l2 for squared norms, where the code draws as many zeros of whole rows and adds
+up norms. The loss has no labels that `[train] denoise` could weigh, and needs none.
+Settings of the released code, the target dim 32, lr 1e-3, 2,048 pairs a step: C1 1000 and C2 10 by default, searched from 1 to 1000
+(C1 100 or 1000 in most cells), alpha in 0, 0.5, 1, l2 in 0 to 1000 (0.01 to 1 in most cells), by data and target.
 Should reproduce (Adressa, LightGCN, mean of three seeds, SIGIR 2025 re-evaluation): recall@20 0.1384 for DeCA and 0.2251 for DeCA(p), beside 0.2226
 for plain cross-entropy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Literal, Protocol, cast
 
 import torch
@@ -40,6 +47,7 @@ from recsys.errors import InputError
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.models.cdae import CDAE
 from recsys.models.gmf import GMF
+from recsys.models.lightgcn import LightGCN
 from recsys.models.neumf import NeuMF
 from recsys.nn.distance import near
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
@@ -62,7 +70,7 @@ class DeCA:
     """Propagations over the graph, which make LightGCN of the target mf."""
     alpha: Annotated[float, Bound(ge=0, le=1)] = 0.5
     """Weight of KL(g || f); KL(f || g) has the rest."""
-    c1: Annotated[float, Bound(gt=0)] = 10.0
+    c1: Annotated[float, Bound(gt=0)] = 1000.0
     """Cost of an unobserved pair that the target likes, in turns against false positives."""
     c2: Annotated[float, Bound(gt=0)] = 10.0
     """Cost of an observed pair that the target does not like, in turns against false negatives."""
@@ -71,9 +79,9 @@ class DeCA:
     together."""
     sampler: Sampler = Sampler()
     l2: Annotated[float, Bound(ge=0)] = 0.0
-    """Weight of the squared norms of all vectors, over the number of users."""
-    init_std: Annotated[float, Bound(gt=0)] = 0.1
-    """Standard deviation of the start values."""
+    """Weight of the squared norm of the target (while it learns first, of the auxiliary model), over the number of users."""
+    init_std: Annotated[float, Bound(gt=0)] = 0.01
+    """Standard deviation of the start values of matrix factorisation; a target with layers starts as LightGCN does, at 0.1."""
 
     def __post_init__(self) -> None:
         require_negatives(self.sampler)
@@ -108,35 +116,31 @@ class _DeCA(Network):
         recipe = self.recipe
         if batch.epoch < recipe.pretrain:
             pos, neg = self.auxiliary.logits(batch)
-            return self._terms(F.softplus(-pos), F.softplus(neg), batch, (self.auxiliary,))
-        learning, f = [self.target], self.target.logits(batch)
+            return self._terms(F.softplus(-pos), F.softplus(neg), batch, self.auxiliary)
+        f = self.target.logits(batch)
         if recipe.pretrain:
             with torch.no_grad():
                 g = self.auxiliary.eval().logits(batch)
         else:
             g = self.auxiliary.logits(batch)
-            learning.append(self.auxiliary)
         positives = (batch.epoch + batch.step) % 2 == 0  # whose turn it is
         likelihood = self.false_positive if positives else self.true_positive
-        learning.append(likelihood)
         h, cost = likelihood.logits(batch), recipe.c1 if positives else recipe.c2
         terms = [
             agreement(f[part], g[part], recipe.alpha)
             - expectation(f[part], h[part], observed=part == 0, positives=positives, cost=cost)
             for part in (0, 1)
         ]
-        return self._terms(terms[0], terms[1], batch, learning)
+        return self._terms(terms[0], terms[1], batch, self.target)
 
-    def _terms(self, pos: Tensor, neg: Tensor, batch: Batch, learning: Sequence[_Model]) -> Terms:
+    def _terms(self, pos: Tensor, neg: Tensor, batch: Batch, ranking: _Model) -> Terms:
         mean = (
             neg.mean(1)
             if batch.mask is None
             else (neg * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
         )
         extra = (
-            self.recipe.l2
-            / self.n_users
-            * half_square(*(p for part in learning for p in part.parameters()))
+            self.recipe.l2 / self.n_users * half_square(*ranking.parameters())
             if self.recipe.l2
             else None
         )
@@ -176,7 +180,8 @@ class _Likes(nn.Module):
     def __init__(self, recipe: DeCA, train: Dataset, adjacency: Tensor | None) -> None:
         super().__init__()
         self.n_users, self.layers = train.n_users, recipe.layers
-        self.nodes = embedding(train.n_users + train.n_items, recipe.dim, recipe.init_std)
+        std = recipe.init_std if adjacency is None else LightGCN().init_std
+        self.nodes = embedding(train.n_users + train.n_items, recipe.dim, std)
         self.register_buffer("adjacency", adjacency, persistent=False)
         self.adjacency: Tensor | None
 
@@ -208,11 +213,21 @@ class _Likes(nn.Module):
         return near("dot", user, pos), near("dot", user, neg.view(*batch.neg.shape, -1))
 
 
+# What is added within every logarithm, as in the released code: a log is at least -11.5, a slope at most 1e5 times that of its probability.
+_WITHIN = 1e-5
+
+
+def bounded_log(logit: Tensor) -> Tensor:
+    """Return log(sigma(x) + 1e-5) of logits x, the same shape; of 1 - sigma(x) with -x."""
+    return torch.log(torch.sigmoid(logit) + _WITHIN)
+
+
 def agreement(f: Tensor, g: Tensor, alpha: float) -> Tensor:
     """Disagreement: alpha KL(g || f) + (1 - alpha) KL(f || g) of two coins given by their logits; the shape of both."""
-    yes, no = F.logsigmoid(g) - F.logsigmoid(f), F.logsigmoid(-g) - F.logsigmoid(-f)
+    yes, no = bounded_log(g) - bounded_log(f), bounded_log(-g) - bounded_log(-f)
     p, q = torch.sigmoid(f), torch.sigmoid(g)
-    return alpha * (q * yes + (1 - q) * no) - (1 - alpha) * (p * yes + (1 - p) * no)
+    other_p, other_q = torch.sigmoid(-f), torch.sigmoid(-g)
+    return alpha * (q * yes + other_q * no) - (1 - alpha) * (p * yes + other_p * no)
 
 
 def expectation(f: Tensor, h: Tensor, *, observed: bool, positives: bool, cost: float) -> Tensor:
@@ -226,7 +241,7 @@ def expectation(f: Tensor, h: Tensor, *, observed: bool, positives: bool, cost: 
         cost: C1 or C2.
     """
     liked, unliked = torch.sigmoid(f), torch.sigmoid(-f)
-    log = F.logsigmoid(h if observed else -h)
+    log = bounded_log(h if observed else -h)
     if positives:
         return unliked * log if observed else unliked * log - cost * liked
     return liked * log - cost * unliked if observed else liked * log

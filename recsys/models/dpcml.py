@@ -8,7 +8,8 @@ Objective over observed pairs (i, j) with sampled negatives k:
 
 users on the unit sphere, items in the unit ball. `loss.reduce` says which negatives are kept, `assign` how many vectors a user has:
 
-    "each"                every one of the K: DPCML1 of the paper (BPA+UniS)
+    "each"                every one of the K: DPCML1 of the paper (BPA+UniS), where a step has `batch_size` triplets and not, as here,
+                          pairs of K triplets each: `sampler.unit = "triplet"` is that
     "hardest"             the hardest: DPCML2 (BPA+HarS)
     "top" with `share`    the hardest beta K: DiHarS, the smooth form of one-way partial AUC; `sampler.pool = "all"` takes all
                           items that the user has not met as candidates
@@ -56,6 +57,8 @@ __all__ = ["DPCML", "vector_counts"]
 class DPCML:
     """Several vectors per user, the nearest counts, kept diverse (Bao et al., NeurIPS 2022, TPAMI 2024); UniS, PopS, HarS, GFJA within."""
 
+    reconstructed = "APA, DiHarS"
+
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector."""
     vectors: Annotated[int, Bound(ge=1)] = 5
@@ -84,7 +87,7 @@ class DPCML:
     """Standard deviation of the start values of users; on the sphere only their direction remains."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
         if self.similarity == "euclidean":
             refuse_fitting(self.loss, "DPCML with similarity = 'euclidean'")
         if self.gamma == "learned" and (self.loss.reduce != "top" or self.loss.kind != "hinge"):

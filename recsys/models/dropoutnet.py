@@ -50,6 +50,8 @@ __all__ = ["DropoutNet", "Tower", "score_errors"]
 class DropoutNet:
     """Towers over the vectors of iALS and item features, the vectors left out at random, for new items (Volkovs et al., NIPS 2017)."""
 
+    reconstructed = "all of it"
+
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector that the towers make."""
     hidden: tuple[Annotated[int, Bound(ge=1)], ...] = (200, 100)

@@ -45,6 +45,8 @@ Pool = Literal["all", "warm"]
 class DUIF:
     """Users against a linear map of item features, for new items too (Geng et al., ICCV 2015)."""
 
+    reconstructed = "all of it"
+
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector."""
     loss: Loss = Loss()
@@ -61,7 +63,7 @@ class DUIF:
     """What stands where a modality is missing."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _DUIF(self, train)

@@ -70,7 +70,7 @@ class FREEDOM:
     """What stands where a modality is missing."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _FREEDOM(self, train)

@@ -56,6 +56,8 @@ __all__ = ["Experts", "Heater"]
 class Heater:
     """Towers over the vectors of iALS or, by a coin, over what experts make of item features, for new items (Zhu et al., SIGIR 2020)."""
 
+    reconstructed = "all of it"
+
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector that the towers make."""
     hidden: tuple[Annotated[int, Bound(ge=1)], ...] = (200, 100)

@@ -57,7 +57,7 @@ class LightGCN:
     """Standard deviation of the start values."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
         if self.mix and (self.sampler.pool != "own" or self.sampler.negatives < 2):
             cause = f"mix = true takes the hardest of a pair's own candidates, and {_candidates(self.sampler)}"
             raise InputError(

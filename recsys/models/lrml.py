@@ -54,7 +54,7 @@ class LRML:
     """Of the ball of users and items; relations are as long as they are."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
         refuse_fitting(self.loss, "LRML")
 
     def build(self, train: Dataset) -> Network:

@@ -33,6 +33,8 @@ __all__ = ["M2F"]
 class M2F:
     """Matrix factorisation with several vectors per user, of which the best counts: M2F, and with weights MGMF (Guo et al., 2021)."""
 
+    reconstructed = "all of it"
+
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector."""
     vectors: Annotated[int, Bound(ge=1)] = 3
@@ -48,7 +50,7 @@ class M2F:
     """Standard deviation of the start values."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _M2F(self, train)

@@ -45,7 +45,7 @@ class MF:
     """One number per item, added to its scores."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
         if self.similarity == "euclidean" and not self.item_bias:
             refuse_fitting(self.loss, "MF with similarity = 'euclidean'")
 

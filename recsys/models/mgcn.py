@@ -87,7 +87,7 @@ class MGCN:
     """What stands where a modality is missing."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _MGCN(self, train)

@@ -19,8 +19,9 @@ all rows of the tables, B the pairs of the batch. Ranking: R.
 Source: Yu, Qin, "Sampling, noise and implicit feedback: noisy-label robust Bayesian point-wise optimization", SIGIR 2020, with the gradients
 of its authors' code; they were checked against finite differences where they have a function.
 
-Differs: that code adds up the gradients of a block of 5000 pairs in the order of the file, each positive once a negative. The same step is plain
-gradient descent with lr = eta B K; here pairs are shuffled, and the last batch of an epoch is shorter. Its eta is multiplied by 0.99 before every
+Differs: that code adds up the gradients of a block of 5000 pairs in the order of the file, each positive once a negative. The same step is
+plain gradient descent with lr = eta B K, B the pairs of an even batch (31,887 pairs at batch_size 5000: seven of 4,555); here pairs are
+shuffled, and batches even, where the code has a last block of 1,887, which as a sum moves less. Its eta is multiplied by 0.99 before every
 epoch: `train.schedule = "exponential"` with `train.lr_decay = 0.99` and lr = 0.99 eta B K. Logistic values are not cut to 0 and 1 beyond 10.
 Should reproduce (Amazon Electronics 14-core, three negatives, eta 0.05, l2 1, flip_l2 5): F1@5 0.0392 and NDCG@5 0.0524 on validation, each
 its own best epoch in the mean of ten runs, from its authors' logs.

@@ -84,6 +84,8 @@ _BLOCK = 8192  # users whose histories are gathered at a time
 class SIGER:
     """Item graphs of features and co-occurrence, with contrasts between behaviour, modalities and noisy views (Zhang et al., 2025)."""
 
+    reconstructed = "all of it"
+
     dim: Annotated[int, Bound(ge=1)] = 64
     """Length of a vector."""
     layers: Annotated[int, Bound(ge=0, le=10)] = 2
@@ -145,7 +147,7 @@ class SIGER:
     """How an item without a training pair is ranked: by b + z as all others, or by z alone (RECONSTRUCTED)."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _SIGER(self, train)

@@ -67,7 +67,7 @@ class SimGCL:
     """Weight of the squared norms of layer 0 at the rows of a batch."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _SimGCL(self, train)

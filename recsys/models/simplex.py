@@ -65,7 +65,7 @@ class SimpleX:
     """Standard deviation of the start values of the vectors."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _SimpleX(self, train)

@@ -51,7 +51,7 @@ class XSimGCL:
     """Weight of the squared norms of layer 0 at the rows of a batch."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        require_negatives(self.sampler, self.loss)
         if self.contrast_layer > self.layers:
             raise InputError(
                 f"contrast_layer = {self.contrast_layer}, and there are {self.layers} layers",

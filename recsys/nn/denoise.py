@@ -66,6 +66,8 @@ _WAITING = 1 << 15
 class Denoise:
     """What is done about noise among the observed pairs; for methods whose loss has labels (bce) and draws negatives."""
 
+    reconstructed = 'DCF in its mode "paper"'
+
     kind: Literal["none", "watch", "random", "rare", "tce", "rce", "dcf"] = "none"
     """watch: nothing, but remember the loss of every pair, for `recsys noise`. tce: drop the positives of largest loss. random: drop as many,
     whichever they are. rare: drop as many, those whose items have the fewest pairs. rce: weigh them by the loss. dcf: drop by a lower bound of
@@ -114,7 +116,6 @@ class Denoiser:
         pairs: P, how many training pairs there are.
         steps: of an epoch.
         epochs: E, at most.
-        batch_size: pairs of a full batch.
         device: where the tensors live.
         item: the item of each pair, int64 [P]; for "rare".
 
@@ -129,11 +130,10 @@ class Denoiser:
         *,
         steps: int,
         epochs: int,
-        batch_size: int,
         device: torch.device | str = "cpu",
         item: Tensor | None = None,
     ) -> None:
-        self.how, self.steps, self.epochs, self.batch_size = how, steps, epochs, batch_size
+        self.how, self.pairs, self.steps, self.epochs = how, pairs, steps, epochs
         kinds: dict[str, tuple[int, torch.dtype]] = {
             "loss": (pairs, torch.float32),
             "weight": (pairs, torch.float32),
@@ -337,7 +337,8 @@ class Denoiser:
             )
         size, state = len(seen), self._state
         # The places of this step in a shuffled epoch of pairs and negatives: those of the pairs first.
-        place = step * 2 * self.batch_size + torch.randperm(2 * size, device=seen.device)
+        first = 2 * (step * self.pairs // self.steps)  # where `sample.place_of` begins this batch
+        place = first + torch.randperm(2 * size, device=seen.device)
         fresh = self._epoch % self.how.window == 0
         weight = self._epoch + 1
         mean = (
