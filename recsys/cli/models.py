@@ -24,7 +24,7 @@ def models(
     from recsys.nn.denoise import Denoise
 
     if name is None:
-        rows = [(method, methods.summary(method)) for method in methods.names()]
+        rows = [(method, _summary(method)) for method in methods.names()]
         if json:
             print_json(dict(rows))
             return
