@@ -290,8 +290,11 @@ def _carry_out(
                 lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"),
             )
         _check_same_data(meta, split, folder)
+        if fresh:
+            write_json(folder / "run.json", meta)
         tell({"event": "data", "split": split})
-        fitted = _fit(experiment, split, folder / "fit", resume, tell)
+        follow = tell if fresh else _recording(meta, folder, tell)
+        fitted = _fit(experiment, split, folder / "fit", resume, follow)
     except KeyboardInterrupt:
         _interrupted(meta, folder)
         raise
@@ -421,7 +424,22 @@ def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
             place=str(folder),
             remedy="restore the data, or start a new run",
         )
-    write_json(folder / "run.json", meta)
+
+
+def _recording(
+    meta: dict[str, Any], folder: Path, tell: Callable[[dict[str, Any]], None]
+) -> Callable[[dict[str, Any]], None]:
+    """Record that a run goes on once its training has, so that a checkpoint that cannot be read changes nothing."""
+    recorded = False
+
+    def follow(event: dict[str, Any]) -> None:
+        nonlocal recorded
+        if not recorded:
+            write_json(folder / "run.json", meta)
+            recorded = True
+        tell(event)
+
+    return follow
 
 
 def _fit(

@@ -241,7 +241,8 @@ def test_run_tells_of_its_progress_on_standard_error(here: Path) -> None:
         assert piece in err
     for piece in ("test: mf (mf)", "95 % interval", f"run: {here / 'run'}"):
         assert piece in out
-    assert "epoch" not in out
+    assert "epoch    " not in out
+    assert "all 2 epochs done" in out
 
 
 def test_run_goes_to_runs_unless_told(

@@ -97,7 +97,11 @@ def test_the_best_epoch_is_that_of_the_least_loss():
         loss < min([math.inf, *losses[:i]]) for i, loss in enumerate(losses)
     ]
     stopped = fit(
-        MODEL, TRAIN, VALID, Train(**SHORT | {"lr": 0.2, "patience": 2, "epochs": 15}), EVALUATION
+        MODEL,
+        TRAIN,
+        VALID,
+        Train(**SHORT | {"lr": 0.2, "patience": 2, "epochs": 15, "min_epochs": 0}),
+        EVALUATION,
     )
     assert len(stopped.history) == fitted.best_epoch + 2
     assert (
