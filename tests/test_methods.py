@@ -142,8 +142,10 @@ def test_what_is_built_is_what_is_announced(name):
 @pytest.mark.parametrize("size", [1, 50])
 def test_the_loss_is_finite_and_per_pair_or_user(name, size):
     net = network(name)
-    terms = net.loss(batch_of(net, size))
-    assert terms.pair.shape == (size,)
+    batch = batch_of(net, size)
+    terms = net.loss(batch)
+    assert terms.pair.shape == (len(batch),)
+    assert (len(batch) == 1) == (size == 1)
     assert torch.isfinite(terms.pair).all()
     assert terms.extra is None or (terms.extra.dim() == 0 and torch.isfinite(terms.extra))
     terms.total().backward()

@@ -132,10 +132,11 @@ def test_a_step_is_that_of_a_plain_loop(variant):
     recipe = NBPO(
         variant=variant, dim=3, flip_dim=2, l2=0.5, flip_l2=2.0, sampler=Sampler(negatives=4)
     )
-    eta, size = 0.05, 30
+    eta = 0.05
     torch.manual_seed(0)
     network = recipe.build(TRAIN).double()
-    batch = next(stream(TRAIN.pairs, network.sampler, batch_size=size, seed=0).epoch(0))
+    batch = next(stream(TRAIN.pairs, network.sampler, batch_size=30, seed=0).epoch(0))
+    size = len(batch)
     before = {name: param.detach().clone() for name, param in network.named_parameters()}
     step = {name: torch.zeros_like(value) for name, value in before.items()}
 

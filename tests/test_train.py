@@ -782,7 +782,7 @@ def test_features_reach_the_evaluation():
 
 
 def test_the_loss_of_an_epoch_of_users_is_their_mean():
-    """Each user counts once, however many pairs it has, and in a short last batch no more than elsewhere."""
+    """Each user counts once, however many pairs it has, and in a batch of one user less no more than elsewhere."""
 
     class Sizes(Network):
         def __init__(self) -> None:
@@ -811,7 +811,7 @@ def test_the_loss_of_an_epoch_of_users_is_their_mean():
         config,
         watch=lambda event: seen.append(event["pairs"]) if event["event"] == "step" else None,
     )
-    assert seen == [7, 7, 6]
+    assert sorted(seen) == [6, 7, 7]
     assert fitted.history[0]["loss"] == pytest.approx(np.mean(np.arange(20) + 1.0))
 
 

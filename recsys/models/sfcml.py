@@ -30,7 +30,9 @@ their optimiser decays the whole table (`decay = "table"`), and decay is the gra
 optimiser; a user who has met every item has no pair and a loss of 0. Decay of the table is not small under Adagrad, which divides by what
 it has seen: the first step of a user who was not met yet is lr times the sign of each coordinate, however small l2 is. On ML-100k (four
 steps an epoch, l2 1e-5, lr 0.05) such users come to their first batch at a mean cosine of 0.65 to 0.81 to where they started with 256
-coordinates, and of 0.93 to 0.95 with 64.SFCMLFIGURES The score is the inner product u.v, which orders a user's items as minus the
+coordinates, and of 0.93 to 0.95 with 64. Three seeds show no effect on what is reached (256, 300 epochs): P@3 / MAP / AUC
+23.26 / 17.87 / 93.13 with the batch alone, 23.31 / 18.04 / 93.13 with the table.
+The score is the inner product u.v, which orders a user's items as minus the
 distance does where all items have one norm, and costs nothing to compute; where rounding leaves the norms a little apart, it is also
 what the loss has seen.
 Train with optimizer = "adagrad". `train.batch_size` counts users; rows = "touched" leaves out the users who are not in the batch, who
