@@ -309,7 +309,7 @@ def test_methods_that_give_a_gradient_to_the_chosen_alone_have_the_loss_of_all_s
     scored = network.scorer().score(batch.user)
     pos, neg = (
         scored.gather(1, batch.pos[:, None])[:, 0],
-        scored.gather(1, batch.neg.expand(24, -1)),
+        scored.gather(1, batch.neg.expand(len(batch), -1)),
     )
     torch.manual_seed(3)
     expected = pair_loss(

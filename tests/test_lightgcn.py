@@ -43,19 +43,19 @@ def test_a_step_is_that_of_a_plain_loop(kind, layers, masked):
         )
     )
     if masked:
-        mask = torch.rand(30, 4, generator=torch.Generator().manual_seed(2)) < 0.6
+        mask = torch.rand(len(batch), 4, generator=torch.Generator().manual_seed(2)) < 0.6
         mask[:2] = False
         object.__setattr__(batch, "mask", mask)
     torch.manual_seed(7)
     terms = network.loss(batch)
     torch.manual_seed(7)
-    share = torch.rand(30, layers + 1, dtype=torch.float64)
+    share = torch.rand(len(batch), layers + 1, dtype=torch.float64)
 
     each = [network.nodes.weight]
     for _ in range(layers):
         each.append(network.adjacency.to_dense() @ each[-1])
     n_users, pairs, square = TRAIN.n_users, [], 0.0
-    for b in range(30):
+    for b in range(len(batch)):
         u, i = int(batch.user[b]), n_users + int(batch.pos[b])
         user = torch.stack([layer[u] for layer in each]).mean(0)
         usable = [
@@ -88,10 +88,10 @@ def test_a_step_is_that_of_a_plain_loop(kind, layers, masked):
     assert torch.allclose(terms.pair, pairs)
     assert (terms.logits is None) == (kind == "bpr")
     if not masked:
-        assert torch.allclose(terms.extra, 0.3 / 30 * square)
+        assert torch.allclose(terms.extra, 0.3 / len(batch) * square)
         (got,), (expected,) = (
             torch.autograd.grad(x, network.nodes.weight)
-            for x in (terms.total(), pairs.mean() + 0.3 / 30 * square)
+            for x in (terms.total(), pairs.mean() + 0.3 / len(batch) * square)
         )
     else:
         # Of a pair without a negative the regularisation takes one of the candidates, whichever that is.

@@ -38,6 +38,7 @@ CLOSED = [name for name in METHODS if name not in NETWORKS]
 TINY = {"dim": 8, "epochs": 5, "vectors": 2}
 # Settings published for sparse data with many items; here a fifth of all pairs is observed.
 DENSE = {
+    "deca": {"c1": 10.0, "init_std": 0.1},
     "simgcl": {"contrast": 0.02},
     "simplex": {"dim": 64},
     "ultragcn": {"negative_weight": 10.0},
@@ -142,8 +143,10 @@ def test_what_is_built_is_what_is_announced(name):
 @pytest.mark.parametrize("size", [1, 50])
 def test_the_loss_is_finite_and_per_pair_or_user(name, size):
     net = network(name)
-    terms = net.loss(batch_of(net, size))
-    assert terms.pair.shape == (size,)
+    batch = batch_of(net, size)
+    terms = net.loss(batch)
+    assert 1 <= len(batch) <= size
+    assert terms.pair.shape == (len(batch),)
     assert torch.isfinite(terms.pair).all()
     assert terms.extra is None or (terms.extra.dim() == 0 and torch.isfinite(terms.extra))
     terms.total().backward()
