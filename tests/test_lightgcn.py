@@ -88,10 +88,10 @@ def test_a_step_is_that_of_a_plain_loop(kind, layers, masked):
     assert torch.allclose(terms.pair, pairs)
     assert (terms.logits is None) == (kind == "bpr")
     if not masked:
-        assert torch.allclose(terms.extra, 0.3 / 30 * square)
+        assert torch.allclose(terms.extra, 0.3 / len(batch) * square)
         (got,), (expected,) = (
             torch.autograd.grad(x, network.nodes.weight)
-            for x in (terms.total(), pairs.mean() + 0.3 / 30 * square)
+            for x in (terms.total(), pairs.mean() + 0.3 / len(batch) * square)
         )
     else:
         # Of a pair without a negative the regularisation takes one of the candidates, whichever that is.

@@ -38,6 +38,7 @@ CLOSED = [name for name in METHODS if name not in NETWORKS]
 TINY = {"dim": 8, "epochs": 5, "vectors": 2}
 # Settings published for sparse data with many items; here a fifth of all pairs is observed.
 DENSE = {
+    "deca": {"c1": 10.0, "init_std": 0.1},
     "simgcl": {"contrast": 0.02},
     "simplex": {"dim": 64},
     "ultragcn": {"negative_weight": 10.0},
