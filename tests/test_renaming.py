@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_methods import METHODS, NETWORKS, recipe
@@ -27,6 +28,7 @@ from recsys.data.load import Loaded, load
 from recsys.data.split import SplitRule, split
 from recsys.data.types import Interactions, Split, Vocab
 from recsys.rank import top_k
+from recsys.sample import Sampler, stream
 
 USERS, ITEMS = 24, 30
 RULES = {
@@ -251,3 +253,51 @@ def test_every_method_gives_the_same_numbers(name: str) -> None:
     ]
     np.testing.assert_array_equal(lists[0].item, lists[1].item)
     np.testing.assert_array_equal(lists[0].score, lists[1].score)
+
+
+@pytest.mark.parametrize("pool", ["own", "shared", "in-batch", "mixed", "all"])
+@pytest.mark.parametrize("proposal", ["uniform", "popularity"])
+def test_every_sampler_draws_the_same(pool: Any, proposal: Any) -> None:
+    if pool in ("in-batch", "all") and proposal == "popularity":
+        return  # they draw nothing
+    sampler = Sampler(negatives=3, pool=pool, proposal=proposal)
+    batches = []
+    for parted, _ in both():
+        steps = stream(parted.train.pairs, sampler, batch_size=64, seed=3).epoch(1)
+        batches.append([(batch.user, batch.pos, batch.neg, batch.mask) for batch in steps])
+    assert len(batches[0]) == len(batches[1]) > 1
+    for first, second in zip(*batches, strict=True):
+        for one, other in zip(first, second, strict=True):
+            assert (one is None) == (other is None)
+            assert one is None or torch.equal(one, other)
+
+
+@pytest.mark.parametrize("draw", ["uniform", "popularity"])
+def test_sampled_candidates_are_the_same(draw: Any) -> None:
+    values = []
+    for parted, _ in both():
+        scorer = trained("itemknn", parted).scorer
+        report = recsys.evaluate(
+            scorer,
+            parted,
+            metrics=("recall@3", "ndcg@5"),
+            candidates="sampled",
+            sampled=10,
+            sampled_by=draw,
+            estimator="none",
+        )
+        values.append([report.values(name).tolist() for name in ("recall@3", "ndcg@5")])
+    assert values[0] == values[1]
+
+
+def test_presplit_files_are_the_same(tmp_path: Path) -> None:
+    base = log(3).unique(["user", "item"], keep="first", maintain_order=True)
+    splits = []
+    for name, frame in (("first", base), ("second", renamed(base, 4))):
+        folder = tmp_path / name
+        folder.mkdir()
+        for part, start, end in (("train", 0, 120), ("valid", 120, 150), ("test", 150, 200)):
+            frame[start:end].select("user", "item", "time").write_csv(folder / f"{part}.csv")
+        splits.append(split(load(folder), SplitRule()))
+    assert splits[0].rule.startswith("presplit")
+    assert parts(splits[0]) == parts(splits[1])
