@@ -144,7 +144,7 @@ def compare(
         options: of `recsys.comparison.compare`, such as test="wilcoxon".
 
     Raises:
-        InputError: nothing to compare, something that is no run and no report, and all that `recsys.comparison.compare` finds.
+        InputError: nothing to compare, something else than runs and reports, and all that `recsys.comparison.compare` finds.
     """
     names, given = _rows(runs)
     if any(isinstance(each, Report) for each in given):
@@ -184,7 +184,7 @@ def _rows(runs: Any) -> tuple[list[str], list[Any]]:
         for each in seeds:
             if not isinstance(each, Run | str | Path | Report):
                 raise InputError(
-                    f"{type(each).__name__} is no run and no report",
+                    f"expected a run or a report, got {type(each).__name__}",
                     place=f"compare: {name}" if name else "compare",
                     remedy="give what recsys.execute or recsys.open_run returns, its folder, or a report",
                 )

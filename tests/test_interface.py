@@ -112,8 +112,8 @@ def test_a_dict_names_the_rows_and_takes_seeds_together(runs: dict[str, Run]) ->
         (lambda runs: [], "there is nothing to compare"),
         (lambda runs: {}, "there is nothing to compare"),
         (lambda runs: {"a": []}, "'a' has no report"),
-        (lambda runs: [runs["mf"], 3], "int is no run and no report"),
-        (lambda runs: {"a": runs["mf"].scorer}, "compare: a: .* is no run and no report"),
+        (lambda runs: [runs["mf"], 3], "expected a run or a report, got int"),
+        (lambda runs: {"a": runs["mf"].scorer}, "compare: a: expected a run or a report"),
         (lambda runs: [runs["mf"].report("test")], "a report has no name; name each"),
         (lambda runs: [runs["mf"], runs["mf"].folder], "is given twice"),
         (lambda runs: ["nowhere"], "is not the folder of a run"),
@@ -196,7 +196,7 @@ def test_pairs_in_an_array_are_read_as_a_frame_of_them_is(kind: str) -> None:
         (np.ones((1, 2), dtype=int), {"user": 1}, "user does not go with this"),
         (np.ones((1, 2), dtype=int), {"separator": ","}, "separator does not go with this"),
         (np.ones((1, 2), dtype=int), {"wieght": 1}, "did you mean"),
-        ({"user": [1]}, {}, "dict is no data frame"),
+        ({"user": [1]}, {}, "expected a data frame, got dict"),
     ],
 )
 def test_other_arrays_are_refused_in_a_line(

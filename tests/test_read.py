@@ -801,7 +801,7 @@ def test_broken_frames() -> None:
     assert "row 0, column 'rating'" in said(
         pd.DataFrame({"user": [1, 1], "item": [1, 2], "rating": [float("nan"), 1.0]})
     )
-    assert "list is no data frame" in said([1])
+    assert "expected a data frame, got list" in said([1])
     assert "separator does not go with a data frame" in said(GOOD, separator=",")
     assert "did you mean 'format'" in said(GOOD, fmt="csv")
     assert "needs a time column" in said(GOOD, since="2011")

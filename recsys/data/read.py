@@ -512,7 +512,7 @@ def _frame_names(data: Any, place: str) -> list[str]:
         return data.collect_schema().names()
     if not _is_pandas(data) and not isinstance(data, pl.DataFrame):
         raise InputError(
-            f"{type(data).__name__} is no data frame",
+            f"expected a data frame, got {type(data).__name__}",
             place=place,
             remedy="give a pandas or polars frame, an Arrow table, or a path",
         )
