@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from recsys.components import Gap, gap
-from recsys.errors import InputError, suggest
+from recsys.errors import InputError, one_of, suggest
 from recsys.evaluation import Report
 from recsys.metrics import parse
 from recsys.notebook import Shown, counted, table_html
@@ -24,7 +24,16 @@ from recsys.run import Run, open_run
 from recsys.statistics import Paired, bootstrap, holm, over_seeds, paired
 from recsys.stopping import SIGNS, Stopping, legend, marked, reasons, signs
 
-__all__ = ["Cell", "Comparison", "Test", "compare", "compare_runs"]
+__all__ = [
+    "Cell",
+    "Comparison",
+    "Test",
+    "compare",
+    "compare_runs",
+    "latex_signs",
+    "latex_text",
+    "plain_text",
+]
 
 LEVEL = 0.05
 
@@ -221,7 +230,7 @@ class Comparison(Shown):
 
     def markdown(self, digits: int = 4) -> str:
         """A Markdown table, one row per method: mean, interval in brackets, bold as the caption says."""
-        head = "| method | " + " | ".join(_plain(name) for name in self.metrics) + " |"
+        head = "| method | " + " | ".join(plain_text(name) for name in self.metrics) + " |"
         lines = [head, "|---|" + "---:|" * len(self.metrics)]
         for method in self.methods:
             texts = []
@@ -235,17 +244,17 @@ class Comparison(Shown):
                 )
                 bold = f"**{mean}**{self.beside(method, metric)}"
                 texts.append(bold + interval if cell.bold else mean + interval)
-            name = " ".join(filter(None, (_plain(method), self.signs(method))))
+            name = " ".join(filter(None, (plain_text(method), self.signs(method))))
             lines.append(f"| {name} | " + " | ".join(texts) + " |")
         return "\n".join([*lines, "", *self._caption()]) + "\n"
 
     def latex(self, digits: int = 4) -> str:
         r"""A LaTeX table for booktabs: `\usepackage{booktabs}`."""
         lines = [r"\begin{tabular}{l" + "r" * len(self.metrics) + "}", r"\toprule"]
-        lines.append(" & ".join(["Method", *map(_tex, self.metrics)]) + r" \\")
+        lines.append(" & ".join(["Method", *map(latex_text, self.metrics)]) + r" \\")
         lines.append(r"\midrule")
         for method in self.methods:
-            texts = [_tex(f"{method}{self.signs(method)}")]
+            texts = [latex_text(f"{method}{self.signs(method)}")]
             for metric in self.metrics:
                 cell = self.cell(method, metric)
                 mean = _number(cell.mean, digits)
@@ -254,7 +263,7 @@ class Comparison(Shown):
                     if np.isfinite(cell.low)
                     else ""
                 )
-                bold = f"\\textbf{{{mean}}}{_tex(self.beside(method, metric))}"
+                bold = f"\\textbf{{{mean}}}{latex_text(self.beside(method, metric))}"
                 texts.append((bold if cell.bold else mean) + half)
             lines.append(" & ".join(texts) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}"]
@@ -323,6 +332,7 @@ def compare(
     none = next((method for method, found in several.items() if not found), None)
     if none is not None:
         raise InputError(f"'{none}' has no report", remedy="leave it out, or run it")
+    one_of(test, ("t", "wilcoxon"), "test")
     seeded = len(every) > len(methods)
     if seeded and test != "t":
         raise InputError(
@@ -633,16 +643,24 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else "-"
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
+    """Return text for a cell of a Markdown table."""
     return text.replace("|", "\\|")
 
 
-def _tex(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Return text for LaTeX, its special characters escaped."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
         c: f"\\{c}" for c in "&%$#_{}"
     }
-    special |= {"†": r"\textsuperscript{\textdagger}", "‡": r"\textsuperscript{\textdaggerdbl}"}
-    return "".join(special.get(c, c) for c in text)
+    return latex_signs("".join(special.get(c, c) for c in text))
+
+
+def latex_signs(text: str) -> str:
+    """Return LaTeX with the signs of undertrained methods as superscripts."""
+    for sign, name in (("†", "dagger"), ("‡", "daggerdbl")):
+        text = text.replace(sign, rf"\textsuperscript{{\text{name}}}")
+    return text
 
 
 def _finite(value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from recsys.errors import InputError
+from recsys.errors import InputError, first_line
 
 __all__ = ["own_random_numbers", "pick_device", "seed_device"]
 
@@ -26,7 +26,7 @@ def pick_device(name: str) -> torch.device:
             raise RuntimeError("neither the CPU nor a CUDA device")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        said = str(error).splitlines()[0]
+        said = first_line(error)
         raise InputError(
             f"device '{name}' cannot be used: {said}",
             place="[train] device",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
-__all__ = ["InputError", "TrainingError", "suggest"]
+__all__ = ["InputError", "TrainingError", "first_line", "one_of", "suggest"]
 
 
 class InputError(Exception):
@@ -66,3 +66,28 @@ def suggest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None =
         meant = near[0] if near else None
     listing = f"known: {', '.join(names)}" if names else "there is none to choose from"
     return f"did you mean '{meant}'? {listing}" if meant else listing
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """Return the first line of an error of a library; its class where it has no text.
+
+    Args:
+        error: what was raised.
+        limit: characters at most.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:limit]
+
+
+def one_of(value: object, known: Iterable[str], name: str) -> None:
+    """Refuse a value that is not one of the known words.
+
+    Raises:
+        InputError: another value; it names the words, and the one that may have been meant.
+    """
+    words = list(known)
+    if value not in words:
+        raise InputError(
+            f"{name} must be {' or '.join(map(repr, words))}, got {value!r}",
+            remedy=suggest(str(value), words),
+        )

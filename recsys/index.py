@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
 from recsys.data.hashing import tie_order
-from recsys.errors import InputError
+from recsys.errors import InputError, one_of
 
 __all__ = [
     "HNSW",
@@ -51,6 +51,8 @@ def build_index(items: np.ndarray, search: Search, kind: Kind = "flat") -> Index
     Raises:
         InputError: faiss is not installed.
     """
+    one_of(search, get_args(Search), "search")
+    one_of(kind, get_args(Kind), "kind")
     faiss = _faiss()
     metric = faiss.METRIC_L2 if search == "euclidean" else faiss.METRIC_INNER_PRODUCT
     if kind == "flat":

@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import rankdata
 
-from recsys.errors import InputError
+from recsys.errors import InputError, first_line
 from recsys.run import Run, open_run
 from recsys.storage import read_tensors, write, write_json
 
@@ -210,7 +210,7 @@ def _pairs(run: Run, columns: dict[str, np.ndarray]) -> pl.DataFrame:
     try:
         seen = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        said = str(error).splitlines()[0]
+        said = first_line(error)
         raise InputError(
             f"cannot be read: {said}",
             place=str(path),

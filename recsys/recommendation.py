@@ -21,7 +21,7 @@ import scipy.sparse as sp
 import torch
 
 from recsys.data.types import Dataset, Vocab
-from recsys.errors import InputError, suggest
+from recsys.errors import InputError, first_line, suggest
 from recsys.ids import Ids, alike, read_ids, wanted
 from recsys.rank import TopK, top_k
 from recsys.scorer import Factors, Product, Scorer, unplaced
@@ -479,7 +479,7 @@ def _load(path: Path, format: str) -> pl.DataFrame:
         return readers[format](path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"cannot be read: {str(error).splitlines()[0]}",
+            f"cannot be read: {first_line(error)}",
             place=str(path),
             remedy="delete this part and start the job again",
         ) from None

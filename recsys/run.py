@@ -36,7 +36,7 @@ from recsys.config import difference, from_toml
 from recsys.data.load import load
 from recsys.data.split import split as make_split
 from recsys.data.types import Dataset, Interactions, Split, Vocab
-from recsys.errors import InputError
+from recsys.errors import InputError, first_line
 from recsys.evaluation import Report, evaluate
 from recsys.experiment import Experiment, from_tree
 from recsys.locks import LOCK, alone, refuse_held
@@ -571,7 +571,7 @@ def _parquet(path: Path, *columns: str) -> pl.DataFrame:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"cannot be read: {str(error).splitlines()[0]}", place=str(path), remedy=_DAMAGED
+            f"cannot be read: {first_line(error)}", place=str(path), remedy=_DAMAGED
         ) from None
     for column in columns:
         if column not in frame.columns:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.stats
+
+from recsys.errors import one_of
 
 __all__ = [
     "Interval",
@@ -62,6 +64,7 @@ def bootstrap(
         low, high: float64 [M] (0-dimensional for one column given as [U]). NaN where fewer than two users are defined: one user says nothing
         about the spread.
     """
+    one_of(method, get_args(Interval), "method")
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim == 1:
         low, high = bootstrap(matrix[:, None], level, resamples, seed, method)

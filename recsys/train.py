@@ -25,7 +25,7 @@ from recsys.allocator import keep_freed_memory
 from recsys.config import Bound, settings, to_dict
 from recsys.data.types import Dataset, Interactions
 from recsys.device import own_random_numbers, pick_device, seed_device
-from recsys.errors import InputError, TrainingError
+from recsys.errors import InputError, TrainingError, first_line
 from recsys.evaluation import Evaluation, evaluate
 from recsys.metrics import parse
 from recsys.models import Network, Recipe, recipe_name
@@ -558,7 +558,7 @@ class _Loop:
         try:
             self._take(tensors, meta["state"])
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-            said = str(error).splitlines()[0]
+            said = first_line(error)
             raise InputError(
                 f"is not a whole checkpoint: {said}",
                 place=str(path),

@@ -18,7 +18,7 @@ from recsys.data.locate import Format, guess, listing, locate
 from recsys.data.side import Tell, tell_unmatched
 from recsys.data.table import Table, parquet, parquet_files, scan_text
 from recsys.data.types import Vocab
-from recsys.errors import InputError
+from recsys.errors import InputError, first_line, one_of
 
 __all__ = ["Parts", "Source", "frame", "read", "titles"]
 
@@ -209,6 +209,7 @@ def frame(
     Raises:
         InputError: no frame, no rows, a column that is missing or holds what it should not; says the row.
     """
+    one_of(nulls, ("error", "drop"), "nulls")
     data = _from_arrow(data, place)
     names = _frame_names(data, place)
     roles = (user, item, time, weight, label, behaviour)
@@ -551,7 +552,7 @@ def _to_polars(data: Any, columns: list[str], names: list[str], place: str) -> p
         )
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"a column mixes types: {str(error).splitlines()[0][:120]}",
+            f"a column mixes types: {first_line(error, 120)}",
             place=place,
             remedy="give each column one type, as with .astype(str)",
         ) from None

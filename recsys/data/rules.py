@@ -9,7 +9,7 @@ import numpy as np
 from recsys.data.hashing import hash_ids, hash_pairs
 from recsys.data.times import Unit, moment, ticks_at
 from recsys.data.types import Dataset, Interactions
-from recsys.errors import InputError
+from recsys.errors import InputError, one_of
 
 __all__ = [
     "TEST",
@@ -60,6 +60,8 @@ def by_ratio(
         InputError: order "time" without times.
     """
     check_ratios(ratios)
+    one_of(per, ("user", "all"), "per")
+    one_of(order, ("random", "time"), "order")
     group = pairs.user if per == "user" else np.zeros(len(pairs), dtype=np.int32)
     if order == "time":
         time = _times(pairs, "order = 'time'")

@@ -664,7 +664,7 @@ def _diagnose(path: Path, source: Path | bytes, how: Dialect, n: int, said: str)
         if uneven:
             return _torn(path, uneven[0])
     return InputError(
-        f"cannot be parsed: {said.splitlines()[0][:120]}",
+        f"cannot be parsed: {(said.splitlines() or ['no reason given'])[0][:120]}",
         place=str(path),
         remedy="check the separator and the quotes",
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.comparison import Comparison, compare
+from recsys.comparison import Comparison, compare, latex_signs, latex_text, plain_text
 from recsys.critical import Ranking, diagram, ranking
 from recsys.matrix.cell import needed, state
 from recsys.matrix.plan import Plan
@@ -78,7 +78,9 @@ class Result:
             parts += [f"## {data}", "", _head(table), "|---|" + "---:|" * (len(table.metrics) + 6)]
             parts += [
                 "| "
-                + " | ".join([_plain(_signed(table, method)), *self._row(data, method, "**{}**")])
+                + " | ".join(
+                    [plain_text(_signed(table, method)), *self._row(data, method, "**{}**")]
+                )
                 + " |"
                 for method in table.methods
             ]
@@ -91,7 +93,7 @@ class Result:
         if self.ranks is not None:
             parts += ["## Over data sets", "", "| method | average rank |", "|---|---:|"]
             parts += [
-                f"| {_plain(method)} | {rank:.2f} |"
+                f"| {plain_text(method)} | {rank:.2f} |"
                 for method, rank in zip(self.ranks.methods, self.ranks.ranks, strict=True)
             ]
             parts += ["", _over(self.ranks), *self._undertrained_ranks(), ""]
@@ -113,12 +115,12 @@ class Result:
         for data, table in self.tables.items():
             names = [*table.metrics, *_COSTS]
             parts += [f"% {data}", r"\begin{tabular}{l" + "r" * len(names) + "}", r"\toprule"]
-            parts += [" & ".join(["Method", *map(_tex, names)]) + r" \\", r"\midrule"]
+            parts += [" & ".join(["Method", *map(latex_text, names)]) + r" \\", r"\midrule"]
             parts += [
                 " & ".join(
                     [
-                        _tex(_signed(table, method)),
-                        *map(_tex_signs, self._row(data, method, r"\textbf{{{}}}")),
+                        latex_text(_signed(table, method)),
+                        *map(latex_signs, self._row(data, method, r"\textbf{{{}}}")),
                     ]
                 )
                 + r" \\"
@@ -381,21 +383,7 @@ def _signed(table: Comparison, method: str) -> str:
 
 
 def _head(table: Comparison) -> str:
-    return "| method | " + " | ".join(map(_plain, [*table.metrics, *_COSTS])) + " |"
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _tex(text: str) -> str:
-    return _tex_signs("".join(f"\\{c}" if c in "&%$#_{}" else c for c in text))
-
-
-def _tex_signs(text: str) -> str:
-    for sign, name in (("†", "dagger"), ("‡", "daggerdbl")):
-        text = text.replace(sign, rf"\textsuperscript{{\text{name}}}")
-    return text
+    return "| method | " + " | ".join(map(plain_text, [*table.metrics, *_COSTS])) + " |"
 
 
 def _null(value: Any) -> Any:

@@ -32,7 +32,7 @@ import polars as pl
 from recsys import scorer as joined
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Vocab
-from recsys.errors import InputError, suggest
+from recsys.errors import InputError, first_line, suggest
 from recsys.models import Network, names, recipe
 from recsys.scorer import Scorer
 from recsys.scorer.blend import Standard
@@ -105,7 +105,7 @@ def _check_learned(folder: Path, train: Dataset, place: str) -> None:
             seen["user"].to_numpy().astype(np.int64) * train.n_items + seen["item"].to_numpy()
         )
     except (OSError, pl.exceptions.PolarsError) as error:
-        cause = f"the run in '{folder}' cannot be read: {str(error).splitlines()[0]}"
+        cause = f"the run in '{folder}' cannot be read: {first_line(error)}"
         raise InputError(
             cause, place=place, remedy="the run is damaged: restore it, or run again"
         ) from None

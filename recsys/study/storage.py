@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from optuna.storages.journal._storage import JournalOperation
 
-from recsys.errors import InputError
+from recsys.errors import InputError, first_line
 from recsys.locks import Lock, hold
 
 __all__ = [
@@ -162,7 +162,7 @@ def open_url(url: str) -> BaseStorage:
                 "the driver of this database is not installed", place=shown, remedy=remedy
             ) from None
         except (SQLAlchemyError, ValueError, RuntimeError) as error:
-            said = str(error).splitlines()[0]
+            said = first_line(error)
             raise InputError(
                 f"the database cannot be used: {said}",
                 place=shown,

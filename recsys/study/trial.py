@@ -20,7 +20,7 @@ import torch
 
 from recsys.data.types import Dataset, Interactions
 from recsys.device import pick_device
-from recsys.errors import InputError, TrainingError
+from recsys.errors import InputError, TrainingError, first_line
 from recsys.evaluation import Evaluation
 from recsys.experiment import Experiment, from_tree
 from recsys.metrics import parse
@@ -255,7 +255,7 @@ def run_trial(
     except TrainingError as error:
         outcome = Outcome("failed", reason=str(error))
     except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
-        outcome = Outcome("failed", reason=str(error).splitlines()[0])
+        outcome = Outcome("failed", reason=first_line(error))
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise

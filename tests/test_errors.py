@@ -1,0 +1,76 @@
+"""First lines of foreign errors, and words that must be one of a few."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.comparison import compare, latex_text
+from recsys.data.read import frame
+from recsys.data.rules import by_ratio
+from recsys.data.types import Interactions
+from recsys.errors import InputError, first_line, one_of
+from recsys.evaluation import Report
+from recsys.index import build_index
+from recsys.statistics import bootstrap
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError("\n\n  second line holds it\n"), "second line holds it"),
+        (ValueError(""), "ValueError"),
+        (RuntimeError(), "RuntimeError"),
+        (ValueError("x" * 500), "x" * 200),
+    ],
+)
+def test_the_first_line_of_an_error(error: Exception, line: str) -> None:
+    assert first_line(error) == line
+
+
+def test_a_word_that_is_not_known_is_refused_with_the_words_that_are() -> None:
+    one_of("flat", ("flat", "hnsw"), "kind")
+    with pytest.raises(InputError) as caught:
+        one_of("flta", ("flat", "hnsw"), "kind")
+    assert str(caught.value) == (
+        "kind must be 'flat' or 'hnsw', got 'flta'; did you mean 'flat'? known: flat, hnsw"
+    )
+
+
+PAIRS = Interactions(np.array([0, 1]), np.array([0, 1]), 2, 2)
+
+
+def report() -> Report:
+    table = pl.DataFrame({"user": [0, 1], "hit@1": [0.0, 1.0]})
+    return Report(table, {}, ("hit@1",), 2)
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda: compare({"a": report(), "b": report()}, test="sign"), "test must be"),  # type: ignore[arg-type]
+        (lambda: bootstrap(np.arange(5.0), method="bac"), "method must be"),  # type: ignore[arg-type]
+        (lambda: build_index(np.eye(2), "cosine"), "search must be"),  # type: ignore[arg-type]
+        (lambda: build_index(np.eye(2), "dot", "ivf"), "kind must be"),  # type: ignore[arg-type]
+        (lambda: by_ratio(PAIRS, per="users"), "per must be"),
+        (lambda: by_ratio(PAIRS, order="chronological"), "order must be"),
+        (
+            lambda: frame(pl.DataFrame({"user": [1], "item": [2]}), nulls="skip"),  # type: ignore[arg-type]
+            "nulls must be",
+        ),
+    ],
+)
+def test_options_that_take_a_few_words_take_no_other(act: Callable[[], object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        act()
+
+
+def test_latex_escapes_every_special_character() -> None:
+    assert latex_text(r"a_b & 50% $x^2 ~\n †") == (
+        r"a\_b \& 50\% \$x\textasciicircum{}2 \textasciitilde{}\textbackslash{}n "
+        r"\textsuperscript{\textdagger}"
+    )
