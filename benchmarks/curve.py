@@ -1,4 +1,6 @@
-"""Quality on test after given numbers of epochs, by lengthening one fit: a curve to hold against published ones. It selects nothing.
+"""Quality on test after given numbers of epochs: a curve to hold against published ones. It selects nothing.
+
+One fit is lengthened where the learning rate is constant; else every number of epochs is a fit of its own.
 
 python benchmarks/curve.py configs/lightgcn-gowalla.toml data.path=FOLDER --epochs 2 10 20
 """
@@ -31,6 +33,8 @@ def main() -> None:
     if split.test is None:
         raise InputError("the split has no test part", place=str(arguments.config))
     train = split.refit().train
+    # A schedule that depends on the number of epochs makes another fit of each number: it cannot be lengthened.
+    lengthened = experiment.train.schedule == "constant"
     with tempfile.TemporaryDirectory() as folder:
         for epochs in sorted(arguments.epochs):
             config = replace(experiment.train, epochs=epochs, patience=None)
@@ -40,8 +44,8 @@ def main() -> None:
                 None,
                 config,
                 experiment.evaluate,
-                folder=Path(folder),
-                resume=True,
+                folder=Path(folder) / ("fit" if lengthened else f"{epochs}"),
+                resume=lengthened,
             )
             report = evaluate(
                 fitted.scorer,
