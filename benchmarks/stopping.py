@@ -48,12 +48,12 @@ def rows() -> Iterator[tuple[str, str, int, int, str]]:
 
 
 def main() -> None:
-    found = list(rows())
+    records = list(rows())
     print("| table | row | best epoch of the chosen trial | of | mark |\n|---|---|---:|---:|---|")
-    for table, row, best, epochs, mark in found:
+    for table, row, best, epochs, mark in records:
         if mark:
             print(f"| {table} | {row} | {best} | {epochs} | {mark} |")
-    print(f"\n{sum(bool(row[-1]) for row in found)} of {len(found)} rows are marked.")
+    print(f"\n{sum(bool(row[-1]) for row in records)} of {len(records)} rows are marked.")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 
 from recsys.data.columns import KNOWN, folded
-from recsys.data.table import lines, parquet, require, scan_text, stem
+from recsys.data.table import is_number, lines, parquet, require, scan_text, stem
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 
@@ -179,7 +179,7 @@ def _has_header(rows: list[list[str]], vocab: Vocab | None, column: str | int | 
         return False
     if any(_is_name(cell, column, tuple(KNOWN)) for cell in rows[0]):
         return True
-    return len(rows) > 1 and not any(map(_number, rows[0])) and any(map(_number, rows[1]))
+    return len(rows) > 1 and not any(map(is_number, rows[0])) and any(map(is_number, rows[1]))
 
 
 def _named(path: Path, names: Sequence[str], vocab: Vocab | None, column: str | int | None) -> str:
@@ -232,14 +232,6 @@ def _is_name(cell: str, column: str | int | None, roles: tuple[str, ...]) -> boo
 def _plain(name: str) -> str:
     """Return a column name as it is compared, without the type that stands behind a colon."""
     return folded(name.partition(":")[0])
-
-
-def _number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _known(text: list[str], vocab: Vocab | None) -> bool:

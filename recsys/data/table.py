@@ -29,6 +29,7 @@ __all__ = [
     "Table",
     "contents",
     "head",
+    "is_number",
     "lines",
     "parquet",
     "parquet_files",
@@ -596,14 +597,14 @@ def _header(path: Path, rows: Sequence[Sequence[str]], *, by_position: bool) -> 
     if len(rows[0]) > 2 and _counts_columns(rows[0]):
         return True
     known = {word for words in KNOWN.values() for word in words}
-    numbers = any(_number(cell) for cell in rows[0])
+    numbers = any(is_number(cell) for cell in rows[0])
     if not (by_position and numbers) and any(
         folded(cell.partition(":")[0]) in known for cell in rows[0]
     ):
         return True
     if numbers:
         return False
-    if len(rows) > 1 and any(_number(cell) for cell in rows[1]):
+    if len(rows) > 1 and any(is_number(cell) for cell in rows[1]):
         return True
     if by_position:
         return False
@@ -621,7 +622,8 @@ def _counts_columns(cells: Sequence[str]) -> bool:
     return named == [str(number) for number in range(len(named))]
 
 
-def _number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Return whether a cell of text reads as a number."""
     try:
         float(cell)
     except ValueError:
