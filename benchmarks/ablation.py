@@ -18,9 +18,9 @@ from harness import ROOT, mean, show, told, work
 from metric_learning import METHODS, METRICS, tree_of
 
 from recsys.errors import InputError
-from recsys.evaluation import Report
-from recsys.experiment import from_tree
-from recsys.run import execute
+from recsys.evaluation.evaluator import Report
+from recsys.experiment.execution import execute
+from recsys.experiment.experiment import from_tree
 
 KEEP = Path("runs") / "ablation"
 MAXDIV = ["maxdiv@3", "maxdiv@5", "maxdiv@10", "maxdiv@20"]

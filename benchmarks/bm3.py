@@ -25,8 +25,8 @@ from threadpoolctl import threadpool_limits
 from recsys.data.types import Dataset, FeatureTable
 from recsys.models.bm3 import BM3
 from recsys.nn.graph import normalised_adjacency
-from recsys.sample import PairStream, Sampler
-from recsys.train import Train, fit
+from recsys.sampling import PairStream, Sampler
+from recsys.training.loop import Train, fit
 
 BATCH, DIM, USERS, ITEMS, PAIRS, WIDTHS = (
     2048,

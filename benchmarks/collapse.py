@@ -17,7 +17,7 @@ from harness import told
 from torch import Tensor
 
 from recsys.errors import InputError
-from recsys.run import open_run
+from recsys.experiment.execution import open_run
 from recsys.scorer import Factors
 
 SOME = 1_000

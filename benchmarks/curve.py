@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsys.errors import InputError
-from recsys.evaluation import evaluate
-from recsys.experiment import read
-from recsys.run import data_of
-from recsys.train import fit
+from recsys.evaluation.evaluator import evaluate
+from recsys.experiment.execution import data_of
+from recsys.experiment.experiment import read
+from recsys.training.loop import fit
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ import torch
 
 from recsys.data.types import Split
 from recsys.errors import InputError
-from recsys.evaluation import Evaluation, evaluate
-from recsys.experiment import from_tree
-from recsys.run import data_of
-from recsys.train import fit
+from recsys.evaluation.evaluator import Evaluation, evaluate
+from recsys.experiment.execution import data_of
+from recsys.experiment.experiment import from_tree
+from recsys.training.loop import fit
 
 KINDS = {
     "none": {"kind": "none"},

@@ -42,13 +42,13 @@ from harness import (
 
 from recsys.data.types import Split, join
 from recsys.errors import InputError
-from recsys.evaluation import Evaluation, Report, evaluate
-from recsys.experiment import from_tree
-from recsys.noise import area, detect
-from recsys.run import data_of, execute, open_run
+from recsys.evaluation.evaluator import Evaluation, Report, evaluate
+from recsys.experiment.execution import data_of, execute, open_run
+from recsys.experiment.experiment import from_tree
+from recsys.report.denoising import area, detect
 from recsys.scorer import Scorer
-from recsys.statistics import holm, paired
-from recsys.stopping import legend
+from recsys.statistics.intervals import holm, paired
+from recsys.training.stopping import legend
 
 KEEP = Path("runs") / "denoising"
 N_TRIALS = 4

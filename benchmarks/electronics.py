@@ -33,9 +33,9 @@ from harness import (
 
 from recsys.data.types import Split
 from recsys.errors import InputError
-from recsys.evaluation import Evaluation, Report
-from recsys.experiment import from_tree
-from recsys.run import data_of, execute
+from recsys.evaluation.evaluator import Evaluation, Report
+from recsys.experiment.execution import data_of, execute
+from recsys.experiment.experiment import from_tree
 
 KEEP = Path("runs") / "electronics"
 N_TRIALS = 32

@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from new_items import N_TRIALS, experiment, half, log_of, parts
 
 from recsys.data.types import Dataset
-from recsys.evaluation import Evaluation, evaluate
-from recsys.train import fit
+from recsys.evaluation.evaluator import Evaluation, evaluate
+from recsys.training.loop import fit
 
 WORDS = {
     "NECKLACE": "#0072b2",

@@ -23,12 +23,12 @@ import torch
 
 from recsys.data.types import Split
 from recsys.errors import InputError, TrainingError
-from recsys.evaluation import Evaluation, Report
-from recsys.experiment import Experiment
-from recsys.run import open_run
-from recsys.statistics import holm, over_seeds, paired
-from recsys.stopping import Stopping, legend, signs
-from recsys.train import fit
+from recsys.evaluation.evaluator import Evaluation, Report
+from recsys.experiment.execution import open_run
+from recsys.experiment.experiment import Experiment
+from recsys.statistics.intervals import holm, over_seeds, paired
+from recsys.training.loop import fit
+from recsys.training.stopping import Stopping, legend, signs
 
 __all__ = [
     "ITEMKNN",

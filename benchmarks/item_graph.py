@@ -25,15 +25,15 @@ from multimodal import experiment
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from recsys.allocator import keep_freed_memory
 from recsys.data.types import Dataset
-from recsys.experiment import Experiment
+from recsys.experiment.execution import data_of
+from recsys.experiment.experiment import Experiment
 from recsys.models import Network
-from recsys.nn.contrast import info_nce
-from recsys.nn.spread import Spread
-from recsys.optimizers import make_optimizers
-from recsys.run import data_of
-from recsys.sample import stream
+from recsys.nn.infonce import info_nce
+from recsys.nn.sparse_product import Spread
+from recsys.sampling import stream
+from recsys.training.malloc import keep_freed_memory
+from recsys.training.optimizers import make_optimizers
 
 METHODS = ("mgcn", "siger", "lattice", "freedom")
 

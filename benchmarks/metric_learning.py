@@ -36,9 +36,9 @@ from harness import TRIALS as TRIAL_LOGS
 
 from recsys.config import to_toml
 from recsys.data.types import Split
-from recsys.evaluation import Evaluation, Report, evaluate
-from recsys.experiment import from_tree
-from recsys.run import data_of, execute
+from recsys.evaluation.evaluator import Evaluation, Report, evaluate
+from recsys.experiment.execution import data_of, execute
+from recsys.experiment.experiment import from_tree
 
 KEEP = Path("runs") / "metric-learning"
 DATA = {"steam-200k": "Steam-200k", "ml-100k-likes": "MovieLens-100k, ratings of 4 and more"}

@@ -25,16 +25,16 @@ from synthetic import dataset, log
 from threadpoolctl import threadpool_limits
 
 from recsys.data.load import load
-from recsys.data.split import SplitRule, split
+from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Dataset
 from recsys.models.cml import CML
 from recsys.models.dpcml import DPCML
 from recsys.nn.diversity import Diversity
 from recsys.nn.losses import Loss
-from recsys.rank import top_k
-from recsys.sample import Sampler
+from recsys.ranking import top_k
+from recsys.sampling import Sampler
 from recsys.scorer import Factors, MultiFactors
-from recsys.train import Train, fit
+from recsys.training.loop import Train, fit
 
 BATCH, DIM, VECTORS, NEGATIVES = 256, 64, 5, 10
 

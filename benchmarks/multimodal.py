@@ -38,9 +38,9 @@ from harness import (
 
 from recsys.data.types import Split
 from recsys.errors import InputError
-from recsys.evaluation import Evaluation, Report
-from recsys.experiment import Experiment, from_tree
-from recsys.run import data_of, execute
+from recsys.evaluation.evaluator import Evaluation, Report
+from recsys.experiment.execution import data_of, execute
+from recsys.experiment.experiment import Experiment, from_tree
 
 KEEP = Path("runs") / "multimodal"
 DATA = {"tiktok": "TikTok (image and audio)", "online-retail": "Online Retail (text and price)"}

@@ -35,16 +35,16 @@ from scipy import stats
 from recsys import models
 from recsys.config import build
 from recsys.data.load import load
-from recsys.data.missing import Impute, Missing, without
-from recsys.data.read import Source
-from recsys.data.split import SplitRule, split
+from recsys.data.reading.reader import Source
+from recsys.data.splitting.missing_modalities import Impute, Missing, without
+from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Dataset, FeatureTable, Split, join
 from recsys.errors import InputError
-from recsys.evaluation import Evaluation, evaluate
-from recsys.nn.content import feature_values, warm_items
+from recsys.evaluation.evaluator import Evaluation, evaluate
+from recsys.nn.feature_layers import feature_values, warm_items
 from recsys.scorer import Factors, Scorer
-from recsys.storage import load_scorer, save_scorer
-from recsys.train import Train, fit
+from recsys.tensors import load_scorer, save_scorer
+from recsys.training.loop import Train, fit
 
 KEEP = Path("runs") / "new-items"
 DATA = {"tiktok": "TikTok (image and audio)", "online-retail": "Online Retail (text and price)"}

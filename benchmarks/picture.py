@@ -22,9 +22,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from recsys.errors import InputError
-from recsys.experiment import from_tree
-from recsys.rank import top_k
-from recsys.run import Run, execute
+from recsys.experiment.execution import Run, execute
+from recsys.experiment.experiment import from_tree
+from recsys.ranking import top_k
 
 ROOT = Path(__file__).parents[1]
 C, SHOWN = 4, 16

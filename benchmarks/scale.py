@@ -59,10 +59,10 @@ def main() -> None:
 def one(path: Path) -> None:
     """Measure one size and print the figures."""
     from recsys.data.load import load
-    from recsys.data.split import split
+    from recsys.data.splitting.splits import split
     from recsys.models.mf import MF
-    from recsys.rank import top_k
-    from recsys.train import Train, fit
+    from recsys.ranking import top_k
+    from recsys.training.loop import Train, fit
 
     marks = [time.perf_counter()]
     loaded = load(path, user="user", item="item")

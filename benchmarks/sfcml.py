@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from synthetic import dataset, log
 
-from recsys.allocator import keep_freed_memory
 from recsys.data.load import load
 from recsys.data.types import Dataset
 from recsys.models.sfcml import SFCML
-from recsys.train import Train, fit
+from recsys.training.loop import Train, fit
+from recsys.training.malloc import keep_freed_memory
 
 
 def main() -> None:

@@ -21,16 +21,16 @@ import numpy as np
 import torch
 from synthetic import dataset, log
 
-from recsys.allocator import keep_freed_memory
 from recsys.data.load import load
 from recsys.data.types import Dataset
-from recsys.evaluation import Evaluation
+from recsys.evaluation.evaluator import Evaluation
 from recsys.models.lightgcn import LightGCN
 from recsys.models.mf import MF
-from recsys.rank import top_k
-from recsys.sample import Sampler
+from recsys.ranking import top_k
+from recsys.sampling import Sampler
 from recsys.scorer import Factors
-from recsys.train import Train, fit
+from recsys.training.loop import Train, fit
+from recsys.training.malloc import keep_freed_memory
 
 
 def main() -> None:

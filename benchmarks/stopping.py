@@ -15,7 +15,7 @@ import denoising
 import multimodal
 from harness import trials_of
 
-from recsys.stopping import marks
+from recsys.training.stopping import marks
 
 
 def ended(best: int, every: int, epochs: int, patience: int | None) -> str:

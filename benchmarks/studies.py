@@ -31,9 +31,10 @@ from synthetic import log
 
 from recsys.config import to_toml
 from recsys.errors import InputError
-from recsys.experiment import Experiment, from_tree
-from recsys.run import data_of
-from recsys.study import Study, open_study, trial, tune
+from recsys.experiment.execution import data_of
+from recsys.experiment.experiment import Experiment, from_tree
+from recsys.study import trial
+from recsys.study.tuning import Study, open_study, tune
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -300,7 +301,7 @@ def workers() -> list[int]:
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"recsys.study.workers" in words and parent == os.getpid():
+            if b"recsys.study.pool" in words and parent == os.getpid():
                 found.append(int(process.name))
     return found
 

@@ -13,10 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from recsys.comparison import compare_runs
+from recsys.comparison.comparison import compare_runs
 from recsys.errors import InputError
-from recsys.experiment import read
-from recsys.run import execute
+from recsys.experiment.execution import execute
+from recsys.experiment.experiment import read
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

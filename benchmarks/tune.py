@@ -17,8 +17,8 @@ from typing import Any
 
 from recsys.config import to_toml
 from recsys.errors import InputError
-from recsys.run import data_of
-from recsys.study import is_study, read_with_space, spaces, tune
+from recsys.experiment.execution import data_of
+from recsys.study.tuning import is_study, read_with_space, spaces, tune
 
 # A step of LightGCN costs a pass over the graph, whatever the batch, and every row has a gradient.
 CHANGES = {"lightgcn": ["train.rows=dense", "train.batch_size=8192"]}

@@ -26,20 +26,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Evaluation": ("recsys.evaluation", "Evaluation"),
+    "Evaluation": ("recsys.evaluation.evaluator", "Evaluation"),
     "InputError": ("recsys.errors", "InputError"),
-    "Train": ("recsys.train", "Train"),
+    "Train": ("recsys.training.loop", "Train"),
     "compare": ("recsys.api", "compare"),
     "evaluate": ("recsys.api", "evaluate"),
-    "execute": ("recsys.run", "execute"),
+    "execute": ("recsys.experiment.execution", "execute"),
     "fit": ("recsys.api", "fit"),
     "load": ("recsys.api", "load"),
-    "open_run": ("recsys.run", "open_run"),
-    "open_study": ("recsys.study", "open_study"),
+    "open_run": ("recsys.experiment.execution", "open_run"),
+    "open_study": ("recsys.study.tuning", "open_study"),
     "recipe": ("recsys.api", "recipe"),
     "recommend": ("recsys.api", "recommend"),
     "split": ("recsys.api", "split"),
-    "tune": ("recsys.study", "tune"),
+    "tune": ("recsys.study.tuning", "tune"),
 }
 
 

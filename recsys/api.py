@@ -19,26 +19,26 @@ from typing import Any
 
 import pandas as pd
 
-from recsys import comparison as _comparison
 from recsys import models
-from recsys import recommendation as _recommendation
-from recsys import train as _train
-from recsys.comparison import Comparison
+from recsys.comparison import comparison as _comparison
+from recsys.comparison.comparison import Comparison
 from recsys.config import build
 from recsys.data import load as _load
-from recsys.data import split as _split
 from recsys.data.finding import Finding
 from recsys.data.load import Loaded
-from recsys.data.split import SplitRule
+from recsys.data.splitting import splits as _split
+from recsys.data.splitting.splits import SplitRule
 from recsys.data.types import Dataset, Interactions, Split
 from recsys.errors import InputError
-from recsys.evaluation import Evaluation, Report
-from recsys.evaluation import evaluate as _evaluate
+from recsys.evaluation.evaluator import Evaluation, Report
+from recsys.evaluation.evaluator import evaluate as _evaluate
+from recsys.experiment.execution import Run, open_run
 from recsys.models import Recipe
-from recsys.run import Run, open_run
 from recsys.scorer import Scorer
-from recsys.stopping import Stopping
-from recsys.train import Fitted, Train
+from recsys.serving import recommendations as _recommendation
+from recsys.training import loop as _train
+from recsys.training.loop import Fitted, Train
+from recsys.training.stopping import Stopping
 
 __all__ = ["compare", "evaluate", "fit", "load", "recipe", "recommend", "split"]
 
@@ -98,7 +98,7 @@ def evaluate(
     parts: Split,
     *,
     part: str = "test",
-    reason: str = "recsys.evaluation",
+    reason: str = "recsys.evaluation.evaluator",
     **settings: Any,
 ) -> Report:
     """Evaluate on the test or the validation part of a split; settings of `[evaluate]`, such as metrics=("ndcg@10",).
@@ -141,10 +141,10 @@ def compare(
             per training seed.
         metric: the one to test, or several; None takes all, which costs power.
         baseline: name of the row to test the others against; None tests every pair.
-        options: of `recsys.comparison.compare`, such as test="wilcoxon".
+        options: of `recsys.comparison.comparison.compare`, such as test="wilcoxon".
 
     Raises:
-        InputError: nothing to compare, something else than runs and reports, and all that `recsys.comparison.compare` finds.
+        InputError: nothing to compare, something else than runs and reports, and all that `recsys.comparison.comparison.compare` finds.
     """
     names, given = _rows(runs)
     if any(isinstance(each, Report) for each in given):
@@ -206,6 +206,6 @@ def _opened(run: Run | str | Path) -> Run:
 def recommend(
     scorer: Scorer, train: Dataset, users: Any = None, k: int = 10, **options: Any
 ) -> Any:
-    """The k best items of each user as a frame of user, item, rank, score, source; options as `recsys.recommendation.recommend`."""
+    """The k best items of each user as a frame of user, item, rank, score, source; options as `recsys.serving.recommendations.recommend`."""
     frame = _recommendation.recommend(scorer, train, users, k, **options)
     return frame.to_pandas() if isinstance(users, (pd.Series, pd.Index)) else frame

@@ -335,7 +335,7 @@ def test_the_first_difference_is_named() -> None:
     ],
 )
 def test_what_should_be_a_list_is_said_to_be_one(values: dict[str, Any], said: str) -> None:
-    from recsys.evaluation import Evaluation
+    from recsys.evaluation.evaluator import Evaluation
 
     with pytest.raises(InputError) as caught:
         build(Evaluation, values, "[evaluate]")

@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.comparison import compare, latex_text
-from recsys.data.read import frame
-from recsys.data.rules import by_ratio
+from recsys.comparison.comparison import compare, latex_text
+from recsys.data.reading.reader import frame
+from recsys.data.splitting.rules import by_ratio
 from recsys.data.types import Interactions
 from recsys.errors import InputError, first_line, one_of
-from recsys.evaluation import Report
-from recsys.index import build_index
-from recsys.statistics import bootstrap
+from recsys.evaluation.evaluator import Report
+from recsys.serving.ann_index import build_index
+from recsys.statistics.intervals import bootstrap
 
 
 @pytest.mark.parametrize(

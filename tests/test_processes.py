@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.processes import Processes, share
+from recsys.worker_pool import Processes, share
 
 ECHO = """
 import json, sys

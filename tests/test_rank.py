@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from oracle import tie
 
 from recsys.errors import InputError
-from recsys.rank import TopK, ranks, score_blocks, top_k
+from recsys.ranking import TopK, ranks, score_blocks, top_k
 from recsys.scorer import Factors, MultiFactors, Product, Sum
 
 

@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 
 from recsys.data.types import Interactions
 from recsys.errors import InputError
-from recsys.sample import (
+from recsys.sampling import (
     Batch,
     PairStream,
     Sampler,

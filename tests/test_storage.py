@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import InputError
 from recsys.scorer import Factors, Product, Sum
-from recsys.storage import (
+from recsys.tensors import (
     load_scorer,
     read_json,
     read_tensors,

@@ -28,10 +28,10 @@ def audit(
 
     Exit code 1 where something is wrong, 0 otherwise.
     """
-    from recsys.data.audit import audit as look
-    from recsys.data.audit import table
-    from recsys.experiment import read
-    from recsys.run import data_of, open_run
+    from recsys.data.audit.checks import audit as look
+    from recsys.data.audit.checks import table
+    from recsys.experiment.execution import data_of, open_run
+    from recsys.experiment.experiment import read
 
     experiment = (
         open_run(config, finished=False).experiment

@@ -11,7 +11,7 @@ import typer
 from recsys.cli.show import print_findings, print_json, split_line, table
 
 if TYPE_CHECKING:
-    from recsys.matrix import Plan
+    from recsys.benchmark.running import Plan
 
 __all__ = ["benchmark"]
 
@@ -34,8 +34,8 @@ def benchmark(
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Compare methods on data sets over seeds, tuned alike; strong simple ones among them. Stopped at any time, the same command goes on."""
-    from recsys.matrix import benchmark as carry_out
-    from recsys.matrix import read_plan
+    from recsys.benchmark.running import benchmark as carry_out
+    from recsys.benchmark.running import read_plan
 
     plan = read_plan(config)
     folder = out or Path("runs") / plan.matrix.name
@@ -60,7 +60,7 @@ def benchmark(
 
 
 def _board(plan: Plan, folder: Path, json: bool) -> None:
-    from recsys.matrix import board
+    from recsys.benchmark.running import board
 
     rows = board(plan, folder)
     if json:

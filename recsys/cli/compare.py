@@ -11,7 +11,7 @@ import typer
 from recsys.cli.show import table
 
 if TYPE_CHECKING:
-    from recsys.comparison import Comparison
+    from recsys.comparison.comparison import Comparison
 
 __all__ = ["compare", "show_comparison"]
 
@@ -52,8 +52,8 @@ def compare(
     ] = None,
 ) -> None:
     """Compare runs on the same test users: means, 95 % intervals, paired tests with Holm's correction, effect sizes."""
-    from recsys.comparison import compare_runs
-    from recsys.storage import write
+    from recsys.comparison.comparison import compare_runs
+    from recsys.tensors import write
 
     comparison = compare_runs(folders, metric=metric, baseline=baseline)
     chosen = Form.json if json else form
@@ -71,7 +71,7 @@ def compare(
 
 def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
     """Print the table of means, then the paired tests of one metric (the first that has tests)."""
-    from recsys.stopping import reasons
+    from recsys.training.stopping import reasons
 
     best = {cell.metric: cell.method for cell in comparison.cells if cell.bold}
     rows = []

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-    from recsys.data.catalog import Entry
-    from recsys.data.encoder import Encoder
+    from recsys.data.catalog.catalog import Entry
+    from recsys.data.features.encoder import Encoder
 
 __all__ = ["app"]
 
@@ -33,7 +33,7 @@ Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 @app.command("list")
 def list_(json: Json = False) -> None:
     """All data sets that are known by name."""
-    from recsys.data import catalog
+    from recsys.data.catalog import catalog
 
     rows: list[dict[str, Any]] = []
     for name in catalog.names():
@@ -66,7 +66,7 @@ def list_(json: Json = False) -> None:
 @app.command()
 def show(name: Name, json: Json = False) -> None:
     """What is known of a data set: terms, origin, how it is read."""
-    from recsys.data import catalog
+    from recsys.data.catalog import catalog
 
     entry = catalog.entry(name)
     plain = _plain(entry)
@@ -105,7 +105,7 @@ def fetch(name: Name, json: Json = False) -> None:
         TransferSpeedColumn,
     )
 
-    from recsys.data import catalog
+    from recsys.data.catalog import catalog
 
     entry = catalog.entry(name)
     before = catalog.state(entry)
@@ -284,7 +284,7 @@ def add(
 ) -> None:
     """Give a data set of yours a name, or say where one that was fetched by hand lies."""
     from recsys.config import override
-    from recsys.data import catalog
+    from recsys.data.catalog import catalog
 
     columns = {
         "user": user,
@@ -404,8 +404,8 @@ def features(
     json: Json = False,
 ) -> None:
     """Make one modality of items: of their texts, of columns, or of images; or encode other items like one."""
-    from recsys.data import features as make
-    from recsys.data.encoder import read_encoder
+    from recsys.data import feature_making as make
+    from recsys.data.features.encoder import read_encoder
 
     named: dict[str, Any] = {"item": item, "dim": dim, "words": words, "backbone": backbone}
     named |= {
@@ -490,7 +490,7 @@ def _require_one_kind(asked: dict[str, Any]) -> None:
 
 def _as_before(kept: Encoder, asked: dict[str, Any]) -> dict[str, Any]:
     """The options of an encoder; only where things lie may be said anew."""
-    from recsys.data.encoder import PLACES
+    from recsys.data.features.encoder import PLACES
 
     for name, given in asked.items():
         before = kept.asked.get(name)
@@ -512,13 +512,13 @@ def _vectors(
     frame: pl.DataFrame, ids: pl.Series, source: str, asked: dict[str, Any], kept: Encoder | None
 ) -> tuple[np.ndarray, np.ndarray, Encoder]:
     """Vectors of items, which have one, and what made them: `kept`, or what is fitted to them now."""
-    from recsys.data import features as make
-    from recsys.data.encoder import Encoder, digest
+    from recsys.data import feature_making as make
+    from recsys.data.features.encoder import Encoder, digest
 
     network = asked.get("encoder") or asked.get("weights")
     texts = make.joined_texts(frame, asked["text"], source) if "text" in asked else []
     if network:
-        from recsys.nn.encoders import image_vectors, images_of, sentence_vectors
+        from recsys.nn.pretrained import image_vectors, images_of, sentence_vectors
 
         if "text" in asked:
             vectors, present = sentence_vectors(texts, network)
@@ -570,7 +570,7 @@ def _names(given: str | None) -> list[str]:
 def _plain(entry: Entry, *, brief: bool = False) -> dict[str, Any]:
     """An entry as plain values, with where it is and which checksum its files have."""
     from recsys.config import to_dict
-    from recsys.data import cache, catalog
+    from recsys.data.catalog import cache, catalog
 
     plain = {**to_dict(entry), "state": catalog.state(entry), "size": entry.size}
     if brief:

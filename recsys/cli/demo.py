@@ -22,10 +22,10 @@ METHODS = ("popular", "itemknn", "ease", "mf", "lightgcn", "cml", "freedom")
 
 def demo(folder: Path) -> None:
     """Run every method, compare, recommend, and say where everything is."""
-    from recsys.comparison import compare_runs
-    from recsys.experiment import read
-    from recsys.recommendation import write_recommendations
-    from recsys.run import data_of, execute, open_run
+    from recsys.comparison.comparison import compare_runs
+    from recsys.experiment.execution import data_of, execute, open_run
+    from recsys.experiment.experiment import read
+    from recsys.serving.recommendations import write_recommendations
 
     started = time.perf_counter()
     experiments = {method: read(_configs() / f"{method}-online-retail.toml") for method in METHODS}
@@ -70,8 +70,8 @@ def demo(folder: Path) -> None:
 
 def _new_products(out: Path) -> None:
     """Rank products that left train with all their purchases, by their texts and prices alone."""
-    from recsys.experiment import read
-    from recsys.run import execute, open_run
+    from recsys.experiment.execution import execute, open_run
+    from recsys.experiment.experiment import read
 
     execute(
         read(_configs() / "contentknn-new-items-online-retail.toml"),

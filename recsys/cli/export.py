@@ -39,8 +39,8 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Write the vectors of users and items, ready for any library that searches vectors."""
-    from recsys.export import export as write_vectors
-    from recsys.run import open_run
+    from recsys.experiment.execution import open_run
+    from recsys.serving.vector_export import export as write_vectors
 
     done = write_vectors(open_run(folder), out, None if index is None else index.value, unmet=unmet)
     manifest = done.manifest

@@ -30,7 +30,7 @@ def noise(
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Which pairs the denoiser of a run dropped or relabelled, and how well that goes with the labels, where the data has them."""
-    from recsys.noise import detect, save
+    from recsys.report.denoising import detect, save
 
     found = detect(folder)
     paths = save(found, out or folder / "noise")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from recsys.data.types import Dataset
-    from recsys.run import Run
+    from recsys.experiment.execution import Run
 
 __all__ = ["recommend"]
 
@@ -119,11 +119,11 @@ def recommend(
     import polars as pl
     import torch
 
-    from recsys import newcomers
-    from recsys import recommendation as batchwise
     from recsys.errors import InputError
-    from recsys.run import open_run
+    from recsys.experiment.execution import open_run
     from recsys.scorer import unplaced
+    from recsys.serving import cold_start as newcomers
+    from recsys.serving import recommendations as batchwise
 
     if user and users is not None:
         raise InputError(
@@ -231,7 +231,7 @@ def recommend(
 
 def _excluded(items: pl.Series | None, train: Dataset) -> pl.Series | None:
     """Return the items to leave out that the run knows, and say how many it does not."""
-    from recsys.ids import alike
+    from recsys.data.ids import alike
 
     if items is None:
         return None

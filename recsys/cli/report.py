@@ -54,7 +54,7 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Write runs up as one HTML page: table, curves, costs, groups, users' lists side by side, and where every number comes from."""
-    from recsys.page import sections, write_page
+    from recsys.report.document import sections, write_page
 
     found = sections(folders, metric=metric, baseline=baseline, users=users, k=k, hits=hits)
     ranks = folders[0] / "cd.svg"

@@ -22,8 +22,8 @@ from recsys.cli.show import (
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
-    from recsys.experiment import Experiment
-    from recsys.run import Run
+    from recsys.experiment.execution import Run
+    from recsys.experiment.experiment import Experiment
 
 __all__ = ["check", "evaluate", "run", "verify"]
 
@@ -44,13 +44,13 @@ def check(
 ) -> None:
     """Read an experiment strictly and print it resolved, without doing it."""
     from recsys.data.load import catalogued
-    from recsys.experiment import read
+    from recsys.experiment.experiment import read
 
     experiment = read(config, overrides or [])
     _note_idle(experiment)
     resolved = replace(experiment, data=catalogued(experiment.data))
     if data:
-        from recsys.run import data_of
+        from recsys.experiment.execution import data_of
 
         found = data_of(experiment)
         typer.echo(split_line(found), err=json)
@@ -95,10 +95,10 @@ def run(
     """Train, evaluate, and write everything into the folder of a run."""
     import torch
 
-    from recsys.experiment import read
-    from recsys.locks import new_folder, refuse_held
-    from recsys.run import execute, open_run
-    from recsys.trackers import tracked
+    from recsys.experiment.execution import execute, open_run
+    from recsys.experiment.experiment import read
+    from recsys.experiment.trackers import tracked
+    from recsys.files import new_folder, refuse_held
 
     if threads:
         torch.set_num_threads(threads)
@@ -162,7 +162,7 @@ def run(
 
 def _say_how_far(folder: Path) -> None:
     """Say where a run that was interrupted stands, if it has begun."""
-    from recsys.run import open_run
+    from recsys.experiment.execution import open_run
 
     if (folder / "run.json").exists():
         typer.echo(f"stopped: {open_run(folder, finished=False).stopping}", err=True)
@@ -184,7 +184,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Evaluate a finished run again, with other metrics or another protocol; opening the test set is put on record."""
-    from recsys.verification import evaluate_again
+    from recsys.experiment.verification import evaluate_again
 
     report, tables = evaluate_again(folder, overrides or [], part=part, groups=groups)
     if json:
@@ -205,7 +205,7 @@ def evaluate(
 
 def verify(folder: Folder, json: Json = False) -> None:
     """Recompute what a run claims and compare; exit code 1 where something does not hold."""
-    from recsys.verification import verify as recompute
+    from recsys.experiment.verification import verify as recompute
 
     checks = recompute(folder)
     if json:

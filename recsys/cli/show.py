@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from recsys.data.finding import Finding
     from recsys.data.types import Split
-    from recsys.evaluation import Report
+    from recsys.evaluation.evaluator import Report
 
 __all__ = [
     "Follow",

@@ -15,7 +15,7 @@ from recsys.cli.show import frame_table, print_json, refuse_override, stamped, t
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
-    from recsys.study import Study
+    from recsys.study.tuning import Study
 
 __all__ = ["app", "show", "start"]
 
@@ -102,8 +102,8 @@ def start(
     """Search on validation, the experiment's own settings first. `start` need not be written: recsys tune CONFIG."""
     import torch
 
-    from recsys.locks import new_folder
-    from recsys.study import is_study, read_with_space, tune
+    from recsys.files import new_folder
+    from recsys.study.tuning import is_study, read_with_space, tune
 
     if threads:
         torch.set_num_threads(threads)
@@ -159,7 +159,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a study, finished or not: its best trial, its trials, and how much each field matters."""
-    from recsys.study import open_study
+    from recsys.study.tuning import open_study
 
     study = open_study(folder, storage=storage)
     drawn: list[Path] = []

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from recsys.config import build
-from recsys.data import arrays
-from recsys.data.columns import ROLES
+from recsys.data.features.tables import feature_tables, seen_from
 from recsys.data.numbering import dataset
 from recsys.data.plausible import odd_times
 from recsys.data.prepare import prepare
-from recsys.data.read import Source, frame, read, titles
-from recsys.data.side import feature_tables, seen_from
+from recsys.data.reading import arrays
+from recsys.data.reading.columns import ROLES
+from recsys.data.reading.reader import Source, frame, read, titles
 from recsys.data.types import Dataset, Interactions, history_facts
 from recsys.errors import InputError
 from recsys.notebook import Shown, counted, facts_html
@@ -48,11 +48,11 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
     """Read, prepare and number the interactions of a source.
 
     Args:
-        source: a `Source`, the name of a data set of the catalogue, a path, a pandas or polars frame, or what `recsys.data.arrays.read` takes:
+        source: a `Source`, the name of a data set of the catalogue, a path, a pandas or polars frame, or what `reading.arrays.read` takes:
             a users x items matrix of scipy.sparse, or an integer array [n, 2] of user and item.
         resolve: name -> Source; by default the catalogue, which also gives item features and titles.
         settings: keys of `Source` that win over those of `source`, as in `load("ratings.csv", min_weight=4)`. Here `features` may also hold what is
-            at hand, as `recsys.data.side.feature_table` takes it: `features={"text": frame, "image": (ids, vectors)}`.
+            at hand, as `recsys.data.features.tables.feature_table` takes it: `features={"text": frame, "image": (ids, vectors)}`.
 
     Raises:
         InputError: an unknown name or key, and all that `read` and `prepare` find.
@@ -95,7 +95,7 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
     if resolve is not None:  # a name that is not the catalogue's has no features or titles there
         chosen = _over(resolve(name), _told(chosen))
         return _finish(read(chosen), chosen, None, at_hand)
-    from recsys.data import catalog
+    from recsys.data.catalog import catalog
 
     chosen = _over(catalog.resolve(name), _told(chosen))
     return _finish(read(chosen), chosen, name, at_hand)
@@ -109,7 +109,7 @@ def _finish(
     findings = odd_times([data.pairs, *(part for part in held or () if part is not None)])
     tell = findings.append
     if name is not None:
-        from recsys.data import catalog
+        from recsys.data.catalog import catalog
 
         text = catalog.titles(name, data.items, tell)
         features = dict(catalog.features(name, data.items, tell))
@@ -131,7 +131,7 @@ def catalogued(source: Source) -> Source:
     """
     if source.source is None:
         return source
-    from recsys.data import catalog
+    from recsys.data.catalog import catalog
 
     places = dict.fromkeys(("path", "train", "valid", "test"))
     usual = _over(catalog.entry(source.source).read, {**places, "source": source.source})

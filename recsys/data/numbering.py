@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from recsys.data.hashing import hash_ids, hash_pairs
-from recsys.data.read import Parts
+from recsys.data.reading.reader import Parts
 from recsys.data.times import Unit, count_ticks
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from recsys.data.read import Parts, Source
+from recsys.data.reading.reader import Parts, Source
 from recsys.data.times import count_ticks, moment, ticks_at
 from recsys.data.types import Vocab
 from recsys.errors import InputError, suggest

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 
 from recsys.data.finding import Finding, Severity
 from recsys.data.types import Vocab
 
-__all__ = ["near_miss", "such_as", "unmatched"]
+Tell = Callable[[Finding], None]  # receives each finding about rows that did not fit
+
+__all__ = ["Tell", "near_miss", "such_as", "tell_unmatched", "unmatched"]
 
 
 def unmatched(
@@ -84,3 +89,19 @@ def _example(strangers: pl.Series, near: tuple[object, object] | None) -> str:
     if near is None:
         return f"such as {strangers[0]!r}"
     return f"such as {near[0]!r}, while {near[1]!r} is one"
+
+
+def tell_unmatched(
+    tell: Tell | None,
+    ids: pl.Series,
+    items: Vocab,
+    what: str,
+    place: str,
+    rows: np.ndarray | None = None,
+) -> None:
+    """Tell of the rows of a table that belong to no item, where anybody wants to know and there are such."""
+    if tell is None:
+        return
+    name = Path(place).name if "/" in place else place
+    if (found := unmatched(ids, items, f"ids of {what}", name, rows)) is not None:
+        tell(found)

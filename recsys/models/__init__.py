@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from recsys.data.types import Dataset
 from recsys.errors import InputError, suggest
 from recsys.nn.losses import Loss, Terms
-from recsys.sample import Sampler
+from recsys.sampling import Sampler
 from recsys.scorer import Scorer
 
 __all__ = ["Network", "Recipe", "names", "recipe", "recipe_name", "reconstructed", "summary"]

@@ -36,7 +36,7 @@ from recsys.errors import InputError, first_line, suggest
 from recsys.models import Network, names, recipe
 from recsys.scorer import Scorer
 from recsys.scorer.blend import Standard
-from recsys.storage import load_scorer
+from recsys.tensors import load_scorer
 
 __all__ = ["Blend", "part_of"]
 

@@ -38,7 +38,7 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
-from recsys.nn.content import (
+from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Told,
@@ -51,8 +51,8 @@ from recsys.nn.content import (
 )
 from recsys.nn.graph import mean_layers, node_table, normalised_adjacency
 from recsys.nn.losses import Terms
-from recsys.nn.spread import product
-from recsys.sample import Batch, Sampler
+from recsys.nn.sparse_product import product
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["BM3", "readout_rows"]

@@ -33,11 +33,11 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
-from recsys.nn.content import distinct
 from recsys.nn.distance import near, near_pool
+from recsys.nn.feature_layers import distinct
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["CDAE"]

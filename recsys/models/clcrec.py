@@ -29,7 +29,8 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import (
+from recsys.nn.distance import near, near_pool
+from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
@@ -41,9 +42,8 @@ from recsys.nn.content import (
     warm_items,
     xavier,
 )
-from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["CLCRec"]

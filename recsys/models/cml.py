@@ -39,7 +39,7 @@ from recsys.errors import InputError
 from recsys.models import Network, embedding, require_negatives
 from recsys.nn.distance import Space, keep_in, near, near_pool, project
 from recsys.nn.losses import Loss, Terms, choose, pair_loss, refuse_fitting
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["CML", "Content", "Covariance", "covariance", "second_stage"]

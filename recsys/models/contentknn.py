@@ -12,7 +12,7 @@ old one are scored alike, and features of new items change no score of another i
 
 How it is made cheap: similarities are computed a block of items at a time, and k an item are kept; no n x n matrix is ever held. The vectors of the
 items with a training pair are kept beside them, 4 bytes a number, so that an item that comes after training finds its neighbours among them
-(`recsys.scorer.nearest`) and is scored as it would have been, had it been in the table without a pair.
+(`recsys.scorer.feature_neighbours`) and is scored as it would have been, had it been in the table without a pair.
 
 Source: Lops, de Gemmis, Semeraro, "Content-based recommender systems: state of the art and trends", Recommender Systems Handbook, 2011, in the form
 of the item neighbours of Sarwar, Karypis, Konstan, Riedl, WWW 2001, with features in place of users. Centring, missing modalities and shares are
@@ -29,9 +29,9 @@ import torch
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models.freedom import shares_of
-from recsys.nn.content import feature_values, warm_items
+from recsys.nn.feature_layers import feature_values, warm_items
 from recsys.scorer import Product
-from recsys.scorer.nearest import Aspect, Resemblance
+from recsys.scorer.feature_neighbours import Aspect, Resemblance
 
 __all__ = ["ContentKNN"]
 

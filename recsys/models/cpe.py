@@ -34,7 +34,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
 from recsys.nn.distance import keep_in, near, near_pool, project
 from recsys.nn.losses import Terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["CPE", "log_det_divergence", "two_sided"]

@@ -35,7 +35,7 @@ from recsys.models import Network, embedding, half_square
 from recsys.nn.distance import near
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.losses import Terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["DirectAU", "uniformity"]

@@ -47,7 +47,7 @@ from recsys.models import Network, embedding, require_negatives
 from recsys.nn.distance import Space, keep_in, near_multi, near_winner, project
 from recsys.nn.diversity import Diversity, diversity
 from recsys.nn.losses import Chosen, Loss, Terms, choose, pair_loss, refuse_fitting
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, MultiFactors
 
 __all__ = ["DPCML", "vector_counts"]

@@ -28,7 +28,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
 from recsys.models.ials import IALS
-from recsys.nn.content import (
+from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
@@ -39,9 +39,9 @@ from recsys.nn.content import (
     warm_items,
 )
 from recsys.nn.losses import Terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
-from recsys.scorer.content import Layer
+from recsys.scorer.feature_encoder import Layer
 
 __all__ = ["DropoutNet", "Tower", "score_errors"]
 

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.content import (
+from recsys.nn.distance import near, near_pool
+from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
@@ -31,9 +32,8 @@ from recsys.nn.content import (
     reader,
     side_by_side,
 )
-from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_loss
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["DUIF", "Pool", "from_pool"]

@@ -30,13 +30,13 @@ from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Told, distinct, values_and_known
 from recsys.nn.distance import near, near_pool
+from recsys.nn.feature_layers import Impute, Scale, Told, distinct, values_and_known
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
 from recsys.nn.item_graph import as_matrix, nearest_items
 from recsys.nn.losses import Loss, Terms, pair_loss
-from recsys.nn.spread import Spread
-from recsys.sample import Batch, Sampler, stream_seed
+from recsys.nn.sparse_product import Spread
+from recsys.sampling import Batch, Sampler, stream_seed
 from recsys.scorer import Factors
 
 __all__ = ["FREEDOM", "shares_of", "thinned"]

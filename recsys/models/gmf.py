@@ -31,7 +31,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["GMF"]

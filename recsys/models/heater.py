@@ -32,7 +32,7 @@ from recsys.models import Network, require_negatives
 from recsys.models.dropoutnet import Tower, score_errors
 from recsys.models.duif import Pool, from_pool
 from recsys.models.ials import IALS
-from recsys.nn.content import (
+from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
@@ -44,10 +44,10 @@ from recsys.nn.content import (
     warm_items,
 )
 from recsys.nn.losses import Terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
-from recsys.scorer import content as kept
-from recsys.scorer.content import Gate
+from recsys.scorer import feature_encoder as kept
+from recsys.scorer.feature_encoder import Gate
 
 __all__ = ["Experts", "Heater"]
 

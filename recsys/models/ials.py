@@ -33,7 +33,7 @@ import torch
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.scorer import Factors
-from recsys.scorer.solve import RowSolve, solve_rows
+from recsys.scorer.als_fold_in import RowSolve, solve_rows
 
 __all__ = ["IALS"]
 

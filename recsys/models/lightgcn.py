@@ -33,7 +33,7 @@ from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.hardness import hardest_layers, mixed
 from recsys.nn.losses import Loss, Terms, pair_terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["LightGCN"]

@@ -30,7 +30,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
 from recsys.nn.distance import keep_in, near, near_pool, project
 from recsys.nn.losses import Loss, Terms, pair_loss, refuse_fitting
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Relational
 
 __all__ = ["LRML"]

@@ -23,7 +23,7 @@ from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near_multi, near_winner
 from recsys.nn.diversity import Diversity, diversity
 from recsys.nn.losses import Loss, Terms, pair_loss
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import MultiFactors
 
 __all__ = ["M2F"]

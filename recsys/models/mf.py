@@ -22,7 +22,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_terms, refuse_fitting
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, Similarity
 
 __all__ = ["MF"]

@@ -36,9 +36,16 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Told, affine, counted, distinct, values_and_known
-from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
+from recsys.nn.feature_layers import (
+    Impute,
+    Scale,
+    Told,
+    affine,
+    counted,
+    distinct,
+    values_and_known,
+)
 from recsys.nn.graph import (
     mean_layers,
     mean_layers_rows,
@@ -46,10 +53,11 @@ from recsys.nn.graph import (
     normalised_adjacency,
     normalised_pairs,
 )
+from recsys.nn.infonce import contrast
 from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
-from recsys.nn.spread import Spread
-from recsys.sample import Batch, Sampler
+from recsys.nn.sparse_product import Spread
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["MGCN"]

@@ -36,10 +36,19 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import Impute, Scale, Table, affine, distinct, each_its_own, layer, reader
 from recsys.nn.distance import near
+from recsys.nn.feature_layers import (
+    Impute,
+    Scale,
+    Table,
+    affine,
+    distinct,
+    each_its_own,
+    layer,
+    reader,
+)
 from recsys.nn.losses import Loss, Terms, pair_loss
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["MILK", "dirichlet", "environments"]

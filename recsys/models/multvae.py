@@ -32,7 +32,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Terms
-from recsys.sample import UserBatch
+from recsys.sampling import UserBatch
 from recsys.scorer import Factors
 
 __all__ = ["MultVAE"]

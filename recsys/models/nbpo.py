@@ -41,7 +41,7 @@ from recsys.errors import InputError
 from recsys.models import Network, half_square, require_negatives
 from recsys.nn.distance import near
 from recsys.nn.losses import Logits, Terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["NBPO", "observed_loss", "surrogate_loss", "unobserved_loss"]

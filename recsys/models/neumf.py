@@ -34,10 +34,10 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.content import distinct
 from recsys.nn.distance import near, near_pool
+from recsys.nn.feature_layers import distinct
 from recsys.nn.losses import Loss, Terms, pair_terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Deep
 
 __all__ = ["NeuMF"]

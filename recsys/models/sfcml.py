@@ -54,7 +54,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network, embedding
 from recsys.nn.distance import keep_in, project
 from recsys.nn.losses import Terms
-from recsys.sample import UserBatch
+from recsys.sampling import UserBatch
 from recsys.scorer import Factors
 
 __all__ = ["SFCML", "all_pairs", "all_pairs_dense"]

@@ -45,7 +45,8 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import (
+from recsys.nn.distance import near, near_pool
+from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Told,
@@ -55,8 +56,6 @@ from recsys.nn.content import (
     values_and_known,
     warm_items,
 )
-from recsys.nn.contrast import contrast
-from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import (
     mean_layers,
     mean_layers_rows,
@@ -64,11 +63,12 @@ from recsys.nn.graph import (
     normalised_adjacency,
     normalised_pairs,
 )
+from recsys.nn.infonce import contrast
 from recsys.nn.item_graph import Weights, as_matrix, nearest_items, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.nn.neighbours import nearest
-from recsys.nn.spread import Spread
-from recsys.sample import Batch, Sampler
+from recsys.nn.sparse_product import Spread
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["SIGER", "alike", "anchored", "balanced", "perturbed", "together"]
@@ -329,7 +329,7 @@ def anchored(
 ) -> Tensor:
     """Contrast of anchors [n, d] with the modalities of the same nodes [n, M, d], by cosine, a scalar; the kinds are those of `SIGER.anchor`.
 
-    `count` is how often each node occurs [n], as in `recsys.nn.contrast.contrast`.
+    `count` is how often each node occurs [n], as in `recsys.nn.infonce.contrast`.
     """
     if kind == "each":
         return torch.stack(

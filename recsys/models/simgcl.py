@@ -36,12 +36,12 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
-from recsys.nn.contrast import contrast
 from recsys.nn.distance import near, near_pool
 from recsys.nn.graph import mean_layers, normalised_adjacency
+from recsys.nn.infonce import contrast
 from recsys.nn.losses import Logits, Loss, Terms, pair_terms
-from recsys.nn.spread import product
-from recsys.sample import Batch, Sampler
+from recsys.nn.sparse_product import product
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["GraphContrast", "Rows", "SimGCL", "noisy_layers_rows"]

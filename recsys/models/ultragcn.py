@@ -42,7 +42,7 @@ from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Terms
 from recsys.nn.neighbours import nearest
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
 __all__ = ["UltraGCN", "item_graph"]

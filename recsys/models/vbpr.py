@@ -26,7 +26,8 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.content import (
+from recsys.nn.distance import near, near_pool
+from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
@@ -38,11 +39,10 @@ from recsys.nn.content import (
     warm_items,
     xavier,
 )
-from recsys.nn.distance import near, near_pool
 from recsys.nn.losses import Loss, Terms, pair_loss
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
-from recsys.scorer.content import ContentEncoder, Layer
+from recsys.scorer.feature_encoder import ContentEncoder, Layer
 
 __all__ = ["VBPR"]
 

@@ -24,7 +24,7 @@ from recsys.errors import InputError
 from recsys.models import Network, require_negatives
 from recsys.models.simgcl import GraphContrast, Rows, noisy_layers_rows
 from recsys.nn.losses import Loss, Terms
-from recsys.sample import Batch, Sampler
+from recsys.sampling import Batch, Sampler
 
 __all__ = ["XSimGCL"]
 

@@ -42,8 +42,7 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.errors import InputError
-from recsys.nn.losses import Terms, label_losses, label_parts, mean_negatives
-from recsys.nn.verdict import (
+from recsys.nn.denoise_selection import (
     Verdict,
     damped,
     half_width,
@@ -52,6 +51,7 @@ from recsys.nn.verdict import (
     top_bands,
     verdict,
 )
+from recsys.nn.losses import Terms, label_losses, label_parts, mean_negatives
 
 __all__ = ["Denoise", "Denoiser", "damped", "drop_share", "half_width", "lower_bound", "top_bands"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.data.types import Dataset, Interactions
-from recsys.nn.spread import product
+from recsys.nn.sparse_product import product
 
 __all__ = [
     "mean_layers",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.data.types import Interactions
-from recsys.nn.spread import entries
+from recsys.nn.sparse_product import entries
 
 __all__ = ["Histories"]
 

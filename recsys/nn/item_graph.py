@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.scorer.nearest import best_columns
+from recsys.scorer.feature_neighbours import best_columns
 
 __all__ = ["Weights", "as_matrix", "nearest_items", "normalised", "similarities", "spread"]
 

@@ -2,7 +2,7 @@
 
 Scores f lie in [0, 1] (the sigmoid of whatever a model gives) and the surrogate is the square (1 - f+ + f-)^2, which there grows with f- and
 falls with f+, so that the hardest pairs are those of the highest negatives and the lowest positives. Every share is the fraction that is kept,
-floor(share n) of n and at least one; that is where it differs from the metrics of `recsys.partial_auc`, which are not defined for none.
+floor(share n) of n and at least one; that is where it differs from the metrics of `recsys.evaluation.partial_auc`, which are not defined for none.
 
     square        the mean over all kept pairs in linear time, from means and variances of what is kept
     pair_square   the surrogate of each pair with its own negatives, also re-weighted by poly or exp

@@ -18,8 +18,8 @@ from recsys.data.types import FeatureTable
 from recsys.errors import InputError
 from recsys.scorer.ability import Places, places_of, shared_by, unplaced
 from recsys.scorer.blend import Blend, Fallback
-from recsys.scorer.content import grown, numbered, reads_of_parts, under
 from recsys.scorer.factors import Factors, MultiFactors, Similarity
+from recsys.scorer.feature_encoder import grown, numbered, reads_of_parts, under
 from recsys.scorer.pairwise import Deep, Relational
 from recsys.scorer.product import Matrix, Product
 

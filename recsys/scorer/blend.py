@@ -26,8 +26,8 @@ from torch import Tensor
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
 from recsys.scorer.ability import Places, places_of, shared_by
-from recsys.scorer.content import grown, numbered, reads_of_parts, under
-from recsys.scorer.solve import no_fold_in
+from recsys.scorer.als_fold_in import no_fold_in
+from recsys.scorer.feature_encoder import grown, numbered, reads_of_parts, under
 
 if TYPE_CHECKING:
     from recsys.scorer import Scorer

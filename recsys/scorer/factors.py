@@ -12,8 +12,8 @@ from torch import Tensor
 
 from recsys.data.types import FeatureTable
 from recsys.scorer.ability import Places
-from recsys.scorer.content import ContentEncoder, no_new_items, under
-from recsys.scorer.solve import RowSolve, no_fold_in, solve_rows
+from recsys.scorer.als_fold_in import RowSolve, no_fold_in, solve_rows
+from recsys.scorer.feature_encoder import ContentEncoder, no_new_items, under
 
 __all__ = ["Factors", "MultiFactors", "Similarity"]
 

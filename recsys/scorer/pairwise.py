@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recsys.scorer.ability import Places
-from recsys.scorer.solve import no_fold_in
+from recsys.scorer.als_fold_in import no_fold_in
 
 __all__ = ["Deep", "Relational"]
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from recsys.data.types import FeatureTable
 from recsys.errors import InputError
 from recsys.scorer.ability import Places
-from recsys.scorer.content import no_new_items, under
-from recsys.scorer.nearest import Resemblance
-from recsys.scorer.solve import no_fold_in
+from recsys.scorer.als_fold_in import no_fold_in
+from recsys.scorer.feature_encoder import no_new_items, under
+from recsys.scorer.feature_neighbours import Resemblance
 
 __all__ = ["Matrix", "Product"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import InputError
-from recsys.storage import write
-from recsys.study.folder import Study
+from recsys.study.artifact import Study
 from recsys.study.storage import quiet
+from recsys.tensors import write
 
 __all__ = ["plot"]
 

@@ -1,7 +1,7 @@
 """Where the trials of a study are kept: a journal in its folder, which needs nothing installed, or a database.
 
 The journal is Optuna's own, so its tools can open it. Two things are ours: its lock is one of the
-kernel's (`recsys.locks`), which goes with the process that holds it, whatever ends that process; and a
+kernel's (`recsys.files`), which goes with the process that holds it, whatever ends that process; and a
 last line that was cut off (a full disk, a power failure) is taken away before the next is written.
 """
 
@@ -23,7 +23,7 @@ from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from optuna.storages.journal._storage import JournalOperation
 
 from recsys.errors import InputError, first_line
-from recsys.locks import Lock, hold
+from recsys.files import Lock, hold
 
 __all__ = [
     "Journal",

@@ -19,17 +19,17 @@ import numpy as np
 import torch
 
 from recsys.data.types import Dataset, Interactions
-from recsys.device import pick_device
 from recsys.errors import InputError, TrainingError, first_line
-from recsys.evaluation import Evaluation
-from recsys.experiment import Experiment, from_tree
-from recsys.metrics import parse
-from recsys.rank import top_k
+from recsys.evaluation.evaluator import Evaluation
+from recsys.evaluation.metrics import parse
+from recsys.experiment.experiment import Experiment, from_tree
+from recsys.experiment.search_space import Dimension, corners, put
+from recsys.ranking import top_k
 from recsys.scorer import Scorer
-from recsys.space import Dimension, corners, put
-from recsys.stopping import Reason, curve_of, stopping
-from recsys.storage import write
-from recsys.train import Fitted, fit, monitored
+from recsys.tensors import write
+from recsys.training.device import pick_device
+from recsys.training.loop import Fitted, fit, monitored
+from recsys.training.stopping import Reason, curve_of, stopping
 
 __all__ = [
     "MEASURED",

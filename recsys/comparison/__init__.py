@@ -1,0 +1,10 @@
+"""Comparison: one table of methods with intervals and paired tests.
+
+    comparison  Compare reports or runs.
+
+The names below are public; the modules behind them are internal and may change.
+"""
+
+from recsys.comparison.comparison import Cell, Comparison, Test, compare, compare_runs
+
+__all__ = ["Cell", "Comparison", "Test", "compare", "compare_runs"]

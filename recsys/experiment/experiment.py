@@ -1,0 +1,237 @@
+"""One TOML file = one frozen value: data, split, model, train, evaluate, tune. Every name in it is resolved when it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recsys import models
+from recsys.config import build, defaults, override, read_toml, to_dict, to_toml
+from recsys.data.features.tables import seen_from
+from recsys.data.load import folder_of
+from recsys.data.reading.reader import Source
+from recsys.data.splitting.splits import SplitRule
+from recsys.errors import InputError, suggest
+from recsys.evaluation.evaluator import Evaluation
+from recsys.experiment.search_space import Dimension, Tune, check, flatten
+from recsys.models import Recipe
+from recsys.training.loop import Train
+
+__all__ = ["SECTIONS", "Experiment", "from_tree", "read"]
+
+SECTIONS: Mapping[str, type] = {
+    "data": Source,
+    "split": SplitRule,
+    "train": Train,
+    "evaluate": Evaluation,
+}
+_SECTION_ALIASES = {
+    "dataset": "data",
+    "method": "model",
+    "recipe": "model",
+    "training": "train",
+    "trainer": "train",
+    "eval": "evaluate",
+    "evaluation": "evaluate",
+    "tuning": "tune",
+    "optuna": "tune",
+    "hpo": "tune",
+    "sweep": "tune",
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run.
+
+    Args:
+        data, split, train, evaluate: the sections of the same name.
+        model: the recipe that `[model] name` and its other keys make.
+        name: what to call it; the name of the method where absent.
+        refit: after the best epoch is known, train once more on train and valid together for as many epochs; the result is
+            what is tested and shipped. The validation numbers stay those of the first fit.
+        tune: how a study of it searches; a run takes no part in it. None where there is no such section.
+    """
+
+    data: Source
+    split: SplitRule
+    model: Recipe
+    train: Train
+    evaluate: Evaluation
+    name: str = ""
+    refit: bool = False
+    tune: Tune | None = None
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return models.recipe_name(self.model)
+
+    def to_tree(self) -> dict[str, Any]:
+        """Plain values, defaults included, from which `from_tree` makes an equal experiment."""
+        tree: dict[str, Any] = {"name": self.name, "refit": self.refit}
+        tree |= {section: to_dict(getattr(self, section)) for section in ("data", "split")}
+        tree["model"] = {"name": self.method, **to_dict(self.model)}
+        tree |= {section: to_dict(getattr(self, section)) for section in ("train", "evaluate")}
+        return tree | ({"tune": to_dict(self.tune)} if self.tune is not None else {})
+
+    def to_toml(self) -> str:
+        """The resolved configuration as TOML."""
+        return to_toml(self.to_tree())
+
+    @cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The fields that its [tune.space] searches, checked."""
+        return check(
+            self.tune.space if self.tune is not None else {},
+            {**SECTIONS, "model": type(self.model)},
+        )
+
+    @property
+    def idle(self) -> list[str]:
+        """Settings that were given and have no effect beside the others, each in words."""
+        return [
+            f"[{section}] {name}.{key} = {getattr(inner, key)!r} has no effect with the rest of {name}"
+            for section, value in (("model", self.model), ("train", self.train))
+            for name, usual in defaults(type(value)).items()
+            if hasattr(inner := getattr(value, name), "idle")
+            for key in sorted(inner.idle())
+            if getattr(inner, key) != getattr(usual, key)
+        ]
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The plain values of everything that decides the result; the name, the housekeeping of checkpoints and [tune] do not."""
+        return replace(
+            self, name="", tune=None, train=replace(self.train, checkpoint_seconds=0.0)
+        ).to_tree()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that decides the result."""
+        return hashlib.sha256(
+            json.dumps(self.deciding, sort_keys=True, default=str).encode()
+        ).hexdigest()
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment from a TOML file, with dotted overrides such as `model.dim=128`.
+
+    Relative paths in `[data]` are meant from the working folder, and become absolute; titles and features from that of the interactions first, and
+    where nothing is there they stay as they are.
+
+    Raises:
+        InputError: names the file, the section, the key and what was meant.
+    """
+    tree = override(read_toml(path), overrides)
+    return from_tree(tree, str(path), default_name=Path(path).stem)
+
+
+def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") -> Experiment:
+    """Make an experiment of plain values.
+
+    Raises:
+        InputError: as `read`.
+    """
+    known = [*SECTIONS, "model", "name", "refit", "tune"]
+    for key in tree:
+        if key not in known:
+            raise InputError(
+                f"unknown section or key '{key}'",
+                place=place or None,
+                remedy=suggest(key, known, _SECTION_ALIASES),
+            )
+    sections: dict[str, Any] = {}
+    for section, cls in SECTIONS.items():
+        sections[section] = build(cls, _table(tree, section, place), _place(place, section))
+    model = dict(_table(tree, "model", place))
+    where = _place(place, "model")
+    if "name" not in model:
+        raise InputError(
+            "key 'name' is missing",
+            place=where,
+            remedy=f"name a method: {', '.join(models.names())}",
+        )
+    chosen = model.pop("name")
+    try:
+        recipe = models.recipe(str(chosen))
+    except InputError as error:
+        raise error.at(f"{where} name") from None
+    name, refit = tree.get("name", ""), tree.get("refit", False)
+    if not isinstance(name, str) or not isinstance(refit, bool):
+        raise InputError(
+            "'name' is a text and 'refit' is true or false",
+            place=place or None,
+            remedy="correct the value",
+        )
+    data = _absolute(sections.pop("data"))
+    tune = _tune(tree, place) if "tune" in tree else None
+    made = Experiment(
+        data=data,
+        model=build(recipe, model, where),
+        name=name or default_name or str(chosen),
+        refit=refit,
+        tune=tune,
+        **sections,
+    )
+    try:
+        _ = (
+            made.dimensions
+        )  # a run does not need them, but a mistake in a file is one whoever reads it
+    except InputError as error:
+        raise (error.at(place) if place else error) from None
+    return made
+
+
+def _tune(tree: Mapping[str, Any], place: str) -> Tune:
+    table = dict(_table(tree, "tune", place))
+    if isinstance(table.get("space"), Mapping):
+        table["space"] = flatten(table["space"])
+    return build(Tune, table, _place(place, "tune"))
+
+
+def _table(tree: Mapping[str, Any], section: str, place: str) -> Mapping[str, Any]:
+    table = tree.get(section, {})
+    if not isinstance(table, Mapping):
+        raise InputError(
+            f"'{section}' is a section, not a value",
+            place=place or None,
+            remedy=f"write [{section}] and its keys below it",
+        )
+    return table
+
+
+def _place(place: str, section: str) -> str:
+    return f"{place}: [{section}]" if place else f"[{section}]"
+
+
+def _absolute(source: Source) -> Source:
+    """The same source with paths that do not depend on the working folder."""
+    paths: dict[str, Any] = {
+        key: str(Path(value).expanduser().resolve())
+        for key in ("path", "train", "valid", "test")
+        if (value := getattr(source, key))
+    }
+    if source.path and (source.train or source.valid or source.test):
+        # Presplit files beside a base folder are given relative to it.
+        paths = {"path": paths["path"]}
+    placed = replace(source, **paths) if paths else source
+    beside: dict[str, Any] = {
+        key: _found(value, placed)
+        for key in ("titles", "features")
+        if (value := getattr(placed, key)) is not None
+    }
+    return replace(placed, **beside) if beside else placed
+
+
+def _found(value: str | Mapping[str, str], source: Source) -> Any:
+    """A path beside the interactions, or several by name, as absolute ones where there is such a thing."""
+    if not isinstance(value, str):
+        return {name: _found(path, source) for name, path in value.items()}
+    path = seen_from(folder_of(source), value)
+    return str(path.resolve()) if path.exists() else value
