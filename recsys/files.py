@@ -1,24 +1,41 @@
-"""Locks on files and claims on folders, between the processes of one machine or one shared disk.
+"""Files and folders: atomic writes, JSON, checksums, and locks between processes.
 
-A lock is the kernel's, on POSIX and on Windows, and goes with the process that holds it, whatever ends
-that process. A folder that a command works in is claimed before anything else is done: made in one step,
-and locked until the command ends.
+A file is written whole or not at all. A lock is the kernel's, on POSIX and on Windows, and it is
+released when its process ends, however it ends. A command claims the folder it works in before it
+does anything else: it creates the folder in one step and holds its lock until the command ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from recsys.errors import InputError
 
-__all__ = ["LOCK", "Lock", "alone", "hold", "is_held", "new_folder", "refuse_held"]
+__all__ = [
+    "LOCK",
+    "Lock",
+    "alone",
+    "disk_error",
+    "hold",
+    "is_held",
+    "new_folder",
+    "read_json",
+    "refuse_held",
+    "sha256_of",
+    "write_atomic",
+    "write_json",
+    "write_text",
+]
 
 # What a command that works on a folder holds as long as it does.
 LOCK = ".lock"
@@ -28,6 +45,84 @@ _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _TRIES = 100  # at a folder that goes as often as it is made
 _PAUSE = 0.05  # seconds between two looks at a lock that cannot be waited for
+
+
+def write_atomic(path: Path, produce: Callable[[Path], object]) -> None:
+    """Let `produce` write a temporary file beside `path`, flush it to disk, and put it in place of `path` in one step.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full; `path` is then as it was before.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        produce(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:  # an interrupt too leaves nothing half-written behind
+        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+        if isinstance(error, OSError):
+            raise disk_error(OSError(error.errno, error.strerror), path) from None
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8, whole or not at all."""
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, keys in order of insertion, floats in full."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
+    write_text(path, text)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        InputError: missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            "no such file", place=str(path), remedy="is this the folder of a run?"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"cannot be read: {error}",
+            place=str(path),
+            remedy="the file is damaged: restore it or run again",
+        ) from None
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def disk_error(error: OSError, path: Path, room: str = "") -> InputError:
+    """Return the error of a disk that could not be written, with its cause and a remedy.
+
+    Args:
+        error: what the system reported.
+        path: the file that was to be written, unless the system names one.
+        room: the remedy when the disk is full.
+    """
+    place = str(error.filename or path)
+    remedy = "check the path and its permissions, or choose another folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = room or "free some space or choose another folder"
+    return InputError(f"cannot be written: {_disk_cause(error)}", place=place, remedy=remedy)
+
+
+def _disk_cause(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "the disk is full" if full else (error.strerror or str(error))
 
 
 class Lock:

@@ -18,16 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import InputError
+from recsys.files import read_json, write_atomic, write_json
 from recsys.scorer import Factors, Product, Sum
-from recsys.tensors import (
-    load_scorer,
-    read_json,
-    read_tensors,
-    save_scorer,
-    write,
-    write_json,
-    write_tensors,
-)
+from recsys.tensors import load_scorer, read_tensors, save_scorer, write_tensors
 
 
 def names(folder: Path) -> list[str]:
@@ -36,14 +29,14 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_is_replaced_in_one_step(tmp_path):
     path = tmp_path / "new" / "file.txt"
-    write(path, lambda temporary: temporary.write_text("one"))
+    write_atomic(path, lambda temporary: temporary.write_text("one"))
     seen = []
 
     def produce(temporary: Path) -> None:
         temporary.write_text("two")
         seen.append((path.read_text(), temporary.parent))
 
-    write(path, produce)
+    write_atomic(path, produce)
     assert seen == [("one", path.parent)]
     assert path.read_text() == "two"
     assert names(path.parent) == ["file.txt"]
@@ -62,7 +55,7 @@ def test_a_failing_producer_leaves_the_old_file(tmp_path, fault):
         raise fault
 
     with pytest.raises(InputError if isinstance(fault, OSError) else type(fault)) as caught:
-        write(path, produce)
+        write_atomic(path, produce)
     if isinstance(fault, OSError):
         assert "the disk is full" in str(caught.value)
         assert str(path) in str(caught.value)

@@ -28,9 +28,9 @@ from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.experiment.execution import Run, data_of, execute
 from recsys.experiment.experiment import Experiment, from_tree
+from recsys.files import read_json, write_json
 from recsys.ranking import top_k
 from recsys.study.tuning import is_study, open_study, tune
-from recsys.tensors import read_json, write_json
 
 __all__ = ["State", "Task", "do", "needed", "state"]
 

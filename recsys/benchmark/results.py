@@ -16,8 +16,8 @@ from recsys.benchmark.plan import Plan
 from recsys.comparison.comparison import Comparison, compare, latex_signs, latex_text, plain_text
 from recsys.evaluation.metrics import parse
 from recsys.experiment.execution import open_run
+from recsys.files import write_atomic
 from recsys.statistics.critical_difference import Ranking, diagram, ranking
-from recsys.tensors import write
 
 __all__ = ["Cost", "Result", "gather", "write_result"]
 
@@ -375,7 +375,7 @@ def write_result(result: Result, folder: Path) -> None:
     if result.ranks is not None:
         texts["cd.svg"] = diagram(result.ranks)
     for name, text in texts.items():
-        write(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        write_atomic(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
 
 
 def _signed(table: Comparison, method: str) -> str:

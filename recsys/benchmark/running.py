@@ -27,9 +27,17 @@ from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.experiment.execution import data_of
 from recsys.experiment.experiment import Experiment, from_tree
-from recsys.files import LOCK, alone, hold, is_held, refuse_held
+from recsys.files import (
+    LOCK,
+    alone,
+    hold,
+    is_held,
+    read_json,
+    refuse_held,
+    write_atomic,
+    write_json,
+)
 from recsys.study.tuning import material_of
-from recsys.tensors import read_json, write, write_json
 
 __all__ = [
     "Matrix",
@@ -96,8 +104,8 @@ def _carry_out(plan: Plan, folder: Path, workers: int, threads: int, tell: Watch
         place = cell_folder(folder, *key) / "experiment.toml"
         if not place.exists():
             text = experiment.to_toml()
-            write(place, partial(Path.write_text, data=text, encoding="utf-8"))
-    write(
+            write_atomic(place, partial(Path.write_text, data=text, encoding="utf-8"))
+    write_atomic(
         folder / "config.toml",
         lambda path: path.write_text(to_toml(plain(plan.matrix)), encoding="utf-8"),
     )

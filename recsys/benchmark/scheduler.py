@@ -20,8 +20,7 @@ from recsys.benchmark.plan import Plan
 from recsys.benchmark.results import gather, write_result
 from recsys.data.types import Split
 from recsys.errors import InputError
-from recsys.files import LOCK, Lock
-from recsys.tensors import write_json
+from recsys.files import LOCK, Lock, write_json
 from recsys.worker_pool import Processes
 
 __all__ = ["attempt", "work"]

@@ -53,7 +53,7 @@ def compare(
 ) -> None:
     """Compare runs on the same test users: means, 95 % intervals, paired tests with Holm's correction, effect sizes."""
     from recsys.comparison.comparison import compare_runs
-    from recsys.tensors import write
+    from recsys.files import write_text
 
     comparison = compare_runs(folders, metric=metric, baseline=baseline)
     chosen = Form.json if json else form
@@ -65,7 +65,7 @@ def compare(
     if out is None:
         typer.echo(text)
     else:
-        write(out, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(out, text)
         typer.echo(f"written: {out}")
 
 

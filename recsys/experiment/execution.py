@@ -39,10 +39,10 @@ from recsys.data.types import Dataset, Interactions, Split, Vocab
 from recsys.errors import InputError, first_line
 from recsys.evaluation.evaluator import Report, evaluate
 from recsys.experiment.experiment import Experiment, from_tree
-from recsys.files import LOCK, alone, refuse_held
+from recsys.files import LOCK, alone, read_json, refuse_held, write_atomic, write_json, write_text
 from recsys.notebook import Shown, facts_html
 from recsys.scorer import Scorer
-from recsys.tensors import load_scorer, read_json, save_scorer, write, write_json
+from recsys.tensors import load_scorer, save_scorer
 from recsys.training.loop import Fitted, fit
 from recsys.training.stopping import Reason, Stopping, curve_of, stopping
 
@@ -285,7 +285,7 @@ def _carry_out(
     started = time.perf_counter()
     try:
         if fresh:
-            write(
+            write_atomic(
                 folder / "config.toml",
                 lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"),
             )
@@ -513,7 +513,7 @@ def _write_vocabularies(folder: Path, train: Dataset) -> None:
         ("items", items),
         ("seen", seen),
     ):
-        write(folder / f"{name}.parquet", partial(frame.write_parquet, compression="zstd"))
+        write_atomic(folder / f"{name}.parquet", partial(frame.write_parquet, compression="zstd"))
 
 
 def _train_seconds(fitted: Fitted) -> float:
@@ -563,7 +563,7 @@ def _append(path: Path, entry: dict[str, Any]) -> None:
 
 def _write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
     text = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in entries)
-    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def _parquet(path: Path, *columns: str) -> pl.DataFrame:

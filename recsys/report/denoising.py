@@ -25,7 +25,8 @@ from scipy.stats import rankdata
 
 from recsys.errors import InputError, first_line
 from recsys.experiment.execution import Run, open_run
-from recsys.tensors import read_tensors, write, write_json
+from recsys.files import write_atomic, write_json
+from recsys.tensors import read_tensors
 
 __all__ = ["Detection", "area", "detect", "draw", "save"]
 
@@ -161,12 +162,12 @@ def save(detection: Detection, out: Path) -> list[Path]:
     }
     paths = [out / f"{name}.parquet" for name in frames] + [out / "summary.json"]
     for path, frame in zip(paths, frames.values(), strict=False):
-        write(path, functools.partial(frame.write_parquet, compression="zstd"))
+        write_atomic(path, functools.partial(frame.write_parquet, compression="zstd"))
     write_json(paths[-1], {"kind": detection.kind, **detection.summary})
     picture = draw(detection)
     if picture is not None:
         paths.append(out / "curve.svg")
-        write(paths[-1], lambda path: path.write_bytes(picture))
+        write_atomic(paths[-1], lambda path: path.write_bytes(picture))
     return paths
 
 

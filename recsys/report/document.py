@@ -13,11 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from recsys.errors import InputError
+from recsys.files import write_text
 from recsys.report.html import Markup, element, join
 from recsys.report.html_parts import costs, curves, groups, headline, lead, people
 from recsys.report.provenance import provenance
 from recsys.report.section import Section, sections
-from recsys.tensors import write
 
 __all__ = ["Section", "page", "sections", "write_page"]
 
@@ -41,7 +41,7 @@ def write_page(
     text = page(
         found, title, written=datetime.now(UTC).isoformat(timespec="minutes"), picture=picture
     )
-    write(out, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(out, text)
     return out
 
 

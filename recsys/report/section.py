@@ -17,8 +17,8 @@ from recsys.evaluation.breakdown import by_activity, by_popularity
 from recsys.evaluation.evaluator import Report
 from recsys.evaluation.metrics import GROUPS
 from recsys.experiment.execution import Run, data_of, open_run, open_test
+from recsys.files import read_json
 from recsys.ranking import top_k
-from recsys.tensors import read_json
 
 __all__ = ["Listed", "Method", "Person", "Section", "methods_of", "sections"]
 

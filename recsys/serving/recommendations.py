@@ -23,9 +23,9 @@ import torch
 from recsys.data.ids import Ids, alike, read_ids, wanted
 from recsys.data.types import Dataset, Vocab
 from recsys.errors import InputError, first_line, suggest
+from recsys.files import read_json, write_atomic, write_json
 from recsys.ranking import TopK, top_k
 from recsys.scorer import Factors, Product, Scorer, unplaced
-from recsys.tensors import read_json, write, write_json
 
 __all__ = [
     "Job",
@@ -200,7 +200,7 @@ def write_recommendations(
     maker.check(asked)
     if out.suffix in _FORMATS:
         frame = maker.frame(asked)
-        write(out, lambda path: _save(frame, path, _FORMATS[out.suffix]))
+        write_atomic(out, lambda path: _save(frame, path, _FORMATS[out.suffix]))
         if tell is not None:
             tell(len(asked), len(asked))
         return _count([out], [frame])
@@ -220,7 +220,7 @@ def write_recommendations(
             done = _count([path], [_load(path, format)])
         else:
             frame = maker.frame(asked.slice(start, batch))
-            write(path, lambda temporary, frame=frame: _save(frame, temporary, format))  # type: ignore[misc]
+            write_atomic(path, lambda temporary, frame=frame: _save(frame, temporary, format))  # type: ignore[misc]
             done = _count([path], [frame])
         parts.append(path)
         rows, answered, fallback = rows + done.rows, answered + done.users, fallback + done.fallback

@@ -44,9 +44,9 @@ import torch.nn.functional as F
 
 from recsys.errors import InputError
 from recsys.experiment.execution import Run
+from recsys.files import write_atomic, write_json
 from recsys.scorer import Factors, MultiFactors, Scorer, unplaced
 from recsys.serving.ann_index import HNSW, Kind, Search, build_index, owned, serialized
-from recsys.tensors import write, write_json
 
 __all__ = ["Exported", "Vectors", "export", "vectors"]
 
@@ -210,7 +210,9 @@ def export(
         _write_items(temporary / "items.parquet", run, made, rows.items)
         _write_users(temporary / "users.parquet", run, made, rows.users)
         if built is not None:
-            write(temporary / "items.faiss", lambda path: path.write_bytes(serialized(built)))
+            write_atomic(
+                temporary / "items.faiss", lambda path: path.write_bytes(serialized(built))
+            )
         write_json(temporary / "manifest.json", manifest)
         if out.exists():
             out.rmdir()
@@ -280,7 +282,7 @@ def _write_table(path: Path, frames: Iterator[pl.DataFrame]) -> None:
             for table in tables:
                 writer.write_table(table)
 
-    write(path, produce)
+    write_atomic(path, produce)
 
 
 def _manifest(run: Run, made: Vectors, rows: _Rows, index: Kind | None) -> dict[str, Any]:

@@ -28,12 +28,12 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys.config import from_toml
 from recsys.errors import InputError
 from recsys.experiment.experiment import Experiment, from_tree
+from recsys.files import read_json, write_json, write_text
 from recsys.notebook import Shown, counted, facts_html, table_html
 from recsys.study.sampler import from_params, sides
 from recsys.study.storage import open_journal, open_url, quiet
 from recsys.study.trial import directions, objectives, with_settings
 from recsys.study.trials_file import write_trials
-from recsys.tensors import read_json, write, write_json
 
 __all__ = [
     "FORMAT",
@@ -419,7 +419,7 @@ def write_results(study: Study, **changes: Any) -> Study:
             f"{name} {value:.6g}" for name, value in zip(now.objectives, best.values, strict=True)
         )
         text = f"# Trial {best.number} of a study of {now.used()['trials']:g} trials, the best on validation: {value}.\n\n{experiment.to_toml()}"
-        write(now.folder / "best.toml", lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(now.folder / "best.toml", text)
     now.meta["used"] = now.used()
     now.meta["best"] = (
         None if best is None else {"number": best.number, "values": list(best.values)}

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import InputError
+from recsys.files import write_atomic
 from recsys.study.artifact import Study
 from recsys.study.storage import quiet
-from recsys.tensors import write
 
 __all__ = ["plot"]
 
@@ -71,7 +71,7 @@ def plot(study: Study, folder: Path) -> list[Path]:
                 3 * len(fields) + 2, 3 * len(fields)
             ) if picture == "contour" else figure.set_size_inches(max(7, 2 * len(fields)), 5)
             path = folder / f"{picture}.svg"
-            write(
+            write_atomic(
                 path,
                 partial(figure.savefig, format="svg", bbox_inches="tight", metadata={"Date": None}),
             )

@@ -24,9 +24,9 @@ from recsys.evaluation.evaluator import Evaluation
 from recsys.evaluation.metrics import parse
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.experiment.search_space import Dimension, corners, put
+from recsys.files import write_atomic, write_text
 from recsys.ranking import top_k
 from recsys.scorer import Scorer
-from recsys.tensors import write
 from recsys.training.device import pick_device
 from recsys.training.loop import Fitted, fit, monitored
 from recsys.training.stopping import Reason, curve_of, stopping
@@ -207,7 +207,7 @@ def run_trial(
         InputError: all that is not the fault of the settings: a device that is not there, a disk that is full.
     """
     assert whole.tune is not None
-    write(
+    write_atomic(
         folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8")
     )
     limits, evaluation = whole.tune.limits, judged(whole)
@@ -263,7 +263,7 @@ def run_trial(
             torch.cuda.empty_cache()
         outcome = Outcome("failed", reason="out of memory")
     lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history)
-    write(folder / "history.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
+    write_text(folder / "history.jsonl", lines)
     return replace(
         outcome, seconds=_seconds(history), facts={**outcome.facts, "epochs": len(history)}
     )

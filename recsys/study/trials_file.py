@@ -18,9 +18,9 @@ from optuna.trial import TrialState, create_trial
 
 from recsys.errors import InputError
 from recsys.experiment.experiment import Experiment
+from recsys.files import write_atomic
 from recsys.study.sampler import distribution, to_params
 from recsys.study.trial import objectives
-from recsys.tensors import write
 
 __all__ = ["add_trials", "fixed", "read_trials", "write_trials"]
 
@@ -49,7 +49,7 @@ def write_trials(path: Path, table: pl.DataFrame, experiment: Experiment, split:
     about = json.dumps(
         {"split": split, "fixed": fixed(experiment), "objectives": list(objectives(experiment))}
     )
-    write(
+    write_atomic(
         path,
         lambda temporary: table.write_parquet(
             temporary, compression="zstd", metadata={_KEY: about}

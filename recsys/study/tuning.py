@@ -30,7 +30,7 @@ from recsys.errors import InputError
 from recsys.experiment.execution import data_of, open_run
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.experiment.search_space import Tune, corners, get
-from recsys.files import LOCK, alone, hold, refuse_held
+from recsys.files import LOCK, alone, hold, refuse_held, write_atomic, write_json
 from recsys.study.artifact import (
     FORMAT,
     Study,
@@ -47,7 +47,6 @@ from recsys.study.storage import open_journal, open_url, quiet, without_password
 from recsys.study.trial import Material, directions, idle, objectives, with_settings
 from recsys.study.trials_file import add_trials, read_trials
 from recsys.study.worker import Worker, line
-from recsys.tensors import write, write_json
 
 __all__ = [
     "Material",
@@ -376,7 +375,7 @@ def _begin(
     """Write the folder of a new study and make it known to its storage, or find it there when another machine has begun it."""
     if url is not None:
         open_url(url)  # nothing is written where it cannot be had
-    write(
+    write_atomic(
         folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8")
     )
     meta: dict[str, Any] = {
@@ -412,7 +411,7 @@ def _again(study: Study, experiment: Experiment, material: Material) -> Study:
     for left in study.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink()
     if experiment != study.experiment:
-        write(
+        write_atomic(
             study.folder / "config.toml",
             lambda path: path.write_text(experiment.to_toml(), encoding="utf-8"),
         )

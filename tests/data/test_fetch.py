@@ -21,8 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.catalog.download import disk_error, fetch, locked
+from recsys.data.catalog.download import fetch, locked
 from recsys.errors import InputError
+from recsys.files import disk_error
 
 BODY = bytes(hashlib.shake_256(b"a file").digest(700_000))
 SHA = hashlib.sha256(BODY).hexdigest()

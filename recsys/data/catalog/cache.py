@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recsys.config import settings
-from recsys.data.catalog.download import Progress, disk_error, fetch, locked
+from recsys.data.catalog.download import ROOM, Progress, fetch, locked
 from recsys.data.catalog.unpack import unpack
 from recsys.errors import InputError
+from recsys.files import disk_error, write_text
 
-__all__ = ["File", "bring", "data_folder", "home", "record", "recorded", "write"]
+__all__ = ["File", "bring", "data_folder", "home", "record", "recorded"]
 
 
 @settings
@@ -67,7 +68,7 @@ def bring(name: str, files: Sequence[File], progress: Progress | None = None) ->
             if not folder.is_dir():
                 _bring(name, files, folder, progress)
     except OSError as error:
-        raise disk_error(error, folder) from None
+        raise disk_error(error, folder, ROOM) from None
     return folder
 
 
@@ -99,7 +100,7 @@ def _bring(name: str, files: Sequence[File], folder: Path, progress: Progress | 
         else:
             os.replace(incoming / file.name, new / file.name)
     lines = "".join(f"{value}  {file}\n" for file, value in (trusted | sums).items())
-    write(record(name), lines)
+    write_text(record(name), lines)
     os.replace(new, folder)
     shutil.rmtree(incoming, ignore_errors=True)
 
@@ -123,10 +124,3 @@ def recorded(name: str) -> dict[str, str]:
 def record(name: str) -> Path:
     """Where the checksums of a data set are kept: beside its folder, in the form that `sha256sum` reads."""
     return data_folder() / f"{name}.sha256"
-
-
-def write(path: Path, text: str) -> None:
-    """Write a small text file, whole or not at all."""
-    part = path.with_name(path.name + ".tmp")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -24,13 +24,14 @@ from typing import Any
 import polars as pl
 
 from recsys.config import build, read_toml, settings, to_dict, to_toml
-from recsys.data.catalog.cache import File, bring, data_folder, home, record, write
-from recsys.data.catalog.download import Progress, disk_error
+from recsys.data.catalog.cache import File, bring, data_folder, home, record
+from recsys.data.catalog.download import ROOM, Progress
 from recsys.data.features.tables import Texts, feature_table, texts
 from recsys.data.reading.reader import Source
 from recsys.data.types import FeatureTable, Vocab
 from recsys.data.unmatched import Tell
 from recsys.errors import InputError, suggest
+from recsys.files import disk_error, write_text
 
 __all__ = [
     "Entry",
@@ -327,9 +328,9 @@ def add(
         if urls:  # what is in the cache under this name came from elsewhere
             shutil.rmtree(data_folder() / name, ignore_errors=True)
             record(name).unlink(missing_ok=True)
-        write(target, to_toml(tree))
+        write_text(target, to_toml(tree))
     except OSError as error:
-        raise disk_error(error, target) from None
+        raise disk_error(error, target, ROOM) from None
     return target
 
 

@@ -6,8 +6,6 @@ What arrives is not trusted: sizes are bounded while bytes arrive, not by what a
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import http.client
 import json
 import os
@@ -23,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import InputError
-from recsys.files import hold
+from recsys.files import disk_error, hold, sha256_of
 
-__all__ = ["Fetched", "digest", "disk_error", "fetch", "locked"]
+__all__ = ["Fetched", "fetch", "locked"]
 
 GIB = 1 << 30
 CHUNK = 1 << 18
 _AGENT = "recsys (https://pypi.org/project/recsys)"
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 522, 524}
-_ROOM = "make room, or set RECSYS_HOME to a folder on another disk"
+ROOM = "make room, or set RECSYS_HOME to a folder on another disk"
 _REMEDIES = {
     401: "it needs a login: download it by hand",
     403: "it may need a login: download it by hand",
@@ -102,9 +100,12 @@ def fetch(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target):
-            if target.exists() and (sha256 is None or digest(target) == sha256.lower()):
+            if target.exists() and (sha256 is None or sha256_of(target) == sha256.lower()):
                 return Fetched(
-                    target, sha256.lower() if sha256 else digest(target), target.stat().st_size, 0
+                    target,
+                    sha256.lower() if sha256 else sha256_of(target),
+                    target.stat().st_size,
+                    0,
                 )
             return _download(
                 url,
@@ -115,7 +116,7 @@ def fetch(
                 backoff,
             )
     except OSError as error:
-        raise disk_error(error, target) from None
+        raise disk_error(error, target, ROOM) from None
 
 
 def _check(url: str) -> None:
@@ -163,7 +164,7 @@ def _download(
                 )
             )
             continue
-        found = digest(attempt.part)
+        found = sha256_of(attempt.part)
         if sha256 is None or found == sha256.lower():
             break
         attempt.discard()
@@ -299,7 +300,7 @@ class _Attempt:
             raise InputError(
                 f"needs {total - start:,} bytes, {free:,} are free",
                 place=str(self.part.parent),
-                remedy=_ROOM,
+                remedy=ROOM,
             )
         self.about.write_text(
             json.dumps({"url": self.url, "validator": validator}), encoding="utf-8"
@@ -430,26 +431,8 @@ def _seconds(text: str | None) -> float | None:
     return float(text) if text and text.isdigit() else None
 
 
-def digest(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
     """Hold `target` against other processes and threads; a holder that dies lets go."""
     with hold(target.with_name(target.name + ".lock"), remove=True):
         yield
-
-
-def disk_error(error: OSError, path: Path) -> InputError:
-    """What the disk said, with a remedy."""
-    place = str(error.filename or path)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError("the disk is full", place=place, remedy=_ROOM)
-    return InputError(
-        f"cannot be written: {error.strerror or error}",
-        place=place,
-        remedy="check the path and its permissions",
-    )

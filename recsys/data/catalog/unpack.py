@@ -22,8 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from recsys.data.catalog.download import CHUNK, GIB, disk_error
+from recsys.data.catalog.download import CHUNK, GIB, ROOM
 from recsys.errors import InputError
+from recsys.files import disk_error
 
 __all__ = ["unpack"]
 
@@ -67,7 +68,7 @@ def unpack(
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise disk_error(error, folder) from None
+        raise disk_error(error, folder, ROOM) from None
     try:
         out = _Out(place, archive, max_bytes, max_files)
         _open(archive, out)
@@ -75,7 +76,7 @@ def unpack(
         os.replace(place, folder)
     except OSError as error:
         if error.errno is not None:
-            raise disk_error(error, folder) from None
+            raise disk_error(error, folder, ROOM) from None
         raise _damaged(error, archive) from None  # what gzip and bz2 say of bad bytes
     except _DAMAGED as error:
         raise _damaged(error, archive) from None
