@@ -30,7 +30,7 @@ from recsys.experiment.execution import data_of
 from recsys.experiment.experiment import Experiment
 from recsys.models import Network
 from recsys.nn.infonce import info_nce
-from recsys.nn.sparse_product import Spread
+from recsys.nn.sparse_product import SparseProduct
 from recsys.sampling import stream
 from recsys.training.malloc import keep_freed_memory
 from recsys.training.optimizers import make_optimizers
@@ -48,8 +48,8 @@ def written_out(
     return info_nce(one[again], other[again], temperature)
 
 
-def by_autograd(self: Spread, table: Tensor, rows: Tensor | None = None) -> Tensor:
-    """`Spread.forward` without its transpose."""
+def by_autograd(self: SparseProduct, table: Tensor, rows: Tensor | None = None) -> Tensor:
+    """`SparseProduct.forward` without its transpose."""
     flat = table.flatten(1)
     out = F.embedding_bag(
         self.column.long(),
@@ -71,7 +71,7 @@ def plainly() -> Iterator[None]:
         stack.enter_context(
             mock.patch("recsys.nn.graph.product", lambda graph, table: graph @ table)
         )
-        stack.enter_context(mock.patch.object(Spread, "forward", by_autograd))
+        stack.enter_context(mock.patch.object(SparseProduct, "forward", by_autograd))
         yield
 
 

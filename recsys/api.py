@@ -25,7 +25,7 @@ from recsys.comparison.comparison import Comparison
 from recsys.config import build
 from recsys.data import load as _load
 from recsys.data.finding import Finding
-from recsys.data.load import Loaded
+from recsys.data.load import LoadedData
 from recsys.data.splitting import splits as _split
 from recsys.data.splitting.splits import SplitRule
 from recsys.data.types import Dataset, Interactions, Split
@@ -43,7 +43,7 @@ from recsys.training.stopping import Stopping
 __all__ = ["compare", "evaluate", "fit", "load", "recipe", "recommend", "split"]
 
 
-def load(source: Any, **settings: Any) -> Loaded:
+def load(source: Any, **settings: Any) -> LoadedData:
     """Load interactions; what looks wrong in them is a warning.
 
     Args:
@@ -56,13 +56,13 @@ def load(source: Any, **settings: Any) -> Loaded:
     return loaded
 
 
-def split(data: Loaded | Dataset, **settings: Any) -> Split:
+def split(data: LoadedData | Dataset, **settings: Any) -> Split:
     """Split into train, valid and a sealed test; settings of `[split]`, such as by="time".
 
     A part that gets less than half of what it was to have is a warning.
     """
     parts = _split.split(data, build(SplitRule, settings, "split"))
-    known = (data.dataset if isinstance(data, Loaded) else data).findings
+    known = (data.dataset if isinstance(data, LoadedData) else data).findings
     _warn(parts.train.findings[len(known) :])
     return parts
 

@@ -24,9 +24,9 @@ from recsys.errors import InputError
 __all__ = [
     "LOCK",
     "Lock",
-    "alone",
     "disk_error",
-    "hold",
+    "exclusive",
+    "hold_lock",
     "is_held",
     "new_folder",
     "read_json",
@@ -209,7 +209,7 @@ def _lock_on_windows(descriptor: int, wait: bool) -> bool:
 
 
 @contextlib.contextmanager
-def hold(path: Path, *, remove: bool = False) -> Iterator[None]:
+def hold_lock(path: Path, *, remove: bool = False) -> Iterator[None]:
     """Hold the lock of a file, waiting for it; with `remove` the file goes at the end."""
     lock = Lock(path)
     lock.take(wait=True)
@@ -243,7 +243,7 @@ def refuse_held(folder: Path, what: str, remedy: str) -> None:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, what: str, remedy: str) -> Iterator[None]:
+def exclusive(folder: Path, what: str, remedy: str) -> Iterator[None]:
     """Make a folder and keep it to one command, from its first line to its last.
 
     A folder that was made here and is still empty at the end is taken away again, so that a mistake that

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Processes", "share"]
+__all__ = ["WorkerPool", "share"]
 
 
 def share(
@@ -50,7 +50,7 @@ def share(
     return found
 
 
-class Processes:
+class WorkerPool:
     """Up to a number of processes of `python -m module`, and one queue of what they say.
 
     Args:
@@ -69,7 +69,7 @@ class Processes:
         """Number of a process and what it said; None at its end."""
         self.alive: dict[int, subprocess.Popen[str]] = {}
 
-    def hire(self, number: int) -> None:
+    def start(self, number: int) -> None:
         """Begin a process."""
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         environment = share(
@@ -89,7 +89,7 @@ class Processes:
         self.alive[number] = process
         threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
 
-    def tell(self, number: int, what: Any, *, last: bool = False) -> None:
+    def send(self, number: int, what: Any, *, last: bool = False) -> None:
         """Say something to a process; `last` closes its input."""
         pipe = self.alive[number].stdin
         assert pipe is not None
@@ -101,7 +101,7 @@ class Processes:
         if last:
             pipe.close()
 
-    def bury(self, number: int) -> int:
+    def reap(self, number: int) -> int:
         """Exit code of a process that has ended."""
         process = self.alive.pop(number)
         if process.stdin is not None:
@@ -109,12 +109,12 @@ class Processes:
                 process.stdin.close()
         return process.wait()
 
-    def dismiss(self) -> None:
+    def terminate(self) -> None:
         """End all that are alive."""
         for process in self.alive.values():
             process.terminate()
         for number in list(self.alive):
-            self.bury(number)
+            self.reap(number)
 
     def _listen(self, number: int, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None

@@ -29,15 +29,15 @@ from recsys.experiment.execution import data_of
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.files import (
     LOCK,
-    alone,
-    hold,
+    exclusive,
+    hold_lock,
     is_held,
     read_json,
     refuse_held,
     write_atomic,
     write_json,
 )
-from recsys.study.tuning import material_of
+from recsys.study.tuning import train_valid_of
 
 __all__ = [
     "Matrix",
@@ -90,7 +90,7 @@ def benchmark(
     busy = ("matrix", "wait for it, or look with --status")
     refuse_held(folder, *busy)
     _meta(plan, folder)  # a folder of something else is left as it is
-    with alone(folder, *busy):
+    with exclusive(folder, *busy):
         return _carry_out(plan, folder, workers, threads, tell)
 
 
@@ -281,7 +281,7 @@ def _begun_otherwise(experiment: Experiment, place: Path) -> bool:
 
 def _empty(place: Path) -> None:
     """Take back what a cell was begun with."""
-    with hold(place / LOCK):
+    with hold_lock(place / LOCK):
         for path in place.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -307,7 +307,7 @@ def _checked_data(plan: Plan, data: str) -> Split:
     experiment = plan.cells[data, plan.methods[0]]
     try:
         split = data_of(experiment)
-        material_of(experiment, split)
+        train_valid_of(experiment, split)
     except InputError as error:
         raise error.at(data) from None
     if split.test is None or not len(split.test):

@@ -21,7 +21,7 @@ from recsys.benchmark.results import gather, write_result
 from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.files import LOCK, Lock, write_json
-from recsys.worker_pool import Processes
+from recsys.worker_pool import WorkerPool
 
 __all__ = ["attempt", "work"]
 
@@ -95,7 +95,7 @@ def work(
             tell({**event, "seconds": seconds, "left": left})
     finally:
         if crew is not None:
-            crew.dismiss()
+            crew.terminate()
 
 
 def _tables(plan: Plan, folder: Path, failed: dict[tuple[str, str], str], tell: Watch) -> None:
@@ -198,7 +198,7 @@ class _Crew:
 
     def __init__(self, folder: Path, energy: bool, workers: int, threads: int) -> None:
         self.folder = folder
-        self.processes = Processes(
+        self.processes = WorkerPool(
             "recsys.benchmark.worker",
             [str(folder), "energy" if energy else ""],
             workers=workers,
@@ -211,9 +211,9 @@ class _Crew:
         """Let a free worker do a task."""
         number = next(number for number in range(self.processes.workers) if number not in self.busy)
         if number not in self.processes.alive:
-            self.processes.hire(number)
+            self.processes.start(number)
         self.busy[number] = task
-        self.processes.tell(number, [task.data, task.method, task.seed])
+        self.processes.send(number, [task.data, task.method, task.seed])
 
     def hear(self) -> dict[str, Any]:
         """The next thing a worker says of its task."""
@@ -224,7 +224,7 @@ class _Crew:
                 if event["event"] != "trial":
                     self.busy.pop(number, None)
                 return {**event, "task": task}
-            code = self.processes.bury(number)
+            code = self.processes.reap(number)
             lost = self.busy.pop(number, None)
             if lost is None:
                 continue
@@ -238,6 +238,6 @@ class _Crew:
             )
             return {"event": "failed", "task": lost, "reason": reason}
 
-    def dismiss(self) -> None:
+    def terminate(self) -> None:
         """End all workers; what they were at goes on another time."""
-        self.processes.dismiss()
+        self.processes.terminate()

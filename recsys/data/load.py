@@ -19,11 +19,11 @@ from recsys.data.types import Dataset, Interactions, history_facts
 from recsys.errors import InputError
 from recsys.notebook import Shown, counted, facts_html
 
-__all__ = ["Loaded", "catalogued", "folder_of", "load"]
+__all__ = ["LoadedData", "catalogued", "folder_of", "load"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Loaded(Shown):
+class LoadedData(Shown):
     """What `load` gives and `split` takes.
 
     Args:
@@ -41,10 +41,12 @@ class Loaded(Shown):
                 yield name, counted(len(part), "pair")
 
     def _repr_html_(self) -> str:
-        return facts_html("Loaded", [*self._facts(), *history_facts(self.dataset.history)])
+        return facts_html("LoadedData", [*self._facts(), *history_facts(self.dataset.history)])
 
 
-def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings: Any) -> Loaded:
+def load(
+    source: Any, resolve: Callable[[str], Source] | None = None, **settings: Any
+) -> LoadedData:
     """Read, prepare and number the interactions of a source.
 
     Args:
@@ -103,7 +105,7 @@ def load(source: Any, resolve: Callable[[str], Source] | None = None, **settings
 
 def _finish(
     parts: Any, source: Source, name: str | None, at_hand: Mapping[str, Any] | None
-) -> Loaded:
+) -> LoadedData:
     data, held = dataset(prepare(parts, source))
     text, features = None, {}
     findings = odd_times([data.pairs, *(part for part in held or () if part is not None)])
@@ -118,7 +120,7 @@ def _finish(
     if given := at_hand if at_hand is not None else source.features:
         features |= feature_tables(given, folder_of(source), data.items, tell)
     known = dataclasses.replace(data, titles=text, features=features, findings=tuple(findings))
-    return Loaded(known, held)
+    return LoadedData(known, held)
 
 
 def catalogued(source: Source) -> Source:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.data.load import Loaded
+from recsys.data.load import LoadedData
 from recsys.data.times import iso_time
 from recsys.data.types import Sealed, Split
 
@@ -15,7 +15,7 @@ __all__ = ["QUANTILES", "summary"]
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-def summary(loaded: Loaded) -> dict[str, Any]:
+def summary(loaded: LoadedData) -> dict[str, Any]:
     """What there is to know before a first experiment, as plain values; of a split source the numbers of its train part.
 
     Returns:
@@ -77,7 +77,7 @@ def summary(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def _fingerprint(loaded: Loaded) -> str:
+def _fingerprint(loaded: LoadedData) -> str:
     """That of the data set, or of all parts where there are several."""
     if loaded.parts is None:
         return loaded.dataset.fingerprint

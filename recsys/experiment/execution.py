@@ -39,7 +39,15 @@ from recsys.data.types import Dataset, Interactions, Split, Vocab
 from recsys.errors import InputError, first_line
 from recsys.evaluation.evaluator import Report, evaluate
 from recsys.experiment.experiment import Experiment, from_tree
-from recsys.files import LOCK, alone, read_json, refuse_held, write_atomic, write_json, write_text
+from recsys.files import (
+    LOCK,
+    exclusive,
+    read_json,
+    refuse_held,
+    write_atomic,
+    write_json,
+    write_text,
+)
 from recsys.notebook import Shown, facts_html
 from recsys.scorer import Scorer
 from recsys.tensors import load_scorer, save_scorer
@@ -265,7 +273,7 @@ def execute(
     refuse_held(folder, *busy)
     if _begin(experiment, folder, resume).get("status") == "finished":
         return open_run(folder)
-    with alone(folder, *busy):
+    with exclusive(folder, *busy):
         return _carry_out(experiment, folder, resume, split, watch or (lambda _: None))
 
 

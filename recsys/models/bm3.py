@@ -39,9 +39,9 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
 from recsys.nn.feature_layers import (
+    FeatureProjection,
     Impute,
     Scale,
-    Told,
     affine,
     distinct,
     each_its_own,
@@ -100,7 +100,9 @@ class _BM3(Network):
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         self.read = reader(train, impute=recipe.impute, scale=recipe.scale)
         values = self.read(train.features)
-        self.told = Told(values, recipe.dim, train=recipe.train_features, start="xavier")
+        self.told = FeatureProjection(
+            values, recipe.dim, train=recipe.train_features, start="xavier"
+        )
         self.predict = affine(recipe.dim, recipe.dim, "xavier")
         self.rows = self.told.learned
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)

@@ -33,7 +33,7 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.feature_layers import distinct
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
@@ -100,7 +100,7 @@ class _CDAE(Network):
         pos = near("dot", hidden, items[: len(batch)]) + self.bias[batch.pos]
         negatives = items[len(batch) :]
         neg = (
-            near_pool("dot", hidden, negatives)
+            similarity_pool("dot", hidden, negatives)
             if batch.shared
             else near("dot", hidden, negatives.view(*batch.neg.shape, -1))
         )

@@ -29,7 +29,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -131,7 +131,7 @@ class _CLCRec(Network):
         """Inner products of anchors [B, d] with their positive and all negatives, [B, 1 + K]."""
         negatives = F.embedding(neg_at, table)
         neg = (
-            near_pool("dot", anchor, negatives)
+            similarity_pool("dot", anchor, negatives)
             if neg_at.dim() == 1
             else near("dot", anchor, negatives)
         )

@@ -37,7 +37,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import Space, keep_in, near, near_pool, project
+from recsys.nn.distance import Space, keep_in, near, project, similarity_pool
 from recsys.nn.losses import Loss, Terms, choose, pair_loss, refuse_fitting
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
@@ -155,7 +155,7 @@ class _CML(Network):
         item = self.item(batch.pos)
         if chosen is None and kept is None and batch.shared:
             others = self.item(batch.neg)
-            neg = near_pool("euclidean", user, others)
+            neg = similarity_pool("euclidean", user, others)
         else:
             others = self.item(negatives)
             neg = near("euclidean", user, others)
@@ -183,7 +183,7 @@ class _CML(Network):
         weight = self.item.weight.detach()
         pos = near("euclidean", user, weight.index_select(0, batch.pos))
         others = weight.index_select(0, batch.neg.reshape(-1))
-        return pos, near_pool("euclidean", user, others) if batch.shared else near(
+        return pos, similarity_pool("euclidean", user, others) if batch.shared else near(
             "euclidean", user, others.view(*batch.neg.shape, -1)
         )
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import keep_in, near, near_pool, project
+from recsys.nn.distance import keep_in, near, project, similarity_pool
 from recsys.nn.losses import Terms
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
@@ -88,7 +88,7 @@ class _CPE(Network):
         item, negatives = items[: len(batch)], items[len(batch) :]
         pos = near("euclidean", user, item)
         neg = (
-            near_pool("euclidean", user, negatives)
+            similarity_pool("euclidean", user, negatives)
             if batch.shared
             else near("euclidean", user, negatives.view(*batch.neg.shape, -1))
         )

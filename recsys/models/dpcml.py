@@ -44,7 +44,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import Space, keep_in, near_multi, near_winner, project
+from recsys.nn.distance import Space, keep_in, project, similarity_multi, similarity_of_winner
 from recsys.nn.diversity import Diversity, diversity
 from recsys.nn.losses import Chosen, Loss, Terms, choose, pair_loss, refuse_fitting
 from recsys.sampling import Batch, Sampler
@@ -150,7 +150,7 @@ class _DPCML(Network):
             winner = torch.cat([winner[:, :1], winner[:, 1:].gather(1, chosen.place)], dim=1)
         # Of all that was compared, only the winners are read again with a gradient.
         items = self.item(torch.cat([batch.pos[:, None], negatives], dim=1))
-        value = near_winner(recipe.similarity, users, items, winner)
+        value = similarity_of_winner(recipe.similarity, users, items, winner)
         pos, neg = value[:, 0], value[:, 1:]
         if self.gamma is None:
             pair = pair_loss(
@@ -181,13 +181,15 @@ class _DPCML(Network):
         """Similarity of the positive and the negatives with the nearest vector of the user, and which one that is, [B, 1 + K] each."""
         weight, similarity = self.item.weight.detach(), self.recipe.similarity
         if batch.shared:
-            pos = near_multi(similarity, users.detach(), weight.index_select(0, batch.pos)[:, None])
+            pos = similarity_multi(
+                similarity, users.detach(), weight.index_select(0, batch.pos)[:, None]
+            )
             each = torch.cat(
-                [pos, near_multi(similarity, users, weight.index_select(0, batch.neg))], dim=2
+                [pos, similarity_multi(similarity, users, weight.index_select(0, batch.neg))], dim=2
             )
         else:
             rows = torch.cat([batch.pos[:, None], batch.neg], dim=1)
-            each = near_multi(
+            each = similarity_multi(
                 similarity,
                 users.detach(),
                 weight.index_select(0, rows.view(-1)).view(*rows.shape, -1),

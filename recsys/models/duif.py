@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -89,7 +89,11 @@ class _DUIF(Network):
             F.embedding(neg_at, vectors),
         )
         pos = near("dot", user, item)
-        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
+        neg = (
+            similarity_pool("dot", user, negatives)
+            if batch.shared
+            else near("dot", user, negatives)
+        )
         pair = pair_loss(
             recipe.loss,
             pos,

@@ -30,12 +30,12 @@ from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
 from recsys.models import Network, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, near_pool
-from recsys.nn.feature_layers import Impute, Scale, Told, distinct, values_and_known
+from recsys.nn.distance import near, similarity_pool
+from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, distinct, values_and_known
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
 from recsys.nn.item_graph import as_matrix, nearest_items
 from recsys.nn.losses import Loss, Terms, pair_loss
-from recsys.nn.sparse_product import Spread
+from recsys.nn.sparse_product import SparseProduct
 from recsys.sampling import Batch, Sampler, stream_seed
 from recsys.scorer import Factors
 
@@ -86,7 +86,7 @@ class _FREEDOM(Network):
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
         shares = shares_of(recipe.shares, list(values))
-        self.told = Told(
+        self.told = FeatureProjection(
             values if recipe.content else {},
             recipe.dim,
             train=recipe.train_features,
@@ -99,7 +99,9 @@ class _FREEDOM(Network):
             torch.full(found.shape, share / found.shape[1])
             for found, share in zip(neighbours, shares, strict=True)
         ]
-        self.alike = Spread(as_matrix(torch.cat(neighbours, dim=1), torch.cat(weight, dim=1)))
+        self.alike = SparseProduct(
+            as_matrix(torch.cat(neighbours, dim=1), torch.cat(weight, dim=1))
+        )
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         # The graph of an epoch is a function of this number and the epoch: a run that goes on from a checkpoint draws the same.
         self.seed = int(torch.randint(1 << 62, (), device="cpu"))
@@ -120,7 +122,9 @@ class _FREEDOM(Network):
             negatives = F.embedding(neg_at, vectors)
             pos = near("dot", user, F.embedding(pos_at, vectors))
             neg = (
-                near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
+                similarity_pool("dot", user, negatives)
+                if batch.shared
+                else near("dot", user, negatives)
             )
             return pair_loss(
                 recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q

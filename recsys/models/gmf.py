@@ -29,7 +29,7 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
@@ -95,7 +95,7 @@ class _GMF(Network):
         weighed = user * self.output
         pos = near("dot", weighed, item) + self.bias
         neg = (
-            near_pool("dot", weighed, negatives)
+            similarity_pool("dot", weighed, negatives)
             if batch.shared
             else near("dot", weighed, negatives.view(*batch.neg.shape, -1))
         )

@@ -37,12 +37,12 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, near_pool
-from recsys.nn.feature_layers import Impute, Scale, Told, distinct, values_and_known
+from recsys.nn.distance import near, similarity_pool
+from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, distinct, values_and_known
 from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, symmetric
 from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities, spread
 from recsys.nn.losses import Loss, Terms, pair_loss
-from recsys.nn.sparse_product import Spread
+from recsys.nn.sparse_product import SparseProduct
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -98,7 +98,9 @@ class _LATTICE(Network):
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
         self.known = tuple(known[name] for name in values)
-        self.told = Told(values, recipe.dim, train=recipe.train_features, start="xavier")
+        self.told = FeatureProjection(
+            values, recipe.dim, train=recipe.train_features, start="xavier"
+        )
         self.mix = nn.Parameter(torch.zeros(len(values)))
         adjacency, root = looped(train.pairs)
         self.register_buffer("adjacency", adjacency, persistent=False)
@@ -121,7 +123,7 @@ class _LATTICE(Network):
                 train.n_items, 2 * self.raw_neighbours.shape[0] * self.raw_neighbours.shape[2]
             ),
         )
-        self.still: tuple[int, Spread] | None = None
+        self.still: tuple[int, SparseProduct] | None = None
         with torch.no_grad():
             self._learn()
 
@@ -148,7 +150,11 @@ class _LATTICE(Network):
             F.embedding(neg_at, vectors),
         )
         pos = near("dot", user, item)
-        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
+        neg = (
+            similarity_pool("dot", user, negatives)
+            if batch.shared
+            else near("dot", user, negatives)
+        )
         pair = pair_loss(
             recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
         )
@@ -197,14 +203,14 @@ class _LATTICE(Network):
             dim=1,
         )
 
-    def _alike(self) -> Spread:
+    def _alike(self) -> SparseProduct:
         """All graphs as they were noted, made anew when they were."""
         noted = self.weight._version
         if self.still is None or self.still[0] != noted:
             every = torch.arange(self.n_items, device=self.weight.device)
             self.still = (
                 noted,
-                Spread(as_matrix(self._neighbours(every), self.weight)).to(self.weight),
+                SparseProduct(as_matrix(self._neighbours(every), self.weight)).to(self.weight),
             )
         return self.still[1]
 

@@ -29,7 +29,7 @@ from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.models import Network, embedding, half_square, require_negatives
 from recsys.models.simgcl import noisy_layers_rows
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.hardness import hardest_layers, mixed
 from recsys.nn.losses import Loss, Terms, pair_terms
@@ -94,7 +94,7 @@ class _LightGCN(Network):
         user, item, negatives = vectors[:size], vectors[size : 2 * size], vectors[2 * size :]
         pos = near("dot", user, item)
         neg = (
-            near_pool("dot", user, negatives)
+            similarity_pool("dot", user, negatives)
             if batch.shared
             else near("dot", user, negatives.view(*batch.neg.shape, -1))
         )

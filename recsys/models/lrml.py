@@ -28,7 +28,7 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import keep_in, near, near_pool, project
+from recsys.nn.distance import keep_in, near, project, similarity_pool
 from recsys.nn.losses import Loss, Terms, pair_loss, refuse_fitting
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Relational
@@ -92,7 +92,7 @@ class _LRML(Network):
             own = user[:, None] + self._relation(user[:, None], each)
             neg = near("euclidean", own.flatten(0, 1), each.flatten(0, 1)).view(len(batch), -1)
         elif batch.shared:
-            neg = near_pool("euclidean", moved, negatives)
+            neg = similarity_pool("euclidean", moved, negatives)
         else:
             neg = near("euclidean", moved, negatives.view(*batch.neg.shape, -1))
         pair = pair_loss(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near_multi, near_winner
+from recsys.nn.distance import similarity_multi, similarity_of_winner
 from recsys.nn.diversity import Diversity, diversity
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.sampling import Batch, Sampler
@@ -74,8 +74,8 @@ class _M2F(Network):
         negatives = batch.neg.expand(len(batch), -1)
         items = self.item(torch.cat([batch.pos[:, None], negatives], dim=1))
         with torch.no_grad():
-            winner = near_multi("dot", users.detach(), items.detach()).argmax(1)
-        value = near_winner("dot", users, items, winner)
+            winner = similarity_multi("dot", users.detach(), items.detach()).argmax(1)
+        value = similarity_of_winner("dot", users, items, winner)
         pair = pair_loss(
             recipe.loss,
             value[:, 0],

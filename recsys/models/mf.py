@@ -20,7 +20,7 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.losses import Loss, Terms, pair_terms, refuse_fitting
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, Similarity
@@ -70,7 +70,7 @@ class _MF(Network):
         item, negatives = items[: len(batch)], items[len(batch) :]
         pos = near(recipe.similarity, user, item)
         neg = (
-            near_pool(recipe.similarity, user, negatives)
+            similarity_pool(recipe.similarity, user, negatives)
             if batch.shared
             else near(recipe.similarity, user, negatives.view(*batch.neg.shape, -1))
         )

@@ -36,11 +36,11 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.feature_layers import (
+    FeatureProjection,
     Impute,
     Scale,
-    Told,
     affine,
     counted,
     distinct,
@@ -56,7 +56,7 @@ from recsys.nn.graph import (
 from recsys.nn.infonce import contrast
 from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
-from recsys.nn.sparse_product import Spread
+from recsys.nn.sparse_product import SparseProduct
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -111,7 +111,7 @@ class _MGCN(Network):
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
         dim = recipe.dim
-        self.told = Told(values, dim, train=recipe.train_features)
+        self.told = FeatureProjection(values, dim, train=recipe.train_features)
         self.gates = nn.ModuleList(affine(dim, dim) for _ in values)
         self.ask, self.answer = affine(dim, dim), affine(dim, 1, bias=False)
         self.own_gates = nn.ModuleList(affine(dim, dim) for _ in values)
@@ -119,10 +119,10 @@ class _MGCN(Network):
         for name, value in values.items():
             found = nearest_items(value, recipe.k, known=known[name])
             self.graphs.append(
-                Spread(as_matrix(found, normalised(found, similarities(value, found))))
+                SparseProduct(as_matrix(found, normalised(found, similarities(value, found))))
             )
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
-        self.of_users = Spread(normalised_pairs(train.pairs))
+        self.of_users = SparseProduct(normalised_pairs(train.pairs))
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
@@ -141,7 +141,11 @@ class _MGCN(Network):
         pos_at, neg_at = pos_at + len(users), neg_at + len(users)
         user, item, negatives = (F.embedding(at, both) for at in (user_at, pos_at, neg_at))
         pos = near("dot", user, item)
-        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
+        neg = (
+            similarity_pool("dot", user, negatives)
+            if batch.shared
+            else near("dot", user, negatives)
+        )
         pair = pair_loss(
             recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
         )

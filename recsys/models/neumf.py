@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.feature_layers import distinct
 from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.sampling import Batch, Sampler
@@ -146,7 +146,9 @@ class _NeuMF(Network):
             by_user + F.embedding(pos_at, by_item),
         )
         short, wide = F.embedding(neg_at, item_short), F.embedding(neg_at, by_item)
-        neg = near_pool("dot", weighed, short) if batch.shared else near("dot", weighed, short)
+        neg = (
+            similarity_pool("dot", weighed, short) if batch.shared else near("dot", weighed, short)
+        )
         return pos, added(neg, by_user[:, None] + wide)
 
     def _tower(self) -> list[nn.Linear]:

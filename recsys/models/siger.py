@@ -45,11 +45,11 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.feature_layers import (
+    FeatureProjection,
     Impute,
     Scale,
-    Told,
     affine,
     counted,
     distinct,
@@ -67,7 +67,7 @@ from recsys.nn.infonce import contrast
 from recsys.nn.item_graph import Weights, as_matrix, nearest_items, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.nn.neighbours import nearest
-from recsys.nn.sparse_product import Spread
+from recsys.nn.sparse_product import SparseProduct
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -163,7 +163,7 @@ class _SIGER(Network):
         self.n_users, self.n_items, dim = train.n_users, train.n_items, recipe.dim
         self.nodes = node_table(train.n_users, train.n_items, dim)
         values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
-        self.told = Told(values, dim, train=recipe.train_features)
+        self.told = FeatureProjection(values, dim, train=recipe.train_features)
         self.gates = nn.ModuleList(affine(dim, dim) for _ in values if recipe.semantics == "gated")
         self.attention = (
             nn.Sequential(affine(dim, dim), nn.Tanh(), affine(dim, 1, bias=False))
@@ -178,12 +178,12 @@ class _SIGER(Network):
             met + balanced(alike(value, recipe.k, recipe.weights, known[name])) * (1 - recipe.share)
             for name, value in values.items()
         )
-        self.graphs = nn.ModuleList(Spread(graph.tocsr()) for graph in graphs)
+        self.graphs = nn.ModuleList(SparseProduct(graph.tocsr()) for graph in graphs)
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
         self.register_buffer(
             "new", torch.from_numpy(~warm_items(train)).nonzero().view(-1), persistent=False
         )
-        self.of_users = Spread(normalised_pairs(train.pairs))
+        self.of_users = SparseProduct(normalised_pairs(train.pairs))
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
@@ -200,7 +200,11 @@ class _SIGER(Network):
         pos_at, neg_at = pos_at + len(users), neg_at + len(users)
         user, item, negatives = (F.embedding(at, both) for at in (user_at, pos_at, neg_at))
         pos = near("dot", user, item)
-        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
+        neg = (
+            similarity_pool("dot", user, negatives)
+            if batch.shared
+            else near("dot", user, negatives)
+        )
         pair = pair_loss(
             recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
         )

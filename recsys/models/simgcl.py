@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.graph import mean_layers, normalised_adjacency
 from recsys.nn.infonce import contrast
 from recsys.nn.losses import Logits, Loss, Terms, pair_terms
@@ -117,7 +117,11 @@ class GraphContrast(Network):
         """Loss of each pair [B], from the vectors [R, d] of the nodes of the batch, and the logits of a loss by labels."""
         user, item, negatives = (F.embedding(at, vectors) for at in (rows.user, rows.pos, rows.neg))
         pos = near("dot", user, item)
-        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
+        neg = (
+            similarity_pool("dot", user, negatives)
+            if batch.shared
+            else near("dot", user, negatives)
+        )
         terms = pair_terms(
             self.recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
         )

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.sampling import Batch, Sampler
@@ -99,7 +99,7 @@ class _SimpleX(Network):
         item, negatives = items[:size], items[size:]
         pos = near("dot", user, item)
         neg = (
-            near_pool("dot", user, negatives)
+            similarity_pool("dot", user, negatives)
             if batch.shared
             else near("dot", user, negatives.view(*batch.neg.shape, -1))
         )

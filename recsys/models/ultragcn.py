@@ -39,7 +39,7 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.losses import Terms
 from recsys.nn.neighbours import nearest
 from recsys.sampling import Batch, Sampler
@@ -117,7 +117,7 @@ class _UltraGCN(Network):
         by_user = self.by_user[batch.user]
         pair = (w1 + w2 * by_user * self.by_item[batch.pos]) * F.softplus(-near("dot", user, item))
         neg = (
-            near_pool("dot", user, negatives)
+            similarity_pool("dot", user, negatives)
             if batch.shared
             else near("dot", user, negatives.view(*shape, -1))
         )

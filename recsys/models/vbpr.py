@@ -26,7 +26,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network, half_square, require_negatives
 from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, near_pool
+from recsys.nn.distance import near, similarity_pool
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -115,7 +115,11 @@ class _VBPR(Network):
             F.embedding(neg_at, vectors),
         )
         pos = near("dot", user, item)
-        neg = near_pool("dot", user, negatives) if batch.shared else near("dot", user, negatives)
+        neg = (
+            similarity_pool("dot", user, negatives)
+            if batch.shared
+            else near("dot", user, negatives)
+        )
         if bias is not None:
             pos, neg = pos + bias[pos_at], neg + bias[neg_at]
         pair = pair_loss(

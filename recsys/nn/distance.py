@@ -19,10 +19,10 @@ __all__ = [
     "clip_to_ball",
     "keep_in",
     "near",
-    "near_multi",
-    "near_pool",
-    "near_winner",
     "project",
+    "similarity_multi",
+    "similarity_of_winner",
+    "similarity_pool",
 ]
 
 Space = Literal["free", "ball", "sphere"]
@@ -43,7 +43,7 @@ def near(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
     return -(user - item).square().sum(-1) if kind == "euclidean" else (user * item).sum(-1)
 
 
-def near_pool(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
+def similarity_pool(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
     """Similarity of each user with every item of one pool, by one matrix product.
 
     Shapes: user [B, d], item [K, d] -> [B, K].
@@ -56,7 +56,7 @@ def near_pool(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
     return 2 * dot - user.square().sum(-1, keepdim=True) - item.square().sum(-1)
 
 
-def near_multi(kind: Similarity, users: Tensor, items: Tensor) -> Tensor:
+def similarity_multi(kind: Similarity, users: Tensor, items: Tensor) -> Tensor:
     """Similarity of each of a user's vectors with each of the user's own items, or with every item of one pool.
 
     Shapes: users [B, C, d]; items [B, K, d], or [K, d] for a pool -> [B, C, K].
@@ -76,7 +76,7 @@ def near_multi(kind: Similarity, users: Tensor, items: Tensor) -> Tensor:
     return 2 * dot - users.square().sum(-1, keepdim=True) - items.square().sum(-1).unsqueeze(-2)
 
 
-def near_winner(kind: Similarity, users: Tensor, items: Tensor, winner: Tensor) -> Tensor:
+def similarity_of_winner(kind: Similarity, users: Tensor, items: Tensor, winner: Tensor) -> Tensor:
     """Similarity of items with one chosen vector of their user, [B, K].
 
     Args:

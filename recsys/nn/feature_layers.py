@@ -27,10 +27,10 @@ from recsys.scorer.feature_encoder import (
 )
 
 __all__ = [
+    "FeatureProjection",
     "Impute",
     "Scale",
     "Table",
-    "Told",
     "affine",
     "chain_of_all",
     "counted",
@@ -262,7 +262,7 @@ class _Rows(torch.autograd.Function):
         return named, None, None
 
 
-class Told(nn.Module):
+class FeatureProjection(nn.Module):
     """How features enter a network: every modality through an affine map of its own, z_i^m = W_m x_i^m + b_m.
 
     Args:

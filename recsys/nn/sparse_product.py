@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Spread", "entries", "product"]
+__all__ = ["SparseProduct", "entries", "product"]
 
 _Parts: TypeAlias = tuple[Tensor, Tensor, Tensor]  # start, column and weight of a CSR matrix
 
@@ -59,7 +59,7 @@ def entries(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return places, begin
 
 
-class Spread(nn.Module):
+class SparseProduct(nn.Module):
     """A constant sparse matrix as part of a network: its product with a table, with a gradient for the table.
 
     It is kept beside its transpose, so that backwards as forwards a step is one pass over its entries; the gradient that autograd has for weighted

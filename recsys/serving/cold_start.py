@@ -25,11 +25,11 @@ from recsys.scorer.als_fold_in import no_fold_in
 from recsys.scorer.blend import folded_parts
 from recsys.scorer.feature_encoder import numbered
 
-__all__ = ["Grown", "add_items", "fold_in", "read_items", "serve_users"]
+__all__ = ["ExtendedScorer", "add_items", "fold_in", "read_items", "serve_users"]
 
 
 @dataclass(frozen=True, eq=False)
-class Grown:
+class ExtendedScorer:
     """A scorer of more items, or of other users.
 
     Args:
@@ -65,7 +65,7 @@ def read_items(
 
 def add_items(
     scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[str, FeatureTable]
-) -> Grown:
+) -> ExtendedScorer:
     """The scorer with items that were not in training at the end of its catalogue.
 
     Args:
@@ -111,7 +111,7 @@ def add_items(
             ]
         ).encode()
     )
-    return Grown(
+    return ExtendedScorer(
         grown,
         Dataset(
             pairs,
@@ -158,7 +158,9 @@ def fold_in(scorer: Scorer, met: sp.csr_matrix) -> Scorer:
     return folded
 
 
-def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFrame) -> Grown:
+def serve_users(
+    scorer: Scorer, train: Dataset, source: str | Path | pl.DataFrame
+) -> ExtendedScorer:
     """The scorer of the users of a log, from what that log says of them and nothing else; users of training among them are served anew.
 
     Items that were not in training say nothing of a user: their rows are left out, and a note says how many there are. A user who has no other
@@ -188,7 +190,9 @@ def serve_users(scorer: Scorer, train: Dataset, source: str | Path | pl.DataFram
             f"{len(strange):,} of {len(items):,} items of the new users unknown to the run, such as "
             f"{data.items.ids[int(strange[0])]!r}: {(~kept).sum():,} of {len(kept):,} rows left out",
         )
-    return Grown(fold_in(scorer, pairs.csr), grown, data.users.ids, grown.fingerprint, notes)
+    return ExtendedScorer(
+        fold_in(scorer, pairs.csr), grown, data.users.ids, grown.fingerprint, notes
+    )
 
 
 def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, FeatureTable]) -> None:

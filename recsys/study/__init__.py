@@ -17,21 +17,21 @@ The names below are public; the modules behind them are internal and may change.
 """
 
 from recsys.study.artifact import Study, Trial, is_study, open_study
-from recsys.study.trial import Material
-from recsys.study.tuning import material_of, read_with_space, ready, spaces, tune
+from recsys.study.trial import TrainValid
+from recsys.study.tuning import read_with_space, ready, spaces, train_valid_of, tune
 from recsys.study.worker import Worker, line
 
 __all__ = [
-    "Material",
     "Study",
+    "TrainValid",
     "Trial",
     "Worker",
     "is_study",
     "line",
-    "material_of",
     "open_study",
     "read_with_space",
     "ready",
     "spaces",
+    "train_valid_of",
     "tune",
 ]

@@ -18,10 +18,10 @@ from typing import Any
 from optuna.trial import TrialState
 
 from recsys.errors import InputError
-from recsys.files import hold
+from recsys.files import hold_lock
 from recsys.study.artifact import Study, open_study, write_results
 from recsys.study.worker import Worker
-from recsys.worker_pool import Processes
+from recsys.worker_pool import WorkerPool
 
 __all__ = ["main", "work"]
 
@@ -38,7 +38,7 @@ def work(study: Study, workers: int, threads: int, deadline: float | None, watch
         InputError: what one of them met that is not the fault of a trial's settings; the others are ended.
         RuntimeError: one of them failed for a reason that is ours.
     """
-    crew = Processes("recsys.study.pool", workers=workers, threads=threads)
+    crew = WorkerPool("recsys.study.pool", workers=workers, threads=threads)
     task = {
         "folder": str(study.folder),
         "storage": study.url,
@@ -50,8 +50,8 @@ def work(study: Study, workers: int, threads: int, deadline: float | None, watch
 
     def hire(number: int) -> None:
         busy.pop(number, None)
-        crew.hire(number)
-        crew.tell(number, task, last=True)
+        crew.start(number)
+        crew.send(number, task, last=True)
 
     try:
         for number in range(workers):
@@ -59,7 +59,7 @@ def work(study: Study, workers: int, threads: int, deadline: float | None, watch
         while crew.alive:
             number, event = crew.events.get()
             if event is None:
-                code, trial = crew.bury(number), busy.get(number)
+                code, trial = crew.reap(number), busy.get(number)
                 if code == 0:
                     continue
                 if code > 0:
@@ -94,13 +94,13 @@ def work(study: Study, workers: int, threads: int, deadline: float | None, watch
                     ]  # they can begin: that others were killed before was from outside
                 watch(event)
     finally:
-        crew.dismiss()
+        crew.terminate()
 
 
 def _give_up(study: Study, number: int, reason: str) -> None:
     """Write a trial down as failed that no worker survives."""
     storage, entry = study.storage, study.optuna._study_id
-    with hold(study.folder / ".take.lock"):
+    with hold_lock(study.folder / ".take.lock"):
         trial = next(
             trial
             for trial in storage.get_all_trials(entry, deepcopy=False)
@@ -134,11 +134,11 @@ def main() -> int:
     try:
         import torch
 
-        from recsys.study.tuning import material_of
+        from recsys.study.tuning import train_valid_of
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         study = open_study(task["folder"], storage=task["storage"])
-        material = material_of(study.experiment)
+        material = train_valid_of(study.experiment)
         if not material.matches(study.meta["split"]):
             raise InputError(
                 "the data have changed since this study began",

@@ -23,7 +23,7 @@ from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from optuna.storages.journal._storage import JournalOperation
 
 from recsys.errors import InputError, first_line
-from recsys.files import Lock, hold
+from recsys.files import Lock, hold_lock
 
 __all__ = [
     "Journal",
@@ -114,7 +114,7 @@ def open_journal(path: Path) -> BaseStorage:
         InputError: it is not one, or damaged before its last line.
     """
     try:
-        with hold(path.with_name(f".{path.name}.lock")):
+        with hold_lock(path.with_name(f".{path.name}.lock")):
             _mend(path)
         return JournalStorage(Journal(str(path), lock_obj=_JournalLock(path)))
     except (ValueError, KeyError, TypeError, AssertionError) as error:

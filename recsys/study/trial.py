@@ -33,8 +33,8 @@ from recsys.training.stopping import Reason, curve_of, stopping
 
 __all__ = [
     "MEASURED",
-    "Material",
     "Outcome",
+    "TrainValid",
     "TrialFailed",
     "directions",
     "idle",
@@ -52,7 +52,7 @@ _USERS, _TIMES = 1000, 3
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class TrainValid:
     """What a trial may see: nothing here holds the test set, or could open it.
 
     Args:
@@ -187,7 +187,7 @@ def _is_idle(experiment: Experiment, path: str) -> bool:
 def run_trial(
     experiment: Experiment,
     whole: Experiment,
-    material: Material,
+    material: TrainValid,
     folder: Path,
     *,
     prune: Callable[[int, float], bool],
@@ -270,7 +270,7 @@ def run_trial(
 
 
 def _measured(
-    whole: Experiment, fitted: Fitted, material: Material, device: torch.device
+    whole: Experiment, fitted: Fitted, material: TrainValid, device: torch.device
 ) -> Outcome:
     assert whole.tune is not None
     names, limits = objectives(whole), whole.tune.limits
@@ -307,7 +307,7 @@ def _seconds(history: Sequence[Mapping[str, Any]]) -> float:
     )
 
 
-def _latency_ms(scorer: Scorer, material: Material) -> float:
+def _latency_ms(scorer: Scorer, material: TrainValid) -> float:
     """Milliseconds per user to rank all items for the validation users: the median of a few passes over at most a thousand."""
     users = np.unique(material.valid.user)[:_USERS].astype(np.int32)
     times = []

@@ -30,7 +30,7 @@ from recsys.errors import InputError
 from recsys.experiment.execution import data_of, open_run
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.experiment.search_space import Tune, corners, get
-from recsys.files import LOCK, alone, hold, refuse_held, write_atomic, write_json
+from recsys.files import LOCK, exclusive, hold_lock, refuse_held, write_atomic, write_json
 from recsys.study.artifact import (
     FORMAT,
     Study,
@@ -44,22 +44,22 @@ from recsys.study.artifact import (
 )
 from recsys.study.sampler import check_sampler, sides
 from recsys.study.storage import open_journal, open_url, quiet, without_password
-from recsys.study.trial import Material, directions, idle, objectives, with_settings
+from recsys.study.trial import TrainValid, directions, idle, objectives, with_settings
 from recsys.study.trials_file import add_trials, read_trials
 from recsys.study.worker import Worker, line
 
 __all__ = [
-    "Material",
     "Study",
+    "TrainValid",
     "Trial",
     "Worker",
     "is_study",
     "line",
-    "material_of",
     "open_study",
     "read_with_space",
     "ready",
     "spaces",
+    "train_valid_of",
     "tune",
 ]
 
@@ -132,11 +132,11 @@ def tune(
             "a study that goes on has its trials already", remedy="give known trials to a new one"
         )
     fresh = begun is None
-    with alone(folder, *busy):
+    with exclusive(folder, *busy):
         # Looked at again, now that nobody else can change it.
         begun, stays = _found(experiment, folder, resume and not fresh, budget or {}, storage)
         try:
-            material = material_of(stays, split)
+            material = train_valid_of(stays, split)
             rows = [] if known is None else read_trials(Path(known), stays, material.fingerprint)
             study = (
                 _begin(stays, folder, material, storage, queue, rows)
@@ -165,7 +165,7 @@ def tune(
             if fresh:
                 _forget(folder)
             raise
-        with hold(folder / ".take.lock"):
+        with hold_lock(folder / ".take.lock"):
             study = open_study(folder, storage=storage)
             # Not every trial has written what was used: the last word is said here.
             return write_results(
@@ -264,7 +264,7 @@ def ready(experiment: Experiment) -> None:
             ) from None
 
 
-def material_of(experiment: Experiment, split: Split | None = None) -> Material:
+def train_valid_of(experiment: Experiment, split: Split | None = None) -> TrainValid:
     """Train and valid of an experiment's data, without the test.
 
     Raises:
@@ -276,7 +276,7 @@ def material_of(experiment: Experiment, split: Split | None = None) -> Material:
         raise InputError(
             "a study selects on valid, and this split has none", place="[split]", remedy=remedy
         )
-    return Material(
+    return TrainValid(
         split.train, split.valid, split.fingerprint, split.rule, split.pairs_fingerprint
     )
 
@@ -367,7 +367,7 @@ def _check_free(folder: Path) -> None:
 def _begin(
     experiment: Experiment,
     folder: Path,
-    material: Material,
+    material: TrainValid,
     url: str | None,
     queue: list[dict[str, Any]],
     rows: list[dict[str, Any]],
@@ -400,7 +400,7 @@ def _begin(
     return _known(Study(folder, meta, url))
 
 
-def _again(study: Study, experiment: Experiment, material: Material) -> Study:
+def _again(study: Study, experiment: Experiment, material: TrainValid) -> Study:
     """Take a study up, with the budget of `experiment`."""
     if not material.matches(study.meta["split"]):
         raise InputError(

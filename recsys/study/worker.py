@@ -17,11 +17,11 @@ import optuna
 from optuna.storages._heartbeat import get_heartbeat_thread, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from recsys.files import LOCK, Lock, hold
+from recsys.files import LOCK, Lock, hold_lock
 from recsys.study.artifact import Study, Trial, look_again, trial_folder, write_results
 from recsys.study.sampler import distribution, from_params, grid, propose, pruner, to_params
 from recsys.study.storage import quiet
-from recsys.study.trial import Material, Outcome, directions, run_trial, with_settings
+from recsys.study.trial import Outcome, TrainValid, directions, run_trial, with_settings
 
 __all__ = ["Worker"]
 
@@ -43,7 +43,7 @@ class Worker:
     def __init__(
         self,
         study: Study,
-        material: Material,
+        material: TrainValid,
         *,
         deadline: float | None = None,
         watch: Callable[[dict[str, Any]], None],
@@ -92,7 +92,7 @@ class Worker:
 
     def _take(self) -> tuple[int, int, Lock] | None:
         """A trial that has lost its worker, or a new one where the budget allows it."""
-        with hold(self.study.folder / ".take.lock"):
+        with hold_lock(self.study.folder / ".take.lock"):
             if is_heartbeat_enabled(self.storage):
                 with quiet():
                     optuna.storages.fail_stale_trials(self.study.optuna)
@@ -193,7 +193,7 @@ class Worker:
         if began - self.wrote < _RARELY * self.cost:
             self.study = look_again(self.study, used=used)
             return
-        with hold(self.study.folder / ".take.lock"):
+        with hold_lock(self.study.folder / ".take.lock"):
             self.study = write_results(self.study, used=used)
         self.wrote = time.monotonic()
         self.cost = self.wrote - began

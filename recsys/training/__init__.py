@@ -4,7 +4,7 @@ The loop gets training and validation data only; it cannot reach the test set.
 
     loop           Settings `[train]`, and the loop that trains one recipe.
     stopping       When training stops, and whether it stopped too early.
-    held_out_loss  Loss on held-out interactions.
+    held_out  Loss on held-out interactions.
     optimizers     Optimisers by name.
     device         Choice of the device.
     malloc         Memory settings of glibc for training on the CPU.
@@ -13,7 +13,15 @@ The names below are public; the modules behind them are internal and may change.
 """
 
 from recsys.training.device import own_random_numbers, pick_device
-from recsys.training.held_out_loss import held_loss
+from recsys.training.held_out import held_out_loss
 from recsys.training.loop import Fitted, Train, fit, monitored
 
-__all__ = ["Fitted", "Train", "fit", "held_loss", "monitored", "own_random_numbers", "pick_device"]
+__all__ = [
+    "Fitted",
+    "Train",
+    "fit",
+    "held_out_loss",
+    "monitored",
+    "own_random_numbers",
+    "pick_device",
+]

@@ -33,7 +33,7 @@ from recsys.sampling import Batch, PairStream, UserBatch, stream, stream_seed
 from recsys.scorer import Scorer
 from recsys.tensors import load_scorer, read_tensors, save_scorer, write_tensors
 from recsys.training.device import own_random_numbers, pick_device, seed_device
-from recsys.training.held_out_loss import held_loss
+from recsys.training.held_out import held_out_loss
 from recsys.training.malloc import keep_freed_memory
 from recsys.training.optimizers import (
     Kind,
@@ -497,7 +497,7 @@ class _Loop:
         value = self.sign * monitored(entry["valid"], self.evaluation.monitor)
         if self.held is not None:
             seed_device(self.device, stream_seed(self.config.seed, "held"))
-            entry["valid_loss"] = held_loss(self.network, self.held.epoch(0), self.config.trim)
+            entry["valid_loss"] = held_out_loss(self.network, self.held.epoch(0), self.config.trim)
             value = -entry["valid_loss"]
         if math.isnan(value):
             raise _undefined(self.evaluation.monitor)

@@ -245,7 +245,7 @@ def values(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> di
         from_tree(tree(log, name="small", tune={"trials": 2, "space": space})), folder / "study"
     )
     return {
-        "Loaded": loaded,
+        "LoadedData": loaded,
         "Dataset": loaded.dataset,
         "Interactions": loaded.dataset.pairs,
         "Vocab": loaded.dataset.items,
@@ -260,7 +260,7 @@ def values(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 NAMES = [
-    *("Loaded", "Dataset", "Interactions", "Vocab", "Split", "Sealed"),
+    *("LoadedData", "Dataset", "Interactions", "Vocab", "Split", "Sealed"),
     *("Fitted", "Report", "Comparison", "Run", "Study"),
 ]
 
@@ -281,9 +281,9 @@ def test_a_value_at_the_end_of_a_cell_is_short(name: str, values: dict[str, Any]
 
 
 def test_the_words_hold_the_numbers(values: dict[str, Any]) -> None:
-    loaded, parts = values["Loaded"], values["Split"]
+    loaded, parts = values["LoadedData"], values["Split"]
     pairs = len(loaded.dataset.pairs)
-    assert f"Loaded({pairs} pairs, 60 users x {loaded.dataset.n_items} items" in repr(loaded)
+    assert f"LoadedData({pairs} pairs, 60 users x {loaded.dataset.n_items} items" in repr(loaded)
     assert repr(parts).startswith(
         f"Split({len(parts.train.pairs)} train, {len(parts.valid)} valid, {len(parts.test)} test"
     )

@@ -22,7 +22,7 @@ from test_methods import METHODS, NETWORKS, recipe
 
 import recsys
 from recsys.data import numbering
-from recsys.data.load import Loaded, load
+from recsys.data.load import LoadedData, load
 from recsys.data.splitting import splits as splitting
 from recsys.data.splitting.inject_noise import Noise
 from recsys.data.splitting.splits import SplitRule, split
@@ -101,7 +101,7 @@ def parts(parted: Split) -> list[Any]:
     return [columns(part) for part in (parted.train.pairs, parted.valid, test)]
 
 
-def loaded(frame: pl.DataFrame, **source: Any) -> Loaded:
+def loaded(frame: pl.DataFrame, **source: Any) -> LoadedData:
     return load(frame, label="clean", **source)
 
 

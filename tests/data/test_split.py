@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from oracle import by_id
 
-from recsys.data.load import Loaded, load
+from recsys.data.load import LoadedData, load
 from recsys.data.splitting.rules import by_last, by_new_item, by_ratio, by_time, libcml
 from recsys.data.splitting.splits import SplitRule, presplit, split
 from recsys.data.types import Interactions, Split
@@ -62,7 +62,7 @@ def parts(made: Split) -> tuple[Interactions, Interactions | None, Interactions 
 def test_parts_are_disjoint_whole_and_independent_of_the_order_of_rows(
     pairs: set[tuple[int, int]], rule: SplitRule, seed: int
 ) -> None:
-    def attempt(order: int) -> tuple[Loaded, Split | str]:
+    def attempt(order: int) -> tuple[LoadedData, Split | str]:
         loaded = load(log(pairs, order))
         try:
             return loaded, split(loaded, rule)

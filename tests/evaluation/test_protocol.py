@@ -14,7 +14,7 @@ import torch
 from oracle import by_id
 
 from recsys.data.catalog import catalog
-from recsys.data.load import Loaded, load
+from recsys.data.load import LoadedData, load
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Interactions, Split
 from recsys.evaluation.evaluator import Evaluation, evaluate
@@ -50,7 +50,7 @@ def home(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("RECSYS_OFFLINE", "1")
 
 
-def by_name(name: str, shared: Path, folder: str) -> Loaded:
+def by_name(name: str, shared: Path, folder: str) -> LoadedData:
     file = shared / folder / "users.dat"
     if not file.is_file():
         pytest.skip(f"{folder} is not here")

@@ -12,10 +12,10 @@ from recsys.nn.distance import (
     clip_to_ball,
     keep_in,
     near,
-    near_multi,
-    near_pool,
-    near_winner,
     project,
+    similarity_multi,
+    similarity_of_winner,
+    similarity_pool,
 )
 
 KINDS = ["dot", "cosine", "euclidean"]
@@ -51,7 +51,7 @@ def test_all_forms_agree_with_the_definition(kind, size, k, dim, seed):
     assert each.flatten().tolist() == pytest.approx(
         [naive(kind, user[b], several[b, j]) for b in range(size) for j in range(k)]
     )
-    shared = near_pool(kind, user, pool)
+    shared = similarity_pool(kind, user, pool)
     assert shared.shape == (size, k)
     assert shared.flatten().tolist() == pytest.approx(
         [naive(kind, user[b], pool[j]) for b in range(size) for j in range(k)], abs=1e-9
@@ -65,29 +65,33 @@ def test_gradients(kind):
         normal(5, 4, seed=1).requires_grad_(),
         normal(3, 2, 4, seed=2).requires_grad_(),
     )
-    assert torch.autograd.gradcheck(lambda u, v: near_pool(kind, u, v), (user, pool))
+    assert torch.autograd.gradcheck(lambda u, v: similarity_pool(kind, u, v), (user, pool))
     assert torch.autograd.gradcheck(lambda u, v: near(kind, u, v), (user, several))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_several_vectors_agree_with_one_at_a_time(kind):
     users, items, pool = normal(3, 4, 5), normal(3, 6, 5, seed=1), normal(7, 5, seed=2)
-    own, shared = near_multi(kind, users, items), near_multi(kind, users, pool)
+    own, shared = similarity_multi(kind, users, items), similarity_multi(kind, users, pool)
     assert (own.shape, shared.shape) == ((3, 4, 6), (3, 4, 7))
     for c in range(4):
         assert torch.allclose(own[:, c], near(kind, users[:, c], items))
-        assert torch.allclose(shared[:, c], near_pool(kind, users[:, c], pool))
+        assert torch.allclose(shared[:, c], similarity_pool(kind, users[:, c], pool))
     with torch.no_grad():  # the other way to multiply
-        assert torch.allclose(near_multi(kind, users, items), own)
+        assert torch.allclose(similarity_multi(kind, users, items), own)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_chosen_vector_alone_counts_and_alone_moves(kind):
     users, items = normal(3, 4, 5).requires_grad_(), normal(3, 6, 5, seed=1).requires_grad_()
     winner = torch.tensor([[0, 0, 1, 3, 3, 0], [2] * 6, [0, 1, 2, 3, 0, 1]])
-    value = near_winner(kind, users, items, winner)
-    assert torch.allclose(value, near_multi(kind, users, items).gather(1, winner[:, None, :])[:, 0])
-    assert torch.autograd.gradcheck(lambda u, v: near_winner(kind, u, v, winner), (users, items))
+    value = similarity_of_winner(kind, users, items, winner)
+    assert torch.allclose(
+        value, similarity_multi(kind, users, items).gather(1, winner[:, None, :])[:, 0]
+    )
+    assert torch.autograd.gradcheck(
+        lambda u, v: similarity_of_winner(kind, u, v, winner), (users, items)
+    )
     value.sum().backward()
     assert not users.grad[1, [0, 1, 3]].any()
     assert users.grad[1, 2].any()

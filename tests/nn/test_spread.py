@@ -10,7 +10,7 @@ import torch
 from recsys.data.types import Interactions
 from recsys.nn import sparse_product as module
 from recsys.nn.graph import mean_layers_rows, normalised_adjacency
-from recsys.nn.sparse_product import Spread, entries, product
+from recsys.nn.sparse_product import SparseProduct, entries, product
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 
@@ -41,7 +41,7 @@ def test_values_and_gradients_are_those_of_the_dense_matrix(rows, few, shape, mo
     )
     expected = torch.einsum("nm,m...->n...", dense, table)
     expected = expected if wanted is None else expected[wanted]
-    ours = Spread(matrix()).double()(table, wanted)
+    ours = SparseProduct(matrix()).double()(table, wanted)
     assert ours.shape == expected.shape
     assert torch.allclose(ours, expected, rtol=1e-12)
     weight = torch.randn(
@@ -72,7 +72,7 @@ def test_a_product_is_that_of_torch(dtype, width):
 
 
 def test_nothing_is_nothing():
-    empty = Spread(sp.csr_matrix((4, 3), dtype=np.float32))
+    empty = SparseProduct(sp.csr_matrix((4, 3), dtype=np.float32))
     table = torch.ones(3, 2, requires_grad=True)
     assert empty(table).tolist() == [[0.0, 0.0]] * 4
     empty(table).sum().backward()
@@ -101,7 +101,9 @@ def test_entries_are_those_of_the_rows():
 def test_it_goes_with_mixed_precision():
     table = torch.randn(11, 4)
     assert torch.allclose(
-        Spread(matrix())(table.bfloat16()), torch.from_numpy(matrix().toarray()) @ table, atol=0.05
+        SparseProduct(matrix())(table.bfloat16()),
+        torch.from_numpy(matrix().toarray()) @ table,
+        atol=0.05,
     )
 
 

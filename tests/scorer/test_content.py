@@ -11,8 +11,8 @@ import torch
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.models.duif import from_pool
 from recsys.nn.feature_layers import (
+    FeatureProjection,
     Table,
-    Told,
     _projected,
     affine,
     counted,
@@ -148,12 +148,12 @@ def test_rows_that_are_projected(block, bias, monkeypatch):
 @pytest.mark.parametrize("train", [False, True])
 def test_every_modality_has_a_map_of_its_own(train):
     values = {"text": torch.randn(5, 3), "price": torch.randn(5, 1)}
-    told, rows = Told(values, 4, train=train), torch.tensor([3, 0])
+    told, rows = FeatureProjection(values, 4, train=train), torch.tensor([3, 0])
     for part, some, name, linear in zip(told(), told(rows), values, told.maps, strict=True):
         assert torch.allclose(part, values[name] @ linear.weight.T + linear.bias)
         assert torch.allclose(some, part[rows])
     assert [table.embedding_dim for table in told.learned] == ([3, 1] if train else [])
-    assert not Told({}, 4, train=train)(rows)
+    assert not FeatureProjection({}, 4, train=train)(rows)
 
 
 def test_rows_and_how_often_they_occur():

@@ -22,7 +22,7 @@ from recsys.config import to_toml
 from recsys.errors import InputError
 from recsys.experiment.execution import execute, open_run
 from recsys.experiment.experiment import from_tree
-from recsys.files import LOCK, Lock, alone, is_held, new_folder
+from recsys.files import LOCK, Lock, exclusive, is_held, new_folder
 from recsys.study import tuning as study
 
 # The command line, which stops where it would read its data until a file called `go` is there.
@@ -379,6 +379,6 @@ def test_a_disk_without_locks_is_worked_on(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with alone(tmp_path / "new", "run", "wait"):
+    with exclusive(tmp_path / "new", "run", "wait"):
         (tmp_path / "new" / "result").touch()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["result"]

@@ -301,7 +301,7 @@ def test_no_path_of_tuning_opens_the_test_set(
 
 
 def test_a_trial_is_given_nothing_that_could_open_the_test() -> None:
-    assert set(trials.Material.__dataclass_fields__) == {
+    assert set(trials.TrainValid.__dataclass_fields__) == {
         "train",
         "valid",
         "fingerprint",
@@ -802,18 +802,18 @@ def test_a_field_that_has_no_effect_is_noted(tmp_path: Path) -> None:
 def test_of_two_commands_on_a_folder_the_second_is_refused_while_the_first_reads_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
-    load, refused = studies.material_of, []
+    load, refused = studies.train_valid_of, []
     if begun:
         tune(small(tmp_path, tune={"trials": 1}), tmp_path / "study")
 
     def slow(*args: Any) -> Any:
-        monkeypatch.setattr(studies, "material_of", load)
+        monkeypatch.setattr(studies, "train_valid_of", load)
         with pytest.raises(InputError, match="another command works on this study") as caught:
             tune(small(tmp_path, tune={"trials": 3}), tmp_path / "study", resume=begun)
         refused.append(caught.value)
         return load(*args)
 
-    monkeypatch.setattr(studies, "material_of", slow)
+    monkeypatch.setattr(studies, "train_valid_of", slow)
     study = tune(small(tmp_path, tune={"trials": 2}), tmp_path / "study", resume=begun)
     assert len(refused) == 1
     assert len(study.trials) == 2

@@ -17,7 +17,7 @@ from recsys.models.mf import MF
 from recsys.models.sfcml import SFCML
 from recsys.nn.losses import Loss
 from recsys.sampling import PairStream, Sampler
-from recsys.training.held_out_loss import held_loss
+from recsys.training.held_out import held_out_loss
 from recsys.training.loop import Train, fit
 
 TRAIN, VALID = two_camps(users=20, items=20, each=5, kept=2)
@@ -58,7 +58,7 @@ def test_it_is_the_mean_without_the_largest(trim):
             own.append(softplus(-score(u, i)))
             others.append(sum(softplus(score(u, j)) for j in negatives) / 3)
     kept = sorted(own)[: len(own) - int(trim * len(own) + 1e-9)]
-    assert held_loss(network, held().epoch(0), trim) == pytest.approx(
+    assert held_out_loss(network, held().epoch(0), trim) == pytest.approx(
         (sum(kept) + sum(others)) / (len(kept) + len(others)), rel=1e-6
     )
 

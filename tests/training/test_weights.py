@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 
 from recsys.data.catalog import catalog
-from recsys.data.load import Loaded, load
+from recsys.data.load import LoadedData, load
 from recsys.data.numbering import dataset
 from recsys.data.prepare import duplicates, k_core, min_user, positives, prepare, window
 from recsys.data.reading.reader import Parts, Source
@@ -27,7 +27,7 @@ POSITIVES = [("0", "0"), ("1", "2"), ("2", "2")]
 NOT_NEGATIVE = [("0", "0"), ("0", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
 
 
-def pairs_of(loaded: Loaded, part: Interactions | None = None) -> list[tuple[str, str]]:
+def pairs_of(loaded: LoadedData, part: Interactions | None = None) -> list[tuple[str, str]]:
     data = loaded.dataset
     pairs = part or data.pairs
     users, items = (pl.Series(vocab.ids).cast(pl.String) for vocab in (data.users, data.items))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import InputError
-from recsys.files import disk_error, hold, sha256_of
+from recsys.files import disk_error, hold_lock, sha256_of
 
 __all__ = ["Fetched", "fetch", "locked"]
 
@@ -434,5 +434,5 @@ def _seconds(text: str | None) -> float | None:
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
     """Hold `target` against other processes and threads; a holder that dies lets go."""
-    with hold(target.with_name(target.name + ".lock"), remove=True):
+    with hold_lock(target.with_name(target.name + ".lock"), remove=True):
         yield

@@ -17,7 +17,7 @@ from recsys.data.reading.table import contents, damaged, head, lines, require, s
 from recsys.errors import InputError
 
 __all__ = [
-    "Numbered",
+    "NumberedInteractions",
     "adjacency",
     "json_lists",
     "matrix",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class Numbered:
+class NumberedInteractions:
     """Interactions whose ids are numbers from a known range.
 
     Args:
@@ -44,16 +44,18 @@ class Numbered:
     notes: tuple[str, ...] = ()
 
 
-def adjacency(path: Path) -> Numbered:
+def adjacency(path: Path) -> NumberedInteractions:
     """`user item item ...` a line (LightGCN). Users without items are kept; ids count from 1 where no 0 occurs."""
     first, token, _ = _tokens(path, "adjacency")
     lengths = np.diff(np.append(np.flatnonzero(first), len(token)))
     users, items = token[first], token[~first]
     frame = pl.DataFrame({"user": np.repeat(users, lengths - 1), "item": items})
-    return Numbered(frame, _range(users, path, len(token)), _range(items, path, len(token)))
+    return NumberedInteractions(
+        frame, _range(users, path, len(token)), _range(items, path, len(token))
+    )
 
 
-def users_dat(path: Path) -> Numbered:
+def users_dat(path: Path) -> NumberedInteractions:
     """`n item_1 ... item_n` a line, the line number is the user (LibCML). Items are 0..max.
 
     Raises:
@@ -80,10 +82,10 @@ def users_dat(path: Path) -> Numbered:
     items = token[~first]
     _nonnegative(items, line[~first], path)
     frame = pl.DataFrame({"user": np.repeat(np.arange(len(counts)), counts), "item": items})
-    return Numbered(frame, range(len(counts)), _range(items, path, len(token), start=0))
+    return NumberedInteractions(frame, range(len(counts)), _range(items, path, len(token), start=0))
 
 
-def json_lists(path: Path) -> Numbered:
+def json_lists(path: Path) -> NumberedInteractions:
     """One JSON list with a list of item numbers per user (NBPO)."""
     try:
         lists: Any = json.loads(contents(path).decode("utf-8-sig"))
@@ -119,7 +121,7 @@ def json_lists(path: Path) -> Numbered:
             )
     item = np.array([item for items in lists for item in items], dtype=np.int64)
     user = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
-    return Numbered(
+    return NumberedInteractions(
         pl.DataFrame({"user": user, "item": item}),
         range(len(lists)),
         _range(item, path, len(item), start=0),
@@ -128,7 +130,7 @@ def json_lists(path: Path) -> Numbered:
 
 def noise_flag(
     path: Path, label: int | str | None = None, weight: int | str | None = None
-) -> Numbered:
+) -> NumberedInteractions:
     """`user item flag`, tab-separated, no header (DenoisingRec); the test file may be `user item` or `(user, item)`.
 
     Args:
@@ -181,7 +183,7 @@ def noise_flag(
             )
         _nonnegative(numbers.to_numpy(), np.arange(frame.height), path)
     size = frame.height
-    return Numbered(
+    return NumberedInteractions(
         frame,
         _range(frame["user"].to_numpy(), path, size, start=0),
         _range(frame["item"].to_numpy(), path, size, start=0),
@@ -189,7 +191,7 @@ def noise_flag(
     )
 
 
-def matrix(path: Path) -> Numbered:
+def matrix(path: Path) -> NumberedInteractions:
     """A users x items matrix written by `scipy.sparse.save_npz`, any layout; its stored entries are the interactions.
 
     An adjacency of users and items together, as LightGCN and its kin keep it, is cut to its block of users x items.
@@ -251,7 +253,7 @@ def first_item(
     raise InputError(cause, place=place, remedy=remedy)
 
 
-def pairs(path: Path) -> Numbered:
+def pairs(path: Path) -> NumberedInteractions:
     """Pairs of user and item, an integer array [n, 2] as `numpy.save` writes it. Nothing in the file is run.
 
     Raises:
@@ -280,7 +282,7 @@ def pairs(path: Path) -> Numbered:
     frame, notes = normalise(
         table, {"user": "user", "item": "item"}, lambda row: f"{path}, row {row}", typed=True
     )
-    return Numbered(frame, range(0), range(0), tuple(notes))
+    return NumberedInteractions(frame, range(0), range(0), tuple(notes))
 
 
 def _loaded(path: Path) -> sp.coo_matrix:
@@ -309,7 +311,7 @@ def _loaded(path: Path) -> sp.coo_matrix:
         raise damaged(path, error) from None
 
 
-def of_sparse(given: sp.coo_matrix, place: str) -> Numbered:
+def of_sparse(given: sp.coo_matrix, place: str) -> NumberedInteractions:
     """Return the stored entries of a users x items matrix; entries stored several times are added up, as scipy does.
 
     An adjacency of users and items together is cut to its block of users x items.
@@ -346,7 +348,7 @@ def of_sparse(given: sp.coo_matrix, place: str) -> Numbered:
     if not (entries.data == 1).all():
         columns["weight"] = entries.data
     n_users, n_items = entries.shape
-    return Numbered(pl.DataFrame(columns), range(n_users), range(n_items), tuple(notes))
+    return NumberedInteractions(pl.DataFrame(columns), range(n_users), range(n_items), tuple(notes))
 
 
 def _cut(entries: sp.coo_matrix, cut: int) -> tuple[sp.coo_matrix, list[str]]:

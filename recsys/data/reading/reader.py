@@ -13,7 +13,7 @@ import polars as pl
 from recsys.config import Bound, settings
 from recsys.data.reading import formats
 from recsys.data.reading.columns import NONE, ROLES, choose, empty_roles, folded, normalise
-from recsys.data.reading.formats import Numbered
+from recsys.data.reading.formats import NumberedInteractions
 from recsys.data.reading.locate import Format, guess, listing, locate
 from recsys.data.reading.table import Table, parquet, parquet_files, scan_text
 from recsys.data.types import Vocab
@@ -304,7 +304,7 @@ def _only_read(source: Source, chosen: str, opened: str, path: Path) -> None:
             )
 
 
-def _read_one(path: Path, chosen: str, source: Source) -> Numbered:
+def _read_one(path: Path, chosen: str, source: Source) -> NumberedInteractions:
     """One file as a frame, with its ranges of ids where the format numbers them (empty otherwise)."""
     if path.is_dir() and chosen != "parquet":
         raise InputError(
@@ -336,7 +336,7 @@ def _read_one(path: Path, chosen: str, source: Source) -> Numbered:
             return _read_table(path, chosen, source)
 
 
-def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
+def _read_table(path: Path, chosen: str, source: Source) -> NumberedInteractions:
     wanted: dict[str, Column] = {role: getattr(source, role) for role in ROLES}
     asked = [role for role, value in wanted.items() if value is not None]
     table = _open_table(path, chosen, source)
@@ -352,7 +352,7 @@ def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
         result, notes = normalise(
             raw, columns, table.where, nulls=source.nulls, typed=chosen == "parquet"
         )
-        return Numbered(
+        return NumberedInteractions(
             result,
             range(0),
             range(0),
@@ -378,7 +378,7 @@ def _read_table(path: Path, chosen: str, source: Source) -> Numbered:
     )
     result = result.with_columns(labels.cast(pl.Int8).alias("x_label"))
     users, items = (_numbering(result[role]) for role in ("user", "item"))
-    return Numbered(result, users, items, (*left, *notes))
+    return NumberedInteractions(result, users, items, (*left, *notes))
 
 
 def _open_table(path: Path, chosen: str, source: Source) -> Table:

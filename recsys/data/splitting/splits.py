@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from recsys.config import Bound, defaults, settings
-from recsys.data.load import Loaded
+from recsys.data.load import LoadedData
 from recsys.data.plausible import thin_parts
 from recsys.data.splitting.inject_noise import Noise, inject, labelled
 from recsys.data.splitting.missing_modalities import Missing, without
@@ -114,7 +114,7 @@ def _refuse_idle(rule: SplitRule, parted: Sequence[str]) -> None:
             )
 
 
-def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
+def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
     """Split the data by a rule.
 
     The same seed gives the same split, whatever ids are called; and whatever the order of the file was, where its
@@ -133,7 +133,7 @@ def split(data: Loaded | Dataset, rule: SplitRule | None = None) -> Split:
             or one that leaves train empty.
     """
     rule = rule or SplitRule()
-    loaded = data if isinstance(data, Loaded) else Loaded(data)
+    loaded = data if isinstance(data, LoadedData) else LoadedData(data)
     by = rule.by if rule.by != "auto" else "presplit" if loaded.parts is not None else "ratio"
     if by not in ("presplit", "label") and loaded.parts is not None:
         raise InputError(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.worker_pool import Processes, share
+from recsys.worker_pool import WorkerPool, share
 
 ECHO = """
 import json, sys
@@ -26,45 +26,45 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
+def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
     (tmp_path / "echo_of_tests.py").write_text(ECHO)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    processes = Processes("echo_of_tests", ["given"], workers=2, threads=1)
+    processes = WorkerPool("echo_of_tests", ["given"], workers=2, threads=1)
     yield processes
-    processes.dismiss()
+    processes.terminate()
 
 
-def test_what_is_told_and_said(echo: Processes):
+def test_what_is_told_and_said(echo: WorkerPool):
     for number in (0, 1):
-        echo.hire(number)
-        echo.tell(number, {"to": number}, last=number == 1)
+        echo.start(number)
+        echo.send(number, {"to": number}, last=number == 1)
     said = [echo.events.get(timeout=60) for _ in range(3)]
     for number in (0, 1):
         assert (number, {"event": "heard", "what": {"to": number}, "argument": "given"}) in said
     assert (1, None) in said  # its input is closed, so it has ended
-    assert echo.bury(1) == 0
+    assert echo.reap(1) == 0
     assert list(echo.alive) == [0]
     with pytest.raises(queue.Empty):
         echo.events.get_nowait()
 
 
-def test_an_end_is_heard_of(echo: Processes):
-    echo.hire(0)
-    echo.tell(0, "die")
+def test_an_end_is_heard_of(echo: WorkerPool):
+    echo.start(0)
+    echo.send(0, "die")
     assert echo.events.get(timeout=60) == (0, None)
-    echo.tell(0, "too late")  # no error: nobody is there
-    assert echo.bury(0) == 7
-    echo.hire(0)
+    echo.send(0, "too late")  # no error: nobody is there
+    assert echo.reap(0) == 7
+    echo.start(0)
     os.kill(echo.alive[0].pid, signal.SIGKILL)
     assert echo.events.get(timeout=60) == (0, None)
-    assert echo.bury(0) == -signal.SIGKILL
+    assert echo.reap(0) == -signal.SIGKILL
 
 
-def test_dismissed_are_gone(echo: Processes):
+def test_dismissed_are_gone(echo: WorkerPool):
     for number in (0, 1):
-        echo.hire(number)
+        echo.start(number)
     several = list(echo.alive.values())
-    echo.dismiss()
+    echo.terminate()
     assert [process.returncode for process in several] == [-signal.SIGTERM] * 2
     assert not echo.alive
 
@@ -82,4 +82,4 @@ def test_cores_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch):
         "0",
     ]
     assert share(2, 1, 1, gpus=2, visible="5, 7")["CUDA_VISIBLE_DEVICES"] == "7"
-    assert sys.executable == Processes("nothing", workers=1, threads=1).command[0]
+    assert sys.executable == WorkerPool("nothing", workers=1, threads=1).command[0]

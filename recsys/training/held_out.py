@@ -16,11 +16,11 @@ from recsys.models import Network
 from recsys.nn.losses import label_losses, mean_negatives
 from recsys.sampling import Batch
 
-__all__ = ["held_loss"]
+__all__ = ["held_out_loss"]
 
 
 @torch.no_grad()
-def held_loss(network: Network, batches: Iterable[Batch], trim: float = 0.0) -> float:
+def held_out_loss(network: Network, batches: Iterable[Batch], trim: float = 0.0) -> float:
     """Mean cross-entropy of held-out pairs and their negatives, a pair's negatives counting as one.
 
     Of n pairs, int(trim n) of largest loss are left out; their negatives are not.
