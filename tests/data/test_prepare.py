@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from recsys.data.load import load
 from recsys.data.numbering import dataset, interactions
 from recsys.data.prepare import behaviours, duplicates, k_core, min_user, positives, prepare, window
-from recsys.data.reading.reader import Parts, Source
+from recsys.data.reading import RawParts, Source
 from recsys.data.times import moment
 from recsys.data.types import Vocab
 from recsys.errors import InputError
@@ -175,13 +175,13 @@ def test_cores_of_presplit_files_are_refused() -> None:
     part = pl.DataFrame({"user": [1], "item": [1]})
     for setting in ({"user_core": 2}, {"item_core": 2}, {"min_user": 2}):
         with pytest.raises(InputError, match="cannot be taken of presplit files"):
-            prepare(Parts(train=part, test=part), Source(**setting))
+            prepare(RawParts(train=part, test=part), Source(**setting))
 
 
 def test_presplit_parts_share_vocabularies() -> None:
     train = pl.DataFrame({"user": ["b", "a"], "item": [5, 3]})
     test = pl.DataFrame({"user": ["c"], "item": [9]})
-    data, held = dataset(Parts(train=train, test=test))
+    data, held = dataset(RawParts(train=train, test=test))
     assert data.users.ids.to_list() == ["b", "a", "c"], "in the order of the log"
     assert data.items.ids.to_list() == [5, 3, 9]
     assert held is not None
@@ -194,7 +194,7 @@ def test_presplit_parts_share_vocabularies() -> None:
 def test_presplit_parts_share_the_codes_of_behaviours() -> None:
     train = pl.DataFrame({"user": [1], "item": [1], "behaviour": ["view"]})
     valid = pl.DataFrame({"user": [1], "item": [2], "behaviour": ["buy"]})
-    data, held = dataset(Parts(train=train, valid=valid))
+    data, held = dataset(RawParts(train=train, valid=valid))
     assert held is not None
     assert held[0] is not None
     assert held[0].behaviours == data.pairs.behaviours == ("buy", "view")
