@@ -270,7 +270,7 @@ def test_a_run_that_failed_on_the_way_can_go_on(desk: Desk) -> None:
 
     with at_work(desk.folder):
         command = "run mf.toml -q --out runs/{} train.epochs=6 train.checkpoint_seconds=0"
-        with mock.patch.object(storage.os, "fsync", fills_up):
+        with mock.patch.object(files.os, "fsync", fills_up):
             code, _, err = invoke(command.format("new"))
         assert (code, err.count("\n")) == (2, 1)
         assert "the disk is full" in err
