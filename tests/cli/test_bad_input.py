@@ -258,7 +258,7 @@ def test_a_traceback_or_a_file_left_behind_would_be_seen(tmp_path: Path) -> None
 
 def test_a_run_that_failed_on_the_way_can_go_on(desk: Desk) -> None:
     """A full disk in the middle of training: what is there is a run, and it goes on."""
-    from recsys import tensors as storage
+    from recsys import files
 
     restore(desk.folder, desk.usual)
     flush, calls = os.fsync, iter(range(1000))
