@@ -686,7 +686,12 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
     ("a.csv", "user,item\n1,2\n", {"format": "xml"}, "format = 'xml'"),
     ("a.csv", "user,item\n1,2\n", {"min_weight": 3}, "min_weight needs a weight column"),
     ("a.csv", "user,item\n1,2\n", {"user_core": 3}, "no interaction is left"),
-    ("a.csv", "user,item\n1,2\n1,2\n", {"duplicates": "error"}, "user 1 met item 2 more than once"),
+    (
+        "a.csv",
+        "user,item\n1,2\n1,2\n",
+        {"duplicates": "error"},
+        "user 1 interacted with item 2 more than once",
+    ),
     ("a.csv", "user,item,ok\n1,2,2\n", {"label": "ok"}, "line 2, column 'ok': '2' is not a label"),
     ("a.csv.gz", b"user,item\n1,2\n", {}, "damaged or not what its name says"),
     ("a.csv.gz", gzip.compress(b"user,item\n" + b"1,2\n" * 9999, mtime=0)[:40], {}, "damaged"),
@@ -717,10 +722,15 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
         {},
         "line 2, column 'x_label': '7' is not a part",
     ),
-    ("a.inter", "userID\titemID\tx_label\n0\t1\t2\n", {}, "no row has x_label 0"),
+    (
+        "a.inter",
+        "userID\titemID\tx_label\n0\t1\t2\n",
+        {},
+        "no row belongs to the train part; in x_label, 0 is train",
+    ),
     ("a.rating", "0\t1\t2\n0\tx\t1\n", {}, "'x' is not a number"),
     ("a.rating", "0\t1\t2\n-1\t5\t1\n", {}, "line 2: id -1 is out of range"),
-    ("a.negative", "(0, 1)\n(0; 3)\n", {}, "line 2: '(0; 3)' is no pair"),
+    ("a.negative", "(0, 1)\n(0; 3)\n", {}, "line 2: '(0; 3)' is not a pair"),
 ]
 
 
