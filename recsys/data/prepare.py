@@ -53,7 +53,7 @@ def prepare(parts: RawParts, source: Source) -> RawParts:
     frames = parts.frames
     history = list(parts.history)
     for step in steps_of(source):
-        for name in parts.frames:
+        for name in list(frames):
             frames[name], note = step(frames[name])
             if note:
                 history.append(note if name == "all" else f"{name}: {note}")
@@ -153,7 +153,7 @@ def labels(frame: pl.DataFrame, clean_weight: float) -> StepResult:
     _need(frame, "weight", "clean_weight")
     if "label" in frame.columns:
         raise InputError(
-            "the data has labels already",
+            "the data have labels already",
             place="[data] clean_weight",
             remedy="leave out clean_weight, or the column of labels",
         )
@@ -314,7 +314,7 @@ def _need(frame: pl.DataFrame, column: str, setting: str) -> None:
     """Raise an error if a setting needs a column that is missing."""
     if column not in frame.columns:
         raise InputError(
-            f"{setting} needs a {column} column, which the data lacks",
+            f"{setting} needs a {column} column, which the data lack",
             place="[data]",
             remedy=f'name it: {column} = "..."; found: {", ".join(frame.columns)}',
         )

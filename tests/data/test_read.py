@@ -681,7 +681,7 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
         "a.csv",
         "user,item\n1,2\n",
         {"user": "item", "item": "item"},
-        "column 'item' is taken for user and item",
+        "column 'item' has two roles: user and item",
     ),
     ("a.csv", "1,2,3,4,5\n3,4,5,6,7\n", {}, "5 columns and no header"),
     ("a.csv", "user,item\n1,2\n", {"format": "xml"}, "format = 'xml'"),
@@ -819,7 +819,7 @@ def test_broken_frames() -> None:
         pd.DataFrame({"user": [1, 1], "item": [1, 2], "rating": [float("nan"), 1.0]})
     )
     assert "expected a data frame, got list" in said([1])
-    assert "separator does not go with a data frame" in said(GOOD, separator=",")
+    assert "separator does not apply to a data frame" in said(GOOD, separator=",")
     assert "did you mean 'format'" in said(GOOD, fmt="csv")
     assert "needs a time column" in said(GOOD, since="2011")
     for when in (pd.period_range("2011-01", periods=1, freq="M"), [timedelta(1)], [clock(8)]):

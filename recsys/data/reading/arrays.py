@@ -36,7 +36,7 @@ def read_array(data: Any, source: Source) -> RawParts:
     place = "sparse matrix" if sp.issparse(data) else "array"
     for name in (*COLUMN_SETTINGS, *FILE_SETTINGS):
         if getattr(source, name) != getattr(Source, name):
-            raise InputError(f"{name} does not go with this", place=place, remedy="leave it out")
+            raise InputError(f"{name} does not apply here", place=place, remedy="leave it out")
     log, shape = _of_matrix(data, place) if sp.issparse(data) else _of_pairs(data, place)
     if not log.frame.height:
         raise InputError("holds no pair", place=place, remedy="give one with interactions")

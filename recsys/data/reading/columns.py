@@ -200,7 +200,7 @@ def _check_roles(chosen: Mapping[str, str], names: Sequence[str], place: str) ->
         roles = [role for role, own in chosen.items() if own == name]
         if len(roles) > 1:
             raise InputError(
-                f"column '{name}' is taken for {' and '.join(roles)}",
+                f"column '{name}' has two roles: {' and '.join(roles)}",
                 place=place,
                 remedy="name a column for each",
             )

@@ -80,7 +80,7 @@ def dialect_of(path: Path, separator: str, quote: str | None, first: str) -> Dia
         quote = '"' if single != "\t" or (all_quoted and separator == "\t") else ""
     if len(quote) > 1 or quote == single or not quote.isascii():
         raise InputError(
-            f"quote = {quote!r}",
+            f"quote = {quote!r} is not a valid quote character",
             place=str(path),
             remedy="give one character that is not the separator, "
             'or quote = "" if no character quotes',

@@ -37,7 +37,7 @@ def read_frame(data: Any, source: Source) -> RawParts:
     for name in FILE_SETTINGS:
         if getattr(source, name) != getattr(Source, name):
             raise InputError(
-                f"{name} does not go with a data frame", place="load", remedy="leave it out"
+                f"{name} does not apply to a data frame", place="load", remedy="leave it out"
             )
     data = _from_arrow(data)
     names = _column_names(data)

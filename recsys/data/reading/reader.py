@@ -101,7 +101,7 @@ def _check_is_file(path: Path, kind: FileFormat, name: str) -> None:
     """Raise an error about a folder, if the format cannot read one."""
     if path.is_dir() and not kind.folders:
         raise InputError(
-            f"is a folder, {name} is a file",
+            f"expected a file of the format {name}, got a folder",
             place=str(path),
             remedy=f"give one of {listing(path)}",
         )

@@ -160,7 +160,7 @@ def note_line_feeds(path: Path, text: Text, how: Dialect, count: int) -> str:
         rows = "row holds" if count == 1 else "rows hold"
         return f"{count} {rows} a line feed in quotes, the first at line {line}"
     raise InputError(
-        "a field in quotes goes on over the end of the line, which tab-separated text cannot say",
+        "a field in quotes goes on over the end of the line, which tab-separated text forbids",
         place=f"{path}, line {line}",
         remedy='if quotes are part of the values, set quote = ""; '
         "else take line feeds out of the values",

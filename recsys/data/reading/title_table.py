@@ -72,5 +72,5 @@ def _title_column(table: Table, path: Path) -> str:
     raise InputError(
         f"no column looks like the titles; found: {', '.join(table.names)}",
         place=str(path),
-        remedy="call it title",
+        remedy="call the column title",
     )
