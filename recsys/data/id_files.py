@@ -104,7 +104,7 @@ class _Request:
         is_csv = stem(self.path).endswith((".csv", ".tsv"))
         if (is_csv or all_quoted) and not self._has_whole_ids(text):
             text = self._unquoted(text)
-        is_header = bool(text) and self._is_name(text[0], ("user", "item"))
+        is_header = bool(text) and _is_name(text[0], ("user", "item"), self.column)
         if is_header and not self._any_known(text[:1]):
             text = text[1:]
         return pl.Series("id", text, dtype=pl.String)
@@ -174,7 +174,7 @@ class _Request:
         They are if one of them is a usual column name or a known id.
         """
         rows = [_cells(line, " ") for line in first]
-        return any(self._is_name(cell, ("user", "item"), None) for cell in rows[0]) or (
+        return any(_is_name(cell, ("user", "item")) for cell in rows[0]) or (
             self._any_known([cell for row in rows for cell in row])
         )
 
@@ -190,7 +190,7 @@ class _Request:
         """
         if self._any_known(rows[0]):
             return False
-        if any(self._is_name(cell, tuple(KNOWN)) for cell in rows[0]):
+        if any(_is_name(cell, tuple(KNOWN), self.column) for cell in rows[0]):
             return True
         return len(rows) > 1 and not any(map(is_number, rows[0])) and any(map(is_number, rows[1]))
 
@@ -234,17 +234,6 @@ class _Request:
             return (self.vocab.name,)
         return ("user", "item")
 
-    def _is_name(self, cell: str, roles: tuple[str, ...], column: object = ...) -> bool:
-        """Return whether a cell is a column name: that of the run, `id`, or a usual one.
-
-        Args:
-            cell: of the first line.
-            roles: whose usual names count.
-            column: name of the column in the data of the run; by default that of the request.
-        """
-        usual = ("id", *(word for role in roles for word in KNOWN[role]))
-        return cell == (self.column if column is ... else column) or _plain(cell) in usual
-
     def _any_known(self, text: list[str]) -> bool:
         """Return whether one of some texts is a known id."""
         text = [each for each in text if each]
@@ -269,6 +258,12 @@ def _cells(line: str, separator: str) -> list[str]:
     single = "\t" if separator == "::" else separator
     row = next(csv.reader([line.replace(separator, single)], delimiter=single), [])
     return [cell.strip() for cell in row]
+
+
+def _is_name(cell: str, roles: tuple[str, ...], column: str | int | None = None) -> bool:
+    """Return whether a cell is a column name: `column`, `id`, or a usual name of one of the roles."""
+    usual = ("id", *(word for role in roles for word in KNOWN[role]))
+    return cell == column or _plain(cell) in usual
 
 
 def _plain(name: str) -> str:
