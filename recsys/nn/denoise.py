@@ -1,35 +1,44 @@
 """Denoising: from the loss of each observed pair to its weight or its label.
 
-A denoiser stands between the loss of a network and its mean. It sees the logits of a loss by labels (`Terms.logits`) and knows each
-observed pair by its row, its identity across epochs; what it remembers of a pair is a handful of tensors [P], P the training pairs, which
-live on the device and in the checkpoint. A step costs the same for every pair and never waits for the device.
+A denoiser stands between the loss of a network and its mean. It sees the logits of a loss by labels
+(`Terms.logits`) and knows each observed pair by its row, its identity across epochs; what it
+remembers of a pair is a handful of tensors [P], P the training pairs, which live on the device and
+in the checkpoint. A step costs the same for every pair and never waits for the device.
 
-Symbols: l the loss of an observed pair for label 1; N the losses of a batch, positives and negatives (B pairs with one negative each: N = 2 B);
-T the steps done, e the epochs done, E all epochs; d the share that is dropped in the end and d_T at step T, growing linearly over a ramp.
+Symbols: l the loss of an observed pair for label 1; N the losses of a batch, positives and
+negatives (B pairs with one negative each: N = 2 B); T the steps done, e the epochs done, E all
+epochs; d the share that is dropped in the end and d_T at step T, growing linearly over a ramp.
 
 T-CE   drops the N - floor((1 - d_T) N) positives of largest l; loss = mean over what is left.
-random drops as many positives as T-CE, whichever they are, and rare those of the items with the fewest pairs: the controls that tell whether a
+random drops as many positives as T-CE, whichever they are, and rare those of the items with the
+fewest pairs: the controls that tell whether a
        gain is one of knowing which to drop, and whether that is more than popularity. Ours.
-R-CE   weighs every loss by exp(-beta l): p^beta of a positive, (1 - p)^beta of a negative, without gradient; loss = mean.
+R-CE   weighs every loss by exp(-beta l): p^beta of a positive, (1 - p)^beta of a negative, without
+gradient; loss = mean.
        Both: Wang, Feng, He, Nie, Chua, "Denoising implicit feedback for recommendation", WSDM 2021.
-DCF    He et al., "Double correction framework for denoising recommendation", KDD 2024. Ranks positives by the lower bound
-           l* = max(0, mu - b),   mu = mean over a window of h epochs of psi(l),   psi(l) = log(1 + l + l^2 / 2),
-           b = s (t + s log(2 t) / t^2) / (n - s),   s = variance (1 - e / (E - 1)),
-       t the losses that mu is the mean of, n one more than the times the pair was kept in this window before. So a pair that was seldom kept gets
-       a lower bound, and another chance. Of the positives that are dropped, the top share r of the band gets label 0 for good; loss = mean over
-       what is kept and relabelled. The bound is that of Xia et al., "Sample selection with uncertainty of losses for learning with noisy
-       labels", ICLR 2022.
+DCF    He et al., "Double correction framework for denoising recommendation", KDD 2024. Ranks
+positives by the lower bound
+           l* = max(0, mu - b),   mu = mean over a window of h epochs of psi(l),   psi(l) = log(1 +
+           l + l^2 / 2), b = s (t + s log(2 t) / t^2) / (n - s),   s = variance (1 - e / (E - 1)),
+       t the losses that mu is the mean of, n one more than the times the pair was kept in this
+       window before. So a pair that was seldom kept gets a lower bound, and another chance. Of the
+       positives that are dropped, the top share r of the band gets label 0 for good; loss = mean
+       over what is kept and relabelled. The bound is that of Xia et al., "Sample selection with
+       uncertainty of losses for learning with noisy labels", ICLR 2022.
 
-Reconstructed: the text of the DCF paper was not at hand. Its mode "paper" follows the released code where that agrees with the description of the
-method: the history belongs to the pair, the mean is that of the window, relabelling is permanent, n counts what was kept. That t and n begin anew
-with the window is the reading under which a pair that was always kept has n = t, as the inequality wants it. The mode "released" does what the
-released code does instead, for comparison with published logs: a history belongs to a place in the shuffled epoch and so to another pair (or
-negative) each time, mu <- ((e + 1) mu + psi) / (e + 2), t = e + 1 without end, n + 1 in the denominator, n grows unless the place is in the
-relabelling band, and that band is kept with label 1. Differs there: a batch is B pairs and B negatives, not any 2 B of both, and only pairs are
-ranked.
+Reconstructed: the text of the DCF paper was not at hand. Its mode "paper" follows the released code
+where that agrees with the description of the method: the history belongs to the pair, the mean is
+that of the window, relabelling is permanent, n counts what was kept. That t and n begin anew with
+the window is the reading under which a pair that was always kept has n = t, as the inequality wants
+it. The mode "released" does what the released code does instead, for comparison with published
+logs: a history belongs to a place in the shuffled epoch and so to another pair (or negative) each
+time, mu <- ((e + 1) mu + psi) / (e + 2), t = e + 1 without end, n + 1 in the denominator, n grows
+unless the place is in the relabelling band, and that band is kept with label 1. Differs there: a
+batch is B pairs and B negatives, not any 2 B of both, and only pairs are ranked.
 
-Differs in all: the loss is N times the mean over what is left, divided by B, so that a denoiser that drops nothing leaves the loss as it was. A
-relabelled pair is met once an epoch as a negative, but not drawn as one besides: samplers never see a model.
+Differs in all: the loss is N times the mean over what is left, divided by B, so that a denoiser
+that drops nothing leaves the loss as it was. A relabelled pair is met once an epoch as a negative,
+but not drawn as one besides: samplers never see a model.
 """
 
 from __future__ import annotations
@@ -70,8 +79,8 @@ class Denoise:
 
     kind: Literal["none", "watch", "random", "rare", "tce", "rce", "dcf"] = "none"
     """watch: nothing, but remember the loss of every pair, for `recsys noise`. tce: drop the positives of largest loss. random: drop as many,
-    whichever they are. rare: drop as many, those whose items have the fewest pairs. rce: weigh them by the loss. dcf: drop by a lower bound of
-    the mean loss of several epochs, and relabel some."""
+    whichever they are. rare: drop as many, those whose items have the fewest pairs. rce: weigh them
+    by the loss. dcf: drop by a lower bound of the mean loss of several epochs, and relabel some."""
     drop: Annotated[float, Bound(ge=0, lt=1)] = 0.2
     """tce, random, rare, dcf: share that is dropped when the ramp has ended."""
     of: Literal["batch", "pairs"] = "batch"
@@ -108,8 +117,9 @@ def drop_share(done: int, drop: float, ramp: int) -> float:
 class Denoiser:
     """What one fit remembers of its pairs, and does with it.
 
-    A step reads what was known when the epoch began, since no pair is met twice in one, and puts by what it found. That is written for many steps
-    at a time, and counted when the epoch has ended or somebody looks.
+    A step reads what was known when the epoch began, since no pair is met twice in one, and puts by
+    what it found. That is written for many steps at a time, and counted when the epoch has ended or
+    somebody looks.
 
     Args:
         how: which denoiser.
@@ -120,7 +130,8 @@ class Denoiser:
         item: the item of each pair, int64 [P]; for "rare".
 
     Attributes:
-        quick: whether `quick_verdict` is asked first, as it is on the CPU; the verdicts are the same.
+        quick: whether `quick_verdict` is asked first, as it is on the CPU; the verdicts are the
+            same.
     """
 
     def __init__(
@@ -167,8 +178,9 @@ class Denoiser:
     def state(self) -> dict[str, Tensor]:
         """Everything that moves, by name, tensors [P].
 
-        `loss` of the pair for label 1 when it was last met, its `weight` as a positive then, in how many epochs it was `dropped`, in which epoch
-        (from 1) it was `relabelled` (0: never); of DCF also `total` and `kept` within the window ("released": of each place in the epoch).
+        `loss` of the pair for label 1 when it was last met, its `weight` as a positive then, in how
+        many epochs it was `dropped`, in which epoch (from 1) it was `relabelled` (0: never); of DCF
+        also `total` and `kept` within the window ("released": of each place in the epoch).
         """
         self._settle()
         return self._state
@@ -336,7 +348,8 @@ class Denoiser:
                 remedy="set sampler.negatives = 1",
             )
         size, state = len(seen), self._state
-        # The places of this step in a shuffled epoch of pairs and negatives: those of the pairs first.
+        # The places of this step in a shuffled epoch of pairs and negatives: those of the pairs
+        # first.
         first = 2 * (step * self.pairs // self.steps)  # where `sample.place_of` begins this batch
         place = first + torch.randperm(2 * size, device=seen.device)
         fresh = self._epoch % self.how.window == 0
@@ -373,11 +386,13 @@ class Denoiser:
         """What happened in the epoch that has ended, for its entry in the history.
 
         Args:
-            noise: whether each pair is known to be noise, bool [P], or None. It is looked at here and nowhere else.
+            noise: whether each pair is known to be noise, bool [P], or None. It is looked at here
+                and nowhere else.
 
         Returns:
-            pairs `dropped` in this epoch and `relabelled` so far, the mean `weight`; with `noise` also the mean loss for label 1 of `clean` and
-            `noisy` pairs, `dropped_noisy`, `relabelled_noisy`, and the mean weight of both.
+            pairs `dropped` in this epoch and `relabelled` so far, the mean `weight`; with `noise`
+            also the mean loss for label 1 of `clean` and `noisy` pairs, `dropped_noisy`,
+            `relabelled_noisy`, and the mean weight of both.
         """
         weight, relabelled, loss = (
             self.state["weight"],

@@ -1,7 +1,8 @@
 """What methods that read item features share: whole tables of them, frozen or trained.
 
-A missing modality is data (`FeatureTable.present`); a network needs a number in its place. What is filled in rests on the training data
-alone: the mean over the items that have the modality and at least one training pair, or the vector of one of them.
+A missing modality is data (`FeatureTable.present`); a network needs a number in its place. What is
+filled in rests on the training data alone: the mean over the items that have the modality and at
+least one training pair, or the vector of one of them.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def values_and_known(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """As `feature_values`, and which items each modality tells apart, bool [n_items]: what fills the other gaps is the same for all.
 
-    Known are the items that have the modality, and with "nearest" also those that borrow the vector of one like them.
+    Known are the items that have the modality, and with "nearest" also those that borrow the vector
+    of one like them.
     """
     read = reader(train, impute=impute, scale=scale)
     whole = read.lent(train.features)
@@ -76,10 +78,12 @@ def reader(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") ->
 
     Args:
         train: what a network is built on.
-        impute: what stands where a modality is missing: the mean over the items that have it and a training pair (over all that
-            have it, if none of them was met), zeros, or the vector of the nearest such item, see `missing_modalities.Donors`, whose
-            features are then kept. What nobody has is zeros either way.
-        scale: "row" divides each row by its length, after the gaps are filled; a row of zeros stays.
+        impute: what stands where a modality is missing: the mean over the items that have it and a
+            training pair (over all that have it, if none of them was met), zeros, or the vector of
+            the nearest such item, see `missing_modalities.Donors`, whose features are then kept.
+            What nobody has is zeros either way.
+        scale: "row" divides each row by its length, after the gaps are filled; a row of zeros
+            stays.
 
     Raises:
         InputError: the data have no features, or not one row per item.
@@ -207,9 +211,10 @@ class Table(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """The given rows [R, d], distinct ones.
 
-        A dense gradient of a large table is mostly zeros, and a new one at every step costs more than all that is computed of it. So its
-        memory is kept, and only rows that the step before has written are set to zero again. It belongs to the next backward pass as well:
-        copy what is to outlive it.
+        A dense gradient of a large table is mostly zeros, and a new one at every step costs more
+        than all that is computed of it. So its memory is kept, and only rows that the step before
+        has written are set to zero again. It belongs to the next backward pass as well: copy what
+            is to outlive it.
         """
         if self.learned is None:
             return self.fixed.index_select(0, rows)
@@ -306,8 +311,8 @@ class FeatureProjection(nn.Module):
 def _projected(table: Table, linear: nn.Linear, rows: Tensor) -> Tensor:
     """linear(table(rows)), [R, dim], of distinct rows.
 
-    The gradient of a trained table is as large as what is read of it. On the CPU it is made some rows at a time and written where it belongs,
-    so that it passes through memory once.
+    The gradient of a trained table is as large as what is read of it. On the CPU it is made some
+    rows at a time and written where it belongs, so that it passes through memory once.
     """
     plain = (
         table.learned is None

@@ -42,8 +42,9 @@ def normalised_adjacency(pairs: Interactions) -> Tensor:
     """D^-1/2 A D^-1/2 of the bipartite graph, A = [[0, R], [R^T, 0]], without self loops.
 
     Returns:
-        Sparse CSR float32 [n_users + n_items, n_users + n_items] with int32 indices: half the memory traffic of int64.
-        It is symmetric, so it is its own transpose: no backward pass needs another matrix.
+        Sparse CSR float32 [n_users + n_items, n_users + n_items] with int32 indices: half the
+        memory traffic of int64. It is symmetric, so it is its own transpose: no backward pass needs
+            another matrix.
     """
     scaled = normalised_pairs(pairs)
     return symmetric(sp.bmat([[None, scaled], [scaled.T, None]], format="csr"))
@@ -90,13 +91,15 @@ def mean_layers_rows(
 ) -> tuple[Tensor, Tensor]:
     """`mean_layers` at some rows only, with a gradient for `start`.
 
-    A loss sees the rows of its batch and no others, so neither the mean over layers nor its gradient is ever formed for the
-    whole graph: per step 2 x `layers` sparse products and a few passes over R rows.
+    A loss sees the rows of its batch and no others, so neither the mean over layers nor its
+    gradient is ever formed for the whole graph: per step 2 x `layers` sparse products and a few
+    passes over R rows.
 
     Args:
         adjacency: symmetric sparse CSR [N, N].
         start: layer 0, [N, d].
-        rows: distinct nodes, int64 [R]. Distinct, so that adding at rows has one summand a row and the same bytes every time.
+        rows: distinct nodes, int64 [R]. Distinct, so that adding at rows has one summand a row and
+            the same bytes every time.
         layers: number of propagations.
 
     Returns:
@@ -138,7 +141,8 @@ class _MeanLayersRows(torch.autograd.Function):
 def to_hetero(train: Dataset) -> Any:
     """The training graph as a `torch_geometric.data.HeteroData`, for methods built from PyG's layers and samplers.
 
-    Node types "user" and "item"; edge types ("user", "met", "item") and its reverse, with int64 `edge_index` [2, n].
+    Node types "user" and "item"; edge types ("user", "met", "item") and its reverse, with int64
+    `edge_index` [2, n].
     """
     from torch_geometric.data import HeteroData
 

@@ -7,17 +7,30 @@ ones, weights), so every loss combines with every rule of hardness.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.config import Bound, settings
+from recsys import plugins
 from recsys.errors import InputError
 from recsys.nn.hardness import fitting, one_of_top, resampled, soft_weights
+from recsys.nn.loss_settings import Loss
 from recsys.nn.partial_auc import pair_square
+from recsys.nn.terms import (
+    Logits,
+    Terms,
+    label_losses,
+    label_parts,
+    mean_negatives,
+    mean_of,
+    mean_weighted,
+    single,
+    weighted,
+)
 
 __all__ = [
     "Chosen",
@@ -37,141 +50,6 @@ __all__ = [
 
 # Rules that do not choose the highest scores: the terms of the loss do not show what they choose.
 _CHOOSING = ("one-of-top", "fitting", "resampled")
-
-
-@dataclass(frozen=True, eq=False)
-class Logits:
-    """The scores behind a loss by labels (binary cross-entropy).
-
-    With them a denoiser can weight positives and negatives separately or change a label.
-
-    Args:
-        pos: logits of the observed pairs, [B].
-        neg: logits of their negatives, [B, K].
-        mask: bool [B, K], False for a candidate that is not a negative; None: all are.
-        weight: weight of the negative part.
-        losses: losses computed from these logits, if available: of the pairs [B], of the negatives
-            [B, K], and the contribution of the negatives to the loss of a pair [B].
-    """
-
-    pos: Tensor
-    neg: Tensor
-    mask: Tensor | None = None
-    weight: float = 1.0
-    losses: tuple[Tensor, Tensor, Tensor] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Terms:
-    """A loss before reduction.
-
-    Args:
-        pair: loss of each observed pair, [B].
-        extra: a scalar that belongs to no pair, such as regularisation.
-        logits: the logits from which `pair` was computed, for a loss by labels; a denoiser computes
-            another `pair` from them.
-    """
-
-    pair: Tensor
-    extra: Tensor | None = None
-    logits: Logits | None = None
-
-    def total(self) -> Tensor:
-        """Return the mean over the pairs plus the extra term, a scalar."""
-        mean = self.pair.mean()
-        return mean if self.extra is None else mean + self.extra
-
-
-@settings
-class Loss:
-    """Choose the loss of a pair and how several negatives count."""
-
-    kind: Literal["bpr", "bce", "hinge", "softmax", "ccl", "square", "opauc"] = "bpr"
-    """bpr: -log sigmoid(s+ - s-) (Rendle et al., UAI 2009). bce: binary cross-entropy. hinge:
-    [margin - s+ + s-]+. softmax: sampled softmax, the cross-entropy of the positive among its
-    negatives. ccl: cosine contrastive loss, [1 - s+]+ + weight * mean [s- - margin]+ (Mao et
-    al., CIKM 2021). square: (1 - s+)^2 + weight * mean (s-)^2. opauc: (1 - f+ + f-)^2 of f =
-    sigmoid(s / temperature); with reduce = "top" and a share, the one-way partial AUC of
-    `recsys.nn.partial_auc`."""
-    reduce: Literal[
-        "each", "hardest", "top", "warp", "one-of-top", "fitting", "soft", "resampled"
-    ] = "each"
-    """How the K negatives count, for all losses but softmax. each: their mean. hardest: the hardest
-    only (HarS, DNS). top: the mean of the `top` hardest (DiHarS, DNS(M, N)). warp: the hardest,
-    weighted by the estimated rank of the positive (WARP). one-of-top: one of the `top` hardest,
-    drawn uniformly. fitting: the one whose score suits that of the positive (AHNS). soft: all,
-    weighted by hardness (Softmax(rho, N)). resampled: the mean of `top`, drawn in proportion to
-    exp(score) (AdaSIR)."""
-    top: Annotated[int, Bound(ge=1)] = 2
-    """Number of hardest negatives that "top" keeps and "one-of-top" draws from, and number of
-    draws, with replacement, of "resampled"."""
-    share: Annotated[float, Bound(gt=0, le=1)] | None = None
-    """Share of the candidates, at least one, in place of `top`: the beta of one-way partial AUC."""
-    rho: Annotated[float, Bound(ge=0)] = 1.0
-    """"soft": 0 weights all negatives equally; the larger, the more the hardest count."""
-    fit_alpha: float = 0.5
-    """"fitting" takes the negative whose score is closest to fit_beta (s + fit_alpha)^(fit_power +
-    1), where s is the score of the positive."""
-    fit_beta: Annotated[float, Bound(gt=0)] = 0.2
-    """"fitting": the higher, the harder the negative."""
-    fit_power: float = -2.0
-    """"fitting": below -1, a positive with a high score gets an easy negative; the lower, the
-    easier."""
-    pairs: Literal["all", "hardest", "easiest"] = "all"
-    """Pairs of a batch that count. all: every pair. hardest: those whose positives have the lowest
-    scores; with "top" this is two-way partial AUC. easiest: those with the highest, which is
-    lower-left partial AUC. `pair_share` sets their number."""
-    pair_share: Annotated[float, Bound(gt=0, le=1)] = 0.5
-    """Share of the pairs of a batch that "hardest" or "easiest" keep, at least one."""
-    margin: float = 1.0
-    """Margin of hinge and ccl."""
-    temperature: Annotated[float, Bound(gt=0)] = 1.0
-    """Scores are divided by it, for softmax, bpr and opauc and for the probabilities of
-    "resampled"; with cosine scores, around 0.1."""
-    weight: Annotated[float, Bound(ge=0)] = 1.0
-    """Weight of the negative part, for bce, ccl and square."""
-    correct: bool = True
-    """softmax, "soft" and "resampled": subtract the log proposal log q from the scores where it is
-    not uniform (the logQ correction)."""
-
-    def __post_init__(self) -> None:
-        if self.kind == "square" and self.reduce not in ("each", "soft"):
-            cause = (
-                f"reduce = '{self.reduce}' keeps the negatives with the highest scores, "
-                "where the square loss need not be largest"
-            )
-            raise InputError(cause, remedy='use reduce = "each"')
-        if self.kind == "softmax" and self.reduce != "each":
-            cause = f"reduce = '{self.reduce}' selects negatives, but kind = 'softmax' weights all of them"
-            raise InputError(cause, remedy='use reduce = "each", or another kind such as bpr')
-
-    def idle(self) -> set[str]:
-        """Return the settings that have no effect given the others."""
-        chooses = self.reduce in ("top", "one-of-top", "resampled")
-        works = {
-            "top": chooses and self.share is None,
-            "share": chooses,
-            "rho": self.reduce == "soft",
-            **dict.fromkeys(("fit_alpha", "fit_beta", "fit_power"), self.reduce == "fitting"),
-            "pair_share": self.pairs != "all",
-            "margin": self.kind in ("hinge", "ccl") or self.reduce == "warp",
-            "temperature": self.kind in ("softmax", "bpr", "opauc") or self.reduce == "resampled",
-            "weight": self.kind in ("bce", "ccl", "square"),
-            "correct": self.kind == "softmax" or self.reduce in ("soft", "resampled"),
-        }
-        return {name for name, does in works.items() if not does}
-
-    def n_kept(self, drawn: int) -> int:
-        """Return the number of negatives, of `drawn`, that contribute to the loss of a pair."""
-        if self.reduce in ("each", "soft"):
-            return drawn
-        return self.n_top(drawn) if self.reduce in ("top", "resampled") else min(1, drawn)
-
-    def n_top(self, drawn: int) -> int:
-        """Return the number of negatives, of `drawn`, that `top` or `share` selects."""
-        return (
-            min(drawn, self.top) if self.share is None else max(1, int(self.share * drawn + 1e-9))
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +176,7 @@ def pair_loss(
 
 
 def logits(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None = None) -> Logits | None:
-    """Return the logits for `Terms` if every pair and every negative counts by its label, else None.
+    """Return the logits for `Terms`, or None unless every pair and negative counts by its label.
 
     For the arguments see `pair_loss`.
     """
@@ -327,56 +205,10 @@ def pair_terms(
     """
     if not _has_labels(loss):
         return Terms(pair_loss(loss, pos, neg, n_items=n_items, mask=mask, log_q=log_q), extra)
-    pos, neg = _single(pos), _single(neg)
+    pos, neg = single(pos), single(neg)
     own, others = F.softplus(-pos), F.softplus(neg)
-    rest = _mean_weighed(others, loss.weight, mask)
+    rest = mean_weighted(others, loss.weight, mask)
     return Terms(own + rest, extra, Logits(pos, neg, mask, loss.weight, (own, others, rest)))
-
-
-def label_losses(logits: Logits) -> tuple[Tensor, Tensor]:
-    """Return the binary cross-entropy of the observed pairs for label 1 [B] and of their negatives for 0.
-
-    Those of the negatives are [B, K], unweighted. Both are in at least float32.
-    """
-    return (
-        (F.softplus(-_single(logits.pos)), F.softplus(_single(logits.neg)))
-        if logits.losses is None
-        else logits.losses[:2]
-    )
-
-
-def label_parts(logits: Logits) -> tuple[Tensor, Tensor]:
-    """Return the two parts of the loss of a pair: its own loss [B] and that of its negatives [B]."""
-    if logits.losses is not None:
-        return logits.losses[0], logits.losses[2]
-    own, others = label_losses(logits)
-    return own, mean_negatives(logits, others)
-
-
-def mean_negatives(logits: Logits, each: Tensor) -> Tensor:
-    """Return the contribution of the negatives to the loss of a pair, [B].
-
-    The result is equal to that of `pair_loss` to the bit.
-
-    Args:
-        logits: the logits.
-        each: a value per negative, [B, K].
-    """
-    return _mean_weighed(each, logits.weight, logits.mask)
-
-
-def _mean_weighed(each: Tensor, weight: float, mask: Tensor | None) -> Tensor:
-    each = _weighed(weight, each)
-    return _mean(each if mask is None else each * mask, mask)
-
-
-def _single(scores: Tensor) -> Tensor:
-    """Return scores in at least float32: in half precision many losses would be equal."""
-    return scores.float() if scores.dtype.itemsize < 4 else scores
-
-
-def _weighed(weight: float, each: Tensor) -> Tensor:
-    return each if weight == 1 else weight * each
 
 
 def _some_pairs(loss: Loss, pair: Tensor, pos: Tensor) -> Tensor:
@@ -406,9 +238,9 @@ def _pair_loss(
     each = _each(loss, pos, neg)
     if chosen is not None:
         reduced = (
-            _mean(each, chosen.mask)
+            mean_of(each, chosen.mask)
             if chosen.weight is None
-            else chosen.weight * _mean(each, chosen.mask)
+            else chosen.weight * mean_of(each, chosen.mask)
         )
     elif loss.reduce == "soft":
         reduced = (
@@ -420,24 +252,54 @@ def _pair_loss(
         return F.softplus(-pos) + reduced
     if loss.kind == "square":
         return (1 - pos).square() + reduced
-    return F.relu(1 - pos) + reduced if loss.kind == "ccl" else reduced
+    if loss.kind == "ccl":
+        return F.relu(1 - pos) + reduced
+    return reduced
 
 
 def _each(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
     """Return the contribution of every negative, [B, K]."""
-    if loss.kind == "bpr":
-        return F.softplus((neg - pos[:, None]) / loss.temperature)
-    if loss.kind == "hinge":
-        return F.relu(loss.margin - pos[:, None] + neg)
-    if loss.kind == "bce":
-        return _weighed(loss.weight, F.softplus(neg))
-    if loss.kind == "square":
-        return loss.weight * neg.square()
-    if loss.kind == "opauc":
-        return pair_square(
-            torch.sigmoid(pos / loss.temperature), torch.sigmoid(neg / loss.temperature)
-        )
+    per_negative = _PER_NEGATIVE.get(loss.kind)
+    if per_negative is None:
+        per_negative = plugins.load("losses", loss.kind)
+    return per_negative(loss, pos, neg)
+
+
+def _bpr(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return F.softplus((neg - pos[:, None]) / loss.temperature)
+
+
+def _hinge(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return F.relu(loss.margin - pos[:, None] + neg)
+
+
+def _bce(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return weighted(loss.weight, F.softplus(neg))
+
+
+def _square(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return loss.weight * neg.square()
+
+
+def _opauc(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return pair_square(torch.sigmoid(pos / loss.temperature), torch.sigmoid(neg / loss.temperature))
+
+
+def _ccl(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
     return loss.weight * F.relu(neg - loss.margin)
+
+
+# The contribution of each negative [B, K] from scores of positives [B] and negatives [B, K]. An
+# extension of the group recsys.losses has the same signature; it must grow with the negative score.
+PerNegative: TypeAlias = Callable[[Loss, Tensor, Tensor], Tensor]
+_PER_NEGATIVE: dict[str, PerNegative] = {
+    "bpr": _bpr,
+    "hinge": _hinge,
+    "bce": _bce,
+    "square": _square,
+    "opauc": _opauc,
+    "ccl": _ccl,
+}
 
 
 def warp_weight(
@@ -463,7 +325,7 @@ def _reduce(
     if neg.shape[1] == 1 and loss.reduce != "warp":
         return each.squeeze(1)
     if loss.reduce == "each":
-        return _mean(each, mask)
+        return mean_of(each, mask)
     # The hardest negatives are the largest terms.
     if loss.reduce == "top":
         hard = each.topk(loss.n_kept(each.shape[1]), dim=1).values
@@ -472,13 +334,6 @@ def _reduce(
     if loss.reduce == "warp":
         return warp_weight(pos, neg, margin=loss.margin, n_items=n_items, mask=mask) * hardest
     return hardest
-
-
-def _mean(each: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean over the valid negatives, [B]; 0 for a pair without any."""
-    if mask is None:
-        return each.squeeze(1) if each.shape[1] == 1 else each.mean(1)
-    return (each * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
 def _softmax(
