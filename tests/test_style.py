@@ -53,7 +53,6 @@ NOT_VERBS = frozenset(
         "also",
     )
 )
-)
 
 
 def breaches(source: str, *, code: bool = True) -> Iterator[tuple[int, str]]:
