@@ -41,6 +41,9 @@ format: $(READY) ## put every file into the house format
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
 
+bad-input: $(READY) ## write docs/bad-input.md: every mistake and the message it gets
+	@PYTHONPATH=tests/support:. $(PY) tests/cli/test_bad_input.py
+
 slow: $(READY) ## the tests that take minutes
 	@$(TEST_ENV) $(PY) -m pytest -m slow
 
