@@ -47,13 +47,12 @@ but is not drawn as one in addition, because samplers never see a model.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.config import Bound, settings
 from recsys.errors import InputError
 from recsys.nn.denoise_selection import (
     Verdict,
@@ -64,58 +63,13 @@ from recsys.nn.denoise_selection import (
     top_bands,
     verdict,
 )
+from recsys.nn.denoise_settings import DROPS, Denoise
 from recsys.nn.losses import Terms, label_losses, label_parts, mean_negatives
 
 __all__ = ["Denoise", "Denoiser", "damped", "drop_share", "half_width", "lower_bound", "top_bands"]
 
-# Kinds that drop pairs.
-_DROPS = ("tce", "random", "rare", "dcf")
-
 # Updates of this many pairs are written together.
 _WAITING = 1 << 15
-
-
-@settings
-class Denoise:
-    """Handle noise among the observed pairs; for losses by labels (bce) with sampled negatives."""
-
-    reconstructed = 'DCF in its mode "paper"'
-
-    kind: Literal["none", "watch", "random", "rare", "tce", "rce", "dcf"] = "none"
-    """none: no denoising. watch: only remember the loss of every pair, for `recsys noise`. tce:
-    drop the positives with the largest loss. random: drop as many at random. rare: drop as many,
-    those whose items have the fewest pairs. rce: weight pairs by their loss. dcf: drop by a
-    lower bound of the mean loss over several epochs, and relabel some."""
-    drop: Annotated[float, Bound(ge=0, lt=1)] = 0.2
-    """tce, random, rare, dcf: share dropped at the end of the ramp."""
-    of: Literal["batch", "pairs"] = "batch"
-    """batch: the share is of all losses of a batch, negatives included, though only pairs are
-    dropped (as published: with one negative each, 0.2 drops 0.4 of the pairs). pairs: the share
-    is of the pairs."""
-    ramp: Annotated[int, Bound(ge=1)] = 30000
-    """tce, random, rare, dcf: steps over which the share grows from 0. The default is that of the
-    papers, for logs of a million pairs; a run with fewer steps never reaches the full share."""
-    beta: Annotated[float, Bound(ge=0)] = 0.25
-    """rce: exponent of the weight; 0 leaves the loss unchanged."""
-    window: Annotated[int, Bound(ge=1)] = 3
-    """dcf: number of epochs h in the mean loss, before it restarts."""
-    variance: Annotated[float, Bound(ge=0, lt=1)] = 1e-4
-    """dcf: assumed variance of a loss (sigma squared), decreasing linearly to 0 at the last epoch;
-    from about 0.1 on, the bounds of seldom kept pairs are wide."""
-    relabel: Annotated[float, Bound(ge=0, le=1)] = 0.05
-    """dcf: share r of the dropped pairs that permanently become negatives, at every step: with one
-    negative per pair, 2 r drop of all pairs per epoch after the ramp, so many epochs need a
-    smaller value."""
-    mode: Literal["paper", "released"] = "paper"
-    """dcf: paper, as described; or released, as its released code does, which relabels no pair and
-    mixes up the histories; see `recsys.nn.denoise`."""
-
-    def idle(self) -> set[str]:
-        """Return the settings that have no effect given the others."""
-        drops = self.kind in _DROPS
-        works = dict.fromkeys(("drop", "of", "ramp"), drops) | {"beta": self.kind == "rce"}
-        works |= dict.fromkeys(("window", "variance", "relabel", "mode"), self.kind == "dcf")
-        return {name for name, does in works.items() if not does}
 
 
 def drop_share(done: int, drop: float, ramp: int) -> float:
@@ -175,7 +129,7 @@ class Denoiser:
         self._epoch = 0
         self._buffer: list[tuple[Tensor, ...]] = []  # updates of this epoch, not written yet
         self._waiting = 0  # number of pairs in the buffer
-        drops = how.kind in _DROPS
+        drops = how.kind in DROPS
         # Weights not counted yet; nan for pairs without.
         self._mark = torch.full((pairs,), torch.nan, device=device) if drops else None
         self._unsettled = False
@@ -230,9 +184,11 @@ class Denoiser:
         logits, how = terms.logits, self.how
         if logits is None:
             raise InputError(
-                f"'{how.kind}' needs a loss by labels in which every pair counts; this method has none",
+                f"'{how.kind}' needs a loss by labels in which every pair counts, which this "
+                "method has not",
                 place="[train] denoise",
-                remedy='set model.loss = { kind = "bce", reduce = "each" }, or use gmf, neumf or cdae',
+                remedy='set model.loss = { kind = "bce", reduce = "each" } where the method has a '
+                "loss, or use gmf, neumf, cdae or lightgcn",
             )
         if epoch != self._epoch:
             self._settle()
@@ -297,7 +253,8 @@ class Denoiser:
         losses = pairs * (1 + negatives) if how.of == "batch" else pairs
         if how.of == "batch" and how.drop * (1 + negatives) >= 1:
             raise InputError(
-                f"drop = {how.drop:g} of a batch with {negatives} negatives per pair covers all its pairs",
+                f"drop = {how.drop:g} of a batch with {negatives} negatives per pair "
+                "covers all its pairs",
                 place="[train] denoise",
                 remedy='set of = "pairs", or lower drop',
             )

@@ -87,8 +87,8 @@ class Verdict(NamedTuple):
     weight: Tensor
     """0 for a dropped pair, else `scale`; float32 [B]."""
     scale: Tensor | float
-    """Number of losses in the batch divided by the number kept; a float, or a float64 tensor [] where
-    reading it would wait for the device."""
+    """Number of losses in the batch divided by the number kept; a float, or a float64 tensor []
+    where reading it would wait for the device."""
     sign: Tensor | None = None
     """1 for a pair with label 0, else -1, so that its loss is softplus(sign * logit); float32 [B].
     None: -1 for all."""

@@ -86,10 +86,8 @@ def reader(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") ->
         train: the data the network is built on.
         impute: fill value of a missing modality: "mean", over the items that have it and a training
             pair (over all that have it, if no such item has a pair); "zero"; "nearest", the vector
-            of
-            the most similar such item, see `missing_modalities.Donors`, whose features are then
-            kept. A
-            modality that no item has is filled with zeros.
+            of the most similar such item, see `missing_modalities.Donors`, whose features are then
+            kept. A modality that no item has is filled with zeros.
         scale: "row" divides each row by its length, after filling; a row of zeros stays.
 
     Raises:

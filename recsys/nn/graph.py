@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from recsys.data.types import Dataset, Interactions
+from recsys.data.types import Interactions
 from recsys.nn.sparse_product import product
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "normalised_adjacency",
     "normalised_pairs",
     "symmetric",
-    "to_hetero",
 ]
 
 
@@ -147,21 +146,3 @@ class _MeanLayersRows(torch.autograd.Function):
         for _ in range(ctx.layers):
             total = product(ctx.adjacency, total).index_add_(0, rows, share)
         return None, total.index_add_(0, rows, grads[1]), None, None
-
-
-def to_hetero(train: Dataset) -> Any:
-    """The training graph as a `torch_geometric.data.HeteroData`, for methods built from PyG's layers and samplers.
-
-    Node types "user" and "item"; edge types ("user", "met", "item") and its reverse, with int64
-    `edge_index` [2, n].
-    """
-    from torch_geometric.data import HeteroData
-
-    data = HeteroData()
-    data["user"].num_nodes, data["item"].num_nodes = train.n_users, train.n_items
-    edges = torch.from_numpy(np.stack([train.pairs.user, train.pairs.item]).astype(np.int64))
-    data["user", "met", "item"].edge_index = edges
-    data["item", "met_by", "user"].edge_index = edges.flip(0)
-    for name, table in train.features.items():
-        data["item"][name] = torch.from_numpy(table.values)
-    return data

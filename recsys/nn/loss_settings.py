@@ -74,7 +74,10 @@ class Loss:
             )
             raise InputError(cause, remedy='use reduce = "each"')
         if self.kind == "softmax" and self.reduce != "each":
-            cause = f"reduce = '{self.reduce}' selects negatives, but kind = 'softmax' weights all of them"
+            cause = (
+                f"reduce = '{self.reduce}' selects negatives, but kind = 'softmax' weights "
+                "all of them"
+            )
             raise InputError(cause, remedy='use reduce = "each", or another kind such as bpr')
 
     def idle(self) -> set[str]:
