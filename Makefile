@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1
 TEST     := $(TEST_ENV) $(PY) -m pytest -q -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format slow gpu bench table table-metric-learning ablation-dpcml table-denoising table-electronics study-kill study-postgres study-overhead table-multimodal table-new-items benchmark-small clean
+.PHONY: help setup demo test check format bad-input slow gpu bench table table-metric-learning ablation-dpcml table-denoising table-electronics study-kill study-postgres study-overhead table-multimodal table-new-items benchmark-small clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
