@@ -261,7 +261,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _is_name(cell: str, roles: tuple[str, ...], column: str | int | None = None) -> bool:
-    """Return whether a cell is a column name: `column`, `id`, or a usual name of one of the roles."""
+    """Return whether a cell is `column`, `id`, or a usual column name of one of the roles."""
     usual = ("id", *(word for role in roles for word in KNOWN[role]))
     return cell == column or _plain(cell) in usual
 
