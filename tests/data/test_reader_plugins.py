@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,3 +167,20 @@ def test_the_setting_survives_a_file() -> None:
 def test_every_format_of_ours_has_a_reader() -> None:
     assert tuple(_FORMATS) == FORMATS
     assert file_format("csv") is _FORMATS["csv"]
+
+
+def test_the_command_line_reads_the_format_of_another_package(tmp_path: Path) -> None:
+    """In a process of its own, as after `pip install`."""
+    (tmp_path / "log.clicks").write_text("ann>i1@1600000000\nbob>i2@1600000060\n")
+    paths = [str(Path(__file__).parents[2]), str(tmp_path / "site")]
+    ran = subprocess.run(
+        [sys.executable, "-m", "recsys.cli", "data", "stats", "log.clicks", "format=clicks"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "log.clicks: clicks, 1 clicks files, 2 rows" in " ".join(ran.stdout.split())
