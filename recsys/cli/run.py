@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ from recsys.errors import InputError
 if TYPE_CHECKING:
     from recsys.experiment.execution import Run
     from recsys.experiment.experiment import Experiment
+    from recsys.experiment.progress import Event
 
 __all__ = ["check", "evaluate", "run", "verify"]
 
@@ -135,7 +136,7 @@ def run(
             )
         )
 
-        def watch(event: dict[str, Any]) -> None:
+        def watch(event: Event) -> None:
             follow(event)
             tell(event)
 

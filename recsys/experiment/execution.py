@@ -21,7 +21,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -39,6 +39,7 @@ from recsys.data.types import Dataset, Interactions, Split, Vocab
 from recsys.errors import InputError, first_line
 from recsys.evaluation.evaluator import Report, evaluate
 from recsys.experiment.experiment import Experiment, from_tree
+from recsys.experiment.progress import DataLoaded, Evaluated, Event, RefitStarted, Watch
 from recsys.files import (
     LOCK,
     exclusive,
@@ -46,12 +47,20 @@ from recsys.files import (
     refuse_held,
     write_atomic,
     write_json,
-    write_text,
 )
 from recsys.notebook import Shown, facts_html
 from recsys.scorer import Scorer
 from recsys.tensors import load_scorer, save_scorer
 from recsys.training.loop import Fitted, fit
+from recsys.training.progress import (
+    EpochDone,
+    EpochEntry,
+    Resumed,
+    append_entry,
+    read_history,
+    write_history,
+)
+from recsys.training.progress import Event as TrainingEvent
 from recsys.training.stopping import Reason, Stopping, curve_of, stopping
 
 __all__ = ["Run", "data_of", "execute", "open_run", "open_test"]
@@ -125,14 +134,9 @@ class Run(Shown):
         return Dataset(pairs, Vocab(users["id"], "user"), Vocab(items["id"], "item"), titles=titles)
 
     @cached_property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[EpochEntry]:
         """One entry per epoch."""
-        path = self.folder / "fit" / "history.jsonl"
-        return (
-            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            if path.exists()
-            else []
-        )
+        return read_history(self.folder / "fit" / "history.jsonl")
 
     @cached_property
     def stopping(self) -> Stopping:
@@ -151,7 +155,7 @@ class Run(Shown):
         if reason == "closed form":
             return stopping((), reason, 0, 0)
         train, monitor = self.experiment.train, self.experiment.evaluate.monitor
-        done = max((int(entry["epoch"]) for entry in self.history), default=0)
+        done = max((entry.epoch for entry in self.history), default=0)
         return stopping(curve_of(self.history, monitor, train.select), reason, done, train.epochs)
 
     def _reason(self) -> Reason:
@@ -254,7 +258,7 @@ def execute(
     *,
     resume: bool = False,
     split: Split | None = None,
-    watch: Callable[[dict[str, Any]], None] | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Train, evaluate and write the run. Killed at any moment and resumed, it ends with the same scorer and the same numbers.
 
@@ -263,7 +267,7 @@ def execute(
         folder: where; must be new or empty, unless `resume`.
         resume: go on with what is there.
         split: the data of the experiment, where the caller has loaded it already.
-        watch: told of the progress: {"event": "data" | "step" | "epoch" | "refit" | "evaluated", ...}.
+        watch: called with each event of `recsys.experiment.progress`.
 
     Raises:
         InputError: the folder is taken, another command works in it, the data have changed since the run began, and all that training can raise.
@@ -282,7 +286,7 @@ def _carry_out(
     folder: Path,
     resume: bool,
     split: Split | None,
-    tell: Callable[[dict[str, Any]], None],
+    tell: Watch,
 ) -> Run:
     """Do the run in a folder that nobody else works in."""
     meta = _begin(experiment, folder, resume)  # again, now that nobody else can change it
@@ -300,7 +304,7 @@ def _carry_out(
         _check_same_data(meta, split, folder)
         if fresh:
             write_json(folder / "run.json", meta)
-        tell({"event": "data", "split": split})
+        tell(DataLoaded(split))
         follow = tell if fresh else _recording(meta, folder, tell)
         fitted = _fit(experiment, split, folder / "fit", resume, follow)
     except KeyboardInterrupt:
@@ -315,10 +319,10 @@ def _carry_out(
         reports["valid"] = _evaluated(
             fitted.scorer, split.train, split.valid, experiment, folder / "valid", None
         )
-        tell({"event": "evaluated", "part": "valid", "report": reports["valid"]})
+        tell(Evaluated("valid", reports["valid"]))
     train, shipped = split.train, fitted
     if experiment.refit and split.valid is not None:
-        tell({"event": "refit", "epochs": fitted.best_epoch})
+        tell(RefitStarted(fitted.best_epoch))
         joined = split.refit()
         once = replace(
             experiment, train=replace(experiment.train, epochs=max(1, fitted.best_epoch))
@@ -330,7 +334,7 @@ def _carry_out(
         also = split.valid if train is split.train else None
         test = open_test(split, folder, "run: evaluation of the chosen scorer")
         reports["test"] = _evaluated(shipped.scorer, train, test, experiment, folder / "test", also)
-        tell({"event": "evaluated", "part": "test", "report": reports["test"]})
+        tell(Evaluated("test", reports["test"]))
     meta |= (
         {"encoders": found}
         if (
@@ -434,13 +438,11 @@ def _check_same_data(meta: dict[str, Any], split: Split, folder: Path) -> None:
         )
 
 
-def _recording(
-    meta: dict[str, Any], folder: Path, tell: Callable[[dict[str, Any]], None]
-) -> Callable[[dict[str, Any]], None]:
+def _recording(meta: dict[str, Any], folder: Path, tell: Watch) -> Watch:
     """Record that a run goes on once its training has, so that a checkpoint that cannot be read changes nothing."""
     recorded = False
 
-    def follow(event: dict[str, Any]) -> None:
+    def follow(event: Event) -> None:
         nonlocal recorded
         if not recorded:
             write_json(folder / "run.json", meta)
@@ -455,20 +457,20 @@ def _fit(
     split: Split,
     folder: Path,
     resume: bool,
-    tell: Callable[[dict[str, Any]], None],
+    tell: Watch,
 ) -> Fitted:
     history = folder / "history.jsonl"
     begun = False
 
-    def follow(event: dict[str, Any]) -> None:
+    def follow(event: TrainingEvent) -> None:
         nonlocal begun
-        if event["event"] == "resumed":
-            _write_lines(history, event["history"])
+        if isinstance(event, Resumed):
+            write_history(history, event.history)
         elif not begun:  # what an earlier try left is dropped once this one has something to say
             history.unlink(missing_ok=True)
         begun = True
-        if event["event"] == "epoch":
-            _append(history, {key: value for key, value in event.items() if key != "event"})
+        if isinstance(event, EpochDone):
+            append_entry(history, event.entry)
         tell(event)
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -482,7 +484,7 @@ def _fit(
         resume=resume,
         watch=follow,
     )
-    _write_lines(history, fitted.history)
+    write_history(history, fitted.history)
     return fitted
 
 
@@ -525,7 +527,7 @@ def _write_vocabularies(folder: Path, train: Dataset) -> None:
 
 
 def _train_seconds(fitted: Fitted) -> float:
-    return round(sum(entry["seconds"] for entry in fitted.history), 3)
+    return round(sum(entry.seconds for entry in fitted.history), 3)
 
 
 def _parameters(scorer: Scorer) -> int:
@@ -564,14 +566,8 @@ def _now() -> str:
 
 
 def _append(path: Path, entry: dict[str, Any]) -> None:
-    # Keys sorted, as a checkpoint keeps them: the history of a resumed run is then the same text.
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry, sort_keys=True) + "\n")
-
-
-def _write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in entries)
-    write_text(path, text)
 
 
 def _parquet(path: Path, *columns: str) -> pl.DataFrame:

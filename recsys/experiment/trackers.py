@@ -21,10 +21,18 @@ from typing import Any
 
 from recsys.errors import InputError, suggest
 from recsys.experiment.experiment import Experiment
+from recsys.experiment.progress import (
+    EpochDone,
+    Evaluated,
+    Event,
+    RefitStarted,
+    Resumed,
+    Watch,
+)
+from recsys.training.progress import EpochEntry
 
 __all__ = ["numbers", "tracked"]
 
-Watch = Callable[[dict[str, Any]], None]
 Entries = Iterable[tuple[dict[str, float], int]]
 
 # Seconds that the end of a run waits for a tracker that has not heard everything yet.
@@ -57,27 +65,26 @@ def tracked(
         for line in lines:
             line.waiting.put((found, step))
 
-    def watch(event: dict[str, Any]) -> None:
-        nonlocal part, last
-        if event["event"] == "refit":
-            part = "refit/"
-        elif event["event"] == "evaluated":
-            report, part = event["report"], ""
-            send(
-                {f"final/{event['part']}": {metric: report[metric] for metric in report.names}},
-                last,
-            )
-        for entry in (
-            event["history"]
-            if event["event"] == "resumed"
-            else [event]
-            if event["event"] == "epoch"
-            else []
-        ):
-            last = int(entry["epoch"])
-            send(
-                {key: value for key, value in entry.items() if key not in ("event", "epoch")}, last
-            )
+    def send_epoch(entry: EpochEntry) -> None:
+        nonlocal last
+        last = entry.epoch
+        values = entry.to_json()
+        values.pop("epoch")
+        send(values, last)
+
+    def watch(event: Event) -> None:
+        nonlocal part
+        match event:
+            case RefitStarted():
+                part = "refit/"
+            case Evaluated(name, report):
+                part = ""
+                send({f"final/{name}": {metric: report[metric] for metric in report.names}}, last)
+            case Resumed():
+                for entry in event.history:
+                    send_epoch(entry)
+            case EpochDone():
+                send_epoch(event.entry)
 
     for line in lines:
         line.thread.start()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import io
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from recsys.errors import InputError, first_line
 from recsys.experiment.execution import Run, open_run
 from recsys.files import write_atomic, write_json
 from recsys.tensors import read_tensors
+from recsys.training.progress import read_history
 
 __all__ = ["Detection", "area", "detect", "draw", "save"]
 
@@ -246,30 +247,29 @@ def _pairs(run: Run, columns: dict[str, np.ndarray]) -> pl.DataFrame:
 
 
 def _curve(path: Path, pairs: pl.DataFrame) -> pl.DataFrame:
-    try:
-        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot be read: {error}",
-            place=str(path),
-            remedy="the run is damaged: restore it, or run again",
-        ) from None
     noise = int((pairs["label"] == 0).sum()) if "label" in pairs.columns else None
     rows = []
-    for entry in entries:
-        told = entry.get("denoise", {})
-        row = {name: told.get(name, entry.get(name)) for name in _CURVE}
-        if noise is not None and "dropped_noisy" in told:
-            hit, held = (
-                told["dropped_noisy"] + told["relabelled_noisy"],
-                told["dropped"] + told["relabelled"],
-            )
-            row |= {
-                "precision": hit / held if held else None,
-                "recall": hit / noise if noise else None,
-            }
+    for entry in read_history(path):
+        statistics = entry.denoise or {}
+        row = {name: statistics.get(name, getattr(entry, name, None)) for name in _CURVE}
+        if noise is not None and "dropped_noisy" in statistics:
+            row |= _quality(statistics, noise)
         rows.append(row)
     return pl.DataFrame(rows, schema=_CURVE)
+
+
+def _quality(statistics: Mapping[str, int | float | None], noise: int) -> dict[str, Any]:
+    """Return the precision and recall of the interactions a denoiser dropped or relabelled."""
+
+    def total(*names: str) -> float:
+        return sum(statistics[name] or 0 for name in names)
+
+    hits = total("dropped_noisy", "relabelled_noisy")
+    flagged = total("dropped", "relabelled")
+    return {
+        "precision": hits / flagged if flagged else None,
+        "recall": hits / noise if noise else None,
+    }
 
 
 def _summary(pairs: pl.DataFrame, epochs: int) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import polars as pl
 
@@ -15,6 +14,7 @@ from recsys.report import charts as draw
 from recsys.report.charts import Mark, Series
 from recsys.report.html import Markup, element, join
 from recsys.report.section import Method, Section
+from recsys.training.progress import EpochEntry
 from recsys.training.stopping import marked, reasons
 
 __all__ = [
@@ -130,11 +130,11 @@ def curves(section: Section) -> Markup | None:
     metric, series, losses, table = section.metric, [], [], []
     for order, method in enumerate(section.methods):
         run = method.runs[0]
-        kept = [entry for entry in run.history if _finite(entry.get("valid", {}).get(metric))]
+        kept = [entry for entry in run.history if _finite(entry.metric(metric))]
         best = run.meta.get("best_epoch")
         marks = []
         for entry in _thin(kept, best):
-            value, epoch = float(entry["valid"][metric]), int(entry["epoch"])
+            value, epoch = entry.metric(metric), entry.epoch
             marks.append(
                 Mark(
                     epoch,
@@ -163,15 +163,16 @@ def curves(section: Section) -> Markup | None:
                     ", ".join(end.marks),
                 )
             )
-        lost = [entry for entry in run.history if _finite(entry.get("loss"))]
+        lost = [entry for entry in run.history if entry.loss is not None]
         if len(lost) > 1:
             course = [
                 Mark(
-                    int(e["epoch"]),
-                    float(e["loss"]),
-                    f"{method.label}, epoch {e['epoch']}: loss {e['loss']:.5g}",
+                    entry.epoch,
+                    entry.loss,
+                    f"{method.label}, epoch {entry.epoch}: loss {entry.loss:.5g}",
                 )
-                for e in _thin(lost, best)
+                for entry in _thin(lost, best)
+                if entry.loss is not None
             ]
             losses.append((method, Series(method.label, order, tuple(course))))
     if not series:
@@ -613,13 +614,13 @@ def _finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _thin(entries: Sequence[dict[str, Any]], best: object) -> list[dict[str, Any]]:
+def _thin(entries: Sequence[EpochEntry], best: object) -> list[EpochEntry]:
     """At most `_POINTS` entries of a history and the best."""
     step = -(-len(entries) // _POINTS) or 1
     return [
         entry
         for place, entry in enumerate(entries)
-        if place % step == 0 or place == len(entries) - 1 or entry.get("epoch") == best
+        if place % step == 0 or place == len(entries) - 1 or entry.epoch == best
     ]
 
 

@@ -13,8 +13,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,11 +44,10 @@ from recsys.training.optimizers import (
     put_state,
     state_of,
 )
+from recsys.training.progress import EpochDone, EpochEntry, Resumed, StepDone, Watch
 from recsys.training.stopping import Reason, Stopping, curve_of, first_of_patience, stopping, waited
 
-__all__ = ["Fitted", "Train", "fit", "monitored"]
-
-Watch = Callable[[dict[str, Any]], None]
+__all__ = ["Fitted", "Train", "fit"]
 
 # An epoch whose mean loss is this many times that of the first has diverged, though every number is still finite.
 _DIVERGED = 1e3
@@ -115,7 +114,7 @@ class Fitted(Shown):
 
     scorer: Scorer
     best_epoch: int
-    history: list[dict[str, Any]]
+    history: list[EpochEntry]
     stopping: Stopping
 
     @property
@@ -129,8 +128,8 @@ class Fitted(Shown):
         if self.best_epoch:
             yield "epoch", f"{self.best_epoch} of {len(self.history)}"
         yield "stopped:", self.stopped
-        chosen = next((e for e in self.history if e["epoch"] == self.best_epoch), {})
-        for name, value in chosen.get("valid", {}).items():
+        chosen = next((e for e in self.history if e.epoch == self.best_epoch), None)
+        for name, value in ((chosen and chosen.valid) or {}).items():
             yield f"valid {name}", f"{value:.4f}"
 
 
@@ -144,7 +143,18 @@ class _State:
     best_epoch: int = 0
     first_loss: float | None = None
     seconds: float = 0.0  # of the current epoch so far
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochEntry] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain values for a checkpoint."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return values | {"history": [entry.to_json() for entry in self.history]}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> _State:
+        """Return the state with the values of a checkpoint."""
+        history = [EpochEntry.from_json(entry) for entry in values["history"]]
+        return cls(**{**values, "history": history})
 
 
 def fit(
@@ -168,7 +178,7 @@ def fit(
         evaluation: which metrics are computed on `valid`; its `monitor` decides.
         folder: where checkpoint and best scorer are kept; None keeps nothing.
         resume: go on from the checkpoint in `folder`, if there is one.
-        watch: called with {"event": "step" | "epoch", ...} as training goes on; what it does cannot change the result.
+        watch: called with each progress event; it cannot change the result.
 
     Raises:
         TrainingError: the loss is no finite number, with the step, or has grown a thousandfold.
@@ -220,16 +230,16 @@ def _closed_form(
     seconds: float,
     watch: Watch | None,
 ) -> Fitted:
-    entry: dict[str, Any] = {"epoch": 0, "seconds": round(seconds, 3)}
+    entry = EpochEntry(epoch=0, seconds=round(seconds, 3))
     if valid is not None and len(valid):
-        entry["valid"] = _validate(scorer, train, valid, evaluation)
+        entry = replace(entry, valid=_validate(scorer, train, valid, evaluation))
         asked = parse(evaluation.monitor).name in {
             metric.name for metric in evaluation.wanted
         }  # nothing is selected by it, so it need not be
-        if asked and math.isnan(monitored(entry["valid"], evaluation.monitor)):
+        if asked and math.isnan(entry.metric(evaluation.monitor)):
             raise _undefined(evaluation.monitor)
     if watch is not None:
-        watch({"event": "epoch", **entry})
+        watch(EpochDone(entry))
     return Fitted(scorer, 0, [entry], stopping((), "closed form", 0, 0))
 
 
@@ -239,11 +249,6 @@ def _validate(
     report = evaluate(scorer, train.pairs, valid, evaluation)
     # A metric that is defined for no user is left out: NaN is no JSON, and the history is a file that others read.
     return {name: value for name in report.names if math.isfinite(value := report[name])}
-
-
-def monitored(found: Mapping[str, float], name: str) -> float:
-    """A metric of an entry's "valid"; NaN where it is defined for no user of it."""
-    return found.get(parse(name).name, math.nan)
 
 
 def _undefined(monitor: str) -> InputError:
@@ -393,15 +398,7 @@ class _Loop:
             self._step(batch)
             state.step = batch.step + 1
             if self.watch is not None:
-                self.watch(
-                    {
-                        "event": "step",
-                        "epoch": state.epoch,
-                        "step": state.step,
-                        "steps": len(self.stream),
-                        "pairs": len(batch),
-                    }
-                )
+                self.watch(StepDone(state.epoch, state.step, len(self.stream), len(batch)))
             if (
                 self.folder is not None
                 and time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
@@ -411,7 +408,7 @@ class _Loop:
                 self.save()
         entry = self._close_epoch(time.perf_counter() - began)
         if self.watch is not None:
-            self.watch({"event": "epoch", **entry})
+            self.watch(EpochDone(entry))
         if (
             self.folder is not None
             and time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
@@ -450,7 +447,7 @@ class _Loop:
             self.bad_step = torch.where(fresh, batch.step, self.bad_step)
         self.loss_sum += loss.double() * len(batch)
 
-    def _close_epoch(self, seconds: float) -> dict[str, Any]:
+    def _close_epoch(self, seconds: float) -> EpochEntry:
         state, pairs = self.state, len(self.train.pairs)
         bad, mean = int(self.bad_step), float(self.loss_sum) / self.stream.size
         if bad >= 0 or not math.isfinite(mean):
@@ -469,41 +466,41 @@ class _Loop:
                 place=f"epoch {state.epoch + 1}",
                 remedy="lower train.lr, or set train.clip",
             )
-        entry: dict[str, Any] = {
-            "epoch": state.epoch + 1,
-            "loss": mean,
-            "seconds": round(seconds, 4),
-            "pairs_per_second": round(pairs / max(seconds, 1e-9)),
-        }
-        if self.denoiser is not None:
-            entry["denoise"] = self.denoiser.summary(self.noise)
+        entry = EpochEntry(
+            epoch=state.epoch + 1,
+            loss=mean,
+            seconds=round(seconds, 4),
+            pairs_per_second=round(pairs / max(seconds, 1e-9)),
+            denoise=None if self.denoiser is None else self.denoiser.summary(self.noise),
+        )
         state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
         self.loss_sum.zero_()
         if self.valid is not None and (
             state.epoch % self.config.eval_every == 0 or state.epoch == self.config.epochs
         ):
-            self._select(entry)
+            entry = self._select(entry)
         state.history.append(entry)
         return entry
 
-    def _select(self, entry: dict[str, Any]) -> None:
+    def _select(self, entry: EpochEntry) -> EpochEntry:
         """Evaluate on validation; keep the scorer if it is the best so far."""
         state, began = self.state, time.perf_counter()
         assert self.valid is not None
         self.network.eval()
         scorer = self.network.scorer()
-        entry["valid"] = _validate(scorer, self.train, self.valid, self.evaluation)
-        entry["valid_seconds"] = round(time.perf_counter() - began, 4)
-        value = self.sign * monitored(entry["valid"], self.evaluation.monitor)
+        metrics = _validate(scorer, self.train, self.valid, self.evaluation)
+        seconds = round(time.perf_counter() - began, 4)
+        entry = replace(entry, valid=metrics, valid_seconds=seconds)
+        value = self.sign * entry.metric(self.evaluation.monitor)
         if self.held is not None:
             seed_device(self.device, stream_seed(self.config.seed, "held"))
-            entry["valid_loss"] = held_out_loss(self.network, self.held.epoch(0), self.config.trim)
-            value = -entry["valid_loss"]
+            loss = held_out_loss(self.network, self.held.epoch(0), self.config.trim)
+            entry, value = replace(entry, valid_loss=loss), -loss
         if math.isnan(value):
             raise _undefined(self.evaluation.monitor)
         if value > state.best:
             state.best, state.best_epoch, self.best = value, state.epoch, scorer
-        entry["best"] = state.best_epoch == state.epoch
+        return replace(entry, best=state.best_epoch == state.epoch)
 
     def _not_finite(self, epoch: int, step: int) -> None:
         raise TrainingError(
@@ -544,7 +541,7 @@ class _Loop:
         write_tensors(
             self.folder / "checkpoint.safetensors",
             tensors,
-            {"state": asdict(self.state), "identity": self.identity},
+            {"state": self.state.to_json(), "identity": self.identity},
         )
         self.saved_at = time.monotonic()
 
@@ -565,8 +562,15 @@ class _Loop:
             )
         try:
             self._take(tensors, meta["state"])
-        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-            said = first_line(error)
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            IndexError,
+            RuntimeError,
+            InputError,
+        ) as error:
+            said = error.cause if isinstance(error, InputError) else first_line(error)
             raise InputError(
                 f"is not a whole checkpoint: {said}",
                 place=str(path),
@@ -578,18 +582,11 @@ class _Loop:
             if about.get("epoch") == self.state.best_epoch:
                 self.best, self.best_saved = scorer.to(self.device), self.state.best_epoch
         if self.watch is not None:
-            self.watch(
-                {
-                    "event": "resumed",
-                    "epoch": self.state.epoch,
-                    "step": self.state.step,
-                    "history": self.state.history,
-                }
-            )
+            self.watch(Resumed(self.state.epoch, self.state.step, tuple(self.state.history)))
 
     def _take(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """The moving parts of a checkpoint in place of our own."""
-        self.state = _State(**state)
+        self.state = _State.from_json(state)
         self.network.load_state_dict(
             {
                 name.removeprefix("network."): t

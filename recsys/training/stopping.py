@@ -6,12 +6,14 @@ keeps in its history, so that a run that was made before there were marks has th
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from recsys.evaluation.metrics import parse
+from recsys.training.progress import EpochEntry
 
 __all__ = [
     "DIP",
@@ -114,7 +116,7 @@ class Stopping:
 
 
 def curve_of(
-    history: Iterable[Mapping[str, Any]], monitor: str, select: str = "metric"
+    history: Iterable[EpochEntry], monitor: str, select: str = "metric"
 ) -> list[tuple[int, float]]:
     """The curve of a history, turned so that more is better.
 
@@ -127,10 +129,10 @@ def curve_of(
     sign = 1.0 if metric.higher else -1.0
     curve = []
     for entry in history:
-        if select == "loss" and "valid_loss" in entry:
-            curve.append((int(entry["epoch"]), -float(entry["valid_loss"])))
-        elif select == "metric" and metric.name in entry.get("valid", {}):
-            curve.append((int(entry["epoch"]), sign * float(entry["valid"][metric.name])))
+        if select == "loss" and entry.valid_loss is not None:
+            curve.append((entry.epoch, -entry.valid_loss))
+        elif select == "metric" and not math.isnan(value := entry.metric(monitor)):
+            curve.append((entry.epoch, sign * value))
     return curve
 
 

@@ -290,8 +290,8 @@ def test_the_words_hold_the_numbers(values: dict[str, Any]) -> None:
     assert parts.test.openings == [], "looking is not opening"
     assert any("csv" in text for text in _Text(loaded._repr_html_()).texts), "the history"
     history = values["Fitted"].history
-    best = next(entry for entry in history if entry["epoch"] == values["Fitted"].best_epoch)
-    for name, value in best["valid"].items():
+    best = next(entry for entry in history if entry.epoch == values["Fitted"].best_epoch)
+    for name, value in best.valid.items():
         assert name in values["Fitted"]._repr_html_()
         assert f"{value:.4f}" in values["Fitted"]._repr_html_()
     report = values["Report"]

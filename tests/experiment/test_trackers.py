@@ -17,6 +17,7 @@ from test_study import small
 from recsys.errors import InputError
 from recsys.experiment import trackers
 from recsys.experiment.execution import Run, execute
+from recsys.experiment.progress import EpochDone, Evaluated, Event, Resumed
 from recsys.experiment.trackers import numbers, tracked
 
 
@@ -100,8 +101,8 @@ def test_epochs_of_a_refit_are_told_apart(tmp_path: Path, heard: Heard) -> None:
 def test_a_run_that_goes_on_is_told_whole(tmp_path: Path, heard: Heard) -> None:
     experiment = small(tmp_path, train={"checkpoint_seconds": 0.0})
 
-    def die(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch" and event["epoch"] == 3:
+    def die(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.entry.epoch == 3:
             raise Died
 
     with pytest.raises(Died):
@@ -254,9 +255,9 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     with tracked(
         [f"tensorboard:{tmp_path / 'tb'}"], run.experiment, "run", said.append
     ) as watch:  # told again, as when a run goes on
-        watch({"event": "resumed", "history": run.history})
+        watch(Resumed(len(run.history), 0, tuple(run.history)))
         for part in ("valid", "test"):
-            watch({"event": "evaluated", "part": part, "report": run.report(part)})
+            watch(Evaluated(part, run.report(part)))
     assert said == []
     (folder,) = (tmp_path / "tb").iterdir()
     read = reader.EventAccumulator(str(folder)).Reload()

@@ -111,7 +111,7 @@ def test_the_curve_is_that_of_the_history(made):
     run = made("dcf", DCF)
     curve = detect(run.folder).curve
     assert curve["epoch"].to_list() == list(range(1, 9))
-    last = run.history[-1]["denoise"]
+    last = run.history[-1].denoise
     assert curve["clean"][-1] == last["clean"]
     assert curve["noisy"][-1] == last["noisy"]
     held = last["dropped"] + last["relabelled"]

@@ -22,6 +22,7 @@ from recsys.config import to_toml
 from recsys.errors import InputError
 from recsys.experiment.execution import execute, open_run
 from recsys.experiment.experiment import from_tree
+from recsys.experiment.progress import EpochDone, Event
 from recsys.files import LOCK, Lock, exclusive, is_held, new_folder
 from recsys.study import tuning as study
 
@@ -174,8 +175,8 @@ class Killed(BaseException):
 
 
 def test_a_run_that_is_still_going_is_not_resumed_until_its_process_is_killed(work: Path) -> None:
-    def die(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch":
+    def die(event: Event) -> None:
+        if isinstance(event, EpochDone):
             raise Killed
 
     with pytest.raises(Killed):

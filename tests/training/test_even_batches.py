@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -26,6 +23,7 @@ from recsys.nn.losses import Loss, Terms
 from recsys.sampling import Batch, Sampler, stream
 from recsys.scorer import Factors, Scorer
 from recsys.training.loop import Train, fit
+from recsys.training.progress import Event, StepDone, Watch
 
 TRAIN, _ = two_camps(users=20, items=20, each=5, kept=2)
 
@@ -79,9 +77,9 @@ def test_batches_are_even_under_every_optimiser(optimizer, rows):
         pytest.skip("adamw decays every row")
     steps: list[int] = []
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "step":
-            steps.append(event["pairs"])
+    def watch(event: Event) -> None:
+        if isinstance(event, StepDone):
+            steps.append(event.pairs)
 
     size = len(TRAIN.pairs)
     config = Train(epochs=2, batch_size=size - 1, lr=0.01, optimizer=optimizer, rows=rows)
@@ -89,10 +87,10 @@ def test_batches_are_even_under_every_optimiser(optimizer, rows):
     assert sorted(steps) == sorted([size // 2, size - size // 2] * 2)
 
 
-def stopped_at(moment: int) -> Callable[[dict[str, Any]], None]:
+def stopped_at(moment: int) -> Watch:
     count = iter(range(1, 999))
 
-    def watch(_: dict[str, Any]) -> None:
+    def watch(_: Event) -> None:
         if next(count) == moment:
             raise InterruptedError
 

@@ -91,9 +91,9 @@ def test_the_best_epoch_is_that_of_the_least_loss():
             EVALUATION,
         )
     ).history
-    losses = [entry["valid_loss"] for entry in history]
+    losses = [entry.valid_loss for entry in history]
     assert fitted.best_epoch == 1 + int(np.argmin(losses)) < 15
-    assert [entry["best"] for entry in history] == [
+    assert [entry.best for entry in history] == [
         loss < min([math.inf, *losses[:i]]) for i, loss in enumerate(losses)
     ]
     stopped = fit(
@@ -104,12 +104,8 @@ def test_the_best_epoch_is_that_of_the_least_loss():
         EVALUATION,
     )
     assert len(stopped.history) == fitted.best_epoch + 2
-    assert (
-        "valid_loss"
-        not in fit(MODEL, TRAIN, VALID, Train(**SHORT | {"select": "metric"}), EVALUATION).history[
-            0
-        ]
-    )
+    by_metric = fit(MODEL, TRAIN, VALID, Train(**SHORT | {"select": "metric"}), EVALUATION)
+    assert by_metric.history[0].valid_loss is None
 
 
 def test_selection_trains_nothing():
@@ -117,7 +113,7 @@ def test_selection_trains_nothing():
         fit(MODEL, TRAIN, VALID, Train(**SHORT | {"select": select, "patience": None}), EVALUATION)
         for select in ("loss", "metric")
     )
-    assert [entry["loss"] for entry in one.history] == [entry["loss"] for entry in two.history]
+    assert [entry.loss for entry in one.history] == [entry.loss for entry in two.history]
 
 
 def test_trimming_bears_noise():
@@ -147,7 +143,10 @@ def test_it_resumes_to_the_same_bytes(tmp_path):
     def course(fitted: Any) -> Any:
         return (
             fitted.best_epoch,
-            [{k: v for k, v in entry.items() if "second" not in k} for entry in fitted.history],
+            [
+                {k: value for k, value in entry.to_json().items() if "second" not in k}
+                for entry in fitted.history
+            ],
             fitted.scorer.user.tolist(),
         )
 

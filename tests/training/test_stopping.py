@@ -27,6 +27,7 @@ from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 from recsys.study.tuning import open_study
 from recsys.training.loop import Fitted, Train, fit
+from recsys.training.progress import EpochDone, EpochEntry, Event, StepDone
 from recsys.training.stopping import (
     DIP,
     RISING,
@@ -128,9 +129,9 @@ def test_several_seeds_by_hand():
 
 def test_the_curve_is_turned_so_that_more_is_better():
     history = [
-        {"epoch": 1, "loss": 1.0},
-        {"epoch": 2, "valid": {"ndcg@5": 0.2, "gini@5": 3.0}, "valid_loss": 0.7},
-        {"epoch": 4, "valid": {"ndcg@5": 0.1}, "valid_loss": 0.6},
+        EpochEntry(epoch=1, seconds=1.0, loss=1.0),
+        EpochEntry(epoch=2, seconds=1.0, valid={"ndcg@5": 0.2, "gini@5": 3.0}, valid_loss=0.7),
+        EpochEntry(epoch=4, seconds=1.0, valid={"ndcg@5": 0.1}, valid_loss=0.6),
     ]
     assert curve_of(history, "ndcg@5") == [(2, 0.2), (4, 0.1)]
     assert curve_of(history, "gini@5") == [(2, -3.0)]  # less is better
@@ -277,8 +278,8 @@ def test_a_resumed_training_waits_as_long(tmp_path, min_epochs):
     for stop in range(1, done):
         folder = tmp_path / str(stop)
 
-        def cut(event: dict[str, Any], stop: int = stop) -> None:
-            if event["event"] == "step" and event["epoch"] == stop:
+        def cut(event: Event, stop: int = stop) -> None:
+            if isinstance(event, StepDone) and event.epoch == stop:
                 raise _Power
 
         with pytest.raises(_Power):
@@ -465,8 +466,8 @@ def test_a_killed_run_says_how_far_it_came(here, tmp_path):
 
 
 def test_an_interrupted_run_is_on_record_and_goes_on(here, tmp_path):
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch" and event["epoch"] == 2:
+    def stop(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.entry.epoch == 2:
             raise KeyboardInterrupt
 
     experiment = read(here / "mf.toml", ["train.epochs=3", "train.lr=0.05", "name=mf"])
