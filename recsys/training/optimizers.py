@@ -13,7 +13,7 @@ from recsys.models import Network
 from recsys.nn.row_optimizer import RowOptimizer
 
 __all__ = [
-    "Kind",
+    "OptimizerName",
     "Schedule",
     "check_state",
     "clip",
@@ -24,14 +24,14 @@ __all__ = [
     "state_of",
 ]
 
-Kind = Literal["adam", "adamw", "adagrad", "sgd"]
+OptimizerName = Literal["adam", "adamw", "adagrad", "sgd"]
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
 
 _EPS = 1e-8  # of Adam and Adagrad, on dense and on touched rows alike
 
 
 def make_optimizers(
-    network: Network, kind: Kind, lr: float, *, touched: bool, weight_decay: float = 0.0
+    network: Network, kind: OptimizerName, lr: float, *, touched: bool, weight_decay: float = 0.0
 ) -> list[torch.optim.Optimizer]:
     """One optimiser for whole tensors and, if rows are touched singly, one for tables.
 
@@ -70,7 +70,7 @@ def make_optimizers(
 
 
 def _dense(
-    params: list[torch.nn.Parameter], kind: Kind, lr: float, weight_decay: float
+    params: list[torch.nn.Parameter], kind: OptimizerName, lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
     if kind == "adam":
         return torch.optim.Adam(params, lr=lr, fused=True)

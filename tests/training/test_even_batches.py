@@ -160,7 +160,7 @@ def test_triplets_are_refused_where_a_loss_looks_at_all_negatives_of_a_pair():
 
 def test_triplets_are_refused_by_denoisers():
     config = Train(epochs=1, device="cpu", denoise=Denoise(kind="tce", drop=0.1, ramp=2))
-    with pytest.raises(InputError, match="judges a pair once an epoch"):
+    with pytest.raises(InputError, match="judges a pair once per epoch"):
         fit(GMF(sampler=Sampler(negatives=2, unit="triplet")), TRAIN, None, config)
 
 
