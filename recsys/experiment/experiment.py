@@ -20,7 +20,7 @@ from recsys.errors import InputError, suggest
 from recsys.evaluation.evaluator import Evaluation
 from recsys.experiment.search_space import Dimension, Tune, check, flatten
 from recsys.models import Recipe
-from recsys.training.loop import Train
+from recsys.training.settings import Train
 
 __all__ = ["SECTIONS", "Experiment", "from_tree", "read"]
 

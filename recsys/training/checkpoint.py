@@ -35,7 +35,7 @@ class State:
         epoch: epochs done.
         step: steps done in the current epoch.
         best: best value of the monitored metric so far, with the sign that makes more better.
-        best_epoch: epoch of that value; 0 if there was no evaluation.
+        best_epoch: epoch of that value; 0 before the first evaluation.
         first_loss: mean loss of the first epoch.
         seconds: seconds spent in the current epoch.
         history: entries of the epochs done.

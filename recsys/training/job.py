@@ -42,5 +42,5 @@ class Job:
 
     @property
     def held_out(self) -> Interactions | None:
-        """The validation interactions; None if there are none."""
+        """The validation interactions; None instead of an empty set."""
         return self.valid if self.valid is not None and len(self.valid) else None

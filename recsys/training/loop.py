@@ -139,7 +139,7 @@ def _closed_form(scorer: Scorer, job: Job, seconds: float) -> Fitted:
 
 
 def _refuse_pair_losses(config: Train) -> None:
-    """Raise an error for settings that need losses of interactions, where there are none."""
+    """Raise an error for settings that need a loss per interaction: the method has no losses."""
     cause = "judges pairs by their losses, and this method is not trained by gradients"
     if config.denoise.kind != "none":
         raise InputError(

@@ -178,7 +178,7 @@ def test_it_resumes_to_the_same_bytes(tmp_path):
 
 
 def test_it_needs_labels():
-    with pytest.raises(InputError, match="needs a loss by labels"):
+    with pytest.raises(InputError, match="needs a loss with labels"):
         fit(MF(dim=4), TRAIN, VALID, Train(**SHORT), EVALUATION)
     with pytest.raises(InputError, match="whole users"):
         fit(SFCML(dim=4), TRAIN, VALID, Train(**SHORT), EVALUATION)
