@@ -113,8 +113,12 @@ class Stopping:
 
         Raises:
             KeyError: a value is missing.
-            TypeError: the marks are not a list.
+            TypeError: a value is of the wrong type.
         """
+        for field in fields(cls):
+            kind = {"reason": str, "marks": list}.get(field.name, int)
+            if not isinstance(plain[field.name], kind):
+                raise TypeError(f"'{field.name}' must be of type {kind.__name__}")
         values = {field.name: plain[field.name] for field in fields(cls)}
         return cls(**{**values, "marks": tuple(plain["marks"])})
 

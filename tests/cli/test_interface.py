@@ -386,7 +386,7 @@ def test_the_example_package_brings_a_method(tmp_path: Path) -> None:
     ran = recsys_command(site, "run", str(config), "--out", str(tmp_path / "out"), "-q")
     assert (ran.returncode, ran.stderr) == (0, "")
     run = open_run(tmp_path / "out")
-    assert run.meta["method"] == "shelf"
+    assert run.meta.method == "shelf"
     # By hand: n / (n + 2) of the users who have it, the same for everyone.
     pairs = run.train.pairs
     counts = np.bincount(pairs.item, minlength=pairs.n_items)

@@ -93,7 +93,7 @@ def test_epochs_of_a_refit_are_told_apart(tmp_path: Path, heard: Heard) -> None:
     with tracked(["ear:x"], experiment, "run", print) as watch:
         run = execute(experiment, tmp_path / "run", watch=watch)
     again = [step for key, step in heard.found if key == "refit/loss"]
-    assert again == list(range(1, run.meta["best_epoch"] + 1))
+    assert again == list(range(1, run.meta.best_epoch + 1))
     assert [step for key, step in heard.found if key == "loss"] == [1, 2, 3]
     assert any(key == "final/test/ndcg@5" for key, _ in heard.found)
 
@@ -151,7 +151,7 @@ def test_training_waits_for_no_tracker(tmp_path: Path, monkeypatch: pytest.Monke
         run = tracked_run(tmp_path, ["hangs"], said)
     finally:
         free.set()
-    assert run.meta["status"] == "finished"
+    assert run.meta.status == "finished"
     assert said == ["hangs has not taken everything within 0.05 s; the run is whole without it"]
 
 
@@ -300,7 +300,7 @@ def test_a_server_of_mlflow_that_is_not_there_costs_one_warning(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     said: list[str] = []
     run = tracked_run(tmp_path, ["mlflow:http://127.0.0.1:9"], said)
-    assert run.meta["status"] == "finished"
+    assert run.meta.status == "finished"
     assert len(said) == 1
     assert said[0].startswith("mlflow has failed")
 

@@ -216,7 +216,7 @@ def test_of_a_refit_it_is_the_refit_that_ships(made):
     split = data_of(run.experiment).refit()
     assert found.pairs.height == len(split.train.pairs)
     assert found.pairs["label"].to_numpy().tolist() == split.train.pairs.label.tolist()
-    assert found.summary["epochs"] == run.meta["best_epoch"] == found.curve.height
+    assert found.summary["epochs"] == run.meta.best_epoch == found.curve.height
 
 
 def test_the_area_under_the_curve():

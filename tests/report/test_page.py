@@ -23,7 +23,7 @@ from recsys.experiment.execution import data_of, open_run
 from recsys.report.charts import Mark, Series, lines, number, points
 from recsys.report.document import page, sections
 from recsys.report.html import element, join
-from recsys.report.section import _shorter
+from recsys.report.methods import without_common_end
 
 EVIL = '<script>document.title="taken"</script>'
 VOID = {"meta", "img", "br", "hr"}
@@ -241,13 +241,13 @@ def test_markup_in_names_is_harmless(three: list[Path]) -> None:
 def test_lists_and_hits_against_a_naive_loop(three: list[Path]) -> None:
     before = [openings(folder) for folder in three]
     found = sections(three, users=7, k=4)[0]
-    assert found.marked
-    assert len({person.id for person in found.people}) == 7
+    assert found.hits_known
+    assert len({person.id for person in found.users}) == 7
     run = open_run(three[1])
     split = data_of(run.experiment)
     test = split.test.open("test")
     ids, titles, n_hits = split.train.items.ids.to_list(), run.train.titles.to_list(), 0
-    for person in found.people:
+    for person in found.users:
         user = split.train.users.rows([person.id])[0]
         wanted = {int(i) for i, u in zip(test.item, test.user, strict=True) if u == user}
         seen = {
@@ -256,17 +256,11 @@ def test_lists_and_hits_against_a_naive_loop(three: list[Path]) -> None:
             for i, u in zip(part.item, part.user, strict=True)
             if u == user
         }
-        scores = (
-            run.scorer.scores(np.array([user]))[0].tolist()
-            if hasattr(run.scorer, "scores")
-            else None
-        )
-        if scores is None:
-            scores = (run.scorer.user[user] @ run.scorer.item.T).tolist()
+        scores = (run.scorer.user[user] @ run.scorer.item.T).tolist()
         order = sorted((i for i in range(len(ids)) if i not in seen), key=lambda i: -scores[i])[:4]
         assert [item.name for item in person.lists["mf"]] == [titles[i] for i in order]
         assert [item.hit for item in person.lists["mf"]] == [i in wanted for i in order]
-        assert set(person.wanted) == {titles[i] for i in wanted}
+        assert set(person.test_items) == {titles[i] for i in wanted}
         n_hits += sum(item.hit for each in person.lists.values() for item in each)
     assert n_hits, "the fixture should have a hit to mark"
     text = page([found])
@@ -283,8 +277,8 @@ def test_lists_and_hits_against_a_naive_loop(three: list[Path]) -> None:
     assert [openings(folder) for folder in three] == after
     assert "user u" not in page(sections(three, users=0))
     assert [openings(folder) for folder in three] == after
-    assert [p.id for p in sections(three, users=7, hits=False)[0].people] == [
-        p.id for p in found.people
+    assert [p.id for p in sections(three, users=7, hits=False)[0].users] == [
+        p.id for p in found.users
     ]
 
 
@@ -312,11 +306,11 @@ def test_provenance_has_what_makes_a_run_again(three: list[Path]) -> None:
         run = open_run(folder)
         meta = run.meta
         for fact in (
-            meta["split"]["fingerprint"],
-            meta["experiment"],
+            run.split.fingerprint,
+            meta.experiment,
             run.fingerprint,
-            meta["finished"],
-            meta["environment"]["packages"]["torch"],
+            meta.finished,
+            meta.environment.packages["torch"],
         ):
             assert str(fact) in text
         assert run.experiment.to_toml() in text
@@ -350,11 +344,11 @@ def test_a_baseline_by_the_name_of_its_run_or_of_the_page(three: list[Path]) -> 
 
 
 def test_short_names() -> None:
-    assert _shorter(["mf-shop-a", "cml-shop-a"]) == ["mf", "cml"]
-    assert _shorter(["mf-a", "mf-b"]) == ["mf-a", "mf-b"]
-    assert _shorter(["a", "b-a"]) == ["a", "b-a"]
-    assert _shorter(["mf-shop"]) == ["mf-shop"]
-    assert _shorter(["mf-shop", "mf-shop"]) == ["mf-shop", "mf-shop"]
+    assert without_common_end(["mf-shop-a", "cml-shop-a"]) == ["mf", "cml"]
+    assert without_common_end(["mf-a", "mf-b"]) == ["mf-a", "mf-b"]
+    assert without_common_end(["a", "b-a"]) == ["a", "b-a"]
+    assert without_common_end(["mf-shop"]) == ["mf-shop"]
+    assert without_common_end(["mf-shop", "mf-shop"]) == ["mf-shop", "mf-shop"]
 
 
 def test_the_command_writes_the_page_whole_or_not(three: list[Path], tmp_path: Path) -> None:
@@ -388,9 +382,9 @@ def test_data_that_are_gone_leave_the_hits_out(
         found = sections(three, users=2)
     finally:
         kept.write_text(text)
-    assert not found[0].marked
+    assert not found[0].hits_known
     assert "log.csv" in found[0].notes[0]
-    assert found[0].people[0].lists["mf"]
+    assert found[0].users[0].lists["mf"]
 
 
 def test_a_benchmark_has_a_section_per_data_set(three: list[Path], tmp_path: Path) -> None:

@@ -481,7 +481,7 @@ def test_an_interrupted_run_is_on_record_and_goes_on(here, tmp_path):
     )
     whole = execute(experiment, tmp_path / "cut", resume=True)
     assert whole.stopping == open_run(here / "runs" / "mf").stopping
-    assert whole.meta["status"] == "finished"
+    assert whole.meta.status == "finished"
 
 
 def test_the_command_line_compares_with_marks(here):
