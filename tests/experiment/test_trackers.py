@@ -73,7 +73,7 @@ class Heard:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     ear = Heard()
-    monkeypatch.setitem(trackers._TRACKERS, "ear", (ear, "json", "PLACE"))
+    monkeypatch.setitem(trackers._TRACKERS, "ear", trackers._Tracker(ear, "json", "PLACE"))
     return ear
 
 
@@ -132,11 +132,11 @@ def test_a_tracker_that_fails_costs_one_warning(
             next(iter(entries))
         raise ConnectionError("no route to host\nand more")
 
-    monkeypatch.setitem(trackers._TRACKERS, "broken", (broken, "json", ""))
+    monkeypatch.setitem(trackers._TRACKERS, "broken", trackers._Tracker(broken, "json", ""))
     said: list[str] = []
     run = tracked_run(tmp_path, ["broken", "ear:x"], said)
     assert said == [
-        "broken has failed and hears no more of this run: ConnectionError: no route to host"
+        "broken has failed and gets no more of this run: ConnectionError: no route to host"
     ]
     assert heard.found == wanted(run)
     assert run.fingerprint == execute(small(tmp_path), tmp_path / "plain").fingerprint
@@ -144,7 +144,9 @@ def test_a_tracker_that_fails_costs_one_warning(
 
 def test_training_waits_for_no_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = threading.Event()
-    monkeypatch.setitem(trackers._TRACKERS, "hangs", (lambda *_: free.wait() and None, "json", ""))
+    monkeypatch.setitem(
+        trackers._TRACKERS, "hangs", trackers._Tracker(lambda *_: free.wait() and None, "json", "")
+    )
     monkeypatch.setattr(trackers, "_PATIENCE", 0.05)
     said: list[str] = []
     try:
@@ -152,7 +154,7 @@ def test_training_waits_for_no_tracker(tmp_path: Path, monkeypatch: pytest.Monke
     finally:
         free.set()
     assert run.meta.status == "finished"
-    assert said == ["hangs has not taken everything within 0.05 s; the run is whole without it"]
+    assert said == ["hangs has not taken everything within 0.05 s; the run is complete without it"]
 
 
 @pytest.mark.parametrize(
@@ -160,11 +162,11 @@ def test_training_waits_for_no_tracker(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (
             "tensorbord:x",
-            r"--track tensorbord:x: 'tensorbord' is no tracker; did you mean 'tensorboard'\?",
+            r"--track tensorbord:x: 'tensorbord' is not a known tracker; did you mean 'tensorboard'\?",
         ),
-        ("tensorboard", "is not told where; say tensorboard:DIR"),
-        ("wandb:", "is not told where; say wandb:PROJECT"),
-        ("", "is no tracker"),
+        ("tensorboard", "needs a DIR; say tensorboard:DIR"),
+        ("wandb:", "needs a PROJECT; say wandb:PROJECT"),
+        ("", "is not a known tracker"),
     ],
 )
 def test_a_target_that_is_none_is_refused(tmp_path: Path, target: str, piece: str) -> None:
@@ -218,7 +220,7 @@ def test_the_command_line_has_trackers(
     assert call("--out", str(tmp_path / "run"), "--track", "ear:a") == 0
     assert heard.name == "a/run"
     assert call("--out", str(tmp_path / "other"), "--track", "nothing:a") == 2
-    assert "'nothing' is no tracker" in capsys.readouterr().err
+    assert "'nothing' is not a known tracker" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 

@@ -78,7 +78,7 @@ LOW = {"low": 1, "high": 2}
         ({"model.sampler.negative": LOW}, ("'model.sampler' has no field 'negative'", "did you mean 'negatives'?")),
         ({"model.dim.x": LOW}, ("'model.dim' is a value", "drop what follows")),
         ({"tran.lr": LOW}, ("'tran' is not a section", "did you mean 'train'?")),
-        ({"lr": LOW}, ("'lr' is no section", "model, train")),
+        ({"lr": LOW}, ("'lr' is not a section", "model, train")),
         ({"train": LOW}, ("'train' is a section", "lr")),
         ({"data.user_core": LOW}, ("[data] decides what is measured", "[model] and [train]")),
         ({"split.seed": LOW}, ("[split] decides",)),
