@@ -1,15 +1,17 @@
 """Experiments and runs: read a TOML file, carry it out once, keep the result in a folder.
 
-    experiment    One experiment: data, split, model, training, evaluation.
-    execution     Carry out an experiment.
-    progress      Progress events of a run.
-    run           The folder of a run, opened for reading.
-    run_meta      The content of `run.json`.
-    environment   Versions, processor and GPU.
-    search_space  Settings to search, `[tune]`.
-    verification  Check that a run can be reproduced from its folder.
-    reevaluation  Evaluate a finished run with other settings.
-    trackers      Logging to TensorBoard, MLflow and Weights & Biases.
+    experiment      One experiment: data, split, model, training, evaluation.
+    execution       Carry out an experiment.
+    progress        Progress events of a run.
+    run             The folder of a run, opened for reading.
+    run_meta        The content of `run.json`.
+    environment     Versions, processor and GPU.
+    tune_settings   Settings `[tune]`.
+    search_space    The space that a study searches.
+    searched_field  The field of the experiment at a searched path.
+    verification    Check that a run can be reproduced from its folder.
+    reevaluation    Evaluate a finished run with other settings.
+    trackers        Logging to TensorBoard, MLflow and Weights & Biases.
 
 The names below are public; the modules behind them are internal and may change.
 """

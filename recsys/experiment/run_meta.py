@@ -24,7 +24,7 @@ FORMAT = 1
 DAMAGED = "the run is damaged: restore it, or run again"
 
 _FOREIGN = "give the folder that `recsys run` printed"
-# Every run has these keys, and a finished run has the split too, whatever version wrote it.
+# Every version wrote these keys; a finished run has the split too.
 _ALWAYS = {"status": str, "experiment": str}
 _FINISHED: dict[str, type] = {**_ALWAYS, "split": dict}
 

@@ -254,7 +254,7 @@ def corners(dimensions: tuple[Dimension, ...]) -> Iterator[dict[str, Any]]:
 
 
 def get(tree: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a path of plain values; "none" if there is no value."""
+    """Return the value at a path of plain values; "none" without a value."""
     value: Any = tree
     for key in path.split("."):
         if not isinstance(value, Mapping) or key not in value:

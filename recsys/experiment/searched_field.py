@@ -111,7 +111,7 @@ def look_up(cls: Any, section: str, keys: list[str], place: str) -> SearchedFiel
         place: where the path is written, for an error.
 
     Raises:
-        InputError: there is no such field.
+        InputError: the path does not exist.
     """
     base: Any = None
     for depth, key in enumerate(keys):

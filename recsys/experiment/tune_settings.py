@@ -29,7 +29,7 @@ class Range:
     """Only low, low + step, low + 2 step, ...; integers have a step of 1."""
     choices: tuple[Any, ...] | None = None
     """The values themselves: numbers, words, true and false, or whole tables such as
-    { kind = "hinge", margin = 1.0 }. "none" is no value."""
+    { kind = "hinge", margin = 1.0 }. "none" leaves the field empty."""
 
     def __post_init__(self) -> None:
         if self.choices is not None:

@@ -46,7 +46,7 @@ def write_page(
         The path of the file.
 
     Raises:
-        InputError: the name does not end in .html, there is no section, or the file cannot be
+        InputError: the name does not end in .html, `sections` is empty, or the file cannot be
             written.
     """
     out = Path(out)
@@ -74,7 +74,7 @@ def page(
             shown as an image, in which no script runs.
 
     Raises:
-        InputError: there is no section.
+        InputError: `sections` is empty.
     """
     if not sections:
         raise InputError("there is nothing to report", remedy="name at least one run")

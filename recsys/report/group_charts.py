@@ -18,7 +18,7 @@ __all__ = ["groups"]
 
 
 def groups(section: Section) -> Markup | None:
-    """Return means and intervals per group, a small chart each; None if there are no values.
+    """Return means and intervals per group, a small chart each; None without values per user.
 
     All charts of one kind of group have the same scale.
     """
