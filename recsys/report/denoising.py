@@ -77,7 +77,7 @@ class Detection:
     summary: dict[str, int | float | None]
 
     def suspects(self, k: int = 10) -> pl.DataFrame:
-        """Return the k flagged interactions of largest loss; of all, if no interaction is flagged."""
+        """Return the k flagged interactions of largest loss; of all, if none is flagged."""
         flagged = self.pairs.filter(pl.col("verdict") != "kept")
         frame = flagged if flagged.height else self.pairs
         return frame.sort("loss", descending=True, maintain_order=True).head(k)

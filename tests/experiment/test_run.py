@@ -1,4 +1,4 @@
-"""The run artefact: what it holds, that it can be used without the raw data, and that it can be checked."""
+"""The folder of a run: what it holds, that it needs no raw data, and that it can be checked."""
 
 from __future__ import annotations
 
@@ -206,7 +206,10 @@ def features(folder: Path, seed: int) -> str:
 
 
 def test_features_are_part_of_the_data_of_a_run(tmp_path: Path) -> None:
-    """Other numbers in the same file are other data: for resuming, for verifying, for other metrics. Pairs decide what is compared."""
+    """Other numbers in a feature file are other data: to resume, to verify, for other metrics.
+
+    Only the interactions decide which runs can be compared.
+    """
     log(tmp_path)
     told = {"features": {"told": features(tmp_path, 0)}}
     run = execute(
@@ -261,7 +264,7 @@ def test_a_run_from_before_features_counted_is_still_of_its_data(tmp_path: Path)
 def test_a_run_with_titles_and_features_goes_on_elsewhere(
     near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are seen from the folder of the interactions, or else from the working folder, once; the run knows where they are for good."""
+    """They are looked up next to the interactions, then in the working folder, once."""
     home, work, elsewhere = (tmp_path / name for name in ("home", "work", "elsewhere"))
     for folder in (home, work, elsewhere):
         folder.mkdir()

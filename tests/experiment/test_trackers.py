@@ -162,7 +162,7 @@ def test_training_waits_for_no_tracker(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (
             "tensorbord:x",
-            r"--track tensorbord:x: 'tensorbord' is not a known tracker; did you mean 'tensorboard'\?",
+            r"tensorbord:x: 'tensorbord' is not a known tracker; did you mean 'tensorboard'\?",
         ),
         ("tensorboard", "needs a DIR; say tensorboard:DIR"),
         ("wandb:", "needs a PROJECT; say wandb:PROJECT"),

@@ -1,4 +1,4 @@
-"""The page of `recsys report`: its numbers are those of the reports, its text is only text, and it holds up in a browser."""
+"""The page of `recsys report`: its numbers are those of the reports, and it works in a browser."""
 
 from __future__ import annotations
 
@@ -83,7 +83,10 @@ def inside(node: dict, tag: str, **attrs: str) -> bool:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of a popularity list, of MF with two seeds and of MF on another split; an item and a run with markup in their names."""
+    """Runs of a popularity list, of MF with two seeds, and of MF on another split.
+
+    An item and the runs have markup in their names.
+    """
     folder = tmp_path_factory.mktemp("page")
     (folder / "log.csv").write_text(LOG)
     titles = [f"Thing {i}" if i % 3 else f"{EVIL} & {i}" for i in range(30)]
@@ -468,25 +471,30 @@ def test_browser_nothing_makes_the_page_scroll_sideways(
             browser.open(written, width, height, script=script)
             assert browser.ask("innerWidth") == width
             browser.ask(
-                "document.querySelectorAll('details').forEach((each) => { each.removeAttribute('name'); each.open = true; })"
+                "document.querySelectorAll('details')"
+                ".forEach((each) => { each.removeAttribute('name'); each.open = true; })"
             )
             assert browser.ask("document.documentElement.scrollWidth") <= width
-            beyond = """[...document.querySelectorAll("body *")].filter((each) => !each.closest(".scroll > *, pre, svg, #tip")
-                && each.getBoundingClientRect().right > innerWidth + 0.5).map((each) => each.outerHTML.slice(0, 80))"""
+            beyond = """[...document.querySelectorAll("body *")]
+                .filter((each) => !each.closest(".scroll > *, pre, svg, #tip")
+                    && each.getBoundingClientRect().right > innerWidth + 0.5)
+                .map((each) => each.outerHTML.slice(0, 80))"""
             assert browser.ask(beyond) == []
             assert browser.asked == [written.resolve().as_uri()]
             assert browser.ask("document.title") != "taken"
     # The table does scroll, in its own box.
     browser.open(written, 320, 640)
     assert browser.ask(
-        "[...document.querySelectorAll('.scroll')].some((each) => each.scrollWidth > each.clientWidth)"
+        "[...document.querySelectorAll('.scroll')]"
+        ".some((each) => each.scrollWidth > each.clientWidth)"
     )
     assert browser.picture(tmp_path / "phone.png").stat().st_size > 10_000
 
 
 CONTRAST = """(() => {
   const light = (colour) => {
-    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+      .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ground = light(getComputedStyle(document.body).backgroundColor);
@@ -494,11 +502,16 @@ CONTRAST = """(() => {
     const own = light(colour);
     return (Math.max(own, ground) + 0.05) / (Math.min(own, ground) + 0.05);
   };
-  const of = (query, property) => [...document.querySelectorAll(query)].map((each) => against(getComputedStyle(each)[property]));
+  const of = (query, property) => [...document.querySelectorAll(query)]
+    .map((each) => against(getComputedStyle(each)[property]));
   const probe = document.querySelector("main").appendChild(document.createElement("i"));
-  const colours = [0, 1, 2, 3, 4, 5, 6, 7].map((n) => { probe.style.color = `var(--c${n})`; return against(getComputedStyle(probe).color); });
+  const colours = [0, 1, 2, 3, 4, 5, 6, 7].map((n) => {
+    probe.style.color = `var(--c${n})`;
+    return against(getComputedStyle(probe).color);
+  });
   const least = (values) => Math.min(...values);
-  return [least(of("p, td, th, a, summary, small, figcaption, li, dt, dd", "color")), least(of("svg text", "fill")), least(colours)];
+  const text = "p, td, th, a, summary, small, figcaption, li, dt, dd";
+  return [least(of(text, "color")), least(of("svg text", "fill")), least(colours)];
 })()"""
 
 
@@ -532,18 +545,23 @@ def test_browser_sorts_picks_tells_and_leads(browser: Chromium, written: Path) -
         down = browser.ask(f"{table}.tHead.rows[0].cells[2].ariaSort") == "descending"
         assert browser.ask(order) == sorted(values, key=float, reverse=down)
     # One user at a time, and the next one.
-    shown = "[...document.querySelectorAll('.person')].flatMap((each, place) => (each.open ? [place] : []))"
+    shown = (
+        "[...document.querySelectorAll('.person')]"
+        ".flatMap((each, place) => (each.open ? [place] : []))"
+    )
     assert browser.ask(shown) == [0]
     browser.ask("[...document.querySelectorAll('.picker button')].at(-1).click()")
     assert browser.ask(shown) == [1]
     browser.ask(
-        "(() => { const s = document.querySelector('.picker select'); s.value = 4; s.onchange(); })()"
+        "(() => { const s = document.querySelector('.picker select');"
+        " s.value = 4; s.onchange(); })()"
     )
     assert browser.ask(shown) == [4]
     # The pointer at a mark.
     browser.ask("document.querySelector('#s0-costs svg.chart').scrollIntoView()")
     place = browser.ask(
-        "(() => { const at = document.querySelector('#s0-costs .chart .mark').getBoundingClientRect(); return [at.x + 3, at.y + 3]; })()"
+        "(() => { const mark = document.querySelector('#s0-costs .chart .mark');"
+        " const at = mark.getBoundingClientRect(); return [at.x + 3, at.y + 3]; })()"
     )
     browser.move(*place)
     assert re.match(
@@ -563,7 +581,8 @@ def test_browser_without_a_script_it_is_all_there(browser: Chromium, written: Pa
     assert browser.ask("document.querySelectorAll('svg.chart .mark title').length") > 10
     assert (
         browser.ask(
-            "[...document.querySelectorAll('.person > summary')].filter((each) => each.checkVisibility()).length"
+            "[...document.querySelectorAll('.person > summary')]"
+            ".filter((each) => each.checkVisibility()).length"
         )
         == 5
     )

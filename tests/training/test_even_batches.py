@@ -1,4 +1,7 @@
-"""Every pair of an epoch weighs the same: no short last batch, whose mean over few pairs would step as far as the others."""
+"""Every pair of an epoch has the same weight.
+
+There is no short last batch, whose mean over few pairs would step as far as that of the others.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ def pairs_of(n: int) -> Dataset:
 
 
 class Each(Network):
-    """One number per pair, the loss of which is the number itself: a step of plain SGD writes down the weight that the pair had in it."""
+    """One number per pair, whose loss is the number itself.
+
+    So a step of plain SGD shows the weight that the pair had in it.
+    """
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -62,7 +68,10 @@ class Recipe:
     [(13, 6, {4: 8, 5: 5}), (11, 10, {5: 5, 6: 6}), (12, 4, {4: 12}), (9, 50, {9: 9})],
 )
 def test_every_pair_has_nearly_the_same_weight_in_an_epoch_of_sgd(n, batch_size, lengths):
-    """13 pairs by 6 are batches of 4, 4 and 5, by hand; as 6, 6 and 1 the last would have six times the weight of the others."""
+    """13 pairs in batches of at most 6 are 4, 4 and 5, by hand.
+
+    As 6, 6 and 1, the last pair would have six times the weight of the others.
+    """
     config = Train(epochs=1, batch_size=batch_size, lr=1.0, optimizer="sgd", device="cpu")
     moved = -fit(Recipe(), pairs_of(n), None, config).scorer.user[:, 0]
     counted = {length: int((moved - 1 / length).abs().lt(1e-6).sum()) for length in lengths}
@@ -126,7 +135,10 @@ def test_resuming_within_an_epoch_of_even_batches(tmp_path, recipe, batch_size, 
 
 @pytest.mark.parametrize("kind", [CML, DPCML])
 def test_a_step_of_triplets_is_the_mean_of_its_triplets(kind):
-    """Naive loop over the triplets of a batch, one negative each; an epoch has ten times as many as pairs."""
+    """Compare with a naive loop over the triplets of a batch, with one negative each.
+
+    An epoch has ten times as many triplets as pairs.
+    """
     torch.manual_seed(0)
     loss = Loss(kind="hinge", reduce="each", margin=1.0)
     changes = {"vectors": 1} if kind is DPCML else {"user_space": "sphere"}
@@ -166,7 +178,7 @@ def test_triplets_are_refused_by_denoisers():
 
 @pytest.mark.parametrize("decay", ["batch", "table"])
 def test_whom_sfcml_decays(decay):
-    """The gradient of l2: l2 times the row, of the users of the batch or of all; of every item either way."""
+    """The gradient of l2 is l2 times the row, for users of the batch or all, and all items."""
     gradients = []
     for l2 in (0.0, 0.5):
         torch.manual_seed(0)
@@ -182,7 +194,10 @@ def test_whom_sfcml_decays(decay):
 
 
 def test_under_adagrad_decay_of_the_table_scatters_who_was_not_met():
-    """A first step of Adagrad is lr times the sign of the gradient: l2 = 1e-9 moves a user as far as l2 = 1 would."""
+    """A first step of Adagrad is lr times the sign of the gradient.
+
+    So l2 = 1e-9 moves a user as far as l2 = 1 would.
+    """
     moved = {}
     for decay in ("batch", "table"):
         torch.manual_seed(0)

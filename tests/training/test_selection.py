@@ -117,7 +117,7 @@ def test_selection_trains_nothing():
 
 
 def test_trimming_bears_noise():
-    """A fifth of the valid pairs is of the other camp. Whatever is learned, they cost more and more; what is left costs less."""
+    """A fifth of the valid pairs is noise: it costs more as training goes on, and the rest less."""
     rng = np.random.default_rng(0)
     user = rng.integers(0, 20, 10)
     noisy = Interactions(

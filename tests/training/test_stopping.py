@@ -1,4 +1,4 @@
-"""A training that ended too early says so: the rule, the loop that asks it, and every table that shows its marks."""
+"""A training that ended too early is marked: the rule, the loop, and every table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def every(step: int, *values: float) -> list[tuple[int, float]]:
     return [(step * (place + 1), value) for place, value in enumerate(values)]
 
 
-# The course of MGCN in the report: best at epoch 2, falling to 8, on its way up again when a patience of 5 ended it at 12.
+# The curve of MGCN in the report: best at epoch 2, falling until 8, and rising again when a
+# patience of 5 ended it at 12.
 MGCN = every(2, 0.20, 0.17, 0.15, 0.14, 0.16, 0.18)
 
 
@@ -73,7 +74,7 @@ MGCN = every(2, 0.20, 0.17, 0.15, 0.14, 0.16, 0.18)
         (every(4, 0.19, 0.20, 0.17, 0.15, 0.14, 0.16, 0.17), "patience", (DIP,)),
         (every(1, 0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.12, 0.14, 0.16), "patience", (DIP,)),
         (every(1, 0.1, 0.2, 0.1, 0.1, 0.12, 0.12, 0.13), "patience", (DIP,)),
-        # An early best and nothing but a fall, or a standstill, after it: more epochs had no sign to give.
+        # An early best, and only a fall or a level after it: nothing suggests more epochs.
         (every(1, 0.1, 0.3, 0.29, 0.28, 0.27, 0.26), "patience", ()),
         (every(1, 0.1, 0.3, 0.2, 0.2, 0.2, 0.2), "patience", ()),
         # A long rise, then patience: what it is made for.
@@ -202,7 +203,7 @@ class _Course(Network):
 
 @settings
 class Course:
-    """A course known in advance: the place of the valid item after each epoch; its mrr is one over that."""
+    """A known curve: the rank of the valid item after each epoch; its mrr is 1 / rank."""
 
     places: tuple[int, ...] = (1,)
 
@@ -223,7 +224,8 @@ def trained(places: tuple[int, ...], folder: Path | None = None, **changes: Any)
     )
 
 
-# Twenty epochs, evaluated every second: falls from epoch 2 to 8, rises from 10 on, passes its start at 14.
+# Twenty epochs, evaluated every second one: the curve falls from epoch 2 to 8, rises from 10 on,
+# and is above its start from 14 on.
 VALLEY = (5, 5, 7, 7, 9, 9, 10, 10, 8, 8, 6, 6, 4, 4, 3, 3, 2, 2, 2, 2)
 
 
