@@ -29,7 +29,7 @@ from recsys.scorer import Scorer
 from recsys.tensors import save_scorer
 from recsys.training import progress as training
 from recsys.training.loop import Fitted, fit
-from recsys.training.progress import EpochDone, Resumed, append_entry, write_history
+from recsys.training.progress import EpochDone, Resumed, append_entry, ignore, write_history
 
 __all__ = ["Run", "data_of", "execute", "open_run", "open_test"]
 
@@ -72,7 +72,7 @@ def execute(
         meta = _begin(experiment, folder, resume)
         if meta.status == "finished":
             return open_run(folder)
-        return _Execution(experiment, folder, meta, resume, watch or _ignore).run(split)
+        return _Execution(experiment, folder, meta, resume, watch or ignore).run(split)
 
 
 def open_test(split: Split, folder: Path, reason: str) -> Interactions:
@@ -87,10 +87,6 @@ def open_test(split: Split, folder: Path, reason: str) -> Interactions:
     with (folder / "openings.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry, sort_keys=True) + "\n")
     return split.test.open(reason)
-
-
-def _ignore(_: Event) -> None:
-    """Ignore a progress event."""
 
 
 def _begin(experiment: Experiment, folder: Path, resume: bool) -> RunMeta:

@@ -1,8 +1,8 @@
 """Charts as inline SVG: lines, points with whiskers, and intervals in rows. No script is needed.
 
 Colours are the classes `s0`..`s7` of the style sheet, and they repeat. The shape of the mark
-changes with each round, so that methods can be distinguished, in grey too. Every mark has its values
-as a `<title>`, which a script may show at the pointer.
+changes with each round, so that methods can be distinguished, in grey too. Every mark has its
+values as a `<title>`, which a script may show at the pointer.
 """
 
 from __future__ import annotations

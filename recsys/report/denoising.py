@@ -30,7 +30,8 @@ import polars as pl
 from scipy.stats import rankdata
 
 from recsys.errors import InputError, first_line
-from recsys.experiment.execution import Run, open_run
+from recsys.experiment.run import Run, open_run
+from recsys.experiment.run_meta import DAMAGED
 from recsys.files import write_atomic, write_json
 from recsys.tensors import read_tensors
 from recsys.training.progress import read_history
@@ -149,9 +150,7 @@ def detect(folder: str | Path) -> Detection:
         kind, epochs = str(about["kind"]), int(about["epochs"])
     except (KeyError, TypeError, ValueError) as error:
         place = str(run.folder / part / "denoiser.safetensors")
-        raise InputError(
-            f"lacks {error}", place=place, remedy="the run is damaged: restore it, or run again"
-        ) from None
+        raise InputError(f"lacks {error}", place=place, remedy=DAMAGED) from None
     pairs = _pairs(run, columns)
     curve = _curve(run.folder / part / "history.jsonl", pairs)
     return Detection(kind, pairs, curve, _summary(pairs, epochs))
@@ -244,7 +243,7 @@ def _pairs(run: Run, columns: dict[str, np.ndarray]) -> pl.DataFrame:
         raise InputError(
             f"cannot be read: {first_line(error)}",
             place=str(path),
-            remedy="the run is damaged: restore it, or run again",
+            remedy=DAMAGED,
         ) from None
     size = len(columns["loss"])
     if seen.height != size:

@@ -30,7 +30,14 @@ from recsys.training.job import Job
 from recsys.training.learner import Learner
 from recsys.training.loss_meter import LossMeter, refuse_divergence, weights_not_finite
 from recsys.training.malloc import keep_freed_memory
-from recsys.training.progress import EpochDone, EpochEntry, Event, Resumed, StepDone, Watch
+from recsys.training.progress import (
+    EpochDone,
+    EpochEntry,
+    Resumed,
+    StepDone,
+    Watch,
+    ignore,
+)
 from recsys.training.selection import Selection, undefined_monitor, validation_metrics
 from recsys.training.settings import Train
 from recsys.training.stopping import Reason, Stopping, stopping
@@ -106,7 +113,7 @@ def fit(
     device = pick_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
-    job = Job(recipe, train, valid, config, evaluation, device, folder, watch or _ignore)
+    job = Job(recipe, train, valid, config, evaluation, device, folder, watch or ignore)
     with own_random_numbers(device):
         seed_device(device, stream_seed(config.seed, "start"))
         started = time.perf_counter()
@@ -117,10 +124,6 @@ def fit(
         if resume:
             loop.restore()
         return loop.run()
-
-
-def _ignore(_: Event) -> None:
-    """Ignore a progress event."""
 
 
 def _closed_form(scorer: Scorer, job: Job, seconds: float) -> Fitted:

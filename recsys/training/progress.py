@@ -22,6 +22,7 @@ __all__ = [
     "StepDone",
     "Watch",
     "append_entry",
+    "ignore",
     "read_history",
     "write_history",
 ]
@@ -117,6 +118,10 @@ class Resumed:
 Event = StepDone | EpochDone | Resumed
 Watch = Callable[[Event], None]
 """Called with each progress event; an exception that it raises ends the training."""
+
+
+def ignore(_: object) -> None:
+    """Ignore a progress event."""
 
 
 def read_history(path: Path) -> list[EpochEntry]:
