@@ -175,7 +175,7 @@ def recommend(
             scorer, train, model = grown.scorer, grown.train, f"{model} {grown.identity}"
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
-        raise (error if error.place else error.at(f"{folder} ({run.meta.get('method')})")) from None
+        raise (error if error.place else error.at(f"{folder} ({run.meta.method})")) from None
     asked = batchwise.requested_ids(train.users.ids, given)
     if users is not None and (train.users.rows(asked) < 0).all():
         train.users.require(asked, str(users))

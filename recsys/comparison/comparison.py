@@ -549,7 +549,7 @@ def compare_runs(
         },
     )
     found = compare(reports, metric, baseline, test=test, stopping=ended)
-    known = {run.meta["split"]["fingerprint"] for run in runs if "pairs" in run.meta["split"]}
+    known = {run.split.fingerprint for run in runs if run.split.pairs is not None}
     return (
         replace(found, notes=(*found.notes, "The runs did not all have the same item features."))
         if len(known) > 1

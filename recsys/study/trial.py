@@ -6,7 +6,6 @@ The folder of a trial holds config.toml (the resolved experiment) and history.js
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 import time
@@ -24,11 +23,19 @@ from recsys.evaluation.evaluator import Evaluation
 from recsys.evaluation.metrics import parse
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.experiment.search_space import Dimension, corners, put
-from recsys.files import write_atomic, write_text
+from recsys.files import write_atomic
 from recsys.ranking import top_k
 from recsys.scorer import Scorer
 from recsys.training.device import pick_device
-from recsys.training.loop import Fitted, fit, monitored
+from recsys.training.loop import Fitted, fit
+from recsys.training.progress import (
+    EpochDone,
+    EpochEntry,
+    Event,
+    Resumed,
+    Watch,
+    write_history,
+)
 from recsys.training.stopping import Reason, curve_of, stopping
 
 __all__ = [
@@ -191,7 +198,7 @@ def run_trial(
     folder: Path,
     *,
     prune: Callable[[int, float], bool],
-    watch: Callable[[dict[str, Any]], None],
+    watch: Watch,
 ) -> Outcome:
     """Train with the settings of one trial, or go on with it, and measure.
 
@@ -212,20 +219,18 @@ def run_trial(
     )
     limits, evaluation = whole.tune.limits, judged(whole)
     device = pick_device(experiment.train.device)
-    history: list[dict[str, Any]] = []
+    history: list[EpochEntry] = []
 
-    def follow(event: dict[str, Any]) -> None:
-        if event["event"] == "resumed":
-            history[:] = event["history"]
-        elif event["event"] == "epoch":
-            history.append({key: value for key, value in event.items() if key != "event"})
-            value = monitored(event.get("valid", {}), evaluation.monitor)
-            worse = not math.isnan(value) and prune(int(event["epoch"]), value)
-            if (
-                worse and event["epoch"] < experiment.train.epochs
-            ):  # one that is at its end is not ended
+    def follow(event: Event) -> None:
+        if isinstance(event, Resumed):
+            history[:] = event.history
+        elif isinstance(event, EpochDone):
+            epoch, value = event.entry.epoch, event.entry.metric(evaluation.monitor)
+            history.append(event.entry)
+            worse = not math.isnan(value) and prune(epoch, value)
+            if worse and epoch < experiment.train.epochs:  # one that is at its end is not ended
                 raise TrialFailed(
-                    "pruned", f"worse than earlier trials after epoch {event['epoch']}", "pruned"
+                    "pruned", f"worse than earlier trials after epoch {epoch}", "pruned"
                 )
             if limits.seconds is not None and _seconds(history) > limits.seconds:
                 raise TrialFailed("pruned", f"took longer than {limits.seconds:g} s", "time")
@@ -262,8 +267,7 @@ def run_trial(
         if device.type == "cuda":
             torch.cuda.empty_cache()
         outcome = Outcome("failed", reason="out of memory")
-    lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history)
-    write_text(folder / "history.jsonl", lines)
+    write_history(folder / "history.jsonl", history)
     return replace(
         outcome, seconds=_seconds(history), facts={**outcome.facts, "epochs": len(history)}
     )
@@ -274,19 +278,18 @@ def _measured(
 ) -> Outcome:
     assert whole.tune is not None
     names, limits = objectives(whole), whole.tune.limits
-    entry = next(entry for entry in fitted.history if entry["epoch"] == fitted.best_epoch)
+    entry = next(entry for entry in fitted.history if entry.epoch == fitted.best_epoch)
     facts: dict[str, Any] = {
         "best_epoch": fitted.best_epoch,
         "stopping": fitted.stopping.plain(),
-        "valid": entry["valid"],
+        "valid": entry.valid,
     }
     measured = {"seconds": _seconds(fitted.history), "memory": _peak_mb(device)}
     if "latency" in names or limits.latency_ms is not None:
         measured["latency"] = _latency_ms(fitted.scorer, material)
     facts |= {name: round(value, 6) for name, value in measured.items()}
     values = tuple(
-        float(measured[name] if name in MEASURED else monitored(entry["valid"], name))
-        for name in names
+        float(measured[name] if name in MEASURED else entry.metric(name)) for name in names
     )
     broken = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
     if broken:
@@ -300,11 +303,8 @@ def _measured(
     return Outcome("complete", values, excess=excess, facts=facts)
 
 
-def _seconds(history: Sequence[Mapping[str, Any]]) -> float:
-    return round(
-        sum(float(entry["seconds"]) + float(entry.get("valid_seconds", 0.0)) for entry in history),
-        4,
-    )
+def _seconds(history: Sequence[EpochEntry]) -> float:
+    return round(sum(entry.seconds + (entry.valid_seconds or 0.0) for entry in history), 4)
 
 
 def _latency_ms(scorer: Scorer, material: TrainValid) -> float:

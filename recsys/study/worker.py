@@ -22,11 +22,13 @@ from recsys.study.artifact import Study, Trial, look_again, trial_folder, write_
 from recsys.study.sampler import distribution, from_params, grid, propose, pruner, to_params
 from recsys.study.storage import quiet
 from recsys.study.trial import Outcome, TrainValid, directions, run_trial, with_settings
+from recsys.training.progress import EpochDone, Resumed, StepDone
 
 __all__ = ["Worker"]
 
 _LEFT = ("checkpoint.safetensors", "scorer.safetensors")  # of a trial that is done
 _RARELY = 20  # times as long as the table took to write is what lies between two writings at least
+_KINDS = {StepDone: "step", EpochDone: "epoch", Resumed: "resumed"}
 _TOLD = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -178,7 +180,7 @@ class Worker:
                 self.material,
                 folder,
                 prune=lambda step, value: self._prune(trial_id, step, value),
-                watch=self.watch,
+                watch=lambda event: self.watch({"event": _KINDS[type(event)], "training": event}),
             )
         self._tell(trial_id, outcome)
         self._clear(number)

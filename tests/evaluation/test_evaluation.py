@@ -280,7 +280,7 @@ def test_a_view_selects():
         Train(epochs=3, batch_size=64, device="cpu"),
         evaluation,
     )
-    values = [entry["valid"]["recall@5[new]"] for entry in fitted.history]
+    values = [entry.valid["recall@5[new]"] for entry in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmax(values))
 
 
@@ -413,7 +413,7 @@ def test_a_partial_auc_can_be_monitored_and_compared():
     data, held = two_camps()
     how = Evaluation(metrics=("opauc@20%", "recall@5", "maxdiv@5"), monitor="opauc@20%")
     fitted = fit(MF(dim=8), data, held, Train(epochs=4, batch_size=64, lr=0.02, device="cpu"), how)
-    values = [entry["valid"]["opauc@20%"] for entry in fitted.history]
+    values = [entry.valid["opauc@20%"] for entry in fitted.history]
     assert all(0 <= value <= 1 for value in values)
     report = evaluate(fitted.scorer, data.pairs, held, how)
     assert report["opauc@20%"] == pytest.approx(max(values))

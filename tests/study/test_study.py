@@ -317,7 +317,7 @@ FORBIDDEN = {
     "open_test",
     "execute",
     "refit",
-    "evaluate_again",
+    "reevaluate",
     "verify",
     "report",
     "Sealed",
