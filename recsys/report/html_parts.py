@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys.comparison.comparison import LEVEL, Cell
+from recsys.comparison.table import LEVEL, TableCell
 from recsys.evaluation.metrics import parse
 from recsys.experiment.execution import Run
 from recsys.report import charts as draw
@@ -436,7 +436,7 @@ def run_id(name: str, order: int, seed: int) -> str:
     return f"{name}-m{order}-r{seed}"
 
 
-def _cell(section: Section, method: Method, order: int, cell: Cell, name: str) -> Markup:
+def _cell(section: Section, method: Method, order: int, cell: TableCell, name: str) -> Markup:
     beside = section.comparison.beside(cell.method, cell.metric)
     bold = join(element("b", _mean(cell.mean)), beside)
     mean = bold if cell.bold else _mean(cell.mean)
@@ -589,7 +589,7 @@ def _arrow(metric: str) -> Markup | None:
     )
 
 
-def _interval(cell: Cell) -> str:
+def _interval(cell: TableCell) -> str:
     return f" [{cell.low:.4f}, {cell.high:.4f}]" if math.isfinite(cell.low) else ""
 
 

@@ -224,7 +224,7 @@ def _closed_form(
     if valid is not None and len(valid):
         entry["valid"] = _validate(scorer, train, valid, evaluation)
         asked = parse(evaluation.monitor).name in {
-            metric.name for metric in evaluation.wanted
+            metric.name for metric in evaluation.resolved
         }  # nothing is selected by it, so it need not be
         if asked and math.isnan(monitored(entry["valid"], evaluation.monitor)):
             raise _undefined(evaluation.monitor)
