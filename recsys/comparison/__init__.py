@@ -2,6 +2,7 @@
 
     comparison  Compare reports or runs.
     alignment   Check that reports are comparable, and reduce them to their common users.
+    outcomes    Intervals of all means, and paired tests of all pairs.
     table       The result: cells, paired tests, and its forms as text.
     rendering   Tables as Markdown and LaTeX.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,50 +20,23 @@ from recsys.comparison.alignment import (
     mean_of,
     refuse_different,
 )
+from recsys.comparison.outcomes import (
+    Columns,
+    Key,
+    Outcomes,
+    Pair,
+    over_users,
+    over_users_and_seeds,
+)
 from recsys.comparison.table import LEVEL, Comparison, PairedTest, TableCell
 from recsys.errors import InputError, one_of, suggest
 from recsys.evaluation.metrics import parse
 from recsys.evaluation.report import Report
 from recsys.experiment.execution import Run, open_run
-from recsys.statistics.intervals import bootstrap
-from recsys.statistics.paired_tests import Paired, holm, paired
-from recsys.statistics.seeds import gap, over_seeds
+from recsys.statistics.paired_tests import holm
 from recsys.training.stopping import Stopping, signs
 
 __all__ = ["Comparison", "compare", "compare_runs"]
-
-Key = tuple[str, str]  # method, metric
-Columns = Mapping[Key, np.ndarray]  # values per user, float64 [seeds, users]
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Two methods to be tested under a metric."""
-
-    metric: str
-    first: str
-    second: str
-
-    def values(self, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values of both methods, float64 [seeds, users] each."""
-        return columns[self.first, self.metric], columns[self.second, self.metric]
-
-
-@dataclass(frozen=True)
-class _Outcomes:
-    """Intervals of all means, and the results of all tests in the order of the pairs.
-
-    Args:
-        intervals: lower and upper bound by method and metric.
-        results: of the tests.
-        p: unadjusted p values.
-        seed_shares: share of the squared standard error that is due to seeds.
-    """
-
-    intervals: Mapping[Key, tuple[float, float]]
-    results: Sequence[Paired]
-    p: Sequence[float]
-    seed_shares: Sequence[float]
 
 
 def compare(
@@ -90,7 +63,7 @@ def compare(
             ended too early is marked wherever it is shown.
 
     Raises:
-        InputError: there are no reports; data, splits or protocols differ; an unknown metric or
+        InputError: `reports` is empty; data, splits or protocols differ; an unknown metric or
             baseline; no common user; or the Wilcoxon test with several seeds, as it cannot take
             the variance of seeds into account.
     """
@@ -107,7 +80,7 @@ def compare(
     aligned = AlignedReports.of(by_method)
     columns: dict[Key, np.ndarray] = {}
     ranked: dict[str, list[str]] = {}
-    pairs: list[_Pair] = []
+    pairs: list[Pair] = []
     for name in metrics:
         if aligned.is_whole(name):
             numbers = aligned.numbers(name)
@@ -117,7 +90,7 @@ def compare(
         columns |= {(method, name): matrix for method, matrix in values.items()}
         ranked[name] = _best_first({m: mean_of(v) for m, v in values.items()}, name)
         pairs += _pairs(name, tuple(by_method), ranked[name], baseline)
-    outcomes = _over_seeds(columns, pairs) if several else _over_users(columns, pairs, test)
+    outcomes = over_users_and_seeds(columns, pairs) if several else over_users(columns, pairs, test)
     ends = {
         method: (each,) if isinstance(each, Stopping) else tuple(each)
         for method, each in (stopping or {}).items()
@@ -209,7 +182,7 @@ def _by_method(reports: Mapping[str, Report | Sequence[Report]]) -> dict[str, tu
     """Return the reports of each method as a tuple.
 
     Raises:
-        InputError: there are no methods, or a method has no report.
+        InputError: `reports` is empty, or a method has no report.
     """
     if not reports:
         raise InputError("there is nothing to compare", remedy="name at least one run")
@@ -253,76 +226,21 @@ def _best_first(means: Mapping[str, float], metric: str) -> list[str]:
 
 def _pairs(
     metric: str, methods: Sequence[str], ranked: Sequence[str], baseline: str | None
-) -> list[_Pair]:
+) -> list[Pair]:
     """Return the pairs to test under a metric: every pair, or each method against the baseline.
 
     The best method against the second is added, as the bold type needs it.
     """
-    if baseline is None:
-        pairs = list(itertools.combinations(methods, 2))
-    else:
+    pairs = list(itertools.combinations(methods, 2))
+    if baseline is not None:
         pairs = [(method, baseline) for method in methods if method != baseline]
     if len(ranked) > 1 and not any({*pair} == {*ranked[:2]} for pair in pairs):
         pairs.append((ranked[0], ranked[1]))
-    return [_Pair(metric, first, second) for first, second in pairs]
-
-
-def _over_users(columns: Columns, pairs: Sequence[_Pair], test: str) -> _Outcomes:
-    """Return intervals and paired tests over users, with one report per method.
-
-    One set of resamples serves every mean and every difference.
-    """
-    if not columns:
-        return _Outcomes({}, [], [], [])
-    differences = []
-    for pair in pairs:
-        first, second = pair.values(columns)
-        differences.append(first[0] - second[0])
-    means = [values[0] for values in columns.values()]
-    low, high = bootstrap(np.stack([*means, *differences], axis=1))
-    bounds = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
-    results = []
-    for pair, interval in zip(pairs, bounds[len(columns) :], strict=True):
-        first, second = pair.values(columns)
-        results.append(paired(first[0], second[0], interval=interval))
-    return _Outcomes(
-        intervals=dict(zip(columns, bounds, strict=False)),
-        results=results,
-        p=[result.p_t if test == "t" else result.p_wilcoxon for result in results],
-        seed_shares=[0.0] * len(pairs),
-    )
-
-
-def _over_seeds(columns: Columns, pairs: Sequence[_Pair]) -> _Outcomes:
-    """Return intervals and tests over users and seeds, with several reports for some methods.
-
-    A method with one report has an interval over users.
-    """
-    single = {key: values[0] for key, values in columns.items() if len(values) == 1}
-    intervals: dict[Key, tuple[float, float]] = {}
-    if single:
-        low, high = bootstrap(np.stack(list(single.values()), axis=1))
-        intervals = {key: (float(a), float(b)) for key, a, b in zip(single, low, high, strict=True)}
-    for key, values in columns.items():
-        if key not in intervals:
-            mean = over_seeds(values)
-            intervals[key] = (mean.low, mean.high)
-    gaps = [gap(*pair.values(columns)) for pair in pairs]
-    results = []
-    for pair, difference in zip(pairs, gaps, strict=True):
-        first, second = pair.values(columns)
-        interval = (difference.low, difference.high)
-        results.append(paired(first.mean(0), second.mean(0), interval=interval))
-    return _Outcomes(
-        intervals=intervals,
-        results=results,
-        p=[each.p for each in gaps],
-        seed_shares=[each.seed_share for each in gaps],
-    )
+    return [Pair(metric, first, second) for first, second in pairs]
 
 
 def _tests(
-    pairs: Sequence[_Pair], outcomes: _Outcomes, undertrained: set[str]
+    pairs: Sequence[Pair], outcomes: Outcomes, undertrained: set[str]
 ) -> tuple[PairedTest, ...]:
     """Return the tests with p values adjusted over all of them."""
     adjusted = holm(outcomes.p)
@@ -352,7 +270,7 @@ def _beats_the_others(metric: str, ranked: Sequence[str], tests: Sequence[Paired
     return has_second and all(test.p_holm < LEVEL for test in own)
 
 
-def _cell(key: Key, columns: Columns, outcomes: _Outcomes, best: bool, bold: bool) -> TableCell:
+def _cell(key: Key, columns: Columns, outcomes: Outcomes, best: bool, bold: bool) -> TableCell:
     """Return the cell of a metric with values per user."""
     method, metric = key
     values = columns[key]

@@ -193,7 +193,7 @@ class Comparison(Shown):
         """Return a row per cell.
 
         Columns method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped,
-        marks. Null where there is no interval, and where nothing is known about the training.
+        marks. Null for a missing interval, and where nothing is known about the training.
         """
         frame = pl.DataFrame([asdict(cell) for cell in self.cells], infer_schema_length=None)
         runs = [self.stopping.get(cell.method, ()) for cell in self.cells]

@@ -39,7 +39,7 @@ def by_activity(report: Report, train: Interactions, groups: int = 4) -> pl.Data
 
     Returns:
         Columns group ("3-7 items"), metric, mean, low, high (95 % interval), users (for whom the
-        metric is defined), in order of activity; null where there is no interval.
+        metric is defined), in order of activity; a missing interval is null.
 
     Raises:
         InputError: `groups` is below 1.

@@ -1,8 +1,8 @@
 """The contexts that metrics are computed from. A metric is a function of one context.
 
-    ListContext   recommendation lists, for metrics at a cut-off and for metrics of the lists
-    RankContext   ranks of the test items in the full ranking
-    DrawContext   ranks of the test items among sampled candidates, for estimates
+ListContext   recommendation lists, for metrics at a cut-off and for metrics of the lists
+RankContext   ranks of the test items in the full ranking
+DrawContext   ranks of the test items among sampled candidates, for estimates
 """
 
 from __future__ import annotations

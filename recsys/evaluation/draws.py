@@ -189,7 +189,7 @@ def _smallest(
     Items that have arrived come before all others, whose keys count from then on.
 
     Returns:
-        Item rows, int64 [B, width], -1 where there are no more; and the key, float64 [B].
+        Item rows, int64 [B, width], -1 pads a shorter sample; and the key, float64 [B].
     """
     n = barred.shape[1]
     key = _uniform(hash_pairs(users[:, None], np.arange(n)[None], _stream(seed, _KEYS)))

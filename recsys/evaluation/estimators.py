@@ -214,6 +214,4 @@ def _decoded(
     """
     distinct, which = np.unique(q, return_inverse=True)
     rank = cells[:, None] + distinct
-    return np.stack(
-        [(weights @ term.gain(rank, distinct[None, :]))[x, which] for term in terms]
-    )
+    return np.stack([(weights @ term.gain(rank, distinct[None, :]))[x, which] for term in terms])

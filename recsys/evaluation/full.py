@@ -121,10 +121,9 @@ class FullRanking:
         """Return the users and test items of a slice, and the ranked items; None for all items."""
         if part.users != "all":
             return every.only_users(self.cold if part.users == "cold" else ~self.cold), None
+        kept = (self.item_counts == 0) == (part.items == "new")
         if part.items in GROUPS:
             kept = self.groups == GROUPS.index(part.items)
-        else:
-            kept = (self.item_counts == 0) == (part.items == "new")
         return every.only_items(kept), np.flatnonzero(kept) if part.own_candidates else None
 
     def _lists(
@@ -260,7 +259,7 @@ class FullRanking:
         if n:
             yield (
                 f"{n} test users with training pairs get the same score for every candidate: "
-                "their lists are no recommendation"
+                "their lists do not depend on the user"
             )
 
 

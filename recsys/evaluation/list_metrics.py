@@ -84,9 +84,7 @@ def diversity(context: ListContext) -> np.ndarray:
     """
     if context.features is None:
         return _diversity_of_users(context.items, context.train.csr)
-    return _diversity_of_features(
-        context.items, context.features.values, context.features.present
-    )
+    return _diversity_of_features(context.items, context.features.values, context.features.present)
 
 
 def maxdiv(context: ListContext) -> np.ndarray:

@@ -209,7 +209,7 @@ def parse(name: str) -> Metric:
         )
     metric = _without_slice(base, base)
     if metric.about != "test items" and not part.has_own_lists:
-        others = f" or {metric.name}[{part.items}] for other lists" if part.by_novelty else ""
+        others = f", or {metric.name}[{part.items}] for other lists" if part.by_novelty else ""
         raise InputError(
             f"metric '{name}': {metric.word} depends on whole lists, and [{part.name}] only "
             "selects test items",

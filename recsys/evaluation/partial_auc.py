@@ -54,7 +54,7 @@ def partial_auc(context: RankContext, *, end: End, kept: Region) -> np.ndarray:
             ("llpauc").
         kept: exact fractions of test items and of other candidates; the first is 1 for "opauc".
     """
-    sizes, owner, position = context.sizes, context.owner, context.position
+    sizes, owner = context.sizes, context.owner
     ahead, equal = _ties_among_test_items(context)
     beaten = context.rank - ahead - (equal + 1) / 2  # others above, and half of the equal ones
     others = context.tied - equal
@@ -64,10 +64,9 @@ def partial_auc(context: RankContext, *, end: End, kept: Region) -> np.ndarray:
     above = np.minimum(beaten - others / 2, best)
     above_or_equal = np.minimum(beaten + others / 2, best)
     wins = best - (above + above_or_equal) / 2
+    counted = context.position < n_pos[owner]
     if end == "tpauc":
-        counted = position >= (sizes - n_pos)[owner]
-    else:
-        counted = position < n_pos[owner]
+        counted = context.position >= (sizes - n_pos)[owner]
     pairs = n_pos * n_neg
     total = context.sums(wins * counted)
     return np.asarray(np.divide(total, pairs, out=np.full(len(sizes), np.nan), where=pairs > 0))

@@ -135,4 +135,3 @@ def ideal_dcg(n: np.ndarray) -> np.ndarray:
     """
     discount = 1 / np.log2(np.arange(2, n.max(initial=0) + 2))
     return np.asarray(np.concatenate([[1.0], np.cumsum(discount)])[n])
-

@@ -118,8 +118,8 @@ class Report(Shown):
     def table(self) -> pl.DataFrame:
         """Return a row per metric: metric, mean, low, high, users.
 
-        `low` and `high` are the bounds of the 95 % interval, null where there is no interval.
-        `users` is the number of users for whom the metric is defined.
+        `low` and `high` are the bounds of the 95 % interval, and a missing interval is
+        null. `users` is the number of users for whom the metric is defined.
         """
         schema = {
             "metric": pl.String,

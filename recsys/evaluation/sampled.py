@@ -138,7 +138,7 @@ def draw(
 
     Candidates are items that are neither seen nor test items of the user. The vectors of `Factors`
     are gathered where that is cheaper than the full product. Other scorers score all items, and
-    the scores of the sampled items are read; there is no top-k. `worthwhile` says whether sampling
+    the scores of the sampled items are read, without a top-k. `worthwhile` says whether sampling
     is cheaper than a full ranking at all.
 
     Args:

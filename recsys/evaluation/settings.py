@@ -97,7 +97,7 @@ class Evaluation:
         if self.groups and self.ranks_slices_only:
             raise InputError(
                 f"groups needs the lists of all items, and candidates = {self._slice_names} "
-                "ranks none of them",
+                "leaves them out",
                 remedy='add "all" to candidates',
             )
 

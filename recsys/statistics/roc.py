@@ -22,7 +22,7 @@ def auc_of_rank_sums(
         negatives: n, int [n].
 
     Returns:
-        NaN where there are no positives or no negatives.
+        NaN without positives or without negatives.
     """
     pairs = np.asarray(positives * negatives)
     area = rank_sum - positives * (positives + 1) / 2
@@ -37,7 +37,7 @@ def auc(score: np.ndarray, positive: np.ndarray) -> float:
         positive: bool [n].
 
     Returns:
-        NaN where there are no positives or no negatives.
+        NaN without positives or without negatives.
     """
     ranks = scipy.stats.rankdata(score)
     m = int(positive.sum())

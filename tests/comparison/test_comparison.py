@@ -12,8 +12,8 @@ import scipy.stats
 from recsys.comparison.comparison import compare
 from recsys.errors import InputError
 from recsys.evaluation.evaluator import Report
-from recsys.statistics.intervals import holm, over_seeds
-from recsys.statistics.seeds import gap
+from recsys.statistics.paired_tests import holm
+from recsys.statistics.seeds import gap, over_seeds
 
 
 def report(
@@ -221,7 +221,7 @@ def test_seeds_have_a_part_in_intervals_and_tests(three):
         (apart.p, apart.seed_share, apart.low)
     )
     assert "users and seeds" in got.markdown()
-    with pytest.raises(InputError, match="no part for the chance of seeds"):
+    with pytest.raises(InputError, match="variance of seeds"):
         compare(seeds, test="wilcoxon")
     with pytest.raises(InputError, match="'none' has no report"):
         compare({"none": [], **seeds})
@@ -254,7 +254,7 @@ def test_two_seeds_are_several(others):
     apart = gap(a, b)
     assert (got.tests[0].p, got.tests[0].seed_share) == pytest.approx((apart.p, apart.seed_share))
     assert apart.seed_share > 0
-    with pytest.raises(InputError, match="no part for the chance of seeds"):
+    with pytest.raises(InputError, match="variance of seeds"):
         compare(given, test="wilcoxon")
 
 

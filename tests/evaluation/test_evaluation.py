@@ -739,7 +739,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(InputError, match="the disk is full"):
         report.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -770,7 +770,7 @@ def test_intervals_are_of_the_mean_over_users():
         ({"metrics": []}, "empty"),
         ({"metrics": ["auc", "auc"]}, "twice"),
         ({"monitor": "auc@3"}, "monitor"),
-        ({"monitor": "novelty@3"}, "neither better nor worse"),
+        ({"monitor": "novelty@3"}, "neither higher nor lower"),
         ({"metric": ["auc"]}, "did you mean 'metrics'"),
         ({"block": -1}, "block"),
         ({"candidates": "some"}, "candidates"),
@@ -787,7 +787,7 @@ def test_intervals_are_of_the_mean_over_users():
         ),
         ({"metrics": ["opauc@5"]}, "'5' is not a percentage"),
         ({"metrics": ["opauc@5%", "opauc@5.0%"]}, "names opauc@5% twice"),
-        ({"monitor": "maxdiv@10"}, "neither better nor worse"),
+        ({"monitor": "maxdiv@10"}, "neither higher nor lower"),
         ({"candidates": "sampled", "metrics": ["auc"], "sampled": 0}, "sampled"),
         ({"candidates": []}, "candidates is empty"),
         ({"candidates": ["new", "new"]}, "twice"),
@@ -798,14 +798,19 @@ def test_intervals_are_of_the_mean_over_users():
         ),
         (
             {"candidates": ["new in all"], "metrics": ["ndcg@5", "coverage@5"]},
-            "coverage@5 is about whole lists",
+            "coverage@5 depends on whole lists",
         ),
         (
             {"candidates": "new", "groups": True, "metrics": ["ndcg@5"]},
             "groups needs the lists of all items",
         ),
         ({"metrics": ["coverage@5[new in all]"]}, "write coverage@5, or coverage@5[new]"),
-        ({"metrics": ["ndcg@5[tail]"]}, "'5[tail]'"),
+        ({"metrics": ["ndcg@5[tial]"]}, "did you mean 'ndcg@5[tail]'"),
+        ({"metrics": ["coverage@5[tail]"]}, "write coverage@5"),
+        (
+            {"candidates": "sampled", "metrics": ["recall@5[tail]"], "monitor": "auc"},
+            "recall@5[tail] is not estimated",
+        ),
         ({"metrics": ["ndgc@5[new]"]}, "did you mean 'ndcg@5'"),
         ({"metrics": ["ndcg@5[new]", "ndcg@5[new]"]}, "twice"),
     ],
@@ -824,7 +829,7 @@ def test_settings_round_trip():
 
 def test_wrong_data_is_one_clear_error():
     scores, train, _, test = world(7, 5, 6, False)
-    with pytest.raises(InputError, match="no pairs"):
+    with pytest.raises(InputError, match="no interactions"):
         evaluate(scorer_of(scores), pairs(train), pairs(np.zeros((5, 6))))
     with pytest.raises(InputError, match="5 users and test 4"):
         evaluate(scorer_of(scores), pairs(train), pairs(test[:4]))

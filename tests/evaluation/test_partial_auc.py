@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from recsys.evaluation.contexts import RankContext
 from recsys.evaluation.metrics import parse
 from recsys.nn.losses import Loss, pair_loss
 from recsys.nn.partial_auc import (
@@ -414,12 +415,10 @@ def measured(name: str, pos: Tensor, neg: Tensor) -> float:
     score = torch.cat([pos, neg])
     above = (score[None, :] > pos[:, None]).sum(1).sort().values + 1.0
     n = len(pos)
-    ties = [np.ones(n, dtype=int)] if "@" in name else []
-    return float(
-        parse(name).function(
-            above.numpy(), np.array([0, n]), np.array([len(score)]), np.array([n]), *ties
-        )[0]
+    ranks = RankContext(
+        above.numpy(), np.array([0, n]), np.array([len(score)]), np.array([n]), np.ones(n, int)
     )
+    return float(parse(name).kind.compute(ranks)[0])
 
 
 def test_training_on_the_hard_negatives_wins_on_them_and_not_on_the_rest():

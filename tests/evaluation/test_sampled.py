@@ -10,9 +10,10 @@ import torch
 from recsys.data.hashing import tie_order
 from recsys.data.types import Interactions
 from recsys.evaluation import sampled
+from recsys.evaluation.estimators import estimate
 from recsys.evaluation.evaluator import Evaluation, evaluate
 from recsys.evaluation.metrics import parse
-from recsys.evaluation.sampled import draw, estimate, worthwhile
+from recsys.evaluation.sampled import draw, worthwhile
 from recsys.scorer import Factors, Product
 
 NAMES = ("recall@10", "recall@50", "precision@50", "ndcg@50", "hit@50", "map@50", "auc")

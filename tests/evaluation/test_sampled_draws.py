@@ -14,11 +14,13 @@ import torch
 from recsys.data.hashing import tie_order
 from recsys.data.types import Interactions
 from recsys.errors import InputError
-from recsys.evaluation import draws, sampled
+from recsys.evaluation import draws
 from recsys.evaluation.draws import draw_items
+from recsys.evaluation.estimators import estimate
 from recsys.evaluation.evaluator import Evaluation, evaluate
 from recsys.evaluation.metrics import parse
-from recsys.evaluation.sampled import draw, estimate
+from recsys.evaluation.rank_distribution import decoder, rank_cells, rank_likelihood
+from recsys.evaluation.sampled import draw
 from recsys.scorer import Factors, Product
 
 ESTIMATORS = ("none", "rank", "bv", "mle", "bv_mle", "entropy")
@@ -266,33 +268,33 @@ def test_what_a_rank_tells_is_what_all_subsets_tell():
     for subset in itertools.combinations(range(n), m):
         for above in range(n + 1):  # the candidates 0 .. above - 1 are above
             table[above, sum(item < above for item in subset)] += 1 / math.comb(n, m)
-    grid, width = sampled._grid(n, n, m, 64)
+    grid, width = rank_cells(n, n, m, 64)
     np.testing.assert_array_equal(grid, np.arange(1, n + 2))
-    np.testing.assert_allclose(sampled._likelihood(grid, n, m), table, atol=1e-12)
+    np.testing.assert_allclose(rank_likelihood(grid, n, m), table, atol=1e-12)
     np.testing.assert_allclose(table @ np.arange(m + 1) * n / m, np.arange(n + 1))
 
     prior = np.random.default_rng(0).dirichlet(np.ones(n + 1))
     gain = 1 / np.log2(np.arange(2, n + 3))
     joint = table * prior[:, None]
-    learnt = sampled.decoder(table, prior, "mle") @ gain
+    learnt = decoder(table, prior, "mle") @ gain
     np.testing.assert_allclose(learnt, (joint * gain[:, None]).sum(0) / joint.sum(0))
     assert prior @ table @ learnt == pytest.approx(prior @ gain)
 
     flat = width / width.sum()
-    values = sampled.decoder(table, flat, "bv") @ gain
+    values = decoder(table, flat, "bv") @ gain
     spread = np.diag(flat @ table)
     system = 0.99 * table.T @ np.diag(flat) @ table + 0.01 * spread
     np.testing.assert_allclose(values, np.linalg.solve(system, table.T @ (flat * gain)))
 
 
 def test_wide_cells_hold_the_mean_of_their_ranks():
-    grid, width = sampled._grid(4000, 4000, 50, 20)
+    grid, width = rank_cells(4000, 4000, 50, 20)
     assert (np.bincount(np.floor(grid).astype(int)) <= 1).all()
     assert width.sum() == 4001
-    table = sampled._likelihood(grid, 4000, 50)
+    table = rank_likelihood(grid, 4000, 50)
     np.testing.assert_allclose(table.sum(1), 1, atol=1e-9)
     np.testing.assert_allclose(table @ np.arange(51), 50 * (grid - 1) / 4000, atol=1e-6)
-    small = sampled._likelihood(grid, 900, 50)  # a user with fewer candidates
+    small = rank_likelihood(grid, 900, 50)  # a user with fewer candidates
     np.testing.assert_allclose(small[grid > 902].sum(), 0, atol=1e-9)
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from recsys.statistics.intervals import over_seeds
-from recsys.statistics.seeds import gap
+from recsys.statistics.seeds import gap, over_seeds
 
 
 def drawn(

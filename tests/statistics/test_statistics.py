@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.statistics import intervals as statistics
-from recsys.statistics.intervals import (
-    bootstrap,
-    cliffs_delta,
-    holm,
-    interval_method,
-    over_seeds,
-    paired,
-)
+from recsys.statistics.intervals import bootstrap, interval_method
+from recsys.statistics.paired_tests import cliffs_delta, holm, paired
+from recsys.statistics.seeds import over_seeds
 
 
 def test_percentile_and_bca_equal_scipy_up_to_the_draw():
