@@ -23,6 +23,7 @@ from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
 from recsys.evaluation.breakdown import by_activity, by_popularity
 from recsys.evaluation.evaluator import Evaluation, Report, evaluate
+from recsys.evaluation.slices import GROUPS
 from recsys.models.mf import MF
 from recsys.scorer import Factors, MultiFactors, Product
 from recsys.training.loop import Train, fit
@@ -282,6 +283,91 @@ def test_a_view_selects():
     )
     values = [entry["valid"]["recall@5[new]"] for entry in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmax(values))
+
+
+RANKED = tuple(name for name in EVERYTHING if not name.startswith(("coverage", "gini")))
+
+
+def groups_of(train: np.ndarray) -> list[str]:
+    """Popularity group of each item: thirds of the training interactions, item by item."""
+    count = train.sum(0).astype(int)
+    groups, before = ["tail"] * len(count), 0
+    for item in sorted(range(len(count)), key=lambda i: -count[i]):
+        if count[item]:
+            groups[item] = GROUPS[min(3 * before // int(count.sum()), 2)]
+        before += int(count[item])
+    return groups
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(2, 14), st.booleans(), st.booleans()
+)
+def test_popularity_slices_equal_a_loop_over_users(seed, n_users, n_items, tied, groups):
+    """Test items of the group count, ranked in the whole catalogue."""
+    scores, train, valid, test = world(seed, n_users, n_items, tied)
+    names = tuple(f"{name}[{group}]" for group in GROUPS for name in RANKED)
+    how = Evaluation(metrics=(*names, "recall@3"), groups=groups)
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test), how, also_seen=pairs(valid))
+    assert report.names == (*names, "recall@3")
+    users, group = test.any(1), np.array(groups_of(train))
+    for part in GROUPS:
+        some = (test & (group == part)).any(1)
+        wanted = plain(scores, train | valid, test & (group == part))
+        for name in RANKED:
+            values = report.values(f"{name}[{part}]")
+            np.testing.assert_allclose(values[some[users]], wanted[name], atol=1e-9, err_msg=name)
+            assert np.isnan(values[~some[users]]).all()
+    only = evaluate(
+        scorer_of(scores),
+        pairs(train),
+        pairs(test),
+        Evaluation(metrics=("recall@3",), groups=True),
+        also_seen=pairs(valid),
+    )
+    for part in GROUPS:
+        np.testing.assert_array_equal(
+            only.values(f"recall@3[{part}]"), report.values(f"recall@3[{part}]")
+        )
+
+
+def test_a_popularity_slice_keeps_the_rules_of_its_settings():
+    """`skip_short_users` counts the test items of the slice; the columns of `groups` do not."""
+    scores, train, _, test = world(4, 60, 40, False)
+    how = Evaluation(metrics=("recall@5[tail]", "recall@5"), skip_short_users=True, groups=True)
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test), how)
+    tail = (test & (np.array(groups_of(train)) == "tail")).sum(1)[test.any(1)]
+    np.testing.assert_array_equal(np.isnan(report.values("recall@5[tail]")), tail < 5)
+    alone = Evaluation(metrics=("recall@5",), skip_short_users=True, groups=True)
+    plainly = evaluate(scorer_of(scores), pairs(train), pairs(test), alone)
+    np.testing.assert_array_equal(np.isnan(plainly.values("recall@5[tail]")), tail < 1)
+
+
+def test_popularity_slices_select_and_are_broken_down():
+    """A popularity slice can be monitored, and three of them make a table by popularity."""
+    parts = split(two_camps(users=40)[0], SplitRule(by="ratio"))
+    evaluation = Evaluation(metrics=("ndcg@5",), monitor="recall@5[tail]")
+    fitted = fit(
+        MF(dim=4),
+        parts.train,
+        parts.valid,
+        Train(epochs=3, batch_size=64, device="cpu"),
+        evaluation,
+    )
+    values = [entry["valid"]["recall@5[tail]"] for entry in fitted.history]
+    assert fitted.best_epoch == 1 + int(np.argmax(values))
+    names = tuple(f"ndcg@5[{group}]" for group in GROUPS)
+    test = parts.test.open("a test")
+    report = evaluate(fitted.scorer, parts.train.pairs, test, Evaluation(metrics=names))
+    table = by_popularity(report)
+    assert table["metric"].to_list() == ["ndcg@5"] * 3
+    assert table["mean"].to_list() == pytest.approx([report[name] for name in names])
+    some = evaluate(fitted.scorer, parts.train.pairs, test, Evaluation(metrics=names[:2]))
+    with pytest.raises(InputError, match="groups = true"):
+        by_popularity(some)
+    both = Evaluation(metrics=names[:1], groups=True)
+    grouped = evaluate(fitted.scorer, parts.train.pairs, test, both)
+    assert set(by_popularity(grouped)["metric"]) == {"recall@5"}
 
 
 PARTIAL = {"opauc@40%": (1.0, 0.4), "tpauc@50%x40%": (0.5, 0.4), "llpauc@50%x40%": (0.5, 0.4)}
@@ -696,6 +782,9 @@ def damaged(folder: Path, how: str) -> None:
         head.write_text(
             json.dumps({k: v for k, v in json.loads(head.read_text()).items() if k != "whole"})
         )
+    else:
+        key, value = how.split(" = ")
+        head.write_text(json.dumps(json.loads(head.read_text()) | {key: json.loads(value)}))
 
 
 @pytest.mark.parametrize(
@@ -709,6 +798,15 @@ def damaged(folder: Path, how: str) -> None:
         "a list",
         "a newer version",
         "a key less",
+        'n_users = "12"',
+        "n_users = 12.5",
+        'names = "ndcg@3"',
+        "names = [1]",
+        'whole = {"coverage@3": "much"}',
+        "metrics = 3",
+        "metrics = [1]",
+        'metrics = [{"metric": "ndcg@3"}]',
+        "unknown = 1",
     ],
 )
 def test_a_damaged_report_is_one_clear_error(tmp_path, how):
@@ -742,6 +840,28 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="the disk is full"):
         report.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_full_disk_at_the_second_file_leaves_the_old_pair(tmp_path, monkeypatch):
+    """Both files are on disk before one of them is replaced."""
+    scores, train, _, test = world(5, 12, 10, True)
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test))
+    report.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    written = []
+    real = Path.write_bytes
+
+    def second_fails(path: Path, content: bytes) -> int:
+        written.append(path.name)
+        real(path, content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", second_fails)
+    with pytest.raises(InputError, match="the disk is full"):
+        evaluate(scorer_of(scores), pairs(train), pairs(test)).save(tmp_path)
+    assert len(written) == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    Report.load(tmp_path)
 
 
 def test_intervals_are_of_the_mean_over_users():
