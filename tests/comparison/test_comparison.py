@@ -199,7 +199,7 @@ def test_notes_of_the_reports_are_kept(three):
 
 
 def test_seeds_have_a_part_in_intervals_and_tests(three):
-    """Three seeds each: cells and tests are those of the model of users and seeds, and the Wilcoxon test has no part for them."""
+    """With three seeds each, cells and tests follow the model of users and seeds."""
     generator = np.random.default_rng(3)
     users, base = np.arange(200), generator.random(200)
     values = {
@@ -229,7 +229,7 @@ def test_seeds_have_a_part_in_intervals_and_tests(three):
 
 @pytest.mark.parametrize("others", [1, 2])
 def test_two_seeds_are_several(others):
-    """Two are the least that have a spread: sentence, interval, deviation, test and column, worked out from the squares by hand."""
+    """Two seeds are the fewest with a spread; all numbers follow from the squares by hand."""
     generator = np.random.default_rng(8)
     users, base = np.arange(60), generator.random(60)
     a = base + np.array([[0.0], [0.2]]) + 0.05 * generator.normal(size=(2, 60))

@@ -147,7 +147,7 @@ def test_equal_to_a_loop_over_users(seed, n_users, n_items, tied):
     np.testing.assert_array_equal(report.per_user["user"], np.flatnonzero(test.any(1)))
 
 
-VIEWED = ("all", "new", "new in all", "warm", "warm in all")
+SLICED = ("all", "new", "new in all", "warm", "warm in all")
 
 
 @settings(max_examples=25, deadline=None)
@@ -156,14 +156,14 @@ VIEWED = ("all", "new", "new in all", "warm", "warm in all")
     st.integers(1, 9),
     st.integers(2, 14),
     st.booleans(),
-    st.permutations(VIEWED),
+    st.permutations(SLICED),
     st.integers(1, 5),
 )
-def test_views_equal_a_loop_over_users(seed, n_users, n_items, tied, views, several):
-    """A test item of the kind among the candidates of the kind, and whoever has none does not count."""
+def test_slices_equal_a_loop_over_users(seed, n_users, n_items, tied, slices, several):
+    """Test items of a kind are ranked among their kind; users without such items do not count."""
     scores, train, valid, test = world(seed, n_users, n_items, tied)
     train[:, np.random.default_rng(seed).random(n_items) < 0.4] = False
-    given = tuple(views[:several])
+    given = tuple(slices[:several])
     if "all" not in given:  # whole lists are those of all items
         given = (*given, "all")
     report = evaluate(
@@ -175,24 +175,24 @@ def test_views_equal_a_loop_over_users(seed, n_users, n_items, tied, views, seve
     )
     mine = np.flatnonzero(test.any(1))
     seen, new = train | valid, ~train.any(0)
-    for view in given:
-        kind = {"n": new, "w": ~new, "a": np.ones_like(new)}[view[0]]
-        pool = kind if view in ("new", "warm") else np.ones_like(kind)
+    for part in given:
+        kind = {"n": new, "w": ~new, "a": np.ones_like(new)}[part[0]]
+        pool = kind if part in ("new", "warm") else np.ones_like(kind)
         some = (test & kind).any(1)
         for name, wanted in plain(scores, seen | ~pool, test & kind).items():
-            shown = name if view == "all" else f"{name}[{view}]"
+            shown = name if part == "all" else f"{name}[{part}]"
             values = report.values(shown)
             np.testing.assert_allclose(values[some[mine]], wanted, atol=1e-9, err_msg=shown)
             assert np.isnan(values[~some[mine]]).all()
-        if view in ("new", "warm") and some.any():
+        if part in ("new", "warm") and some.any():
             listed = {
                 i
                 for score, masked in zip(scores[some], seen[some], strict=True)
                 for i in best_of(score, masked | ~kind, 3)
             }
-            assert report[f"coverage@3[{view}]"] == pytest.approx(len(listed) / kind.sum())
+            assert report[f"coverage@3[{part}]"] == pytest.approx(len(listed) / kind.sum())
     assert set(report.names) == {
-        name if view == "all" else f"{name}[{view}]" for view in given for name in EVERYTHING
+        name if part == "all" else f"{name}[{part}]" for part in given for name in EVERYTHING
     } - {f"{name}@3[{kind} in all]" for name in ("coverage", "gini") for kind in ("new", "warm")}
 
 
@@ -200,7 +200,7 @@ def best_of(score: np.ndarray, masked: np.ndarray, k: int) -> list[int]:
     return [i for i in best_first(score) if not masked[i]][:k]
 
 
-def test_a_view_may_stand_in_the_name_alone():
+def test_a_slice_may_be_in_the_name_alone():
     scores, train, _, test = world(3, 8, 12, False)
     train[:, ::3] = False
     test[:, ::3] |= np.random.default_rng(0).random((8, 4)) < 0.5
@@ -230,8 +230,8 @@ def test_a_view_may_stand_in_the_name_alone():
     )
 
 
-def test_a_view_that_nobody_is_in():
-    """A split by new items holds no warm test item: said, empty, and no obstacle for what is asked beside it."""
+def test_a_slice_without_users():
+    """A split by new items holds no warm test item. The slice is empty, and a note says so."""
     parts = split(two_camps(users=40)[0], SplitRule(by="new-item"))
     evaluation = Evaluation(
         metrics=("ndcg@5", "coverage@5", "auc"), candidates=("new", "warm", "all", "new in all")
@@ -259,8 +259,8 @@ def test_a_view_that_nobody_is_in():
     assert cell.mean == pytest.approx(report["ndcg@5[new]"])
 
 
-def test_a_view_selects():
-    """Without brackets the monitor is that of the first view, unless all items are one of them, and the epoch is chosen by it."""
+def test_a_slice_selects():
+    """Without brackets and without "all", the monitor is that of the first slice."""
     evaluation = Evaluation(
         metrics=("ndcg@5",), candidates=("new", "new in all"), monitor="recall@5"
     )
@@ -408,7 +408,8 @@ def test_partial_auc_equals_a_loop_over_users(seed, n_users, n_items, tied, bloc
 @pytest.mark.parametrize("kind", ["dot", "cosine", "euclidean"])
 @pytest.mark.parametrize("several", [False, True])
 def test_partial_auc_of_vectors(kind, several):
-    """Users far from the items: -|u - v|^2 in single precision ties what the ranking tells apart; every third item has a twin."""
+    """Users are far from the items, so -|u - v|^2 has ties in single precision that the ranking
+    does not have. Every third item has a twin."""
     generator = torch.Generator().manual_seed(1)
     user, item = (
         torch.randn(20, 3, 4, generator=generator) + 300,
@@ -516,7 +517,8 @@ def test_users_without_a_partial_auc_are_counted():
     assert np.isnan(report.values("tpauc@50%x100%")).tolist() == [True, False, False]
     assert np.isnan(report.values("opauc@10%")).all()
     assert report.notes[1:] == (
-        "tpauc@50%x100% is not defined for 1 of 3 users: a fraction of their items is less than one",
+        "tpauc@50%x100% is not defined for 1 of 3 users: "
+        "a fraction of their items is less than one",
         "opauc@10% is not defined for 3 of 3 users: a fraction of their items is less than one",
     )
 
@@ -558,7 +560,8 @@ def test_the_libcml_protocol():
     names = ("precision@3", "recall@3", "ndcg@3", "precision@2", "map", "mrr", "auc")
     libcml = Evaluation(metrics=names, skip_short_users=True, min_test_full=3, keep_valid=True)
     report = evaluate(scorer_of(scores), pairs(train), pairs(test), libcml, also_seen=pairs(valid))
-    # Candidates 2..9, L = 8: user 0's test items stand at ranks 2, 4, 8; the other two have fewer than three.
+    # Candidates 2..9, L = 8: user 0's test items have the ranks 2, 4, 8; the other two users have
+    # fewer than three test items.
     third = 1 / np.log2(3)
     assert report["precision@3"] == pytest.approx(1 / 3)
     assert report["recall@3"] == pytest.approx(1 / 3)
@@ -650,7 +653,8 @@ def test_seen_test_pairs_are_counted_and_missed():
         Evaluation(metrics=("recall@4", "mrr@4", "auc")),
     )
     assert report.notes == (
-        "2 of 3 test pairs were already seen and cannot be hit; 1 users have no other test pair and score 0",
+        "2 of 3 test pairs were already seen and cannot be hit; "
+        "1 users have no other test pair and score 0",
     )
     np.testing.assert_allclose(report.values("recall@4"), [0.5, 0])
     np.testing.assert_allclose(report.values("mrr@4"), [0.5, 0])

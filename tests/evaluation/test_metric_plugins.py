@@ -149,6 +149,8 @@ def test_it_is_named_in_toml_monitored_and_tuned_on(plugin):
     assert "first@5" in run.report("test").names
     code, _, err = invoke(f"tune {config} --out {plugin / 'study'} -q")
     assert (code, err) == (0, "")
-    best = open_study(plugin / "study").best
-    assert best is not None
-    print(best)
+    study = open_study(plugin / "study")
+    assert study.best is not None
+    values = [trial.values[0] for trial in study.trials]
+    assert study.best.values[0] == max(values)
+    assert all(0 <= value <= 1 for value in values)

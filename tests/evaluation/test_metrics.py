@@ -24,7 +24,10 @@ from recsys.evaluation.slices import GROUPS, SLICES, HeldOut, popularity_group
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[np.ndarray, sp.csr_matrix, int]:
-    """Lists [U, k] with padding, test items, catalogue size; users without test items and k beyond the catalogue are common."""
+    """Draw lists [U, k] with padding, test items, and the catalogue size.
+
+    Users without test items, and k beyond the catalogue, are common.
+    """
     n_users, n_items, k = (
         draw(st.integers(1, 6)),
         draw(st.integers(1, 12)),
@@ -281,7 +284,8 @@ def test_partial_auc_by_hand():
 
 
 def test_equal_ranks_need_the_number_of_ties():
-    # Rank 2 of 4: below one other, or level with two. Against the best-ranked other that is no win or half of one.
+    # Rank 2 of 4: below one other, or equal to two. Against the best-ranked other that is no win,
+    # or half a win.
     ranks = standing([2, 2], [0, 1, 2], [4, 4], [1, 1], [1, 3])
     np.testing.assert_allclose(compute("opauc@34%", ranks), [0, 0.5])
     np.testing.assert_allclose(compute("auc", ranks), [2 / 3, 2 / 3])

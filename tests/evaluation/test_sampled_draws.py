@@ -1,4 +1,7 @@
-"""Candidates drawn without repeats: what is drawn and how often, against enumeration, and that all of them are the full ranking."""
+"""Candidates sampled without replacement, against enumeration of all samples.
+
+With all candidates sampled, the numbers are those of the full ranking.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ EXACT = 1e-12
 
 @pytest.fixture(params=["stream", "cut", "keys"])
 def way(request, monkeypatch):
-    """Draw from a stream of arrivals as long as it may be, from one that is cut where most are not done, or by the keys of all items."""
+    """Sample from a stream as long as possible, from one that is cut early, or by all keys."""
     monkeypatch.setattr(draws, "DEAR", {"stream": 2, "cut": 5, "keys": 10**9}[request.param])
     if request.param == "cut":
         monkeypatch.setattr(draws, "_length", lambda m, weight: m + 1)
@@ -45,7 +48,7 @@ def nothing(rows: int, n: int) -> sp.csr_matrix:
 
 
 def successive(weight: np.ndarray, m: int) -> dict[frozenset[int], float]:
-    """Chance of every set of m items that are drawn one after the other in proportion to their weight, by enumeration."""
+    """Probability of every set of m items, sampled one by one by their weight, by enumeration."""
     chance: dict[frozenset[int], float] = Counter()
     for order in itertools.permutations(np.flatnonzero(weight), m):
         left, p = weight.sum(), 1.0
@@ -108,7 +111,7 @@ def test_a_sum_over_all_items_is_estimated_without_bias(way, m, popular):
 
 
 def test_a_rare_item_counts_as_much_as_a_popular_one(way):
-    """The mean of 1 / chance is 1 for every item, also where a stream is cut because popular items come again and again."""
+    """The mean of 1 / chance is 1 for every item, also where popular items fill a stream."""
     weight = np.concatenate([[500.0, 200.0], np.ones(78)])
     rows = 20_000
     sample = draw_items(np.arange(rows), nothing(rows, 80), 4, weight=weight)
@@ -144,7 +147,7 @@ def test_a_user_has_the_same_candidates_whoever_else_is_there(way, popular, m):
 
 
 def world(seed: int = 0, n_users: int = 40, n_items: int = 70, levels: int = 0):
-    """A scorer with train and test pairs; `levels`: so many distinct scores, so that many are equal."""
+    """A scorer with train and test pairs, and with `levels` distinct scores, so with ties."""
     generator = np.random.default_rng(seed)
     score = generator.normal(size=(n_users, n_items))
     if levels:
@@ -175,7 +178,8 @@ def test_as_many_as_there_are_give_the_numbers_of_the_full_ranking(by, estimator
         )
         assert report.per_user.equals(full.per_user)
         assert report.notes == (
-            f"sampled = {m}, and no user has more than 58 candidates: ranked in full, these numbers are exact",
+            f"sampled = {m}, and no user has more than 58 candidates: "
+            "ranked in full, these numbers are exact",
         )
         assert report.protocol == full.protocol
 
@@ -262,7 +266,7 @@ def test_uncorrected_numbers_fall_to_the_full_ranking_and_never_below(by):
 
 
 def test_what_a_rank_tells_is_what_all_subsets_tell():
-    """P(x | rank), the expectation of "mle", the system of "bv" and the unbiased rank, by enumeration of all draws of 4 of 9."""
+    """P(x | rank), "mle", "bv" and the unbiased rank, by enumeration of all samples of 4 of 9."""
     n, m = 9, 4
     table = np.zeros((n + 1, m + 1))
     for subset in itertools.combinations(range(n), m):

@@ -225,7 +225,7 @@ def test_degenerate_seeds():
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 @pytest.mark.parametrize("n", [50, 100, 300])
 def test_a_bound_lies_among_the_values(method, n):
-    """Where a resample of zeros is common the lower bound is 0, and not a rounding error below it."""
+    """If resamples of zeros are common, the lower bound is 0, without a rounding error."""
     values = np.zeros((n, 4))
     values[0] = 0.1, 0.3, 1 / 3, -1 / 3
     low, high = bootstrap(values, method=method)
