@@ -7,7 +7,7 @@ DrawContext   ranks of the test items among sampled candidates, for estimates
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -56,10 +56,6 @@ class ListContext:
     def n_active_users(self) -> int:
         """Number of users with at least one training interaction."""
         return int(np.count_nonzero(np.diff(self.train.csr.indptr)))
-
-    def at(self, k: int) -> ListContext:
-        """Return the context at a smaller cut-off: a shorter list is a prefix of a longer one."""
-        return replace(self, items=self.items[:, :k], hits=self.hits[:, :k])
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -13,8 +13,6 @@ from recsys.config import to_dict
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
 from recsys.evaluation.full import FullRanking
-from recsys.evaluation.measured import Measured
-from recsys.evaluation.metrics import Metric
 from recsys.evaluation.report import Report
 from recsys.evaluation.sampled import SampledRanking
 from recsys.evaluation.settings import Evaluation
@@ -81,8 +79,12 @@ def evaluate(
     else:
         ranking = FullRanking(scorer, train, seen, evaluation, features)
         measured = ranking.measure(metrics, held_out)
+    columns = measured.per_user
+    order = [metric.name for metric in metrics if metric.name in columns]
+    order += [name for name in columns if name not in order]
+    per_user = pl.DataFrame({"user": held_out.users, **{name: columns[name] for name in order}})
     return Report(
-        per_user=_table(metrics, held_out.users, measured),
+        per_user=per_user.with_columns(pl.col(pl.Float64).fill_nan(None)),
         whole=measured.whole,
         names=tuple(metric.name for metric in metrics),
         n_users=len(held_out.users),
@@ -91,15 +93,6 @@ def evaluate(
         seconds=time.perf_counter() - started,
         settings=to_dict(evaluation),
     )
-
-
-def _table(metrics: Sequence[Metric], users: np.ndarray, measured: Measured) -> pl.DataFrame:
-    """Return the table of values per user: requested metrics first, null for NaN."""
-    columns = measured.per_user
-    order = [metric.name for metric in metrics if metric.name in columns]
-    order += [name for name in columns if name not in order]
-    frame = pl.DataFrame({"user": users, **{name: columns[name] for name in order}})
-    return frame.with_columns(pl.col(order).fill_nan(None)) if order else frame
 
 
 def _check_sizes(

@@ -6,7 +6,7 @@ All slices that rank the whole catalogue share one pass that makes the recommend
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -174,7 +174,9 @@ class FullRanking:
             pool=pool,
         )
         for metric, kind in kinds:
-            value = kind.compute(context.at(metric.k or context.k))
+            # A shorter list is a prefix of a longer one.
+            at_k = replace(context, items=items[:, : metric.k], hits=context.hits[:, : metric.k])
+            value = kind.compute(at_k)
             measured.add(metric, value, part, self.evaluation.least_test_items(metric))
         if context.item_vectors is None:
             measured.notes += [

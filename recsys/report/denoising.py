@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from recsys.errors import InputError, first_line
 from recsys.experiment.execution import Run, open_run
 from recsys.files import write_atomic, write_json
+from recsys.statistics.roc import auc
 from recsys.tensors import read_tensors
 
 __all__ = ["Detection", "area", "detect", "draw", "save"]
@@ -146,11 +146,8 @@ def area(score: np.ndarray, positive: np.ndarray) -> float | None:
         score: float [n].
         positive: bool [n].
     """
-    many, others = int(positive.sum()), int((~positive).sum())
-    if not many or not others:
-        return None
-    ranks = rankdata(score)
-    return float((ranks[positive].sum() - many * (many + 1) / 2) / (many * others))
+    value = auc(score, positive)
+    return None if np.isnan(value) else value
 
 
 def save(detection: Detection, out: Path) -> list[Path]:
