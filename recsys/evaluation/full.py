@@ -98,9 +98,9 @@ class FullRanking:
         measured.notes += self._notes_on_new_items(slices)
         is_shared = EVERYTHING in slices or self.evaluation.groups
         shared: TopK | None = None
-        for part_slice in slices:
-            chosen = [metric for metric in metrics if metric.slice == part_slice]
-            part, pool = self.on(part_slice, every) if part_slice.name else (every, None)
+        for test_slice in slices:
+            chosen = [metric for metric in metrics if metric.slice == test_slice]
+            part, pool = self.on(test_slice, every) if test_slice.name else (every, None)
             if is_shared and pool is None and shared is None:
                 shared = self._lists(every, _of_catalogue(metrics), None)
                 measured.notes += self._notes_on_ties(shared)
@@ -112,19 +112,28 @@ class FullRanking:
                 self._measure_lists(chosen, part, lists, pool, measured)
             self._measure_ranks(chosen, part, pool, measured)
             if not len(part.users):
-                measured.notes.append(_note_on_empty(part_slice))
-        if self.evaluation.groups and shared is not None:
-            self._measure_groups(metrics, every, shared.item, measured)
+                measured.notes.append(_note_on_empty(test_slice))
+        if self.evaluation.groups:
+            lists = _items(shared or self._lists(every, [], None))
+            if lists is not None:
+                self._measure_groups(metrics, every, lists, measured)
         return measured
 
-    def on(self, part: Slice, every: HeldOut) -> tuple[HeldOut, np.ndarray | None]:
-        """Return the users and test items of a slice, and the ranked items; None for all items."""
-        if part.users != "all":
-            return every.only_users(self.cold if part.users == "cold" else ~self.cold), None
-        kept = (self.item_counts == 0) == (part.items == "new")
-        if part.items in GROUPS:
-            kept = self.groups == GROUPS.index(part.items)
-        return every.only_items(kept), np.flatnonzero(kept) if part.own_candidates else None
+    def on(self, test_slice: Slice, every: HeldOut) -> tuple[HeldOut, np.ndarray | None]:
+        """Return the users and test items of a slice, and the ranked items; None for all items.
+
+        Args:
+            test_slice: a slice that selects items or users.
+            every: all test users with all their test items.
+        """
+        users, items = test_slice.users, test_slice.items
+        if users != "all":
+            return every.only_users(self.cold if users == "cold" else ~self.cold), None
+        kept = (self.item_counts == 0) == (items == "new")
+        if items in GROUPS:
+            kept = self.groups == GROUPS.index(items)
+        pool = np.flatnonzero(kept) if test_slice.own_candidates else None
+        return every.only_items(kept), pool
 
     def _lists(
         self, part: HeldOut, metrics: Sequence[Metric], pool: np.ndarray | None

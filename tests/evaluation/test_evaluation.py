@@ -365,9 +365,10 @@ def test_popularity_slices_select_and_are_broken_down():
     some = evaluate(fitted.scorer, parts.train.pairs, test, Evaluation(metrics=names[:2]))
     with pytest.raises(InputError, match="groups = true"):
         by_popularity(some)
-    both = Evaluation(metrics=names[:1], groups=True)
-    grouped = evaluate(fitted.scorer, parts.train.pairs, test, both)
-    assert set(by_popularity(grouped)["metric"]) == {"recall@5"}
+    for metric, k in ((names[0], 5), ("ndcg@5[new]", 20), ("auc", 20)):
+        grouped = Evaluation(metrics=(metric,), groups=True)
+        table = by_popularity(evaluate(fitted.scorer, parts.train.pairs, test, grouped))
+        assert set(table["metric"]) == {f"recall@{k}"}
 
 
 PARTIAL = {"opauc@40%": (1.0, 0.4), "tpauc@50%x40%": (0.5, 0.4), "llpauc@50%x40%": (0.5, 0.4)}
