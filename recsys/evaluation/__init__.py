@@ -24,7 +24,8 @@ The names below are public; the modules behind them are internal and may change.
 from recsys.evaluation.breakdown import by_activity, by_popularity
 from recsys.evaluation.contexts import DrawContext, ListContext, RankContext
 from recsys.evaluation.evaluator import evaluate
-from recsys.evaluation.metrics import ListMetric, RankMetric
+from recsys.evaluation.item_terms import PerItem
+from recsys.evaluation.metrics import ListMetric, MetricKind, RankMetric
 from recsys.evaluation.report import Report
 from recsys.evaluation.settings import Evaluation
 from recsys.evaluation.slices import Slice
@@ -34,6 +35,8 @@ __all__ = [
     "Evaluation",
     "ListContext",
     "ListMetric",
+    "MetricKind",
+    "PerItem",
     "RankContext",
     "RankMetric",
     "Report",
