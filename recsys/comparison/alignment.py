@@ -10,7 +10,7 @@ import numpy as np
 from recsys.errors import InputError, suggest
 from recsys.evaluation.report import Report
 
-__all__ = ["AlignedReports", "common_metrics", "mean_of", "refuse_different"]
+__all__ = ["AlignedReports", "common_metrics", "refuse_different"]
 
 _LONGEST = 200  # characters of two values that an error quotes
 
@@ -145,9 +145,3 @@ def refuse_different(what: str, values: Mapping[str, str]) -> None:
                 f"'{first}' and '{other}' were evaluated on different {what}{known}",
                 remedy="compare runs of one data set, split and protocol",
             )
-
-
-def mean_of(values: np.ndarray) -> float:
-    """Return the mean of the values that are not NaN; NaN without any."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

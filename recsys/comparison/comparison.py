@@ -17,7 +17,6 @@ import numpy as np
 from recsys.comparison.alignment import (
     AlignedReports,
     common_metrics,
-    mean_of,
     refuse_different,
 )
 from recsys.comparison.outcomes import (
@@ -33,6 +32,7 @@ from recsys.errors import InputError, one_of, suggest
 from recsys.evaluation.metrics import parse
 from recsys.evaluation.report import Report
 from recsys.experiment.execution import Run, open_run
+from recsys.statistics.intervals import defined_mean
 from recsys.statistics.paired_tests import holm
 from recsys.training.stopping import Stopping, signs
 
@@ -88,7 +88,7 @@ def compare(
             continue
         values = aligned.values(name)
         columns |= {(method, name): matrix for method, matrix in values.items()}
-        ranked[name] = _best_first({m: mean_of(v) for m, v in values.items()}, name)
+        ranked[name] = _best_first({m: defined_mean(v) for m, v in values.items()}, name)
         pairs += _pairs(name, tuple(by_method), ranked[name], baseline)
     outcomes = over_users_and_seeds(columns, pairs) if several else over_users(columns, pairs, test)
     ends = {
@@ -278,14 +278,14 @@ def _cell(key: Key, columns: Columns, outcomes: Outcomes, best: bool, bold: bool
     return TableCell(
         method=method,
         metric=metric,
-        mean=mean_of(values),
+        mean=defined_mean(values),
         low=low,
         high=high,
         users=int((~np.isnan(values[0])).sum()),
         best=best,
         bold=bold,
         seeds=len(values),
-        seeds_sd=_standard_deviation([mean_of(row) for row in values]),
+        seeds_sd=_standard_deviation([defined_mean(row) for row in values]),
     )
 
 

@@ -219,8 +219,9 @@ class FullRanking:
         for metric, kind in kinds:
             value = kind.compute(context)
             measured.add(metric, value, part, self.evaluation.least_test_items(metric))
-            undefined = int(np.isnan(value[reached]).sum())
-            if metric.kept is not None and undefined:
+            if metric.kept is None:
+                continue
+            if undefined := int(np.isnan(value[reached]).sum()):
                 measured.notes.append(
                     f"{metric.name} is not defined for {undefined} of {reached.sum()} users: "
                     "a fraction of their items is less than one"

@@ -18,7 +18,7 @@ from recsys.config import build, settings
 from recsys.errors import InputError, suggest
 from recsys.files import read_json, write_atomic
 from recsys.notebook import Shown, counted, table_html
-from recsys.statistics.intervals import bootstrap
+from recsys.statistics.intervals import bootstrap, defined_mean
 
 __all__ = ["Report"]
 
@@ -66,7 +66,7 @@ class Report(Shown):
         Raises:
             InputError: the report has no such metric, or the metric has no values per user.
         """
-        return _mean(self.values(name))
+        return defined_mean(self.values(name))
 
     def values(self, name: str) -> np.ndarray:
         """Return the values per user, float64 [n_users], in the order of `per_user`.
@@ -137,7 +137,7 @@ class Report(Shown):
             values = self.values(name)
             bounds = self._intervals.get(name, undefined)
             users = int(np.count_nonzero(~np.isnan(values)))
-            rows.append((name, _mean(values), *bounds, users))
+            rows.append((name, defined_mean(values), *bounds, users))
         return pl.DataFrame(rows, schema=schema, orient="row").with_columns(
             pl.col("mean", "low", "high").fill_nan(None)
         )
@@ -300,9 +300,3 @@ def _read_head(path: Path) -> _Head:
         raise InputError(
             f"is not a complete report: {error}", place=place, remedy=_REMEDY
         ) from None
-
-
-def _mean(values: np.ndarray) -> float:
-    """Return the mean of the values that are not NaN; NaN without any."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

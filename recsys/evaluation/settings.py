@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from recsys.config import Bound, settings
 from recsys.errors import InputError
+from recsys.evaluation.estimators import Estimator
 from recsys.evaluation.metrics import Metric, parse
 from recsys.evaluation.slices import SLICES, Slice
 
@@ -45,8 +46,7 @@ class Evaluation:
             of slices (without "sampled"), such as ["new", "new in all", "warm"], reports each
             metric for each slice, under names such as ndcg@20[new]. Without "all" in the list, a
             monitor without brackets is that of the first slice.
-        sampled: candidates drawn per user without replacement; all candidates where there are not
-            more.
+        sampled: candidates drawn per user without replacement; a user with fewer has all of them.
         sampled_by: draw candidates "uniform" or by "popularity".
         estimator: how the ranks among drawn candidates become metrics, see
             `recsys.evaluation.estimators`; "none" reports the uncorrected numbers.
@@ -76,7 +76,7 @@ class Evaluation:
     ) = "all"
     sampled: Annotated[int, Bound(ge=1, le=100_000)] = 100
     sampled_by: Literal["uniform", "popularity"] = "uniform"
-    estimator: Literal["none", "rank", "bv", "mle", "bv_mle", "entropy"] = "mle"
+    estimator: Estimator = "mle"
     seed: Annotated[int, Bound(ge=0)] = 0
     block: Annotated[int, Bound(ge=0)] = 0
     groups: bool = False

@@ -9,13 +9,23 @@ import scipy.stats
 
 from recsys.errors import one_of
 
-__all__ = ["Interval", "bootstrap", "interval_method"]
+__all__ = ["Interval", "bootstrap", "defined_mean", "interval_method"]
 
 Interval = Literal["auto", "percentile", "bca", "normal"]
 
 SMALL = 1_000  # up to here the bias-corrected interval is worth its jackknife
 LARGE = 200_000  # from here on the normal interval agrees to three digits and saves minutes
 CHUNK_BYTES = 32 << 20  # of weights in memory at a time
+
+
+def defined_mean(values: np.ndarray) -> float:
+    """Return the mean of the values that are not NaN; NaN without any.
+
+    Args:
+        values: float, of any shape.
+    """
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def interval_method(n: int) -> Interval:

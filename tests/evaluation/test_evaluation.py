@@ -847,26 +847,30 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_full_disk_at_the_second_file_leaves_the_old_pair(tmp_path, monkeypatch):
+@pytest.mark.parametrize("writer", ["write_bytes", "write_text"])
+def test_a_full_disk_at_either_file_leaves_the_old_pair(tmp_path, monkeypatch, writer):
     """Both files are on disk before one of them is replaced."""
-    scores, train, _, test = world(5, 12, 10, True)
-    report = evaluate(scorer_of(scores), pairs(train), pairs(test))
-    report.save(tmp_path)
+    scores, train, valid, test = world(5, 12, 10, True)
+    old = evaluate(scorer_of(scores), pairs(train), pairs(test))
+    old.save(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    written = []
-    real = Path.write_bytes
+    new = evaluate(scorer_of(scores), pairs(train), pairs(valid))
+    assert not new.per_user.equals(old.per_user)
+    failed = []
 
-    def second_fails(path: Path, content: bytes) -> int:
-        written.append(path.name)
-        real(path, content[:10])
+    def full(path: Path, *_: object, **__: object) -> int:
+        failed.append(path.name)
+        path.touch()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", second_fails)
-    with pytest.raises(InputError, match="the disk is full"):
-        evaluate(scorer_of(scores), pairs(train), pairs(test)).save(tmp_path)
-    assert len(written) == 1
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="the disk is full"):
+        patch.setattr(Path, writer, full)
+        new.save(tmp_path)
+    assert len(failed) == 1
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    Report.load(tmp_path)
+    assert Report.load(tmp_path).per_user.equals(old.per_user)
+    new.save(tmp_path)
+    assert Report.load(tmp_path).per_user.equals(new.per_user)
 
 
 def test_intervals_are_of_the_mean_over_users():
