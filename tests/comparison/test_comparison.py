@@ -220,6 +220,9 @@ def test_seeds_have_a_part_in_intervals_and_tests(three):
     assert (got.tests[0].p, got.tests[0].seed_share, got.tests[0].result.low) == pytest.approx(
         (apart.p, apart.seed_share, apart.low)
     )
+    result = got.tests[0].result
+    assert (result.mean_a, result.mean_b) == pytest.approx((values["a"].mean(), values["b"].mean()))
+    assert result.difference == pytest.approx(apart.difference)
     assert "users and seeds" in got.markdown()
     with pytest.raises(InputError, match="variance of seeds"):
         compare(seeds, test="wilcoxon")

@@ -863,9 +863,10 @@ def test_a_full_disk_at_either_file_leaves_the_old_pair(tmp_path, monkeypatch, w
         path.touch()
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(InputError, match="the disk is full"):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, writer, full)
-        new.save(tmp_path)
+        with pytest.raises(InputError, match="the disk is full"):
+            new.save(tmp_path)
     assert len(failed) == 1
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert Report.load(tmp_path).per_user.equals(old.per_user)
