@@ -1,15 +1,14 @@
 """Metrics by name: the table of metrics, and the names of users resolved to metrics.
 
 A metric is a function of one context. To add one, write the function and add a row to `AT_CUTOFF`
-or `FULL_RANKING`. Metrics of other packages are found through the entry-point group
-`recsys.metrics`: the name of an entry point is the name of the metric, its value a `ListMetric` or
-a `RankMetric`. A built-in metric takes precedence over one of the same name in another package.
+or `FULL_RANKING`. Metrics of other packages are found by `recsys.plugins`: the name of an entry
+point in the group `recsys.metrics` is the name of the metric, its value a `ListMetric` or a
+`RankMetric`. A built-in metric takes precedence over one of the same name in another package.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,8 @@ from typing import Literal
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.errors import InputError, first_line, suggest
+from recsys import plugins
+from recsys.errors import InputError, suggest
 from recsys.evaluation import item_terms as terms
 from recsys.evaluation import list_metrics as lists
 from recsys.evaluation import ranking_metrics as ranking
@@ -39,7 +39,7 @@ __all__ = [
     "parse",
 ]
 
-ENTRY_POINTS = "recsys.metrics"
+EXTENSIONS = "metrics"  # group of `recsys.plugins`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,8 +268,8 @@ def _unknown(name: str, word: str, cut: str) -> InputError:
     if not tail:
         known += FULL_RANKING
     known += [example(end) for end in PARTIAL.values()]
-    for point in _entry_points():
-        known.append(f"{point}{tail or '@20'}" if _is_list_metric(point) else point)
+    for other in plugins.names(EXTENSIONS):
+        known.append(f"{other}{tail or '@20'}" if _is_list_metric(other) else other)
     aliases = {f"{alias}{tail}": _example(meant, tail) for alias, meant in ALIASES.items()}
     plain = word.strip().lower().replace("-", "_").replace(" ", "")
     return InputError(f"unknown metric '{name}'", remedy=suggest(f"{plain}{tail}", known, aliases))
@@ -284,40 +284,21 @@ def _example(word: str, tail: str) -> str:
     return f"{word}{tail or '@20'}"
 
 
-# Metrics of other packages.
-
-
-@functools.cache
-def _entry_points() -> Mapping[str, importlib.metadata.EntryPoint]:
-    """Return the metrics of other packages by name, without importing them.
-
-    Installed packages do not change while a process runs, and reading them takes milliseconds.
-    """
-    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-
-
 def _elsewhere(word: str) -> ListMetric | RankMetric | None:
     """Return the metric of another package; None where no package has one of this name.
 
     Raises:
         InputError: the package cannot be imported, or the entry point is not a metric.
     """
-    point = _entry_points().get(word)
-    if point is None:
+    place = plugins.module_of(EXTENSIONS, word)
+    if place is None:
         return None
-    try:
-        kind = point.load()
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"metric '{word}' of another package cannot be imported: {first_line(error)}",
-            place=point.value,
-            remedy="install what it needs, or remove its package",
-        ) from None
+    kind = plugins.load(EXTENSIONS, word)
     if not isinstance(kind, ListMetric | RankMetric):
         raise InputError(
             f"metric '{word}' of another package must be a ListMetric or a RankMetric, got "
             f"{type(kind).__name__}",
-            place=point.value,
+            place=place,
             remedy="correct the entry point of its package",
         )
     return kind

@@ -9,6 +9,7 @@ import pytest
 from mistakes import invoke
 from planted import two_camps
 
+from recsys import plugins
 from recsys.data.types import Interactions
 from recsys.errors import InputError
 from recsys.evaluation import metrics
@@ -62,9 +63,10 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: recsys-mine\nVersion: 1\n")
     (about / "entry_points.txt").write_text(POINTS)
     monkeypatch.syspath_prepend(str(site))
-    metrics._entry_points.cache_clear()
+    plugins._points.cache_clear()
     yield tmp_path
-    metrics._entry_points.cache_clear()
+    plugins._points.cache_clear()
+    plugins.load.cache_clear()
 
 
 def test_a_metric_of_another_package_is_computed(plugin):
