@@ -26,7 +26,8 @@ from recsys.errors import InputError, TrainingError
 from recsys.evaluation.evaluator import Evaluation, Report
 from recsys.experiment.execution import open_run
 from recsys.experiment.experiment import Experiment
-from recsys.statistics.intervals import holm, over_seeds, paired
+from recsys.statistics.paired_tests import holm, paired
+from recsys.statistics.seeds import over_seeds
 from recsys.training.loop import fit
 from recsys.training.progress import EpochDone, Event
 from recsys.training.stopping import Stopping, legend, signs

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.comparison.comparison import compare, latex_text
+from recsys.comparison.comparison import compare
+from recsys.comparison.rendering import latex_text
 from recsys.data.reading import Source
 from recsys.data.splitting.rules import by_ratio
 from recsys.data.types import Interactions

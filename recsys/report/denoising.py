@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from recsys.errors import InputError, first_line
 from recsys.experiment.run import Run, open_run
 from recsys.experiment.run_meta import DAMAGED
 from recsys.files import write_atomic, write_json
+from recsys.statistics.roc import auc
 from recsys.tensors import read_tensors
 from recsys.training.progress import read_history
 
@@ -168,11 +168,8 @@ def area(score: np.ndarray, positive: np.ndarray) -> float | None:
     Returns:
         None without a positive or without a negative.
     """
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if not n_positive or not n_negative:
-        return None
-    above = rankdata(score)[positive].sum() - n_positive * (n_positive + 1) / 2
-    return float(above / (n_positive * n_negative))
+    value = auc(score, positive)
+    return None if np.isnan(value) else value
 
 
 def save(detection: Detection, out: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from recsys.comparison.comparison import LEVEL, Cell
+from recsys.comparison.table import LEVEL, TableCell
 from recsys.evaluation.metrics import parse
 from recsys.report.elements import (
     details_table,
@@ -122,7 +122,7 @@ def _row(section: Section, method: Method, order: int, name: str) -> Markup:
     return element("tr", *cells)
 
 
-def _cell(section: Section, cell: Cell, target: str) -> Markup:
+def _cell(section: Section, cell: TableCell, target: str) -> Markup:
     comparison = section.comparison
     mean: object = mean_text(cell.mean)
     if cell.bold:
@@ -140,7 +140,7 @@ def _cell(section: Section, cell: Cell, target: str) -> Markup:
     return element("td", *lines, class_="n", data_v=repr(cell.mean))
 
 
-def _p_against_best(section: Section, cell: Cell) -> str:
+def _p_against_best(section: Section, cell: TableCell) -> str:
     """Return the adjusted p of the test against the best of the column; "" without a test."""
     comparison, best = section.comparison, _best(section, cell.metric)
     if best is None:
@@ -153,7 +153,7 @@ def _p_against_best(section: Section, cell: Cell) -> str:
     return ""
 
 
-def _best(section: Section, metric: str) -> Cell | None:
+def _best(section: Section, metric: str) -> TableCell | None:
     cells = section.comparison.cells
     return next((cell for cell in cells if cell.metric == metric and cell.best), None)
 
@@ -231,5 +231,5 @@ def _arrow(metric: str) -> Markup | None:
     return element("span", " ↓", title="lower is better")
 
 
-def _interval(cell: Cell) -> str:
+def _interval(cell: TableCell) -> str:
     return f" [{cell.low:.4f}, {cell.high:.4f}]" if math.isfinite(cell.low) else ""

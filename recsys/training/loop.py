@@ -134,7 +134,7 @@ def _closed_form(scorer: Scorer, job: Job, seconds: float) -> Fitted:
         metrics = validation_metrics(scorer, job.train, job.held_out, job.evaluation)
         entry = replace(entry, valid=metrics)
         # The monitor selects nothing here, so it need not be among the metrics.
-        is_asked = parse(monitor).name in {metric.name for metric in job.evaluation.wanted}
+        is_asked = parse(monitor).name in {metric.name for metric in job.evaluation.resolved}
         if is_asked and math.isnan(entry.metric(monitor)):
             raise undefined_monitor(monitor)
     job.watch(EpochDone(entry))
