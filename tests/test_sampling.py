@@ -578,7 +578,11 @@ def test_what_is_warm_is_told_by_train_where_other_pairs_are_held():
         Interactions(np.array([0]), np.array([2]), 2, 4),
     )
     (batch,) = PairStream(
-        held, Sampler(items="warm", negatives=400, reject=False), batch_size=4, seed=0, met=train
+        held,
+        Sampler(items="warm", negatives=400, reject=False),
+        batch_size=4,
+        seed=0,
+        also_observed=train,
     ).epoch(0)
     assert set(batch.neg.view(-1).tolist()) == {0, 1}
 

@@ -21,7 +21,7 @@ from recsys.evaluation import metrics as m
 from recsys.evaluation.metrics import Metric
 from recsys.evaluation.settings import Evaluation
 from recsys.ranking import TopK, ranks, top_k
-from recsys.scorer import Factors, MultiFactors, Scorer
+from recsys.scorer import Scorer, VectorScorer
 
 __all__ = ["Part", "Ranking", "leave_out_short", "users_of_items"]
 
@@ -316,7 +316,7 @@ def _of_lists(
 
 def _item_vectors(scorer: Scorer) -> np.ndarray | None:
     """The item vectors a scorer ranks with, float32 [n_items, d]; of unit length for a cosine. None for a scorer without."""
-    if not isinstance(scorer, Factors | MultiFactors):
+    if not isinstance(scorer, VectorScorer):
         return None
     vectors = (
         torch.nn.functional.normalize(scorer.item, dim=-1)

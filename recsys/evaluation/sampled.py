@@ -53,7 +53,7 @@ from recsys.errors import InputError
 from recsys.evaluation.draws import Sample, draw_items
 from recsys.evaluation.metrics import Metric
 from recsys.ranking import score_blocks
-from recsys.scorer import Factors, Scorer
+from recsys.scorer import Gemm, Scorer
 
 __all__ = ["Draw", "Estimator", "decoder", "draw", "estimate", "worthwhile"]
 
@@ -131,8 +131,9 @@ def draw(
     pool = (scorer.n_items - np.diff(barred.indptr)).astype(np.int64)
     width, most = int(min(m, pool.max(initial=0))), int(sizes.max(initial=0))
     tables, cells = None, scorer.n_items
-    if isinstance(scorer, Factors) and (width + sizes.mean()) * GATHER < scorer.n_items:
-        tables, cells = scorer.as_dot()[:2], (width + most) * (scorer.user.shape[1] + 1)
+    plan = scorer.plan()
+    if isinstance(plan, Gemm) and (width + sizes.mean()) * GATHER < scorer.n_items:
+        tables, cells = (plan.query, plan.key), (width + most) * (plan.query.shape[1] + 1)
     step = max(1, min((4 if tables else 16) * 2**20 // cells, 2**24 // (1 + width * max(1, most))))
     weight = None if counts is None else counts + 1.0
     parts = []

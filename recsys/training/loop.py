@@ -348,7 +348,7 @@ class _Loop:
             batch_size=config.batch_size,
             seed=seed,
             device=self.device,
-            met=self.train.pairs,
+            also_observed=self.train.pairs,
         )
 
     def run(self) -> Fitted:
