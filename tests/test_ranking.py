@@ -15,12 +15,13 @@ from oracle import tie
 
 from recsys.errors import InputError
 from recsys.ranking import TopK, ranks, score_blocks, top_k
-from recsys.scorer import Factors, MultiFactors, Product, Sum
+from recsys.scorer import Blocks, Factors, MultiFactors, Product, Sum
 
 
 class Table:
     """Scores that are simply given."""
 
+    kind = "table"
     device = torch.device("cpu")
 
     def __init__(self, scores: np.ndarray) -> None:
@@ -29,6 +30,9 @@ class Table:
 
     def score(self, users: torch.Tensor) -> torch.Tensor:
         return self.scores[users]
+
+    def plan(self) -> Blocks:
+        return Blocks()
 
 
 @contextmanager
@@ -302,7 +306,7 @@ def test_infinite_scores_are_ranked():
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_a_list_holds_something(k):
-    with pytest.raises(InputError, match="k = "):
+    with pytest.raises(InputError, match="k must be at least 1"):
         top_k(Table(np.zeros((1, 3))), np.array([0]), k)
 
 

@@ -77,7 +77,7 @@ def _choose(scores: Tensor, last: Tensor, k: int) -> Tensor:
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return values and columns [B, k] of the k largest of each row; the order of equals is open."""
+    """Return values and columns [B, k] of the k largest of each row, equals in any order."""
     size, n = values.shape
     width = WIDTH if n > 4096 else 8
     if 2 * k * width > n:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from oracle import tie
 from planted import two_camps
 
+from recsys.api import recommend
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.models.cml import CML
@@ -32,7 +33,6 @@ from recsys.models.mf import MF
 from recsys.ranking import top_k
 from recsys.scorer import Factors, MultiFactors, Product, Relational, Scorer, Sum
 from recsys.serving.ann_index import build_index, nearest, read_index
-from recsys.serving.recommendations import recommend
 from recsys.serving.vector_export import export, vectors
 from recsys.training.loop import Train, fit
 
@@ -285,12 +285,12 @@ def test_hnsw_finds_most(scorer: Scorer, one_thread: None) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"k": 0}, "k = 0"),
+        ({"k": 0}, "k must be at least 1, got 0"),
         ({"users": np.zeros((2, 3, DIM + 1))}, "vectors of 6"),
         ({"users": np.zeros(DIM)}, "shape"),
         ({"users": np.full((2, 3, DIM), np.nan)}, "not finite"),
         ({"count": np.array([1, 0])}, "at least 1"),
-        ({"count": np.array([1])}, "2 numbers"),
+        ({"count": np.array([1])}, "2 integers"),
         ({"seen": sp.csr_matrix((2, ITEMS + 1))}, "seen has shape"),
         ({"ids": pl.Series(["a"])}, "1 ids for 300 items"),
     ],
@@ -311,7 +311,9 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_scorers_are_refused(kind: str) -> None:
-    with pytest.raises(InputError, match=f"kind '{kind}'.*; export a factor method"):
+    with pytest.raises(
+        InputError, match=f"cannot export vectors: this '{kind}' scorer.*; use a factor method"
+    ):
         vectors(OTHERS[kind])
 
 
@@ -451,7 +453,7 @@ def test_an_empty_folder_may_be_filled_and_a_full_one_not(tmp_path: Path) -> Non
     (tmp_path / "out").mkdir()
     export(run, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    with pytest.raises(InputError, match="exists already and is not empty"):
+    with pytest.raises(InputError, match="already exists and is not empty"):
         export(run, tmp_path / "out")
     assert before == {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
@@ -512,6 +514,6 @@ def test_an_index_that_cannot_be_read(tmp_path: Path, content: Any) -> None:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(
-        InputError, match=r"items\.faiss: (no such file|is no index that faiss can read); "
+        InputError, match=r"items\.faiss: (no such file|is not an index that faiss can read); "
     ):
         read_index(path)
