@@ -148,7 +148,10 @@ def test_one_order_for_everybody_is_a_stable_sort(case, k):
 
 @pytest.mark.parametrize("candidates", [None, np.arange(0, 300, 3)], ids=["all", "some"])
 def test_one_order_for_many_is_what_each_would_get(candidates):
-    """To the byte, for more users than are served at a time, some of whom have met everything; what scores minus infinity is in no list."""
+    """To the byte, for more users than fit a block, some of whom have seen all items.
+
+    An item with the score minus infinity is in no list.
+    """
     rng = np.random.default_rng(0)
     score = rng.integers(0, 9, (1, 300)).astype(np.float32)
     score[0, :30] = [np.inf, -np.inf, -0.0] * 10

@@ -1,4 +1,4 @@
-"""Users who came after training: served by what they have met, as if they had been there, or refused in one sentence."""
+"""New users: served by their histories as if they had been in training, or refused in one line."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def saved(scorer: Any, folder: Path) -> Any:
 
 @pytest.mark.parametrize("name", list(EXACT))
 def test_a_training_user_is_served_as_in_training(name: str, tmp_path: Path) -> None:
-    """Their own history, in another order and among strangers, gives the scores they have; after the scorer was on disk, too."""
+    """Their history, in another order and among others, gives their scores; also after saving."""
     scorer = saved(EXACT[name].build(TRAIN), tmp_path)
     rows = np.array([7, 0, 60, 33])  # 60 has met nothing
     folded = fold_in(scorer, TRAIN.pairs.csr[rows])
@@ -117,7 +117,7 @@ def test_a_history_that_nobody_has_is_a_sum_of_its_items() -> None:
 
 
 def test_ials_solves_the_row_that_training_solves(tmp_path: Path) -> None:
-    """At convergence the two are the same; before, the solved row is the best for the items there are."""
+    """At convergence both are the same; before, the solved row is the best for the given items."""
     recipe = IALS(dim=4, sweeps=300, l2=0.01, unobserved=0.2)
     scorer = saved(recipe.build(TRAIN), tmp_path)
     folded = fold_in(scorer, TRAIN.pairs.csr[:10])
@@ -171,7 +171,7 @@ def test_what_learned_its_users_says_so(kind: str) -> None:
 
 
 def test_a_product_says_what_its_first_matrix_is() -> None:
-    """The same matrices, but nobody said that the first is history: no guess is made of their shape."""
+    """The same matrices, but without first = "history": it is not guessed from their shapes."""
     square = sp.csr_matrix(np.eye(4, dtype=np.float32))
     with pytest.raises(InputError, match="cannot serve new users"):
         Product((square, square)).fold_in(square)

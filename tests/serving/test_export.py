@@ -1,4 +1,4 @@
-"""Exported vectors and indexes give the ranking that was measured; folders are whole or not there."""
+"""Exported vectors and indexes give the measured ranking; folders are complete or absent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def normal(*shape: int, seed: int, whole: bool = False) -> torch.Tensor:
 
 
 def factors(similarity: Any, bias: bool, *, seed: int = 0, whole: bool = False) -> Factors:
-    # Under distances a whole bias is made a square below the largest, so that its root is exact, too.
+    # Under distances an integer bias is a square below the largest, so that its root is exact.
     term = (
         4 - normal(ITEMS, seed=seed + 2, whole=True).square()
         if whole
@@ -109,7 +109,7 @@ def by_index(
 
 
 def same(scorer: Scorer, k: int, seen: sp.csr_matrix | None = None, *, exact: bool = False) -> None:
-    """The index and `top_k` agree: scores within rounding, items exactly, but where scores are equal within rounding."""
+    """The index and `top_k` agree: scores within rounding, items unless scores are that close."""
     items, scores = by_index(scorer, k, seen)
     best = top_k(scorer, np.arange(scorer.n_users), k, seen=seen)
     np.testing.assert_array_equal(items < 0, best.item < 0)
@@ -157,7 +157,7 @@ def test_a_flat_index_ranks_as_evaluation_does(
 def test_equal_scores_stand_in_the_order_of_their_hashes(
     seed: int, k: int, similarity: Any, kind: str, masked: bool
 ) -> None:
-    """Whole numbers: no rounding, so items and scores are the same to the last bit, however many are equal."""
+    """Integers are not rounded, so items and scores are the same bits, with any number of ties."""
     one = factors(similarity, kind == "bias", seed=seed, whole=True)
     scorer = (
         one
@@ -196,7 +196,7 @@ def test_trained_methods_rank_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", MANY)
 def test_the_vectors_hold_the_score(name: str) -> None:
-    """score = inner product, or offset - distance^2, of the best of a user's vectors, in plain numpy."""
+    """score = inner product, or offset - distance^2, of the best of a user's vectors, in numpy."""
     made = vectors(MANY[name])
     assert (made.user.dtype, made.item.dtype) == (np.float32, np.float32)
     assert made.user.shape[2] == made.item.shape[1] == made.dim == DIM + ("bias" in name)

@@ -40,7 +40,7 @@ def write(
 
 
 def world(seed: int = 0, *, numbers: bool = False) -> tuple[Factors, Dataset]:
-    """Whole-numbered vectors, so that scores are exact and many of them equal; one user has seen nothing, one everything."""
+    """Return integer vectors, for exact scores with ties; one user has seen nothing, one all."""
     rng = np.random.default_rng(seed)
     user, item = (
         torch.from_numpy(rng.integers(-2, 3, (n, SIZE)).astype(np.float32)) for n in (USERS, ITEMS)
