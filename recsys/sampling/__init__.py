@@ -10,8 +10,7 @@ is the position of the stream.
 
 The batches of an epoch are even: none is larger than `batch_size`, and their lengths differ by at
 most one (`place_of`). A short last batch would be averaged over few pairs and yet update the
-weights
-as much as the others: docs/decisions/0011-short-last-batches.md.
+weights as much as the others: docs/decisions/0011-short-last-batches.md.
 
     settings     Settings of the sampler: how negatives are drawn.
     batches      What a stream yields.
