@@ -119,11 +119,14 @@ def recommend(
     import polars as pl
     import torch
 
+    from recsys.data.id_files import read_ids
+    from recsys.data.ids import requested_ids
     from recsys.errors import InputError
     from recsys.experiment.execution import open_run
     from recsys.scorer import unplaced
     from recsys.serving import cold_start as newcomers
     from recsys.serving import recommendations as batchwise
+    from recsys.serving.request import Request
 
     if user and users is not None:
         raise InputError(
@@ -151,14 +154,10 @@ def recommend(
     run = open_run(folder)
     scorer, train, model = run.scorer, run.train, run.fingerprint
     given = (
-        batchwise.read_ids(users, train.users, _column(run, "user"))
-        if users is not None
-        else user or None
+        read_ids(users, train.users, _column(run, "user")) if users is not None else user or None
     )
     limits: dict[str, Any] = {
-        name: batchwise.read_ids(path, train.items, _column(run, "item"))
-        if path is not None
-        else None
+        name: read_ids(path, train.items, _column(run, "item")) if path is not None else None
         for name, path in (("candidates", candidates), ("exclude", exclude))
     }
     try:
@@ -176,7 +175,7 @@ def recommend(
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
         raise (error if error.place else error.at(f"{folder} ({run.meta.method})")) from None
-    asked = batchwise.requested_ids(train.users.ids, given)
+    asked = requested_ids(train.users.ids, given)
     if users is not None and (train.users.rows(asked) < 0).all():
         train.users.require(asked, str(users))
     limits["exclude"] = _excluded(limits["exclude"], train)
@@ -191,7 +190,7 @@ def recommend(
     barred &= not unmet
     if out is None:
         shown = asked if json or given is not None else asked.head(_SHOWN)
-        frame = batchwise.recommend(scorer, train, shown, k, **options)
+        frame = batchwise.recommend(scorer, train, Request(shown, k, **options))
         print_json(frame.to_dicts()) if json else frame_table(frame)
         if len(shown) < len(asked):
             typer.echo(f"the first {len(shown)} of {len(asked):,} users; --out writes all")
@@ -202,13 +201,11 @@ def recommend(
         out,
         scorer,
         train,
-        asked,
-        k,
+        Request(asked, k, **options),
         batch=batch,
         format=format.value,
         model=model,
         training=_training(run),
-        **options,
     )
     if json:
         print_json(

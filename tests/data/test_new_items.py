@@ -228,9 +228,7 @@ def test_items_that_were_never_there() -> None:
 def test_methods_that_make_no_vector_of_features_say_so(recipe: Any) -> None:
     made = fit(recipe, TRAIN, None, replace(CONFIG, epochs=1)).scorer
     ids, tables = of(TRAIN, NEW)
-    with pytest.raises(
-        InputError, match="this 'factors' scorer makes nothing of an item's features"
-    ) as caught:
+    with pytest.raises(InputError, match="cannot rank new items: this 'factors' scorer") as caught:
         add_items(made, TRAIN, ids + 100, tables)
     assert (
         "use milk, duif, dropoutnet, heater, clcrec or contentknn, or vbpr or bm3 with new_items = 'content'"
@@ -243,7 +241,7 @@ def test_what_is_no_new_item_is_refused() -> None:
     ids, tables = of(TRAIN, NEW)
     for given, what, says in (
         (ids, tables, "item 3 is not new|is not new: it was in training \\(9 of 9 were\\)"),
-        (pl.Series([100] * 9), tables, "item 100 is there twice"),
+        (pl.Series([100] * 9), tables, "duplicate item id 100"),
         (pl.Series([f"n{i}" for i in range(9)]), tables, "id 'n0' is not a valid Int64"),
         (ids + 100, {"text": tables["text"]}, "no features 'image'"),
         (
@@ -344,23 +342,23 @@ def test_new_items_and_new_users_at_once(parts: Any) -> None:
     [
         (
             lambda of: Blend((of["itemknn"], of["contentknn"]), (0.5, 0.5)),
-            "the first part of this blend: this 'product' scorer makes nothing of",
+            "the first part of this blend: cannot rank new items: this 'product'",
         ),
         (
             lambda of: Blend((of["milk"], of["itemknn"]), (0.5, 0.5)),
-            "the second part of this blend: this 'product' scorer",
+            "the second part of this blend: cannot rank new items: this 'product' scorer",
         ),
         (
             lambda of: Sum((of["milk"], of["milk"], of["milk"], of["itemknn"]), (1.0,) * 4),
-            "the 4th part of this sum: this 'product' scorer",
+            "the 4th part of this sum: cannot rank new items: this 'product' scorer",
         ),
         (
             lambda of: Fallback(of["milk"], of["itemknn"], KNOWN),
-            "the second part of this fallback: this 'product' scorer",
+            "the second part of this fallback: cannot rank new items: this 'product' scorer",
         ),
         (
             lambda of: Blend((of["milk"], Fallback(of["milk"], of["itemknn"], KNOWN)), (0.5, 0.5)),
-            "the second part of this blend: the second part of this fallback: this 'product' scorer",
+            "the second part of this blend: the second part of this fallback: cannot rank new",
         ),
     ],
 )
@@ -681,7 +679,7 @@ def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: P
         ),
         ("--new-items gone.parquet", "gone.parquet: no such file or folder"),
         ("--new-items text.parquet", "no column 'text'"),
-        ("--new-users log.csv", "has something of each user"),
+        ("--new-users log.csv", "cannot serve new users"),
         ("--new-users log.csv --user 3", "--user and --users do not go with --new-users"),
     ],
 )
@@ -774,5 +772,5 @@ def test_a_run_whose_part_cannot_is_one_line(home: Path, tmp_path: Path) -> None
     code, _, err = invoke(f"recommend runs/refused --new-items {features_of_later(tmp_path)}")
     assert code == 2
     assert err.startswith(
-        "recsys: runs/refused (blend): the second part of this blend: this 'product' scorer makes nothing of an item's features"
+        "recsys: runs/refused (blend): the second part of this blend: cannot rank new items: this 'product' scorer does"
     )

@@ -235,9 +235,9 @@ def test_parts_that_do_not_go_together():
             make()
     with pytest.raises(InputError, match="1 scorers and 2 weights"):
         Blend((normal(0),), (1.0, 2.0))
-    with pytest.raises(InputError, match="which items are known"):
+    with pytest.raises(InputError, match="mask of known items must be bool"):
         Fallback(normal(0), normal(1), KNOWN[:-1])
-    with pytest.raises(InputError, match="which users are known"):
+    with pytest.raises(InputError, match="mask of known users must be bool"):
         Fallback(normal(0), normal(1), KNOWN, torch.ones(USERS))
 
 
@@ -266,7 +266,7 @@ def test_users_who_came_later():
     ):
         again = made.fold_in(train.pairs.csr[[3, 20, 5]])  # user 20 has met nothing
         assert np.allclose(everybody(again), everybody(made)[[3, 20, 5]], atol=1e-6)
-    with pytest.raises(InputError, match="cannot make it of a history"):
+    with pytest.raises(InputError, match="cannot be computed from a history"):
         Blend((normal(0), normal(1)), (1.0, 1.0)).fold_in(train.pairs.csr)
 
 

@@ -274,9 +274,7 @@ def test_a_scorer_of_an_earlier_version_and_a_damaged_one():
         {k: v for k, v in meta.items() if k != "content"},
     )
     assert torch.equal(old.score(torch.arange(USERS)), made.score(torch.arange(USERS)))
-    with pytest.raises(
-        InputError, match="this 'product' scorer makes nothing of an item's features"
-    ):
+    with pytest.raises(InputError, match="cannot rank new items: this 'product' scorer"):
         add_items(old, before(train), *later(train))
     faults = {
         "content.rows": tensors["content.rows"] + 1000,
@@ -292,7 +290,7 @@ def test_a_scorer_of_an_earlier_version_and_a_damaged_one():
         from_state(
             {name: tensor for name, tensor in tensors.items() if name != "content.mean.1"}, meta
         )
-    with pytest.raises(ValueError, match="no product of histories"):
+    with pytest.raises(ValueError, match="needs a product of histories"):
         Product(made.matrices, "users", made.content)
 
 

@@ -107,7 +107,10 @@ def test_distinct_rows_and_their_places(n):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("block", [1, 7, 1 << 18])
 def test_rows_that_are_projected(block, bias, monkeypatch):
-    """Values and all gradients are those of autograd, step after step in the same memory, also where gradients of two steps are added up."""
+    """Values and gradients are those of autograd, step after step in the same memory.
+
+    Also where the gradients of two steps are added up.
+    """
     monkeypatch.setattr("recsys.nn.feature_layers._BLOCK_NUMBERS", block)
     torch.manual_seed(0)
     table, linear = Table(torch.randn(9, 3), train=True).double(), affine(3, 4, bias=bias).double()
