@@ -49,9 +49,10 @@ from recsys.nn.feature_layers import (
     reader,
     warm_items,
 )
-from recsys.nn.graph import mean_layers, node_table, normalised_adjacency
+from recsys.nn.graph import mean_layers, normalised_adjacency
 from recsys.nn.losses import Terms
 from recsys.nn.sparse_product import product
+from recsys.nn.tables import node_table
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 

@@ -32,11 +32,12 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import distinct
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -46,7 +47,7 @@ _BLOCK = 4096  # users whose histories are gathered at a time
 
 
 @settings
-class CDAE:
+class CDAE(NeedsNegatives):
     """Collaborative denoising auto-encoder: a user's items, some hidden, and a user vector give back all (Wu et al., WSDM 2016)."""
 
     dim: Annotated[int, Bound(ge=1)] = 32
@@ -57,9 +58,6 @@ class CDAE:
     """Let an item count less in a long history, and the less the more users it has; off: all count 1."""
     loss: Loss = Loss(kind="bce")
     sampler: Sampler = Sampler()
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _CDAE(self, train)
@@ -97,14 +95,8 @@ class _CDAE(Network):
         users, (at,) = distinct(batch.user, n=len(self.user.weight))
         hidden = F.embedding(at, self._hidden(users))
         items = self.output(torch.cat([batch.pos, batch.neg.reshape(-1)]))
-        pos = near("dot", hidden, items[: len(batch)]) + self.bias[batch.pos]
-        negatives = items[len(batch) :]
-        neg = (
-            similarity_pool("dot", hidden, negatives)
-            if batch.shared
-            else near("dot", hidden, negatives.view(*batch.neg.shape, -1))
-        )
-        return pos, neg + self.bias[batch.neg]
+        pos, neg = pair_scores(batch, hidden, items[: len(batch)], items[len(batch) :])
+        return pos + self.bias[batch.pos], neg + self.bias[batch.neg]
 
     def _hidden(self, user: Tensor) -> Tensor:
         """The hidden layer of users [B], [B, dim]; in training with some of their items left out."""
@@ -130,6 +122,4 @@ class _CDAE(Network):
         self.eval()
         hidden = torch.cat([self._hidden(block) for block in torch.split(users, _BLOCK)])
         self.train(training)
-        return Factors(
-            hidden, self.output.weight.detach().clone(), item_bias=self.bias.detach().clone()
-        )
+        return Factors(hidden, frozen(self.output), item_bias=frozen(self.bias))

@@ -27,9 +27,8 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import similarity
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -40,9 +39,11 @@ from recsys.nn.feature_layers import (
     reader,
     side_by_side,
     warm_items,
-    xavier,
 )
 from recsys.nn.losses import Terms
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import negative_scores
+from recsys.nn.tables import xavier
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -50,7 +51,7 @@ __all__ = ["CLCRec"]
 
 
 @settings
-class CLCRec:
+class CLCRec(NeedsNegatives):
     """Features of an item drawn to its vector by contrast, for new items (Wei et al., MM 2021)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -75,9 +76,6 @@ class CLCRec:
     """row: every row of a modality has length 1."""
     impute: Impute = "mean"
     """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler)
 
     def build(self, train: Dataset) -> Network:
         return _CLCRec(self, train)
@@ -109,14 +107,16 @@ class _CLCRec(Network):
         user, item = self.user(batch.user), F.embedding(pos_at, own)
         # Both ways an item may be stood for are scored, and a coin says which of them counts.
         by_own, by_told = (
-            self._scores(user, table, pos_at, neg_at) / recipe.user_temperature
+            self._scores(batch, user, table, pos_at, neg_at) / recipe.user_temperature
             for table in (own, told)
         )
         coin = torch.rand(by_own.shape, device=by_own.device) < recipe.mixed
         pair = (1 - recipe.share) * _contrast(torch.where(coin, by_told, by_own), batch.mask)
         if recipe.share:
             alike = (
-                self._scores(F.normalize(item, dim=1), F.normalize(told, dim=1), pos_at, neg_at)
+                self._scores(
+                    batch, F.normalize(item, dim=1), F.normalize(told, dim=1), pos_at, neg_at
+                )
                 / recipe.temperature
             )
             pair = pair + recipe.share * _contrast(alike, batch.mask)
@@ -127,15 +127,13 @@ class _CLCRec(Network):
         )
         return Terms(pair, extra)
 
-    def _scores(self, anchor: Tensor, table: Tensor, pos_at: Tensor, neg_at: Tensor) -> Tensor:
-        """Inner products of anchors [B, d] with their positive and all negatives, [B, 1 + K]."""
-        negatives = F.embedding(neg_at, table)
-        neg = (
-            similarity_pool("dot", anchor, negatives)
-            if neg_at.dim() == 1
-            else near("dot", anchor, negatives)
-        )
-        return torch.cat([near("dot", anchor, F.embedding(pos_at, table))[:, None], neg], dim=1)
+    def _scores(
+        self, batch: Batch, anchor: Tensor, table: Tensor, pos_at: Tensor, neg_at: Tensor
+    ) -> Tensor:
+        """Return inner products of anchors [B, d] with positives and negatives, [B, 1 + K]."""
+        neg = negative_scores(batch, anchor, F.embedding(neg_at, table))
+        pos = similarity("dot", anchor, F.embedding(pos_at, table))
+        return torch.cat([pos[:, None], neg], dim=1)
 
     @torch.no_grad()
     def scorer(self) -> Factors:

@@ -36,9 +36,11 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import Space, keep_in, near, project, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import Space, keep_in, project, similarity, similarity_pool
 from recsys.nn.losses import Loss, Terms, choose, pair_loss, refuse_fitting
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -71,7 +73,7 @@ class Content:
 
 
 @settings
-class CML:
+class CML(NeedsNegatives):
     """Collaborative metric learning: nearness in one space, with or without WARP weights (Hsieh et al., WWW 2017)."""
 
     reconstructed = "2stS"
@@ -93,7 +95,7 @@ class CML:
     """Of the ball or sphere."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         refuse_fitting(self.loss, "CML")
         drawn_by = self.sampler.proposal == "popularity" and self.sampler.alpha > 0
         if (
@@ -158,8 +160,8 @@ class _CML(Network):
             neg = similarity_pool("euclidean", user, others)
         else:
             others = self.item(negatives)
-            neg = near("euclidean", user, others)
-        pos = near("euclidean", user, item)
+            neg = similarity("euclidean", user, others)
+        pos = similarity("euclidean", user, item)
         pair = pair_loss(
             recipe.loss,
             pos,
@@ -181,11 +183,9 @@ class _CML(Network):
     def _compare(self, user: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Similarity of the positives [B] and of all candidates [B, K]."""
         weight = self.item.weight.detach()
-        pos = near("euclidean", user, weight.index_select(0, batch.pos))
-        others = weight.index_select(0, batch.neg.reshape(-1))
-        return pos, similarity_pool("euclidean", user, others) if batch.shared else near(
-            "euclidean", user, others.view(*batch.neg.shape, -1)
-        )
+        item = weight.index_select(0, batch.pos)
+        negatives = weight.index_select(0, batch.neg.reshape(-1))
+        return pair_scores(batch, user, item, negatives, "euclidean")
 
     def _second_stage(self, batch: Batch) -> Tensor | None:
         """Places in the pool of the negatives drawn for each pair [B, second_stage]."""
@@ -219,9 +219,7 @@ class _CML(Network):
         keep_in(self.item, self.recipe.item_space, self.recipe.radius)
 
     def scorer(self) -> Factors:
-        return Factors(
-            self.user.weight.detach().clone(), self.item.weight.detach().clone(), "euclidean"
-        )
+        return Factors(frozen(self.user), frozen(self.item), "euclidean")
 
 
 class _Features(nn.Module):

@@ -28,8 +28,8 @@ import torch
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models.freedom import shares_of
 from recsys.nn.feature_layers import feature_values, warm_items
+from recsys.nn.modality_shares import shares_of
 from recsys.scorer import Product
 from recsys.scorer.feature_neighbours import Aspect, Resemblance
 

@@ -31,9 +31,11 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import keep_in, near, project, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import keep_in, project
 from recsys.nn.losses import Terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -43,7 +45,7 @@ Reduce = Literal["each", "sum", "hardest"]
 
 
 @settings
-class CPE:
+class CPE(NeedsNegatives):
     """Collaborative preference embedding: a margin kept from both sides, coordinates kept uncorrelated (Bao et al., MM 2019)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -61,9 +63,6 @@ class CPE:
     """Added to the diagonal of the covariance within the determinant."""
     radius: Annotated[float, Bound(gt=0)] = 1.0
     """Of the ball every vector is kept in."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler)
 
     def build(self, train: Dataset) -> Network:
         return _CPE(self, train)
@@ -86,12 +85,7 @@ class _CPE(Network):
         user = self.user(batch.user)
         items = self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
         item, negatives = items[: len(batch)], items[len(batch) :]
-        pos = near("euclidean", user, item)
-        neg = (
-            similarity_pool("euclidean", user, negatives)
-            if batch.shared
-            else near("euclidean", user, negatives.view(*batch.neg.shape, -1))
-        )
+        pos, neg = pair_scores(batch, user, item, negatives, "euclidean")
         pair = two_sided(pos, neg, recipe.margin, recipe.reduce, batch.mask)
         if not recipe.covariance:
             return Terms(pair)
@@ -105,9 +99,7 @@ class _CPE(Network):
             keep_in(table, "ball", self.recipe.radius)
 
     def scorer(self) -> Factors:
-        return Factors(
-            self.user.weight.detach().clone(), self.item.weight.detach().clone(), "euclidean"
-        )
+        return Factors(frozen(self.user), frozen(self.item), "euclidean")
 
 
 def two_sided(

@@ -44,14 +44,12 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.models.cdae import CDAE
-from recsys.models.gmf import GMF
-from recsys.models.lightgcn import LightGCN
-from recsys.models.neumf import NeuMF
-from recsys.nn.distance import near
+from recsys.models import NeedsNegatives, Network
+from recsys.models import recipe as recipe_of
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.losses import Terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, Scorer
 
@@ -59,7 +57,7 @@ __all__ = ["DeCA", "agreement", "expectation"]
 
 
 @settings
-class DeCA:
+class DeCA(NeedsNegatives):
     """Denoising by the agreement of two models (Wang et al., WWW 2022)."""
 
     dim: Annotated[int, Bound(ge=1)] = 32
@@ -84,7 +82,7 @@ class DeCA:
     """Standard deviation of the start values of matrix factorisation; a target with layers starts as LightGCN does, at 0.1."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        super().__post_init__()
         if self.sampler.pool != "own":
             raise InputError(
                 f"sampler.pool = '{self.sampler.pool}', but every pair has negatives of its own here",
@@ -170,8 +168,8 @@ class _Model(Protocol):
 def _target(recipe: DeCA, train: Dataset, adjacency: Tensor | None) -> _Model:
     if recipe.target == "mf":
         return _Likes(recipe, train, adjacency)
-    backbone: type[GMF | NeuMF | CDAE] = {"gmf": GMF, "neumf": NeuMF, "cdae": CDAE}[recipe.target]
-    return cast("_Model", backbone(dim=recipe.dim, sampler=recipe.sampler).build(train))
+    backbone = recipe_of(recipe.target)(dim=recipe.dim, sampler=recipe.sampler)
+    return cast("_Model", backbone.build(train))
 
 
 class _Likes(nn.Module):
@@ -180,7 +178,7 @@ class _Likes(nn.Module):
     def __init__(self, recipe: DeCA, train: Dataset, adjacency: Tensor | None) -> None:
         super().__init__()
         self.n_users, self.layers = train.n_users, recipe.layers
-        std = recipe.init_std if adjacency is None else LightGCN().init_std
+        std = recipe.init_std if adjacency is None else float(recipe_of("lightgcn")().init_std)
         self.nodes = embedding(train.n_users + train.n_items, recipe.dim, std)
         self.register_buffer("adjacency", adjacency, persistent=False)
         self.adjacency: Tensor | None
@@ -210,7 +208,7 @@ class _Likes(nn.Module):
                 where, mean_layers_rows(self.adjacency, self.nodes.weight, rows, self.layers)[0]
             )
         user, pos, neg = vectors[:size], vectors[size : 2 * size], vectors[2 * size :]
-        return near("dot", user, pos), near("dot", user, neg.view(*batch.neg.shape, -1))
+        return pair_scores(batch, user, pos, neg)
 
 
 # What is added within every logarithm, as in the released code: a log is at least -11.5, a slope at most 1e5 times that of its probability.

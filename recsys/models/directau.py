@@ -31,10 +31,11 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square
-from recsys.nn.distance import near
+from recsys.models import Network
+from recsys.nn.distance import similarity
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.losses import Terms
+from recsys.nn.tables import embedding, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -79,7 +80,7 @@ class _DirectAU(Network):
         extra = recipe.gamma / 2 * (uniformity(user) + uniformity(item))
         if recipe.l2:
             extra = extra + recipe.l2 * half_square(self.user.weight, self.item.weight)
-        return Terms(-near("euclidean", user, item), extra)
+        return Terms(-similarity("euclidean", user, item), extra)
 
     def _vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Vectors of the users and of the items of the pairs, each [B, d]."""

@@ -43,10 +43,11 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, embedding, require_negatives
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import Space, keep_in, project, similarity_multi, similarity_of_winner
 from recsys.nn.diversity import Diversity, diversity
 from recsys.nn.losses import Chosen, Loss, Terms, choose, pair_loss, refuse_fitting
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, MultiFactors
 
@@ -54,7 +55,7 @@ __all__ = ["DPCML", "vector_counts"]
 
 
 @settings
-class DPCML:
+class DPCML(NeedsNegatives):
     """Several vectors per user, the nearest counts, kept diverse (Bao et al., NeurIPS 2022, TPAMI 2024); UniS, PopS, HarS, GFJA within."""
 
     reconstructed = "APA, DiHarS"
@@ -87,7 +88,7 @@ class DPCML:
     """Standard deviation of the start values of users; on the sphere only their direction remains."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         if self.similarity == "euclidean":
             refuse_fitting(self.loss, "DPCML with similarity = 'euclidean'")
         if self.gamma == "learned" and (self.loss.reduce != "top" or self.loss.kind != "hinge"):
@@ -243,7 +244,7 @@ class _DPCML(Network):
                 self.gamma.weight.clamp_(min=0)
 
     def scorer(self) -> Factors | MultiFactors:
-        users, items = self.user.weight.detach().clone(), self.item.weight.detach().clone()
+        users, items = frozen(self.user), frozen(self.item)
         if self.recipe.vectors == 1:
             return Factors(users, items, self.recipe.similarity)
         count = None if self.count is None else self.count.clone()

@@ -16,38 +16,36 @@ moments stand in. Reproduces nothing published.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.models.ials import IALS
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.als import ALS
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
     chain_of_all,
-    layer,
     reader,
     side_by_side,
     warm_items,
 )
 from recsys.nn.losses import Terms
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.towers import Tower, score_errors
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
-from recsys.scorer.feature_encoder import Layer
 
-__all__ = ["DropoutNet", "Tower", "score_errors"]
+__all__ = ["DropoutNet"]
 
 
 @settings
-class DropoutNet:
+class DropoutNet(NeedsNegatives):
     """Towers over the vectors of iALS and item features, the vectors left out at random, for new items (Volkovs et al., NIPS 2017)."""
 
     reconstructed = "all of it"
@@ -58,7 +56,7 @@ class DropoutNet:
     """Widths of the blocks of both towers."""
     dropout: Annotated[float, Bound(ge=0, le=1)] = 0.5
     """Share of the items of a batch that enter without their vector."""
-    preference: IALS = IALS(dim=64)
+    preference: ALS = ALS(dim=64)
     """The factor model that is reproduced."""
     sampler: Sampler = Sampler()
     negatives_from: Pool = "warm"
@@ -67,9 +65,6 @@ class DropoutNet:
     """row: every row of a modality has length 1."""
     impute: Impute = "mean"
     """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler)
 
     def build(self, train: Dataset) -> Network:
         return _DropoutNet(self, train)
@@ -82,7 +77,7 @@ class _DropoutNet(Network):
     def __init__(self, recipe: DropoutNet, train: Dataset) -> None:
         super().__init__()
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
-        taught = recipe.preference.build(train)
+        taught = recipe.preference.factors(train)
         self.register_buffer("taught_user", taught.user, persistent=False)
         self.register_buffer(
             "taught_item",
@@ -117,93 +112,3 @@ class _DropoutNet(Network):
         made = Factors(self.user(self.taught_user), vectors, content=content)
         self.train(was)
         return made
-
-
-def score_errors(
-    batch: Batch, user: Tensor, made: Tensor, taught_user: Tensor, taught: Tensor
-) -> Tensor:
-    """Mean of (u' . v' - U . V)^2 over the positive and the negatives of each pair, [B].
-
-    Args:
-        batch: pairs with negatives.
-        user, made: vectors of the users [B, d] and of the positives and then all negatives [B + N, d].
-        taught_user, taught: those that are reproduced, of the same users [B, d'] and items [B + N, d'].
-    """
-    size = len(batch)
-    error = (user * made[:size]).sum(1) - (taught_user * taught[:size]).sum(1)
-    total, count = error.square(), torch.ones_like(error)
-    if batch.shared:
-        others = (user @ made[size:].T - taught_user @ taught[size:].T).square()
-    else:
-        made, taught = (part[size:].view(*batch.neg.shape, -1) for part in (made, taught))
-        others = (
-            torch.linalg.vecdot(made, user[:, None])
-            - torch.linalg.vecdot(taught, taught_user[:, None])
-        ).square()
-    if batch.mask is not None:
-        others, count = others * batch.mask, count + batch.mask.sum(1)
-    else:
-        count = count + others.shape[1]
-    return (total + others.sum(1)) / count
-
-
-class Tower(nn.Module):
-    """Blocks of affine map, batch normalisation and tanh, and an affine map at the end.
-
-    Args:
-        width: of the input.
-        hidden: of each block.
-        dim: of the output.
-    """
-
-    def __init__(self, width: int, hidden: tuple[int, ...], dim: int) -> None:
-        super().__init__()
-        widths = (width, *hidden)
-        self.maps = nn.ModuleList(nn.Linear(*both) for both in pairwise(widths))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(size) for size in hidden)
-        self.out = nn.Linear(widths[-1], dim)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """[R, width] -> [R, dim]."""
-        for linear, norm in zip(self.maps, self.norms, strict=True):
-            rows = linear(rows)
-            rows = torch.tanh(
-                _resting(norm, rows) if norm.training and len(rows) == 1 else norm(rows)
-            )
-        out: Tensor = self.out(rows)
-        return out
-
-    def layers(self, skip: int = 0) -> tuple[Layer, ...]:
-        """The tower at rest as plain layers, normalisation worked into the affine maps.
-
-        Args:
-            skip: first columns of the input that are zeros and left out.
-        """
-        made = []
-        for linear, norm in zip(self.maps, self.norms, strict=True):
-            assert isinstance(norm, nn.BatchNorm1d)
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            plain = layer(linear, "tanh")
-            scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
-            offset = norm.bias.detach() - scale * norm.running_mean
-            made.append(
-                Layer(
-                    plain.weight * scale[:, None],
-                    offset if plain.bias is None else offset + scale * plain.bias,
-                    "tanh",
-                )
-            )
-        made.append(layer(self.out))
-        return (
-            Layer(made[0].weight[:, skip:].contiguous(), made[0].bias, made[0].activation),
-            *made[1:],
-        )
-
-
-def _resting(norm: nn.Module, rows: Tensor) -> Tensor:
-    """Batch normalisation by the running moments, which stay as they are."""
-    assert isinstance(norm, nn.BatchNorm1d)
-    return F.batch_norm(
-        rows, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps
-    )

@@ -11,16 +11,14 @@ with one map of all modalities instead of one for each, and without its alignmen
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -33,16 +31,17 @@ from recsys.nn.feature_layers import (
     side_by_side,
 )
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
-__all__ = ["DUIF", "Pool", "from_pool"]
-
-Pool = Literal["all", "warm"]
+__all__ = ["DUIF"]
 
 
 @settings
-class DUIF:
+class DUIF(NeedsNegatives):
     """Users against a linear map of item features, for new items too (Geng et al., ICCV 2015)."""
 
     reconstructed = "all of it"
@@ -61,9 +60,6 @@ class DUIF:
     """row: every row of a modality has length 1 (RECONSTRUCTED)."""
     impute: Impute = "mean"
     """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _DUIF(self, train)
@@ -88,12 +84,7 @@ class _DUIF(Network):
             F.embedding(pos_at, vectors),
             F.embedding(neg_at, vectors),
         )
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives)
-        )
+        pos, neg = pair_scores(batch, user, item, negatives)
         pair = pair_loss(
             recipe.loss,
             pos,
@@ -114,8 +105,3 @@ class _DUIF(Network):
             self.map(self.features.values),
             content=chain_of_all(self.read, layer(self.map)),
         )
-
-
-def from_pool(sampler: Sampler, pool: Pool) -> Sampler:
-    """The sampler, held to items that have a training pair if `pool` is "warm"."""
-    return replace(sampler, items="warm") if pool == "warm" else sampler

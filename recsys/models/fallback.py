@@ -27,7 +27,7 @@ from __future__ import annotations
 from recsys import scorer as joined
 from recsys.config import settings
 from recsys.data.types import Dataset
-from recsys.models.blend import part_of
+from recsys.models._finished_run import part_of
 from recsys.scorer.blend import Calibration
 
 __all__ = ["Fallback"]

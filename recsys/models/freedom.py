@@ -27,23 +27,24 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
-from recsys.errors import InputError
-from recsys.models import Network, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, distinct, values_and_known
-from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
+from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.item_graph import as_matrix, nearest_items
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.modality_shares import shares_of
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import pair_scores
 from recsys.nn.sparse_product import SparseProduct
+from recsys.nn.tables import node_table
 from recsys.sampling import Batch, Sampler, stream_seed
 from recsys.scorer import Factors
 
-__all__ = ["FREEDOM", "shares_of", "thinned"]
+__all__ = ["FREEDOM", "thinned"]
 
 
 @settings
-class FREEDOM:
+class FREEDOM(NeedsNegatives):
     """LightGCN on a thinned graph beside a frozen graph of similar items (Zhou, Shen, MM 2023)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -68,9 +69,6 @@ class FREEDOM:
     """row: every row of features has length 1 at the start."""
     impute: Impute = "mean"
     """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _FREEDOM(self, train)
@@ -120,12 +118,7 @@ class _FREEDOM(Network):
 
         def pairs(vectors: Tensor) -> Tensor:
             negatives = F.embedding(neg_at, vectors)
-            pos = near("dot", user, F.embedding(pos_at, vectors))
-            neg = (
-                similarity_pool("dot", user, negatives)
-                if batch.shared
-                else near("dot", user, negatives)
-            )
+            pos, neg = pair_scores(batch, user, F.embedding(pos_at, vectors), negatives)
             return pair_loss(
                 recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
             )
@@ -152,24 +145,6 @@ class _FREEDOM(Network):
             mean_layers(self.adjacency, start, self.recipe.layers), [self.n_users, self.n_items]
         )
         return Factors(user.clone(), item + self.alike(start[self.n_users :]), by_features=True)
-
-
-def shares_of(shares: tuple[float, ...], names: list[str]) -> tuple[float, ...]:
-    """One share a modality: those given, or all alike.
-
-    Raises:
-        InputError: there are not as many as modalities, or all are 0.
-    """
-    if shares and len(shares) != len(names):
-        cause = f"shares has {len(shares)} numbers, and there are {len(names)} modalities: {', '.join(names)}"
-        raise InputError(cause, place="[model]", remedy="give one for each, in this order")
-    if shares and not sum(shares):
-        raise InputError(
-            "shares are all 0, so no modality counts",
-            place="[model]",
-            remedy="give one a share above 0, or leave shares out",
-        )
-    return shares or (1 / len(names),) * len(names)
 
 
 def thinned(pairs: Interactions, prune: float, generator: torch.Generator) -> Interactions:

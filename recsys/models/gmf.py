@@ -28,9 +28,10 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -38,7 +39,7 @@ __all__ = ["GMF"]
 
 
 @settings
-class GMF:
+class GMF(NeedsNegatives):
     """Generalised matrix factorisation: an inner product with learned weights, trained on labels (He et al., WWW 2017)."""
 
     dim: Annotated[int, Bound(ge=1)] = 32
@@ -49,9 +50,6 @@ class GMF:
     """Weight of the squared norms of the rows of a batch."""
     init_std: Annotated[float, Bound(gt=0)] = 0.01
     """Standard deviation of the start values of the vectors."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _GMF(self, train)
@@ -92,19 +90,13 @@ class _GMF(Network):
 
     def _logits(self, batch: Batch, user: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         item, negatives = items[: len(batch)], items[len(batch) :]
-        weighed = user * self.output
-        pos = near("dot", weighed, item) + self.bias
-        neg = (
-            similarity_pool("dot", weighed, negatives)
-            if batch.shared
-            else near("dot", weighed, negatives.view(*batch.neg.shape, -1))
-        )
-        return pos, neg + self.bias
+        pos, neg = pair_scores(batch, user * self.output, item, negatives)
+        return pos + self.bias, neg + self.bias
 
     def scorer(self) -> Factors:
         """The weights a go into the user vectors; c, the same for all items, is their bias, so that a score is a logit."""
         user, item = (
             self.user.weight.detach() * self.output.detach(),
-            self.item.weight.detach().clone(),
+            frozen(self.item),
         )
         return Factors(user, item, item_bias=self.bias.detach().repeat(len(item)))

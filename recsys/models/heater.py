@@ -28,10 +28,8 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, require_negatives
-from recsys.models.dropoutnet import Tower, score_errors
-from recsys.models.duif import Pool, from_pool
-from recsys.models.ials import IALS
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.als import ALS
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -44,6 +42,8 @@ from recsys.nn.feature_layers import (
     warm_items,
 )
 from recsys.nn.losses import Terms
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.towers import Tower, score_errors
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 from recsys.scorer import feature_encoder as kept
@@ -53,7 +53,7 @@ __all__ = ["Experts", "Heater"]
 
 
 @settings
-class Heater:
+class Heater(NeedsNegatives):
     """Towers over the vectors of iALS or, by a coin, over what experts make of item features, for new items (Zhu et al., SIGIR 2020)."""
 
     reconstructed = "all of it"
@@ -70,7 +70,7 @@ class Heater:
     """How likely an item enters by its features, p of the paper (its value is RECONSTRUCTED)."""
     likeness: Annotated[float, Bound(ge=0)] = 1.0
     """Weight of the squared distance between what the experts make and the item's vector, alpha of the paper (its value is RECONSTRUCTED)."""
-    preference: IALS = IALS(dim=64)
+    preference: ALS = ALS(dim=64)
     """The factor model that is reproduced."""
     sampler: Sampler = Sampler()
     negatives_from: Pool = "warm"
@@ -79,9 +79,6 @@ class Heater:
     """row: every row of a modality has length 1."""
     impute: Impute = "mean"
     """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler)
 
     def build(self, train: Dataset) -> Network:
         return _Heater(self, train)
@@ -95,7 +92,7 @@ class _Heater(Network):
     def __init__(self, recipe: Heater, train: Dataset) -> None:
         super().__init__()
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
-        taught = recipe.preference.build(train)
+        taught = recipe.preference.factors(train)
         warm = torch.from_numpy(warm_items(train))
         self.register_buffer("warm", warm, persistent=False)
         self.register_buffer("taught_user", taught.user, persistent=False)

@@ -28,18 +28,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
-
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
+from recsys.nn.als import ALS
 from recsys.scorer import Factors
-from recsys.scorer.als_fold_in import RowSolve, solve_rows
 
 __all__ = ["IALS"]
 
 
 @settings
-class IALS:
+class IALS(ALS):
     """Implicit alternating least squares, exact row solves (Hu et al., 2008; Rendle et al., 2022)."""
 
     dim: Annotated[int, Bound(ge=1)] = 128
@@ -57,13 +55,4 @@ class IALS:
     seed: int = 0
 
     def build(self, train: Dataset) -> Factors:
-        met = train.pairs.csr
-        met_by = met.T.tocsr()
-        generator = torch.Generator().manual_seed(self.seed)
-        scale = self.init_std / self.dim**0.5
-        item = torch.randn(train.n_items, self.dim, generator=generator).mul_(scale)
-        user = torch.zeros(train.n_users, self.dim)
-        for _ in range(self.sweeps):
-            user = solve_rows(met, item, self.unobserved, self.l2, self.nu)
-            item = solve_rows(met_by, user, self.unobserved, self.l2, self.nu)
-        return Factors(user, item, solve=RowSolve(self.unobserved, self.l2, self.nu))
+        return self.factors(train)

@@ -35,14 +35,15 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
-from recsys.models import Network, half_square, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, distinct, values_and_known
-from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, symmetric
+from recsys.nn.graph import mean_layers, mean_layers_rows, symmetric
 from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities, spread
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import pair_scores
 from recsys.nn.sparse_product import SparseProduct
+from recsys.nn.tables import half_square, node_table
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -50,7 +51,7 @@ __all__ = ["LATTICE", "looped"]
 
 
 @settings
-class LATTICE:
+class LATTICE(NeedsNegatives):
     """Items averaged over a learned graph of similar items, beside the user-item graph (Zhang et al., MM 2021)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -75,9 +76,6 @@ class LATTICE:
     """row: every row of features has length 1 at the start."""
     impute: Impute = "mean"
     """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _LATTICE(self, train)
@@ -149,12 +147,7 @@ class _LATTICE(Network):
             F.embedding(pos_at, vectors),
             F.embedding(neg_at, vectors),
         )
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives)
-        )
+        pos, neg = pair_scores(batch, user, item, negatives)
         pair = pair_loss(
             recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
         )

@@ -27,12 +27,14 @@ import torch.nn.functional as F
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.models.simgcl import noisy_layers_rows
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import similarity
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.hardness import hardest_layers, mixed
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.noisy_layers import noisy_layers_rows
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -40,7 +42,7 @@ __all__ = ["LightGCN"]
 
 
 @settings
-class LightGCN:
+class LightGCN(NeedsNegatives):
     """Matrix factorisation over graph-averaged vectors (He et al., SIGIR 2020)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -57,7 +59,7 @@ class LightGCN:
     """Standard deviation of the start values."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         if self.mix and (self.sampler.pool != "own" or self.sampler.negatives < 2):
             cause = f"mix = true takes the hardest of a pair's own candidates, and {_candidates(self.sampler)}"
             raise InputError(
@@ -92,12 +94,7 @@ class _LightGCN(Network):
         mean, zeroth = mean_layers_rows(self.adjacency, self.nodes.weight, rows, recipe.layers)
         vectors = F.embedding(where, mean)
         user, item, negatives = vectors[:size], vectors[size : 2 * size], vectors[2 * size :]
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives.view(*batch.neg.shape, -1))
-        )
+        pos, neg = pair_scores(batch, user, item, negatives)
         extra = recipe.l2 / size * half_square(F.embedding(where, zeroth)) if recipe.l2 else None
         return pair_terms(
             recipe.loss,
@@ -132,7 +129,10 @@ class _LightGCN(Network):
         # Only what is taken is read again with a gradient.
         hardest = F.embedding(candidates.gather(1, place) + each, table)
         synthetic = mixed(user, item, hardest[:, None])
-        pos, neg = near("dot", mean, item.mean(1)), near("dot", mean, synthetic.mean(1))[:, None]
+        pos, neg = (
+            similarity("dot", mean, item.mean(1)),
+            similarity("dot", mean, synthetic.mean(1))[:, None],
+        )
         mask = None if batch.mask is None else batch.mask.any(1, keepdim=True)
         extra = (
             recipe.l2 / size * half_square(user[:, 0], item[:, 0], synthetic[:, 0])

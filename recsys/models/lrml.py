@@ -27,9 +27,11 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import keep_in, near, project, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import keep_in, project, similarity
 from recsys.nn.losses import Loss, Terms, pair_loss, refuse_fitting
+from recsys.nn.scores import negative_scores
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Relational
 
@@ -37,7 +39,7 @@ __all__ = ["LRML"]
 
 
 @settings
-class LRML:
+class LRML(NeedsNegatives):
     """Latent relational metric learning: user plus relation is near item, relations from a memory (Tay et al., WWW 2018)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -54,7 +56,7 @@ class LRML:
     """Of the ball of users and items; relations are as long as they are."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         refuse_fitting(self.loss, "LRML")
 
     def build(self, train: Dataset) -> Network:
@@ -83,18 +85,18 @@ class _LRML(Network):
         items = self._within(self.item(torch.cat([batch.pos, batch.neg.reshape(-1)])))
         item, negatives = items[: len(batch)], items[len(batch) :]
         moved = user + self._relation(user, item)
-        pos = near("euclidean", moved, item)
+        pos = similarity("euclidean", moved, item)
         if not recipe.share_relation:
             # A shared pool has a relation with each user, too: no product of two tables gives these distances.
             each = (negatives if batch.shared else negatives.view(*batch.neg.shape, -1)).expand(
                 len(batch), -1, -1
             )
             own = user[:, None] + self._relation(user[:, None], each)
-            neg = near("euclidean", own.flatten(0, 1), each.flatten(0, 1)).view(len(batch), -1)
-        elif batch.shared:
-            neg = similarity_pool("euclidean", moved, negatives)
+            neg = similarity("euclidean", own.flatten(0, 1), each.flatten(0, 1)).view(
+                len(batch), -1
+            )
         else:
-            neg = near("euclidean", moved, negatives.view(*batch.neg.shape, -1))
+            neg = negative_scores(batch, moved, negatives, "euclidean")
         pair = pair_loss(
             recipe.loss,
             pos,
@@ -127,6 +129,4 @@ class _LRML(Network):
             self._within(self.user.weight.detach()),
             self._within(self.item.weight.detach()),
         )
-        return Relational(
-            user.clone(), item.clone(), self.key.detach().clone(), self.memory.detach().clone()
-        )
+        return Relational(user.clone(), item.clone(), frozen(self.key), frozen(self.memory))

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import similarity_multi, similarity_of_winner
 from recsys.nn.diversity import Diversity, diversity
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import MultiFactors
 
@@ -30,7 +31,7 @@ __all__ = ["M2F"]
 
 
 @settings
-class M2F:
+class M2F(NeedsNegatives):
     """Matrix factorisation with several vectors per user, of which the best counts: M2F, and with weights MGMF (Guo et al., 2021)."""
 
     reconstructed = "all of it"
@@ -48,9 +49,6 @@ class M2F:
     diversity: Diversity = Diversity(weight=0.0)
     init_std: Annotated[float, Bound(gt=0)] = 0.1
     """Standard deviation of the start values."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _M2F(self, train)
@@ -96,9 +94,9 @@ class _M2F(Network):
         return extra
 
     def scorer(self) -> MultiFactors:
-        users = self.user.weight.detach().clone().view(self.n_users, self.recipe.vectors, -1)
+        users = frozen(self.user).view(self.n_users, self.recipe.vectors, -1)
         return MultiFactors(
             users if self.weight is None else users * self.weight.detach(),
-            self.item.weight.detach().clone(),
+            frozen(self.item),
             "dot",
         )

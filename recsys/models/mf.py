@@ -19,9 +19,10 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.losses import Loss, Terms, pair_terms, refuse_fitting
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, Similarity
 
@@ -29,7 +30,7 @@ __all__ = ["MF"]
 
 
 @settings
-class MF:
+class MF(NeedsNegatives):
     """Matrix factorisation on pairs: BPR-MF by default, or sampled softmax, cosine contrastive, WARP (Rendle et al., 2009)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -45,7 +46,7 @@ class MF:
     """One number per item, added to its scores."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         if self.similarity == "euclidean" and not self.item_bias:
             refuse_fitting(self.loss, "MF with similarity = 'euclidean'")
 
@@ -68,12 +69,7 @@ class _MF(Network):
         # One lookup for positives and negatives: one sparse gradient to add up instead of two.
         items = self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
         item, negatives = items[: len(batch)], items[len(batch) :]
-        pos = near(recipe.similarity, user, item)
-        neg = (
-            similarity_pool(recipe.similarity, user, negatives)
-            if batch.shared
-            else near(recipe.similarity, user, negatives.view(*batch.neg.shape, -1))
-        )
+        pos, neg = pair_scores(batch, user, item, negatives, recipe.similarity)
         if self.bias is not None:
             pos, neg = pos + self.bias[batch.pos], neg + self.bias[batch.neg]
         extra = self._l2(user, items, len(batch))
@@ -91,10 +87,10 @@ class _MF(Network):
         return self.recipe.l2 / size * half_square(user, items) if self.recipe.l2 else None
 
     def scorer(self) -> Factors:
-        bias = None if self.bias is None else self.bias.detach().clone()
+        bias = None if self.bias is None else frozen(self.bias)
         return Factors(
-            self.user.weight.detach().clone(),
-            self.item.weight.detach().clone(),
+            frozen(self.user),
+            frozen(self.item),
             self.recipe.similarity,
             bias,
         )

@@ -34,9 +34,7 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, half_square, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import (
     FeatureProjection,
     Impute,
@@ -49,14 +47,16 @@ from recsys.nn.feature_layers import (
 from recsys.nn.graph import (
     mean_layers,
     mean_layers_rows,
-    node_table,
     normalised_adjacency,
     normalised_pairs,
 )
 from recsys.nn.infonce import contrast
 from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import pair_scores
 from recsys.nn.sparse_product import SparseProduct
+from recsys.nn.tables import half_square, node_table
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -66,7 +66,7 @@ _BLOCK = 8192  # users whose histories are gathered at a time
 
 
 @settings
-class MGCN:
+class MGCN(NeedsNegatives):
     """Gated features over graphs of similar items, fused by attention and held to behaviour by a contrast (Yu et al., MM 2023)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -93,9 +93,6 @@ class MGCN:
     """row: every row of features has length 1 at the start."""
     impute: Impute = "mean"
     """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _MGCN(self, train)
@@ -140,12 +137,7 @@ class _MGCN(Network):
         both = behaviour + side
         pos_at, neg_at = pos_at + len(users), neg_at + len(users)
         user, item, negatives = (F.embedding(at, both) for at in (user_at, pos_at, neg_at))
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives)
-        )
+        pos, neg = pair_scores(batch, user, item, negatives)
         pair = pair_loss(
             recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
         )

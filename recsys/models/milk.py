@@ -34,9 +34,8 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import similarity
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -48,6 +47,8 @@ from recsys.nn.feature_layers import (
     reader,
 )
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.tables import embedding
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -55,7 +56,7 @@ __all__ = ["MILK", "dirichlet", "environments"]
 
 
 @settings
-class MILK:
+class MILK(NeedsNegatives):
     """New items from features, the same whichever modality leads (Bai et al., SIGIR 2024)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -82,9 +83,6 @@ class MILK:
     """row: every row of features has length 1, after what is missing was filled in."""
     impute: Impute = "mean"
     """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _MILK(self, train)
@@ -119,7 +117,7 @@ class _MILK(Network):
         user = self.user(batch.user)
         theta = environments(recipe.alpha, len(self.maps), recipe.mixing).to(told)
         # One pass over memory instead of a matrix product of each user with a few rows, which runs several times slower.
-        pos = near("dot", user, _at(told, pos_at)) @ theta.T
+        pos = similarity("dot", user, _at(told, pos_at)) @ theta.T
         if batch.shared:
             neg = torch.einsum("bd,kmd->bkm", user, _at(told, neg_at)) @ theta.T
         else:

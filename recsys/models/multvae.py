@@ -32,6 +32,7 @@ from recsys.data.types import Dataset
 from recsys.models import Network
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Terms
+from recsys.nn.tables import frozen
 from recsys.sampling import UserBatch
 from recsys.scorer import Factors
 
@@ -132,6 +133,4 @@ class _MultVAE(Network):
             ]
         )
         self.train(training)
-        return Factors(
-            hidden, self.output.weight.detach().clone(), item_bias=self.output.bias.detach().clone()
-        )
+        return Factors(hidden, frozen(self.output.weight), item_bias=frozen(self.output.bias))

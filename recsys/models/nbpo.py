@@ -38,9 +38,10 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, half_square, require_negatives
-from recsys.nn.distance import near
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.losses import Logits, Terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -50,7 +51,7 @@ Variant = Literal["nbpo", "nbpo-o", "nbpo-s", "bpo"]
 
 
 @settings
-class NBPO:
+class NBPO(NeedsNegatives):
     """Matrix factorisation by labels, robust to likes that went unobserved (Yu, Qin, SIGIR 2020)."""
 
     variant: Variant = "nbpo"
@@ -66,7 +67,7 @@ class NBPO:
     """The same of the flip likelihood."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        super().__post_init__()
         if self.sampler.pool != "own":
             raise InputError(
                 f"sampler.pool = '{self.sampler.pool}', but every pair has negatives of its own here",
@@ -92,15 +93,14 @@ class _NBPO(Network):
 
     def loss(self, batch: Batch) -> Terms:
         recipe, user = self.recipe, self.user(batch.user)
-        pos, neg = near("dot", user, self.item(batch.pos)), near("dot", user, self.item(batch.neg))
+        pos, neg = pair_scores(batch, user, self.item(batch.pos), self.item(batch.neg))
         weight = recipe.l2 * half_square(self.user.weight, self.item.weight)
         if self.flip_user is None or self.flip_item is None:
             own, others, logits = F.softplus(-pos), F.softplus(neg), Logits(pos, neg, batch.mask)
         else:
             flip = self.flip_user(batch.user)
-            own_g, other_g = (
-                near("dot", flip, self.flip_item(batch.pos)),
-                near("dot", flip, self.flip_item(batch.neg)),
+            own_g, other_g = pair_scores(
+                batch, flip, self.flip_item(batch.pos), self.flip_item(batch.neg)
             )
             weight = weight + recipe.flip_l2 * half_square(
                 self.flip_user.weight, self.flip_item.weight
@@ -125,7 +125,7 @@ class _NBPO(Network):
         return Terms(own + mean, weight / batch.neg.numel(), logits)
 
     def scorer(self) -> Factors:
-        return Factors(self.user.weight.detach().clone(), self.item.weight.detach().clone())
+        return Factors(frozen(self.user), frozen(self.item))
 
 
 def observed_loss(r: Tensor, g: Tensor, *, log: bool) -> Tensor:

@@ -33,10 +33,11 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import distinct
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Deep
 
@@ -44,7 +45,7 @@ __all__ = ["NeuMF"]
 
 
 @settings
-class NeuMF:
+class NeuMF(NeedsNegatives):
     """A weighted inner product beside a tower of layers over user and item (He et al., WWW 2017)."""
 
     dim: Annotated[int, Bound(ge=1)] = 32
@@ -59,9 +60,6 @@ class NeuMF:
     """Weight of the squared norms of the rows of a batch."""
     init_std: Annotated[float, Bound(gt=0)] = 0.01
     """Standard deviation of the start values of the vectors."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _NeuMF(self, train)
@@ -141,15 +139,13 @@ class _NeuMF(Network):
         def added(product: Tensor, first: Tensor) -> Tensor:
             return product + self._rest(first) @ tall + self.bias
 
-        pos = added(
-            near("dot", weighed, F.embedding(pos_at, item_short)),
-            by_user + F.embedding(pos_at, by_item),
+        pos, neg = pair_scores(
+            batch, weighed, F.embedding(pos_at, item_short), F.embedding(neg_at, item_short)
         )
-        short, wide = F.embedding(neg_at, item_short), F.embedding(neg_at, by_item)
-        neg = (
-            similarity_pool("dot", weighed, short) if batch.shared else near("dot", weighed, short)
+        return (
+            added(pos, by_user + F.embedding(pos_at, by_item)),
+            added(neg, by_user[:, None] + F.embedding(neg_at, by_item)),
         )
-        return pos, added(neg, by_user[:, None] + wide)
 
     def _tower(self) -> list[nn.Linear]:
         return [layer for layer in self.tower if isinstance(layer, nn.Linear)]
@@ -182,11 +178,6 @@ class _NeuMF(Network):
         user, item = (self._parts(table.weight) for table in (self.user, self.item))
         parts = self._first(user[1], user=True), self._first(item[1], user=False)
         self.train(training)
-        layers = tuple(
-            (layer.weight.detach().clone(), layer.bias.detach().clone())
-            for layer in self._tower()[1:]
-        )
+        layers = tuple((frozen(layer.weight), frozen(layer.bias)) for layer in self._tower()[1:])
         a, tall = torch.split(self.output.detach(), dim)
-        return Deep(
-            user[0] * a, item[0].clone(), *parts, layers, tall.clone(), self.bias.detach().clone()
-        )
+        return Deep(user[0] * a, item[0].clone(), *parts, layers, tall.clone(), frozen(self.bias))

@@ -51,9 +51,10 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding
+from recsys.models import Network
 from recsys.nn.distance import keep_in, project
 from recsys.nn.losses import Terms
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import UserBatch
 from recsys.scorer import Factors
 
@@ -109,7 +110,7 @@ class _SFCML(Network):
         keep_in(self.item, "sphere", self.recipe.radius)
 
     def scorer(self) -> Factors:
-        return Factors(self.user.weight.detach().clone(), self.item.weight.detach().clone(), "dot")
+        return Factors(frozen(self.user), frozen(self.item), "dot")
 
 
 def all_pairs(

@@ -43,9 +43,7 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
-from recsys.models import Network, half_square, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import (
     FeatureProjection,
     Impute,
@@ -59,15 +57,17 @@ from recsys.nn.feature_layers import (
 from recsys.nn.graph import (
     mean_layers,
     mean_layers_rows,
-    node_table,
     normalised_adjacency,
     normalised_pairs,
 )
 from recsys.nn.infonce import contrast
 from recsys.nn.item_graph import Weights, as_matrix, nearest_items, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.negative_pool import Pool, from_pool
 from recsys.nn.neighbours import nearest
+from recsys.nn.scores import pair_scores
 from recsys.nn.sparse_product import SparseProduct
+from recsys.nn.tables import half_square, node_table
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -81,7 +81,7 @@ _BLOCK = 8192  # users whose histories are gathered at a time
 
 
 @settings
-class SIGER:
+class SIGER(NeedsNegatives):
     """Item graphs of features and co-occurrence, with contrasts between behaviour, modalities and noisy views (Zhang et al., 2025)."""
 
     reconstructed = "all of it"
@@ -146,9 +146,6 @@ class SIGER:
     new_items: Literal["id", "content"] = "content"
     """How an item without a training pair is ranked: by b + z as all others, or by z alone (RECONSTRUCTED)."""
 
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
-
     def build(self, train: Dataset) -> Network:
         return _SIGER(self, train)
 
@@ -199,12 +196,7 @@ class _SIGER(Network):
         both = behaviour + fused
         pos_at, neg_at = pos_at + len(users), neg_at + len(users)
         user, item, negatives = (F.embedding(at, both) for at in (user_at, pos_at, neg_at))
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives)
-        )
+        pos, neg = pair_scores(batch, user, item, negatives)
         pair = pair_loss(
             recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
         )

@@ -31,10 +31,11 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -44,7 +45,7 @@ _BLOCK = 4096  # users whose histories are gathered at a time
 
 
 @settings
-class SimpleX:
+class SimpleX(NeedsNegatives):
     """A user vector and the mean of the user's items, cosine contrastive loss, many negatives (Mao et al., CIKM 2021)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -63,9 +64,6 @@ class SimpleX:
     """Weight of half the squared norms of all vectors, whether a batch holds them or not."""
     init_std: Annotated[float, Bound(gt=0)] = 1e-4
     """Standard deviation of the start values of the vectors."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _SimpleX(self, train)
@@ -97,12 +95,7 @@ class _SimpleX(Network):
         )
         items = F.normalize(self.item(torch.cat([batch.pos, batch.neg.reshape(-1)])), dim=-1)
         item, negatives = items[:size], items[size:]
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives.view(*batch.neg.shape, -1))
-        )
+        pos, neg = pair_scores(batch, user, item, negatives)
         extra = recipe.l2 * half_square(self.user.weight, self.item.weight) if recipe.l2 else None
         return pair_terms(
             recipe.loss,
@@ -157,4 +150,4 @@ class _SimpleX(Network):
     def scorer(self) -> Factors:
         users = torch.arange(len(self.user.weight), device=self.user.weight.device)
         vectors = torch.cat([self._vectors(block) for block in torch.split(users, _BLOCK)])
-        return Factors(vectors.clone(), self.item.weight.detach().clone(), "cosine")
+        return Factors(vectors.clone(), frozen(self.item), "cosine")

@@ -38,10 +38,12 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import similarity
 from recsys.nn.losses import Terms
 from recsys.nn.neighbours import nearest
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -49,7 +51,7 @@ __all__ = ["UltraGCN", "item_graph"]
 
 
 @settings
-class UltraGCN:
+class UltraGCN(NeedsNegatives):
     """Infinitely many propagations as weights of a plain loss, and item neighbours (Mao et al., CIKM 2021)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -69,9 +71,6 @@ class UltraGCN:
     """Weight of half the squared norms of all vectors, whether a batch holds them or not."""
     init_std: Annotated[float, Bound(gt=0)] = 1e-4
     """Standard deviation of the start values."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler)
 
     def build(self, train: Dataset) -> Network:
         return _UltraGCN(self, train)
@@ -109,24 +108,20 @@ class _UltraGCN(Network):
     def loss(self, batch: Batch) -> Terms:
         recipe, size = self.recipe, len(batch)
         w1, w2, w3, w4 = recipe.weights
-        user, shape = self.user(batch.user), batch.neg.shape
+        user = self.user(batch.user)
         near_items = self.neighbour[batch.pos].view(-1) if recipe.item_weight else batch.pos[:0]
         items = self.item(torch.cat([batch.pos, batch.neg.reshape(-1), near_items]))
         item, negatives, alike = items.split([size, batch.neg.numel(), len(near_items)])
 
         by_user = self.by_user[batch.user]
-        pair = (w1 + w2 * by_user * self.by_item[batch.pos]) * F.softplus(-near("dot", user, item))
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives.view(*shape, -1))
-        )
+        pos, neg = pair_scores(batch, user, item, negatives)
+        pair = (w1 + w2 * by_user * self.by_item[batch.pos]) * F.softplus(-pos)
         each = (w3 + w4 * by_user[:, None] * self.by_item[batch.neg]) * F.softplus(neg)
         pair = pair + recipe.negative_weight * _mean(each, batch.mask)
         if recipe.item_weight:
             omega = self.omega[batch.pos]
             pair = pair + recipe.item_weight * (
-                omega * F.softplus(-near("dot", user, alike.view(*omega.shape, -1)))
+                omega * F.softplus(-similarity("dot", user, alike.view(*omega.shape, -1)))
             ).sum(1)
         return Terms(
             pair,
@@ -136,7 +131,7 @@ class _UltraGCN(Network):
         )
 
     def scorer(self) -> Factors:
-        return Factors(self.user.weight.detach().clone(), self.item.weight.detach().clone())
+        return Factors(frozen(self.user), frozen(self.item))
 
 
 def item_graph(met: sp.csr_matrix, k: int, *, itself: bool) -> tuple[np.ndarray, np.ndarray]:

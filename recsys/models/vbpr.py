@@ -24,9 +24,7 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, half_square, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -37,9 +35,11 @@ from recsys.nn.feature_layers import (
     reader,
     side_by_side,
     warm_items,
-    xavier,
 )
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import frozen, half_square, xavier
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 from recsys.scorer.feature_encoder import ContentEncoder, Layer
@@ -48,7 +48,7 @@ __all__ = ["VBPR"]
 
 
 @settings
-class VBPR:
+class VBPR(NeedsNegatives):
     """Matrix factorisation with a part of every item's vector from its features (He, McAuley, AAAI 2016)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -71,9 +71,6 @@ class VBPR:
     """row: every row of a modality has length 1."""
     impute: Impute = "mean"
     """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _VBPR(self, train)
@@ -114,12 +111,7 @@ class _VBPR(Network):
             F.embedding(pos_at, vectors),
             F.embedding(neg_at, vectors),
         )
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives)
-        )
+        pos, neg = pair_scores(batch, user, item, negatives)
         if bias is not None:
             pos, neg = pos + bias[pos_at], neg + bias[neg_at]
         pair = pair_loss(
@@ -171,7 +163,5 @@ class _VBPR(Network):
             torch.cat([torch.zeros_like(weight), weight]),
             torch.cat([torch.zeros_like(offset), offset]),
         )
-        bias = (
-            None if self.content_bias is None else Layer(self.content_bias.detach().clone()[None])
-        )
+        bias = None if self.content_bias is None else Layer(frozen(self.content_bias)[None])
         return chain_of_all(self.read, whole, bias=bias)

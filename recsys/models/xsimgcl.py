@@ -21,16 +21,17 @@ from typing import Annotated
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, require_negatives
-from recsys.models.simgcl import GraphContrast, Rows, noisy_layers_rows
+from recsys.models import NeedsNegatives, Network
+from recsys.models._graph_contrast import GraphContrast, Rows
 from recsys.nn.losses import Loss, Terms
+from recsys.nn.noisy_layers import noisy_layers_rows
 from recsys.sampling import Batch, Sampler
 
 __all__ = ["XSimGCL"]
 
 
 @settings
-class XSimGCL:
+class XSimGCL(NeedsNegatives):
     """LightGCN with noise, and a contrast between one of its layers and their mean (Yu et al., TKDE 2023)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
@@ -51,7 +52,7 @@ class XSimGCL:
     """Weight of the squared norms of layer 0 at the rows of a batch."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         if self.contrast_layer > self.layers:
             raise InputError(
                 f"contrast_layer = {self.contrast_layer}, and there are {self.layers} layers",

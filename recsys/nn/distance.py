@@ -18,8 +18,8 @@ __all__ = [
     "Space",
     "clip_to_ball",
     "keep_in",
-    "near",
     "project",
+    "similarity",
     "similarity_multi",
     "similarity_of_winner",
     "similarity_pool",
@@ -28,7 +28,7 @@ __all__ = [
 Space = Literal["free", "ball", "sphere"]
 
 
-def near(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
+def similarity(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
     """Similarity of each user with its own items.
 
     Shapes: user [B, d]; item [B, d] -> [B], or item [B, K, d] -> [B, K].

@@ -184,7 +184,7 @@ def test_it_beats_popularity_for_new_items():
 
 
 def test_settings_that_do_not_fit():
-    with pytest.raises(InputError, match="shares has 3 numbers, and there are 2 modalities: a, b"):
+    with pytest.raises(InputError, match="shares has 3 numbers for 2 modalities: a, b"):
         ContentKNN(shares=(1.0, 1.0, 1.0)).build(data())
     with pytest.raises(InputError, match="shares are all 0, so no modality counts"):
         ContentKNN(shares=(0.0, 0.0)).build(data())

@@ -9,8 +9,9 @@ from differences import check_gradients
 from planted import two_camps
 
 from recsys.errors import InputError
-from recsys.models.dropoutnet import DropoutNet, Tower
+from recsys.models.dropoutnet import DropoutNet
 from recsys.models.ials import IALS
+from recsys.nn.towers import Tower
 from recsys.sampling import PairStream, Sampler
 from recsys.training.loop import Train, fit
 

@@ -20,7 +20,7 @@ from recsys import models
 from recsys.config import build, from_toml, schema, settings, to_dict, to_toml
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
-from recsys.models import Network
+from recsys.models import Network, _registry
 from recsys.ranking import top_k
 from recsys.sampling import stream
 from recsys.scorer import Scorer, from_state
@@ -341,7 +341,7 @@ def test_a_file_holds_one_recipe(monkeypatch):
             raise AssertionError
 
     One.__module__ = module.__name__
-    monkeypatch.setattr(models, "_module", lambda _: module)
+    monkeypatch.setattr(_registry, "_module", lambda _: module)
     with pytest.raises(InputError, match="has 0 recipes"):
         models.recipe("mf")
     module.One = One

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from recsys.errors import InputError
 from recsys.models.lightgcn import LightGCN
-from recsys.models.simgcl import SimGCL, noisy_layers_rows
+from recsys.models.simgcl import SimGCL
 from recsys.models.xsimgcl import XSimGCL
 from recsys.nn.graph import mean_layers_rows
 from recsys.nn.infonce import info_nce
 from recsys.nn.losses import Loss, label_losses, mean_negatives
+from recsys.nn.noisy_layers import noisy_layers_rows
 from recsys.sampling import PairStream, Sampler
 
 TRAIN, _ = two_camps()
