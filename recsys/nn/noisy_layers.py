@@ -31,7 +31,9 @@ def noisy_layers_rows(
     Returns:
         The layers at `rows` [V, L, R, d], and layer 0 at `rows` [R, d].
     """
-    both: tuple[Tensor, Tensor] = _NoisyLayersRows.apply(adjacency, start, rows, layers, eps)  # type: ignore[no-untyped-call]
+    both: tuple[Tensor, Tensor] = _NoisyLayersRows.apply(  # type: ignore[no-untyped-call]
+        adjacency, start, rows, layers, eps
+    )
     return both
 
 
