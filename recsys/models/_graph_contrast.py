@@ -1,4 +1,4 @@
-"""What SimGCL and XSimGCL share."""
+"""The network that SimGCL and XSimGCL share."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ __all__ = ["GraphContrast", "Rows"]
 
 
 class Rows:
-    """The distinct nodes of a batch, and where each of its users, positives and negatives is among them.
+    """The distinct nodes of a batch, and the indices among them of its users and items.
 
     Args:
         batch: pairs with negatives.
-        n_users: nodes before the first item.
+        n_users: number of nodes before the first item.
 
     Attributes:
         nodes: int64 [R], distinct users in ascending order, then distinct items.
-        user, pos, neg: places in `nodes`, shaped as in the batch.
-        users, positives: places of the distinct users and of the distinct positives: what is contrasted.
+        user, pos, neg: indices into `nodes`, shaped as in the batch.
+        users, positives: indices of the distinct users and of the distinct positives, which are
+            contrasted.
     """
 
     def __init__(self, batch: Batch, n_users: int) -> None:
@@ -41,14 +42,12 @@ class Rows:
         at = at + len(users)
         self.nodes = torch.cat([users, n_users + items])
         self.pos, self.neg = at[: len(batch)], at[len(batch) :].view(batch.neg.shape)
-        self.users, self.positives = (
-            torch.arange(len(users), device=users.device),
-            torch.unique(self.pos),
-        )
+        self.users = torch.arange(len(users), device=users.device)
+        self.positives = torch.unique(self.pos)
 
 
 class GraphContrast(Network):
-    """What SimGCL and XSimGCL share: a table of nodes, the training graph, the loss of the pairs, and the scorer."""
+    """A table of nodes, the training graph, the loss of the pairs, and the scorer."""
 
     adjacency: Tensor
 
@@ -63,7 +62,13 @@ class GraphContrast(Network):
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
 
     def pairs(self, batch: Batch, rows: Rows, vectors: Tensor) -> tuple[Tensor, Logits | None]:
-        """Loss of each pair [B], from the vectors [R, d] of the nodes of the batch, and the logits of a loss by labels."""
+        """Return the loss of each pair [B], and the logits if the loss is by labels.
+
+        Args:
+            batch: pairs with negatives.
+            rows: the nodes of the batch.
+            vectors: of these nodes, [R, d].
+        """
         user, item, negatives = (F.embedding(at, vectors) for at in (rows.user, rows.pos, rows.neg))
         pos, neg = pair_scores(batch, user, item, negatives)
         terms = pair_terms(
@@ -72,7 +77,14 @@ class GraphContrast(Network):
         return terms.pair, terms.logits
 
     def extra(self, batch: Batch, rows: Rows, one: Tensor, other: Tensor, zeroth: Tensor) -> Tensor:
-        """The contrast of two views [R, d] of the nodes of the batch, and the regularisation of layer 0 [R, d]; a scalar."""
+        """Return the contrast of two views plus the regularisation, a scalar.
+
+        Args:
+            batch: pairs with negatives.
+            rows: the nodes of the batch.
+            one, other: two views of these nodes, [R, d] each.
+            zeroth: layer 0 at these nodes, [R, d].
+        """
         recipe = self.recipe
         total = zeroth.new_zeros(())
         if recipe.contrast:
@@ -82,12 +94,12 @@ class GraphContrast(Network):
             ]
             total = recipe.contrast * (parts[0] + parts[1])
         if recipe.l2:
-            wanted = torch.cat([rows.user, rows.pos, rows.neg.reshape(-1)])
-            total = total + recipe.l2 / len(batch) * half_square(F.embedding(wanted, zeroth))
+            index = torch.cat([rows.user, rows.pos, rows.neg.reshape(-1)])
+            total = total + recipe.l2 / len(batch) * half_square(F.embedding(index, zeroth))
         return total
 
     def scorer(self) -> Factors:
-        """The mean of layers 1..L without noise."""
+        """Return the mean of layers 1..L without noise."""
         start = self.nodes.weight.detach()
         vectors = mean_layers(
             self.adjacency, product(self.adjacency, start), self.recipe.layers - 1

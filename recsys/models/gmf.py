@@ -1,22 +1,30 @@
-"""GMF: generalised matrix factorisation; the coordinates of an inner product are weighed by a vector that all pairs share.
+"""GMF: generalised matrix factorisation, an inner product with a learned weight per coordinate.
 
-Symbols: user u and item i have vectors p_u, q_i in R^dim; a in R^dim are the output weights, c the output bias; * is the product by coordinate.
+Symbols: user u and item i have vectors p_u, q_i in R^dim; a in R^dim are the output weights, c the
+output bias; * is the product by coordinate.
 
     s(u, i) = a . (p_u * q_i) + c
 
-Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j of -log(1 - sigmoid(s(u, j)))
-+ l2 / (2 B) * (|p_u|^2 + |q_i|^2 + sum_j |q_j|^2), B the pairs of the batch. `loss` may be another.
-Source: He, Liao, Zhang, Nie, Hu, Chua, "Neural collaborative filtering", WWW 2017, equation 9 with the logistic output; dim 32 and one negative
-a pair are the setting of the denoising studies that use it as a backbone (Wang, Feng, He, Nie, Chua, "Denoising implicit feedback for
-recommendation", WSDM 2021), 4 negatives that of the paper.
+Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j
+of -log(1 - sigmoid(s(u, j))) + l2 / (2 B) * (|p_u|^2 + |q_i|^2 + sum_j |q_j|^2), where B is the
+number of pairs of the batch. `loss` may be another one.
 
-Since a . (p * q) = (a * p) . q, what is ranked is an inner product.
+Source: He, Liao, Zhang, Nie, Hu, Chua, "Neural collaborative filtering", WWW 2017, equation 9 with
+the logistic output. dim 32 and one negative per pair are the setting of the denoising studies that
+use it as a backbone (Wang, Feng, He, Nie, Chua, "Denoising implicit feedback for recommendation",
+WSDM 2021); 4 negatives are that of the paper.
 
-Differs: a denoising study takes the mean over positives and negatives together, half of what is minimised here with one negative a pair; Adam
-does not tell the two apart. The start is the studies': N(0, 0.01^2) for vectors, U(-sqrt(3 / dim), sqrt(3 / dim)) for a, 0 for c.
-Should reproduce (Yelp, Amazon-Book and Adressa with ratings below 3 or short visits as noise, plain binary cross-entropy, batch 1024, lr 1e-3):
-recall@50 0.0840 / 0.0609 on Yelp / Amazon-Book and recall@20 0.2141 on Adressa, from the training logs of the WSDM 2021 authors; 0.2178 on
-Adressa in the mean over three seeds of the SIGIR 2025 re-evaluation. The public copy of their data lacks all three train files.
+Since a . (p * q) = (a * p) . q, items are ranked by an inner product.
+
+Differs: a denoising study takes the mean over positives and negatives together, half of the
+objective here with one negative per pair; this makes no difference to Adam. The start values are
+those of the studies: N(0, 0.01^2) for vectors, U(-sqrt(3 / dim), sqrt(3 / dim)) for a, 0 for c.
+
+Should reproduce (Yelp, Amazon-Book and Adressa with ratings below 3 or short visits as noise, plain
+binary cross-entropy, batch 1024, lr 1e-3): recall@50 0.0840 / 0.0609 on Yelp / Amazon-Book and
+recall@20 0.2141 on Adressa, from the training logs of the WSDM 2021 authors; 0.2178 on Adressa in
+the mean over three seeds of the SIGIR 2025 re-evaluation. The public copy of their data lacks all
+three train files.
 """
 
 from __future__ import annotations
@@ -40,10 +48,10 @@ __all__ = ["GMF"]
 
 @settings
 class GMF(NeedsNegatives):
-    """Generalised matrix factorisation: an inner product with learned weights, trained on labels (He et al., WWW 2017)."""
+    """An inner product with learned weights, trained on labels (He et al., WWW 2017)."""
 
     dim: Annotated[int, Bound(ge=1)] = 32
-    """Length of a vector."""
+    """Embedding dimension."""
     loss: Loss = Loss(kind="bce")
     sampler: Sampler = Sampler()
     l2: Annotated[float, Bound(ge=0)] = 0.0
@@ -82,7 +90,7 @@ class _GMF(Network):
         )
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the pairs [B] and of their negatives [B, K]: s."""
+        """Return s of the pairs [B] and of their negatives [B, K]."""
         return self._logits(batch, *self._looked_up(batch))
 
     def _looked_up(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -94,9 +102,9 @@ class _GMF(Network):
         return pos + self.bias, neg + self.bias
 
     def scorer(self) -> Factors:
-        """The weights a go into the user vectors; c, the same for all items, is their bias, so that a score is a logit."""
-        user, item = (
-            self.user.weight.detach() * self.output.detach(),
-            frozen(self.item),
-        )
+        """Return factors whose scores are logits.
+
+        The weights a go into the user vectors, and c is the bias of every item.
+        """
+        user, item = self.user.weight.detach() * self.output.detach(), frozen(self.item)
         return Factors(user, item, item_bias=self.bias.detach().repeat(len(item)))

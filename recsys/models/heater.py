@@ -51,8 +51,7 @@ from recsys.nn.losses import Terms
 from recsys.nn.negative_pool import Pool, from_pool
 from recsys.nn.towers import Tower, score_errors
 from recsys.sampling import Batch, Sampler
-from recsys.scorer import Factors
-from recsys.scorer import feature_encoder
+from recsys.scorer import Factors, feature_encoder
 from recsys.scorer.feature_encoder import Gate
 
 __all__ = ["Experts", "Heater"]

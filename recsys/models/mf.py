@@ -1,13 +1,18 @@
 """Matrix factorisation trained on pairs: BPR-MF and its relatives.
 
-Score: s(u, i) = p_u . q_i + b_i, or the cosine of p_u and q_i.
-Objective: mean over observed pairs (u, i) of loss(s(u, i), {s(u, j)}) + l2 / (2 B) * (|p_u|^2 + |q_i|^2 + sum_j |q_j|^2),
-j the sampled negatives, B the batch. With the default loss this is BPR-MF: Rendle, Freudenthaler, Gantner, Schmidt-Thieme,
-"BPR: Bayesian personalized ranking from implicit feedback", UAI 2009. `loss` and `sampler` make it the other members of
-the family: sampled softmax, cosine contrastive (MF-CCL), WARP, binary cross-entropy.
+Score: s(u, i) = p_u . q_i + b_i, or the cosine of p_u and q_i. Objective: mean over observed pairs
+(u, i) of
 
-Differs from the paper: negatives are drawn anew for every pair of an epoch that visits each pair once, instead of drawing
-pairs with replacement; the regularisation is that of the batch's rows, divided by the batch, as LightGCN's authors have it.
+    loss(s(u, i), {s(u, j)}) + l2 / (2 B) * (|p_u|^2 + |q_i|^2 + sum_j |q_j|^2),
+
+where j are the sampled negatives and B is the batch. With the default loss this is BPR-MF: Rendle,
+Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian personalized ranking from implicit feedback",
+UAI 2009. `loss` and `sampler` select the other members of the family: sampled softmax, cosine
+contrastive (MF-CCL), WARP, binary cross-entropy.
+
+Differs from the paper: an epoch visits each pair once and draws new negatives for it, instead of
+drawing pairs with replacement. The regularisation is that of the batch's rows, divided by the
+batch, as in the code of LightGCN's authors.
 """
 
 from __future__ import annotations
@@ -31,10 +36,10 @@ __all__ = ["MF"]
 
 @settings
 class MF(NeedsNegatives):
-    """Matrix factorisation on pairs: BPR-MF by default, or sampled softmax, cosine contrastive, WARP (Rendle et al., 2009)."""
+    """BPR-MF by default, or sampled softmax, cosine contrastive, WARP (Rendle et al., 2009)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
     similarity: Similarity = "dot"
@@ -43,7 +48,7 @@ class MF(NeedsNegatives):
     init_std: Annotated[float, Bound(gt=0)] = 0.1
     """Standard deviation of the start values."""
     item_bias: bool = False
-    """One number per item, added to its scores."""
+    """Add a learned number per item to its scores."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

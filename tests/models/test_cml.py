@@ -229,5 +229,5 @@ def test_two_stage_sampling_trains():
 def test_settings_that_do_not_go_together():
     with pytest.raises(InputError, match="second_stage = 3 draws from a pool"):
         CML(second_stage=3)
-    with pytest.raises(InputError, match="second_stage = 30 is more than the 20 of the pool"):
+    with pytest.raises(InputError, match="second_stage = 30 exceeds the 20 negatives of the pool"):
         CML(second_stage=30, sampler=Sampler(pool="shared", negatives=20))

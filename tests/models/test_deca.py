@@ -274,5 +274,5 @@ def test_bad_settings_are_refused():
             DeCA(**bad)
     with pytest.raises(InputError, match="has no graph"):
         DeCA(target="gmf", layers=2)
-    with pytest.raises(InputError, match="negatives of its own"):
+    with pytest.raises(InputError, match="draws negatives per pair"):
         DeCA(sampler=Sampler(pool="in-batch"))

@@ -345,7 +345,7 @@ def test_more_pairs_never_mean_fewer_vectors():
 
 
 def test_settings_that_do_not_go_together():
-    with pytest.raises(InputError, match="gamma = 'learned' is the threshold"):
+    with pytest.raises(InputError, match="gamma = 'learned' needs hinge losses"):
         DPCML(gamma="learned")
     with pytest.raises(InputError, match="negatives = 0"):
         DPCML(sampler=Sampler(negatives=0))

@@ -149,5 +149,5 @@ def test_a_mix_wants_several_candidates_of_a_pairs_own(sampler, says):
 
 @pytest.mark.parametrize("reduce", ["hardest", "top", "warp", "soft"])
 def test_a_mix_leaves_nothing_to_reduce(reduce):
-    with pytest.raises(InputError, match=f"'{reduce}' is about several"):
+    with pytest.raises(InputError, match=f"'{reduce}' needs several"):
         LightGCN(mix=True, sampler=Sampler(negatives=4), loss=Loss(reduce=reduce))

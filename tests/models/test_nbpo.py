@@ -242,5 +242,5 @@ def test_bpo_is_a_loss_by_labels_and_can_be_denoised():
     )
     with pytest.raises(InputError, match="loss by labels"):
         fit(NBPO(dim=4), TRAIN, None, config)
-    with pytest.raises(InputError, match="negatives of its own"):
+    with pytest.raises(InputError, match="draws negatives per pair"):
         NBPO(sampler=Sampler(pool="shared", negatives=5))

@@ -273,7 +273,7 @@ def test_the_start_is_uniform_after_xavier():
 
 
 def test_what_does_not_go_together():
-    with pytest.raises(InputError, match="contrast_layer = 3, and there are 2 layers"):
+    with pytest.raises(InputError, match="contrast_layer must be at most layers = 2, got 3"):
         XSimGCL(layers=2, contrast_layer=3)
     for kind in (SimGCL, XSimGCL):
         with pytest.raises(InputError, match="compares with negatives"):
