@@ -71,7 +71,7 @@ def test_files_with_an_underscore_are_no_methods():
 
 
 def test_ials_has_the_settings_of_als_with_another_dimension():
-    """Methods that reproduce a factor model use ALS; the method `ials` documents the same fields."""
+    """ALS is the factor model that other methods reproduce; `ials` documents the same settings."""
     theirs, own = ALS.__dataclass_fields__, IALS.__dataclass_fields__
     assert list(theirs) == list(own)
     assert {name for name in own if own[name].default != theirs[name].default} == {"dim"}

@@ -289,7 +289,7 @@ def test_degenerate_data(name, pairs):
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_a_pair_given_twice_counts_once(name):
-    """A closed form works on who met what, not on how often the file says so; a network visits every row."""
+    """A closed form depends on distinct pairs only; a network visits every row."""
     twice = TRAIN.with_pairs(TRAIN.pairs.take(np.r_[np.arange(len(TRAIN.pairs)), np.arange(50)]))
     assert np.allclose(
         scores(fit(recipe(name), twice, None, CONFIG).scorer),
@@ -300,7 +300,7 @@ def test_a_pair_given_twice_counts_once(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_table_within_keeps_the_defaults_of_the_method(name):
-    """A file that names one key of [model.loss] says nothing of the others: they are those of the method, not of the class."""
+    """One key of [model.loss] in a file keeps the other defaults of the method, not of Loss."""
     cls = models.recipe(name)
     if any(
         field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

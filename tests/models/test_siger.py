@@ -1,4 +1,4 @@
-"""SIGER against its formulas, node by node and matrix by matrix, and what can be said of it without its paper."""
+"""SIGER against its formulas, node by node and matrix by matrix, as its paper is not available."""
 
 from __future__ import annotations
 
@@ -214,7 +214,10 @@ def dense(net) -> list[np.ndarray]:
 
 
 def test_the_share_of_who_met_what():
-    """None of it is the graph of the modality; all of it makes the modalities one. It rests on the training pairs alone."""
+    """A share of 0 is the graph of the modality; a share of 1 is the same graph for all modalities.
+
+    Co-occurrence uses the training pairs only.
+    """
     for own, table in zip(dense(start(share=0.0)), start().told.tables, strict=True):
         assert np.allclose(own, scaled(similar(table.values, 4)), atol=1e-6)
     one, other = dense(start(share=1.0))

@@ -1,4 +1,4 @@
-"""Scores of pairs and negatives against a loop over pairs, for negatives of each pair and shared."""
+"""Scores of pairs and negatives against a loop, for negatives of each pair and shared ones."""
 
 from __future__ import annotations
 
