@@ -60,7 +60,6 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from pydantic import model_validator
-from pydantic_core import ArgsKwargs
 from torch import Tensor, nn
 
 from recsys.config import Bound, settings
@@ -175,7 +174,7 @@ class SIGER(NeedsNegatives):
                     f"{key} was removed from siger, which works as with {key} = {only!r}",
                     remedy=f"leave {key} out",
                 )
-        return ArgsKwargs(values.args, given)
+        return type(values)(values.args, given)
 
     def build(self, train: Dataset) -> Network:
         return _SIGER(self, train)

@@ -1,4 +1,4 @@
-"""Implicit alternating least squares: the factor model of the method `ials`, and of others that reproduce it."""
+"""Implicit alternating least squares: the factor model of `ials`, which other methods reproduce."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ALS:
     """Seed of the start values."""
 
     def factors(self, train: Dataset) -> Factors:
-        """Return the factors after `sweeps` sweeps: users first, then items, each solved exactly."""
+        """Return the factors after `sweeps` sweeps over users and items, each solved exactly."""
         observed = train.pairs.csr
         by_item = observed.T.tocsr()
         generator = torch.Generator().manual_seed(self.seed)

@@ -29,16 +29,22 @@ Space = Literal["free", "ball", "sphere"]
 
 
 def similarity(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
-    """Similarity of each user with its own items.
+    """Return the similarity of each user with the items of that user.
 
-    Shapes: user [B, d]; item [B, d] -> [B], or item [B, K, d] -> [B, K].
+    Args:
+        kind: dot, cosine, or euclidean (the negated squared distance); higher is closer.
+        user: float [B, d].
+        item: one item per user, float [B, d], or K of them, [B, K, d].
+
+    Returns:
+        float [B], or [B, K].
     """
     if kind == "cosine":
         user, item = F.normalize(user, dim=-1), F.normalize(item, dim=-1)
     if item.dim() == 3:
         if kind == "euclidean":
             return -(user[:, None, :] - item).square().sum(-1)
-        # Not bmm: thousands of products of a row with a few rows run far below the speed of one pass over memory.
+        # Not bmm: products of a row with a few rows are much slower than one pass over memory.
         return torch.linalg.vecdot(item, user[:, None, :])
     return -(user - item).square().sum(-1) if kind == "euclidean" else (user * item).sum(-1)
 

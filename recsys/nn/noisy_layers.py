@@ -53,7 +53,8 @@ class _NoisyLayersRows(torch.autograd.Function):
         eps: tuple[float, ...],
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(rows)
-        ctx.adjacency, ctx.layers, ctx.shape = adjacency, layers, start.shape
+        ctx.adjacency, ctx.layers = adjacency, layers
+        ctx.shape = start.shape
         views, (nodes, dim) = len(eps), start.shape
         out = start.new_empty(layers, len(rows), views, dim)
         # torch has no sparse product in bfloat16.

@@ -1,4 +1,4 @@
-"""Embedding tables of networks: their start values, their norms, and the copies that a scorer keeps."""
+"""Embedding tables: their start values, their norms, and the copies that a scorer keeps."""
 
 from __future__ import annotations
 
