@@ -5,14 +5,13 @@ Files whose name begins with an underscore are not methods.
 
 from __future__ import annotations
 
-import functools
 import importlib
-import importlib.metadata
 import pkgutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from recsys import plugins
 from recsys.errors import InputError, suggest
 from recsys.models._base import Recipe
 
@@ -70,7 +69,7 @@ def names() -> list[str]:
     """Return the names of all methods in alphabetical order, without importing any of them."""
     files = pkgutil.iter_modules([str(Path(__file__).parent)])
     own = [module.name for module in files if not module.name.startswith("_")]
-    return sorted({*own, *(point.name for point in _entry_points())})
+    return sorted({*own, *plugins.names("models")})
 
 
 def recipe(name: str) -> type[Any]:
@@ -103,9 +102,9 @@ def recipe_name(value: Recipe) -> str:
     for name in names():
         if type(value).__module__ == f"{_PACKAGE}.{name}":
             return name
-    for point in _entry_points():
-        if type(value).__module__ == point.value:
-            return point.name
+    for name in plugins.names("models"):
+        if type(value).__module__ == plugins.module_of("models", name):
+            return name
     return type(value).__name__
 
 
@@ -125,22 +124,9 @@ def reconstructed(name: str) -> str:
     return str(getattr(recipe(name), "reconstructed", ""))
 
 
-@functools.cache
-def _entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
-    """Return the methods of other packages; cached, as installed packages do not change."""
-    return tuple(importlib.metadata.entry_points(group=_PACKAGE))
-
-
 def _module(name: str) -> ModuleType:
-    """Import the module of a method."""
-    for point in _entry_points():
-        if point.name == name:
-            try:
-                return importlib.import_module(point.value)
-            except ImportError as error:
-                raise InputError(
-                    f"method '{name}' of another package cannot be imported: {error}",
-                    place=point.value,
-                    remedy="install what it needs, or remove its package",
-                ) from None
+    """Import the module of a method; one of another package comes before a file of this name."""
+    if plugins.module_of("models", name) is not None:
+        module: ModuleType = plugins.load("models", name)
+        return module
     return importlib.import_module(f"{_PACKAGE}.{name}")

@@ -56,9 +56,9 @@ from recsys.errors import InputError
 from recsys.models import NeedsNegatives, Network
 from recsys.models import recipe as recipe_of
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
-from recsys.nn.losses import Terms
 from recsys.nn.scores import pair_scores
 from recsys.nn.tables import embedding, half_square
+from recsys.nn.terms import Terms, mean_of
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, Scorer
 
@@ -145,11 +145,6 @@ class _DeCA(Network):
         return self._terms(terms[0], terms[1], batch, self.target)
 
     def _terms(self, pos: Tensor, neg: Tensor, batch: Batch, ranking: _Model) -> Terms:
-        mean = (
-            neg.mean(1)
-            if batch.mask is None
-            else (neg * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
-        )
         extra = (
             self.recipe.l2 / self.n_users * half_square(*ranking.parameters())
             if self.recipe.l2
@@ -160,7 +155,7 @@ class _DeCA(Network):
             # parameter from the first step on.
             zero = 0 * half_square(*self.parameters())
             extra = zero if extra is None else extra + zero
-        return Terms(pos + mean, extra)
+        return Terms(pos + mean_of(neg, batch.mask), extra)
 
     def scorer(self) -> Scorer:
         return self.target.scorer()

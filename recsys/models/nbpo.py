@@ -51,9 +51,9 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.models import NeedsNegatives, Network
-from recsys.nn.losses import Logits, Terms
 from recsys.nn.scores import pair_scores
 from recsys.nn.tables import frozen, half_square
+from recsys.nn.terms import Logits, Terms, mean_of
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -125,12 +125,8 @@ class _NBPO(Network):
                 own = observed_loss(pos, own_g, log=log)
                 others = unobserved_loss(neg, other_g, log=log)
             logits = None
-        mean = (
-            others.mean(1)
-            if batch.mask is None
-            else (others * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
-        )
-        return Terms(own + mean, weight / batch.neg.numel(), logits)
+        loss = own + mean_of(others, batch.mask)
+        return Terms(loss, weight / batch.neg.numel(), logits)
 
     def scorer(self) -> Factors:
         return Factors(frozen(self.user), frozen(self.item))

@@ -49,10 +49,10 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import similarity
-from recsys.nn.losses import Terms
 from recsys.nn.neighbours import nearest
 from recsys.nn.scores import pair_scores
 from recsys.nn.tables import embedding, frozen, half_square
+from recsys.nn.terms import Terms, mean_of
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -129,7 +129,7 @@ class _UltraGCN(Network):
         pos, neg = pair_scores(batch, user, item, negatives)
         pair = (w1 + w2 * by_user * self.by_item[batch.pos]) * F.softplus(-pos)
         each = (w3 + w4 * by_user[:, None] * self.by_item[batch.neg]) * F.softplus(neg)
-        pair = pair + recipe.negative_weight * _mean(each, batch.mask)
+        pair = pair + recipe.negative_weight * mean_of(each, batch.mask)
         if recipe.item_weight:
             omega = self.omega[batch.pos]
             pair = pair + recipe.item_weight * (
@@ -178,8 +178,3 @@ def item_graph(observed: sp.csr_matrix, k: int, *, itself: bool) -> tuple[np.nda
     at = row[kept], rank[rank < k]
     neighbour[at], omega[at] = graph.indices[kept], graph.data[kept]
     return neighbour, omega
-
-
-def _mean(each: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean over the valid negatives of each pair [B], 0 without any."""
-    return each.mean(1) if mask is None else (each * mask).sum(1) / mask.sum(1).clamp_min(1)

@@ -42,7 +42,7 @@ def test_who_compares():
         name for name in models.names() if "sampler" in models.recipe(name).__dataclass_fields__
     }
     assert set(COMPARING) == with_sampler
-    assert len(COMPARING) == 26
+    assert len(COMPARING) == 27
 
 
 @pytest.mark.parametrize("pool", ["own", "shared"])
