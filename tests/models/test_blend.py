@@ -1,4 +1,4 @@
-"""Blend and fallback: one ranking of two methods, by hand, against loops, through a file, and out of the folders of runs."""
+"""Blend and fallback: one ranking of two methods, against loops, from files and from runs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,11 @@ def test_scales_have_no_say_in_a_blend():
 
 
 def test_a_fallback_by_hand():
-    """Known: items 0 and 1, of mean 2 and deviation 1 by the first, 15 and 5 by the second; item 2 is three deviations above."""
+    """Rescale item 2, which is three standard deviations above the mean by the second method.
+
+    Known items are 0 and 1, with mean 2 and deviation 1 by the first method, 15 and 5 by the
+    second.
+    """
     first, second = fixed([[1.0, 3.0, -99.0]]), fixed([[10.0, 20.0, 30.0]])
     known = torch.tensor([True, True, False])
     assert everybody(Fallback(first, second, known)).tolist() == [[1.0, 3.0, 5.0]]
@@ -288,7 +292,7 @@ def test_of_the_training_data():
 
 
 def test_new_items_are_ranked_among_the_old_ones():
-    """Of 20 items of a camp, four or so are new: about a share as large of the best, and hardly any of the other camp."""
+    """About 4 of 20 items of a camp are new: the same share of the best, few of the other camp."""
     alone = fit(IALS(dim=4), TRAIN).scorer
     scorer = fit(FallbackRecipe(), TRAIN).scorer
     users, right = np.arange(120), 0
@@ -358,7 +362,8 @@ def test_runs_that_do_not_fit(tmp_path: Path) -> None:
             ({"model": given | {"first": "mf"}}, "'mf' has to be trained"),
             (
                 {"model": given | {"first": "itemkn"}},
-                "'itemkn' is neither the folder of a finished run nor a method; did you mean 'itemknn'",
+                "'itemkn' is neither the folder of a finished run nor a method; "
+                "did you mean 'itemknn'",
             ),
             (
                 {"model": given | {"second": str(tmp_path)}},

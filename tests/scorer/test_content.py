@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
-from recsys.models.duif import from_pool
 from recsys.nn.feature_layers import (
     FeatureProjection,
     Table,
@@ -21,8 +20,9 @@ from recsys.nn.feature_layers import (
     side_by_side,
     values_and_known,
     warm_items,
-    xavier,
 )
+from recsys.nn.negative_pool import from_pool
+from recsys.nn.tables import xavier
 from recsys.sampling import Sampler
 
 
