@@ -34,7 +34,7 @@ DATA: tuple[tuple[str, ...], ...] = (
     ("reading",),
     ("numbering", "prepare", "features"),
     ("catalog",),
-    ("load", "feature_making"),
+    ("load",),
     ("splitting",),
     ("audit", "summary", "ids"),
 )

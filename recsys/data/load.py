@@ -9,12 +9,13 @@ from typing import Any
 
 from recsys.config import build
 from recsys.data.features.tables import feature_tables, seen_from
+from recsys.data.features.titles import read_titles
 from recsys.data.numbering import dataset
 from recsys.data.plausible import odd_times
 from recsys.data.prepare import prepare
 from recsys.data.reading import arrays
 from recsys.data.reading.columns import ROLES
-from recsys.data.reading.reader import Source, frame, read, titles
+from recsys.data.reading.reader import Source, frame, read
 from recsys.data.types import Dataset, Interactions, history_facts
 from recsys.errors import InputError
 from recsys.notebook import Shown, counted, facts_html
@@ -97,9 +98,9 @@ def load(
     if resolve is not None:  # a name that is not the catalogue's has no features or titles there
         chosen = _over(resolve(name), _told(chosen))
         return _finish(read(chosen), chosen, None, at_hand)
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
-    chosen = _over(catalog.resolve(name), _told(chosen))
+    chosen = _over(catalog.source_of(name), _told(chosen))
     return _finish(read(chosen), chosen, name, at_hand)
 
 
@@ -111,12 +112,12 @@ def _finish(
     findings = odd_times([data.pairs, *(part for part in held or () if part is not None)])
     tell = findings.append
     if name is not None:
-        from recsys.data.catalog import catalog
+        from recsys.data import catalog
 
         text = catalog.titles(name, data.items, tell)
         features = dict(catalog.features(name, data.items, tell))
     if source.titles is not None:
-        text = titles(seen_from(folder_of(source), source.titles), data.items, tell=tell)
+        text = read_titles(seen_from(folder_of(source), source.titles), data.items, tell=tell)
     if given := at_hand if at_hand is not None else source.features:
         features |= feature_tables(given, folder_of(source), data.items, tell)
     known = dataclasses.replace(data, titles=text, features=features, findings=tuple(findings))
@@ -133,7 +134,7 @@ def catalogued(source: Source) -> Source:
     """
     if source.source is None:
         return source
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
     places = dict.fromkeys(("path", "train", "valid", "test"))
     usual = _over(catalog.entry(source.source).read, {**places, "source": source.source})

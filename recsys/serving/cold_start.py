@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.data.features.new_items import arrivals
+from recsys.data.features import read_new_items
 from recsys.data.load import load
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
@@ -60,7 +60,7 @@ def read_items(
     Raises:
         InputError: the scorer makes no vectors of features, or the file is none of such items, or its vectors are another encoder's.
     """
-    return arrivals(path, by_features.reads_of(scorer), encoders)
+    return read_new_items(path, by_features.reads_of(scorer), encoders)
 
 
 def add_items(

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from recsys.cli.data import app
-from recsys.data.catalog import catalog
+from recsys.data import catalog
 from recsys.data.features.encoder import encoder_of
 from recsys.errors import InputError
 

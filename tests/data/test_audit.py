@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recsys.data.audit.checks import audit, table, worst
-from recsys.data.audit.leakage import partial_correlation, prophet
+from recsys.data.audit.popularity import oracle_bound
+from recsys.data.audit.ranks import GivenRanks
 from recsys.data.finding import Finding
 from recsys.data.load import load
 from recsys.data.splitting.splits import SplitRule
@@ -429,10 +430,8 @@ def test_the_bound_lies_between_what_rates_know_and_what_counts_know() -> None:
         train, asked = rng.poisson(rates), rng.poisson(later)
         known = (train + asked) > 0
         train, asked, later = train[known], asked[known], later[known]
-        strength = partial_correlation(
-            np.column_stack([later, train + asked]), asked.astype(float), train
-        )[0]
-        assert strength[0] < prophet(train, asked, rng) < strength[1]
+        strength = GivenRanks(train).correlations(np.column_stack([later, train + asked]), asked)
+        assert strength[0] < oracle_bound(train, asked, rng) < strength[1]
 
 
 def test_partial_correlation_against_its_definition() -> None:
@@ -449,7 +448,9 @@ def test_partial_correlation_against_its_definition() -> None:
         return ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
 
     expected = [np.corrcoef(rest(column), rest(target))[0, 1] for column in columns.T]
-    np.testing.assert_allclose(partial_correlation(columns, target, given_)[0], expected, atol=1e-9)
+    np.testing.assert_allclose(
+        GivenRanks(given_).correlations(columns, target), expected, atol=1e-9
+    )
 
 
 def test_features_that_only_test_items_have() -> None:
@@ -498,7 +499,7 @@ def test_likeness_in_a_sitting_is_a_hint_at_most() -> None:
         features={"x": content(pairs)},
     )
     assert finding.severity == "warning"
-    assert "one sitting" in finding.message
+    assert "one session" in finding.message
 
 
 def test_rows_that_feign_to_be_there() -> None:

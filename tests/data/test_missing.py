@@ -89,7 +89,7 @@ def test_an_item_with_one_modality_keeps_it_and_rows_that_are_gone_are_zeros():
 
 @pytest.mark.parametrize("names", [(), ("text",)])
 def test_nothing_can_be_lost_where_items_have_one_modality(names):
-    with pytest.raises(InputError, match="none has two"):
+    with pytest.raises(InputError, match="no item has two"):
         lose({name: WHOLE[name] for name in names}, WARM, Missing(new=0.5))
 
 

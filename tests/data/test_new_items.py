@@ -16,10 +16,8 @@ import torch
 from mistakes import invoke
 from planted import two_camps
 
-from recsys.data.catalog import catalog
-from recsys.data.feature_making import write_features
-from recsys.data.features.encoder import Encoder
-from recsys.data.features.new_items import arrivals
+from recsys.data import catalog
+from recsys.data.features import Encoder, read_new_items, write_features
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
@@ -415,7 +413,10 @@ def test_a_file_and_a_folder_of_features_say_the_same(tmp_path: Path) -> None:
     )
     vectors(tmp_path / "new" / "text.parquet", item=["a", "c"], values=[[1.0, 2.0], [3.0, 4.0]])
     vectors(tmp_path / "new" / "image.parquet", id=["a", "b"], values=[[1, 2, 3], [4, 5, 6]])
-    (ids, tables), (others, theirs) = arrivals(one, dims), arrivals(tmp_path / "new", dims)
+    (ids, tables), (others, theirs) = (
+        read_new_items(one, dims),
+        read_new_items(tmp_path / "new", dims),
+    )
     assert ids.to_list() == ["a", "b", "c"]
     assert others.to_list() == ["a", "c", "b"]
     order = [0, 2, 1]
@@ -423,7 +424,7 @@ def test_a_file_and_a_folder_of_features_say_the_same(tmp_path: Path) -> None:
         np.testing.assert_array_equal(table.values, theirs[name].values[order])
         np.testing.assert_array_equal(table.present, theirs[name].present[order])
     assert tables["text"].present.tolist() == [True, False, True]
-    single, found = arrivals(
+    single, found = read_new_items(
         vectors(tmp_path / "single.parquet", id=[7, 8], values=[[1.0, 2.0], [0.0, 1.0]]),
         {"text": 2},
     )
@@ -437,15 +438,21 @@ def test_a_file_and_a_folder_of_features_say_the_same(tmp_path: Path) -> None:
         ({"text": [[1.0, 2.0]]}, "no column 'item'"),
         ({"item": [1.5], "text": [[1.0, 2.0]]}, "'item' holds Float64"),
         ({"item": ["a", None], "text": [[1.0, 2.0]] * 2}, "1 of 2 ids is missing"),
-        ({"item": ["a", "a"], "text": [[1.0, 2.0]] * 2}, "item 'a' is there twice"),
+        ({"item": ["a", "a"], "text": [[1.0, 2.0]] * 2}, "duplicate item id 'a'"),
         ({"item": ["a"], "texts": [[1.0, 2.0]]}, "no column 'text'; did you mean 'texts'"),
         ({"item": ["a"], "text": ["words"]}, "'text' is String, not a list of numbers"),
         (
             {"item": ["a"], "text": [["words", "more"]]},
-            "'text' holds no numbers but lists of String",
+            "'text' must hold lists of numbers, got lists of String",
         ),
-        ({"item": ["a"], "text": [["1.0", "2.0"]]}, "'text' holds no numbers but lists of String"),
-        ({"item": ["a"], "text": [[True, False]]}, "'text' holds no numbers but lists of Boolean"),
+        (
+            {"item": ["a"], "text": [["1.0", "2.0"]]},
+            "'text' must hold lists of numbers, got lists of String",
+        ),
+        (
+            {"item": ["a"], "text": [[True, False]]},
+            "'text' must hold lists of numbers, got lists of Boolean",
+        ),
         (
             {"item": ["a", "b"], "text": [[1.0, 2.0], [1.0]]},
             "item 'b' has a vector of 1 numbers for 'text'; training had 2",
@@ -478,7 +485,7 @@ def test_a_file_that_is_none_of_new_items(
 ) -> None:
     path = vectors(tmp_path / "new.parquet", **columns)
     with pytest.raises(InputError) as caught:
-        arrivals(path, {"text": 2})
+        read_new_items(path, {"text": 2})
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -490,7 +497,7 @@ def test_a_column_of_nulls_is_a_modality_that_nobody_has(tmp_path: Path) -> None
         text=[None, None],
         image=[[1.0], [2.0]],
     )
-    ids, tables = arrivals(path, {"text": 2, "image": 1})
+    ids, tables = read_new_items(path, {"text": 2, "image": 1})
     assert ids.to_list() == ["a", "b"]
     assert not tables["text"].present.any()
     assert tables["text"].values.shape == (2, 2)
@@ -535,17 +542,17 @@ def test_vectors_of_another_encoder_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_lacks_a_modality(tmp_path: Path) -> None:
     vectors(tmp_path / "text.parquet", item=["a"], values=[[1.0, 2.0]])
-    with pytest.raises(InputError, match=r"has no image.parquet; there is text.parquet"):
-        arrivals(tmp_path, {"text": 2, "image": 3})
+    with pytest.raises(InputError, match=r"has no image.parquet; it holds text.parquet"):
+        read_new_items(tmp_path, {"text": 2, "image": 3})
     with pytest.raises(InputError, match="no such file or folder"):
-        arrivals(tmp_path / "gone", {"text": 2})
+        read_new_items(tmp_path / "gone", {"text": 2})
     (tmp_path / "text.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
-        arrivals(tmp_path / "text.parquet", {"text": 2})
+        read_new_items(tmp_path / "text.parquet", {"text": 2})
     vectors(tmp_path / "text.parquet", item=["a"], values=[[1.0, 2.0]])
     vectors(tmp_path / "image.parquet", item=[1], values=[[1.0, 2.0, 3.0]])
     with pytest.raises(InputError, match="ids are Int64 in one file and String in another"):
-        arrivals(tmp_path, {"text": 2, "image": 3})
+        read_new_items(tmp_path, {"text": 2, "image": 3})
 
 
 @pytest.fixture(scope="module")
