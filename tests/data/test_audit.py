@@ -28,7 +28,7 @@ DAY = 86_400
 
 
 def world(seed: int = 0) -> Interactions:
-    """About 24 distinct items per user, of skewed popularity and four camps, at random moments of 200 days."""
+    """Draw about 24 distinct items per user: skewed popularity, four camps, 200 days."""
     rng = np.random.default_rng(seed)
     rate = rng.lognormal(0, 1, ITEMS)
     camp_of_user, camp_of_item = rng.integers(CAMPS, size=USERS), np.arange(ITEMS) % CAMPS
@@ -39,7 +39,7 @@ def world(seed: int = 0) -> Interactions:
 
 
 def content(pairs: Interactions, seed: int = 1) -> FeatureTable:
-    """What an honest table looks like: the camp, and a number that goes with popularity, both blurred; a tenth is missing."""
+    """Return an honest table: blurred camp and popularity; a tenth of the rows is missing."""
     rng = np.random.default_rng(seed)
     popularity = np.random.default_rng(0).lognormal(0, 1, ITEMS)
     camp = np.eye(CAMPS)[np.arange(ITEMS) % CAMPS] + rng.normal(0, 0.5, (ITEMS, CAMPS))
@@ -487,7 +487,7 @@ def test_features_learnt_from_test_pairs() -> None:
 
 
 def test_likeness_in_a_sitting_is_a_hint_at_most() -> None:
-    """Each user turns to one camp in the end: honest content is then more alike in a test by time."""
+    """Each user ends with one camp: honest content is then more alike in a test by time."""
     rng = np.random.default_rng(0)
     user, late = np.repeat(np.arange(USERS), 24), np.arange(USERS * 24) % 24 >= 16
     camp = np.where(late, user % CAMPS, rng.integers(CAMPS, size=len(user)))
@@ -593,7 +593,7 @@ def test_the_table_shows_the_gravest_first() -> None:
 
 
 def test_a_published_split_whose_validation_is_part_of_its_test(shared_data: Path) -> None:
-    """The Amazon-Electronics 14-core data of NBPO, and the same with valid copied into test as one public split has it."""
+    """The Amazon-Electronics 14-core data of NBPO, and a public split with valid inside test."""
     parts = [
         json.loads((shared_data / "amazon-electronics-14core" / f"{name}_data.json").read_text())
         for name in ("train", "validation", "test")

@@ -1,4 +1,4 @@
-"""Named data sets: the shipped ones, the user's own, and what happens between a url and a folder."""
+"""Data sets by name: shipped entries, the user's entries, and the way from a url to a folder."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from recsys.data.types import Vocab
 from recsys.errors import InputError
 
 CSV = "user,item,rating,time\n1,10,5,100\n1,11,3,200\n2,10,4,300\n"
+RATINGS = "userId,movieId,rating,timestamp\n1,10,5.0,978300760\n2,20,3.0,978302109\n"
 SHIPPED = tomllib.loads((Path(catalog.__file__).parent / "catalog.toml").read_text())
 
 
@@ -383,7 +384,8 @@ def test_a_shipped_name_says_where_it_lies(tmp_path):
     assert catalog.names().count("ml-100k") == 1
     events = tmp_path / "elsewhere.csv"
     events.write_text(
-        "timestamp,visitorid,event,itemid,transactionid\n1433221332117,5,view,7,\n1433221332118,5,transaction,7,1\n"
+        "timestamp,visitorid,event,itemid,transactionid\n"
+        "1433221332117,5,view,7,\n1433221332118,5,transaction,7,1\n"
     )
     catalog.add("retailrocket", path=events)
     found = load("retailrocket", duplicates="last").dataset.pairs
@@ -396,11 +398,11 @@ SAMPLES = {  # a few lines in the form of each publisher: two users, items 10 an
         "ml-1m/movies.dat": "10::Toy's Story::A\n20::Heat::B\n",
     },
     "ml-20m": {
-        "ml-20m/ratings.csv": "userId,movieId,rating,timestamp\n1,10,5.0,978300760\n2,20,3.0,978302109\n",
+        "ml-20m/ratings.csv": RATINGS,
         "ml-20m/movies.csv": "movieId,title,genres\n10,Toy's Story,A\n20,Heat,B\n",
     },
     "ml-32m": {
-        "ml-32m/ratings.csv": "userId,movieId,rating,timestamp\n1,10,5.0,978300760\n2,20,3.0,978302109\n",
+        "ml-32m/ratings.csv": RATINGS,
         "ml-32m/movies.csv": "movieId,title,genres\n10,Toy's Story,A\n20,Heat,B\n",
     },
     "amazon-2014-beauty": {"ratings_Beauty.csv": "1,10,5.0,978300760\n2,20,3.0,978302109\n"},
@@ -448,7 +450,8 @@ def test_noise_labels_of_adressa(tmp_path):
 def test_hours_of_steam(tmp_path):
     file = tmp_path / "steam-200k.csv"
     file.write_text(
-        '1,"Fallout 4, again",purchase,1.0,0\n1,"Fallout 4, again",play,87.0,0\n2,Dota 2,purchase,1.0,0\n'
+        '1,"Fallout 4, again",purchase,1.0,0\n1,"Fallout 4, again",play,87.0,0\n'
+        "2,Dota 2,purchase,1.0,0\n"
     )
     catalog.add("steam-200k", path=file)
     data = load("steam-200k").dataset

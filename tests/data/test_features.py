@@ -145,7 +145,7 @@ def test_ids_that_are_none(tmp_path, ids, says):
     [
         (
             np.array(["a", "b"], dtype=object),
-            "write it again by numpy.save as text, with .astype(str), or one a line in f.ids.txt instead",
+            "write it again by numpy.save as text, with .astype(str), or one a line in f.ids.txt",
         ),
         (np.array([b"a", b"b"]), "holds |S1, not ids"),
         (np.array(["2020-01-01"] * 2, dtype="datetime64[D]"), "holds datetime64[D], not ids"),

@@ -1,4 +1,4 @@
-"""Methods for items without a training pair: such items are ranked, and nothing of them is seen in training."""
+"""Methods for new items: such items are ranked, and training sees nothing of them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_users_like_the_new_items_of_their_camp(name):
 
 @pytest.mark.parametrize("name", list(WARM))
 def test_features_of_new_items_are_not_seen_in_training(name):
-    """Warm negatives: whatever new items look like, users and warm items are the same to the bit."""
+    """With warm negatives, the features of new items change no bit of users and warm items."""
     first, second = learned(WARM[name], TRAIN), learned(WARM[name], changed())
     warm = warm_items(TRAIN)
     assert torch.equal(first.user, second.user)
@@ -165,7 +165,7 @@ BY_ENCODER |= {
 def test_features_given_after_training_are_as_good_as_features_given_before(
     name: str, tmp_path: Path
 ) -> None:
-    """What the table had of new items and what the saved encoder makes of the same features are one vector; one of the items has no text."""
+    """The saved encoder makes the vector the table had, also for an item without a text."""
     made = learned(BY_ENCODER[name], TRAIN)
     kept = np.setdiff1d(np.arange(TRAIN.n_items), NEW)
     bias = None if made.item_bias is None else made.item_bias[kept]
@@ -199,7 +199,7 @@ def test_features_given_after_training_are_as_good_as_features_given_before(
 
 
 def test_items_that_were_never_there() -> None:
-    """MILK trained without a trace of the items; the same weights over a table that has them give the same scores."""
+    """MILK trained without the items scores like the same weights over a table with them."""
     rows = NEW
     before = without(TRAIN, rows)
     torch.manual_seed(0)
@@ -231,8 +231,8 @@ def test_methods_that_make_no_vector_of_features_say_so(recipe: Any) -> None:
     ) as caught:
         add_items(made, TRAIN, ids + 100, tables)
     assert (
-        "use milk, duif, dropoutnet, heater, clcrec or contentknn, or vbpr or bm3 with new_items = 'content'"
-        in str(caught.value)
+        "use milk, duif, dropoutnet, heater, clcrec or contentknn, "
+        "or vbpr or bm3 with new_items = 'content'" in str(caught.value)
     )
 
 
@@ -358,7 +358,8 @@ def test_new_items_and_new_users_at_once(parts: Any) -> None:
         ),
         (
             lambda of: Blend((of["milk"], Fallback(of["milk"], of["itemknn"], KNOWN)), (0.5, 0.5)),
-            "the second part of this blend: the second part of this fallback: this 'product' scorer",
+            "the second part of this blend: the second part of this fallback: "
+            "this 'product' scorer",
         ),
     ],
 )
@@ -535,8 +536,8 @@ def test_vectors_of_another_encoder_are_refused(tmp_path: Path) -> None:
     code, _, err = invoke(f"recommend {tmp_path / 'run'} --new-items {folder} -k 3")
     assert code == 2
     assert (
-        f"{folder / 'text.parquet'}: vectors of another encoder than those of 'text' in training; make them by `recsys data features NEW --like`"
-        in err
+        f"{folder / 'text.parquet'}: vectors of another encoder than those of 'text' in training; "
+        "make them by `recsys data features NEW --like`" in err
     )
 
 
@@ -557,7 +558,7 @@ def test_a_folder_that_lacks_a_modality(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A catalogue with the camps under the ids c00, c01, ..., but for nine items that come later, and a run of MILK on it."""
+    """Add the camps as c00, c01, ... without nine later items, and run MILK on them."""
     folder = tmp_path_factory.mktemp("shop")
     data = without(two_camps(users=80)[0], LATER)
     names = pl.Series([f"c{i:02d}" for i in data.items.ids.to_list()])
@@ -624,7 +625,7 @@ def features_of_later(folder: Path) -> Path:
 
 
 def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: Path) -> None:
-    """A run by new items, its report in three views, and items that it has never seen, by their features alone."""
+    """A run by new items: its report in three views, and unseen items by features alone."""
     report = open_run("runs/milk").report()
     assert report.names == (
         "recall@5[new]",
@@ -760,7 +761,8 @@ def test_new_items_for_new_users_on_the_command_line(home: Path, tmp_path: Path)
     pl.DataFrame({"user": ["visitor"] * 3, "item": met}).write_csv(tmp_path / "visits.csv")
     out = tmp_path / "out.parquet"
     code, _, err = invoke(
-        f"recommend runs/both --new-users {tmp_path / 'visits.csv'} --new-items {features_of_later(tmp_path)} -k 3 --only-new --out {out}"
+        f"recommend runs/both --new-users {tmp_path / 'visits.csv'} "
+        f"--new-items {features_of_later(tmp_path)} -k 3 --only-new --out {out}"
     )
     assert (code, err) == (0, ""), err
     frame = pl.read_parquet(out)
@@ -781,5 +783,6 @@ def test_a_run_whose_part_cannot_is_one_line(home: Path, tmp_path: Path) -> None
     code, _, err = invoke(f"recommend runs/refused --new-items {features_of_later(tmp_path)}")
     assert code == 2
     assert err.startswith(
-        "recsys: runs/refused (blend): the second part of this blend: this 'product' scorer makes nothing of an item's features"
+        "recsys: runs/refused (blend): the second part of this blend: "
+        "this 'product' scorer makes nothing of an item's features"
     )
