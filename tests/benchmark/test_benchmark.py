@@ -219,7 +219,7 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
         ),
         (
             {"methods": ["mf", "heater"], "method": {"heater": {"space": "none"}}},
-            "heater on one: [model]: the method reads item features, and the data have none",
+            "heater on one: [model]: the method needs item features, but the data have none",
         ),
         (
             {

@@ -12,10 +12,11 @@ import polars as pl
 import pytest
 from mistakes import invoke
 
+from recsys import plugins
 from recsys.config import build, to_dict
 from recsys.data.load import load
 from recsys.data.reading import Source
-from recsys.data.splitting import SplitRule, split, splitter_names, splitters
+from recsys.data.splitting import SplitRule, split, splitter_names
 from recsys.data.types import Split
 from recsys.errors import InputError
 
@@ -60,6 +61,12 @@ number = 7
 NAMES = ("weekly", "drawn", "too_short", "shares", "four_parts", "ratio", "number", "gone")
 
 
+def forget() -> None:
+    """Let the next call read the installed packages again."""
+    plugins._points.cache_clear()
+    plugins.load.cache_clear()
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Install a package with splitters: its module, and its entry points."""
@@ -73,10 +80,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (about / "entry_points.txt").write_text("\n".join(["[recsys.splitters]", *points]) + "\n")
     monkeypatch.syspath_prepend(str(site))
     importlib.invalidate_caches()
-    splitters._entry_points.cache_clear()
+    forget()
     yield site
     sys.modules.pop("other_splits", None)
-    splitters._entry_points.cache_clear()
+    forget()
 
 
 def log() -> pl.DataFrame:

@@ -324,8 +324,8 @@ def test_only_the_rows_of_features_that_a_batch_has_met_move_if_wanted():
 
 
 def test_it_needs_features():
-    with pytest.raises(InputError, match="reads item features, and the data have none"):
+    with pytest.raises(InputError, match="needs item features, but the data have none"):
         start(replace(TRAIN, features={}))
     short = FeatureTable(np.zeros((3, 2), dtype=np.float32), np.ones(3, dtype=bool))
-    with pytest.raises(InputError, match="'text' have 3 rows, and there are 41 items"):
+    with pytest.raises(InputError, match="'text' have 3 rows, expected one for each of 41 items"):
         start(replace(TRAIN, features={"text": short}))

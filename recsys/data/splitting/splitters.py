@@ -6,18 +6,17 @@ call `weekly(data, seed)`. A name that recsys uses itself keeps the meaning that
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 from typing import Protocol
 
 import numpy as np
 
+from recsys import plugins
 from recsys.data.types import Dataset
-from recsys.errors import InputError, first_line, suggest
+from recsys.errors import InputError
 
 __all__ = ["Splitter", "parts_by", "splitter", "splitter_names"]
 
-GROUP = "recsys.splitters"
+GROUP = "splitters"  # of `recsys.plugins`
 _REMEDY = "correct the splitter's package, or choose another rule"
 
 
@@ -36,15 +35,9 @@ class Splitter(Protocol):
         """
 
 
-@functools.cache
-def _entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
-    """Return the entry points; installed packages do not change while a process runs."""
-    return tuple(importlib.metadata.entry_points(group=GROUP))
-
-
 def splitter_names() -> list[str]:
     """Return the names of all splitters of other packages, without importing any."""
-    return sorted({point.name for point in _entry_points()})
+    return plugins.names(GROUP)
 
 
 def splitter(name: str) -> Splitter:
@@ -53,21 +46,11 @@ def splitter(name: str) -> Splitter:
     Raises:
         InputError: an unknown name, or a splitter that cannot be imported or called.
     """
-    point = next((point for point in _entry_points() if point.name == name), None)
-    if point is None:
-        raise InputError(f"unknown splitter '{name}'", remedy=suggest(name, splitter_names()))
-    try:
-        function: Splitter = point.load()
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"splitter '{name}' of another package cannot be imported: {first_line(error)}",
-            place=point.value,
-            remedy="install what it needs, or remove its package",
-        ) from None
+    function: Splitter = plugins.load(GROUP, name)
     if not callable(function):
         raise InputError(
             f"splitter '{name}' must be a function of (data, seed), got {type(function).__name__}",
-            place=point.value,
+            place=plugins.module_of(GROUP, name),
             remedy=_REMEDY,
         )
     return function
