@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from recsys.comparison.comparison import compare, latex_text
-from recsys.data.reading.reader import frame
+from recsys.data.reading import Source
 from recsys.data.splitting.rules import by_ratio
 from recsys.data.types import Interactions
 from recsys.errors import InputError, first_line, one_of
@@ -59,8 +59,8 @@ def report() -> Report:
         (lambda: by_ratio(PAIRS, per="users"), "per must be"),
         (lambda: by_ratio(PAIRS, order="chronological"), "order must be"),
         (
-            lambda: frame(pl.DataFrame({"user": [1], "item": [2]}), nulls="skip"),  # type: ignore[arg-type]
-            "nulls must be",
+            lambda: Source(nulls="skip"),  # type: ignore[arg-type]
+            "nulls = ",
         ),
     ],
 )

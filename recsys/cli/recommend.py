@@ -176,7 +176,7 @@ def recommend(
             limits |= {"candidates": grown.new} if only_new else {}
     except InputError as error:
         raise (error if error.place else error.at(f"{folder} ({run.meta.get('method')})")) from None
-    asked = batchwise.wanted(train.users, given)
+    asked = batchwise.requested_ids(train.users.ids, given)
     if users is not None and (train.users.rows(asked) < 0).all():
         train.users.require(asked, str(users))
     limits["exclude"] = _excluded(limits["exclude"], train)
@@ -231,11 +231,11 @@ def recommend(
 
 def _excluded(items: pl.Series | None, train: Dataset) -> pl.Series | None:
     """Return the items to leave out that the run knows, and say how many it does not."""
-    from recsys.data.ids import alike
+    from recsys.data.ids import match_id_type
 
     if items is None:
         return None
-    ids = alike(items, train.items, "exclude")
+    ids = match_id_type(items, train.items.ids.dtype, "exclude")
     known = train.items.rows(ids) >= 0
     if known.all():
         return ids

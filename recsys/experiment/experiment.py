@@ -14,7 +14,7 @@ from recsys import models
 from recsys.config import build, defaults, override, read_toml, to_dict, to_toml
 from recsys.data.features.tables import seen_from
 from recsys.data.load import folder_of
-from recsys.data.reading.reader import Source
+from recsys.data.reading import Source
 from recsys.data.splitting.splits import SplitRule
 from recsys.errors import InputError, suggest
 from recsys.evaluation.evaluator import Evaluation

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from mistakes import LOG, MF, invoke
 
-from recsys.data.ids import read_ids
+from recsys.data.id_files import read_ids
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 from recsys.experiment.execution import open_run

@@ -17,7 +17,7 @@ import pytest
 from recsys.data import catalog
 from recsys.data.features import ItemTable, feature_table, read_titles
 from recsys.data.load import load
-from recsys.data.reading.reader import read
+from recsys.data.reading import read
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 

@@ -30,7 +30,7 @@ from recsys.data.features import (
 from recsys.data.features.column_vectors import Scaling
 from recsys.data.features.encoder import encoder_path
 from recsys.data.load import load
-from recsys.data.reading.reader import Source
+from recsys.data.reading import Source
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 from recsys.nn.pretrained import image_vectors, images_of, sentence_vectors
@@ -642,7 +642,7 @@ def test_a_table_that_cannot_be_written_keeps_the_old_one(tmp_path, monkeypatch)
 
 
 def test_a_sentence_encoder_is_local(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="none is downloaded"):
+    with pytest.raises(InputError, match="nothing is downloaded"):
         sentence_vectors(["a cup"], tmp_path / "all-MiniLM-L6-v2")
     with pytest.raises(InputError, match="no item has a text"):
         sentence_vectors([None], tmp_path)
@@ -656,7 +656,7 @@ def test_images_by_id(tmp_path):
     (tmp_path / "9.PNG").touch()
     (tmp_path / "8.txt").touch()
     assert images_of(tmp_path, [7, 8, "9"]) == [tmp_path / "7.jpg", None, tmp_path / "9.PNG"]
-    with pytest.raises(InputError, match="none of them of an item"):
+    with pytest.raises(InputError, match="none is named after an item"):
         images_of(tmp_path, [8])
     (tmp_path / "7.png").touch()
     with pytest.raises(InputError, match="two images"):
@@ -664,7 +664,7 @@ def test_images_by_id(tmp_path):
 
 
 def test_an_image_backbone_has_its_weights_here(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="none are downloaded"):
+    with pytest.raises(InputError, match="nothing is downloaded"):
         image_vectors([None], "resnet18", tmp_path / "resnet18.safetensors")
     (tmp_path / "resnet18.pth").touch()
     with pytest.raises(InputError, match=r"no \.safetensors file"):

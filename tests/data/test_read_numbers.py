@@ -18,7 +18,7 @@ from mistakes import invoke
 
 import recsys
 from recsys.data.load import load
-from recsys.data.reading.reader import Source, read
+from recsys.data.reading import Source, read
 from recsys.data.types import Dataset
 from recsys.errors import InputError
 

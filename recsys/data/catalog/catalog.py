@@ -29,7 +29,7 @@ from recsys.data.catalog.entries import Entry, parse_entry
 from recsys.data.catalog.folders import builtin_folder, catalogue_folder, data_folder
 from recsys.data.features.tables import feature_table
 from recsys.data.features.titles import read_titles
-from recsys.data.reading.reader import Source
+from recsys.data.reading import Source
 from recsys.data.types import FeatureTable, Vocab
 from recsys.data.unmatched import Tell
 from recsys.errors import InputError, suggest

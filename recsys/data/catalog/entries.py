@@ -11,7 +11,7 @@ from typing import Any
 
 from recsys.config import build, settings, to_dict
 from recsys.data.features.item_files import ItemTable
-from recsys.data.reading.reader import Source
+from recsys.data.reading import Source
 from recsys.errors import InputError
 
 __all__ = ["Entry", "File", "entry_tree", "parse_entry", "require_name"]

@@ -8,7 +8,8 @@ import polars as pl
 
 from recsys.data.catalog.catalog import ensure_local, entry
 from recsys.data.features.item_files import ItemTable, read_item_table, require_columns
-from recsys.data.features.validation import ids_of, require_unique
+from recsys.data.features.validation import require_unique
+from recsys.data.ids import ids_of
 from recsys.errors import InputError
 
 __all__ = ["item_table"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys.data.features.validation import ids_of
+from recsys.data.ids import ids_of
 from recsys.data.types import Vocab
 from recsys.errors import InputError, first_line
 

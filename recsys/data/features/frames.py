@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.data.features.validation import ids_of, require_finite
+from recsys.data.features.validation import require_finite
+from recsys.data.ids import ids_of
 from recsys.errors import InputError, first_line
 
 __all__ = ["columns_of", "from_memory", "from_parquet"]

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from recsys.data.features.encoder import encoder_of
-from recsys.data.features.validation import ids_of, require_finite, require_unique
+from recsys.data.features.validation import require_finite, require_unique
+from recsys.data.ids import ids_of
 from recsys.data.types import FeatureTable
 from recsys.errors import InputError, first_line, suggest
 

@@ -13,7 +13,7 @@ from recsys.data.features.arrays import from_array, from_folder
 from recsys.data.features.encoder import encoder_of
 from recsys.data.features.frames import columns_of, from_memory, from_parquet
 from recsys.data.features.validation import require_finite
-from recsys.data.reading.table import require
+from recsys.data.reading.text_files import require
 from recsys.data.types import FeatureTable, Vocab
 from recsys.data.unmatched import Tell, tell_unmatched
 from recsys.errors import InputError

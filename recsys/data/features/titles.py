@@ -10,8 +10,9 @@ import polars as pl
 
 from recsys.data.features.item_files import ItemTable, read_item_table, require_columns
 from recsys.data.reading.columns import choose, folded
-from recsys.data.reading.locate import guess
-from recsys.data.reading.table import parquet, scan_text
+from recsys.data.reading.delimited import open_delimited
+from recsys.data.reading.location import guess
+from recsys.data.reading.parquet import open_parquet
 from recsys.data.types import Vocab
 from recsys.data.unmatched import Tell, tell_unmatched
 from recsys.errors import InputError
@@ -80,7 +81,7 @@ def _column(frame: pl.DataFrame, column: str | int, place: str) -> pl.Series:
 
 def _by_usual_names(path: Path) -> tuple[pl.Series, pl.Series]:
     """Return the columns with the usual names, the ids and the titles."""
-    table = parquet(path) if guess(path) == "parquet" else scan_text(path)
+    table = open_parquet(path) if guess(path) == "parquet" else open_delimited(path)
     title = _title_column(table.names, str(path))
     # `choose` picks the columns of users and items; the title takes the role of the user here.
     columns = choose(
@@ -90,7 +91,7 @@ def _by_usual_names(path: Path) -> tuple[pl.Series, pl.Series]:
         header=table.header,
         sample=table.sample,
     )
-    frame = table.collect(list(columns.values()))
+    frame, _ = table.collect(list(columns.values()))
     return frame[columns["item"]], frame[columns["user"]]
 
 

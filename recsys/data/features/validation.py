@@ -7,39 +7,7 @@ import polars as pl
 
 from recsys.errors import InputError
 
-__all__ = ["ids_of", "require_finite", "require_unique"]
-
-
-def ids_of(ids: pl.Series, place: str) -> pl.Series:
-    """Return ids as text or integers, converted from the type of their column.
-
-    Args:
-        ids: text, integers, categories, or floats and decimals without a fraction (an integer
-            column that once had a gap) [n].
-        place: of the table in an error.
-
-    Raises:
-        InputError: another type, or an id is missing.
-    """
-    if isinstance(ids.dtype, pl.Categorical | pl.Enum):
-        ids = ids.cast(pl.String)
-    if (ids.dtype.is_float() or ids.dtype.is_decimal()) and (ids == ids.floor()).all():
-        ids = ids.cast(pl.Int64, strict=False)
-    if not (ids.dtype == pl.String or ids.dtype.is_integer() or ids.dtype == pl.Null):
-        raise InputError(
-            f"'{ids.name}' holds {ids.dtype}, not ids",
-            place=place,
-            remedy="write ids as text or whole numbers",
-        )
-    missing = ids.null_count()
-    if missing:
-        verb = "is" if missing == 1 else "are"
-        raise InputError(
-            f"{missing} of {len(ids)} ids {verb} missing",
-            place=place,
-            remedy="leave the row out",
-        )
-    return ids
+__all__ = ["require_finite", "require_unique"]
 
 
 def require_unique(ids: pl.Series, place: str) -> None:
