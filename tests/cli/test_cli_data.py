@@ -216,7 +216,7 @@ def test_features_of_the_built_in_items(tmp_path):
         (("--numeric", "price", "--dim", "8"), "--dim does not go"),
         (("--text", "title", "--encoder", "nowhere", "--dim", "8"), "--dim does not go"),
         (("--like", "nothing.parquet"), "no such file"),
-        (("--text", "title", "--encoder", "nowhere"), "none is downloaded"),
+        (("--text", "title", "--encoder", "nowhere"), "nothing is downloaded"),
         (("--images", "nowhere"), "give --backbone"),
         (
             ("--images", "nowhere", "--backbone", "resnet18", "--weights", "w.safetensors"),

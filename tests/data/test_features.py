@@ -667,7 +667,7 @@ def test_an_image_backbone_has_its_weights_here(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="nothing is downloaded"):
         image_vectors([None], "resnet18", tmp_path / "resnet18.safetensors")
     (tmp_path / "resnet18.pth").touch()
-    with pytest.raises(InputError, match=r"no \.safetensors file"):
+    with pytest.raises(InputError, match=r"expected a \.safetensors file"):
         image_vectors([None], "resnet18", tmp_path / "resnet18.pth")
     (tmp_path / "resnet18.safetensors").touch()
     monkeypatch.setitem(sys.modules, "timm", None)
