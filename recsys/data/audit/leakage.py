@@ -66,8 +66,8 @@ def feature_findings(
     Returns:
         Four findings per table: rows, presence, popularity, co-occurrence.
     """
-    counts = np.bincount(train.item, minlength=train.n_items)
-    counts_asked = np.bincount(asked.item, minlength=train.n_items)
+    counts = train.item_counts()
+    counts_asked = asked.item_counts()
     findings = []
     for modality, table in features.items():
         if len(table.values) != train.n_items:

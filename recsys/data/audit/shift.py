@@ -37,7 +37,7 @@ def popularity_shift(
         rng: for the two halves.
     """
     check = "popularity shift"
-    asked = np.bincount(pairs.user, minlength=train.n_users)
+    asked = pairs.user_counts()
     half = rng.random(len(train)) < 0.5
     popularity = np.bincount(train.item[half], minlength=train.n_items)
     left_user, left_item = train.user[~half], train.item[~half]

@@ -108,5 +108,5 @@ def _title_column(names: Sequence[str], place: str) -> str:
     raise InputError(
         f"no column looks like the titles; found: {', '.join(names)}",
         place=place,
-        remedy="call it title",
+        remedy="call the column title",
     )

@@ -57,7 +57,7 @@ def without(train: Dataset, missing: Missing) -> Dataset:
     """
     if not missing.train and not missing.new:
         return train
-    warm = np.bincount(train.pairs.item, minlength=train.n_items) > 0
+    warm = train.pairs.item_counts() > 0
     features = lose(train.features, warm, missing)
     before = np.stack([table.present for table in train.features.values()])
     after = np.stack([table.present for table in features.values()])

@@ -72,7 +72,7 @@ def inject(
         return pairs
     rng = np.random.default_rng([noise.seed, *name.encode()])
     owners = _owners(pairs, noise, rng)
-    count = np.bincount(train.item, minlength=train.n_items)
+    count = train.item_counts()
     weight = (count > 0).astype(np.float64) if noise.kind == "random" else count.astype(np.float64)
     true_keys = np.unique(np.concatenate([part.key for part in known]))
     user, item = _draw(owners, np.cumsum(weight), true_keys, pairs.n_items, rng)
@@ -95,7 +95,7 @@ def inject(
 
 def _owners(pairs: Interactions, noise: Noise, rng: np.random.Generator) -> np.ndarray:
     """Return the user of each false pair, int64 [n]."""
-    counts = np.bincount(pairs.user, minlength=pairs.n_users)
+    counts = pairs.user_counts()
     if noise.per == "all":
         return np.sort(rng.choice(np.flatnonzero(counts), round(noise.share * len(pairs))))
     # Randomly rounded, so that the share is also right on average for users with few pairs.

@@ -276,7 +276,7 @@ def _assemble(parts: _Parts, *, drop_cold: bool, noise: Noise) -> Split:
 def _without_cold_users(parts: _Parts) -> _Parts:
     """Leave out the held-out rows of users without a row in train."""
     train = parts.train
-    warm = np.bincount(train.pairs.user, minlength=train.n_users) > 0
+    warm = train.pairs.user_counts() > 0
     held = {"valid": parts.valid, "test": parts.test}
     dropped = []
     for name, part in held.items():
