@@ -15,7 +15,6 @@ from recsys.data.numbering import HeldOut, dataset
 from recsys.data.plausible import odd_times
 from recsys.data.prepare import prepare
 from recsys.data.reading import (
-    RawParts,
     Source,
     is_array,
     read,
@@ -74,7 +73,13 @@ def load(
         InputError: an unknown name or key, and every error of `read` and `prepare`.
     """
     settings, tables = _split_features(settings)
-    raw, chosen, name = _read_any(source, resolve, settings)
+    chosen, name = _settings_of(source, resolve, settings)
+    if isinstance(source, Source | str | Path):
+        raw = read(chosen)
+    elif is_array(source):
+        raw = read_array(source, chosen)
+    else:
+        raw = read_frame(source, chosen)
     data, held_out = dataset(prepare(raw, chosen))
     findings = odd_times([data.pairs, *(part for part in held_out or () if part is not None)])
     tell = findings.append
@@ -92,13 +97,12 @@ def load(
     return LoadedData(data, held_out)
 
 
-def _read_any(
+def _settings_of(
     source: Any, resolve: Callable[[str], Source] | None, settings: Mapping[str, Any]
-) -> tuple[RawParts, Source, str | None]:
-    """Read the interactions of a source of any kind.
+) -> tuple[Source, str | None]:
+    """Return all settings of a source, and its name if it is a data set of the catalogue.
 
-    Returns:
-        The interactions, all settings, and the name of the data set if it is of the catalogue.
+    A name of another resolver has no features and titles in the catalogue.
     """
     if isinstance(source, Source):
         chosen = _override(source, settings)
@@ -106,18 +110,13 @@ def _read_any(
         is_path = isinstance(source, Path) or _is_path(source)
         chosen = build(Source, {"path" if is_path else "source": str(source), **settings})
     else:
-        chosen = build(Source, settings)
-        read_from_memory = read_array if is_array(source) else read_frame
-        return read_from_memory(source, chosen), chosen, None
+        return build(Source, settings), None
     name = chosen.source
     if name is None:
-        return read(chosen), chosen, None
+        return chosen, None
     if resolve is not None:
-        # The catalogue has no features and titles for a name of another resolver.
-        chosen = _override(resolve(name), _changed(chosen))
-        return read(chosen), chosen, None
-    chosen = _override(catalog.source_of(name), _changed(chosen))
-    return read(chosen), chosen, name
+        return _override(resolve(name), _changed(chosen)), None
+    return _override(catalog.source_of(name), _changed(chosen)), name
 
 
 def catalogued(source: Source) -> Source:

@@ -1,4 +1,4 @@
-"""Files of users and items beside a run: lists and tables of any kind, ids that nobody knows, and exit codes."""
+"""Files of user and item ids for requests: lists and tables, unknown ids, and exit codes."""
 
 from __future__ import annotations
 

@@ -469,7 +469,8 @@ def test_noise_flags_and_ratings(tmp_path: Path) -> None:
 def test_x_label(tmp_path: Path) -> None:
     path = tmp_path / "baby.inter"
     path.write_text(
-        "userID\titemID\trating\ttimestamp\tx_label\n0\t1\t5.0\t100\t0\n0\t4\t3.0\t200\t1\n2\t2\t4.0\t300\t2\n"
+        "userID\titemID\trating\ttimestamp\tx_label\n"
+        "0\t1\t5.0\t100\t0\n0\t4\t3.0\t200\t1\n2\t2\t4.0\t300\t2\n"
     )
     loaded = load(path)
     assert loaded.parts is not None
@@ -921,7 +922,7 @@ def test_noise_in_known_data(shared_data: Path) -> None:
 
 
 def test_likes_are_the_ratings_of_four_and_more(shared_data: Path) -> None:
-    """Two files of different origin agree: users.dat and the ratings themselves, by the number of likes of each user."""
+    """users.dat and the ratings, of different origin, agree on the number of likes of each user."""
     rated = load(folder(shared_data, "ml-100k") / "u.data", min_weight=4).dataset
     liked = load(folder(shared_data, "ml-100k-likes") / "users.dat").dataset
     assert len(rated.pairs) == len(liked.pairs) == 55_375

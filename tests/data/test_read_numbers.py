@@ -1,4 +1,4 @@
-"""Files and frames of numbers: tables, lists, matrices and arrays are told from one another, or the reader asks."""
+"""Tables, lists, matrices and arrays of numbers: their format is recognised, or the reader asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats of other packages: an entry point of `recsys.readers` reads a file like a format of ours."""
+"""Formats of other packages: an entry point of `recsys.readers` reads a file."""
 
 from __future__ import annotations
 

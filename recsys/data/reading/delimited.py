@@ -50,6 +50,7 @@ class DelimitedTable:
         strip: whether blanks around a value are removed.
         sample: the first rows, as text.
         notes: what was guessed.
+        typed: text never has types.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class DelimitedTable:
     strip: bool
     sample: pl.DataFrame
     notes: tuple[str, ...] = ()
+    typed: bool = False
 
     def collect(self, columns: Sequence[str]) -> tuple[pl.DataFrame, tuple[str, ...]]:
         """Read some columns as text, and check every row.
@@ -77,7 +79,17 @@ class DelimitedTable:
                 feed in a field of tab-separated text, or a line that is not UTF-8; names the line.
         """
         quoted = self.dialect.quote is not None and holds(self.text, self.dialect.quote)
-        frame = self._scan([*columns], check_line_feeds=quoted)
+        scan = self._scan(columns, check_line_feeds=quoted)
+        try:
+            # Without projection pushdown polars checks the number of fields of every row.
+            frame = scan.collect(
+                engine="streaming", optimizations=pl.QueryOptFlags(projection_pushdown=False)
+            )
+        except pl.exceptions.PolarsError as error:
+            n_columns = len(self.all_names)
+            raise diagnose(self.path, self.text, self.dialect, n_columns, str(error)) from None
+        except OSError as error:
+            raise damaged(self.path, error) from None
         if quoted:
             rows = frame.height + int(not self.first_line_is_row)
             check_quotes(self.path, self.text, self.dialect, rows)
@@ -96,12 +108,8 @@ class DelimitedTable:
             notes = (note_line_feeds(self.path, self.text, self.dialect, count),)
         return frame.select(columns), notes
 
-    def _scan(self, columns: list[str], *, check_line_feeds: bool) -> pl.DataFrame:
-        """Read some columns of all rows that are not blank, with the columns of the checks.
-
-        Raises:
-            InputError: polars cannot read a row; names the line.
-        """
+    def _scan(self, columns: Sequence[str], *, check_line_feeds: bool) -> pl.LazyFrame:
+        """Return some columns of all rows that are not blank, with the columns of the checks."""
         scan = pl.scan_csv(
             self.text,
             glob=False,
@@ -120,20 +128,7 @@ class DelimitedTable:
             has_feed = pl.any_horizontal(feeds).fill_null(value=False)
             picked.append(has_feed.alias(_HAS_LINE_FEED))
         blank = pl.all_horizontal(pl.all().is_null())
-        try:
-            # Without projection pushdown polars checks the number of fields of every row.
-            return (
-                scan.filter(~blank)
-                .select(picked)
-                .collect(
-                    engine="streaming", optimizations=pl.QueryOptFlags(projection_pushdown=False)
-                )
-            )
-        except pl.exceptions.PolarsError as error:
-            n_columns = len(self.all_names)
-            raise diagnose(self.path, self.text, self.dialect, n_columns, str(error)) from None
-        except OSError as error:
-            raise damaged(self.path, error) from None
+        return scan.filter(~blank).select(picked)
 
     def where(self, row: int) -> str:
         """Return the place of a row in the file, such as "ratings.csv, line 7"."""

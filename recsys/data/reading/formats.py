@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,9 +20,10 @@ from recsys.data.reading.list_formats import (
 )
 from recsys.data.reading.matrix_formats import read_npy, read_npz
 from recsys.data.reading.normalisation import normalise
+from recsys.data.reading.parquet import ParquetTable, open_parquet
 from recsys.data.reading.plugins import GROUP, reader_plugins
 from recsys.data.reading.source import ROLES, Source
-from recsys.data.reading.table_formats import read_csv, read_inter, read_parquet, read_x_label
+from recsys.data.reading.table_formats import open_csv, open_inter, read_table, read_x_label
 from recsys.errors import InputError, first_line
 
 __all__ = ["FileFormat", "Reader", "file_format", "is_plugin"]
@@ -49,12 +51,16 @@ class FileFormat:
     fixed_size: bool = False
 
 
+def _open_parquet(path: Path, source: Source) -> ParquetTable:
+    return open_parquet(path)
+
+
 _OF_X_LABEL = ("user", "item", "time", "weight", "behaviour", "separator", "quote", "ordered")
 _TABLE = (*ROLES, "ordered", "nulls")
 _FORMATS: Mapping[str, FileFormat] = {
-    "csv": FileFormat(read_csv, (*_TABLE, "separator", "quote", "header")),
-    "parquet": FileFormat(read_parquet, _TABLE, folders=True),
-    "inter": FileFormat(read_inter, (*_TABLE, "separator", "quote")),
+    "csv": FileFormat(partial(read_table, open_csv), (*_TABLE, "separator", "quote", "header")),
+    "parquet": FileFormat(partial(read_table, _open_parquet), _TABLE, folders=True),
+    "inter": FileFormat(partial(read_table, open_inter), (*_TABLE, "separator", "quote")),
     "adjacency": FileFormat(read_adjacency),
     "users-dat": FileFormat(read_users_dat),
     "x-label": FileFormat(read_x_label, _OF_X_LABEL),

@@ -27,8 +27,10 @@ class ParquetTable:
         path: a file or a folder.
         files: the files of the table.
         scan: all files as one lazy table.
+        names: the columns.
         sample: the first rows.
         notes: what was guessed.
+        header, typed: Parquet always has names and types.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class ParquetTable:
     sample: pl.DataFrame
     notes: tuple[str, ...] = ()
     header: bool = True
+    typed: bool = True
 
     def collect(self, columns: Sequence[str]) -> tuple[pl.DataFrame, tuple[str, ...]]:
         """Read some columns.

@@ -22,8 +22,12 @@ class Table(Protocol):
         """Whether the file names its columns."""
 
     @property
+    def typed(self) -> bool:
+        """Whether columns have types; otherwise all of them are text."""
+
+    @property
     def sample(self) -> pl.DataFrame:
-        """The first rows; all text if the file has no types."""
+        """The first rows."""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -1,89 +1,88 @@
 """Formats with columns: csv, parquet, inter (RecBole) and x-label.
 
-Every `read_` function reads one file: `read(path, source) -> RawLog`. See
-`recsys.data.reading.formats`.
+`recsys.data.reading.formats` names the function that reads each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 
 from recsys.data.raw_parts import RawLog
 from recsys.data.reading.columns import choose, empty_roles
-from recsys.data.reading.delimited import open_delimited
+from recsys.data.reading.delimited import DelimitedTable, open_delimited
 from recsys.data.reading.normalisation import normalise
-from recsys.data.reading.parquet import open_parquet
 from recsys.data.reading.source import NONE, ROLES, Column, Source
 from recsys.data.reading.table import Table
 from recsys.data.row_errors import refuse_rows
 
-__all__ = ["read_csv", "read_inter", "read_parquet", "read_x_label"]
+__all__ = ["OpenTable", "open_csv", "open_inter", "read_table", "read_x_label"]
+
+# Opens a file as a table with columns.
+OpenTable: TypeAlias = Callable[[Path, Source], Table]
 
 _X_LABEL = "x_label"
 _PARTS = ("train", "valid", "test")
 _PART = "\0part"  # column names of a file cannot hold a null character
 
 
-def read_csv(path: Path, source: Source) -> RawLog:
-    """Read delimited text with any separator, with or without header, plain or compressed."""
+def open_csv(path: Path, source: Source) -> DelimitedTable:
+    """Open delimited text with any separator, with or without header, plain or compressed."""
     given = [column for column in source.columns().values() if column not in (None, NONE)]
-    table = open_delimited(
+    return open_delimited(
         path,
         separator=source.separator,
         header=source.header,
         named=any(isinstance(column, str) for column in given) if given else None,
         quote=source.quote,
     )
-    return _read_columns(table, path, source, typed=False)
 
 
-def read_parquet(path: Path, source: Source) -> RawLog:
-    """Read a Parquet file, or a folder of them as one table."""
-    return _read_columns(open_parquet(path), path, source, typed=True)
-
-
-def read_inter(path: Path, source: Source) -> RawLog:
-    """Read a file of RecBole: header `user_id:token`, `rating:float`, ...; quotes are text."""
-    table = open_delimited(
+def open_inter(path: Path, source: Source) -> DelimitedTable:
+    """Open a file of RecBole: header `user_id:token`, `rating:float`, ...; quotes are text."""
+    return open_delimited(
         path,
         separator=source.separator or "\t",
         header=True,
         quote=source.quote or "",
         typed_names=True,
     )
-    return _read_columns(table, path, source, typed=False)
 
 
-def _read_columns(table: Table, path: Path, source: Source, *, typed: bool) -> RawLog:
-    """Read the columns that have a role.
+def read_table(open_table: OpenTable, path: Path, source: Source) -> RawLog:
+    """Read the columns of a table that have a role.
 
     Args:
-        table: the opened file.
+        open_table: opens the file.
         path: of the file.
         source: the settings.
-        typed: the file has types, so ids that are text stay text.
     """
+    table = open_table(path, source)
     given = source.columns()
     named = [role for role, column in given.items() if column is not None]
-    if source.train and path.is_file():
-        given = _without_missing(given, table)
-    place = str(path)
-    chosen = choose(table.names, given, place=place, header=table.header, sample=table.sample)
+    chosen = _choose(table, given, path, source)
     rows, row_notes = table.collect(list(chosen.values()))
     chosen, empty_notes = empty_roles(rows, chosen, named)
-    frame, notes = normalise(rows, chosen, table.where, nulls=source.nulls, typed=typed)
+    frame, notes = normalise(rows, chosen, table.where, nulls=source.nulls, typed=table.typed)
     guessed = [f"{role} = '{name}'" for role, name in chosen.items() if role not in named]
     return RawLog(frame, notes=(*table.notes, *guessed, *empty_notes, *row_notes, *notes))
 
 
-def _without_missing(given: Mapping[str, Column], table: Table) -> dict[str, Column]:
-    """Return the given columns without those that one of several split files lacks.
+def _choose(table: Table, given: dict[str, Column], path: Path, source: Source) -> dict[str, str]:
+    """Return the column of each role.
 
-    Valid and test files may lack time, weight, label and behaviour.
+    A file of a source that is already split may lack time, weight, label and behaviour.
     """
+    if source.train and path.is_file():
+        given = _without_missing(given, table)
+    return choose(table.names, given, place=str(path), header=table.header, sample=table.sample)
+
+
+def _without_missing(given: Mapping[str, Column], table: Table) -> dict[str, Column]:
+    """Return the given columns without optional ones that the table lacks."""
     size = len(table.names)
 
     def is_missing(role: str, column: Column) -> bool:
@@ -106,12 +105,9 @@ def read_x_label(path: Path, source: Source) -> RawLog:
         path, separator=source.separator or "\t", header=True, quote=source.quote or ""
     )
     # `label` is looked up like any other role, and taken out before columns are converted.
-    given: dict[str, Column] = source.columns() | {"label": _X_LABEL}
+    given = source.columns() | {"label": _X_LABEL}
     named = [role for role, column in given.items() if column is not None]
-    if source.train and path.is_file():
-        given = _without_missing(given, table)
-    place = str(path)
-    chosen = choose(table.names, given, place=place, header=table.header, sample=table.sample)
+    chosen = _choose(table, given, path, source)
     rows, _ = table.collect(list(chosen.values()))
     chosen, empty_notes = empty_roles(rows, chosen, named)
     labels = rows[_X_LABEL].cast(pl.Int64, strict=False)
