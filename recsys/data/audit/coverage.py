@@ -18,8 +18,8 @@ __all__ = ["cold", "core_after_split", "silent_items"]
 Kind: TypeAlias = Literal["user", "item"]
 
 _REMEDIES: dict[Kind, str] = {
-    "user": "report them apart, or keep only users with training pairs",
-    "item": "report them apart, or use a method that reads features",
+    "user": "report them separately, or keep only users with training pairs",
+    "item": "report them separately, or use a method that reads features",
 }
 _CLAIM = re.compile(r"(?:\b(user|item)[_ ])?(?:\b(\d+)-core|(?<![a-z])core[ =]+(\d+))")
 

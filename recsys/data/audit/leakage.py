@@ -279,8 +279,8 @@ def _co_occurrence(
     effect = float(gap.mean() / max(gap.std(), 1e-12))
     p = float(stats.ttest_1samp(gap, 0.0, alternative="greater").pvalue) if gap.std() > 0 else 1.0
     message = (
-        f"items of one user are alike by {in_asked.mean():.2f} in {name}, "
-        f"by {in_train.mean():.2f} in train (p = {p:.1g}, {effect:+.2f} standard deviations)"
+        f"mean cosine between items of one user: {in_asked.mean():.2f} in {name}, "
+        f"{in_train.mean():.2f} in train (p = {p:.1g}, {effect:+.2f} standard deviations)"
     )
     if p > 0.001 or effect < 0.2:
         return Finding(check, "ok", 0, message)

@@ -76,12 +76,13 @@ def masked_users(parts: NamedParts) -> Finding:
             share = percent(masked, len(users))
             listing.append(f"{masked:,} of {len(users):,} {name} users ({share})")
     if not count:
-        message = "every held-out user has an item that is not masked as seen"
+        message = "every held-out user has a held-out item that is not masked as seen"
         return Finding("masked users", "ok", 0, message)
     return Finding(
         "masked users",
         "error",
         count,
-        f"{' and '.join(listing)} have no item left to be found: every one is masked",
+        f"{' and '.join(listing)} have no item left to find: "
+        "all their held-out items are masked as seen",
         "leave them out, or split again",
     )

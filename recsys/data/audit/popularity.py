@@ -128,8 +128,8 @@ def popularity_finding(
             remedy,
         )
     message = (
-        f"column {result.best} goes with {name} popularity beyond train popularity "
-        f"by {highest:.2f} (p = {result.p:.3f}; the true rates would by {bound:.2f})"
+        f"column {result.best} correlates with {name} popularity beyond train popularity: "
+        f"{highest:.2f} (p = {result.p:.3f}; the true rates would reach {bound:.2f})"
     )
     if result.p <= 0.01 and highest > bound:
         count = int((strength > max(bound, result.chance.max())).sum())

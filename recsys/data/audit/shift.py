@@ -68,7 +68,7 @@ def popularity_shift(
         check,
         "warning",
         moved,
-        f"{message}: {population}, so methods that lean on popularity are judged apart",
+        f"{message}: {population}, so methods that rely on popularity gain or lose by it",
         "report results by popularity group",
     )
 

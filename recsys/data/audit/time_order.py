@@ -49,11 +49,11 @@ def time_order(train: Interactions, held: NamedParts, rule: str) -> Finding:
         listing.append(f"{percent(early, len(pairs))} of {name}")
         np.maximum.at(last, pairs.user, pairs.time)
     if not count:
-        message = "no user is asked about what happened before what is known of them"
+        message = "no held-out pair is older than an earlier part's pair of the same user"
         return Finding(check, "ok", 0, message)
     message = (
-        f"asked about the past: {' and '.join(listing)} pairs are older than something known "
-        f"of the same user; {_one_cut(train, held)}"
+        f"{' and '.join(listing)} pairs are older than an earlier part's pair of the same user; "
+        f"{_one_cut(train, held)}"
     )
     if _IN_TIME.search(rule.lower()):
         return Finding(
@@ -70,7 +70,7 @@ def time_order(train: Interactions, held: NamedParts, rule: str) -> Finding:
         "warning",
         count,
         message,
-        "split by = 'time' or 'last', if the numbers shall predict the future",
+        "split by = 'time' or 'last' to measure predictions of the future",
     )
 
 
@@ -94,7 +94,7 @@ def equal_times(train: Interactions, held: NamedParts, rule: str) -> Finding:
         return Finding(check, "ok", 0, "no user is split among pairs of equal time")
     message = (
         f"{tied:,} of {cut:,} users ({percent(tied, cut)}) are split among pairs of equal time: "
-        "the order of the file, or a hash, decides which of them are asked for"
+        "the order of the file, or a hash, decides which of them are held out"
     )
     severity: Severity = "ok" if tied < SMALL * cut else "warning"
     remedy = "give finer times, or split by = 'time', which keeps equal times together"
@@ -120,7 +120,7 @@ def future_in_train(train: Interactions, held: NamedParts) -> Finding:
         count,
         f"{message} (0 % in a split by time, 50 % in a random one): "
         "what becomes popular is known beforehand",
-        "split by = 'time', if the numbers shall predict the future",
+        "split by = 'time' to measure predictions of the future",
     )
 
 
@@ -151,6 +151,6 @@ def _one_cut(train: Interactions, held: NamedParts) -> str:
     total = int(later.sum())
     day = np.datetime64(int(cut), "s").astype("datetime64[D]")
     return (
-        f"one cut at {day} would hold back {total:,} pairs, "
+        f"one cut at {day} would hold out {total:,} pairs, "
         f"{percent(warm, total)} of them by known users of known items"
     )
