@@ -105,7 +105,7 @@ def worst(findings: Iterable[Finding]) -> str:
 
 
 def _empty_parts(train: Interactions) -> Finding:
-    message = "nothing is held back: valid and test are empty"
+    message = "nothing is held out: valid and test are empty"
     if not len(train):
         message = "train is empty"
     return Finding(
