@@ -38,7 +38,7 @@ DATA: tuple[tuple[str, ...], ...] = (
     ("reading",),
     ("numbering", "prepare", "features"),
     ("catalog",),
-    ("load", "feature_making"),
+    ("load",),
     ("splitting",),
     ("audit", "summary", "id_files"),
 )

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-    from recsys.data.catalog.catalog import Entry
-    from recsys.data.features.encoder import Encoder
+    from recsys.data.catalog import Entry
+    from recsys.data.features import Encoder
 
 __all__ = ["app"]
 
@@ -33,7 +33,7 @@ Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 @app.command("list")
 def list_(json: Json = False) -> None:
     """All data sets that are known by name."""
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
     rows: list[dict[str, Any]] = []
     for name in catalog.names():
@@ -66,7 +66,7 @@ def list_(json: Json = False) -> None:
 @app.command()
 def show(name: Name, json: Json = False) -> None:
     """What is known of a data set: terms, origin, how it is read."""
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
     entry = catalog.entry(name)
     plain = _plain(entry)
@@ -105,7 +105,7 @@ def fetch(name: Name, json: Json = False) -> None:
         TransferSpeedColumn,
     )
 
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
     entry = catalog.entry(name)
     before = catalog.state(entry)
@@ -115,7 +115,7 @@ def fetch(name: Name, json: Json = False) -> None:
         *columns, console=console, transient=True, disable=json or not console.is_terminal
     ) as bar:
         task = bar.add_task("", total=None, visible=False)
-        folder = catalog.obtain(
+        folder = catalog.ensure_local(
             entry, lambda done, total: bar.update(task, completed=done, total=total, visible=True)
         )
     plain = _plain(entry)
@@ -284,7 +284,7 @@ def add(
 ) -> None:
     """Give a data set of yours a name, or say where one that was fetched by hand lies."""
     from recsys.config import override
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
     columns = {
         "user": user,
@@ -404,8 +404,8 @@ def features(
     json: Json = False,
 ) -> None:
     """Make one modality of items: of their texts, of columns, or of images; or encode other items like one."""
-    from recsys.data import feature_making as make
-    from recsys.data.features.encoder import read_encoder
+    from recsys.data.catalog import item_table
+    from recsys.data.features import read_encoder, write_features
 
     named: dict[str, Any] = {"item": item, "dim": dim, "words": words, "backbone": backbone}
     named |= {
@@ -433,9 +433,9 @@ def features(
             raise InputError(
                 "--out is the table of --like", place="command line", remedy="choose another --out"
             )
-    frame, ids = make.item_table(source, asked.get("item"))
+    frame, ids = item_table(source, asked.get("item"))
     vectors, present, made = _vectors(frame, ids, source, asked, kept)
-    written = make.write_features(out, ids, vectors, present, made, keep=kept is None)
+    written = write_features(out, ids, vectors, present, made, keep=kept is None)
     if json:
         print_json(
             {
@@ -490,11 +490,11 @@ def _require_one_kind(asked: dict[str, Any]) -> None:
 
 def _as_before(kept: Encoder, asked: dict[str, Any]) -> dict[str, Any]:
     """The options of an encoder; only where things lie may be said anew."""
-    from recsys.data.features.encoder import PLACES
+    from recsys.data.features import PATH_OPTIONS
 
     for name, given in asked.items():
-        before = kept.asked.get(name)
-        if given != before and not (name in PLACES and (before or name == "item")):
+        before = kept.options.get(name)
+        if given != before and not (name in PATH_OPTIONS and (before or name == "item")):
             said = (
                 f"it had {','.join(before) if isinstance(before, list) else before}"
                 if before
@@ -505,18 +505,25 @@ def _as_before(kept: Encoder, asked: dict[str, Any]) -> dict[str, Any]:
                 place="command line",
                 remedy="leave it out",
             )
-    return {**kept.asked, **asked}
+    return {**kept.options, **asked}
 
 
 def _vectors(
     frame: pl.DataFrame, ids: pl.Series, source: str, asked: dict[str, Any], kept: Encoder | None
 ) -> tuple[np.ndarray, np.ndarray, Encoder]:
     """Vectors of items, which have one, and what made them: `kept`, or what is fitted to them now."""
-    from recsys.data import feature_making as make
-    from recsys.data.features.encoder import Encoder, digest
+    from recsys.data.features import (
+        ColumnVectorizer,
+        Encoder,
+        TextVectorizer,
+        fit_columns,
+        fit_texts,
+        joined_texts,
+        sha256_of_files,
+    )
 
     network = asked.get("encoder") or asked.get("weights")
-    texts = make.joined_texts(frame, asked["text"], source) if "text" in asked else []
+    texts = joined_texts(frame, asked["text"], source) if "text" in asked else []
     if network:
         from recsys.nn.pretrained import image_vectors, images_of, sentence_vectors
 
@@ -526,7 +533,7 @@ def _vectors(
             vectors, present = image_vectors(
                 images_of(asked["images"], ids.to_list()), asked["backbone"], network
             )
-        made = Encoder(asked, {"sha256": digest(network)})
+        made = Encoder(asked, {"sha256": sha256_of_files(network)})
         if kept is not None and made.id != kept.id:
             raise InputError(
                 "is not what made the vectors of --like",
@@ -535,30 +542,20 @@ def _vectors(
             )
     elif "text" in asked:
         if kept is not None:
-            terms = make.Terms(
-                asked.get("words", False),
-                kept.found["terms"],
-                kept.arrays["idf"],
-                kept.arrays["components"],
-            )
-            return *terms.vectors(texts), kept
-        terms, vectors, present = make.fitted_terms(
+            return *TextVectorizer.of(kept).vectors(texts), kept
+        fitted_texts, vectors, present = fit_texts(
             texts, asked["dim"], words=asked.get("words", False)
         )
-        made = Encoder(
-            asked, {"terms": list(terms.terms)}, {"idf": terms.idf, "components": terms.components}
-        )
+        made = fitted_texts.encoder(asked)
     else:
         columns = [asked.get(name, []) for name in ("numeric", "log", "categorical")]
         fitted = (
-            make.fitted_columns(frame, *columns, place=source)
+            fit_columns(frame, *columns, place=source)
             if kept is None
-            else make.Columns(kept.found["numbers"], kept.found["kinds"])
+            else ColumnVectorizer.of(kept)
         )
         vectors, present = fitted.vectors(frame, source)
-        made = kept or Encoder(
-            asked, {"numbers": [list(one) for one in fitted.numbers], "kinds": dict(fitted.kinds)}
-        )
+        made = kept or fitted.encoder(asked)
     return vectors, present, made
 
 
@@ -570,7 +567,7 @@ def _names(given: str | None) -> list[str]:
 def _plain(entry: Entry, *, brief: bool = False) -> dict[str, Any]:
     """An entry as plain values, with where it is and which checksum its files have."""
     from recsys.config import to_dict
-    from recsys.data.catalog import cache, catalog
+    from recsys.data import catalog
 
     plain = {**to_dict(entry), "state": catalog.state(entry), "size": entry.size}
     if brief:
@@ -586,7 +583,7 @@ def _plain(entry: Entry, *, brief: bool = False) -> dict[str, Any]:
             "size",
         )
         return {key: plain.get(key) for key in keys}
-    trusted = cache.recorded(entry.name) if entry.files else {}
+    trusted = catalog.checksums(entry.name) if entry.files else {}
     plain["files"] = [
         {
             "name": file.name,

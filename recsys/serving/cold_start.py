@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.data.features.new_items import arrivals
+from recsys.data.features import read_new_items
 from recsys.data.ids import require_id_type
 from recsys.data.load import load
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
@@ -64,7 +64,8 @@ def read_items(
         InputError: the scorer cannot rank new items, the file does not hold items with these
             features, or the features come from another encoder.
     """
-    return arrivals(path, require(scorer, TakesItems, _NEW_ITEMS).reads(), encoders)
+    able = require(scorer, TakesItems, _NEW_ITEMS)
+    return read_new_items(path, able.reads(), encoders)
 
 
 def add_items(

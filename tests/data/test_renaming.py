@@ -25,7 +25,7 @@ import recsys
 from recsys.data import numbering
 from recsys.data.load import LoadedData, load
 from recsys.data.splitting import splits as splitting
-from recsys.data.splitting.inject_noise import Noise
+from recsys.data.splitting.noise import Noise
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Interactions, Split, Vocab
 from recsys.ranking import top_k
