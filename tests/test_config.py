@@ -179,12 +179,12 @@ def message(action) -> str:
         ({"name": "x", "lr": [0.1]}, ["lr = (0.1,)"]),
         ({"name": "x", "patience": 0}, ["patience = 0"]),
         ({"name": "x", "on": 1}, ["on = 1", "boolean"]),
-        ({"name": "x", "cutoffs": 5}, ["cutoffs = 5"]),
+        ({"name": "x", "cutoffs": 5}, ["cutoffs must be a list, got 5"]),
         ({"name": "x", "cutoffs": [5, "x"]}, ["cutoffs = 'x'"]),
         ({"name": 5}, ["name = 5", "string"]),
         (
             {"name": "x", "inner": 3},
-            ["inner = 3", "a table is wanted", "write inner = { key = value }"],
+            ["inner must be a table, got 3", "write inner = { key = value }"],
         ),
         ({"name": "x", "inner": {"kind": "c"}}, ["inner", "kind = 'c'", "'a' or 'b'"]),
         (
@@ -277,7 +277,7 @@ def test_suggestions():
     assert suggest("Dimm", ["dim", "lr"]) == "did you mean 'dim'? known: dim, lr"
     assert suggest("bpr", ["mf"], {"bpr": "mf"}) == "did you mean 'mf'? known: mf"
     assert suggest("bpr", ["dim"], {"bpr": "mf"}) == "known: dim"
-    assert suggest("x", []) == "there is none to choose from"
+    assert suggest("x", []) == "there is nothing to choose from"
 
 
 def test_an_error_puts_the_outer_place_first():
@@ -329,7 +329,7 @@ def test_the_first_difference_is_named() -> None:
     [
         (
             {"metrics": "ndcg@5"},
-            """metrics = 'ndcg@5': a list is wanted; write metrics = ["ndcg@5"]""",
+            """metrics must be a list, got 'ndcg@5'; write metrics = ["ndcg@5"]""",
         ),
         ({"metrics": [1, 2]}, "(and 1 more)"),
     ],

@@ -114,7 +114,7 @@ LOW = {"low": 1, "high": 2}
         ({"model.loss": {"choices": [{"kind": "softmax"}, {"kind": "softmax", "temperature": 1}]}},
          ('"model.loss"', '{"kind": "softmax"} and {"kind": "softmax", "temperature": 1}, which are the same')),
         ({"train.lr": {"low": float("nan"), "high": 1.0}}, ('"train.lr"', "low = nan: input should be a finite number; correct")),
-        ({"model.dim": [8, 16]}, ("'model.dim' is a table, not a list", '"model.dim" = { choices = [8, 16] }')),
+        ({"model.dim": [8, 16]}, ("'model.dim' must be a table, got a list", '"model.dim" = { choices = [8, 16] }')),
         ({"train.lr": {"choices": [0.1], "low": 1}}, ("choices go without",)),
         ({"model.loss.kind": {"choices": ["bpr", "square"]}, "model.loss.reduce": {"choices": ["each", "top"]}},
          ("[tune.space]", "model.loss.kind = 'square', model.loss.reduce = 'top'", "choices of one path")),
