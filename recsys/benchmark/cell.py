@@ -161,8 +161,8 @@ def _study(experiment: Experiment, folder: Path, split: Split, watch: Watch) -> 
             remedy=remedy,
         )
     found = {
-        "trials": used["trials"],
-        "seconds": used["device_seconds"],
+        "trials": used.trials,
+        "seconds": used.device_seconds,
         "number": best.number,
         "value": best.values[0],
     }
