@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1
 TEST     := $(TEST_ENV) $(PY) -m pytest -q -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format slow gpu bench table table-metric-learning ablation-dpcml table-denoising table-electronics study-kill study-postgres study-overhead table-multimodal table-new-items benchmark-small clean
+.PHONY: help setup demo test check format bad-input slow gpu bench table table-metric-learning ablation-dpcml table-denoising table-electronics study-kill study-postgres study-overhead table-multimodal table-new-items benchmark-small clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ check: $(READY) ## before each commit, about a minute: format, lint, types, laye
 format: $(READY) ## put every file into the house format
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
+
+bad-input: $(READY) ## write docs/bad-input.md: every mistake and the message it gets
+	@PYTHONPATH=tests/support:. $(PY) tests/cli/test_bad_input.py
 
 slow: $(READY) ## the tests that take minutes
 	@$(TEST_ENV) $(PY) -m pytest -m slow

@@ -43,6 +43,7 @@ LOCK = ".lock"
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 # Some network disks have no locks. There, only the creation of the folder keeps two commands apart.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TRIES = 100  # attempts at a folder that another command keeps removing
 _PAUSE = 0.05  # seconds between two attempts at a lock that cannot be waited for
 
@@ -123,14 +124,13 @@ def disk_error(error: OSError, path: Path, room: str = "") -> InputError:
     """
     place = str(error.filename or path)
     remedy = "check the path and its permissions, or choose another folder"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (*_FULL, errno.EFBIG):
         remedy = room or "free some space or choose another folder"
     return InputError(f"cannot be written: {_disk_cause(error)}", place=place, remedy=remedy)
 
 
 def _disk_cause(error: OSError) -> str:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "the disk is full" if full else (error.strerror or str(error))
+    return "the disk is full" if error.errno in _FULL else (error.strerror or str(error))
 
 
 class Lock:

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "recsys"
 # From the ground up. Members of one layer do not import each other.
 WINGS: tuple[tuple[str, ...], ...] = (
     ("errors", "notebook", "worker_pool"),
-    ("config", "files", "statistics"),
+    ("config", "files", "plugins", "statistics"),
     ("data",),
     ("sampling", "scorer"),
     ("nn", "ranking", "tensors"),

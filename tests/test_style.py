@@ -45,9 +45,13 @@ BANNED = {
 # Names of values that do not say what the value is.
 NAMES = {"found", "said", "told", "made", "wanted", "mine", "theirs", "again"}
 # A docstring of a function begins with a verb: Return, Draw, Raise.
-NOT_VERBS = set(
-    "the a an what whether how which where who whose all every each everything some any this that "
-    "of in on as for to one two several many most its their it they these those no only also".split()
+NOT_VERBS = frozenset(
+    re.findall(
+        r"\w+",
+        "the a an what whether how which where who whose all every each everything some any this "
+        "that of in on as for to one two several many most its their it they these those no only "
+        "also",
+    )
 )
 
 

@@ -1,7 +1,8 @@
-"""Verdicts on observed pairs: which of a batch are dropped, which get label 0, and what the others count for.
+"""Decisions of denoisers on a batch: pairs to drop, pairs to relabel 0, and the weight of the rest.
 
-Pure functions for T-CE and DCF of `recsys.nn.denoise`, where the symbols and sources stand. `verdict` is the definition, for any device.
-`quick_verdict` says the same on the CPU, where a step of a small network leaves little time.
+Pure functions for T-CE and DCF of `recsys.nn.denoise`, which gives symbols and sources. `verdict`
+is the definition and runs on any device. `quick_verdict` gives the same result on the CPU in a
+third of the time, because a step of a small network is short.
 """
 
 from __future__ import annotations
@@ -26,35 +27,49 @@ __all__ = [
 
 Array = NDArray[Any]
 
-# Below this there is no bound but minus infinity.
+# Only minus infinity is below this bound.
 _LOWEST = -1e300
 
 
 def damped(loss: Tensor) -> Tensor:
-    """psi(l) = log(1 + l + l^2 / 2) of losses >= 0, in float64: growing everywhere, so that two losses of float32 keep their order."""
+    """Return psi(l) = log(1 + l + l^2 / 2) of losses l >= 0, in float64.
+
+    psi grows everywhere, so two float32 losses keep their order.
+    """
     loss = loss.double()
     return torch.addcmul(loss, loss, loss, value=0.5).log1p_()
 
 
 def half_width(variance: float, t: int, n: Tensor) -> Tensor:
-    """Half the width of the confidence interval: b = s (t + s log(2 t) / t^2) / (n - s) of n [B], s < 1 the variance, t >= 1 the losses seen."""
+    """Return half the width of the confidence interval, [B].
+
+    b = s (t + s log(2 t) / t^2) / (n - s), with the variance s < 1 and t >= 1 observed losses.
+
+    Args:
+        variance: s.
+        t: number of losses observed.
+        n: [B], larger than s.
+    """
     return variance * (t + variance * math.log(2 * t) / t**2) / (n.double() - variance)
 
 
 def lower_bound(mean: Tensor, width: Tensor) -> Tensor:
-    """l* = max(0, mu - b), [B]."""
+    """Return the lower bound of the mean loss, l* = max(0, mu - b), [B]."""
     return (mean - width).clamp_min(0)
 
 
 def top_bands(score: Tensor, candidate: Tensor, top: int, second: int) -> tuple[Tensor, Tensor]:
-    """Which candidates are among the `top` of largest score, and which of these among the `second`, bool [B] both.
+    """Return which candidates have the `top` largest scores, and which the `second` largest.
 
-    Of equal scores the later in the batch counts as larger. No more are chosen than there are candidates.
+    Ties go to the later position in the batch. No more are chosen than there are candidates.
 
     Args:
         score: at least 0, [B].
-        candidate: bool [B]; the others stand below all.
-        top, second: how many; second <= top.
+        candidate: bool [B]; others are never chosen.
+        top, second: number of pairs in each band; second <= top.
+
+    Returns:
+        Two bool masks [B].
     """
     order = score.masked_fill(~candidate, -1).argsort(stable=True)
     rank = torch.empty_like(order)
@@ -63,27 +78,34 @@ def top_bands(score: Tensor, candidate: Tensor, top: int, second: int) -> tuple[
 
 
 class Verdict(NamedTuple):
-    """What a denoiser that drops makes of the pairs of a batch: `weight` times the loss of each, plus `scale` times what its negatives add."""
+    """The decision on the pairs of a batch.
+
+    The loss of the batch is the sum of `weight` times the loss of each pair, plus `scale` times the
+    losses of its negatives.
+    """
 
     weight: Tensor
-    """0 of a pair that is dropped, else `scale`; float32 [B]."""
+    """0 for a dropped pair, else `scale`; float32 [B]."""
     scale: Tensor | float
-    """All losses of the batch over those that are left; a number, or float64 [] where reading it would wait for the device."""
+    """Number of losses in the batch divided by the number kept; a float, or a float64 tensor []
+    where reading it would wait for the device."""
     sign: Tensor | None = None
-    """-1, or 1 of a pair that has label 0, so that its loss is softplus(sign logit); float32 [B]. None: -1 of all."""
+    """1 for a pair with label 0, else -1, so that its loss is softplus(sign * logit); float32 [B].
+    None: -1 for all."""
 
 
 def verdict(
     seen: Tensor, negatives: int, top: int, second: int = 0, prior: Tensor | None = None
 ) -> Verdict:
-    """T-CE and DCF on any device, which is not waited for.
+    """Return the decision of T-CE or DCF, on any device, without waiting for it.
 
     Args:
-        seen: losses for label 1 [B].
-        negatives: how many losses of negatives stand beside them.
-        top, second: how many pairs belong to the band, and to its top.
-        prior: t times DCF's lower bound of each pair, were its loss 0 this time, t the losses it is of; minus infinity where it has label 0
-            already; float64 [B]. None: T-CE.
+        seen: losses of the pairs with label 1, [B].
+        negatives: number of losses of negatives in the batch.
+        top, second: number of pairs in the band, and in its upper part.
+        prior: t times DCF's lower bound of each pair if its loss were 0 this time, where t counts
+        its
+            losses; minus infinity for a pair that has label 0 already; float64 [B]. None: T-CE.
     """
     if prior is None:
         band, _ = top_bands(seen, torch.ones_like(seen, dtype=torch.bool), top, 0)
@@ -100,12 +122,17 @@ def verdict(
 def quick_verdict(
     seen: Array, negatives: int, top: int, second: int = 0, prior: Array | None = None
 ) -> Verdict | None:
-    """`verdict` on the CPU, in a third of its time; None where a limit is 0 or tied, so that it takes more than a comparison with it.
+    """Return `verdict` on the CPU in a third of its time, or None where the limit is 0 or tied.
 
-    A step evicts its code from the caches, and every operation that is not used elsewhere costs several times its arithmetic. So these are few: the
-    vectorised sort of numpy, and comparisons. Above a limit that is above 0, cutting the bounds at 0 changes nothing.
+    A training step evicts this code from the caches, so each additional operation costs several
+    times
+    its arithmetic. Few operations are used: numpy's vectorised sort, and comparisons with the
+    limit. A
+    tied limit needs more than a comparison. For a limit above 0, clipping the bounds at 0 changes
+    nothing.
     """
-    size, top = len(seen), min(top, len(seen))
+    size = len(seen)
+    top = min(top, size)
     second = min(second, top)
     if prior is None:
         bound = seen
@@ -137,9 +164,12 @@ def quick_verdict(
 
 
 def _limit(ranked: Array, many: int) -> float | None:
-    """What the `many` largest are not below, and all others are; None where there is no such number above 0."""
-    place = len(ranked) - many
+    """Return the value that separates the `many` largest from the rest.
+
+    None if no such value above 0 exists. `ranked` is sorted in ascending order.
+    """
+    first = len(ranked) - many
     if not many:
         return math.inf
-    least = ranked[place]
-    return None if least <= 0 or (place and ranked[place - 1] == least) else float(least)
+    least = ranked[first]
+    return None if least <= 0 or (first and ranked[first - 1] == least) else float(least)

@@ -38,7 +38,8 @@ def near(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
     if item.dim() == 3:
         if kind == "euclidean":
             return -(user[:, None, :] - item).square().sum(-1)
-        # Not bmm: thousands of products of a row with a few rows run far below the speed of one pass over memory.
+        # Not bmm: thousands of products of a row with a few rows run far below the speed of one
+        # pass over memory.
         return torch.linalg.vecdot(item, user[:, None, :])
     return -(user - item).square().sum(-1) if kind == "euclidean" else (user * item).sum(-1)
 

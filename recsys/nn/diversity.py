@@ -1,12 +1,14 @@
-"""DCRS, diversity control regularisation: a user's vectors neither all the same nor all over the place.
+"""Diversity control regularisation (DCRS): keep the vectors of a user neither equal nor far apart.
 
 With D_ab = |u_a - u_b|^2 over the C vectors of a user, a band low <= high, and [x]+ = max(0, x):
 
-    paper      [low - m]+ + [m - high]+,  m = sum_ab D_ab / (2 C (C - 1)), half the mean squared distance of two vectors
-    released   sum over a != b of ([low - D_ab]+ + [D_ab - high]+) / C^2, each pair of vectors for itself
+    paper      [low - m]+ + [m - high]+,  m = sum_ab D_ab / (2 C (C - 1)),
+               half the mean squared distance of two vectors
+    released   sum over a != b of ([low - D_ab]+ + [D_ab - high]+) / C^2, per pair of vectors
 
-Source: Bao, Xu, Yang, He, Cao, Huang, "The minority matters: a diversity-promoting collaborative metric learning algorithm",
-NeurIPS 2022, section 3.3; the second form is what the authors' code computes, and its band is on the doubled scale.
+Source: Bao, Xu, Yang, He, Cao, Huang, "The minority matters: a diversity-promoting collaborative
+metric learning algorithm", NeurIPS 2022, section 3.3. The second form is what the authors' code
+computes; its band is on the doubled scale.
 """
 
 from __future__ import annotations
@@ -24,23 +26,25 @@ __all__ = ["Diversity", "diversity"]
 
 @settings
 class Diversity:
-    """How far apart the vectors of a user should be."""
+    """Set the band of distances between the vectors of a user."""
 
     weight: Annotated[float, Bound(ge=0)] = 10.0
-    """eta of the paper, beside a loss that is summed over the batch; 0 turns the term off."""
+    """eta of the paper, for a loss that is summed over the batch; 0 turns the term off."""
     low: Annotated[float, Bound(ge=0)] = 0.05
-    """delta 1: below it, vectors are pushed apart."""
+    """delta 1: vectors closer than this are pushed apart."""
     high: Annotated[float, Bound(ge=0)] = 0.25
-    """delta 2: above it, vectors are pulled together."""
+    """delta 2: vectors farther apart than this are pulled together."""
     form: Literal["released", "paper"] = "released"
-    """released: each pair of vectors is kept in the band, as in the authors' code. paper: their mean is, as the formula says."""
+    """released: keep each pair of vectors in the band, as in the authors' code. paper: keep their
+    mean distance in the band, as in the formula."""
     over: Literal["batch", "all"] = "batch"
-    """batch: the users of the batch. all: every user at every step, as in the authors' code; the expected pull is the same, but
-    an optimiser such as Adam, which rescales it, then moves users who are not in the batch; costs a pass over the table."""
+    """batch: the users of the batch. all: every user at every step, as in the authors' code. The
+    expected gradient is the same, but an optimiser such as Adam, which rescales it, then also moves
+    users outside the batch; it costs a pass over the table."""
     below: bool = True
-    """Whether vectors are pushed apart at all; off, only those too far apart are pulled together."""
+    """Push vectors apart that are too close; false: only pull vectors together."""
     above: bool = True
-    """Whether vectors are pulled together at all."""
+    """Pull vectors together that are too far apart."""
 
     def __post_init__(self) -> None:
         if self.low > self.high:
@@ -50,19 +54,24 @@ class Diversity:
 
 
 def diversity(settings: Diversity, vectors: Tensor, valid: Tensor | None = None) -> Tensor:
-    """The term of each user, before weighting, [n]; 0 for a user with one vector.
+    """Return the regularisation term of each user before weighting, [n].
+
+    The term of a user with one vector is 0.
 
     Args:
-        settings: band and form; `weight` and `over` are the caller's.
-        vectors: float [n, C, d].
-        valid: bool [n, C], which vectors a user has; None: all.
+        settings: band and form; the caller applies `weight` and `over`.
+        vectors: vectors of the users, float [n, C, d].
+        valid: bool [n, C], vectors that the user has; None: all.
     """
     value: Tensor = _Band.apply(vectors, valid, settings)  # type: ignore[no-untyped-call]
     return value
 
 
 class _Band(torch.autograd.Function):
-    """With S_ab the derivative of the term by D_ab, the gradient by u_a is 4 (sum_b S_ab u_a - S_ab u_b): two small products."""
+    """The term and its gradient in two small matrix products.
+
+    With S_ab the derivative of the term by D_ab, the gradient by u_a is 4 sum_b S_ab (u_a - u_b).
+    """
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, valid: Tensor | None, settings: Diversity) -> Tensor:
@@ -99,7 +108,7 @@ class _Band(torch.autograd.Function):
 
 
 def _hinges(value: Tensor, settings: Diversity) -> tuple[Tensor, Tensor]:
-    """[low - x]+ + [x - high]+ and its derivative."""
+    """Return [low - x]+ + [x - high]+ and its derivative."""
     under, over = (settings.low - value).clamp_min(0), (value - settings.high).clamp_min(0)
     total, slope = torch.zeros_like(value), torch.zeros_like(value)
     if settings.below:

@@ -1,7 +1,8 @@
-"""What methods that read item features share: whole tables of them, frozen or trained.
+"""Shared parts of methods that read item features: whole feature tables, frozen or trained.
 
-A missing modality is data (`FeatureTable.present`); a network needs a number in its place. What is filled in rests on the training data
-alone: the mean over the items that have the modality and at least one training pair, or the vector of one of them.
+A missing modality is data (`FeatureTable.present`), but a network needs a number in its place. The
+fill value comes from training data only: the mean over the items that have the modality and at
+least one training pair, or the vector of one of them.
 """
 
 from __future__ import annotations
@@ -47,22 +48,27 @@ __all__ = [
 
 Scale = Literal["none", "row"]
 
-_BLOCK_NUMBERS = 1 << 18  # of a gradient that is made at a time
+_BLOCK_NUMBERS = 1 << 18  # of a gradient per block
 
 
 def feature_values(
     train: Dataset, *, impute: Impute = "mean", scale: Scale = "none"
 ) -> dict[str, Tensor]:
-    """The features of all items by the name of their modality, float32 [n_items, d_m] each, in the order of the data set; see `reader`."""
+    """Return the features of all items by modality, float32 [n_items, d_m] each; see `reader`.
+
+    Modalities are in the order of the data set.
+    """
     return reader(train, impute=impute, scale=scale)(train.features)
 
 
 def values_and_known(
     train: Dataset, *, impute: Impute = "mean", scale: Scale = "none"
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """As `feature_values`, and which items each modality tells apart, bool [n_items]: what fills the other gaps is the same for all.
+    """Return `feature_values`, and bool [n_items] per modality, items with an own value.
 
-    Known are the items that have the modality, and with "nearest" also those that borrow the vector of one like them.
+    These are the items that have the modality, and with "nearest" also those that borrow the vector
+    of
+    a similar item. The other items share one fill value.
     """
     read = reader(train, impute=impute, scale=scale)
     whole = read.lent(train.features)
@@ -72,27 +78,33 @@ def values_and_known(
 
 
 def reader(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") -> Reader:
-    """How a network built on these data reads features: of their items, and of those that come after training.
+    """Return the reader of features of a network built on these data.
+
+    It reads the features of their items, and of items that come after training.
 
     Args:
-        train: what a network is built on.
-        impute: what stands where a modality is missing: the mean over the items that have it and a training pair (over all that
-            have it, if none of them was met), zeros, or the vector of the nearest such item, see `missing_modalities.Donors`, whose
-            features are then kept. What nobody has is zeros either way.
-        scale: "row" divides each row by its length, after the gaps are filled; a row of zeros stays.
+        train: the data the network is built on.
+        impute: fill value of a missing modality: "mean", over the items that have it and a training
+            pair (over all that have it, if no such item has a pair); "zero"; "nearest", the vector
+            of the most similar such item, see `missing_modalities.Donors`, whose features are then
+            kept. A modality that no item has is filled with zeros.
+        scale: "row" divides each row by its length, after filling; a row of zeros stays.
 
     Raises:
         InputError: the data have no features, or not one row per item.
     """
     if not train.features:
         raise InputError(
-            "the method reads item features, and the data have none",
+            "the method needs item features, but the data have none",
             place="[model]",
             remedy="give features in [data]",
         )
     for name, table in train.features.items():
         if len(table.values) != train.n_items:
-            cause = f"features '{name}' have {len(table.values)} rows, and there are {train.n_items} items"
+            cause = (
+                f"features '{name}' have {len(table.values)} rows, expected one for each of "
+                f"{train.n_items} items"
+            )
             raise InputError(
                 cause,
                 place="[data] features",
@@ -109,7 +121,7 @@ def reader(train: Dataset, *, impute: Impute = "mean", scale: Scale = "none") ->
 
 
 def layer(linear: nn.Module, activation: Activation = "none") -> Layer:
-    """An affine map as a value."""
+    """Return an affine map as a value."""
     assert isinstance(linear, nn.Linear)
     return Layer(
         linear.weight.detach().clone(),
@@ -119,16 +131,16 @@ def layer(linear: nn.Module, activation: Activation = "none") -> Layer:
 
 
 def each_its_own(read: Reader, *chains: tuple[Layer, ...]) -> ContentEncoder:
-    """The mean over the modalities, each of which has layers of its own."""
+    """Return an encoder that averages the modalities, each through its own layers."""
     return ContentEncoder(
-        read, tuple(Chain((place,), layers) for place, layers in enumerate(chains))
+        read, tuple(Chain((index,), layers) for index, layers in enumerate(chains))
     )
 
 
 def chain_of_all(
     read: Reader, *layers: Layer | Experts, bias: Layer | None = None
 ) -> ContentEncoder:
-    """All modalities side by side through the same layers; `bias` makes a number of the same input."""
+    """Return an encoder of all concatenated modalities; `bias` maps the same input to a number."""
     every = tuple(range(len(read.modalities)))
     return ContentEncoder(
         read, (Chain(every, layers),), None if bias is None else Chain(every, (bias,))
@@ -136,52 +148,56 @@ def chain_of_all(
 
 
 def side_by_side(tables: dict[str, Tensor]) -> Tensor:
-    """All modalities of an item one after the other, [n_items, sum of d_m]."""
+    """Return all modalities of an item concatenated, [n_items, sum of d_m]."""
     return torch.cat(list(tables.values()), dim=1)
 
 
 def warm_items(train: Dataset) -> np.ndarray:
-    """Which items have a training pair, bool [n_items]."""
+    """Return which items have a training pair, bool [n_items]."""
     return np.bincount(train.pairs.item, minlength=train.n_items) > 0
 
 
 def distinct(*rows: Tensor, n: int | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The distinct values of several tensors of rows, ascending [R], and where in them each value of each tensor is, shaped as given.
+    """Return the distinct values of several tensors, and the index of each value among them.
 
     Args:
         rows: int64 of any shape.
-        n: all rows are below it, where it is known: they are then marked instead of sorted.
+        n: all rows are below it, if known; they are then marked instead of sorted.
+
+    Returns:
+        Distinct values, ascending, int64 [R], and a tensor of indices for each argument, of its
+        shape.
     """
     every = torch.cat([part.reshape(-1) for part in rows])
     if n is None:
-        found, at = torch.unique(every, return_inverse=True)
+        values, index = torch.unique(every, return_inverse=True)
     else:
-        found = (
+        values = (
             torch.zeros(n, dtype=torch.bool, device=every.device)
             .index_fill_(0, every, True)
             .nonzero()[:, 0]
         )
-        place = torch.empty(n, dtype=torch.int64, device=every.device).index_copy_(
-            0, found, torch.arange(len(found), device=every.device)
+        position = torch.empty(n, dtype=torch.int64, device=every.device).index_copy_(
+            0, values, torch.arange(len(values), device=every.device)
         )
-        at = place.index_select(0, every)
-    places = torch.split(at, [part.numel() for part in rows])
-    return found, tuple(place.view(part.shape) for place, part in zip(places, rows, strict=True))
+        index = position.index_select(0, every)
+    split = torch.split(index, [part.numel() for part in rows])
+    return values, tuple(own.view(part.shape) for own, part in zip(split, rows, strict=True))
 
 
 def counted(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The distinct values of rows below n, ascending, and how often each occurs, int64 [R] both."""
+    """Return the distinct values of rows below n, ascending, and their counts, int64 [R] each."""
     count = torch.bincount(rows, minlength=n)
-    found = count.nonzero()[:, 0]
-    return found, count.index_select(0, found)
+    values = count.nonzero()[:, 0]
+    return values, count.index_select(0, values)
 
 
 class Table(nn.Module):
-    """A row of numbers per item: constants, or start values of a table that is trained.
+    """A row of numbers per item: constants, or initial values of a trained table.
 
     Args:
         values: float32 [n, d]; a trained table copies them.
-        train: whether the rows move.
+        train: train the rows.
     """
 
     fixed: Tensor
@@ -201,15 +217,18 @@ class Table(nn.Module):
 
     @property
     def values(self) -> Tensor:
-        """All rows [n, d]; they have a gradient if they are trained."""
+        """All rows, [n, d], with a gradient if they are trained."""
         return self.fixed if self.learned is None else self.learned.weight
 
     def forward(self, rows: Tensor) -> Tensor:
-        """The given rows [R, d], distinct ones.
+        """Return the given distinct rows, [R, d].
 
-        A dense gradient of a large table is mostly zeros, and a new one at every step costs more than all that is computed of it. So its
-        memory is kept, and only rows that the step before has written are set to zero again. It belongs to the next backward pass as well:
-        copy what is to outlive it.
+        A dense gradient of a large table is mostly zeros, and allocating one per step costs more
+        than the
+        computation. Its memory is therefore reused: only rows written by the previous step are
+        reset to
+        zero. The next backward pass writes to the same memory, so copy a gradient that must outlive
+        it.
         """
         if self.learned is None:
             return self.fixed.index_select(0, rows)
@@ -221,12 +240,13 @@ class Table(nn.Module):
         return out
 
     def room(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The dense gradient [n, d], zeros but at the distinct `rows`, which the caller is to fill; and what autograd is to be given for it."""
+        """Return the dense gradient [n, d] to fill at the distinct `rows`, zeros elsewhere.
+
+        The second tensor is the value to return to autograd.
+        """
         assert self.learned is not None
         weight, kept = self.learned.weight, self._gradient
-        if (
-            weight.grad is not None
-        ):  # gradients are being added up, so the memory that is kept is theirs
+        if weight.grad is not None:  # gradients accumulate in the memory that is kept
             self._gradient = None
             fresh = torch.zeros_like(weight)
             return fresh, fresh
@@ -244,7 +264,7 @@ class Table(nn.Module):
             )
             kept.index_fill_(0, stale.nonzero()[:, 0], 0.0)
         self._dirty = rows
-        return kept, kept.detach()  # another name of the same memory, which autograd takes as it is
+        return kept, kept.detach()  # a view of the same memory, which autograd uses without a copy
 
 
 class _Rows(torch.autograd.Function):
@@ -257,19 +277,19 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (rows,) = ctx.saved_tensors
-        room, named = ctx.table.room(rows)
+        room, gradient = ctx.table.room(rows)
         room.index_copy_(0, rows, grads[0])
-        return named, None, None
+        return gradient, None, None
 
 
 class FeatureProjection(nn.Module):
-    """How features enter a network: every modality through an affine map of its own, z_i^m = W_m x_i^m + b_m.
+    """Project features into the network: an affine map per modality, z_i^m = W_m x_i^m + b_m.
 
     Args:
-        values: the features of all items by the name of their modality, float32 [n, d_m] each.
-        dim: length of z.
-        train: whether the features move.
-        start: of the maps, see `affine`.
+        values: features of all items by modality, float32 [n, d_m] each.
+        dim: dimension of z.
+        train: train the features too.
+        start: initialisation of the maps, see `affine`.
     """
 
     def __init__(
@@ -285,17 +305,19 @@ class FeatureProjection(nn.Module):
         self.maps = nn.ModuleList(affine(value.shape[1], dim, start) for value in values.values())
 
     def forward(self, rows: Tensor | None = None) -> list[Tensor]:
-        """The z of all items, or of distinct ones [R], in each modality: [n, dim] or [R, dim]."""
-        found = []
+        """Return z of all items, or of distinct rows [R], per modality: [n, dim] or [R, dim]."""
+        projected = []
         for table, linear in zip(self.tables, self.maps, strict=True):
             assert isinstance(table, Table)
             assert isinstance(linear, nn.Linear)
-            found.append(linear(table.values) if rows is None else _projected(table, linear, rows))
-        return found
+            projected.append(
+                linear(table.values) if rows is None else _projected(table, linear, rows)
+            )
+        return projected
 
     @property
     def learned(self) -> tuple[nn.Embedding, ...]:
-        """The tables that move; read only some rows at a time, their gradient may be sparse."""
+        """The trained tables; if only some rows are read per step, their gradient may be sparse."""
         return tuple(
             table.learned
             for table in self.tables
@@ -304,10 +326,11 @@ class FeatureProjection(nn.Module):
 
 
 def _projected(table: Table, linear: nn.Linear, rows: Tensor) -> Tensor:
-    """linear(table(rows)), [R, dim], of distinct rows.
+    """Return linear(table(rows)) for distinct rows, [R, dim].
 
-    The gradient of a trained table is as large as what is read of it. On the CPU it is made some rows at a time and written where it belongs,
-    so that it passes through memory once.
+    The gradient of a trained table is as large as the rows read. On the CPU it is computed some
+    rows at
+    a time and written to its place, so that it passes through memory once.
     """
     plain = (
         table.learned is None
@@ -316,8 +339,8 @@ def _projected(table: Table, linear: nn.Linear, rows: Tensor) -> Tensor:
         or torch.is_autocast_enabled("cpu")
     )
     if plain or table.learned is None or torch.compiler.is_compiling():
-        told: Tensor = linear(table(rows))
-        return told
+        simple: Tensor = linear(table(rows))
+        return simple
     out: Tensor = _Projected.apply(table.learned.weight, linear.weight, linear.bias, rows, table)  # type: ignore[no-untyped-call]
     return out
 
@@ -336,22 +359,27 @@ class _Projected(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
         some, weight, rows = ctx.saved_tensors
         grad = grads[0].contiguous()
-        room, named = ctx.table.room(rows)
-        target, places = room.numpy(), rows.numpy()  # numpy writes rows faster than torch
+        room, gradient = ctx.table.room(rows)
+        target, index = room.numpy(), rows.numpy()  # numpy writes rows faster than torch
         size = max(1, _BLOCK_NUMBERS // weight.shape[1])
         block = grad.new_empty(size, weight.shape[1])
         for start in range(0, len(rows), size):
             own = grad[start : start + size]
-            target[places[start : start + size]] = torch.mm(
+            target[index[start : start + size]] = torch.mm(
                 own, weight, out=block[: len(own)]
             ).numpy()
-        return named, grad.T @ some, grad.sum(0) if ctx.biased else None, None, None
+        return gradient, grad.T @ some, grad.sum(0) if ctx.biased else None, None, None
 
 
 def affine(
     width: int, dim: int, start: Literal["xavier", "torch"] = "torch", *, bias: bool = True
 ) -> nn.Linear:
-    """An affine map; its weights start at Xavier's normal distribution or at torch's uniform one, its bias always at the latter."""
+    """Return an affine map.
+
+    Its weights are drawn from Xavier's normal distribution or torch's uniform one, its bias always
+    from
+    torch's.
+    """
     layer = nn.Linear(width, dim, bias=bias)
     if start == "xavier":
         nn.init.xavier_normal_(layer.weight)
@@ -359,7 +387,7 @@ def affine(
 
 
 def xavier(n: int, dim: int) -> nn.Embedding:
-    """A table [n, dim] drawn from Xavier's uniform distribution, U(-a, a) with a = sqrt(6 / (n + dim))."""
+    """Draw a table [n, dim] from Xavier's U(-a, a), a = sqrt(6 / (n + dim))."""
     table = nn.Embedding(n, dim, _weight=torch.empty(n, dim))
     nn.init.xavier_uniform_(table.weight)
     return table

@@ -1,4 +1,4 @@
-"""Graph propagation on the user-item graph: one sparse product a layer, forward and backward.
+"""Graph propagation on the user-item graph: one sparse product per layer, forward and backward.
 
 Nodes are numbered users first, then items: item i is node n_users + i.
 """
@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from recsys.data.types import Dataset, Interactions
+from recsys.data.types import Interactions
 from recsys.nn.sparse_product import product
 
 __all__ = [
@@ -23,34 +23,39 @@ __all__ = [
     "normalised_adjacency",
     "normalised_pairs",
     "symmetric",
-    "to_hetero",
 ]
 
 
 def normalised_pairs(pairs: Interactions) -> sp.csr_matrix:
-    """D_u^-1/2 R D_i^-1/2, CSR float64 [n_users, n_items]: 1 / sqrt(d_u d_i) where u has met i."""
-    met = pairs.csr.astype(np.float64)
-    degrees = met @ np.ones(met.shape[1]), met.T @ np.ones(met.shape[0])
+    """Return D_u^-1/2 R D_i^-1/2, CSR float64 [n_users, n_items].
+
+    An entry is 1 / sqrt(d_u d_i) where user u has a training interaction with item i.
+    """
+    matrix = pairs.csr.astype(np.float64)
+    degrees = matrix @ np.ones(matrix.shape[1]), matrix.T @ np.ones(matrix.shape[0])
     user_scale, item_scale = (
         np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
         for degree in degrees
     )
-    return (sp.diags(user_scale) @ met @ sp.diags(item_scale)).tocsr()
+    return (sp.diags(user_scale) @ matrix @ sp.diags(item_scale)).tocsr()
 
 
 def normalised_adjacency(pairs: Interactions) -> Tensor:
-    """D^-1/2 A D^-1/2 of the bipartite graph, A = [[0, R], [R^T, 0]], without self loops.
+    """Return D^-1/2 A D^-1/2 of the bipartite graph, A = [[0, R], [R^T, 0]], without self loops.
 
     Returns:
-        Sparse CSR float32 [n_users + n_items, n_users + n_items] with int32 indices: half the memory traffic of int64.
-        It is symmetric, so it is its own transpose: no backward pass needs another matrix.
+        Sparse CSR float32 [n_users + n_items, n_users + n_items] with int32 indices, which need
+        half
+        the memory traffic of int64. It is symmetric and so its own transpose: the backward pass
+        needs
+        no other matrix.
     """
     scaled = normalised_pairs(pairs)
     return symmetric(sp.bmat([[None, scaled], [scaled.T, None]], format="csr"))
 
 
 def symmetric(graph: sp.csr_matrix) -> Tensor:
-    """A symmetric matrix [N, N] as torch has it: sparse CSR, float32 with int32 indices."""
+    """Return a symmetric matrix [N, N] as a torch sparse CSR tensor, float32, int32 indices."""
     graph.sort_indices()
     start, column = (
         torch.from_numpy(part.astype(np.int32)) for part in (graph.indptr, graph.indices)
@@ -73,7 +78,7 @@ def node_table(n_users: int, n_items: int, dim: int) -> nn.Embedding:
 
 
 def mean_layers(adjacency: Tensor, start: Tensor, layers: int) -> Tensor:
-    """Mean of `start` [N, d] and its first `layers` propagations, [N, d], no gradient."""
+    """Return the mean of `start` [N, d] and its propagations, [N, d], without a gradient."""
     with torch.no_grad():
         if not layers:
             return start.clone()
@@ -88,38 +93,46 @@ def mean_layers(adjacency: Tensor, start: Tensor, layers: int) -> Tensor:
 def mean_layers_rows(
     adjacency: Tensor, start: Tensor, rows: Tensor, layers: int
 ) -> tuple[Tensor, Tensor]:
-    """`mean_layers` at some rows only, with a gradient for `start`.
+    """Return `mean_layers` at some rows only, with a gradient for `start`.
 
-    A loss sees the rows of its batch and no others, so neither the mean over layers nor its gradient is ever formed for the
-    whole graph: per step 2 x `layers` sparse products and a few passes over R rows.
+    A loss uses the rows of its batch and no others, so neither the mean over layers nor its
+    gradient is
+    formed for the whole graph: a step costs 2 x `layers` sparse products and a few passes over R
+    rows.
 
     Args:
         adjacency: symmetric sparse CSR [N, N].
         start: layer 0, [N, d].
-        rows: distinct nodes, int64 [R]. Distinct, so that adding at rows has one summand a row and the same bytes every time.
+        rows: distinct nodes, int64 [R]. Because they are distinct, adding at rows has one summand a
+        row
+            and a reproducible result.
         layers: number of propagations.
 
     Returns:
-        The mean at `rows` and layer 0 at `rows` (what is regularised), each [R, d].
+        The mean at `rows` and layer 0 at `rows` (for regularisation), each [R, d].
     """
     mean, zeroth = _MeanLayersRows.apply(adjacency, start, rows, layers)  # type: ignore[no-untyped-call]
     return mean, zeroth
 
 
 class _MeanLayersRows(torch.autograd.Function):
-    """mean = 1/(L+1) sum_l (A^l E)[rows]; its adjoint is the Horner scheme G + A(G + A(G + ...)), as A is symmetric."""
+    """mean = 1/(L+1) sum_l (A^l E)[rows].
+
+    As A is symmetric, the adjoint is the Horner scheme G + A(G + A(G + ...)).
+    """
 
     @staticmethod
     def forward(
         ctx: Any, adjacency: Tensor, start: Tensor, rows: Tensor, layers: int
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(rows)
-        ctx.adjacency, ctx.layers, ctx.shape = adjacency, layers, start.shape
+        ctx.adjacency = adjacency
+        ctx.layers = layers
+        ctx.shape = start.shape
         zeroth = start.index_select(0, rows)
         mean, current = zeroth.clone(), start
-        with torch.autocast(
-            start.device.type, enabled=False
-        ):  # there is no sparse product in bfloat16
+        # torch has no sparse product in bfloat16.
+        with torch.autocast(start.device.type, enabled=False):
             for _ in range(layers):
                 current = product(adjacency, current)
                 mean += current.index_select(0, rows)
@@ -133,20 +146,3 @@ class _MeanLayersRows(torch.autograd.Function):
         for _ in range(ctx.layers):
             total = product(ctx.adjacency, total).index_add_(0, rows, share)
         return None, total.index_add_(0, rows, grads[1]), None, None
-
-
-def to_hetero(train: Dataset) -> Any:
-    """The training graph as a `torch_geometric.data.HeteroData`, for methods built from PyG's layers and samplers.
-
-    Node types "user" and "item"; edge types ("user", "met", "item") and its reverse, with int64 `edge_index` [2, n].
-    """
-    from torch_geometric.data import HeteroData
-
-    data = HeteroData()
-    data["user"].num_nodes, data["item"].num_nodes = train.n_users, train.n_items
-    edges = torch.from_numpy(np.stack([train.pairs.user, train.pairs.item]).astype(np.int64))
-    data["user", "met", "item"].edge_index = edges
-    data["item", "met_by", "user"].edge_index = edges.flip(0)
-    for name, table in train.features.items():
-        data["item"][name] = torch.from_numpy(table.values)
-    return data

@@ -1,4 +1,4 @@
-"""What every user has met, as part of a network: for methods that make a user of its items."""
+"""The training items of every user as part of a network, for encoders that read histories."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Histories"]
 
 
 class Histories(nn.Module):
-    """The training items of every user, on the device of the network.
+    """Hold the training items of every user on the device of the network.
 
     Args:
-        pairs: the training interactions; what occurs twice counts once.
-        limit: items kept of a user, the last in the order of the interactions; None keeps all.
+        pairs: the training interactions. A repeated pair counts once, at its last position.
+        limit: maximum number of items per user; the most recent are kept. None keeps all.
     """
 
     first: Tensor
@@ -25,7 +25,7 @@ class Histories(nn.Module):
 
     def __init__(self, pairs: Interactions, limit: int | None = None) -> None:
         super().__init__()
-        # The last of equal pairs counts, so the order is turned round, where the first does.
+        # np.unique keeps the first of equal keys, so reverse the order to keep the last.
         _, last = np.unique(pairs.key[::-1], return_index=True)
         rows = np.sort(len(pairs) - 1 - last)
         rows = rows[np.argsort(pairs.user[rows], kind="stable")]
@@ -43,14 +43,19 @@ class Histories(nn.Module):
         )
 
     def of(self, user: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The histories of users [B], one after the other.
+        """Return the histories of a batch of users, concatenated.
+
+        Args:
+            user: user indices, int64 [B].
 
         Returns:
-            item rows int64 [P], whose they are int64 [P] ascending in 0..B-1, and where each history begins int64 [B].
+            item: item indices, int64 [P].
+            owner: position in the batch of the user of each item, int64 [P], ascending.
+            begin: start of each history in `item`, int64 [B].
         """
-        places, begin = entries(self.first, user)
+        positions, begin = entries(self.first, user)
         return (
-            self.item[places],
+            self.item[positions],
             torch.repeat_interleave(torch.arange(len(user), device=user.device), begin.diff()),
             begin[:-1],
         )

@@ -1,7 +1,9 @@
-"""InfoNCE a block of rows at a time: no n x n matrix is held, and the gradient is made beside the value.
+"""InfoNCE computed in blocks of rows, without an n x n matrix.
 
-A step that contrasts thousands of nodes writes matrices of tens of millions of numbers: the products, their logarithms and the gradients of both.
-Moving them through memory costs several times what is computed. Here a block of rows that fits a processor's cache goes through all of it at once.
+A step that contrasts thousands of nodes would write matrices with tens of millions of entries:
+the products, their logarithms and the gradients of both. Moving them through memory costs several
+times the arithmetic. Here a block of rows that fits the processor's cache passes through all
+operations at once, and the gradient is computed together with the value.
 """
 
 from __future__ import annotations
@@ -14,35 +16,41 @@ from torch import Tensor
 
 __all__ = ["contrast", "info_nce"]
 
-_BLOCK_NUMBERS = 1 << 19  # logits that are held at a time; two such blocks, 4 MB in float32
+_BLOCK_NUMBERS = 1 << 19  # logits per block; two blocks take 4 MB in float32
 
 
 def contrast(one: Tensor, other: Tensor, temperature: float, count: Tensor | None = None) -> Tensor:
-    """Mean over nodes of the cross-entropy of a node's other view among the other views of all nodes, by cosine; a scalar, with a gradient for both.
+    """Return the InfoNCE loss between two views of the same nodes, with gradients for both.
 
-    -log( exp(cos(a_v, b_v) / t) / sum_w c_w exp(cos(a_v, b_w) / t) ), mean over nodes v with weights c_v. With counts this is what comes of
-    contrasting every node c_v times, each occurrence a negative of the others: equal rows have equal terms, so one row stands for all of them.
+    The loss of node v is the cross-entropy of its second view among the second views of all nodes,
+    by cosine similarity:
+
+        -log( exp(cos(a_v, b_v) / t) / sum_w c_w exp(cos(a_v, b_w) / t) )
+
+    The result is a scalar, the mean over nodes weighted by c_v. With counts it equals the loss over
+    a batch in which node v occurs c_v times: equal rows have equal terms, so one row represents
+    all copies.
 
     Args:
-        one, other: two views of the same nodes [n, d], row by row.
-        temperature: t, cosines are divided by it.
-        count: how often each node occurs, [n]; None: once.
+        one, other: the two views, float [n, d], row by row.
+        temperature: t; cosines are divided by it.
+        count: number of occurrences of each node, [n]; None counts each node once.
     """
     dtype = torch.promote_types(one.dtype, torch.float32)  # mixed precision
     with torch.autocast(one.device.type, enabled=False):
-        left, right = (
-            F.normalize(one.to(dtype), dim=-1) / temperature,
-            F.normalize(other.to(dtype), dim=-1),
-        )
+        left = F.normalize(one.to(dtype), dim=-1) / temperature
+        right = F.normalize(other.to(dtype), dim=-1)
         value: Tensor = _OwnAmongAll.apply(left, right, None if count is None else count.to(left))  # type: ignore[no-untyped-call]
     return value
 
 
 def info_nce(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """`contrast` written down, over nodes that occur once: what the tests hold it against.
+    """Return the InfoNCE loss by its definition, for nodes that occur once.
+
+    This is the reference that the tests compare `contrast` with.
 
     Args:
-        one, other: two views of the same nodes [n, d], row by row.
+        one, other: two views of the same nodes, float [n, d], row by row.
         temperature: cosines are divided by it.
     """
     logits = F.normalize(one, dim=-1) @ F.normalize(other, dim=-1).T / temperature
@@ -50,15 +58,19 @@ def info_nce(one: Tensor, other: Tensor, temperature: float) -> Tensor:
 
 
 class _OwnAmongAll(torch.autograd.Function):
-    """Cross-entropy of logits left @ right.T whose right answers are on the diagonal; p, their softmax, is the gradient but for the diagonal."""
+    """Cross-entropy of the logits left @ right.T with the diagonal as targets.
+
+    The gradient by the logits is their softmax p minus the identity, so both gradients are products
+    with p and are accumulated block by block in the forward pass.
+    """
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor, count: Tensor | None) -> Tensor:
         n = len(left)
         weight = left.new_full((n,), 1 / n) if count is None else count / count.sum()
         by_left, by_right = (
-            (torch.zeros_like(part) if wanted else None)
-            for part, wanted in zip((left, right), ctx.needs_input_grad, strict=False)
+            (torch.zeros_like(part) if needs_gradient else None)
+            for part, needs_gradient in zip((left, right), ctx.needs_input_grad, strict=False)
         )
         numbers = _BLOCK_NUMBERS if left.device.type == "cpu" else 32 * _BLOCK_NUMBERS
         size = max(1, min(n, numbers // max(1, n)))
@@ -66,12 +78,15 @@ class _OwnAmongAll(torch.autograd.Function):
         nll = left.new_empty(n)
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))
-            own, s, p = left[rows], logits[: rows.stop - start], share[: rows.stop - start]
+            own = left[rows]
+            s = logits[: rows.stop - start]
+            p = share[: rows.stop - start]
             torch.mm(own, right.T, out=s)
             if count is not None:
                 s += count.log()
             torch.softmax(s, 1, out=p)
-            # log-sum-exp by the largest term: its share is at least 1 / n, so that its logarithm is safe where that of another is not.
+            # log-sum-exp from the largest term: its share is at least 1 / n, so that its
+            # logarithm is finite where that of a smaller share may not be.
             nll[rows] = s.amax(1) - p.amax(1).log() - torch.linalg.vecdot(own, right[rows])
             if by_left is not None:
                 torch.mm(p, right, out=by_left[rows])

@@ -1,22 +1,36 @@
 """Losses per observed pair, before any reduction over pairs.
 
-A pair's loss compares the score of its positive with the scores of its K negatives. What is done with several negatives
-(all, the hardest, the hardest few, some by chance, weights) is `Loss.reduce`, so every loss goes with every hardness.
+The loss of a pair compares the score of its positive with the scores of its K negatives.
+`Loss.reduce` decides how several negatives count (all, the hardest, some of the hardest, random
+ones, weights), so every loss combines with every rule of hardness.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.config import Bound, settings
+from recsys import plugins
 from recsys.errors import InputError
 from recsys.nn.hardness import fitting, one_of_top, resampled, soft_weights
+from recsys.nn.loss_settings import Loss
 from recsys.nn.partial_auc import pair_square
+from recsys.nn.terms import (
+    Logits,
+    Terms,
+    label_losses,
+    label_parts,
+    mean_negatives,
+    mean_of,
+    mean_weighted,
+    single,
+    weighted,
+)
 
 __all__ = [
     "Chosen",
@@ -34,136 +48,18 @@ __all__ = [
     "warp_weight",
 ]
 
-# Rules that choose by something else than the highest scores: what they leave out cannot be told from the terms of the loss.
+# Rules that do not choose the highest scores: the terms of the loss do not show what they choose.
 _CHOOSING = ("one-of-top", "fitting", "resampled")
 
 
 @dataclass(frozen=True, eq=False)
-class Logits:
-    """What stands behind a loss by labels (binary cross-entropy): a denoiser weighs positives and negatives apart, or turns a label round.
-
-    Args:
-        pos: logits of the observed pairs [B].
-        neg: logits of their negatives [B, K].
-        mask: bool [B, K], False where a candidate is no negative; None where all are.
-        weight: of the negative part.
-        losses: what `label_losses` and `mean_negatives` make of these, where it is there already: of the pairs [B], of the negatives [B, K], and
-            what the negatives add to the loss of a pair [B].
-    """
-
-    pos: Tensor
-    neg: Tensor
-    mask: Tensor | None = None
-    weight: float = 1.0
-    losses: tuple[Tensor, Tensor, Tensor] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Terms:
-    """A loss before reduction.
-
-    Args:
-        pair: loss of each observed pair [B].
-        extra: what belongs to no pair (regularisation), a scalar.
-        logits: what `pair` was made of, where it is a loss by labels; a denoiser makes another `pair` of it.
-    """
-
-    pair: Tensor
-    extra: Tensor | None = None
-    logits: Logits | None = None
-
-    def total(self) -> Tensor:
-        """Mean over the pairs plus the extra, a scalar."""
-        mean = self.pair.mean()
-        return mean if self.extra is None else mean + self.extra
-
-
-@settings
-class Loss:
-    """Which loss, and what it does with several negatives."""
-
-    kind: Literal["bpr", "bce", "hinge", "softmax", "ccl", "square", "opauc"] = "bpr"
-    """bpr: -log sigmoid(s+ - s-) (Rendle et al., UAI 2009). bce: binary cross-entropy. hinge: [margin - s+ + s-]+.
-    softmax: sampled softmax, cross-entropy of the positive among its negatives. ccl: cosine contrastive loss,
-    [1 - s+]+ + weight * mean [s- - margin]+ (Mao et al., CIKM 2021). square: (1 - s+)^2 + weight * mean (s-)^2.
-    opauc: (1 - f+ + f-)^2 of f = sigmoid(s / temperature), with reduce = "top" and a share the one-way partial AUC of `recsys.nn.partial_auc`."""
-    reduce: Literal[
-        "each", "hardest", "top", "warp", "one-of-top", "fitting", "soft", "resampled"
-    ] = "each"
-    """Over the K negatives, for all but softmax: mean of each; only the hardest (HarS, DNS); mean of the `top` hardest (DiHarS, DNS(M, N));
-    the hardest weighted by the estimated rank of the positive (WARP); one of the `top` hardest by chance; the one whose score suits that of
-    the positive (AHNS); all, weighted by how hard they are (Softmax(rho, N)); mean of `top` drawn in proportion to exp(score) (AdaSIR)."""
-    top: Annotated[int, Bound(ge=1)] = 2
-    """How many of the hardest negatives "top" keeps and "one-of-top" draws from, and how many "resampled" draws, with repetition."""
-    share: Annotated[float, Bound(gt=0, le=1)] | None = None
-    """This share of the candidates, at least one, instead of `top` of them: the beta of one-way partial AUC."""
-    rho: Annotated[float, Bound(ge=0)] = 1.0
-    """"soft": 0 weighs all alike, and the larger it is the more the hardest count."""
-    fit_alpha: float = 0.5
-    """"fitting" takes the negative whose score is nearest to fit_beta (s + fit_alpha)^(fit_power + 1), s the score of the positive."""
-    fit_beta: Annotated[float, Bound(gt=0)] = 0.2
-    """"fitting": the higher, the harder."""
-    fit_power: float = -2.0
-    """"fitting": below -1, a positive of high score is given an easy negative; the lower, the more so."""
-    pairs: Literal["all", "hardest", "easiest"] = "all"
-    """Which pairs of a batch count: all; those whose positives have the lowest scores, which with "top" is two-way partial AUC; or the
-    highest, which is lower-left partial AUC. `pair_share` says how many."""
-    pair_share: Annotated[float, Bound(gt=0, le=1)] = 0.5
-    """Share of the pairs of a batch that "hardest" or "easiest" keep, at least one."""
-    margin: float = 1.0
-    """Of hinge and ccl."""
-    temperature: Annotated[float, Bound(gt=0)] = 1.0
-    """Of softmax, bpr and opauc, and of the chances of "resampled": scores are divided by it; with cosine scores, around 0.1."""
-    weight: Annotated[float, Bound(ge=0)] = 1.0
-    """Weight of the negative part, for bce, ccl and square."""
-    correct: bool = True
-    """softmax, "soft" and "resampled": subtract log q of the proposal from the scores (the logQ correction), where it is not uniform."""
-
-    def __post_init__(self) -> None:
-        if self.kind == "square" and self.reduce not in ("each", "soft"):
-            cause = f"reduce = '{self.reduce}' keeps the negatives of the highest scores, and the square loss is not largest there"
-            raise InputError(cause, remedy='use reduce = "each"')
-        if self.kind == "softmax" and self.reduce != "each":
-            cause = f"reduce = '{self.reduce}' says which negatives count, and kind = 'softmax' weighs all of them itself"
-            raise InputError(cause, remedy='use reduce = "each", or another kind such as bpr')
-
-    def idle(self) -> set[str]:
-        """The settings that have no effect beside the others."""
-        chooses = self.reduce in ("top", "one-of-top", "resampled")
-        works = {
-            "top": chooses and self.share is None,
-            "share": chooses,
-            "rho": self.reduce == "soft",
-            **dict.fromkeys(("fit_alpha", "fit_beta", "fit_power"), self.reduce == "fitting"),
-            "pair_share": self.pairs != "all",
-            "margin": self.kind in ("hinge", "ccl") or self.reduce == "warp",
-            "temperature": self.kind in ("softmax", "bpr", "opauc") or self.reduce == "resampled",
-            "weight": self.kind in ("bce", "ccl", "square"),
-            "correct": self.kind == "softmax" or self.reduce in ("soft", "resampled"),
-        }
-        return {name for name, does in works.items() if not does}
-
-    def n_kept(self, drawn: int) -> int:
-        """How many of `drawn` negatives have a part in the loss of a pair."""
-        if self.reduce in ("each", "soft"):
-            return drawn
-        return self.n_top(drawn) if self.reduce in ("top", "resampled") else min(1, drawn)
-
-    def n_top(self, drawn: int) -> int:
-        """How many of `drawn` negatives are meant by `top` or `share`."""
-        return (
-            min(drawn, self.top) if self.share is None else max(1, int(self.share * drawn + 1e-9))
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class Chosen:
-    """The negatives that have a part in the loss of each pair.
+    """The negatives that contribute to the loss of each pair.
 
     Args:
-        place: which of the K candidates, int64 [B, k]; one may be there twice ("resampled").
-        mask: bool [B, k], False where a candidate is no negative, or None.
-        weight: what the loss of a pair is multiplied by [B] (WARP), or None.
+        place: positions among the K candidates, int64 [B, k]; "resampled" may repeat one.
+        mask: bool [B, k], False for a candidate that is not a negative; None: all are.
+        weight: factor of the loss of each pair, [B] (WARP); None: 1.
     """
 
     place: Tensor
@@ -181,11 +77,16 @@ def choose(
     mask: Tensor | None = None,
     log_q: tuple[Tensor, Tensor] | None = None,
 ) -> Chosen | None:
-    """The negatives that `pair_loss` would look at, so that only they need a gradient; None where all do.
+    """Return the negatives that `pair_loss` would use, so that only they need a gradient.
 
-    Every loss here grows with the score of a negative, so the hardest are those with the highest scores, and the gradient of
-    the hardest few is that of these few. With ten candidates of which one is kept this saves most of the work of a step.
-    Rules of chance draw from torch's default generator. Arguments as of `pair_loss`.
+    Every loss here grows with the score of a negative. The hardest are therefore those with the
+    highest
+    scores, and the gradient of the hardest few is the gradient of these few. With ten candidates of
+    which one is kept this saves most of the work of a step. Random rules draw from torch's default
+    generator. For the arguments see `pair_loss`.
+
+    Returns:
+        The choice, or None if all negatives contribute.
     """
     kept = loss.n_kept(neg.shape[1])
     if loss.reduce in _CHOOSING and neg.shape[1] > 1:
@@ -206,7 +107,7 @@ def choose(
 def _place(
     loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None, log_q: tuple[Tensor, Tensor] | None
 ) -> Tensor:
-    """What a rule of `_CHOOSING` takes, int64 [B, k]."""
+    """Return the positions that a rule of `_CHOOSING` selects, int64 [B, k]."""
     if loss.reduce == "fitting":
         return fitting(
             pos, neg, alpha=loss.fit_alpha, beta=loss.fit_beta, power=loss.fit_power, mask=mask
@@ -223,17 +124,25 @@ def _place(
 
 
 def _proposal(loss: Loss, log_q: tuple[Tensor, Tensor] | None) -> Tensor | None:
-    """The log proposal of the negatives that is to be corrected for, or None."""
+    """Return the log proposal of the negatives to correct for, or None."""
     return log_q[1] if log_q is not None and loss.correct else None
 
 
 def refuse_fitting(loss: Loss, method: str) -> None:
-    """Refuse `reduce = "fitting"` for a method whose scores are minus a distance, and its building.
+    """Refuse `reduce = "fitting"` for a method whose scores are negated distances.
 
-    What it looks for is a positive score. None of these scores is above 0, so that the nearest to it is always the highest.
+    The rule looks for a positive score. A negated distance is never above 0, so the closest score
+    would
+    always be the highest.
+
+    Raises:
+        InputError: the loss has `reduce = "fitting"`.
     """
     if loss.reduce == "fitting":
-        cause = f"{method} scores by minus a distance, never above 0, and reduce = 'fitting' looks for a score above 0: always the hardest"
+        cause = (
+            f"{method} scores by a negated distance, which is never above 0, so that "
+            "reduce = 'fitting' would always choose the hardest negative"
+        )
         raise InputError(
             cause, remedy='use reduce = "hardest", or a method that scores by inner products'
         )
@@ -249,25 +158,27 @@ def pair_loss(
     log_q: tuple[Tensor, Tensor] | None = None,
     chosen: Chosen | None = None,
 ) -> Tensor:
-    """Loss of each pair [B].
+    """Return the loss of each pair, [B].
 
     Args:
-        loss: which one.
-        pos: scores of the positives [B].
-        neg: scores of the negatives [B, K].
+        loss: the settings.
+        pos: scores of the positives, [B].
+        neg: scores of the negatives, [B, K].
         n_items: size of the catalogue, for the rank estimate of "warp".
-        mask: bool [B, K], False where a candidate is no negative, or None.
-        log_q: log proposal of the positives [B] and of the negatives [B, K] or [K], or None.
-        chosen: what `choose` found, where `neg` holds only those it chose; `mask` is then not looked at.
+        mask: bool [B, K], False for a candidate that is not a negative; None: all are.
+        log_q: log proposal of the positives [B] and of the negatives [B, K] or [K]; None if
+        uniform.
+        chosen: the result of `choose` if `neg` holds only the chosen negatives; `mask` is then
+        ignored.
     """
     pair = _pair_loss(loss, pos, neg, n_items, mask, log_q, chosen)
     return pair if loss.pairs == "all" else _some_pairs(loss, pair, pos)
 
 
 def logits(loss: Loss, pos: Tensor, neg: Tensor, mask: Tensor | None = None) -> Logits | None:
-    """What `Terms.logits` wants: the scores of a loss by labels in which every pair and every negative counts; None for any other.
+    """Return the logits for `Terms`, or None unless every pair and negative counts by its label.
 
-    Arguments as of `pair_loss`.
+    For the arguments see `pair_loss`.
     """
     return Logits(pos, neg, mask, loss.weight) if _has_labels(loss) else None
 
@@ -286,59 +197,28 @@ def pair_terms(
     log_q: tuple[Tensor, Tensor] | None = None,
     extra: Tensor | None = None,
 ) -> Terms:
-    """`pair_loss` as terms, with the logits of a loss by labels, whose losses are then computed once, and in float32 at least.
+    """Return `pair_loss` as terms, with the logits of a loss by labels.
 
-    Arguments as of `pair_loss`; `extra` as of `Terms`.
+    The losses by labels are then computed once, in at least float32. For the arguments see
+    `pair_loss`;
+    `extra` is that of `Terms`.
     """
     if not _has_labels(loss):
         return Terms(pair_loss(loss, pos, neg, n_items=n_items, mask=mask, log_q=log_q), extra)
-    pos, neg = _single(pos), _single(neg)
+    pos, neg = single(pos), single(neg)
     own, others = F.softplus(-pos), F.softplus(neg)
-    rest = _mean_weighed(others, loss.weight, mask)
+    rest = mean_weighted(others, loss.weight, mask)
     return Terms(own + rest, extra, Logits(pos, neg, mask, loss.weight, (own, others, rest)))
 
 
-def label_losses(logits: Logits) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy of the observed pairs for label 1 [B] and of their negatives for label 0 [B, K], unweighted, in float32 at least."""
-    return (
-        (F.softplus(-_single(logits.pos)), F.softplus(_single(logits.neg)))
-        if logits.losses is None
-        else logits.losses[:2]
-    )
-
-
-def label_parts(logits: Logits) -> tuple[Tensor, Tensor]:
-    """What the loss of a pair is the sum of: its own [B], and what its negatives add [B]."""
-    if logits.losses is not None:
-        return logits.losses[0], logits.losses[2]
-    own, others = label_losses(logits)
-    return own, mean_negatives(logits, others)
-
-
-def mean_negatives(logits: Logits, each: Tensor) -> Tensor:
-    """What the negatives add to the loss of a pair [B], of a value each [B, K]: to the bit as in `pair_loss`."""
-    return _mean_weighed(each, logits.weight, logits.mask)
-
-
-def _mean_weighed(each: Tensor, weight: float, mask: Tensor | None) -> Tensor:
-    each = _weighed(weight, each)
-    return _mean(each if mask is None else each * mask, mask)
-
-
-def _single(scores: Tensor) -> Tensor:
-    """Half precision would leave many losses level."""
-    return scores.float() if scores.dtype.itemsize < 4 else scores
-
-
-def _weighed(weight: float, each: Tensor) -> Tensor:
-    return each if weight == 1 else weight * each
-
-
 def _some_pairs(loss: Loss, pair: Tensor, pos: Tensor) -> Tensor:
-    """The loss of the kept pairs, scaled so that the mean over all pairs is the mean over the kept ones; 0 for the others."""
+    """Return the loss of the kept pairs, 0 for the others.
+
+    It is scaled so that its mean over all pairs is the mean over the kept ones.
+    """
     kept = max(1, int(loss.pair_share * len(pos) + 1e-9))
-    place = pos.detach().topk(kept, largest=loss.pairs == "easiest", sorted=False).indices
-    return pair * torch.zeros_like(pair).index_fill_(0, place, len(pos) / kept)
+    kept_pairs = pos.detach().topk(kept, largest=loss.pairs == "easiest", sorted=False).indices
+    return pair * torch.zeros_like(pair).index_fill_(0, kept_pairs, len(pos) / kept)
 
 
 def _pair_loss(
@@ -358,9 +238,9 @@ def _pair_loss(
     each = _each(loss, pos, neg)
     if chosen is not None:
         reduced = (
-            _mean(each, chosen.mask)
+            mean_of(each, chosen.mask)
             if chosen.weight is None
-            else chosen.weight * _mean(each, chosen.mask)
+            else chosen.weight * mean_of(each, chosen.mask)
         )
     elif loss.reduce == "soft":
         reduced = (
@@ -372,32 +252,64 @@ def _pair_loss(
         return F.softplus(-pos) + reduced
     if loss.kind == "square":
         return (1 - pos).square() + reduced
-    return F.relu(1 - pos) + reduced if loss.kind == "ccl" else reduced
+    if loss.kind == "ccl":
+        return F.relu(1 - pos) + reduced
+    return reduced
 
 
 def _each(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
-    """What every negative adds, [B, K]."""
-    if loss.kind == "bpr":
-        return F.softplus((neg - pos[:, None]) / loss.temperature)
-    if loss.kind == "hinge":
-        return F.relu(loss.margin - pos[:, None] + neg)
-    if loss.kind == "bce":
-        return _weighed(loss.weight, F.softplus(neg))
-    if loss.kind == "square":
-        return loss.weight * neg.square()
-    if loss.kind == "opauc":
-        return pair_square(
-            torch.sigmoid(pos / loss.temperature), torch.sigmoid(neg / loss.temperature)
-        )
+    """Return the contribution of every negative, [B, K]."""
+    per_negative = _PER_NEGATIVE.get(loss.kind)
+    if per_negative is None:
+        per_negative = plugins.load("losses", loss.kind)
+    return per_negative(loss, pos, neg)
+
+
+def _bpr(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return F.softplus((neg - pos[:, None]) / loss.temperature)
+
+
+def _hinge(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return F.relu(loss.margin - pos[:, None] + neg)
+
+
+def _bce(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return weighted(loss.weight, F.softplus(neg))
+
+
+def _square(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return loss.weight * neg.square()
+
+
+def _opauc(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
+    return pair_square(torch.sigmoid(pos / loss.temperature), torch.sigmoid(neg / loss.temperature))
+
+
+def _ccl(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
     return loss.weight * F.relu(neg - loss.margin)
+
+
+# The contribution of each negative [B, K] from scores of positives [B] and negatives [B, K]. An
+# extension of the group recsys.losses has the same signature; it must grow with the negative score.
+PerNegative: TypeAlias = Callable[[Loss, Tensor, Tensor], Tensor]
+_PER_NEGATIVE: dict[str, PerNegative] = {
+    "bpr": _bpr,
+    "hinge": _hinge,
+    "bce": _bce,
+    "square": _square,
+    "opauc": _opauc,
+    "ccl": _ccl,
+}
 
 
 def warp_weight(
     pos: Tensor, neg: Tensor, *, margin: float, n_items: int, mask: Tensor | None = None
 ) -> Tensor:
-    """ln(rank + 1) with rank estimated as floor(n_items * impostors / K), no gradient; [B].
+    """Return ln(rank + 1) without a gradient, [B].
 
-    Source: Hsieh et al., Collaborative Metric Learning, WWW 2017, section 3.2. An impostor is a negative within the margin.
+    The rank is estimated as floor(n_items * impostors / K), where an impostor is a negative within
+    the
+    margin. Source: Hsieh et al., Collaborative Metric Learning, WWW 2017, section 3.2.
     """
     with torch.no_grad():
         impostor = margin - pos[:, None] + neg > 0
@@ -413,7 +325,7 @@ def _reduce(
     if neg.shape[1] == 1 and loss.reduce != "warp":
         return each.squeeze(1)
     if loss.reduce == "each":
-        return _mean(each, mask)
+        return mean_of(each, mask)
     # The hardest negatives are the largest terms.
     if loss.reduce == "top":
         hard = each.topk(loss.n_kept(each.shape[1]), dim=1).values
@@ -422,13 +334,6 @@ def _reduce(
     if loss.reduce == "warp":
         return warp_weight(pos, neg, margin=loss.margin, n_items=n_items, mask=mask) * hardest
     return hardest
-
-
-def _mean(each: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over the negatives that are some, 0 where none is; [B]."""
-    if mask is None:
-        return each.squeeze(1) if each.shape[1] == 1 else each.mean(1)
-    return (each * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
 def _softmax(
@@ -442,15 +347,17 @@ def _softmax(
 
 
 class _LogOnePlusSum(torch.autograd.Function):
-    """log(1 + sum_k exp(z_k)) over the last dimension; its gradient is exp(z_k) / (1 + sum), kept from the forward pass.
+    """log(1 + sum_k exp(z_k)) over the last dimension.
 
-    Written out because [B, K] is large: two buffers and a handful of passes instead of autograd's dozen.
+    The gradient is exp(z_k) / (1 + sum), kept from the forward pass. It is written out because [B,
+    K]
+    is large: two buffers and a few passes in place of autograd's dozen.
     """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, mask: Tensor | None) -> Tensor:
         z = z if mask is None else z.masked_fill(~mask, -torch.inf)
-        top = z.amax(1).clamp_min_(0)  # of the 1 as well, whose exponent is 0
+        top = z.amax(1).clamp_min_(0)  # of the 1 too, whose exponent is 0
         share = (z - top[:, None]).exp_()
         total = share.sum(1).add_(torch.exp(-top))
         ctx.save_for_backward(share.div_(total[:, None]))

@@ -1,7 +1,7 @@
-"""The k nearest rows of a sparse matrix, exactly, a block at a time.
+"""The k nearest rows of a sparse matrix, exactly, in blocks of rows.
 
-All similarities of n rows would be an n x n matrix, dense or nearly so. Here a span of rows is multiplied at a time, its k
-best are kept, and the rest is dropped before the next span begins.
+All similarities of n rows would be an n x n matrix, dense or nearly so. Instead a span of rows is
+multiplied at a time, its k best are kept, and the rest is dropped before the next span begins.
 """
 
 from __future__ import annotations
@@ -18,31 +18,36 @@ Weighting: TypeAlias = Literal["cosine", "tfidf", "bm25"]
 Over: TypeAlias = Literal["product", "union"]
 
 _BLOCK_BYTES = 128 << 20
-_ENTRY_BYTES = 32  # of one similarity while its span is worked on: value, column, and what the selection makes of them
+_ENTRY_BYTES = 32  # per similarity during selection: value, column and temporaries
 
 
 def weigh(
     rows: sp.csr_matrix, weighting: Weighting, power: float = 0.0, k1: float = 1.2, b: float = 0.75
 ) -> sp.csr_matrix:
-    """Give the entries of a binary matrix a weight before its rows are compared.
+    """Weight the entries of a binary matrix before its rows are compared.
 
-    An entry (i, u) gets d_u^(-power / 2), d_u the entries of column u, and beside that
-    "cosine": nothing; "tfidf": idf_u = log(1 + n / (1 + d_u)); "bm25": idf_u (k1 + 1) / (1 + k1 (1 - b + b l_i / mean l)), l_i the
-    entries of row i. (Robertson, Zaragoza, "The probabilistic relevance framework", 2009, with term frequency 1.)
+    An entry (i, u) gets d_u^(-power / 2), d_u the number of entries of column u, times
+
+        cosine   1
+        tfidf    idf_u = log(1 + n / (1 + d_u))
+        bm25     idf_u (k1 + 1) / (1 + k1 (1 - b + b l_i / mean l)), l_i the entries of row i
+
+    Source: Robertson, Zaragoza, "The probabilistic relevance framework", 2009, with term frequency
+    1.
 
     Args:
         rows: CSR [n, m], ones.
         weighting, power: as above.
-        k1, b: of "bm25" alone.
+        k1, b: used by "bm25" only.
 
     Returns:
         CSR float32 [n, m], column indices sorted.
     """
     n = rows.shape[0]
-    spread = np.bincount(rows.indices, minlength=rows.shape[1]).astype(np.float64)
-    column = np.maximum(spread, 1) ** (-power / 2)
+    degree = np.bincount(rows.indices, minlength=rows.shape[1]).astype(np.float64)
+    column = np.maximum(degree, 1) ** (-power / 2)
     if weighting != "cosine":
-        column *= np.log1p(n / (1 + spread))
+        column *= np.log1p(n / (1 + degree))
     lengths = np.diff(rows.indptr)
     value = column[rows.indices]
     if weighting == "bm25":
@@ -64,23 +69,28 @@ def nearest(
     over: Over = "product",
     block_bytes: int = _BLOCK_BYTES,
 ) -> sp.csr_matrix:
-    """The k most similar rows of every row: s(i, j) = x_i . x_j / (left_i * right_j + shrink), j != i.
+    """Return the k most similar rows of every row.
 
-    Among equal similarities the lower row number is taken. Similarities that are not above zero are no neighbours, so a row
-    may have fewer than k.
+    The similarity is s(i, j) = x_i . x_j / (left_i * right_j + shrink) for j != i. Ties go to the
+    lower
+    row number. Rows with a similarity of zero or below are not neighbours, so a row may have fewer
+    than k.
 
     Args:
-        rows: what is compared, CSR float32 [n, m], column indices sorted.
+        rows: the rows to compare, CSR float32 [n, m], column indices sorted.
         k: neighbours per row; n or more keeps all.
         left: scale of the row whose neighbours are sought, [n].
         right: scale of the neighbour, [n].
-        shrink: added to the divisor; pulls similarities that rest on little evidence towards zero.
-        over: "union": x_i . x_j / (left_i + right_j - x_i . x_j + shrink) instead, which is Jaccard's of sets of these sizes.
-        block_bytes: working memory beside the result. One row is the least that can be worked on, so the bound is the larger
-            of this and 32 n bytes.
+        shrink: added to the divisor; pulls similarities with little evidence towards zero.
+        over: "product", as above; "union": x_i . x_j / (left_i + right_j - x_i . x_j + shrink),
+        which
+            is the Jaccard index of sets of these sizes.
+        block_bytes: working memory in addition to the result. At least one row is processed, so the
+            bound is the larger of this and 32 n bytes.
 
     Returns:
-        CSR float32 [n, n] with at most k entries a row, column indices sorted: row i holds the neighbours of row i.
+        CSR float32 [n, n] with at most k entries a row, column indices sorted: row i holds the
+        neighbours of row i.
     """
     turned = rows.T.tocsr()
     spans = [
@@ -96,7 +106,10 @@ def nearest(
 
 
 def _spans(rows: sp.csr_matrix, turned: sp.csr_matrix, block_bytes: int) -> Iterator[slice]:
-    """Spans of rows whose product is sure to fit: a row of it has at most as many entries as products are added up for it."""
+    """Yield spans of rows whose product fits the working memory.
+
+    A row of the product has at most as many entries as products are summed for it.
+    """
     n = rows.shape[0]
     products = np.append(0, np.cumsum(np.diff(turned.indptr)[rows.indices], dtype=np.int64))[
         rows.indptr
@@ -120,7 +133,7 @@ def _best(
     shrink: float,
     over: Over,
 ) -> sp.csr_matrix:
-    """The k best of each row of a span of inner products [B, n]."""
+    """Return the k best of each row of a span of inner products [B, n]."""
     size, n = product.shape
     row = np.repeat(np.arange(size, dtype=np.int32), np.diff(product.indptr))
     column, value = product.indices, product.data
@@ -147,16 +160,15 @@ def _best(
 
 
 def _without_surplus(chosen: sp.csr_matrix, k: int, least: np.ndarray) -> sp.csr_matrix:
-    """Drop what exceeds k a row: the last of those equal to the row's least."""
+    """Drop the entries beyond k of each row: the last of those equal to its smallest."""
     counts = np.diff(chosen.indptr)
     if not len(counts) or counts.max() <= k:
         return chosen
     row = np.repeat(np.arange(len(counts)), counts)
     equal = chosen.data == least[row]
-    place = (
-        np.cumsum(equal) - np.append(0, np.cumsum(equal))[chosen.indptr[:-1]][row]
-    )  # 1-based among the equals of its row
+    # Rank among the equal entries of the row, starting with 1.
+    rank = np.cumsum(equal) - np.append(0, np.cumsum(equal))[chosen.indptr[:-1]][row]
     room = k - (counts - np.bincount(row[equal], minlength=len(counts)))
-    kept = ~equal | (place <= room[row])
+    kept = ~equal | (rank <= room[row])
     indptr = np.append(0, np.cumsum(np.bincount(row[kept], minlength=len(counts))))
     return sp.csr_matrix((chosen.data[kept], chosen.indices[kept], indptr), shape=chosen.shape)

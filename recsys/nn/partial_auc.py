@@ -1,22 +1,27 @@
-"""Partial AUC as a loss: against the hardest negatives only, and for two-way and lower-left AUC some of the positives only.
+"""Partial AUC as a loss: over the hardest negatives, and for some forms over part of the positives.
 
-Scores f lie in [0, 1] (the sigmoid of whatever a model gives) and the surrogate is the square (1 - f+ + f-)^2, which there grows with f- and
-falls with f+, so that the hardest pairs are those of the highest negatives and the lowest positives. Every share is the fraction that is kept,
-floor(share n) of n and at least one; that is where it differs from the metrics of `recsys.evaluation.partial_auc`, which are not defined for none.
+Scores f lie in [0, 1] (the sigmoid of a model's score) and the surrogate is the square
+(1 - f+ + f-)^2. On [0, 1] it grows with f- and falls with f+, so the hardest pairs are those of the
+highest negatives and the lowest positives. A share is the fraction kept: floor(share n) of n, at
+least one. The metrics of `recsys.evaluation.partial_auc` differ here: they are undefined for none.
 
-    square        the mean over all kept pairs in linear time, from means and variances of what is kept
-    pair_square   the surrogate of each pair with its own negatives, also re-weighted by poly or exp
-    weighted      the re-weighted surrogate over all pairs of two sets in linear time
-    top_share     the mean of the largest losses of each row: per-user OPAUC of any pair loss, DNS, and DiHarS in closed form
-    cvar, moved   the same mean with a learnt threshold per row (SOPA; DiHarS as printed), and the step of that threshold
-    instance_wise the minimax form without ranking (PAUCI), as a value to descend and ascend
+    square        mean over all kept pairs in linear time, from means and variances
+    pair_square   surrogate of each pair with its own negatives, optionally re-weighted (poly, exp)
+    weighted      re-weighted surrogate over all pairs of two sets, in linear time
+    top_share     mean of the largest losses of each row: per-user OPAUC of any pair loss, DNS,
+                  and DiHarS in closed form
+    cvar, moved   the same mean with a learned threshold per row (SOPA; DiHarS as printed), and the
+                  update of that threshold
+    instance_wise minimax form without ranking (PAUCI), a value to descend and ascend
 
-Selecting has no gradient: what is kept is found first, and the gradient flows through the kept values.
+The selection has no gradient; the gradient flows through the selected values.
 
-Sources: square losses of AUC from moments, Ying, Wen & Lyu, NeurIPS 2016; re-weighting, Yang, Xu, Bao et al., ICML 2021; minimax, Shao, Xu, Yang,
-Bao & Huang, NeurIPS 2022; thresholds per positive, Zhu et al., ICML 2022; mean of the k largest, Fan et al., NeurIPS 2017; lower-left, Shi et al.,
-WWW 2024. Differences from released code: the margin stays 1 and is not the exponent; the dual variable is ascended, not descended. Their use for
-recommendation, per pair or per user, is a reconstruction: of these sources only the last recommends.
+Sources: AUC square loss from moments, Ying, Wen & Lyu, NeurIPS 2016; re-weighting, Yang, Xu, Bao
+et al., ICML 2021; minimax, Shao, Xu, Yang, Bao & Huang, NeurIPS 2022; thresholds per positive, Zhu
+et al., ICML 2022; mean of the k largest, Fan et al., NeurIPS 2017; lower-left, Shi et al., WWW
+2024. Differences from released code: the margin stays 1 and is not the exponent; the dual variable
+is ascended, not descended. Reconstructed: their use for recommendation, per pair or per user; only
+the last source is about recommendation.
 """
 
 from __future__ import annotations
@@ -56,17 +61,20 @@ def square(
     end: End = "two-way",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Mean of (1 - f+ + f-)^2 over all kept pairs, a scalar: Var+ + Var- + (1 - (m+ - m-))^2 with means and variances of what is kept.
+    """Return the mean of (1 - f+ + f-)^2 over all kept pairs, a scalar.
 
-    With `pos_share` 1 that is one-way partial AUC, with both 1 AUC.
+    It is Var+ + Var- + (1 - (m+ - m-))^2 with means and variances of the kept scores. With
+    `pos_share`
+    1 it is one-way partial AUC, with both shares 1 it is AUC.
 
     Args:
         pos: scores of the positives, in [0, 1], any shape.
         neg: scores of the negatives, any shape.
-        pos_share: of the positives the lowest ("two-way") or the highest ("lower-left") are kept.
-        neg_share: of the negatives the highest are kept.
-        end: which positives.
-        mask: bool, shaped as `neg`, False where an entry is no negative, or None.
+        pos_share: share of the positives kept: the lowest ("two-way") or the highest
+        ("lower-left").
+        neg_share: share of the negatives kept: the highest.
+        end: which positives are kept.
+        mask: bool, shaped as `neg`, False for an entry that is not a negative; None: all are.
     """
     pos, neg = pos.reshape(-1), neg.reshape(-1) if mask is None else neg[mask]
     if not len(pos) or not len(neg):
@@ -87,12 +95,14 @@ def pair_square(
     both: bool = False,
     detach: bool = False,
 ) -> Tensor:
-    """w+ w- (1 - f+ + f-)^2 of each positive with its own negatives, [B, K]; it grows with f-, so the largest are the hardest.
+    """Return w+ w- (1 - f+ + f-)^2 of each positive with its own negatives, [B, K].
+
+    It grows with f-, so the largest values belong to the hardest negatives.
 
     Args:
         pos: scores of the positives, in [0, 1], [B].
-        neg: scores of their negatives [B, K].
-        form, rate, both, detach: as of `weighted`.
+        neg: scores of their negatives, [B, K].
+        form, rate, both, detach: as in `weighted`.
     """
     each = (1 - pos[:, None] + neg).square()
     if form == "plain":
@@ -115,18 +125,21 @@ def weighted(
     detach: bool = False,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Mean over all pairs of w+ w- (1 - f+ + f-)^2, a scalar, in linear time: the weights are products and the square is one of a sum.
+    """Return the mean over all pairs of w+ w- (1 - f+ + f-)^2, a scalar, in linear time.
 
-    With x = 1 - f+ and y = f-: E[w+ x^2] E[w-] + 2 E[w+ x] E[w- y] + E[w+] E[w- y^2].
+    The weights are products and the square is that of a sum. With x = 1 - f+ and y = f-:
+    E[w+ x^2] E[w-] + 2 E[w+ x] E[w- y] + E[w+] E[w- y^2].
 
     Args:
         pos: scores of the positives, in [0, 1], any shape.
         neg: scores of the negatives, any shape.
-        form: "poly" w(t) = (t + 1e-6)^rate, "exp" w(t) = 1 - exp(-rate t), of t = f- and t = 1 - f+; "plain" 1.
+        form: "poly" w(t) = (t + 1e-6)^rate, "exp" w(t) = 1 - exp(-rate t), of t = f- and t = 1 -
+        f+;
+            "plain" 1.
         rate: above 0. poly tends to "plain" as it falls to 0, exp as it grows.
-        both: weight positives too (two-way partial AUC); else w+ = 1 (one-way).
-        detach: no gradient through the weights; the released code lets it through.
-        mask: bool, shaped as `neg`, False where an entry is no negative, or None.
+        both: weight the positives too (two-way partial AUC); else w+ = 1 (one-way).
+        detach: no gradient through the weights; the released code has one.
+        mask: bool, shaped as `neg`, False for an entry that is not a negative; None: all are.
     """
     x, y = 1 - pos.reshape(-1), neg.reshape(-1) if mask is None else neg[mask]
     if not len(x) or not len(y):
@@ -141,12 +154,14 @@ def weighted(
 
 
 def top_share(each: Tensor, share: float, mask: Tensor | None = None) -> Tensor:
-    """Mean of the floor(share k) largest losses of each row, at least one, [B]; k is the number of its negatives, 0 the loss of a row without.
+    """Return the mean of the floor(share k) largest losses of each row, at least one, [B].
+
+    k is the number of negatives of the row; the loss of a row without negatives is 0.
 
     Args:
-        each: losses [B, K].
+        each: losses, [B, K].
         share: fraction kept.
-        mask: bool [B, K], False where a candidate is no negative, or None.
+        mask: bool [B, K], False for a candidate that is not a negative; None: all are.
     """
     if mask is None:
         return each.topk(_kept(share, each.shape[1]), dim=1, sorted=False).values.mean(1)
@@ -158,13 +173,15 @@ def top_share(each: Tensor, share: float, mask: Tensor | None = None) -> Tensor:
 
 
 def cvar(each: Tensor, threshold: Tensor, share: float, mask: Tensor | None = None) -> Tensor:
-    """A threshold s plus mean [loss - s]+ / share of each row, [B]: its minimum over s is `top_share`, wherever share k is whole.
+    """Return a threshold s plus mean [loss - s]+ / share of each row, [B].
 
-    Unbiased in the number of negatives drawn, so the threshold can be learnt over draws. 0 where a row has no negatives.
+    Its minimum over s is `top_share` wherever share k is an integer. It is unbiased in the number
+    of
+    negatives drawn, so the threshold can be learned over draws. 0 for a row without negatives.
 
     Args:
-        each: losses [B, K].
-        threshold: s [B]; by its gradient, or by `moved`.
+        each: losses, [B, K].
+        threshold: s, [B]; learned by its gradient, or by `moved`.
         share: fraction kept.
         mask: as in `top_share`.
     """
@@ -177,7 +194,7 @@ def cvar(each: Tensor, threshold: Tensor, share: float, mask: Tensor | None = No
 
 @torch.no_grad()
 def threshold(each: Tensor, share: float) -> Tensor:
-    """The best threshold of `cvar`, [B]: the smallest of the losses that `top_share` keeps."""
+    """Return the best threshold of `cvar`, [B]: the smallest loss that `top_share` keeps."""
     return each.topk(_kept(share, each.shape[1]), dim=1).values[:, -1]
 
 
@@ -185,16 +202,21 @@ def threshold(each: Tensor, share: float) -> Tensor:
 def moved(
     threshold: Tensor, each: Tensor, share: float, *, step: float = 0.1, mask: Tensor | None = None
 ) -> Tensor:
-    """Thresholds [B] after a step down the sub-gradient 1 - P(loss > s) / share; the rows given are those of the batch."""
+    """Return thresholds [B] after a step down the sub-gradient 1 - P(loss > s) / share.
+
+    The rows are those of the batch.
+    """
     above = (each > threshold[:, None]).to(each.dtype)
     part = above.mean(1) if mask is None else (above * mask).sum(1) / mask.sum(1).clamp_min(1)
     return threshold - step * (1 - part / share)
 
 
 class Saddle(NamedTuple):
-    """Where `instance_wise` is taken: scalars that are learnt beside the model.
+    """The point at which `instance_wise` is evaluated: scalars learned together with the model.
 
-    a, b tend to the means of the kept positives and negatives, gamma to b - a, s_pos and s_neg to the thresholds of what is kept.
+    a and b tend to the means of the kept positives and negatives, gamma to b - a, s_pos and s_neg
+    to
+    the thresholds of the kept scores.
     """
 
     a: Tensor
@@ -204,7 +226,11 @@ class Saddle(NamedTuple):
     s_neg: Tensor
 
     def bounded(self, *, two_way: bool) -> Saddle:
-        """The same inside its domain: a, b in [0, 1], s_pos in [-4, 1], s_neg in [0, 5], gamma in [b - 1, 1], two-way in [max(-a, b - 1), 1]."""
+        """Return the point clipped to its domain.
+
+        a, b in [0, 1], s_pos in [-4, 1], s_neg in [0, 5], gamma in [b - 1, 1]; two-way in
+        [max(-a, b - 1), 1].
+        """
         a, b = self.a.clamp(0, 1), self.b.clamp(0, 1)
         low = torch.maximum(-a, b - 1) if two_way else b - 1
         return Saddle(
@@ -226,20 +252,26 @@ def instance_wise(
     kappa: float | None = None,
     omega: float = 0.0,
 ) -> Tensor:
-    """The minimax form of `square` (one-way and two-way), a scalar: no score is compared with another, so any batch gives an unbiased gradient.
+    """Return the minimax form of `square` (one-way and two-way), a scalar.
 
-    With P = (f - a)^2 - 2 (1 + gamma) f, N = (f - b)^2 + 2 (1 + gamma) f and r the positive part,
+    It compares no two scores, so any batch gives an unbiased gradient. With
+    P = (f - a)^2 - 2 (1 + gamma) f, N = (f - b)^2 + 2 (1 + gamma) f and r the positive part,
 
-        1 + s_pos + E+[r(P - s_pos)] / pos_share + s_neg + E-[r(N - s_neg)] / neg_share - (1 + omega) gamma^2
+        1 + s_pos + E+[r(P - s_pos)] / pos_share + s_neg + E-[r(N - s_neg)] / neg_share
+          - (1 + omega) gamma^2
 
-    whose minimum over a, b, s_pos, s_neg for the largest over gamma is `square` where omega is 0; with `pos_share` 1 the positives have plain E+[P].
-    The bounds of `Saddle.bounded` are what makes P fall and N grow with f, so that thresholds keep the right ones.
+    The minimum over a, b, s_pos, s_neg of the maximum over gamma is `square` if omega is 0; with
+    `pos_share` 1 the positives contribute plain E+[P]. Within the bounds of `Saddle.bounded` P
+    falls
+    and N grows with f, so the thresholds keep the right scores.
 
     Args:
         pos, neg: scores in [0, 1], [P] and [N].
-        at: the learnt scalars.
-        pos_share, neg_share: fractions kept; exact where they leave whole numbers.
-        kappa: smooths r to log(1 + exp(kappa t)) / kappa, a gap of at most log(2) / kappa each; None: [t]+.
+        at: the learned scalars.
+        pos_share, neg_share: fractions kept; exact where they give integers.
+        kappa: smooths r to log(1 + exp(kappa t)) / kappa, a gap of at most log(2) / kappa each;
+        None:
+            [t]+.
         omega: makes the form more concave in gamma, at a bias.
     """
 
@@ -263,5 +295,5 @@ def _weight(t: Tensor, form: Form, rate: float, *, detach: bool) -> Tensor:
 
 
 def _kept(share: float, n: int) -> int:
-    """floor(share n), at least one; what floating point leaves below a whole number counts as it."""
+    """Return floor(share n), at least one; a rounding error below an integer is ignored."""
     return max(1, int(share * n + 1e-9))

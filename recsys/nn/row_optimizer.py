@@ -1,8 +1,9 @@
 """Optimisers that update only the embedding rows a batch touched.
 
-A dense optimiser passes over whole tables at every step, and with small batches that pass is most of the work. These read
-the sparse gradients that `nn.Embedding(sparse=True)` gives and touch those rows alone. The result differs slightly from the
-dense optimiser: a row that is not touched keeps its momentum instead of decaying it (the "lazy" variant of Adam).
+A dense optimiser passes over whole tables at every step; with small batches that pass is most of
+the work. The optimisers here read the sparse gradients of `nn.Embedding(sparse=True)` and update
+only those rows. The result differs slightly from the dense optimiser: a row outside the batch
+keeps its momentum instead of decaying it (the "lazy" variant of Adam).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ __all__ = ["RowOptimizer"]
 
 
 class RowOptimizer(torch.optim.Optimizer):
-    """SGD, Adagrad or Adam over sparse row gradients.
+    """Apply SGD, Adagrad or Adam to sparse row gradients.
 
     Args:
-        params: embedding tables [n, d] whose gradients are sparse.
+        params: embedding tables [n, d] with sparse gradients.
         kind: "sgd", "adagrad" or "adam".
-        lr: step size.
-        betas: decay of the two moments of Adam; bias correction counts steps, not visits of a row.
+        lr: learning rate.
+        betas: decay rates of Adam's two moments; the bias correction counts steps, not updates of a
+            row.
         eps: added to the root of the second moment.
     """
 
@@ -49,7 +51,9 @@ class RowOptimizer(torch.optim.Optimizer):
 
     def _update(self, table: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         rows, total = _sum_by_row(grad)
-        state, lr, eps = self.state[table], group["lr"], group["eps"]
+        state = self.state[table]
+        lr = group["lr"]
+        eps = group["eps"]
         if self.kind == "sgd":
             _add(table, rows, total, -lr)
             return
@@ -80,16 +84,18 @@ class RowOptimizer(torch.optim.Optimizer):
 
 
 def _sum_by_row(grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct rows [R] and the sum of their gradients [R, d] of a sparse gradient."""
+    """Return the distinct rows [R] of a sparse gradient and the summed gradient of each, [R, d]."""
     index, values = grad._indices()[0], grad._values()
-    rows, where = torch.unique(index, return_inverse=True)
-    if len(rows) == len(index):  # no row twice: a permutation, nothing to add up
+    rows, inverse = torch.unique(index, return_inverse=True)
+    if len(rows) == len(index):  # every row once: a permutation, nothing to add up
         total = torch.empty_like(values)
-        _write(total, where, values)
+        _write(total, inverse, values)
         return rows, total
-    if values.device.type == "cpu":  # sequential there, so the same bytes every time
-        return rows, values.new_zeros(len(rows), values.shape[1]).index_add_(0, where, values)
-    return rows, torch.ops.aten.embedding_dense_backward(values, where, len(rows), -1, False)
+    if (
+        values.device.type == "cpu"
+    ):  # sequential on the CPU, so the result is reproducible to the bit
+        return rows, values.new_zeros(len(rows), values.shape[1]).index_add_(0, inverse, values)
+    return rows, torch.ops.aten.embedding_dense_backward(values, inverse, len(rows), -1, False)
 
 
 def _read(table: Tensor, rows: Tensor) -> Tensor:
@@ -97,7 +103,7 @@ def _read(table: Tensor, rows: Tensor) -> Tensor:
 
 
 def _write(table: Tensor, rows: Tensor, values: Tensor) -> None:
-    """table[rows] = values; rows are distinct. numpy writes rows at twice the speed of torch on the CPU."""
+    """Assign table[rows] = values for distinct rows. On the CPU numpy is twice as fast as torch."""
     if table.device.type == "cpu":
         _view(table)[rows.numpy()] = values.numpy()
     else:
@@ -105,7 +111,7 @@ def _write(table: Tensor, rows: Tensor, values: Tensor) -> None:
 
 
 def _add(table: Tensor, rows: Tensor, values: Tensor, scale: float) -> None:
-    """table[rows] += scale * values; rows are distinct."""
+    """Add scale * values to table[rows], for distinct rows."""
     _write(table, rows, _read(table, rows).add_(values, alpha=scale))
 
 

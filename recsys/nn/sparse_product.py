@@ -1,7 +1,8 @@
-"""Products of sparse matrices and tables: what neighbours say, added up.
+"""Products of sparse matrices and dense tables.
 
-On the CPU a sparse matrix times a table is a weighted sum of rows of the table for each row of the matrix, for which torch has kernels written for
-the width of a row: two to four times as fast in float32 as its own sparse product, which is what is said beside it and what the tests compare with.
+On the CPU, a sparse matrix times a table is a weighted sum of table rows for each row of the
+matrix. torch has kernels for that which depend on the width of a row; in float32 they are two to
+four times as fast as its sparse product, which is the fallback and the reference in the tests.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ __all__ = ["SparseProduct", "entries", "product"]
 
 _Parts: TypeAlias = tuple[Tensor, Tensor, Tensor]  # start, column and weight of a CSR matrix
 
-_FEW = 8  # fewer rows than one of so many are looked up for themselves
+_FEW = 8  # look rows up one by one if fewer than 1 in so many are requested
 
 
 def product(graph: Tensor, table: Tensor) -> Tensor:
-    """The product graph @ table, sparse CSR [n, m] by [m, d], no gradient."""
+    """Return graph @ table, sparse CSR [n, m] by [m, d], without a gradient."""
     if table.device.type != "cpu" or table.dtype != torch.float32 or graph.dtype != torch.float32:
         return graph @ table
-    # By way of numpy they are no views of a sparse tensor, which torch.compile does not know.
+    # Through numpy: torch.compile does not support views of sparse tensors.
     start, column, weight = (
         torch.from_numpy(part.numpy())
         for part in (graph.crow_indices(), graph.col_indices(), graph.values())
@@ -41,29 +42,30 @@ def _sums(start: Tensor, column: Tensor, weight: Tensor, table: Tensor) -> Tenso
 
 
 def entries(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the entries of some rows of a CSR matrix are, one row after the other.
+    """Return the positions of the entries of some rows of a CSR matrix, row after row.
 
     Args:
-        start: where each row begins, and the last ends [n + 1].
-        rows: int64 [R].
+        start: start of each row, and the end of the last, [n + 1].
+        rows: the requested rows, int64 [R].
 
     Returns:
-        places int64 [P], and where among them each row begins, and the last ends, int64 [R + 1].
+        positions: int64 [P].
+        begin: start of each requested row in `positions`, and the end of the last, int64 [R + 1].
     """
     first = start[rows].long()
     count = start[rows + 1] - first
     begin = F.pad(count.cumsum(0), (1, 0))
-    places = torch.arange(int(begin[-1]), device=rows.device) + torch.repeat_interleave(
+    positions = torch.arange(int(begin[-1]), device=rows.device) + torch.repeat_interleave(
         first - begin[:-1], count
     )
-    return places, begin
+    return positions, begin
 
 
 class SparseProduct(nn.Module):
-    """A constant sparse matrix as part of a network: its product with a table, with a gradient for the table.
+    """Multiply a constant sparse matrix with a table, with a gradient for the table.
 
-    It is kept beside its transpose, so that backwards as forwards a step is one pass over its entries; the gradient that autograd has for weighted
-    sums of rows costs ten times as much.
+    The matrix is stored together with its transpose, so that the backward pass too is one pass over
+    its entries. Autograd's own gradient for weighted sums of rows costs ten times as much.
 
     Args:
         matrix: CSR [n, m].
@@ -90,33 +92,36 @@ class SparseProduct(nn.Module):
             )
 
     def forward(self, table: Tensor, rows: Tensor | None = None) -> Tensor:
-        """The product, or some rows of it: [m, ...] -> [n, ...], or with distinct rows int64 [R] -> [R, ...].
+        """Return the product or some rows of it: [m, ...] -> [n, ...], or -> [R, ...].
 
-        Of few rows only their entries are read. Of many all are computed: a pass over all entries in their order is faster than one over half of
-        them that are looked up first, and whose gradient is added up in any order.
+        If few rows are requested, only their entries are read. Otherwise all rows are computed: a
+        pass over all entries in order is faster than a lookup of half of them, whose gradient would
+        also be added up in an undefined order.
+
+        Args:
+            table: dense table, float [m, ...].
+            rows: distinct rows, int64 [R]; None: all.
         """
         flat = table.to(self.weight).flatten(1)  # mixed precision
         if rows is not None and _FEW * len(rows) < self.start.numel() - 1:
-            places, begin = entries(self.start, rows)
-            some = self.column.index_select(0, places).long()
-            out = _sums(begin, some, self.weight.index_select(0, places), flat)
+            positions, begin = entries(self.start, rows)
+            some = self.column.index_select(0, positions).long()
+            out = _sums(begin, some, self.weight.index_select(0, positions), flat)
         else:
-            there, back = (
-                (self.start, self.column, self.weight),
-                (self.turned_start, self.turned_column, self.turned_weight),
-            )
-            out = _Product.apply(flat, there, back)  # type: ignore[no-untyped-call]
+            matrix = (self.start, self.column, self.weight)
+            transpose = (self.turned_start, self.turned_column, self.turned_weight)
+            out = _Product.apply(flat, matrix, transpose)  # type: ignore[no-untyped-call]
             out = out if rows is None else out.index_select(0, rows)
         return out.view(-1, *table.shape[1:])
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, table: Tensor, there: _Parts, back: _Parts) -> Tensor:
-        ctx.back = back
-        return _sums(*there, table)
+    def forward(ctx: Any, table: Tensor, matrix: _Parts, transpose: _Parts) -> Tensor:
+        ctx.transpose = transpose
+        return _sums(*matrix, table)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        back: _Parts = ctx.back
-        return _sums(*back, grads[0].contiguous()), None, None
+        transpose: _Parts = ctx.transpose
+        return _sums(*transpose, grads[0].contiguous()), None, None

@@ -1,6 +1,7 @@
-"""Every mistake a user can make gets one clear line and exit code 2, and leaves nothing half-written behind.
+"""Every mistake a user can make gets one clear line and exit code 2 and leaves no partial output.
 
-The cases of mistakes.py are run through the real command line. `python tests/test_bad_input.py` writes what they print to docs/bad-input.md.
+The cases of mistakes.py run through the real command line. `make bad-input` writes their output to
+docs/bad-input.md.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def page(desk: Desk) -> str:
         "# What happens when the input is wrong",
         "",
         f"{len(ALL)} mistakes, each with what `recsys` answers: one line on standard error, exit code 2, nothing half-written. The page is made by",
-        "`python tests/test_bad_input.py`, which makes every mistake; `tests/test_bad_input.py` checks that the page is current. Three dots stand for",
+        "`make bad-input`, which makes every mistake; `tests/cli/test_bad_input.py` checks that the page is current. Three dots stand for",
         "words of a library or of the operating system, which differ from machine to machine, and for long lists of what is known.",
         "",
         "The working folder holds `log.csv` (user, item, rating, time; 30 users, 30 items, 240 rows), the experiment `mf.toml`, and the runs `done`, `other`",
@@ -258,7 +259,7 @@ def test_a_traceback_or_a_file_left_behind_would_be_seen(tmp_path: Path) -> None
 
 def test_a_run_that_failed_on_the_way_can_go_on(desk: Desk) -> None:
     """A full disk in the middle of training: what is there is a run, and it goes on."""
-    from recsys import tensors as storage
+    from recsys import files
 
     restore(desk.folder, desk.usual)
     flush, calls = os.fsync, iter(range(1000))
@@ -270,7 +271,7 @@ def test_a_run_that_failed_on_the_way_can_go_on(desk: Desk) -> None:
 
     with at_work(desk.folder):
         command = "run mf.toml -q --out runs/{} train.epochs=6 train.checkpoint_seconds=0"
-        with mock.patch.object(storage.os, "fsync", fills_up):
+        with mock.patch.object(files.os, "fsync", fills_up):
             code, _, err = invoke(command.format("new"))
         assert (code, err.count("\n")) == (2, 1)
         assert "the disk is full" in err
@@ -285,7 +286,7 @@ def test_a_run_that_failed_on_the_way_can_go_on(desk: Desk) -> None:
 
 
 def test_the_page_is_current(desk: Desk) -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(desk), "run python tests/test_bad_input.py"
+    assert PAGE.read_text(encoding="utf-8") == page(desk), "run make bad-input"
 
 
 def main() -> None:

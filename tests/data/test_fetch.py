@@ -448,7 +448,7 @@ def test_of_several_threads_one_downloads(site, tmp_path):
 
 CHILD = """
 import sys
-from recsys.data.fetch import fetch
+from recsys.data.catalog.download import fetch
 print(fetch(*sys.argv[1:]).downloaded)
 """
 

@@ -170,7 +170,7 @@ def test_the_share_can_be_of_the_pairs():
     denoiser = made(Denoise(kind="tce", drop=0.25, of="pairs", ramp=1), pairs=20)
     denoiser(batch(20, 6), torch.arange(20), 0, 0)
     assert int(denoiser.state["dropped"].sum()) == 5
-    with pytest.raises(InputError, match="is all its pairs"):
+    with pytest.raises(InputError, match="covers all its pairs"):
         made(Denoise(kind="tce", drop=0.25), pairs=20)(batch(20, 6), torch.arange(20), 0, 0)
 
 
@@ -222,7 +222,7 @@ def test_rce_weighs_by_the_probability_of_the_label():
 def naive_dcf(
     course: list[list[float]], how: Denoise, epochs: int
 ) -> tuple[list[list[str]], list[float], list[int]]:
-    """What becomes of each pair in each epoch, whose logits are given; one batch an epoch, one negative a pair."""
+    """What becomes of each pair in each epoch, whose logits are given; one batch an epoch, one negative per pair."""
     size = len(course[0])
     window: list[list[float]] = [[] for _ in range(size)]
     kept, label, verdicts = [1] * size, [1] * size, []
@@ -313,7 +313,7 @@ def test_released_dcf_keeps_what_it_says_it_relabels_and_mixes_up_histories():
     first = made(how, pairs=20, epochs=4)
     first(Terms(torch.zeros(20), None, Logits(pos, neg)), torch.arange(20), 0, 0)
     assert first.state["weight"].tolist() == [1.0] * 4 + [0.0] * 6 + [1.0] * 10
-    with pytest.raises(InputError, match="one negative a pair"):
+    with pytest.raises(InputError, match="one negative per pair"):
         made(how, pairs=20)(batch(20, 2), torch.arange(20), 0, 0)
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
-from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency, to_hetero
+from recsys.data.types import Interactions
+from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 
 
 def graph(n_users: int = 7, n_items: int = 9, n: int = 25, seed: int = 0) -> Interactions:
@@ -174,16 +174,3 @@ def test_the_adjacency_is_made_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         normalised_adjacency(graph())
-
-
-def test_to_hetero_holds_both_directions_and_the_features():
-    pairs = graph()
-    table = FeatureTable(np.ones((9, 2), dtype=np.float32), np.ones(9, dtype=bool))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = to_hetero(Dataset(pairs, Vocab.range(7), Vocab.range(9), {"text": table}))
-    assert (data["user"].num_nodes, data["item"].num_nodes) == (7, 9)
-    there, back = data["user", "met", "item"].edge_index, data["item", "met_by", "user"].edge_index
-    assert np.array_equal(there, np.stack([pairs.user, pairs.item]))
-    assert torch.equal(there, back.flip(0))
-    assert data["item"]["text"].shape == (9, 2)

@@ -332,7 +332,7 @@ def test_how_many_negatives_are_kept():
 
 
 def test_the_square_loss_is_not_largest_at_the_highest_score():
-    with pytest.raises(InputError, match="the square loss is not largest there"):
+    with pytest.raises(InputError, match="the square loss need not be largest"):
         Loss(kind="square", reduce="hardest")
     value = pair_loss(
         Loss(kind="square", weight=0.5),
@@ -510,10 +510,10 @@ def test_of_one_candidate_every_rule_takes_it(reduce):
 
 @pytest.mark.parametrize("reduce", [*REDUCES[1:], *CHOOSING, "soft"])
 def test_softmax_needs_no_rule(reduce):
-    with pytest.raises(InputError, match="weighs all of them itself"):
+    with pytest.raises(InputError, match="selects negatives, but kind"):
         Loss(kind="softmax", reduce=reduce)
     if reduce != "soft":
-        with pytest.raises(InputError, match="the square loss is not largest there"):
+        with pytest.raises(InputError, match="the square loss need not be largest"):
             Loss(kind="square", reduce=reduce)
 
 

@@ -29,7 +29,7 @@ from recsys.study import tuning as study
 PAUSED = """
 import sys, time
 from pathlib import Path
-import recsys.cli.run, recsys.cli.tune, recsys.matrix, recsys.run, recsys.study
+import recsys.cli.run, recsys.cli.tune, recsys.benchmark.running, recsys.experiment.execution, recsys.study.tuning
 from recsys.cli import main
 
 name = sys.argv.pop(1)
@@ -265,7 +265,7 @@ RACE = """
 import sys, time
 from pathlib import Path
 from recsys.errors import InputError
-from recsys.locks import alone, new_folder
+from recsys.files import exclusive, new_folder
 
 def at_once():
     Path("ready-" + sys.argv[1]).touch()
@@ -276,7 +276,7 @@ at_once()
 won = 0
 for number in range(int(sys.argv[2])):
     try:
-        with alone(Path(f"folder-{number}"), "folder", "wait"):
+        with exclusive(Path(f"folder-{number}"), "folder", "wait"):
             (Path(f"folder-{number}") / sys.argv[1]).touch()
             while not Path("end").exists():
                 time.sleep(0.005)
