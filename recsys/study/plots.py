@@ -80,20 +80,25 @@ def _pictures(
     trials = study.inside
     known = len(trials.get_trials(deepcopy=False))
     name = study.objectives[0]
-    of_fields = {"params": fields, "target_name": name}
     pictures: dict[str, Callable[[], Any]] = {}
     if known:
         pictures["history"] = partial(
             optuna_plots.plot_optimization_history, trials, target_name=name
         )
-        pictures["slice"] = partial(optuna_plots.plot_slice, trials, **of_fields)
+        pictures["slice"] = partial(
+            optuna_plots.plot_slice, trials, params=fields, target_name=name
+        )
     if has_weights:
         pictures["importance"] = partial(
             optuna_plots.plot_param_importances, trials, target_name=name
         )
     if known > 1 and len(fields) > 1:
-        pictures["contour"] = partial(optuna_plots.plot_contour, trials, **of_fields)
-        pictures["parallel"] = partial(optuna_plots.plot_parallel_coordinate, trials, **of_fields)
+        pictures["contour"] = partial(
+            optuna_plots.plot_contour, trials, params=fields, target_name=name
+        )
+        pictures["parallel"] = partial(
+            optuna_plots.plot_parallel_coordinate, trials, params=fields, target_name=name
+        )
     if any(trial.curve for trial in study.trials):
         pictures["curves"] = partial(optuna_plots.plot_intermediate_values, study.optuna)
     return pictures
