@@ -117,7 +117,7 @@ def tune(
     _check_workers(workers, split)
     ready(target.experiment)
     for path in idle(target.experiment):
-        tell(Note(f"'{path}' is searched and never has an effect, for any values of other fields"))
+        tell(Note(f"'{path}' is searched but has no effect, for any values of the other fields"))
     is_new = target.begun is None
     queue = first_trials(target.experiment) if is_new else ()
     if known is not None and not is_new:

@@ -477,7 +477,7 @@ def test_recommend_in_parts_and_again(here: Path) -> None:
             | {"status": "running"}
         )
     )
-    assert "4 parts were there already" in run(job)
+    assert "reused 4 parts" in run(job)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 

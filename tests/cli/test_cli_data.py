@@ -76,7 +76,7 @@ def test_a_broken_entry_does_not_hide_the_others(home):
 def test_show():
     text = said("show", "gowalla")
     assert "7244696fdeb23911319cf7b689f2e15a3c4c92549c873a5677b44e3f13cc3e62, published" in text
-    assert "no checksum known" in said("show", "ml-1m")
+    assert "no published checksum" in said("show", "ml-1m")
     assert "recsys data add steam-200k --path" in said("show", "steam-200k")
     shown = json.loads(said("show", "ml-1m", "--json"))
     assert shown["read"]["separator"] == "::"
@@ -103,7 +103,7 @@ def test_add_fetch_stats(log, home):
         "Mine",
     )
     assert "recsys data stats mine" in text
-    assert "no checksum known" in said("show", "mine")
+    assert "no published checksum" in said("show", "mine")
     text = said("fetch", "mine")
     assert str(home / "data" / "mine") in text
     assert "recorded at the first download" in text
@@ -207,8 +207,8 @@ def test_features_of_the_built_in_items(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ((), "nothing is asked for"),
-        (("--text", "title", "--numeric", "price"), "modalities of their own"),
+        ((), "no features are requested"),
+        (("--text", "title", "--numeric", "price"), "separate modalities"),
         (("--text", "titel"), "did you mean 'title'"),
         (("--text", "title", "--dim", "9"), "ask for 1 or fewer"),
         (("--numeric", "title"), "'red cup' is no number"),
@@ -216,7 +216,7 @@ def test_features_of_the_built_in_items(tmp_path):
         (("--numeric", "price", "--dim", "8"), "--dim does not go"),
         (("--text", "title", "--encoder", "nowhere", "--dim", "8"), "--dim does not go"),
         (("--like", "nothing.parquet"), "no such file"),
-        (("--text", "title", "--encoder", "nowhere"), "none is downloaded"),
+        (("--text", "title", "--encoder", "nowhere"), "nothing is downloaded"),
         (("--images", "nowhere"), "give --backbone"),
         (
             ("--images", "nowhere", "--backbone", "resnet18", "--weights", "w.safetensors"),
@@ -243,22 +243,22 @@ ITEMS = (
         (
             ("--text", "title,kind", "--dim", "3"),
             ("--dim", "2"),
-            "--dim differs from that of --like: it had 3",
+            "--dim differs from that of --like, which had 3",
         ),
         (
             ("--text", "title", "--words", "--dim", "2"),
             ("--text", "kind"),
-            "--text differs from that of --like: it had title",
+            "--text differs from that of --like, which had title",
         ),
         (
             ("--log", "price", "--numeric", "id", "--categorical", "kind"),
             ("--numeric", "price"),
-            "--numeric differs from that of --like: it had id",
+            "--numeric differs from that of --like, which had id",
         ),
         (
             ("--numeric", "price"),
             ("--images", "folder"),
-            "--images differs from that of --like: it had none",
+            "--images differs from that of --like, which had none",
         ),
     ],
 )
@@ -354,7 +354,7 @@ def test_networks_are_told_by_their_weights(tmp_path, monkeypatch):
         "--out",
         str(new),
     )
-    assert "is not what made the vectors of --like" in str(error)
+    assert "is not the network that made the vectors of --like" in str(error)
 
 
 def test_what_needs_a_hand_or_a_network(monkeypatch):

@@ -173,8 +173,8 @@ def test_a_search_without_effect_is_noted_before_the_first_trial(
     )
     assert code == 0, err
     assert (
-        err.splitlines()[0]
-        == "note: 'model.loss.margin' is searched and has no effect, whatever the other fields are"
+        err.splitlines()[0] == "note: 'model.loss.margin' is searched but has no effect, "
+        "for any values of the other fields"
     )
 
 
@@ -182,4 +182,4 @@ def test_a_search_without_effect_is_noted_before_the_first_trial(
 def test_an_override_needs_the_file_when_something_goes_on(here: Path, verb: str) -> None:
     code, _, err = invoke(f"{verb} --resume runs/study train.epochs=3")
     assert (code, err.count("\n")) == (2, 1)
-    assert "'train.epochs=3' stands where the TOML file does; give the TOML file too" in err
+    assert "expected a TOML file, got the override 'train.epochs=3'; give the TOML file too" in err

@@ -137,7 +137,7 @@ def test_what_the_experiment_does_not_have_is_refused(
         ({"sampler": "tpee"}, ("sampler = 'tpee'",)),
         ({"objectives": ["ndgc@5"]}, ("[tune] objectives", "latency")),
         ({"objectives": ["loss"]}, ("[tune] objectives",)),
-        ({"objectives": ["popularity@5"]}, ("neither better nor worse",)),
+        ({"objectives": ["popularity@5"]}, ("has no direction",)),
         ({"objectives": ["ndcg@5", "ndcg@5"]}, ("names one twice",)),
         ({"objectives": ["ndcg@5", "latency"], "pruner": "median"}, ("one objective",)),
         ({"objectives": ["ndcg@5", "latency"], "sampler": "cma"}, ("one objective",)),

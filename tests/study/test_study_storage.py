@@ -20,6 +20,7 @@ from test_study_kill import Killed, dies_at, kill_worker, start_or_resume
 
 from recsys.errors import InputError
 from recsys.study import storage
+from recsys.study.progress import TrialBegun, TrialDone
 from recsys.study.tuning import open_study, tune
 
 
@@ -101,14 +102,14 @@ def test_workers_that_are_killed_lose_no_trial_of_a_database(tmp_path: Path, pos
         pytest.skip("finds its workers in /proc")
     begun, ended, died = Counter[int](), Counter[int](), 0
 
-    def watch(event: dict[str, Any]) -> None:
+    def watch(event: object) -> None:
         nonlocal died
-        if event["event"] == "begun":
-            begun[event["number"]] += 1
-            if event["number"] % 3 == 1 and begun[event["number"]] == 1:
+        if isinstance(event, TrialBegun):
+            begun[event.number] += 1
+            if event.number % 3 == 1 and begun[event.number] == 1:
                 died += kill_worker()
-        elif event["event"] == "trial":
-            ended[event["number"]] += 1
+        elif isinstance(event, TrialDone):
+            ended[event.number] += 1
 
     experiment = small(tmp_path, train={"checkpoint_seconds": 0.0}, tune={"trials": 6})
     study = tune(
@@ -141,7 +142,7 @@ def test_a_proxy_stands_before_a_database(tmp_path: Path) -> None:
         url = f"grpc://127.0.0.1:{port}"
         study = tune(small(tmp_path), tmp_path / "study", storage=url)
         assert essence(study) == essence(tune(small(tmp_path), tmp_path / "journal"))
-        assert study.meta["storage"] == url
+        assert study.meta.storage == url
         assert len(tune(None, tmp_path / "study", resume=True, budget={"trials": 7}).trials) == 7
     finally:
         proxy.stop(None).wait()
@@ -177,7 +178,7 @@ def test_the_trial_of_a_machine_that_is_gone_is_begun_again(
         "complete",
     ]
     assert late.trials[3].settings == theirs
-    assert late.used()["trials"] == 4
+    assert late.used().trials == 4
 
 
 def test_a_study_of_other_data_is_not_joined(tmp_path: Path) -> None:
