@@ -100,7 +100,7 @@ def test_any_tree_comes_back_from_toml(tree):
 
 
 def test_an_unset_key_comes_back_as_unset():
-    """TOML has no null: without a word for it, a key whose default is something would come back as that."""
+    """TOML has no null: without a word for it, such a key would come back with its default."""
     plain = to_dict(Outer(name="x", patience=None))
     assert plain["patience"] == "none"
     assert "clip" not in plain

@@ -1,8 +1,8 @@
 """Several workers on one study: processes that each load the data and run trials.
 
 A killed worker leaves a trial whose lock is free. The next worker that looks for a trial resumes it
-from its checkpoint, and a new process replaces the killed one. A trial that has killed three workers
-is recorded as failed.
+from its checkpoint, and a new process replaces the killed one. A trial that has killed three
+workers is recorded as failed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The storage of the trials: a journal in the folder of the study, or a database.
 
 The journal has Optuna's format, so Optuna's tools can open it. Two things are different here. Its
-lock is a lock of the kernel (`recsys.files`), which is released when its process ends for any reason.
-A last line that was cut off, by a full disk or a power failure, is removed before the next one is
-written.
+lock is a lock of the kernel (`recsys.files`), which is released whenever its process ends. A last
+line that was cut off, by a full disk or a power failure, is removed before the next one is written.
 """
 
 from __future__ import annotations

@@ -263,7 +263,7 @@ ITEMS = (
     ],
 )
 def test_new_items_encoded_like_the_old(tmp_path, options, differs, says):
-    """Two of them alone get the rows they have among all; fitted to themselves they would get others, or none."""
+    """Two items alone get the vectors that they have among all; a new fit would give others."""
     head, rows = "id,title,price,kind\n", ITEMS.splitlines(keepends=True)
     (tmp_path / "items.csv").write_text(head + ITEMS)
     (tmp_path / "new.csv").write_text(
@@ -365,7 +365,8 @@ def test_what_needs_a_hand_or_a_network(monkeypatch):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; import recsys.cli.data; print(sorted({'torch', 'polars', 'pydantic', 'numpy', 'scipy'} & set(sys.modules)))"
+    heavy = {"torch", "polars", "pydantic", "numpy", "scipy"}
+    code = f"import sys; import recsys.cli.data; print(sorted({heavy!r} & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

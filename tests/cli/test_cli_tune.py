@@ -90,7 +90,8 @@ def test_show_of_an_export_that_comes_back(here: Path, tmp_path: Path) -> None:
     assert (
         json.loads(
             done(
-                f"tune mf.toml --trials 2 --out {tmp_path / 'new'} --json --import runs/study/trials.parquet"
+                f"tune mf.toml --trials 2 --out {tmp_path / 'new'} --json "
+                "--import runs/study/trials.parquet"
             )
         )["budget"]["trials"]
         == 2
@@ -169,7 +170,8 @@ def test_a_search_without_effect_is_noted_before_the_first_trial(
     here: Path, tmp_path: Path
 ) -> None:
     code, _, err = invoke(
-        f"tune mf.toml --trials 1 tune.space.model.loss.margin={{low=0.5,high=2.0}} --out {tmp_path / 'study'}"
+        "tune mf.toml --trials 1 tune.space.model.loss.margin={low=0.5,high=2.0} "
+        f"--out {tmp_path / 'study'}"
     )
     assert code == 0, err
     assert (

@@ -1,4 +1,4 @@
-"""Studies: the experiment first, the same proposals whoever asks, trials that never see the test, results that can be used."""
+"""Studies: own settings first, reproducible proposals, trials without the test, usable results."""
 
 from __future__ import annotations
 
@@ -388,7 +388,7 @@ def test_a_way_to_the_test_set_would_be_found(source: str) -> None:
 
 
 def test_a_split_without_valid_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="selects on valid"):
+    with pytest.raises(InputError, match="a study needs a validation part"):
         tune(
             from_tree({**tree(tmp_path), "split": {"by": "ratio", "ratios": [0.8, 0.0, 0.2]}}),
             tmp_path / "study",
@@ -654,7 +654,7 @@ def test_earlier_runs_and_studies_are_tried_after_the_own_settings(tmp_path: Pat
         "model": {"name": "ease"},
         "tune": {"warm": warm, "space": {"model.l2": {"low": 1.0, "high": 2.0}}},
     }
-    with pytest.raises(InputError, match="of the method 'mf', not 'ease'"):
+    with pytest.raises(InputError, match="of the method 'mf', expected 'ease'"):
         tune(from_tree({**tree(tmp_path), **ease}), tmp_path / "ease")
     with pytest.raises(InputError, match="is not the folder of a run"):
         tune(small(tmp_path, tune={"warm": [str(tmp_path)]}), tmp_path / "none")
@@ -774,7 +774,7 @@ def test_trials_with_words_that_are_none_of_the_choices_are_known(tmp_path: Path
 
 
 def test_whole_numbers_are_choices_of_a_field_of_real_ones(tmp_path: Path) -> None:
-    """1 in the file is the 1.0 of the experiment: it lies in the space, and comes back from a table."""
+    """1 in the file is 1.0 in the experiment: it lies in the space and survives a table."""
     space = {
         "model.l2": {"choices": [1, 0]},
         "model.loss": {"choices": [{"kind": "softmax", "temperature": 1}, {"kind": "bpr"}]},
@@ -880,7 +880,7 @@ def test_settings_to_begin_with_come_too_late_when_it_goes_on(tmp_path: Path) ->
     tune(small(tmp_path, tune={"trials": 1}), tmp_path / "cold")
     with pytest.raises(
         InputError,
-        match=r"cold: \[tune\] warm: '.*run' is new, and warm is tried at the beginning of a study; leave it out",
+        match=r"cold: \[tune\] warm: '.*run' is new, and .*at the beginning of a study; leave it out",
     ):
         tune(small(tmp_path, tune={"trials": 2, **warm}), tmp_path / "cold", resume=True)
     assert open_study(tmp_path / "cold").experiment.tune.warm == ()  # type: ignore[union-attr]

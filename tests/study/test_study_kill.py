@@ -1,4 +1,4 @@
-"""A study that is killed at any moment and resumed has the same trials and the same best as one that was left alone."""
+"""A study killed at any moment and resumed has the trials and the best of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Killed(BaseException):
 
 @contextlib.contextmanager
 def dies_at(moment: int | None, torn: bool = False) -> Iterator[Counter[str]]:
-    """Let the study die at its n-th moment: before or after a line of the journal, before or after a file, or between two steps of training.
+    """Let the study die at its n-th moment.
+
+    A moment is before or after a line of the journal or a file, or between two training steps.
 
     Args:
         moment: which one; None counts them.
@@ -107,7 +109,7 @@ def experiment_of(folder: Path, **changes: Any) -> Any:
     ("torn", "moments"), [(False, 10), (True, 5), pytest.param(False, 1000, marks=pytest.mark.slow)]
 )
 def test_death_at_any_moment_leaves_no_trace(tmp_path: Path, torn: bool, moments: int) -> None:
-    """So many of the moments of a study have their turn; after each the study is killed once more, at another."""
+    """The study is killed at a random moment, and once more at another, before it is resumed."""
     experiment = experiment_of(tmp_path)
     with dies_at(None) as seen:
         whole = tune(experiment, tmp_path / "whole")
@@ -257,7 +259,7 @@ def config_of(folder: Path, **changes: Any) -> Path:
 def kill_until_done(
     config: Path, folder: Path, moments: random.Random, longest: float, kills: int
 ) -> int:
-    """Start, kill after a random time, resume, kill... then let it finish. Returns the kills that hit it running."""
+    """Start, kill after a random time, resume, ..., finish. Returns the kills of a running process."""
     hit = 0
     for attempt in range(kills + 1):
         begun = is_study(folder)
@@ -355,7 +357,7 @@ def kill_worker(*, all_of_them: bool = False) -> int:
 
 
 def test_a_killed_worker_loses_nothing_and_leaves_no_zombie(tmp_path: Path) -> None:
-    """Two of the workers are killed in the middle of a trial; each trial is finished, under its number and with its settings."""
+    """Workers are killed within a trial; each trial ends under its number, with its settings."""
     experiment = small(
         tmp_path,
         train={"epochs": 30, "patience": "none", "checkpoint_seconds": 0.0},

@@ -1,4 +1,4 @@
-"""Studies whose trials are in a database that several machines work on: SQLite here, and PostgreSQL where a server can be started."""
+"""Studies of several machines in a database: SQLite, and PostgreSQL if a server can be started."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_killed_study_goes_on_from_the_database(tmp_path: Path, url: str) -> N
 
 
 def test_machines_share_a_budget(tmp_path: Path, url: str) -> None:
-    """Each has a folder of its own; the second finds the study begun, and the third finds nothing left to do."""
+    """Each machine has its own folder; the second finds the study begun, the third finds it done."""
     tune(small(tmp_path, tune={"trials": 2}), tmp_path / "one", storage=url)
     two = tune(small(tmp_path, tune={"trials": 5}), tmp_path / "two", storage=url)
     three = tune(small(tmp_path, tune={"trials": 5}), tmp_path / "three", storage=url)
@@ -97,7 +97,7 @@ def test_workers_share_a_database(tmp_path: Path, url: str) -> None:
 
 
 def test_workers_that_are_killed_lose_no_trial_of_a_database(tmp_path: Path, postgres: str) -> None:
-    """Every third trial costs a worker its life: none is lost, none is run to its end twice, none is left running."""
+    """Every third trial kills a worker: no trial is lost, finished twice, or left running."""
     if not Path("/proc").is_dir():
         pytest.skip("finds its workers in /proc")
     begun, ended, died = Counter[int](), Counter[int](), 0
