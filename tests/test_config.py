@@ -340,3 +340,27 @@ def test_what_should_be_a_list_is_said_to_be_one(values: dict[str, Any], said: s
     with pytest.raises(InputError) as caught:
         build(Evaluation, values, "[evaluate]")
     assert said in str(caught.value)
+
+
+@settings
+class Row:
+    """A row of a list of tables."""
+
+    name: str
+    size: int = 1
+
+
+@settings
+class Rows:
+    """A list of tables, as JSON has them."""
+
+    rows: tuple[Row, ...] = ()
+
+
+def test_a_list_of_tables_becomes_a_tuple_of_settings_and_back():
+    rows = Rows(rows=(Row(name="a"), Row(name="b", size=2)))
+    assert build(Rows, {"rows": [{"name": "a"}, {"name": "b", "size": 2}]}) == rows
+    assert build(Rows, json.loads(json.dumps(to_dict(rows)))) == rows
+    line = message(lambda: build(Rows, {"rows": [{"name": "a"}, {"name": "b", "sise": 2}]}, "x.json"))
+    assert line == "x.json rows[1]: unknown key 'sise'; did you mean 'size'? known: name, size"
+    assert "rows" in message(lambda: build(Rows, {"rows": [3]}))

@@ -880,7 +880,7 @@ def test_settings_to_begin_with_come_too_late_when_it_goes_on(tmp_path: Path) ->
     tune(small(tmp_path, tune={"trials": 1}), tmp_path / "cold")
     with pytest.raises(
         InputError,
-        match=r"cold: \[tune\] warm: '.*run' is new, and .*at the beginning of a study; leave it out",
+        match=r"cold: \[tune\] warm: '.*run' is new, and .* the beginning of a study; leave it out",
     ):
         tune(small(tmp_path, tune={"trials": 2, **warm}), tmp_path / "cold", resume=True)
     assert open_study(tmp_path / "cold").experiment.tune.warm == ()  # type: ignore[union-attr]

@@ -259,7 +259,7 @@ def config_of(folder: Path, **changes: Any) -> Path:
 def kill_until_done(
     config: Path, folder: Path, moments: random.Random, longest: float, kills: int
 ) -> int:
-    """Start, kill after a random time, resume, ..., finish. Returns the kills of a running process."""
+    """Start, kill after a random time, resume, ..., finish. Return the number of kills."""
     hit = 0
     for attempt in range(kills + 1):
         begun = is_study(folder)

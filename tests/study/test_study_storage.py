@@ -73,7 +73,7 @@ def test_a_killed_study_goes_on_from_the_database(tmp_path: Path, url: str) -> N
 
 
 def test_machines_share_a_budget(tmp_path: Path, url: str) -> None:
-    """Each machine has its own folder; the second finds the study begun, the third finds it done."""
+    """Each machine has a folder; the second finds the study begun, the third finds it done."""
     tune(small(tmp_path, tune={"trials": 2}), tmp_path / "one", storage=url)
     two = tune(small(tmp_path, tune={"trials": 5}), tmp_path / "two", storage=url)
     three = tune(small(tmp_path, tune={"trials": 5}), tmp_path / "three", storage=url)
