@@ -44,7 +44,6 @@ Environment variables:
 
 app = typer.Typer(
     name="recsys",
-    help=_PURPOSE,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,

@@ -85,6 +85,16 @@ def test_show():
     assert "did you mean 'gowalla'" in str(wrong("show", "gowala"))
 
 
+def test_states_are_shown_in_words(log):
+    said("add", "mine", "--path", str(log), "--user", "who", "--item", "what")
+    lines = {line.split()[0]: line for line in said("list").splitlines() if line.strip()}
+    assert lines["mine"].rstrip().endswith("user-defined")
+    assert lines["steam-200k"].rstrip().endswith("manual download")
+    assert "manual download" in said("show", "steam-200k")
+    rows = {row["name"]: row["state"] for row in json.loads(said("list", "--json"))}
+    assert (rows["mine"], rows["steam-200k"]) == ("yours", "by hand")  # as before, for programs
+
+
 def test_add_fetch_stats(log, home):
     text = said(
         "add",
