@@ -34,6 +34,7 @@ from recsys.errors import InputError
 from recsys.experiment.execution import data_of
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.study import trial
+from recsys.study.progress import DataLoaded, TrialBegun, TrialDone
 from recsys.study.tuning import Study, open_study, tune
 
 ROOT = Path(__file__).parents[1]
@@ -137,7 +138,7 @@ def kill(arguments: argparse.Namespace) -> int:
                 arguments.trials, size=min(arguments.kills, arguments.trials), replace=False
             ).tolist()
         )
-        each = open_study(whole).used()["seconds"] / arguments.trials
+        each = open_study(whole).used().seconds / arguments.trials
         moments = [(number, float(rng.random()) * each) for number in at]
         began, killed = time.monotonic(), 0
         for number, wait in moments:
@@ -200,7 +201,7 @@ def essence(study: Study) -> list[tuple[Any, ...]]:
             dict(t.curve),
             t.origin,
             t.reason,
-            t.facts.get("best_epoch"),
+            t.facts.best_epoch,
         )
         for t in study.trials
     ]
@@ -301,7 +302,7 @@ def workers() -> list[int]:
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"recsys.study.pool" in words and parent == os.getpid():
+            if b"recsys.study.pool_worker" in words and parent == os.getpid():
                 found.append(int(process.name))
     return found
 
@@ -324,14 +325,14 @@ def postgres(arguments: argparse.Namespace) -> int:
             first = last = time.monotonic()
 
             def watch(
-                event: dict[str, Any], begun: Counter[int] = begun, ended: Counter[int] = ended
+                event: object, begun: Counter[int] = begun, ended: Counter[int] = ended
             ) -> None:
                 nonlocal first, last
-                if event["event"] == "begun":
+                if isinstance(event, TrialBegun):
                     first = first if begun else time.monotonic()
-                    begun[event["number"]] += 1
-                elif event["event"] == "trial":
-                    ended[event["number"]] += 1
+                    begun[event.number] += 1
+                elif isinstance(event, TrialDone):
+                    ended[event.number] += 1
                     last = time.monotonic()
 
             named = replace(experiment, name=f"tiny{number}")
@@ -393,18 +394,18 @@ def overhead(arguments: argparse.Namespace) -> int:
                     fits[0] += time.process_time() - began
 
             def watch(
-                event: dict[str, Any],
+                event: object,
                 clocks: list[float] = clocks,
                 processor: list[float] = processor,
                 training: list[float] = training,
                 fits: list[float] = fits,
             ) -> None:
-                if event["event"] == "data":
+                if isinstance(event, DataLoaded):
                     clocks[0], processor[0] = time.perf_counter(), time.process_time()
-                elif event["event"] == "trial":
+                elif isinstance(event, TrialDone):
                     clocks.append(time.perf_counter())
                     processor.append(time.process_time() - fits[0])
-                    training.append(event["seconds"])
+                    training.append(event.seconds)
 
             trial.fit = timed
             try:

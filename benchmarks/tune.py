@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from recsys.config import to_toml
 from recsys.errors import InputError
 from recsys.experiment.execution import data_of
+from recsys.study.progress import TrialDone
 from recsys.study.tuning import is_study, read_with_space, spaces, tune
 
 # A step of LightGCN costs a pass over the graph, whatever the batch, and every row has a gradient.
@@ -55,7 +55,7 @@ def main() -> None:
         )
         used, best = study.used(), study.best_experiment()
         print(
-            f"# {method}: best of {used['trials']:g} trials, {used['device_seconds']:.0f} s of training",
+            f"# {method}: best of {used.trials:g} trials, {used.device_seconds:.0f} s of training",
             flush=True,
         )
         if best is not None:
@@ -65,11 +65,11 @@ def main() -> None:
             )
 
 
-def follow(event: dict[str, Any]) -> None:
-    if event["event"] == "trial":
-        value = next(iter(event["values"].values()), float("nan"))
+def follow(event: object) -> None:
+    if isinstance(event, TrialDone):
+        value = next(iter(event.values.values()), float("nan"))
         print(
-            f"{event['number']:>3} {value:.4f} {event['seconds']:6.1f} s {event['settings']}",
+            f"{event.number:>3} {value:.4f} {event.seconds:6.1f} s {event.settings}",
             file=sys.stderr,
             flush=True,
         )

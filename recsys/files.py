@@ -1,8 +1,8 @@
 """Files and folders: atomic writes, JSON, checksums, and locks between processes.
 
-A file is written whole or not at all. A lock is the kernel's, on POSIX and on Windows, and it is
-released when its process ends, however it ends. A command claims the folder it works in before it
-does anything else: it creates the folder in one step and holds its lock until the command ends.
+A file is written completely or not at all. Locks belong to the kernel, on POSIX and on Windows: a
+lock is released when its process ends, even if it is killed. A command claims its folder
+before it does anything else: it creates the folder in one step and locks it until the command ends.
 """
 
 from __future__ import annotations
@@ -37,22 +37,29 @@ __all__ = [
     "write_text",
 ]
 
-# What a command that works on a folder holds as long as it does.
+# The file that a command locks for as long as it works on a folder.
 LOCK = ".lock"
 
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-# Some network disks have no locks; there the making of the folder is all that tells two commands apart.
+# Some network disks have no locks. There, only the creation of the folder keeps two commands apart.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_TRIES = 100  # at a folder that goes as often as it is made
-_PAUSE = 0.05  # seconds between two looks at a lock that cannot be waited for
+_TRIES = 100  # attempts at a folder that another command keeps removing
+_PAUSE = 0.05  # seconds between two attempts at a lock that cannot be waited for
 
 
 def write_atomic(path: Path, produce: Callable[[Path], object]) -> None:
-    """Let `produce` write a temporary file beside `path`, flush it to disk, and put it in place of `path` in one step.
+    """Write a file completely or not at all.
+
+    `produce` writes a temporary file in the same folder. The file is then flushed to the disk and
+    renamed to `path` in one step.
+
+    Args:
+        path: the file to write; missing folders are created.
+        produce: called with the path of the temporary file, which it must write.
 
     Raises:
-        InputError: the folder cannot be written or the disk is full; `path` is then as it was before.
+        InputError: the folder cannot be written or the disk is full; `path` is left unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -62,29 +69,30 @@ def write_atomic(path: Path, produce: Callable[[Path], object]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException as error:  # an interrupt too leaves nothing half-written behind
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+    except BaseException as error:  # an interrupt must leave no half-written file either
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise disk_error(OSError(error.errno, error.strerror), path) from None
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8, whole or not at all."""
+    """Write text in UTF-8, completely or not at all."""
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, keys in order of insertion, floats in full."""
+    """Write indented JSON, with keys in order of insertion and floats in full precision."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
     write_text(path, text)
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """Read a JSON file.
 
     Raises:
-        InputError: missing, unreadable or not JSON.
+        InputError: the file is missing, unreadable or not valid JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -96,23 +104,23 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"cannot be read: {error}",
             place=str(path),
-            remedy="the file is damaged: restore it or run again",
+            remedy="the file is damaged: restore it, or repeat the run",
         ) from None
 
 
 def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def disk_error(error: OSError, path: Path, room: str = "") -> InputError:
-    """Return the error of a disk that could not be written, with its cause and a remedy.
+    """Turn an error of the operating system into an `InputError` with a cause and a remedy.
 
     Args:
-        error: what the system reported.
-        path: the file that was to be written, unless the system names one.
-        room: the remedy when the disk is full.
+        error: the error of a failed write.
+        path: the file to write, used if the system names none.
+        room: the remedy if the disk is full.
     """
     place = str(error.filename or path)
     remedy = "check the path and its permissions, or choose another folder"
@@ -126,41 +134,41 @@ def _disk_cause(error: OSError) -> str:
 
 
 class Lock:
-    """A lock on a file that the kernel gives back when its holder dies."""
+    """A lock on a file, which the kernel releases when the process that holds it ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
 
     def take(self, *, wait: bool) -> bool:
-        """Take the lock; without `wait`, answer at once whether it could be had."""
-        for tried in count(1):
+        """Take the lock, and return whether it was taken; without `wait`, return at once."""
+        for attempt in count(1):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            except FileNotFoundError:  # an earlier holder took the folder back
-                if tried == _TRIES:
+            except FileNotFoundError:  # an earlier holder removed the folder
+                if attempt == _TRIES:
                     raise
                 continue
             try:
-                had = _lock(descriptor, wait)
-                if had and self._is_there(descriptor):
+                is_locked = _lock(descriptor, wait)
+                if is_locked and self._is_current(descriptor):
                     self._descriptor = descriptor
                     return True
             except BaseException:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
-            if not had:
+            if not is_locked:
                 return False
-            # Its holder removed the file while it was opened here: this one guards nothing.
+            # The previous holder removed the file after it was opened here, so this lock is void.
         raise AssertionError("count has no end")
 
     def free(self, *, remove: bool = False) -> None:
-        """Give the lock back, and with `remove` take its file away."""
+        """Release the lock; `remove` also deletes its file."""
         if self._descriptor is None:
             return
-        if remove:  # before anyone else can have it; Windows removes no file that is open
+        if remove:  # before another process can take it; Windows cannot delete an open file
             with contextlib.suppress(OSError):
                 self.path.unlink()
         os.close(self._descriptor)
@@ -169,8 +177,8 @@ class Lock:
             with contextlib.suppress(OSError):
                 self.path.unlink()
 
-    def _is_there(self, descriptor: int) -> bool:
-        """Whether the file that was opened is the one that has the name now."""
+    def _is_current(self, descriptor: int) -> bool:
+        """Return whether the opened file still has this path."""
         try:
             now = os.stat(self.path)
         except FileNotFoundError:
@@ -199,8 +207,10 @@ def _lock_on_windows(descriptor: int, wait: bool) -> bool:
 
     while True:
         try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:  # its own way of waiting gives up after ten seconds
+            without_waiting = msvcrt.LK_NBLCK  # type: ignore[attr-defined,unused-ignore]
+            lock = msvcrt.locking  # type: ignore[attr-defined,unused-ignore]
+            lock(descriptor, without_waiting, 1)
+        except OSError:  # the waiting mode of Windows gives up after ten seconds
             if not wait:
                 return False
             time.sleep(_PAUSE)
@@ -210,7 +220,7 @@ def _lock_on_windows(descriptor: int, wait: bool) -> bool:
 
 @contextlib.contextmanager
 def hold_lock(path: Path, *, remove: bool = False) -> Iterator[None]:
-    """Hold the lock of a file, waiting for it; with `remove` the file goes at the end."""
+    """Wait for the lock of a file and hold it; `remove` deletes the file at the end."""
     lock = Lock(path)
     lock.take(wait=True)
     try:
@@ -220,98 +230,112 @@ def hold_lock(path: Path, *, remove: bool = False) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of a file."""
+    """Return whether any process holds the lock of a file."""
     if not path.exists():
         return False
     lock = Lock(path)
     try:
-        free = lock.take(wait=False)
-    except OSError:  # a disk that cannot be written: nobody works there
+        is_free = lock.take(wait=False)
+    except OSError:  # no command can work on a disk that cannot be written
         return False
     lock.free()
-    return not free
+    return not is_free
 
 
 def refuse_held(folder: Path, what: str, remedy: str) -> None:
-    """Refuse a folder that another command works on, and leave it as it is.
+    """Refuse a folder that another command is using, without changing it.
+
+    Args:
+        folder: the folder.
+        what: the noun for the message, such as "study".
+        remedy: the remedy for the message.
 
     Raises:
-        InputError: another command has it.
+        InputError: another command holds the lock of the folder.
     """
     if folder.is_dir() and is_held(folder / LOCK):
-        raise InputError(f"another command works on this {what}", place=str(folder), remedy=remedy)
+        raise _in_use(folder, what, remedy)
+
+
+def _in_use(folder: Path, what: str, remedy: str) -> InputError:
+    return InputError(f"another command works on this {what}", place=str(folder), remedy=remedy)
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path, what: str, remedy: str) -> Iterator[None]:
-    """Make a folder and keep it to one command, from its first line to its last.
+    """Create a folder and lock it against other commands until the end of the block.
 
-    A folder that was made here and is still empty at the end is taken away again, so that a mistake that
-    shows early leaves nothing behind.
+    A folder that was created here and is still empty at the end is removed, so that an early
+    mistake leaves nothing behind.
+
+    Args:
+        folder: the folder.
+        what: the noun for the message, such as "study".
+        remedy: the remedy for the message.
 
     Raises:
-        InputError: another command has it, or it cannot be written.
+        InputError: another command holds the lock, or the folder cannot be written.
     """
-    made: list[Path] = []
+    created: list[Path] = []
     lock = Lock(folder / LOCK)
     try:
-        _make(folder, made)
-        taken = lock.take(wait=False)
+        _create(folder, created)
+        is_locked = lock.take(wait=False)
     except OSError as error:
-        _remove_empty(made)
+        _remove_empty(created)
         raise InputError(
             f"cannot be written: {error.strerror or error}",
             place=str(folder),
             remedy="free some space or choose another folder",
         ) from None
-    if not taken:
-        raise InputError(f"another command works on this {what}", place=str(folder), remedy=remedy)
+    if not is_locked:
+        raise _in_use(folder, what, remedy)
     try:
         yield
     finally:
         lock.free(remove=True)
-        _remove_empty(made)
+        _remove_empty(created)
 
 
 @contextlib.contextmanager
 def new_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Make a folder of one's own: parent/name, or parent/name-2, -3 and so on where that is taken.
+    """Create a new folder: parent/name, or parent/name-2, parent/name-3, ... if that exists.
 
-    It is made in one step, so that of two commands each has its own, and taken away at the end where
-    nothing was put into it.
+    The folder is created in one step, so two commands never share one. It is removed at the end of
+    the block if it is still empty.
     """
-    made: list[Path] = []
+    created: list[Path] = []
     for number in count(1):
         folder = parent / (name if number == 1 else f"{name}-{number}")
-        before = len(made)
-        _make(folder, made)
-        if folder in made[before:]:
+        before = len(created)
+        _create(folder, created)
+        if folder in created[before:]:
             break
     try:
         yield folder
     finally:
-        _remove_empty(made)
+        _remove_empty(created)
 
 
-def _make(folder: Path, made: list[Path]) -> None:
-    """Make a folder and those above it; which were made here is added to `made`, those above first."""
-    for tried in count(1):
+def _create(folder: Path, created: list[Path]) -> None:
+    """Create a folder and its missing parents; append those created here, parents first."""
+    for attempt in count(1):
         try:
-            for place in reversed([folder, *folder.parents]):
-                if place.is_dir():
+            for path in reversed([folder, *folder.parents]):
+                if path.is_dir():
                     continue
                 with contextlib.suppress(FileExistsError):  # another command was faster
-                    place.mkdir()
-                    made.append(place)
-        except FileNotFoundError:  # one above was empty, and another command took it back
-            made[:] = [place for place in made if place.is_dir()]
-            if tried == _TRIES:
+                    path.mkdir()
+                    created.append(path)
+        except FileNotFoundError:  # a parent was empty, and another command removed it
+            created[:] = [path for path in created if path.is_dir()]
+            if attempt == _TRIES:
                 raise
         else:
             return
 
 
-def _remove_empty(made: list[Path]) -> None:
-    for place in reversed(made):
+def _remove_empty(created: list[Path]) -> None:
+    for path in reversed(created):
         with contextlib.suppress(OSError):
-            place.rmdir()
+            path.rmdir()

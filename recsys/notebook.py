@@ -1,4 +1,4 @@
-"""What a value says of itself at the end of a notebook cell: a line of text, or a small table in HTML."""
+"""Short representations for the end of a notebook cell: one line of text, or an HTML table."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["Shown", "counted", "facts_html", "table_html"]
 
-_LONGEST = 200  # signs of a line; what is left out is marked
+_LONGEST = 200  # characters of a line; a longer one ends in "..."
 
 
 class Shown:
-    """A value that is shown by what it holds, never by its arrays.
+    """A value that is shown by a summary of its contents instead of its arrays.
 
-    A class says what it holds in `_facts`: names and values, in the order in which they are read. Those
-    without a name stand in the line of text and head the table.
+    A subclass implements `_facts`, which yields names and values in reading order. Facts without
+    a name come first in the line of text and in the heading of the table.
     """
 
     __slots__ = ()
@@ -32,19 +32,24 @@ class Shown:
 
 
 def counted(n: int, word: str) -> str:
-    """A number and what it counts: `1 user`, `1,200 users`."""
+    """Return a number with the noun it counts: `1 user`, `1,200 users`."""
     return f"{n:,} {word}" + ("" if n == 1 else "s")
 
 
 def facts_html(title: str, facts: Iterable[tuple[str, object]]) -> str:
-    """A table of names and values; what has no name stands in its title. Everything is escaped."""
-    head, rows = [title], []
+    """Return an HTML table of names and values. All texts are escaped.
+
+    Args:
+        title: the caption.
+        facts: names and values; values without a name are appended to the caption.
+    """
+    heading, rows = [title], []
     for name, value in facts:
         if name:
             rows.append(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>")
         else:
-            head.append(str(value))
-    return f"<table><caption>{_text(', '.join(head))}</caption>{''.join(rows)}</table>"
+            heading.append(str(value))
+    return f"<table><caption>{_text(', '.join(heading))}</caption>{''.join(rows)}</table>"
 
 
 def table_html(
@@ -55,21 +60,29 @@ def table_html(
     notes: Iterable[str] = (),
     bold: Mapping[tuple[int, int], bool] | None = None,
 ) -> str:
-    """A table with a head and notes below it; cells at the places (row, column) of `bold` stand out. Everything is escaped."""
+    """Return an HTML table. All texts are escaped.
+
+    Args:
+        columns: the names of the columns.
+        rows: the cells of each row.
+        title: the caption.
+        notes: lines to show below the table.
+        bold: cells to set in bold, by row and column number.
+    """
     body = []
-    for place, row in enumerate(rows):
+    for row_number, row in enumerate(rows):
         cells = [
             f"<td><b>{_text(cell)}</b></td>"
-            if (bold or {}).get((place, column))
+            if (bold or {}).get((row_number, column))
             else f"<td>{_text(cell)}</td>"
             for column, cell in enumerate(row)
         ]
         body.append(f"<tr>{''.join(cells)}</tr>")
-    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
+    heading = "".join(f"<th>{_text(name)}</th>" for name in columns)
     caption = f"<caption>{_text(title)}</caption>" if title else ""
     below = "".join(f"<div>{_text(note)}</div>" for note in notes)
     return (
-        f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f"<table>{caption}<thead><tr>{heading}</tr></thead><tbody>{''.join(body)}</tbody></table>"
         f"{below}"
     )
 

@@ -1,4 +1,8 @@
-"""Processes of one module, which are told things on their standard input and say events on their standard output, a line of JSON each."""
+"""A pool of worker processes that exchange lines of JSON.
+
+Each worker runs `python -m module`. It reads its tasks from standard input and writes its events to
+standard output, one JSON object a line.
+"""
 
 from __future__ import annotations
 
@@ -17,62 +21,62 @@ import torch
 
 __all__ = ["WorkerPool", "share"]
 
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+
 
 def share(
     workers: int, threads: int, number: int, gpus: int, visible: str | None = None
 ) -> dict[str, str]:
-    """What the environment of a process says of threads and GPUs: the cores are shared out, and the GPUs in turn.
+    """Return the environment variables that give one worker its share of CPU cores and GPUs.
+
+    CPU cores are divided evenly. GPUs are assigned round-robin.
 
     Args:
-        workers: how many there are.
-        threads: of each; 0 shares the cores out.
-        number: of this process.
-        gpus: that can be seen.
-        visible: CUDA_VISIBLE_DEVICES as it is.
+        workers: number of workers.
+        threads: CPU threads per worker; 0 divides the cores evenly.
+        number: number of this worker, from 0.
+        gpus: number of visible GPUs.
+        visible: current value of CUDA_VISIBLE_DEVICES, if it is set.
     """
     each = threads or max(1, (os.cpu_count() or 1) // workers)
-    found = {
-        name: str(each)
-        for name in (
-            "OMP_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS",
-            "MKL_NUM_THREADS",
-            "POLARS_MAX_THREADS",
-        )
-    }
+    variables = dict.fromkeys(_THREAD_VARIABLES, str(each))
     if gpus > 1:
-        names = (
-            [name.strip() for name in visible.split(",")]
-            if visible
-            else [str(gpu) for gpu in range(gpus)]
-        )
-        found["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
-    return found
+        names = [str(gpu) for gpu in range(gpus)]
+        if visible:
+            names = [name.strip() for name in visible.split(",")]
+        variables["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
+    return variables
 
 
 class WorkerPool:
-    """Up to a number of processes of `python -m module`, and one queue of what they say.
+    """Worker processes of one module, and a single queue of their events.
 
     Args:
-        module: what each runs.
-        arguments: what it is given on its command line.
-        workers: how many there will be, for the sharing of cores.
-        threads: of each; 0 shares the cores out.
+        module: the module that each worker runs.
+        arguments: its command-line arguments.
+        workers: number of workers; decides each worker's share of the cores.
+        threads: CPU threads per worker; 0 divides the cores evenly.
     """
 
     def __init__(
         self, module: str, arguments: Sequence[str] = (), *, workers: int, threads: int
     ) -> None:
         self.command = [sys.executable, "-m", module, *arguments]
-        self.workers, self.threads = workers, threads
+        self.workers = workers
+        self.threads = threads
         self.events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
-        """Number of a process and what it said; None at its end."""
+        """Worker number and event, as plain JSON; None when the worker has ended."""
         self.alive: dict[int, subprocess.Popen[str]] = {}
 
     def start(self, number: int) -> None:
-        """Begin a process."""
+        """Start the worker with this number."""
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        environment = share(
+        variables = share(
             self.workers, self.threads, number, gpus, os.environ.get("CUDA_VISIBLE_DEVICES")
         )
         path = os.pathsep.join(
@@ -80,7 +84,7 @@ class WorkerPool:
         )
         process = subprocess.Popen(
             self.command,
-            env={**os.environ, **environment, "PYTHONPATH": path},
+            env={**os.environ, **variables, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -90,27 +94,27 @@ class WorkerPool:
         threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
 
     def send(self, number: int, what: Any, *, last: bool = False) -> None:
-        """Say something to a process; `last` closes its input."""
+        """Send a JSON value to a worker; `last` then closes its standard input."""
         pipe = self.alive[number].stdin
         assert pipe is not None
         try:
             pipe.write(json.dumps(what) + "\n")
             pipe.flush()
-        except BrokenPipeError:  # it is dead already; its end will be heard of
+        except BrokenPipeError:  # the worker is dead; its end will arrive in the queue
             return
         if last:
             pipe.close()
 
     def reap(self, number: int) -> int:
-        """Exit code of a process that has ended."""
+        """Remove a worker that has ended, and return its exit code."""
         process = self.alive.pop(number)
         if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # what it did not hear is thrown away
+            with contextlib.suppress(BrokenPipeError):  # input that it never read is discarded
                 process.stdin.close()
         return process.wait()
 
     def terminate(self) -> None:
-        """End all that are alive."""
+        """Terminate all workers and wait for their end."""
         for process in self.alive.values():
             process.terminate()
         for number in list(self.alive):
@@ -123,7 +127,7 @@ class WorkerPool:
                 try:
                     event = json.loads(text)
                 except ValueError:
-                    continue  # a library that prints, or a line that a kill cut off
+                    continue  # output of a library, or a line that a kill cut off
                 if isinstance(event, dict) and "event" in event:
                     self.events.put((number, event))
         self.events.put((number, None))

@@ -100,7 +100,7 @@ def test_any_tree_comes_back_from_toml(tree):
 
 
 def test_an_unset_key_comes_back_as_unset():
-    """TOML has no null: without a word for it, a key whose default is something would come back as that."""
+    """TOML has no null: without a word for it, such a key would come back with its default."""
     plain = to_dict(Outer(name="x", patience=None))
     assert plain["patience"] == "none"
     assert "clip" not in plain
@@ -179,12 +179,12 @@ def message(action) -> str:
         ({"name": "x", "lr": [0.1]}, ["lr = (0.1,)"]),
         ({"name": "x", "patience": 0}, ["patience = 0"]),
         ({"name": "x", "on": 1}, ["on = 1", "boolean"]),
-        ({"name": "x", "cutoffs": 5}, ["cutoffs = 5"]),
+        ({"name": "x", "cutoffs": 5}, ["cutoffs must be a list, got 5"]),
         ({"name": "x", "cutoffs": [5, "x"]}, ["cutoffs = 'x'"]),
         ({"name": 5}, ["name = 5", "string"]),
         (
             {"name": "x", "inner": 3},
-            ["inner = 3", "a table is wanted", "write inner = { key = value }"],
+            ["inner must be a table, got 3", "write inner = { key = value }"],
         ),
         ({"name": "x", "inner": {"kind": "c"}}, ["inner", "kind = 'c'", "'a' or 'b'"]),
         (
@@ -277,7 +277,7 @@ def test_suggestions():
     assert suggest("Dimm", ["dim", "lr"]) == "did you mean 'dim'? known: dim, lr"
     assert suggest("bpr", ["mf"], {"bpr": "mf"}) == "did you mean 'mf'? known: mf"
     assert suggest("bpr", ["dim"], {"bpr": "mf"}) == "known: dim"
-    assert suggest("x", []) == "there is none to choose from"
+    assert suggest("x", []) == "there is nothing to choose from"
 
 
 def test_an_error_puts_the_outer_place_first():
@@ -329,7 +329,7 @@ def test_the_first_difference_is_named() -> None:
     [
         (
             {"metrics": "ndcg@5"},
-            """metrics = 'ndcg@5': a list is wanted; write metrics = ["ndcg@5"]""",
+            """metrics must be a list, got 'ndcg@5'; write metrics = ["ndcg@5"]""",
         ),
         ({"metrics": [1, 2]}, "(and 1 more)"),
     ],
@@ -340,3 +340,29 @@ def test_what_should_be_a_list_is_said_to_be_one(values: dict[str, Any], said: s
     with pytest.raises(InputError) as caught:
         build(Evaluation, values, "[evaluate]")
     assert said in str(caught.value)
+
+
+@settings
+class Row:
+    """A row of a list of tables."""
+
+    name: str
+    size: int = 1
+
+
+@settings
+class Rows:
+    """A list of tables, as JSON has them."""
+
+    rows: tuple[Row, ...] = ()
+
+
+def test_a_list_of_tables_becomes_a_tuple_of_settings_and_back():
+    rows = Rows(rows=(Row(name="a"), Row(name="b", size=2)))
+    assert build(Rows, {"rows": [{"name": "a"}, {"name": "b", "size": 2}]}) == rows
+    assert build(Rows, json.loads(json.dumps(to_dict(rows)))) == rows
+    line = message(
+        lambda: build(Rows, {"rows": [{"name": "a"}, {"name": "b", "sise": 2}]}, "x.json")
+    )
+    assert line == "x.json rows[1]: unknown key 'sise'; did you mean 'size'? known: name, size"
+    assert "rows" in message(lambda: build(Rows, {"rows": [3]}))

@@ -13,7 +13,7 @@ from recsys.comparison.rendering import latex_text
 from recsys.data.reading import Source
 from recsys.data.splitting.rules import by_ratio
 from recsys.data.types import Interactions
-from recsys.errors import InputError, first_line, one_of
+from recsys.errors import InputError, first_line, is_out_of_memory, one_of
 from recsys.evaluation.evaluator import Report
 from recsys.serving.ann_index import build_index
 from recsys.statistics.intervals import bootstrap
@@ -40,6 +40,20 @@ def test_a_word_that_is_not_known_is_refused_with_the_words_that_are() -> None:
     assert str(caught.value) == (
         "kind must be 'flat' or 'hnsw', got 'flta'; did you mean 'flat'? known: flat, hnsw"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("Storage size calculation overflowed with sizes=[9]"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_failed_allocations_are_recognised(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
 
 
 PAIRS = Interactions(np.array([0, 1]), np.array([0, 1]), 2, 2)

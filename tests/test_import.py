@@ -1,4 +1,4 @@
-"""Importing recsys changes nothing, and help needs no torch. Each test looks from inside a fresh interpreter."""
+"""Importing recsys changes nothing, and help needs no torch. Each test starts an interpreter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# What a process can be made to differ in. Third parties are imported first: what they do is their own affair.
+# The state of a process. Other packages are imported first: their effects do not count.
 WATCH = """
 import importlib, logging, os, random, sys, warnings, locale, signal, threading
 for name in {third!r}:
@@ -24,12 +24,20 @@ def state():
     seen = {{
         "environment": dict(os.environ),
         "working directory": os.getcwd(),
-        "loggers": sorted(name for name in logging.Logger.manager.loggerDict if name.startswith("recsys")),
+        "loggers": sorted(
+            name for name in logging.Logger.manager.loggerDict if name.startswith("recsys")
+        ),
         "root logger": (logging.root.level, list(logging.root.handlers), logging.root.disabled),
-        "levels": {{name: logger.level for name, logger in logging.Logger.manager.loggerDict.items() if hasattr(logger, "level")}},
+        "levels": {{
+            name: logger.level
+            for name, logger in logging.Logger.manager.loggerDict.items()
+            if hasattr(logger, "level")
+        }},
         "warnings": list(warnings.filters),
         "random": random.getstate(),
-        "numpy random": [part.tolist() if hasattr(part, "tolist") else part for part in np.random.get_state()],
+        "numpy random": [
+            part.tolist() if hasattr(part, "tolist") else part for part in np.random.get_state()
+        ],
         "numpy attributes": {{name: id(value) for name, value in vars(np).items()}},
         "numpy options": (np.get_printoptions(), np.geterr()),
         "recursion limit": sys.getrecursionlimit(),
@@ -41,7 +49,8 @@ def state():
     if torch is not None:
         seen["torch random"] = torch.get_rng_state().tolist()
         seen["torch settings"] = (
-            torch.get_num_threads(), torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled(),
+            torch.get_num_threads(), torch.get_default_dtype(),
+            torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled(),
             torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark,
         )
     return seen
@@ -55,7 +64,7 @@ print("changed:", changed)
 
 
 def modules() -> list[str]:
-    """Every module of the package by name; `__main__` runs the command line and is no module to import."""
+    """Names of all modules of the package, without `__main__`, which runs the command line."""
     paths = sorted((ROOT / "recsys").rglob("*.py"))
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -124,13 +133,21 @@ def test_a_change_would_be_seen(act: str, name: str) -> None:
 
 
 def test_no_module_has_the_name_of_a_public_function() -> None:
-    """Importing a submodule sets it on the package, where it would stand in the way of the function."""
-    code = "import recsys, pkgutil\nprint({module.name for module in pkgutil.iter_modules(recsys.__path__)} & set(recsys.__all__))"
+    """Importing a submodule sets it on the package, where it would replace the function."""
+    code = (
+        "import recsys, pkgutil\n"
+        "modules = {module.name for module in pkgutil.iter_modules(recsys.__path__)}\n"
+        "print(modules & set(recsys.__all__))"
+    )
     assert inside(code).strip() == "set()"
 
 
 def test_every_public_name_can_be_had() -> None:
-    code = "import recsys\nprint(sorted(recsys.__all__) == sorted(dir(recsys)), all(callable(getattr(recsys, name)) for name in recsys.__all__))"
+    code = (
+        "import recsys\n"
+        "are_callable = all(callable(getattr(recsys, name)) for name in recsys.__all__)\n"
+        "print(sorted(recsys.__all__) == sorted(dir(recsys)), are_callable)"
+    )
     assert inside(code).strip() == "True True"
 
 
@@ -141,7 +158,10 @@ def test_the_data_layer_brings_no_torch() -> None:
         if name.startswith(("recsys.data", "recsys.errors", "recsys.config"))
     ]
     assert len(names) > 10
-    code = f"import importlib, sys\nfor name in {names!r}:\n    importlib.import_module(name)\nprint('torch' in sys.modules)"
+    code = (
+        f"import importlib, sys\nfor name in {names!r}:\n    importlib.import_module(name)\n"
+        "print('torch' in sys.modules)"
+    )
     assert inside(code).strip() == "False"
 
 

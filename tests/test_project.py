@@ -42,7 +42,7 @@ _LEFT_BEHIND = {
 
 @functools.cache
 def files() -> tuple[Path, ...]:
-    """The files of the project: those git knows or would add, or all outside of what tools leave behind where there is no git."""
+    """The files of the project: those of git, or without git all files except those of tools."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0 and listed.stdout:

@@ -1,4 +1,4 @@
-"""Processes that talk: what they are told arrives, what they say comes back, and their end is heard of."""
+"""Worker processes: tasks arrive, events come back, and the end of a worker is reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_end_is_heard_of(echo: WorkerPool):
     echo.start(0)
     echo.send(0, "die")
     assert echo.events.get(timeout=60) == (0, None)
-    echo.send(0, "too late")  # no error: nobody is there
+    echo.send(0, "too late")  # no error: the process has ended
     assert echo.reap(0) == 7
     echo.start(0)
     os.kill(echo.alive[0].pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ import dataclasses
 import importlib
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,12 @@ from recsys.experiment.execution import Run, data_of, execute
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.files import read_json, write_json
 from recsys.ranking import top_k
+from recsys.study.progress import Watch
 from recsys.study.tuning import is_study, open_study, tune
 
 __all__ = ["State", "Task", "do", "needed", "state"]
 
 _USERS, _TIMES = 1000, 3  # that are ranked to measure the speed of scoring, at most, and how often
-
-Watch = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, order=True)
@@ -161,8 +160,8 @@ def _study(experiment: Experiment, folder: Path, split: Split, watch: Watch) -> 
             remedy=remedy,
         )
     found = {
-        "trials": used["trials"],
-        "seconds": used["device_seconds"],
+        "trials": used.trials,
+        "seconds": used.device_seconds,
         "number": best.number,
         "value": best.values[0],
     }

@@ -21,6 +21,7 @@ from recsys.benchmark.results import gather, write_result
 from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.files import LOCK, Lock, write_json
+from recsys.study.progress import TrialDone
 from recsys.worker_pool import WorkerPool
 
 __all__ = ["attempt", "work"]
@@ -163,15 +164,15 @@ def attempt(
 ) -> dict[str, Any]:
     """Do a task in this process; the event it ends with."""
 
-    def follow(event: dict[str, Any]) -> None:
-        if event["event"] == "trial":
+    def follow(event: object) -> None:
+        if isinstance(event, TrialDone):
             tell(
                 {
                     "event": "trial",
                     "task": task,
-                    "number": event["number"],
-                    "state": event["state"],
-                    "values": event["values"],
+                    "number": event.number,
+                    "state": event.state,
+                    "values": dict(event.values),
                 }
             )
 

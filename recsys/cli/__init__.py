@@ -1,10 +1,13 @@
-"""The command line: the only place that prints. Each command imports what it needs when it runs, so that help is instant."""
+"""The command line, the only part that prints.
+
+Each command imports what it needs when it runs, so that help appears at once.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn, Protocol, runtime_checkable
 
 import typer
 
@@ -13,6 +16,8 @@ from recsys.cli import (
     benchmark,
     compare,
     data,
+    data_entry,
+    data_features,
     export,
     models,
     noise,
@@ -21,28 +26,32 @@ from recsys.cli import (
     run,
     tune,
 )
-from recsys.errors import InputError
+from recsys.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, MISTAKE
+from recsys.errors import InputError, is_out_of_memory
 
 __all__ = ["app", "main"]
 
-# The mark at the beginning keeps the lines as they are.
+_PURPOSE = "recsys trains, compares and serves top-N recommenders from clicks and purchases."
+
+# \b at the beginning keeps the line breaks.
 _VARIABLES = """\b
 Environment variables:
   RECSYS_HOME         folder of downloads (data) and of your own entries (catalog);
-                      else ~/.cache/recsys and ~/.config/recsys
+                      default: ~/.cache/recsys and ~/.config/recsys
   RECSYS_OFFLINE      1 forbids downloads
   RECSYS_SHARED_DATA  folder of data sets that the tests of the project may read
 """
 
 app = typer.Typer(
     name="recsys",
-    help="Implicit-feedback logs in; trained, honestly compared, deployable recommenders out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
     rich_markup_mode=None,
     epilog=_VARIABLES,
 )
+data.app.command("add")(data_entry.add)
+data.app.command("features")(data_features.features)
 app.add_typer(data.app, name="data")
 app.command("models")(models.models)
 app.command("check")(run.check)
@@ -59,15 +68,15 @@ app.add_typer(tune.app, name="tune")
 app.command("benchmark")(benchmark.benchmark)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(version("recsys"))
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=_PURPOSE)
 def options(
     version: Annotated[
         bool,
@@ -76,66 +85,75 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Implicit-feedback logs in; trained, honestly compared, deployable recommenders out."""
+    """Handle the options that go before a command."""
 
 
-# What typer raises when the words of a command do not fit it; it gives out only a child of it by name.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+class _Context(Protocol):
+    """The command that was being read when a usage error occurred."""
 
-_INTERRUPTED = 130
+    @property
+    def command_path(self) -> str: ...
+
+
+@runtime_checkable
+class _UsageError(Protocol):
+    """An error in the use of a command: an unknown option, or a missing or invalid argument.
+
+    Typer has no public name for the common base of these errors, so they are recognised by their
+    members.
+    """
+
+    ctx: _Context | None
+
+    def format_message(self) -> str: ...
+
+    def show(self) -> None: ...
 
 
 def main() -> None:
-    """Run the command line. A mistake of the user's is one line on standard error and exit code 2."""
+    """Run the command line.
+
+    A mistake of the user is reported as one line on standard error, with exit code 2.
+    """
     try:
         code = app(prog_name="recsys", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         _stop(str(error))
-    except _UsageError as error:
-        _misused(error)
-    except OSError as error:  # the disk, the network: nothing a traceback would help with
+    except OSError as error:  # of the disk or the network: a traceback would not help
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
+            sys.exit(BROKEN_PIPE)
         _stop(
-            f"{error.filename or 'output'}: {error.strerror or error}; check the path, its permissions and the space on the disk"
-        )
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        _stop(
-            "out of memory; use fewer items ([data] item_core), a smaller model or batch, or another method"
+            f"{error.filename or 'output'}: {error.strerror or error}; "
+            "check the path, its permissions and the space on the disk"
         )
     except KeyboardInterrupt:
-        code = _INTERRUPTED
-    if code == _INTERRUPTED:
+        code = INTERRUPTED
+    except Exception as error:
+        if isinstance(error, _UsageError):
+            _report_usage(error)
+        if not is_out_of_memory(error):
+            raise
+        _stop(
+            "out of memory; use fewer items ([data] item_core), a smaller model or batch, "
+            "or another method"
+        )
+    if code == INTERRUPTED:
         sys.stderr.write("recsys: interrupted; a run goes on with `recsys run --resume RUN`\n")
     sys.exit(code or 0)
 
 
-def _misused(error: Any) -> NoReturn:
-    """A command, option or argument that is none; called without any command, help."""
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "recsys"
+def _report_usage(error: _UsageError) -> NoReturn:
+    """Report an unknown command, option or argument; print help if no command was given."""
+    command = error.ctx.command_path if error.ctx is not None else "recsys"
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
-        sys.exit(2)
-    said = error.format_message().strip().rstrip(".").replace("Value error, ", "")
-    _stop(f"{said[0].lower()}{said[1:]}; see {command} --help")
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed; torch says so in words."""
-    words = (
-        "not enough memory",
-        "can't allocate memory",
-        "out of memory",
-        "Storage size calculation overflowed",
-    )
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+        sys.exit(MISTAKE)
+    message = error.format_message().strip().rstrip(".").replace("Value error, ", "")
+    _stop(f"{message[0].lower()}{message[1:]}; see {command} --help")
 
 
 def _stop(line: str) -> NoReturn:
     sys.stderr.write(f"recsys: {' '.join(line.split())}\n")
-    sys.exit(2)
+    sys.exit(MISTAKE)

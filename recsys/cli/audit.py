@@ -22,11 +22,11 @@ def audit(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Dotted settings.", show_default=False)
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look for leaks: duplicates across parts, test before train, unknown users and items, shifts, features that know the test.
+    """Look for leaks: duplicates across parts, test before train, unknown ids, shifts, features.
 
-    Exit code 1 where something is wrong, 0 otherwise.
+    The exit code is 1 if an error was detected, else 0.
     """
     from recsys.data.audit.checks import audit as look
     from recsys.data.audit.checks import table

@@ -17,7 +17,7 @@ __all__ = ["compare", "show_comparison"]
 
 
 class Form(StrEnum):
-    """How the comparison is written."""
+    """Format of the comparison."""
 
     table = "table"
     markdown = "markdown"
@@ -33,7 +33,7 @@ def compare(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="The metric that is tested; default: all of them, which costs power.",
+            help="The metric to test; default: all of them, at a loss of statistical power.",
             show_default=False,
         ),
     ] = None,
@@ -44,14 +44,17 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.table,
+    form: Annotated[Form, typer.Option("--format", help="Format of the output.")] = Form.table,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Write to this file instead of printing.", show_default=False),
     ] = None,
 ) -> None:
-    """Compare runs on the same test users: means, 95 % intervals, paired tests with Holm's correction, effect sizes."""
+    """Compare runs on the same test users: means with 95 % intervals, paired tests, effect sizes.
+
+    The p-values are corrected after Holm.
+    """
     from recsys.comparison.comparison import compare_runs
     from recsys.files import write_text
 
@@ -70,7 +73,21 @@ def compare(
 
 
 def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
-    """Print the table of means, then the paired tests of one metric (the first that has tests)."""
+    """Print the table of means, then the paired tests of one metric.
+
+    Args:
+        comparison: the comparison.
+        metric: the metric whose tests are printed; None takes the first that has tests.
+    """
+    _print_means(comparison)
+    _print_tests(comparison, metric)
+    for line in comparison.undertrained:
+        typer.echo(line)
+    for note in comparison.notes:
+        typer.echo(f"note: {note}")
+
+
+def _print_means(comparison: Comparison) -> None:
     from recsys.training.stopping import reasons
 
     best = {cell.metric: cell.method for cell in comparison.cells if cell.bold}
@@ -88,8 +105,12 @@ def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
     table(
         ["method", *comparison.metrics, *(["stopped by"] if comparison.stopping else [])],
         rows,
-        title=f"test, {comparison.n_users:,} users, mean with 95 % interval; * beats every other it is tested against significantly",
+        title=f"test, {comparison.n_users:,} users, mean with 95 % interval; "
+        "* significantly better than every other one it is tested against",
     )
+
+
+def _print_tests(comparison: Comparison, metric: str | None) -> None:
     tests = [test for test in comparison.tests if metric is None or test.metric == metric]
     tested = next((test.metric for test in tests), None)
     lines = [
@@ -105,14 +126,11 @@ def show_comparison(comparison: Comparison, metric: str | None = None) -> None:
         if test.metric == tested
     ]
     if lines:
-        title = f"paired tests of {tested} ({comparison.test} test; p corrected after Holm over all {len(comparison.tests)} tests)"
+        numbers = ["difference", "effect size d", "p", "p corrected"]
+        correction = f"p corrected after Holm over all {len(comparison.tests)} tests"
         table(
-            ["first", "second", "difference", "effect size d", "p", "p corrected"],
+            ["first", "second", *numbers],
             lines,
-            title=title,
-            right=["difference", "effect size d", "p", "p corrected"],
+            title=f"paired tests of {tested} ({comparison.test} test; {correction})",
+            right=numbers,
         )
-    for line in comparison.undertrained:
-        typer.echo(line)
-    for note in comparison.notes:
-        typer.echo(f"note: {note}")

@@ -1,4 +1,6 @@
-"""`make demo`: seven methods on the built-in data, one honest table, recommendations for every customer, and products nobody has bought yet.
+"""`make demo`: seven methods on the built-in data, compared in one table.
+
+It also writes recommendations for every customer, and ranks products without any purchase.
 
 python -m recsys.cli.demo [FOLDER]
 """
@@ -21,7 +23,7 @@ METHODS = ("popular", "itemknn", "ease", "mf", "lightgcn", "cml", "freedom")
 
 
 def demo(folder: Path) -> None:
-    """Run every method, compare, recommend, and say where everything is."""
+    """Run every method, compare, recommend, and print where everything is."""
     from recsys.comparison.comparison import compare_runs
     from recsys.experiment.execution import data_of, execute, open_run
     from recsys.experiment.experiment import read
@@ -31,7 +33,8 @@ def demo(folder: Path) -> None:
     experiments = {method: read(_configs() / f"{method}-online-retail.toml") for method in METHODS}
     split = data_of(experiments["popular"])
     typer.echo(
-        "Online Retail: what 4,335 customers of a British gift shop bought in a year. The last tenth of each customer's products is the test."
+        "Online Retail: what 4,335 customers of a British gift shop bought in a year. "
+        "The last tenth of each customer's products is the test."
     )
     typer.echo(show.split_line(split) + "\n")
     runs = []
@@ -41,10 +44,9 @@ def demo(folder: Path) -> None:
         execute(experiment, out, resume=(out / "run.json").exists(), split=split)
         run = open_run(out)
         runs.append(run)
-        monitor = experiment.evaluate.monitor
-        typer.echo(
-            f"  {method:<10} {run.report('test')[monitor]:.4f} {monitor} on test, {time.perf_counter() - began:6.1f} s"
-        )
+        monitor, seconds = experiment.evaluate.monitor, time.perf_counter() - began
+        value = run.report("test")[monitor]
+        typer.echo(f"  {method:<10} {value:.4f} {monitor} on test, {seconds:6.1f} s")
     comparison = compare_runs([run.folder for run in runs])
     typer.echo("")
     show_comparison(comparison)
@@ -55,20 +57,23 @@ def demo(folder: Path) -> None:
     request = Request(k=10, titles=True)
     job = write_recommendations(out, best.scorer, best.train, request, model=best.fingerprint)
     typer.echo(
-        f"Chosen on validation: {best.name}. {job.rows:,} recommendations for all {job.users:,} customers. Ten of them:\n"
+        f"Chosen on validation: {best.name}. {job.rows:,} recommendations for all "
+        f"{job.users:,} customers. Ten of them:\n"
     )
     _show_ten(out)
     _new_products(folder / "contentknn-new-items")
     typer.echo(
-        f"Everything is in {folder}: a folder per run (config.toml, scorer.safetensors, reports), comparison.md, {out.name}."
+        f"Everything is in {folder}: a folder per run (config.toml, scorer.safetensors, reports), "
+        f"comparison.md, {out.name}."
     )
     typer.echo(
-        f"Done in {time.perf_counter() - started:.0f} s. Next: recsys run configs/lightgcn-online-retail.toml model.layers=2"
+        f"Done in {time.perf_counter() - started:.0f} s. "
+        "Next: recsys run configs/lightgcn-online-retail.toml model.layers=2"
     )
 
 
 def _new_products(out: Path) -> None:
-    """Rank products that left train with all their purchases, by their texts and prices alone."""
+    """Rank new products by their texts and prices: their purchases were taken out of training."""
     from recsys.experiment.execution import execute, open_run
     from recsys.experiment.experiment import read
 
@@ -80,13 +85,14 @@ def _new_products(out: Path) -> None:
     report = open_run(out).report("test")
     among, everywhere = report["recall@20[new]"], report["recall@20[new in all]"]
     typer.echo(
-        f"New products, a fifth of all, taken out of train and ranked by text and price (contentknn): recall@20 {among:.4f} among new products,"
-        f" {everywhere:.4f} in the whole catalogue.\n"
+        "New products, a fifth of all, taken out of train and ranked by text and price "
+        f"(contentknn): recall@20 {among:.4f} among new products, {everywhere:.4f} in the whole "
+        "catalogue.\n"
     )
 
 
 def _configs() -> Path:
-    """The ready configurations: inside the installed package, or beside it in a source checkout."""
+    """Return the folder of configurations: in the installed package, or in the checkout."""
     package = Path(__file__).parents[1]
     return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
@@ -105,7 +111,7 @@ def _show_ten(path: Path) -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the demo in the folder that the first argument names."""
     try:
         demo(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs") / "demo")
     except InputError as error:

@@ -1,4 +1,4 @@
-"""`recsys export`: the vectors of a run, and an index of them, for systems that search vectors."""
+"""`recsys export`: the vectors of a run, and an index of them, for vector search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["export"]
 
 
 class Index(StrEnum):
-    """Of the item vectors."""
+    """Kind of index over the item vectors."""
 
     flat = "flat"
     hnsw = "hnsw"
@@ -28,17 +28,18 @@ def export(
     index: Annotated[
         Index | None,
         typer.Option(
-            help="Write a faiss index too: flat is exact, hnsw approximate and faster; none by default.",
+            help="Also write a faiss index: flat is exact, hnsw approximate and faster. "
+            "Default: no index.",
             show_default=False,
         ),
     ] = None,
     unmet: Annotated[
         bool,
-        typer.Option("--unmet", help="Write users and items without a training pair, too."),
+        typer.Option("--unmet", help="Also write users and items without a training interaction."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write the vectors of users and items, ready for any library that searches vectors."""
+    """Write the vectors of users and items, for any library that searches vectors."""
     from recsys.experiment.execution import open_run
     from recsys.serving.vector_export import export as write_vectors
 

@@ -15,7 +15,7 @@ __all__ = ["models"]
 def models(
     name: Annotated[str | None, typer.Argument(help="Show the settings of this method.")] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="For machines; with a NAME, its JSON Schema.")
+        bool, typer.Option("--json", help="Print JSON; with a NAME, its JSON Schema.")
     ] = False,
 ) -> None:
     """List the methods, or the settings of one."""
@@ -30,7 +30,7 @@ def models(
             return
         table(["method", "what it is"], rows)
         typer.echo(
-            f"\n[train] denoise goes with these; reconstructed of it: {Denoise.reconstructed}"
+            f"\n[train] denoise can be combined with them; reconstructed: {Denoise.reconstructed}"
         )
         return
     recipe = methods.recipe(name)
@@ -42,7 +42,7 @@ def models(
 
 
 def _summary(name: str) -> str:
-    """What a method is; why it cannot be had, where a package of another's is broken."""
+    """Return the summary of a method, or the error if the package that provides it is broken."""
     from recsys import models as methods
 
     try:

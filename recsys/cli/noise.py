@@ -1,4 +1,4 @@
-"""`recsys noise`: what a denoiser held for noise."""
+"""`recsys noise`: the interactions that a denoiser took for noise."""
 
 from __future__ import annotations
 
@@ -25,39 +25,45 @@ def noise(
         ),
     ] = None,
     k: Annotated[
-        int, typer.Option("-k", min=0, help="How many of the pairs held for noise to print.")
+        int, typer.Option("-k", min=0, help="Number of supposed noise interactions to print.")
     ] = 10,
-    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Which pairs the denoiser of a run dropped or relabelled, and how well that goes with the labels, where the data has them."""
+    """List the interactions that the denoiser of a run dropped or relabelled.
+
+    If the data have labels, the list is compared with them.
+    """
     from recsys.report.denoising import detect, save
 
-    found = detect(folder)
-    paths = save(found, out or folder / "noise")
+    detected = detect(folder)
+    paths = save(detected, out or folder / "noise")
     if json:
         more = {
-            "curve": found.curve.to_dicts(),
-            "popularity": found.by_popularity().to_dicts(),
+            "curve": detected.curve.to_dicts(),
+            "popularity": detected.by_popularity().to_dicts(),
             "files": [str(path) for path in paths],
         }
-        print_json({"kind": found.kind, **found.summary, **more})
+        print_json({"kind": detected.kind, **detected.summary, **more})
         return
-    rows = [
-        [
-            name.replace("_", " "),
-            "-" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value:,}",
-        ]
-        for name, value in found.summary.items()
-    ]
-    table(["", found.kind], rows, title=f"noise {folder}", right=[found.kind])
-    frame_table(found.by_popularity(), title="pairs of seldom met items first")
+    rows = [[name.replace("_", " "), _number(value)] for name, value in detected.summary.items()]
+    table(["", detected.kind], rows, title=f"noise {folder}", right=[detected.kind])
+    frame_table(
+        detected.by_popularity(),
+        title="interactions by popularity of their items, rare items first",
+    )
     if k:
-        held = any(found.summary[name] for name in ("dropped", "relabelled"))
+        has_noise = any(detected.summary[name] for name in ("dropped", "relabelled"))
         frame_table(
-            found.suspects(k),
-            title="held for noise, largest loss first" if held else "largest loss",
+            detected.suspects(k),
+            title="supposed noise, largest loss first" if has_noise else "largest loss",
         )
     if not any(path.suffix == ".svg" for path in paths):
         typer.echo("note: no picture without matplotlib; pip install 'recsys[plot]'")
     for path in paths:
         typer.echo(f"written: {path}")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"

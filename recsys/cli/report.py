@@ -24,7 +24,7 @@ def report(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="What curves, costs and groups show; default: the monitor of the first run.",
+            help="Metric of curves, costs and groups; default: the monitor of the first run.",
             show_default=False,
         ),
     ] = None,
@@ -38,29 +38,33 @@ def report(
     users: Annotated[
         int,
         typer.Option(
-            min=0, help="How many users to show with their lists; 0: no user's data on the page."
+            min=0, help="Number of users to show with their lists; 0 shows no user's data."
         ),
     ] = 20,
     k: Annotated[int, typer.Option(min=1, help="Length of the lists.")] = 10,
     hits: Annotated[
         bool,
         typer.Option(
-            help="Mark what was found: loads the data again and opens the test part, which is put on record in every run."
+            help="Mark hits in the lists. This loads the data and opens the test set, which is "
+            "recorded in every run."
         ),
     ] = True,
     title: Annotated[
         str, typer.Option(help="Heading; default: the name of the data.", show_default=False)
     ] = "",
-    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write runs up as one HTML page: table, curves, costs, groups, users' lists side by side, and where every number comes from."""
+    """Write runs as one HTML page: table, curves, costs, groups, lists, and the provenance.
+
+    The lists of some users are shown side by side. The page needs no other file.
+    """
     from recsys.report.document import sections, write_page
 
-    found = sections(folders, metric=metric, baseline=baseline, users=users, k=k, hits=hits)
+    parts = sections(folders, metric=metric, baseline=baseline, users=users, k=k, hits=hits)
     ranks = folders[0] / "cd.svg"
-    picture = ranks.read_text(encoding="utf-8") if len(found) > 1 and ranks.exists() else ""
-    path = write_page(out, found, title, picture=picture)
-    notes = [note for section in found for note in section.notes]
+    picture = ranks.read_text(encoding="utf-8") if len(parts) > 1 and ranks.exists() else ""
+    path = write_page(out, parts, title, picture=picture)
+    notes = [note for section in parts for note in section.notes]
     if json:
         print_json({"out": str(path), "bytes": path.stat().st_size, "notes": notes})
         return

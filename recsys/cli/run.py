@@ -29,12 +29,36 @@ if TYPE_CHECKING:
 __all__ = ["check", "evaluate", "run", "verify"]
 
 Config = Annotated[Path, typer.Argument(help="TOML file of the experiment.", show_default=False)]
+OptionalConfig = Annotated[
+    Path | None,
+    typer.Argument(
+        help="TOML file of the experiment; not needed with --resume.", show_default=False
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Dotted settings such as model.dim=128 train.lr=1e-3.", show_default=False),
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the run; must be new. Default: runs/NAME-TIME.", show_default=False
+    ),
+]
+Resume = Annotated[
+    Path | None, typer.Option(help="Resume this run where it stopped.", show_default=False)
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Report to a tracker: tensorboard:DIR, mlflow:URI or wandb:PROJECT; may be repeated.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets torch choose.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def check(
@@ -43,7 +67,7 @@ def check(
     data: Annotated[bool, typer.Option(help="Load and split the data too.")] = False,
     json: Json = False,
 ) -> None:
-    """Read an experiment strictly and print it resolved, without doing it."""
+    """Read an experiment strictly and print all its settings, without running it."""
     from recsys.data.load import catalogued
     from recsys.experiment.experiment import read
 
@@ -53,87 +77,57 @@ def check(
     if data:
         from recsys.experiment.execution import data_of
 
-        found = data_of(experiment)
-        typer.echo(split_line(found), err=json)
-        print_findings(found.train.findings)
-    print_json(resolved.to_tree()) if json else typer.echo(resolved.to_toml())
+        split = data_of(experiment)
+        typer.echo(split_line(split), err=json)
+        print_findings(split.train.findings)
+    if json:
+        print_json(resolved.to_tree())
+    else:
+        typer.echo(resolved.to_toml())
 
 
 def _note_idle(experiment: Experiment) -> None:
-    """Say which settings of a file have no effect; they may be left over from another choice."""
-    for said in experiment.idle:
-        typer.echo(f"note: {said}", err=True)
+    """Print settings of a file that have no effect; they may be left from another choice."""
+    for note in experiment.idle:
+        typer.echo(f"note: {note}", err=True)
 
 
 def run(
-    config: Annotated[
-        Path | None,
-        typer.Argument(
-            help="TOML file of the experiment; not needed with --resume.", show_default=False
-        ),
-    ] = None,
+    config: OptionalConfig = None,
     overrides: Overrides = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the run; must be new. Default: runs/NAME-TIME.", show_default=False
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with this run where it stopped.", show_default=False)
-    ] = None,
-    track: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Also tell a tracker: tensorboard:DIR, mlflow:URI or wandb:PROJECT; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets torch choose.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
+    out: Out = None,
+    resume: Resume = None,
+    track: Track = None,
+    threads: Threads = 0,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Train, evaluate, and write everything into the folder of a run."""
     import torch
 
-    from recsys.experiment.execution import execute, open_run
-    from recsys.experiment.experiment import read
+    from recsys.experiment.execution import execute
     from recsys.experiment.trackers import tracked
     from recsys.files import new_folder, refuse_held
 
     if threads:
         torch.set_num_threads(threads)
-    if resume is not None:
-        if out is not None:
-            raise InputError(
-                "--resume and --out do not go together", remedy="a resumed run stays in its folder"
-            )
-        if config is not None:
-            refuse_override(config)
-        begun = open_run(resume, finished=False)
-        experiment = begun.experiment if config is None else read(config, overrides or [])
-        folder = resume
+    if resume is None:
+        experiment = _new(config, overrides or [])
+    elif out is not None:
+        raise InputError(
+            "--resume and --out do not go together", remedy="a resumed run stays in its folder"
+        )
     else:
-        if config is None:
-            raise InputError(
-                "there is no experiment to run", remedy="give a TOML file, or --resume RUN"
-            )
-        experiment = read(config, overrides or [])
-        folder = out or Path()
-        _note_idle(experiment)
+        experiment = _resumed(config, overrides or [], resume)
+    folder = resume or out
     follow = Follow(quiet or json, experiment.evaluate.monitor)
     with ExitStack() as stack:
-        if resume is None and out is None:
+        if folder is None:
             folder = stack.enter_context(new_folder(Path("runs"), stamped(experiment.name)))
-        if track:  # before one begins
+        if track:  # before a tracker begins
             refuse_held(folder, "run", "wait for it")
         tell = stack.enter_context(
-            tracked(
-                track or [],
-                experiment,
-                folder.resolve().name,
-                lambda said: typer.echo(f"recsys: {said}", err=True),
-            )
+            tracked(track or [], experiment, folder.resolve().name, _print_note)
         )
 
         def watch(event: Event) -> None:
@@ -143,16 +137,45 @@ def run(
         try:
             done = execute(experiment, folder, resume=resume is not None, watch=watch)
         except KeyboardInterrupt:
-            _say_how_far(folder)
+            _print_state(folder)
             raise
-    if json:
-        print_json(
-            {
-                "run": str(folder),
-                **done.meta.to_json(),
-                **{part: _numbers(done, part) for part in ("valid", "test")},
-            }
+    _print_result(done, folder, json)
+
+
+def _resumed(config: Path | None, overrides: list[str], folder: Path) -> Experiment:
+    """Return the experiment of a run to resume, from its folder or from a file."""
+    from recsys.experiment.execution import open_run
+    from recsys.experiment.experiment import read
+
+    if config is not None:
+        refuse_override(config)
+    begun = open_run(folder, finished=False)
+    return begun.experiment if config is None else read(config, overrides)
+
+
+def _new(config: Path | None, overrides: list[str]) -> Experiment:
+    """Return the experiment of a new run."""
+    from recsys.experiment.experiment import read
+
+    if config is None:
+        raise InputError(
+            "there is nothing to run: neither an experiment nor a run is given",
+            remedy="give a TOML file, or --resume RUN",
         )
+    experiment = read(config, overrides)
+    _note_idle(experiment)
+    return experiment
+
+
+def _print_note(text: str) -> None:
+    typer.echo(f"recsys: {text}", err=True)
+
+
+def _print_result(done: Run, folder: Path, json: bool) -> None:
+    """Print the reports of a run and where it is."""
+    if json:
+        numbers = {part: _numbers(done, part) for part in ("valid", "test")}
+        print_json({"run": str(folder), **done.meta.to_json(), **numbers})
         return
     for part in ("valid", "test"):
         if (done.folder / part / "report.json").exists():
@@ -161,8 +184,8 @@ def run(
     typer.echo(f"run: {folder}")
 
 
-def _say_how_far(folder: Path) -> None:
-    """Say where a run that was interrupted stands, if it has begun."""
+def _print_state(folder: Path) -> None:
+    """Print how far an interrupted run has come, if it has begun."""
     from recsys.experiment.execution import open_run
 
     if (folder / "run.json").exists():
@@ -180,11 +203,14 @@ def evaluate(
     ] = None,
     part: Annotated[str, typer.Option(help="test or valid.")] = "test",
     groups: Annotated[
-        bool, typer.Option("--groups", help="Also by user activity and item popularity.")
+        bool, typer.Option("--groups", help="Also report by user activity and item popularity.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Evaluate a finished run again, with other metrics or another protocol; opening the test set is put on record."""
+    """Evaluate a finished run again, with other metrics or another protocol.
+
+    Each opening of the test set is recorded.
+    """
     from recsys.experiment.reevaluation import reevaluate
 
     report, tables = reevaluate(folder, overrides or [], part=part, groups=groups)
@@ -205,7 +231,7 @@ def evaluate(
 
 
 def verify(folder: Folder, json: Json = False) -> None:
-    """Recompute what a run claims and compare; exit code 1 where something does not hold."""
+    """Recompute the results of a run and compare them; the exit code is 1 if any differs."""
     from recsys.experiment.verification import verify as recompute
 
     checks = recompute(folder)

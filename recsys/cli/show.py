@@ -1,4 +1,4 @@
-"""How results look in a terminal."""
+"""Results and progress in a terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def print_json(value: Any) -> None:
-    """For machines."""
+    """Print a value as indented JSON; other types than those of JSON become text."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
@@ -60,25 +60,25 @@ def table(
     for row in rows:
         drawn.add_row(*(Text(str(cell)) for cell in row))
     console = Console()
-    # Piped output has no width of its own: let the table be as wide as it wants.
+    # Piped output has no width, so the table may be as wide as it needs.
     (console if console.is_terminal else Console(width=220)).print(drawn)
 
 
 def frame_table(frame: pl.DataFrame, *, title: str = "") -> None:
-    """Print a polars frame; numbers with four decimals."""
+    """Print a polars frame; floats with four decimals."""
     right = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
-    rows = [
-        [
-            ("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell))
-            for cell in row
-        ]
-        for row in frame.iter_rows()
-    ]
+    rows = [[_cell(cell) for cell in row] for row in frame.iter_rows()]
     table(frame.columns, rows, title=title, right=right)
 
 
+def _cell(cell: object) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+
+
 def report_table(report: Report, title: str) -> None:
-    """Mean with its 95 % interval for each metric."""
+    """Print each metric of a report: its mean with the 95 % interval."""
     rows = []
     for row in report.table().iter_rows(named=True):
         interval = "" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
@@ -96,19 +96,24 @@ def report_table(report: Report, title: str) -> None:
 
 
 def split_line(split: Split) -> str:
-    """The data in a line."""
-    train, valid, test = split.train, split.valid, split.test
+    """Return the sizes of a split, its density and its rule in one line."""
+    train, valid = split.train, split.valid
     density = len(train.pairs) / max(1, train.n_users * train.n_items)
-    parts = [
-        f"{len(train.pairs):,} train",
-        f"{0 if valid is None else len(valid):,} valid",
-        f"{0 if test is None else len(test):,} test",
-    ]
-    return f"{train.n_users:,} users x {train.n_items:,} items, {' / '.join(parts)}, density {density:.3%} ({split.rule})"
+    sizes = " / ".join(
+        [
+            f"{len(train.pairs):,} train",
+            f"{0 if valid is None else len(valid):,} valid",
+            f"{0 if split.test is None else len(split.test):,} test",
+        ]
+    )
+    return (
+        f"{train.n_users:,} users x {train.n_items:,} items, {sizes}, "
+        f"density {density:.3%} ({split.rule})"
+    )
 
 
 def print_findings(findings: Sequence[Finding], *, quiet: bool = False) -> None:
-    """Say on standard error what looked wrong in the data; `quiet`, only what should be looked at."""
+    """Print findings about the data on standard error; `quiet` omits those without a problem."""
     for finding in findings:
         if finding.severity != "ok" or not quiet:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
@@ -116,19 +121,19 @@ def print_findings(findings: Sequence[Finding], *, quiet: bool = False) -> None:
 
 
 def stamped(name: str) -> str:
-    """A name with the time, for a folder that nobody named."""
+    """Return a name with the current time, for a folder without a given name."""
     return f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def refuse_override(config: Path) -> None:
-    """Refuse an override in the place of the TOML file, which --resume can do without.
+    """Refuse an override in place of the TOML file, which is optional with --resume.
 
     Raises:
-        InputError: it is one.
+        InputError: the argument is an override.
     """
     if "=" in str(config) and not config.exists():
         raise InputError(
-            f"'{config}' stands where the TOML file does",
+            f"expected a TOML file, got the override '{config}'",
             remedy="give the TOML file too: its settings are what an override changes",
         )
 

@@ -1,27 +1,32 @@
-"""`recsys tune`: a search over an experiment's own fields; `recsys tune show`: what it found."""
+"""`recsys tune`: search the fields of an experiment; `recsys tune show`: the result."""
 
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from recsys.cli.exit_codes import INTERRUPTED
 from recsys.cli.show import frame_table, print_json, refuse_override, stamped, table
 from recsys.errors import InputError
+from recsys.files import new_folder
 
 if TYPE_CHECKING:
-    from recsys.study.tuning import Study
+    import polars as pl
+
+    from recsys.study.artifact import Study, Trial
+    from recsys.study.progress import TrialDone
 
 __all__ = ["app", "show", "start"]
 
 
 class _Start(TyperGroup):
-    """Whatever is not the name of another command is the beginning of a study."""
+    """A group in which any word that is not a command begins the arguments of `start`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, "--help"}:
@@ -36,94 +41,98 @@ app = typer.Typer(
     help="Search the fields of an experiment that its [tune.space] names.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Storage = Annotated[
     str | None,
     typer.Option(
-        help="URL of a database that several machines work on; default: a journal in the folder.",
+        help="URL of a database that several machines share; default: a journal in the folder.",
         show_default=False,
     ),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Argument(
+        help="TOML file of the experiment; not needed with --resume.", show_default=False
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Dotted settings such as tune.sampler=gp train.epochs=20.", show_default=False
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the study; must be new. Default: runs/NAME-tune-TIME.", show_default=False
+    ),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        help="Resume this study; a larger budget gives it more trials.", show_default=False
+    ),
+]
+Space = Annotated[
+    Path | None, typer.Option(help="TOML file with another [tune.space].", show_default=False)
+]
+Trials = Annotated[
+    int | None,
+    typer.Option(min=1, help="Budget of trials; default: [tune] trials.", show_default=False),
+]
+Seconds = Annotated[
+    float | None, typer.Option(help="Budget of wall time, in seconds.", show_default=False)
+]
+Workers = Annotated[int, typer.Option(min=1, help="Number of processes.")]
+Import = Annotated[
+    Path | None,
+    typer.Option(
+        "--import",
+        help="trials.parquet of an earlier study of the same experiment.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    int, typer.Option(min=0, help="CPU threads of each process; 0 divides the cores evenly.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
 
 
 @app.command("start")
 def start(
-    config: Annotated[
-        Path | None,
-        typer.Argument(
-            help="TOML file of the experiment; not needed with --resume.", show_default=False
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Dotted settings such as tune.sampler=gp train.epochs=20.", show_default=False
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the study; must be new. Default: runs/NAME-tune-TIME.",
-            show_default=False,
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            help="Go on with this study; a larger budget gives it more trials.", show_default=False
-        ),
-    ] = None,
-    space: Annotated[
-        Path | None, typer.Option(help="TOML file with another [tune.space].", show_default=False)
-    ] = None,
-    trials: Annotated[
-        int | None,
-        typer.Option(min=1, help="Budget of trials; default: [tune] trials.", show_default=False),
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Budget of wall time.", show_default=False)
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes at once.")] = 1,
+    config: Config = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = None,
+    space: Space = None,
+    trials: Trials = None,
+    seconds: Seconds = None,
+    workers: Workers = 1,
     storage: Storage = None,
-    known: Annotated[
-        Path | None,
-        typer.Option(
-            "--import",
-            help="trials.parquet of an earlier study of the same experiment.",
-            show_default=False,
-        ),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(min=0, help="CPU threads of each process; 0: the cores, shared out.")
-    ] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
+    known: Import = None,
+    threads: Threads = 0,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Search on validation, the experiment's own settings first. `start` need not be written: recsys tune CONFIG."""
+    """Search settings on the validation part, the experiment's own settings first.
+
+    The word `start` may be left out: recsys tune CONFIG.
+    """
     import torch
 
-    from recsys.files import new_folder
-    from recsys.study.tuning import is_study, read_with_space, tune
+    from recsys.study.space_file import read_with_space
+    from recsys.study.tuning import tune
 
     if threads:
         torch.set_num_threads(threads)
-    if config is None and resume is None:
-        raise InputError(
-            "there is no experiment to tune", remedy="give a TOML file, or --resume STUDY"
-        )
-    if resume is not None and out is not None:
-        raise InputError(
-            "--resume and --out do not go together", remedy="a resumed study stays in its folder"
-        )
-    if resume is not None and config is not None:
-        refuse_override(config)
+    _check_resume(config, resume, out)
     experiment = None if config is None else read_with_space(config, overrides or [], space)
     with ExitStack() as stack:
         folder = resume or out
         if folder is None:
             name = "" if experiment is None else experiment.name
             folder = stack.enter_context(new_folder(Path("runs"), stamped(f"{name}-tune")))
-        try:
+        with _resumable(folder):
             study = tune(
                 experiment,
                 folder,
@@ -135,16 +144,42 @@ def start(
                 known=known,
                 watch=_Follow(quiet or json),
             )
-        except KeyboardInterrupt:
-            if not is_study(folder):
-                raise
-            said = f"the study goes on with `recsys tune --resume {folder}`"
-            typer.echo(f"recsys: interrupted; {said}", err=True)
-            raise SystemExit(130) from None
-    print_json(_plain(study)) if json else _conclude(study)
-    if reason := _all_failed(study):
+    if json:
+        print_json(_plain(study))
+    else:
+        _conclude(study)
+    if reason := _failure(study):
         typer.echo(f"recsys: every trial failed: {reason}", err=True)
         raise typer.Exit(1)
+
+
+def _check_resume(config: Path | None, resume: Path | None, out: Path | None) -> None:
+    if config is None and resume is None:
+        raise InputError(
+            "there is nothing to tune: neither an experiment nor a study is given",
+            remedy="give a TOML file, or --resume STUDY",
+        )
+    if resume is not None and out is not None:
+        raise InputError(
+            "--resume and --out do not go together", remedy="a resumed study stays in its folder"
+        )
+    if resume is not None and config is not None:
+        refuse_override(config)
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Name the command that resumes the study if the user interrupts it."""
+    from recsys.study.meta import is_study
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not is_study(folder):
+            raise
+        command = f"recsys tune --resume {folder}"
+        typer.echo(f"recsys: interrupted; the study goes on with `{command}`", err=True)
+        raise SystemExit(INTERRUPTED) from None
 
 
 @app.command("show")
@@ -158,18 +193,36 @@ def show(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Show a study, finished or not: its best trial, its trials, and how much each field matters."""
-    from recsys.study.tuning import open_study
+    """Show a study, finished or not: its best trial, its trials, and the importance of fields."""
+    from recsys.study.artifact import open_study
 
     study = open_study(folder, storage=storage)
-    drawn: list[Path] = []
+    pictures: list[Path] = []
     if plots is not None:
         from recsys.study.plots import plot
 
-        drawn = plot(study, plots)
+        pictures = plot(study, plots)
     if json:
         print_json(_plain(study))
         return
+    frame_table(
+        _ranked(study, top),
+        title=f"{study.meta.name}: {len(study.trials)} trials, {study.meta.status}",
+    )
+    weights = study.importance()
+    if weights:
+        share = "share of the differences"
+        rows = [[path, f"{weight:.3f}"] for path, weight in weights.items()]
+        table(["field", share], rows, right=[share])
+    _conclude(study)
+    if pictures:
+        typer.echo(f"pictures: {' '.join(map(str, pictures))}")
+
+
+def _ranked(study: Study, top: int) -> pl.DataFrame:
+    """Return the table of the first trials, best first, without columns that hold nothing."""
+    import polars as pl
+
     best = study.best
     ranked = sorted(
         study.trials,
@@ -180,33 +233,18 @@ def show(
             trial.number,
         ),
     )
-    frame = study.table()
-    import polars as pl
-
     order = pl.DataFrame({"number": [trial.number for trial in ranked[:top]]})
-    frame = order.join(frame, on="number", how="left", maintain_order="left")
+    frame = order.join(study.table(), on="number", how="left", maintain_order="left")
     empty = [
         name
         for name in ("marks", "reason", "within")
         if frame[name].is_null().all() or (frame[name].dtype == pl.Boolean and frame[name].all())
     ]
-    frame_table(
-        frame.drop(empty),
-        title=f"{study.meta['name']}: {len(study.trials)} trials, {study.meta['status']}",
-    )
-    weights = study.importance()
-    if weights:
-        table(
-            ["field", "share of the differences"],
-            [[path, f"{share:.3f}"] for path, share in weights.items()],
-            right=["share of the differences"],
-        )
-    _conclude(study)
-    if drawn:
-        typer.echo(f"pictures: {' '.join(map(str, drawn))}")
+    return frame.drop(empty)
 
 
-def _order(study: Study, trial: Any) -> tuple[float, ...]:
+def _order(study: Study, trial: Trial) -> tuple[float, ...]:
+    """Return the values of a trial with their signs such that lower is better."""
     from recsys.study.trial import directions
 
     return tuple(
@@ -215,58 +253,67 @@ def _order(study: Study, trial: Any) -> tuple[float, ...]:
     )
 
 
-def _all_failed(study: Study) -> str:
-    """Return why the first trial failed where every trial of the study did, else nothing."""
-    own = [
-        trial
-        for trial in study.trials
-        if trial.origin != "imported" and trial.state in ("complete", "pruned", "failed")
-    ]
-    failed = [trial for trial in own if trial.state == "failed"]
-    return (failed[0].reason or "no reason is known") if failed and len(failed) == len(own) else ""
+def _failure(study: Study) -> str:
+    """Return the reason of the first trial if every trial failed, else an empty string."""
+    own = [trial for trial in study.trials if trial.is_own]
+    if not own or any(trial.state != "failed" for trial in own):
+        return ""
+    return own[0].reason or "the reason is not known"
 
 
 def _plain(study: Study) -> dict[str, Any]:
+    """Return a study as plain values for JSON."""
+    from recsys.config import to_dict
+
     best = study.best
+    plain_best = None
+    if best is not None:
+        plain_best = {
+            "number": best.number,
+            "values": list(best.values),
+            "settings": dict(best.settings),
+        }
+    several = len(study.objectives) > 1
     return {
         "study": str(study.folder),
-        "status": study.meta["status"],
+        "status": study.meta.status,
         "objectives": list(study.objectives),
-        "budget": study.used(),
-        "best": None
-        if best is None
-        else {"number": best.number, "values": list(best.values), "settings": dict(best.settings)},
-        "front": [trial.number for trial in study.front] if len(study.objectives) > 1 else None,
+        "budget": to_dict(study.used()),
+        "best": plain_best,
+        "front": [trial.number for trial in study.front] if several else None,
         "importance": study.importance(),
         "trials": study.table().to_dicts(),
     }
 
 
 def _conclude(study: Study) -> None:
-    used, best, first = study.used(), study.best, next(iter(study.trials), None)
-    spent = f"{used['trials']:g} trials, {used['seconds']:.0f} s, {used['device_seconds']:.0f} s of training"
-    typer.echo(f"budget used: {spent}")
-    if best is None:
+    """Print the budget used, the best trial, and how to run it."""
+    used = study.used()
+    typer.echo(
+        f"budget used: {used.trials:g} trials, {used.seconds:.0f} s, "
+        f"{used.device_seconds:.0f} s of training"
+    )
+    if study.best is None:
         typer.echo("no trial was completed within the limits")
     else:
-        typer.echo(
-            f"best: trial {best.number}, {_values(study.objectives, best.values)} on validation: {_settings(best.settings)}"
-        )
-        if best.facts.get("stopping", {}).get("marks"):
-            typer.echo(f"its training: {best.facts['stopping']['line']}")
-        if (
-            first is not None
-            and first.origin == "own"
-            and first.values
-            and first.number != best.number
-        ):
-            typer.echo(f"the experiment's own settings: {_values(study.objectives, first.values)}")
-        typer.echo(f"next: recsys run {study.folder / 'best.toml'}")
+        _print_best(study, study.best)
     if len(study.objectives) > 1:
-        typer.echo(
-            f"not beaten in everything: trials {', '.join(str(trial.number) for trial in study.front)}"
-        )
+        numbers = ", ".join(str(trial.number) for trial in study.front)
+        typer.echo(f"Pareto front: trials {numbers}")
     typer.echo(f"study: {study.folder}")
+
+
+def _print_best(study: Study, best: Trial) -> None:
+    """Print the best trial, next to the experiment's own settings."""
+    values = _values(study.objectives, best.values)
+    typer.echo(f"best: trial {best.number}, {values} on validation: {_settings(best.settings)}")
+    stopping = best.facts.stopping
+    if stopping is not None and stopping.marks:
+        typer.echo(f"its training: {stopping}")
+    first = next(iter(study.trials))
+    if first.origin == "own" and first.values and first.number != best.number:
+        typer.echo(f"the experiment's own settings: {_values(study.objectives, first.values)}")
+    typer.echo(f"next: recsys run {study.folder / 'best.toml'}")
 
 
 def _values(names: tuple[str, ...], values: tuple[float, ...]) -> str:
@@ -278,48 +325,52 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return (
-        f"{value:.4g}"
-        if isinstance(value, float)
-        else value
-        if isinstance(value, str)
-        else jsonlib.dumps(value)
-    )
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else jsonlib.dumps(value)
 
 
 class _Follow:
-    """One line on standard error for each finished trial."""
+    """Print one line on standard error for each finished trial.
+
+    Args:
+        quiet: print nothing.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
+    def __call__(self, event: object) -> None:
+        from recsys.study.progress import DataLoaded, Note, TrialDone, WorkerLost
+
         if self.quiet:
             return
-        if event["event"] == "data":
-            typer.echo(
-                f"{event['users']:,} users x {event['items']:,} items, {event['train']:,} train / {event['valid']:,} valid ({event['rule']})",
-                err=True,
-            )
-        elif event["event"] == "trial":
-            typer.echo(self._line(event), err=True)
-        elif event["event"] in ("worker", "note"):
-            typer.echo(f"{'note: ' if event['event'] == 'note' else ''}{event['said']}", err=True)
+        match event:
+            case DataLoaded():
+                typer.echo(
+                    f"{event.users:,} users x {event.items:,} items, "
+                    f"{event.train:,} train / {event.valid:,} valid ({event.rule})",
+                    err=True,
+                )
+            case TrialDone():
+                typer.echo(_trial_line(event), err=True)
+            case Note():
+                typer.echo(f"note: {event.text}", err=True)
+            case WorkerLost():
+                typer.echo(event.text, err=True)
 
-    def _line(self, event: Mapping[str, Any]) -> str:
-        values = " ".join(f"{value:.4f}" for value in event["values"].values()) or event["state"]
-        best = event["best"]
-        beside = (
-            ""
-            if best is None
-            else f"  best {next(iter(best['values'].values())):.4f} ({best['number']})"
-        )
-        said = (
-            f"  {event['reason']}"
-            if event["reason"]
-            else ""
-            if event["within"]
-            else "  beyond the limits"
-        )
-        own = f" [{event['origin']}]" if event["origin"].startswith(("own", "warm")) else ""
-        return f"{event['number']:>4}  {values}{beside}  {event['seconds']:.1f} s  {_settings(event['settings'])}{own}{said}"
+
+def _trial_line(trial: TrialDone) -> str:
+    """Return the line of a finished trial."""
+    values = " ".join(f"{value:.4f}" for value in trial.values.values()) or trial.state
+    line = f"{trial.number:>4}  {values}"
+    if trial.best is not None:
+        line += f"  best {trial.best.values[0]:.4f} ({trial.best.number})"
+    line += f"  {trial.seconds:.1f} s  {_settings(trial.settings)}"
+    if trial.origin.startswith(("own", "warm")):
+        line += f" [{trial.origin}]"
+    if trial.reason:
+        line += f"  {trial.reason}"
+    elif not trial.within:
+        line += "  beyond the limits"
+    return line

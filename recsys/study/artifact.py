@@ -1,20 +1,18 @@
-"""The folder of a study, and the study read from it.
+"""The folder of a study, opened for reading.
 
 config.toml          the resolved experiment with its [tune]
 study.json           status, fingerprints of study and split, budget used, environment
-study.journal        the trials, in Optuna's words (not there where they are in a database)
-trials.parquet       the trials as a table, which another study can begin with
+study.journal        the trials, in Optuna's format (missing if they are in a database)
+trials.parquet       the trials as a table, which another study can import
 best.toml            the experiment with the best settings, for `recsys run`
 trials/0007/         config.toml and history.jsonl of each trial; a checkpoint while it runs
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,30 +26,18 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys.config import from_toml
 from recsys.errors import InputError
 from recsys.experiment.experiment import Experiment, from_tree
-from recsys.files import read_json, write_json, write_text
 from recsys.notebook import Shown, counted, facts_html, table_html
+from recsys.study.attributes import Facts, TrialAttributes
+from recsys.study.meta import DAMAGED, StudyMeta, Used, is_study, read_meta
 from recsys.study.sampler import from_params, sides
 from recsys.study.storage import open_journal, open_url, quiet
 from recsys.study.trial import directions, objectives, with_settings
-from recsys.study.trials_file import write_trials
+from recsys.study.trial_table import trial_table
 
-__all__ = [
-    "FORMAT",
-    "Study",
-    "Trial",
-    "identity",
-    "is_study",
-    "look_again",
-    "open_study",
-    "searched",
-    "study_name",
-    "trial_folder",
-    "write_results",
-]
+__all__ = ["JOURNAL", "Opened", "Study", "Trial", "is_study", "open_study", "trial_folder"]
 
-FORMAT = 1  # of the folder; raised when an older reader would misread a newer folder
+JOURNAL = "study.journal"
 _SHOWN = 20  # trials in a notebook
-_DAMAGED = "the study is damaged: restore it, or start a new one"
 _STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -66,16 +52,18 @@ class Trial:
     """One trial.
 
     Args:
-        number: from 0, in the order they began.
-        state: "complete", "pruned", "failed", "running", "waiting", or "lost" where another trial took its place.
-        values: of the objectives; empty unless complete.
-        settings: value of each searched field by path.
-        origin: "own" settings of the experiment, "warm" from an earlier run, "imported", or the sampler.
-        seconds: of training and evaluation on valid.
-        reason: why it was ended or failed.
-        within: whether it keeps to the limits.
-        curve: the monitor on valid by epoch.
-        facts: best epoch, metrics on valid, and what was measured.
+        number: the number of the trial, from 0, in order of their beginning.
+        state: "complete", "pruned", "failed", "running", "waiting", or "lost" if another trial
+            has taken its place.
+        values: one value per objective; empty unless complete.
+        settings: value of each searched field, by path.
+        origin: "own" settings of the experiment, "warm" from an earlier run, "imported", or the
+            name of the sampler.
+        seconds: duration of training and evaluation on the validation interactions.
+        reason: why the trial was stopped or failed.
+        within: whether the trial is within the limits.
+        curve: the monitored metric on the validation interactions, by epoch.
+        facts: best epoch, validation metrics and other measurements.
     """
 
     number: int
@@ -87,49 +75,30 @@ class Trial:
     reason: str = ""
     within: bool = True
     curve: Mapping[int, float] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the trial counts in the budget: it was run here, and has ended."""
+        return self.origin != "imported" and self.state in ("complete", "pruned", "failed")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Study(Shown):
-    """A study's folder, opened for reading."""
+class Opened:
+    """What is read once from the folder of a study, and shared by all its later states.
 
-    folder: Path
-    meta: dict[str, Any]
-    url: str | None = None
-    ended: dict[int, Trial] = field(default_factory=dict, repr=False)
-    """Trials that will not change, by number: read once, though the study is looked at after each."""
+    Args:
+        folder: the folder of the study.
+        meta: its record, as first read.
+        url: URL of its database, if that needs a password which is not in the environment.
+    """
 
-    def _facts(self) -> Iterator[tuple[str, object]]:
-        used, best = self.meta.get("used", {}), self.meta.get("best")
-        yield "", str(self.meta.get("name", self.folder.name))
-        yield "", str(self.meta.get("status"))
-        yield "", counted(int(used.get("trials", 0)), "trial")
-        if best:
-            names = self.meta.get("objectives", ())
-            for name, value in zip(names, best["values"], strict=False):
-                yield f"best {name}", f"{value:.4f} (trial {best['number']})"
-        yield "folder", self.folder
-
-    def _repr_html_(self) -> str:
-        frame = self.table().head(_SHOWN)
-        rows = [
-            [
-                "" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else cell
-                for cell in row
-            ]
-            for row in frame.iter_rows()
-        ]
-        best = self.best
-        bold = {
-            (place, column): best is not None and row["number"] == best.number
-            for place, row in enumerate(frame.iter_rows(named=True))
-            for column in range(frame.width)
-        }
-        left = len(self.trials) - frame.height
-        notes = [f"{left} more in table()"] if left > 0 else []
-        trials = table_html(frame.columns, rows, notes=notes, bold=bold)
-        return facts_html("Study", self._facts()) + trials
+    def __init__(self, folder: Path, meta: StudyMeta, url: str | None = None) -> None:
+        self.folder = folder
+        self.url = url
+        self._name = meta.study
+        self._storage_url = url or meta.storage
+        self.ended: dict[int, Trial] = {}
+        """Trials that will not change, by number. They are read only once."""
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -138,78 +107,144 @@ class Study(Shown):
         try:
             tree = from_toml(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot be read: {error}", place=str(path), remedy=_DAMAGED) from None
+            raise InputError(f"cannot be read: {error}", place=str(path), remedy=DAMAGED) from None
         experiment = from_tree(tree, str(path))
         if experiment.tune is None:
-            raise InputError("has no [tune]", place=str(path), remedy=_DAMAGED)
+            raise InputError("has no [tune]", place=str(path), remedy=DAMAGED)
         return experiment
 
     @cached_property
     def storage(self) -> BaseStorage:
-        """Where its trials are."""
-        url = self.url or self.meta.get("storage")
-        if url:
-            return open_url(url)
-        path = self.folder / "study.journal"
+        """The storage of the trials."""
+        if self._storage_url:
+            return open_url(self._storage_url)
+        path = self.folder / JOURNAL
         if not path.exists():
-            raise InputError("no such file", place=str(path), remedy=_DAMAGED)
+            raise InputError("no such file", place=str(path), remedy=DAMAGED)
         return open_journal(path)
 
     @cached_property
     def optuna(self) -> OptunaStudy:
-        """The study as Optuna has it, for its own tools."""
+        """The study as an object of Optuna."""
         with quiet():
             try:
                 return optuna.load_study(
-                    study_name=self.meta["study"],
+                    study_name=self._name,
                     storage=self.storage,
                     sampler=optuna.samplers.RandomSampler(seed=0),
                 )
             except KeyError:
                 raise InputError(
-                    f"holds no study '{self.meta['study']}'",
-                    place=str(self.folder),
-                    remedy=_DAMAGED,
+                    f"holds no study '{self._name}'", place=str(self.folder), remedy=DAMAGED
                 ) from None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Study(Shown):
+    """The state of a study at one moment, read from its folder.
+
+    Args:
+        meta: the record of the study.
+        opened: its experiment and its storage.
+    """
+
+    meta: StudyMeta
+    opened: Opened
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the study."""
+        return self.opened.folder
+
+    @property
+    def url(self) -> str | None:
+        """URL of its database, if it was given on opening."""
+        return self.opened.url
+
+    @property
+    def experiment(self) -> Experiment:
+        """The resolved experiment with its [tune]."""
+        return self.opened.experiment
+
+    @property
+    def storage(self) -> BaseStorage:
+        """The storage of the trials."""
+        return self.opened.storage
+
+    @property
+    def optuna(self) -> OptunaStudy:
+        """The study as an object of Optuna, for Optuna's own tools."""
+        return self.opened.optuna
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", self.meta.name
+        yield "", self.meta.status
+        yield "", counted(self.meta.used.trials if self.meta.used else 0, "trial")
+        if self.meta.best is not None:
+            for name, value in zip(self.meta.objectives, self.meta.best.values, strict=False):
+                yield f"best {name}", f"{value:.4f} (trial {self.meta.best.number})"
+        yield "folder", self.folder
+
+    def _repr_html_(self) -> str:
+        frame = self.table().head(_SHOWN)
+        best = self.best
+        is_bold = {
+            (index, column): best is not None and row["number"] == best.number
+            for index, row in enumerate(frame.iter_rows(named=True))
+            for column in range(frame.width)
+        }
+        rows = [[_shown(cell) for cell in row] for row in frame.iter_rows()]
+        hidden = len(self.trials) - frame.height
+        notes = [f"{hidden} more in table()"] if hidden > 0 else []
+        trials = table_html(frame.columns, rows, notes=notes, bold=is_bold)
+        return facts_html("Study", self._facts()) + trials
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """What it makes better."""
+        """Names of the objectives."""
         return objectives(self.experiment)
 
     @cached_property
     def trials(self) -> list[Trial]:
-        """All trials, as they were when first asked for."""
-        found = []
+        """All trials, as they were when this property was first read."""
+        trials = []
         for frozen in self.optuna.get_trials(deepcopy=False):
-            trial = self.ended.get(frozen.number) or _trial(self.experiment, frozen)
+            trial = self.opened.ended.get(frozen.number) or _trial(self.experiment, frozen)
             if frozen.state.is_finished():
-                self.ended[frozen.number] = trial
-            found.append(trial)
-        return found
+                self.opened.ended[frozen.number] = trial
+            trials.append(trial)
+        return trials
+
+    @property
+    def _candidates(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.state == "complete" and trial.within]
 
     @property
     def best(self) -> Trial | None:
-        """The complete trial within the limits that is best in the first objective; the earliest of equals. None where there is none."""
+        """The complete trial within the limits that is best in the first objective.
+
+        The earliest of equal trials; None without any.
+        """
         maximize = directions(self.experiment)[0]
-        fit = [trial for trial in self.trials if trial.state == "complete" and trial.within]
         return min(
-            fit,
+            self._candidates,
             key=lambda trial: (-trial.values[0] if maximize else trial.values[0], trial.number),
             default=None,
         )
 
     @property
     def front(self) -> list[Trial]:
-        """The complete trials within the limits that no other beats in all objectives, best first objective first."""
+        """The Pareto front: complete trials within the limits that no other trial dominates.
+
+        Sorted by the first objective, best first.
+        """
         signs = [1 if up else -1 for up in directions(self.experiment)]
-        fit = [trial for trial in self.trials if trial.state == "complete" and trial.within]
         gains = {
             trial.number: [sign * value for sign, value in zip(signs, trial.values, strict=True)]
-            for trial in fit
+            for trial in self._candidates
         }
 
-        def beaten(trial: Trial) -> bool:
+        def is_dominated(trial: Trial) -> bool:
             own = gains[trial.number]
             return any(
                 other != own and all(a >= b for a, b in zip(other, own, strict=True))
@@ -218,239 +253,130 @@ class Study(Shown):
             )
 
         return sorted(
-            (trial for trial in fit if not beaten(trial)),
+            (trial for trial in self._candidates if not is_dominated(trial)),
             key=lambda trial: (-gains[trial.number][0], trial.number),
         )
 
     def best_experiment(self) -> Experiment | None:
-        """The experiment with the settings of the best trial."""
+        """Return the experiment with the settings of the best trial; None without a best trial."""
         best = self.best
-        return (
-            None
-            if best is None
-            else with_settings(self.experiment, self.experiment.dimensions, best.settings)
+        if best is None:
+            return None
+        return with_settings(self.experiment, self.experiment.dimensions, best.settings)
+
+    def used(self) -> Used:
+        """Return the budget used so far. Imported trials cost nothing."""
+        own = [trial for trial in self.trials if trial.is_own]
+        return Used(
+            trials=len(own),
+            seconds=self.meta.used.seconds if self.meta.used else 0.0,
+            device_seconds=round(sum(trial.seconds for trial in own), 3),
         )
 
-    def used(self) -> dict[str, float]:
-        """The budget used: trials, wall seconds, and seconds of training added up over all workers; imported trials cost nothing."""
-        own = [
-            trial
-            for trial in self.trials
-            if trial.origin != "imported" and trial.state not in ("lost", "waiting", "running")
-        ]
-        return {
-            "trials": len(own),
-            "seconds": self.meta.get("used", {}).get("seconds", 0.0),
-            "device_seconds": round(sum(t.seconds for t in own), 3),
-        }
+    def refreshed(self, *, seconds: float | None = None, **changes: Any) -> Study:
+        """Return the study as it is now.
+
+        Args:
+            seconds: the wall time used so far, if it has changed.
+            changes: other values of the record that have changed.
+        """
+        if seconds is not None:
+            changes["used"] = replace(self.meta.used or Used(), seconds=seconds)
+        return Study(replace(self.meta, **changes), self.opened)
 
     @cached_property
     def inside(self) -> OptunaStudy:
-        """Its complete trials whose settings lie in the space, under the first objective: what can be said of the space rests on these."""
+        """The complete trials whose settings lie in the space, under the first objective.
+
+        Statistics about the space rest on these trials.
+        """
         paths = {dimension.path for dimension in self.experiment.dimensions}
         with quiet():
-            found = optuna.create_study(
+            study = optuna.create_study(
                 storage=optuna.storages.InMemoryStorage(),
                 directions=sides(directions(self.experiment)[:1]),
             )
         for frozen in self.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             if frozen.params.keys() == paths:
-                found.add_trial(
+                study.add_trial(
                     optuna.trial.create_trial(
                         value=frozen.values[0],
                         params=frozen.params,
                         distributions=frozen.distributions,
                     )
                 )
-        return found
+        return study
 
     def importance(self) -> dict[str, float]:
-        """Share of the differences in the first objective that each field explains (PED-ANOVA, Watanabe et al., 2023), largest first.
+        """Return the importance of each field for the first objective, largest first.
 
-        Empty with fewer than four complete trials, or where all are equal: then there is nothing to explain.
+        The importance is the share of the variance that the field explains: PED-ANOVA (Watanabe et
+        al., 2023). It is empty with fewer than four complete trials, or if all values are equal.
         """
         values = [frozen.values[0] for frozen in self.inside.get_trials(deepcopy=False)]
         if len(values) < 4 or len(set(values)) < 2:
             return {}
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = optuna.importance.get_param_importances(
+            shares = optuna.importance.get_param_importances(
                 self.inside, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
             )
-        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+        return dict(sorted(shares.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def table(self) -> pl.DataFrame:
-        """Return the trials: number, state, objectives, origin, seconds, best epoch, marks, reason, and a column per searched field.
+        """Return the trials as a table.
 
-        Marks are those of `recsys.training.stopping`: a training that ended too early. Tables among the settings are JSON.
+        Columns: number, state, objectives, within, origin, seconds, best_epoch, marks, reason, and
+        one per searched field. Marks are those of `recsys.training.stopping`, for a training that
+        ended too early. Tables among the settings are written as JSON.
         """
-        rows = []
-        for trial in self.trials:
-            row: dict[str, Any] = {"number": trial.number, "state": trial.state}
-            row |= {
-                name: trial.values[i] if trial.values else None
-                for i, name in enumerate(self.objectives)
-            }
-            row |= {"within": trial.within, "origin": trial.origin, "seconds": trial.seconds}
-            ended = trial.facts.get("stopping", {})
-            row |= {
-                "best_epoch": trial.facts.get("best_epoch"),
-                "marks": ", ".join(ended.get("marks", ())) or None,
-                "reason": trial.reason or None,
-            }
-            rows.append(row | {path: _cell(value) for path, value in trial.settings.items()})
-        schema: dict[str, Any] = {
-            "number": pl.Int64,
-            "state": pl.String,
-            **dict.fromkeys(self.objectives, pl.Float64),
-        }
-        schema |= {
-            "within": pl.Boolean,
-            "origin": pl.String,
-            "seconds": pl.Float64,
-            "best_epoch": pl.Int64,
-            "marks": pl.String,
-            "reason": pl.String,
-        }
-        for dimension in self.experiment.dimensions:
-            kinds = {
-                type(row[dimension.path]) for row in rows if row.get(dimension.path) is not None
-            }
-            kind = kinds.pop() if len(kinds) == 1 else float if kinds == {int, float} else str
-            schema[dimension.path] = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64}.get(
-                kind, pl.String
-            )
-            if kind is str:
-                for row in rows:
-                    value = row.get(dimension.path)
-                    row[dimension.path] = (
-                        value if value is None or isinstance(value, str) else json.dumps(value)
-                    )
-        return pl.DataFrame(rows, schema=schema, orient="row", strict=False)
-
-
-def is_study(folder: Path) -> bool:
-    """Whether a folder is one of a study."""
-    return (folder / "study.json").exists()
+        return trial_table(self.trials, self.objectives, self.experiment.dimensions)
 
 
 def open_study(folder: str | Path, *, storage: str | None = None) -> Study:
     """Open the folder of a study, finished or not.
 
     Args:
-        folder: that `recsys tune` printed.
-        storage: URL of its database, where it needs a password that is not in the environment.
+        folder: the folder that `recsys tune` printed.
+        storage: URL of its database, if that needs a password which is not in the environment.
 
     Raises:
-        InputError: it is none, or of a newer format.
+        InputError: the folder holds no study, its format is newer, or study.json is damaged.
     """
     folder = Path(folder)
-    if not is_study(folder):
-        raise InputError(
-            "is not the folder of a study: it has no study.json",
-            place=str(folder),
-            remedy="give the folder that `recsys tune` printed",
-        )
-    meta = read_json(folder / "study.json")
-    if not isinstance(meta, dict) or not isinstance(meta.get("format"), int):
-        raise InputError(
-            "has a study.json that is not of a study",
-            place=str(folder),
-            remedy="give the folder that `recsys tune` printed",
-        )
-    if meta["format"] > FORMAT:
-        raise InputError(
-            f"was written by a newer version (format {meta['format']})",
-            place=str(folder),
-            remedy="update recsys",
-        )
-    for key in ("status", "study", "identity", "split", "id"):
-        if not isinstance(meta.get(key), str):
-            raise InputError(
-                f"has a study.json without '{key}'", place=str(folder), remedy=_DAMAGED
-            )
-    return Study(folder, meta, storage)
-
-
-def identity(experiment: Experiment) -> str:
-    """SHA-256 of all that decides what a study finds, but its budget."""
-    return hashlib.sha256(
-        json.dumps(
-            [experiment.fingerprint, searched(experiment)], sort_keys=True, default=str
-        ).encode()
-    ).hexdigest()
-
-
-def searched(experiment: Experiment) -> dict[str, Any]:
-    """[tune] in plain values, without the budget and without where to begin."""
-    return {
-        key: value
-        for key, value in experiment.to_tree().get("tune", {}).items()
-        if key not in ("trials", "seconds", "device_seconds", "warm")
-    }
-
-
-def study_name(experiment: Experiment) -> str:
-    """What the study is called in its storage: the same wherever and whenever it is begun."""
-    return f"{experiment.name}-{identity(experiment)[:12]}"
+    meta = read_meta(folder)
+    return Study(meta, Opened(folder, meta, storage))
 
 
 def trial_folder(folder: Path, number: int) -> Path:
-    """The folder of a trial."""
+    """Return the folder of a trial within the folder of its study."""
     return folder / "trials" / f"{number:04d}"
 
 
-def look_again(study: Study, **changes: Any) -> Study:
-    """The study as it is now, with `changes` of its meta."""
-    now = Study(study.folder, dict(study.meta) | changes, study.url, study.ended)
-    for name in ("storage", "optuna", "experiment"):  # opened once
-        if name in study.__dict__:
-            now.__dict__[name] = study.__dict__[name]
-    return now
-
-
-def write_results(study: Study, **changes: Any) -> Study:
-    """Write what follows from the trials: the table, the best experiment, the budget used. Returns the study as it is now."""
-    now = look_again(study, **changes)
-    write_trials(now.folder / "trials.parquet", now.table(), now.experiment, now.meta["split"])
-    best, experiment = now.best, now.best_experiment()
-    if best is not None and experiment is not None:
-        value = ", ".join(
-            f"{name} {value:.6g}" for name, value in zip(now.objectives, best.values, strict=True)
-        )
-        text = f"# Trial {best.number} of a study of {now.used()['trials']:g} trials, the best on validation: {value}.\n\n{experiment.to_toml()}"
-        write_text(now.folder / "best.toml", text)
-    now.meta["used"] = now.used()
-    now.meta["best"] = (
-        None if best is None else {"number": best.number, "values": list(best.values)}
-    )
-    write_json(now.folder / "study.json", now.meta)
-    return now
-
-
 def _trial(experiment: Experiment, frozen: FrozenTrial) -> Trial:
-    attrs, dimensions = frozen.user_attrs, experiment.dimensions
-    settings = attrs.get("settings")
+    attributes, dimensions = TrialAttributes.of(frozen), experiment.dimensions
+    settings = attributes.settings
     if settings is None and frozen.params.keys() >= {dimension.path for dimension in dimensions}:
         settings = from_params(dimensions, frozen.params)
     state = _STATES[frozen.state]
+    if state == "failed" and attributes.reason is None:
+        state = "lost"
     return Trial(
         number=frozen.number,
-        state="lost" if state == "failed" and "reason" not in attrs else state,
+        state=state,
         values=tuple(frozen.values or ()) if frozen.state == TrialState.COMPLETE else (),
         settings=settings or {},
-        origin=str(attrs.get("origin", "")),
-        seconds=float(attrs.get("seconds", 0.0)),
-        reason=str(attrs.get("reason", "")),
+        origin=attributes.origin or "",
+        seconds=float(attributes.seconds or 0.0),
+        reason=attributes.reason or "",
         within=all(value <= 0 for value in frozen.constraints.values()),
         curve=dict(frozen.intermediate_values),
-        facts=attrs.get("facts", {}),
+        facts=attributes.facts or Facts(),
     )
 
 
-def _cell(value: Any) -> Any:
-    return (
-        json.dumps(value, sort_keys=True)
-        if isinstance(value, Mapping | Sequence) and not isinstance(value, str)
-        else value
-    )
+def _shown(cell: object) -> object:
+    """Return a cell of the table as a notebook shows it."""
+    if cell is None:
+        return ""
+    return f"{cell:.4g}" if isinstance(cell, float) else cell

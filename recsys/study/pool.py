@@ -1,158 +1,105 @@
-"""Several workers on one study: processes that each load the data once and take trials until the budget is used.
+"""Several workers on one study: processes that each load the data and run trials.
 
-A worker that is killed leaves a trial whose lock is free; the next one that looks for work takes it up from its checkpoint, and the killed worker is
-replaced. A trial that has cost three workers their life is written down as failed. Workers end with the process that began them.
-
-python -m recsys.study.pool reads its task from standard input and writes events to standard output, a line of JSON each.
+A killed worker leaves a trial whose lock is free. The next worker that looks for a trial resumes it
+from its checkpoint, and a new process replaces the killed one. A trial that has killed three
+workers is recorded as failed.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from optuna.trial import TrialState
 
-from recsys.errors import InputError
 from recsys.files import hold_lock
-from recsys.study.artifact import Study, open_study, write_results
-from recsys.study.worker import Worker
+from recsys.study.artifact import Study
+from recsys.study.attributes import Facts, TrialAttributes
+from recsys.study.optuna_private import study_id, trial_id
+from recsys.study.pool_task import PoolTask, error_from_json, is_error
+from recsys.study.progress import TrialBegun, Watch, WorkerLost, event_from_json
+from recsys.study.results import write_results
+from recsys.study.worker import TAKE_LOCK
 from recsys.worker_pool import WorkerPool
 
-__all__ = ["main", "work"]
+__all__ = ["run_pool"]
 
-Watch = Callable[[dict[str, Any]], None]
-
-_LIVES = 3  # workers that one trial may cost
-_INTERRUPTED = 130
+_LIVES = 3  # workers that one trial may kill
 
 
-def work(study: Study, workers: int, threads: int, deadline: float | None, watch: Watch) -> None:
+def run_pool(
+    study: Study, workers: int, threads: int, deadline: float | None, watch: Watch
+) -> None:
     """Let several workers use the budget of a study.
 
-    Raises:
-        InputError: what one of them met that is not the fault of a trial's settings; the others are ended.
-        RuntimeError: one of them failed for a reason that is ours.
-    """
-    crew = WorkerPool("recsys.study.pool", workers=workers, threads=threads)
-    task = {
-        "folder": str(study.folder),
-        "storage": study.url,
-        "deadline": deadline,
-        "parent": os.getpid(),
-    }
-    busy: dict[int, int] = {}  # the trial each is at
-    lost: Counter[int | None] = Counter()
+    Args:
+        study: the study, which must have begun.
+        workers: number of processes.
+        threads: CPU threads per process; 0 divides the cores evenly.
+        deadline: no trial begins after this time (as `time.time`); None: no limit.
+        watch: called with the beginning and the end of each trial, and with each lost worker.
 
-    def hire(number: int) -> None:
-        busy.pop(number, None)
-        crew.start(number)
-        crew.send(number, task, last=True)
+    Raises:
+        InputError: an error in one worker that the settings of a trial did not cause; the other
+            workers are terminated.
+        RuntimeError: a worker failed because of a defect, or workers are killed at once.
+    """
+    pool = WorkerPool("recsys.study.pool_worker", workers=workers, threads=threads)
+    task = PoolTask(
+        folder=str(study.folder), storage=study.url, deadline=deadline, parent=os.getpid()
+    )
+    running: dict[int, int] = {}  # number of the trial of each worker
+    lost: Counter[int | None] = Counter()  # workers lost by trial; None: before any trial
+
+    def start(worker: int) -> None:
+        running.pop(worker, None)
+        pool.start(worker)
+        pool.send(worker, task.to_json(), last=True)
 
     try:
-        for number in range(workers):
-            hire(number)
-        while crew.alive:
-            number, event = crew.events.get()
-            if event is None:
-                code, trial = crew.reap(number), busy.get(number)
+        for worker in range(workers):
+            start(worker)
+        while pool.alive:
+            worker, plain = pool.events.get()
+            if plain is None:
+                code, trial = pool.reap(worker), running.get(worker)
                 if code == 0:
                     continue
                 if code > 0:
                     raise RuntimeError(
-                        f"a worker failed with exit code {code}; what it said stands above"
+                        f"a worker failed with exit code {code}; its error is printed above"
                     )
                 lost[trial] += 1
-                watch(
-                    {
-                        "event": "worker",
-                        "said": f"a worker was killed (signal {-code}) in trial {trial}",
-                    }
-                )
+                watch(WorkerLost(f"a worker was killed (signal {-code}) in trial {trial}"))
                 if lost[trial] >= _LIVES:
-                    if trial is None:
-                        raise RuntimeError(
-                            f"workers are killed (signal {-code}) before they begin a trial"
-                        )
-                    _give_up(
-                        study,
-                        trial,
-                        f"it cost {_LIVES} workers their life (signal {-code}): out of memory?",
-                    )
-                hire(number)
-            elif event["event"] == "error":
-                raise InputError(event["cause"], place=event["place"], remedy=event["remedy"])
+                    _give_up(study, trial, -code)
+                start(worker)
+            elif is_error(plain):
+                raise error_from_json(plain)
             else:
-                if event["event"] == "begun":
-                    busy[number] = event["number"]
-                    del lost[
-                        None
-                    ]  # they can begin: that others were killed before was from outside
+                event = event_from_json(plain)
+                if isinstance(event, TrialBegun):
+                    running[worker] = event.number
+                    del lost[None]  # workers can begin, so earlier kills had another cause
                 watch(event)
     finally:
-        crew.terminate()
+        pool.terminate()
 
 
-def _give_up(study: Study, number: int, reason: str) -> None:
-    """Write a trial down as failed that no worker survives."""
-    storage, entry = study.storage, study.optuna._study_id
-    with hold_lock(study.folder / ".take.lock"):
+def _give_up(study: Study, number: int | None, signal: int) -> None:
+    """Record a trial that no worker survives as failed."""
+    if number is None:
+        raise RuntimeError(f"workers are killed (signal {signal}) before they begin a trial")
+    storage = study.storage
+    with hold_lock(study.folder / TAKE_LOCK):
         trial = next(
             trial
-            for trial in storage.get_all_trials(entry, deepcopy=False)
+            for trial in storage.get_all_trials(study_id(study.optuna), deepcopy=False)
             if trial.number == number
         )
-        if not trial.state.is_finished():
-            for key, value in (("reason", reason), ("facts", {})):
-                storage.set_trial_user_attr(trial._trial_id, key, value)
-            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            write_results(study)
-
-
-class _Orphaned(BaseException):
-    """The process that began this one is gone."""
-
-
-def main() -> int:
-    """One worker; the exit code."""
-    task = json.loads(sys.stdin.read())
-
-    def say(event: Mapping[str, Any]) -> None:
-        sys.stdout.write(json.dumps(event, default=str) + "\n")
-        sys.stdout.flush()
-
-    def follow(event: dict[str, Any]) -> None:
-        if os.getppid() != task["parent"]:
-            raise _Orphaned
-        if event["event"] in ("begun", "trial"):
-            say(event)
-
-    try:
-        import torch
-
-        from recsys.study.tuning import train_valid_of
-
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        study = open_study(task["folder"], storage=task["storage"])
-        material = train_valid_of(study.experiment)
-        if not material.matches(study.meta["split"]):
-            raise InputError(
-                "the data have changed since this study began",
-                place=str(study.folder),
-                remedy="restore the data, or start a new study",
-            )
-        Worker(study, material, deadline=task["deadline"], watch=follow).run()
-    except InputError as error:
-        say({"event": "error", "cause": error.cause, "place": error.place, "remedy": error.remedy})
-        return 2
-    except (KeyboardInterrupt, BrokenPipeError, _Orphaned):
-        return _INTERRUPTED
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        if trial.state.is_finished():
+            return
+        reason = f"it cost {_LIVES} workers their life (signal {signal}): out of memory?"
+        TrialAttributes(facts=Facts(), reason=reason).write(storage, trial_id(trial))
+        storage.set_trial_state_values(trial_id(trial), TrialState.FAIL)
+        write_results(study)

@@ -1,7 +1,8 @@
-"""What to try next: a function of the trials so far and of (seed, number), and of nothing that a process remembers.
+"""Samplers and pruners: which settings to try next, and when to stop a trial.
 
-So a study that was killed and resumed proposes what it would have proposed. With several workers the trials so far depend on which of them is
-faster, and so do the proposals.
+A proposal depends on the other trials and on (seed, number) alone, not on the memory of a process.
+So a study that was killed and resumed proposes the same settings as one that was not. With several
+workers, the order in which trials end depends on the speed of each worker, and so do the proposals.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ __all__ = [
     "to_params",
 ]
 
-# Points of a grid at most: it is shuffled whole.
+# Points of a grid, at most: all of them are shuffled in memory.
 _GRID = 1_000_000
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
-    """The same values in Optuna's words."""
+    """Return the range of a dimension as a distribution of Optuna."""
     range_ = dimension.range
     if range_.choices is not None:
         return CategoricalDistribution([_label(choice) for choice in range_.choices])
@@ -63,23 +64,22 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def to_params(dimensions: Sequence[Dimension], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by path in Optuna's words, without those that lie outside of the space."""
-    params: dict[str, Any] = {}
-    for dimension in dimensions:
-        value = settings[dimension.path]
-        if dimension.holds(value):
-            params[dimension.path] = (
-                _label(dimension.chosen(value))
-                if dimension.kind == "choice"
-                else float(value)
-                if dimension.kind == "float"
-                else value
-            )
-    return params
+    """Return settings as parameters of Optuna, without those outside of the space."""
+    return {
+        dimension.path: _param(dimension, settings[dimension.path])
+        for dimension in dimensions
+        if dimension.holds(settings[dimension.path])
+    }
+
+
+def _param(dimension: Dimension, value: Any) -> Any:
+    if dimension.kind == "choice":
+        return _label(dimension.chosen(value))
+    return float(value) if dimension.kind == "float" else value
 
 
 def from_params(dimensions: Sequence[Dimension], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by path as the experiment has them."""
+    """Return parameters of Optuna as settings of the experiment, by path."""
     settings: dict[str, Any] = {}
     for dimension in dimensions:
         value = params[dimension.path]
@@ -99,24 +99,26 @@ def propose(
     skip: int = 0,
     queued: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Settings for trial `number`.
+    """Propose the settings of a trial.
 
     Args:
-        tune: which sampler, and its seed.
-        dimensions: the space.
+        tune: the sampler and its seed.
+        dimensions: the searched fields.
         history: the other trials, running ones too.
-        number: of the trial.
-        maximize: of each objective.
-        skip: trials before the first that the sampler chose.
-        queued: settings that were tried before it, which a grid need not repeat.
+        number: the number of the trial.
+        maximize: for each objective, whether higher is better.
+        skip: the number of trials whose settings the sampler did not choose.
+        queued: settings that were tried first, which a grid need not repeat.
+
+    Returns:
+        Value of each searched field, by path.
     """
     if not dimensions:
         return {}
     seed = stream_seed(tune.seed, "trial", number) % 2**32
     if tune.sampler == "grid":
-        points = grid(tune, dimensions, queued) or grid(
-            tune, dimensions
-        )  # nothing is left only where a trial was lost
+        # No point is left only if a trial was lost; then the grid starts from its beginning.
+        points = grid(tune, dimensions, queued) or grid(tune, dimensions)
         return points[(number - skip) % len(points)]
     if tune.sampler == "cma":
         return _cma(tune, dimensions, history, seed, maximize[0])
@@ -126,16 +128,16 @@ def propose(
 def grid(
     tune: Tune, dimensions: Sequence[Dimension], queued: Sequence[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]]:
-    """All points of the space but those that are `queued`, in an order that the seed decides.
+    """Return all points of the space except the `queued` ones, shuffled by the seed.
 
     Raises:
-        InputError: a field whose values cannot be counted, or too many points.
+        InputError: a field is continuous, or the grid has too many points.
     """
     values = [dimension.values() for dimension in dimensions]
     total = math.prod(map(len, values))
     if total > _GRID:
         raise InputError(
-            f"the grid has {total:,} points",
+            f"the grid has {total:,} points, more than {_GRID:,}",
             place="[tune.space]",
             remedy="make the steps larger, or use another sampler",
         )
@@ -151,7 +153,7 @@ def grid(
 def _index(
     dimensions: Sequence[Dimension], values: Sequence[list[Any]], settings: Mapping[str, Any]
 ) -> int:
-    """Where a point stands among all, the last field fastest; -1 where it is none of them."""
+    """Return the index of a point in the grid, the last field fastest; -1 if it is outside."""
     index = 0
     for dimension, known in zip(dimensions, values, strict=True):
         value = settings[dimension.path]
@@ -166,7 +168,8 @@ def check_sampler(tune: Tune, dimensions: Sequence[Dimension]) -> None:
     """Refuse a sampler that cannot search this space.
 
     Raises:
-        InputError: with what it cannot do.
+        InputError: the grid is too large or has a continuous field, CMA-ES was asked to search
+            choices, or its package is not installed.
     """
     if tune.sampler == "grid":
         grid(tune, dimensions)
@@ -184,12 +187,18 @@ def check_sampler(tune: Tune, dimensions: Sequence[Dimension]) -> None:
 
 
 def sides(maximize: Sequence[bool]) -> list[StudyDirection]:
-    """Directions of objectives in Optuna's words."""
+    """Return the directions of the objectives as Optuna's."""
     return [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in maximize]
 
 
 def pruner(tune: Tune, epochs: int, every: int) -> optuna.pruners.BasePruner:
-    """The pruner over curves of at most `epochs`, with a value each `every`."""
+    """Return the pruner of a study.
+
+    Args:
+        tune: the name of the pruner.
+        epochs: the maximal length of a curve.
+        every: epochs between two evaluations.
+    """
     with quiet():
         if tune.pruner == "median":
             return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0)
@@ -209,7 +218,7 @@ def _ask(
     seed: int,
     maximize: Sequence[bool],
 ) -> dict[str, Any]:
-    """Ask a sampler of Optuna that is new, and knows what it knows from the history."""
+    """Ask a new sampler of Optuna, which knows nothing but the history."""
     space = {dimension.path: distribution(dimension) for dimension in dimensions}
     sampler: optuna.samplers.BaseSampler
     with quiet():
@@ -221,19 +230,26 @@ def _ask(
             )
         else:
             sampler, history = optuna.samplers.RandomSampler(seed=seed), ()
-        # What lies outside of the space, or has no settings yet, would narrow the space that a sampler sees.
-        known = _Known([trial for trial in history if trial.params.keys() == space.keys()])
-        study = optuna.create_study(storage=known, sampler=sampler, directions=sides(maximize))
+        # A trial outside of the space, or without settings yet, would narrow the sampler's space.
+        inside = [trial for trial in history if trial.params.keys() == space.keys()]
+        storage = _HistoryStorage(inside)
+        study = optuna.create_study(storage=storage, sampler=sampler, directions=sides(maximize))
         return dict(study.ask(fixed_distributions=space).params)
 
 
-class _Known(optuna.storages.InMemoryStorage):
-    """The trials of another storage, and the one that is asked for. They are shown and not copied in: a copy costs more than a proposal does."""
+class _HistoryStorage(optuna.storages.InMemoryStorage):
+    """A storage in memory that shows the trials of another storage before its own.
+
+    A sampler of Optuna reads the history from the storage of its study. `Study.add_trials` would
+    copy each trial into it, which takes longer than the proposal itself, before every proposal. So
+    the history is only shown on reading. The one trial that is really stored here is the one to
+    propose; it has number 0.
+    """
 
     def __init__(self, history: Sequence[FrozenTrial]) -> None:
         super().__init__()
         self.shown = [copy.copy(trial) for trial in history]
-        for number, trial in enumerate(self.shown, start=1):  # 0 is the one that is asked for
+        for number, trial in enumerate(self.shown, start=1):
             trial.number = number
 
     def get_all_trials(
@@ -250,10 +266,11 @@ def _cma(
     seed: int,
     maximize: bool,
 ) -> dict[str, Any]:
-    """A draw from the normal distribution that CMA-ES has come to.
+    """Draw from the current normal distribution of CMA-ES.
 
-    The strategy is told all finished trials in their order, a population at a time, and drawn from with the seed of this trial: nothing of it is
-    stored. Optuna's own sampler keeps it pickled in the storage.
+    The strategy is rebuilt from all finished trials in their order, one population at a time, and
+    sampled with the seed of this trial. Nothing of it is stored; Optuna's own sampler keeps a
+    pickle of it in the storage.
     """
     n = len(dimensions)
     first = next(
@@ -269,7 +286,7 @@ def _cma(
     )
     bounds = np.tile([0.0, 1.0], (n, 1))
     strategy = _cmaes().CMA(mean=mean, sigma=0.25, bounds=bounds, seed=seed)
-    told = [
+    evaluated = [
         (_unit(dimensions, trial.params), -trial.values[0] if maximize else trial.values[0])
         for trial in sorted(history, key=lambda trial: trial.number)
         if trial.state == TrialState.COMPLETE
@@ -277,40 +294,30 @@ def _cma(
         and all(value <= 0 for value in trial.constraints.values())
     ]
     size = strategy.population_size
-    for start in range(0, len(told) - size + 1, size):
-        strategy.tell(told[start : start + size])
+    for start in range(0, len(evaluated) - size + 1, size):
+        strategy.tell(evaluated[start : start + size])
     return from_params(dimensions, _from_unit(dimensions, strategy.ask()))
 
 
 def _unit(dimensions: Sequence[Dimension], params: Mapping[str, Any]) -> np.ndarray:
-    """Numbers as places between 0 and 1, in the logarithm where the range is logarithmic; float64 [n]."""
-    places = []
+    """Return parameters scaled to 0..1, by their logarithm in a logarithmic range; float64 [n]."""
+    scaled = []
     for dimension in dimensions:
-        low, high = (
-            _scaled(dimension, dimension.range.low),
-            _scaled(dimension, dimension.range.high),
-        )
-        places.append(
-            (_scaled(dimension, params[dimension.path]) - low) / (high - low) if high > low else 0.5
-        )
-    return np.array(places)
+        low, high = _scaled_range(dimension)
+        value = _scaled(dimension, params[dimension.path])
+        scaled.append((value - low) / (high - low) if high > low else 0.5)
+    return np.array(scaled)
 
 
-def _from_unit(dimensions: Sequence[Dimension], places: np.ndarray) -> dict[str, Any]:
-    """The other way round, rounded to whole numbers and steps."""
+def _from_unit(dimensions: Sequence[Dimension], scaled: np.ndarray) -> dict[str, Any]:
+    """Return the parameters of values in 0..1, rounded to integers and steps."""
     params: dict[str, Any] = {}
-    for dimension, place in zip(dimensions, places, strict=True):
-        low, high = (
-            _scaled(dimension, dimension.range.low),
-            _scaled(dimension, dimension.range.high),
-        )
-        value = low + float(place) * (high - low)
+    for dimension, position in zip(dimensions, scaled, strict=True):
+        low, high = _scaled_range(dimension)
+        value = low + float(position) * (high - low)
         value = math.exp(value) if dimension.range.log else value
-        floor, top, step = (
-            dimension.range.low,
-            dimension.range.high,
-            dimension.range.step or (1 if dimension.kind == "int" else None),
-        )
+        floor, top = dimension.range.low, dimension.range.high
+        step = dimension.range.step or (1 if dimension.kind == "int" else None)
         assert floor is not None
         assert top is not None
         if step is not None:
@@ -318,6 +325,10 @@ def _from_unit(dimensions: Sequence[Dimension], places: np.ndarray) -> dict[str,
         value = min(max(value, floor), top)
         params[dimension.path] = round(value) if dimension.kind == "int" else float(value)
     return params
+
+
+def _scaled_range(dimension: Dimension) -> tuple[float, float]:
+    return _scaled(dimension, dimension.range.low), _scaled(dimension, dimension.range.high)
 
 
 def _scaled(dimension: Dimension, value: Any) -> float:
@@ -337,9 +348,7 @@ def _cmaes() -> Any:
 
 
 def _label(choice: Any) -> Any:
-    """A choice as Optuna stores it: a plain value, or a table or list as JSON."""
-    return (
-        choice
-        if choice is None or isinstance(choice, bool | int | float | str)
-        else json.dumps(choice, sort_keys=True)
-    )
+    """Return a choice as Optuna stores it: a plain value, or a table or list as JSON."""
+    if choice is None or isinstance(choice, bool | int | float | str):
+        return choice
+    return json.dumps(choice, sort_keys=True)

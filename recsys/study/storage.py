@@ -1,8 +1,8 @@
-"""Where the trials of a study are kept: a journal in its folder, which needs nothing installed, or a database.
+"""The storage of the trials: a journal in the folder of the study, or a database.
 
-The journal is Optuna's own, so its tools can open it. Two things are ours: its lock is one of the
-kernel's (`recsys.files`), which goes with the process that holds it, whatever ends that process; and a
-last line that was cut off (a full disk, a power failure) is taken away before the next is written.
+The journal has Optuna's format, so Optuna's tools can open it. Two things are different here. Its
+lock is a lock of the kernel (`recsys.files`), which is released whenever its process ends. A last
+line that was cut off, by a full disk or a power failure, is removed before the next one is written.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
-from optuna.storages.journal._storage import JournalOperation
 
 from recsys.errors import InputError, first_line
 from recsys.files import Lock, hold_lock
+from recsys.study.optuna_private import (
+    BaseJournalFileLock,
+    JournalOperation,
+    closer_of,
+    get_lock_file,
+)
 
 __all__ = [
     "Journal",
@@ -33,14 +37,14 @@ __all__ = [
     "without_password",
 ]
 
-# Seconds between two signs of life of a trial in a database, and without one until it counts as lost.
-HEARTBEAT, GRACE = 30, 120
+# Seconds between two heartbeats of a trial in a database, and without one until it counts as lost.
+HEARTBEAT = 30
+GRACE = 120
 
 # Seconds in which a proxy has to answer.
 _PATIENCE = 10.0
 
-
-# Lines that may wait for the next flush: the settings of a trial and its result, which come after them, do not.
+# Lines that may wait for the next flush. The settings of a trial and its result may not.
 _MAY_WAIT = {
     JournalOperation.CREATE_TRIAL,
     JournalOperation.SET_TRIAL_PARAM,
@@ -51,15 +55,21 @@ _MAY_WAIT = {
 
 
 class Journal(JournalFileBackend):
-    """Optuna's file, flushed to the disk twice in a trial and not with each of its dozen lines.
+    """Optuna's journal file, flushed to the disk twice a trial instead of after each line.
 
-    A process that is killed loses nothing that it has written. A power failure may take what came after the last flush: the beginning of a trial that
-    trained nothing yet, or a part of its curve, which its checkpoint tells again.
+    A killed process loses nothing that it has written. A power failure may lose the lines after
+    the last flush: the beginning of a trial that has not trained yet, or a part of its curve,
+    which the checkpoint of the trial repeats.
     """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = _JournalLock(path)
+        super().__init__(str(path), lock_obj=self.lock)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
-        with get_lock_file(self._lock), Path(self._file_path).open("ab") as file:
+        with get_lock_file(self.lock), self.path.open("ab") as file:
             file.write(text.encode())
             if any(
                 line["op_code"] not in _MAY_WAIT or "settings" in line.get("user_attr", {})
@@ -70,10 +80,11 @@ class Journal(JournalFileBackend):
 
 
 class _JournalLock(BaseJournalFileLock):
-    """The lock of a journal, for Optuna; whoever takes it finds the journal whole."""
+    """The lock of a journal, for Optuna. Its holder finds the journal without a cut-off line."""
 
     def __init__(self, journal: Path) -> None:
-        self.journal, self.lock = journal, Lock(journal.with_name(f".{journal.name}.lock"))
+        self.journal = journal
+        self.lock = Lock(journal.with_name(f".{journal.name}.lock"))
 
     def acquire(self) -> bool:
         self.lock.take(wait=True)
@@ -89,7 +100,7 @@ class _JournalLock(BaseJournalFileLock):
 
 
 def _mend(journal: Path) -> None:
-    """Take away a last line that was not written to its end."""
+    """Remove a last line that was cut off."""
     if not journal.exists():
         return
     with journal.open("rb+") as file:
@@ -98,9 +109,9 @@ def _mend(journal: Path) -> None:
         while end:
             start = max(0, end - 4096)
             file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
                 break
             end = start
         if end < size:
@@ -108,18 +119,18 @@ def _mend(journal: Path) -> None:
 
 
 def open_journal(path: Path) -> BaseStorage:
-    """The journal at a path, made where there is none.
+    """Open the journal at a path; create it if it does not exist.
 
     Raises:
-        InputError: it is not one, or damaged before its last line.
+        InputError: the file is not a journal, or it is damaged before its last line.
     """
     try:
         with hold_lock(path.with_name(f".{path.name}.lock")):
             _mend(path)
-        return JournalStorage(Journal(str(path), lock_obj=_JournalLock(path)))
+        return JournalStorage(Journal(path))
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise InputError(
-            f"is not a whole journal: {error}",
+            f"is not a journal of a study, or is damaged: {error}",
             place=str(path),
             remedy="restore it, or start a new study",
         ) from None
@@ -132,12 +143,16 @@ def open_journal(path: Path) -> BaseStorage:
 
 
 def open_url(url: str) -> BaseStorage:
-    """A database, through Optuna and SQLAlchemy; a trial without a sign of life for some minutes is begun again by another worker.
+    """Open a database, through Optuna and SQLAlchemy.
 
-    grpc://HOST:PORT is Optuna's proxy (`optuna.storages.run_grpc_proxy_server`), behind which a database can stand that workers do not reach.
+    A trial without a heartbeat for some minutes is restarted by another worker.
+
+    Args:
+        url: URL of the database. grpc://HOST:PORT is a proxy of Optuna
+            (`optuna.storages.run_grpc_proxy_server`) for a database that workers cannot reach.
 
     Raises:
-        InputError: no such database, its driver is not installed, or it refuses.
+        InputError: the database does not exist, refuses, or its driver is not installed.
     """
     if url.startswith("grpc://"):
         return _open_proxy(url)
@@ -145,40 +160,36 @@ def open_url(url: str) -> BaseStorage:
 
     if url.startswith(("postgresql://", "postgres://")):
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
-    shown = without_password(url)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        again = optuna.storages.RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
+        restart = optuna.storages.RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
         try:
             storage = RDBStorage(
                 url,
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
-                heartbeat_stale_trial_callback=again,
+                heartbeat_stale_trial_callback=restart,
             )
         except ImportError:
-            remedy = "pip install 'recsys[postgres]'"
             raise InputError(
-                "the driver of this database is not installed", place=shown, remedy=remedy
+                "the driver of this database is not installed",
+                place=without_password(url),
+                remedy="pip install 'recsys[postgres]'",
             ) from None
         except (SQLAlchemyError, ValueError, RuntimeError) as error:
-            said = first_line(error)
             raise InputError(
-                f"the database cannot be used: {said}",
-                place=shown,
+                f"the database cannot be used: {first_line(error)}",
+                place=without_password(url),
                 remedy="check the URL, as in postgresql://user@host/name",
             ) from None
-    weakref.finalize(storage, storage.engine.dispose)  # its connections are closed with it
-    return optuna.storages.get_storage(
-        storage
-    )  # which reads a trial that has ended once, and not each time that trials are looked at
+    weakref.finalize(storage, storage.engine.dispose)  # closes its connections
+    # The cache of `get_storage` reads a finished trial once instead of on every look.
+    return optuna.storages.get_storage(storage)
 
 
 def _open_proxy(url: str) -> BaseStorage:
-    place, remedy = (
-        without_password(url),
-        "check the URL, as in grpc://host:13000, and whether its server runs",
-    )
+    place = without_password(url)
+    remedy = "check the URL, as in grpc://host:13000, and whether its server is running"
     host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
     if not host or not port.isdecimal():
         raise InputError("is not the URL of a proxy", place=place, remedy=remedy)
@@ -195,13 +206,12 @@ def _open_proxy(url: str) -> BaseStorage:
             raise InputError(
                 f"the proxy does not answer within {_PATIENCE:g} s", place=place, remedy=remedy
             ) from None
-    weakref.finalize(storage, storage._channel.close)
+    weakref.finalize(storage, closer_of(storage))
     return storage
 
 
 def without_password(url: str) -> str:
-    """A URL that may be shown and stored."""
-    """A URL that may be shown and stored."""
+    """Return a URL without its password, so that it may be shown and stored."""
     scheme, mark, rest = url.partition("://")
     login, at, host = rest.rpartition("@")
     return f"{scheme}{mark}{login.partition(':')[0]}{at}{host}"
@@ -209,7 +219,7 @@ def without_password(url: str) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna from talking, and from warning that what is used here may change in its next version."""
+    """Silence Optuna's log and its warnings about experimental features."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

@@ -1,14 +1,13 @@
-"""One trial: settings put into the experiment, a fit that sees train and valid alone, and what it cost.
+"""One trial: an experiment with the settings of the trial, its training, and its costs.
 
-The folder of a trial holds config.toml (the resolved experiment) and history.jsonl; while it runs also a checkpoint, from which it goes on.
+Training sees the training and validation data alone. The folder of a trial holds config.toml (the
+resolved experiment) and history.jsonl. While it runs, it also holds a checkpoint, from which it can
+be resumed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,15 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys.data.types import Dataset, Interactions
-from recsys.errors import InputError, TrainingError, first_line
+from recsys.errors import InputError, TrainingError, first_line, is_out_of_memory
 from recsys.evaluation.evaluator import Evaluation
 from recsys.evaluation.metrics import parse
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.experiment.search_space import Dimension, corners, put
-from recsys.files import write_atomic
-from recsys.ranking import top_k
-from recsys.scorer import Scorer
+from recsys.files import write_text
+from recsys.study.attributes import Facts
+from recsys.study.measurement import latency_ms, peak_mb, reset_peak
+from recsys.study.train_valid import TrainValid
 from recsys.training.device import pick_device
 from recsys.training.loop import Fitted, fit
 from recsys.training.progress import (
@@ -44,54 +43,28 @@ __all__ = [
     "TrainValid",
     "TrialFailed",
     "directions",
+    "evaluation_with_objectives",
     "idle",
-    "judged",
     "objectives",
     "run_trial",
     "with_settings",
 ]
 
-# Objectives that are no metrics; less of each is better.
+# Objectives that are measured costs instead of metrics; lower is better for each.
 MEASURED = ("latency", "seconds", "memory")
-
-# Users that are ranked to measure latency, at most, and how often.
-_USERS, _TIMES = 1000, 3
-
-
-@dataclass(frozen=True, eq=False)
-class TrainValid:
-    """What a trial may see: nothing here holds the test set, or could open it.
-
-    Args:
-        train: what it learns from.
-        valid: what selects.
-        fingerprint: of the split they are of.
-        rule: how it was made, in words.
-        pairs_fingerprint: of the pairs of that split alone.
-    """
-
-    train: Dataset
-    valid: Interactions
-    fingerprint: str
-    rule: str = ""
-    pairs_fingerprint: str = ""
-
-    def matches(self, kept: str) -> bool:
-        """As `Split.matches`."""
-        return kept in (self.fingerprint, self.pairs_fingerprint)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to.
+    """The result of a trial.
 
     Args:
         state: "complete", "pruned" or "failed".
-        values: of the objectives; empty unless complete.
-        reason: why it was ended or failed.
-        excess: by limit, how far beyond it the trial was (at most 0 where it was not).
-        seconds: of training and evaluation on valid.
-        facts: best epoch, epochs, how training ended, and all that was measured.
+        values: one value per objective; empty unless complete.
+        reason: why the trial was stopped or failed.
+        excess: by limit, how far the trial exceeded it (at most 0 if it did not).
+        seconds: duration of training and evaluation on the validation interactions.
+        facts: best epoch, epochs, the end of training, and all measurements.
     """
 
     state: str
@@ -99,33 +72,35 @@ class Outcome:
     reason: str = ""
     excess: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
 
 
 class TrialFailed(Exception):
-    """Ends a trial from within."""
+    """Raised within a trial to stop it."""
 
     def __init__(self, state: str, reason: str, ended: Reason) -> None:
         super().__init__(reason)
-        self.state, self.reason, self.ended = state, reason, ended
+        self.state = state
+        self.reason = reason
+        self.ended = ended
 
 
 def objectives(experiment: Experiment) -> tuple[str, ...]:
-    """What a study of the experiment makes better: what [tune] names, or the monitor."""
+    """Return the objectives of a study: those that [tune] names, or else the monitor."""
     named = experiment.tune.objectives if experiment.tune is not None else ()
     return named or (experiment.evaluate.monitor,)
 
 
 def directions(experiment: Experiment) -> tuple[bool, ...]:
-    """Whether more is better, of each objective.
+    """Return for each objective whether higher is better.
 
     Raises:
-        InputError: an objective that is none, or that has no better direction.
+        InputError: the name of an objective is unknown, or the metric has no better direction.
     """
-    found = []
+    higher_is_better = []
     for name in objectives(experiment):
         if name in MEASURED:
-            found.append(False)
+            higher_is_better.append(False)
             continue
         try:
             higher = parse(name).higher
@@ -137,30 +112,35 @@ def directions(experiment: Experiment) -> tuple[bool, ...]:
             ) from None
         if higher is None:
             raise InputError(
-                f"more of '{name}' is neither better nor worse",
+                f"'{name}' has no direction: neither higher nor lower is better",
                 place="[tune] objectives",
                 remedy="name another metric",
             )
-        found.append(higher)
-    return tuple(found)
+        higher_is_better.append(higher)
+    return tuple(higher_is_better)
 
 
-def judged(experiment: Experiment) -> Evaluation:
-    """The experiment's evaluation, with every objective among its metrics."""
+def evaluation_with_objectives(experiment: Experiment) -> Evaluation:
+    """Return the evaluation of an experiment, with its objectives among the metrics."""
     evaluation = experiment.evaluate
-    wanted = [
+    needed = [
         name for name in (evaluation.monitor, *objectives(experiment)) if name not in MEASURED
     ]
-    return replace(evaluation, metrics=tuple(dict.fromkeys([*evaluation.metrics, *wanted])))
+    return replace(evaluation, metrics=tuple(dict.fromkeys([*evaluation.metrics, *needed])))
 
 
 def with_settings(
     experiment: Experiment, dimensions: Sequence[Dimension], settings: Mapping[str, Any]
 ) -> Experiment:
-    """The experiment with other values at the searched fields, without its [tune].
+    """Return the experiment with other values for the searched fields, and without its [tune].
+
+    Args:
+        experiment: the experiment of the study.
+        dimensions: the searched fields.
+        settings: value of each searched field, by path.
 
     Raises:
-        InputError: values that do not go together.
+        InputError: the values contradict each other.
     """
     tree = experiment.to_tree()
     tree.pop("tune", None)
@@ -170,17 +150,20 @@ def with_settings(
 
 
 def idle(experiment: Experiment) -> list[str]:
-    """Paths of the searched fields that have no effect whatever the others are, as `Experiment.idle`; none where the corners are too many to tell."""
+    """Return the paths of searched fields that never have an effect, as `Experiment.idle`.
+
+    The list is empty if the space has too many corners to check them all.
+    """
     dimensions = experiment.dimensions
-    found, every = [dimension.path for dimension in dimensions], list(corners(dimensions))
+    paths, every = [dimension.path for dimension in dimensions], list(corners(dimensions))
     if len(every) < math.prod(len(dimension.ends()) for dimension in dimensions):
         return []
     for settings in every:
-        made = with_settings(experiment, dimensions, settings)
-        found = [path for path in found if _is_idle(made, path)]
-        if not found:
+        corner = with_settings(experiment, dimensions, settings)
+        paths = [path for path in paths if _is_idle(corner, path)]
+        if not paths:
             break
-    return found
+    return paths
 
 
 def _is_idle(experiment: Experiment, path: str) -> bool:
@@ -200,24 +183,24 @@ def run_trial(
     prune: Callable[[int, float], bool],
     watch: Watch,
 ) -> Outcome:
-    """Train with the settings of one trial, or go on with it, and measure.
+    """Train with the settings of one trial, or resume it, and measure.
 
     Args:
-        experiment: with the settings of the trial.
+        experiment: the experiment with the settings of the trial.
         whole: the experiment of the study, with its [tune].
-        material: what it may see.
-        folder: of the trial.
-        prune: told of the monitor after each evaluation; whether to end the trial.
-        watch: told of the progress, as by `fit`.
+        material: the data that the trial may see.
+        folder: the folder of the trial.
+        prune: called with epoch and monitored metric after each evaluation; returns whether to
+            stop the trial.
+        watch: called with each event of training, as by `fit`.
 
     Raises:
-        InputError: all that is not the fault of the settings: a device that is not there, a disk that is full.
+        InputError: an error that the settings did not cause, such as a missing device or a full
+            disk.
     """
     assert whole.tune is not None
-    write_atomic(
-        folder / "config.toml", lambda path: path.write_text(experiment.to_toml(), encoding="utf-8")
-    )
-    limits, evaluation = whole.tune.limits, judged(whole)
+    write_text(folder / "config.toml", experiment.to_toml())
+    limits, evaluation = whole.tune.limits, evaluation_with_objectives(whole)
     device = pick_device(experiment.train.device)
     history: list[EpochEntry] = []
 
@@ -236,7 +219,7 @@ def run_trial(
                 raise TrialFailed("pruned", f"took longer than {limits.seconds:g} s", "time")
         watch(event)
 
-    _reset_peak(device)
+    reset_peak(device)
     try:
         fitted = fit(
             experiment.model,
@@ -254,22 +237,20 @@ def run_trial(
         over = {"seconds": _seconds(history) - limits.seconds} if limits.seconds is not None else {}
         curve = curve_of(history, evaluation.monitor, experiment.train.select)
         end = stopping(curve, error.ended, len(history), experiment.train.epochs)
-        outcome = Outcome(
-            error.state, reason=error.reason, excess=over, facts={"stopping": end.plain()}
-        )
+        outcome = Outcome(error.state, reason=error.reason, excess=over, facts=Facts(stopping=end))
     except TrainingError as error:
         outcome = Outcome("failed", reason=str(error))
     except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         outcome = Outcome("failed", reason=first_line(error))
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if device.type == "cuda":
             torch.cuda.empty_cache()
         outcome = Outcome("failed", reason="out of memory")
     write_history(folder / "history.jsonl", history)
     return replace(
-        outcome, seconds=_seconds(history), facts={**outcome.facts, "epochs": len(history)}
+        outcome, seconds=_seconds(history), facts=replace(outcome.facts, epochs=len(history))
     )
 
 
@@ -279,15 +260,17 @@ def _measured(
     assert whole.tune is not None
     names, limits = objectives(whole), whole.tune.limits
     entry = next(entry for entry in fitted.history if entry.epoch == fitted.best_epoch)
-    facts: dict[str, Any] = {
-        "best_epoch": fitted.best_epoch,
-        "stopping": fitted.stopping.plain(),
-        "valid": entry.valid,
-    }
-    measured = {"seconds": _seconds(fitted.history), "memory": _peak_mb(device)}
+    measured = {"seconds": _seconds(fitted.history), "memory": peak_mb(device)}
     if "latency" in names or limits.latency_ms is not None:
-        measured["latency"] = _latency_ms(fitted.scorer, material)
-    facts |= {name: round(value, 6) for name, value in measured.items()}
+        measured["latency"] = latency_ms(fitted.scorer, material)
+    facts = Facts(
+        best_epoch=fitted.best_epoch,
+        stopping=fitted.stopping,
+        valid=entry.valid,
+        seconds=round(measured["seconds"], 6),
+        memory=round(measured["memory"], 6),
+        latency=round(measured["latency"], 6) if "latency" in measured else None,
+    )
     values = tuple(
         float(measured[name] if name in MEASURED else entry.metric(name)) for name in names
     )
@@ -305,50 +288,3 @@ def _measured(
 
 def _seconds(history: Sequence[EpochEntry]) -> float:
     return round(sum(entry.seconds + (entry.valid_seconds or 0.0) for entry in history), 4)
-
-
-def _latency_ms(scorer: Scorer, material: TrainValid) -> float:
-    """Milliseconds per user to rank all items for the validation users: the median of a few passes over at most a thousand."""
-    users = np.unique(material.valid.user)[:_USERS].astype(np.int32)
-    times = []
-    for _ in range(_TIMES):
-        began = time.perf_counter()
-        top_k(scorer, users, 20, seen=material.train.pairs.csr)
-        times.append(time.perf_counter() - began)
-    return 1000 * float(np.median(times)) / len(users)
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with contextlib.suppress(
-        OSError
-    ):  # not Linux, or not allowed: the peak is that of the process so far
-        Path("/proc/self/clear_refs").write_text(
-            "5", encoding="ascii"
-        )  # the peak is counted from now on
-
-
-def _peak_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    try:
-        line = Path("/proc/self/status").read_text(encoding="ascii").split("VmHWM:")[1]
-        return int(line.split()[0]) * 1024 / 1e6
-    except (OSError, IndexError, ValueError):
-        import resource  # not on Windows
-
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return used / 1e6 if sys.platform == "darwin" else used * 1024 / 1e6
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed; torch says so in words."""
-    words = (
-        "not enough memory",
-        "can't allocate memory",
-        "out of memory",
-        "Storage size calculation overflowed",
-    )
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

@@ -1,16 +1,16 @@
-"""Trials as a Parquet file, which a study writes and another can begin with.
+"""Trials as a Parquet file, which a study writes and another one can import.
 
-The file says on which split its values were measured, and with which settings apart from the searched ones: trials of other data or of another
-experiment are no trials of this one.
+The file records the split on which its values were measured, and a hash of all settings apart from
+the searched ones. Trials of other data or of another experiment cannot be imported.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import polars as pl
@@ -18,17 +18,33 @@ from optuna.trial import TrialState, create_trial
 
 from recsys.errors import InputError
 from recsys.experiment.experiment import Experiment
+from recsys.experiment.search_space import Dimension
 from recsys.files import write_atomic
+from recsys.study.attributes import IMPORTED, Facts, TrialAttributes
+from recsys.study.meta import ImportedTrial
 from recsys.study.sampler import distribution, to_params
 from recsys.study.trial import objectives
 
 __all__ = ["add_trials", "fixed", "read_trials", "write_trials"]
 
 _KEY = "recsys"  # of the metadata
+_REMEDY = "give the trials.parquet of a study"
+
+
+class _Origin(NamedTuple):
+    """What the values of a file of trials depend on."""
+
+    split: str
+    fixed: str
+    objectives: tuple[str, ...]
+
+
+# How each part of `_Origin` is called in a message.
+_DIFFERENT = ("data or another split", "settings or another space", "objectives")
 
 
 def fixed(experiment: Experiment) -> str:
-    """SHA-256 of all that decides a trial but the searched fields."""
+    """Return the SHA-256 of all settings that decide a trial, except the searched fields."""
     tree = json.loads(json.dumps(experiment.to_tree(), default=str))
     tree.pop("tune", None)
     tree.pop("name", None)
@@ -45,112 +61,100 @@ def fixed(experiment: Experiment) -> str:
 
 
 def write_trials(path: Path, table: pl.DataFrame, experiment: Experiment, split: str) -> None:
-    """Write the table of a study with what its values rest on."""
-    about = json.dumps(
-        {"split": split, "fixed": fixed(experiment), "objectives": list(objectives(experiment))}
-    )
+    """Write the table of a study, with the split and the settings that its values depend on."""
+    origin = _Origin(split, fixed(experiment), objectives(experiment))
+    metadata = {_KEY: json.dumps(origin._asdict())}
     write_atomic(
         path,
-        lambda temporary: table.write_parquet(
-            temporary, compression="zstd", metadata={_KEY: about}
-        ),
+        lambda temporary: table.write_parquet(temporary, compression="zstd", metadata=metadata),
     )
 
 
-def read_trials(path: Path, experiment: Experiment, split: str) -> list[dict[str, Any]]:
-    """The complete trials of a file: values, settings, seconds, best_epoch, within.
+def read_trials(path: Path, experiment: Experiment, split: str) -> tuple[ImportedTrial, ...]:
+    """Read the complete trials of a file.
+
+    Args:
+        path: trials.parquet of a study.
+        experiment: the experiment that will import the trials.
+        split: fingerprint of its split.
 
     Raises:
-        InputError: it is no such file, or its trials are of other data, another experiment or other objectives.
+        InputError: the file is missing or not a file of trials, or its trials are of other data,
+            another experiment or other objectives.
     """
     try:
         frame, about = pl.read_parquet(path), json.loads(pl.read_parquet_metadata(path)[_KEY])
-        found = about["split"], about["fixed"], tuple(about["objectives"])
+        origin = _Origin(about["split"], about["fixed"], tuple(about["objectives"]))
     except FileNotFoundError:
-        raise InputError(
-            "no such file", place=str(path), remedy="give the trials.parquet of a study"
-        ) from None
+        raise InputError("no such file", place=str(path), remedy=_REMEDY) from None
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
-        raise InputError(
-            "holds no trials of a study",
-            place=str(path),
-            remedy="give the trials.parquet of a study",
-        ) from None
-    wanted = split, fixed(experiment), objectives(experiment)
-    for ours, theirs, what in zip(
-        wanted,
-        found,
-        ("data or another split", "settings or another space", "objectives"),
-        strict=True,
-    ):
-        if ours != theirs:
-            remedy = "name the study in [tune] warm, to try its best settings here"
+        raise InputError("holds no trials of a study", place=str(path), remedy=_REMEDY) from None
+    expected = _Origin(split, fixed(experiment), objectives(experiment))
+    for ours, other, what in zip(expected, origin, _DIFFERENT, strict=True):
+        if ours != other:
             raise InputError(
-                f"its trials were made with other {what}", place=str(path), remedy=remedy
+                f"its trials were made with other {what}",
+                place=str(path),
+                remedy="name the study in [tune] warm, to try its best settings here",
             )
-    rows = []
+    complete = frame.filter(pl.col("state") == "complete")
     try:
-        for row in frame.filter(pl.col("state") == "complete").iter_rows(named=True):
-            settings = {
-                dimension.path: _value(row[dimension.path], dimension)
-                for dimension in experiment.dimensions
-            }
-            values = [float(row[name]) for name in objectives(experiment)]
-            rows.append(
-                {
-                    "values": values,
-                    "settings": settings,
-                    **{key: row[key] for key in ("seconds", "best_epoch", "within")},
-                }
-            )
-    except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        return tuple(_trial(row, experiment) for row in complete.iter_rows(named=True))
+    except (KeyError, TypeError, ValueError, InputError, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"lacks what a table of trials holds: {error}",
+            f"a column of the table of trials is missing or wrong: {error}",
             place=str(path),
-            remedy="give the trials.parquet of a study",
+            remedy=_REMEDY,
         ) from None
-    return rows
 
 
-def add_trials(study: optuna.Study, experiment: Experiment, rows: list[Mapping[str, Any]]) -> None:
-    """Add imported trials that are not there yet."""
+def _trial(row: Mapping[str, Any], experiment: Experiment) -> ImportedTrial:
+    return ImportedTrial(
+        values=tuple(float(row[name]) for name in objectives(experiment)),
+        settings={
+            dimension.path: _value(row[dimension.path], dimension)
+            for dimension in experiment.dimensions
+        },
+        seconds=row["seconds"],
+        best_epoch=row["best_epoch"],
+        within=row["within"],
+    )
+
+
+def add_trials(
+    study: optuna.Study, experiment: Experiment, trials: Sequence[ImportedTrial]
+) -> None:
+    """Add the imported trials that the study does not hold yet."""
     present = sum(
-        1
-        for trial in study.get_trials(deepcopy=False)
-        if trial.user_attrs.get("origin") == "imported"
+        TrialAttributes.of(trial).is_imported for trial in study.get_trials(deepcopy=False)
     )
     space = {dimension.path: distribution(dimension) for dimension in experiment.dimensions}
-    for row in rows[present:]:
-        params = to_params(experiment.dimensions, row["settings"])
-        facts = {"best_epoch": row["best_epoch"]}
+    for trial in trials[present:]:
+        params = to_params(experiment.dimensions, trial.settings)
+        attributes = TrialAttributes(
+            origin=IMPORTED,
+            settings=trial.settings,
+            seconds=trial.seconds,
+            facts=Facts(best_epoch=trial.best_epoch),
+        )
         study.add_trial(
             create_trial(
                 state=TrialState.COMPLETE,
-                values=row["values"],
+                values=list(trial.values),
                 params=params,
                 distributions={path: space[path] for path in params},
-                user_attrs={
-                    "origin": "imported",
-                    "settings": row["settings"],
-                    "seconds": row["seconds"],
-                    "facts": facts,
-                },
-                constraints=None if row["within"] else {"imported": 1.0},
+                user_attrs=attributes.to_json(),
+                constraints=None if trial.within else {"imported": 1.0},
             )
         )
 
 
-def _value(cell: Any, dimension: Any) -> Any:
-    """A cell of the table as a value of the field: tables are JSON there, and so are values of mixed types."""
-    if (
-        dimension.range.choices is None
-        or not isinstance(cell, str)
-        or cell in dimension.range.choices
-    ):
+def _value(cell: Any, dimension: Dimension) -> Any:
+    """Return the setting in a cell; tables, and values of mixed types, are JSON there."""
+    choices = dimension.range.choices
+    if choices is None or not isinstance(cell, str) or cell in choices:
         return cell
     try:
         return json.loads(cell)
-    except (
-        ValueError
-    ):  # a word that is none of the choices: the experiment's own settings may lie outside
+    except ValueError:  # the experiment's own settings may lie outside of the choices
         return cell

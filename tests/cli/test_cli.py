@@ -1,4 +1,4 @@
-"""Every verb of the command line on a small log with outside ids, from the file to the recommendation."""
+"""Every command on a small log with outside ids, from the file to the recommendation."""
 
 from __future__ import annotations
 
@@ -361,14 +361,15 @@ def told(command: str, *notes: str) -> object:
 
 
 def test_who_gets_nothing_is_said(here: Path) -> None:
-    """No item is left for half of the users, who have met the only candidate, and for those whom nobody knows it is popular."""
+    """Half of the users have seen the only candidate; unknown users get it as a popular item."""
     item = pl.read_parquet("runs/one/items.parquet")["id"][0]
     met = pl.read_parquet("runs/one/seen.parquet").filter(pl.col("item") == 0)["user"].n_unique()
     assert 0 < met < 30
     (here / "items.txt").write_text(f"item\n{item}\n")
     note = f"{met} of 30 users get nothing: no item is left for them"
     job = told(
-        f"recommend runs/one --candidates {here / 'items.txt'} --out {here / 'best.parquet'} --json",
+        f"recommend runs/one --candidates {here / 'items.txt'} "
+        f"--out {here / 'best.parquet'} --json",
         note,
     )
     assert job == {
@@ -383,7 +384,8 @@ def test_who_gets_nothing_is_said(here: Path) -> None:
     (here / "users.txt").write_text("x1\nu00\nx2\nx1\n")
     note = "2 of 3 users unknown to the run, such as 'x1': left out"
     told(
-        f"recommend runs/one --users {here / 'users.txt'} --unknown skip --out {here / 'parts'} --json",
+        f"recommend runs/one --users {here / 'users.txt'} --unknown skip "
+        f"--out {here / 'parts'} --json",
         note,
     )
 
@@ -477,7 +479,7 @@ def test_recommend_in_parts_and_again(here: Path) -> None:
             | {"status": "running"}
         )
     )
-    assert "4 parts were there already" in run(job)
+    assert "reused 4 parts" in run(job)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
@@ -486,7 +488,8 @@ def test_recommend_for_listed_users_among_listed_items(here: Path) -> None:
     (here / "items.csv").write_text("item,price\ni02,1\ni04,2\ni05,3\ni06,4\n")
     (here / "not.txt").write_text("i04\n")
     rows = plain(
-        f"recommend runs/one --users {here / 'users.txt'} --candidates {here / 'items.csv'} --exclude {here / 'not.txt'} --keep-seen --json"
+        f"recommend runs/one --users {here / 'users.txt'} --candidates {here / 'items.csv'} "
+        f"--exclude {here / 'not.txt'} --keep-seen --json"
     )
     assert [row["user"] for row in rows] == ["u29"] * 3 + ["u01"] * 3
     assert {row["item"] for row in rows} == {"i02", "i05", "i06"}
@@ -505,7 +508,7 @@ monitor = "recall@5"
 
 
 def test_recommend_to_users_of_a_log(here: Path) -> None:
-    """A user by what a log says of them: one who was never there, and one who is served by the log instead of by training."""
+    """Users by a log: an unknown one, and one whose history in the log replaces training."""
     (here / "knn.toml").write_text(KNN)
     run(f"run {here / 'knn.toml'} -q --out {here / 'knn'}")
     pl.DataFrame({"user": ["zoe", "zoe", "u01"], "item": ["i02", "i04", "i06"]}).write_csv(
@@ -517,7 +520,8 @@ def test_recommend_to_users_of_a_log(here: Path) -> None:
     assert {row["source"] for row in found} == {"model"}
     assert not {"i02", "i04"} & {row["item"] for row in found if row["user"] == "zoe"}
     run(
-        f"recommend {here / 'knn'} --new-users {here / 'visits.csv'} -k 3 --out {here / 'out.parquet'}"
+        f"recommend {here / 'knn'} --new-users {here / 'visits.csv'} -k 3 "
+        f"--out {here / 'out.parquet'}"
     )
     assert pl.read_parquet(here / "out.parquet").to_dicts() == found
     code, _, err = invoke(f"recommend runs/one --new-users {here / 'visits.csv'}")
@@ -639,9 +643,14 @@ def test_interrupt_is_one_line_and_130(here: Path, monkeypatch: pytest.MonkeyPat
 def test_a_full_disk_behind_standard_output(here: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "recsys.cli", "data", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
+            [sys.executable, "-m", "recsys.cli", "data", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=120,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        )
     assert done.returncode == 2
     assert done.stderr.startswith("recsys: output: ")
     assert done.stderr.count("\n") == 1

@@ -76,13 +76,23 @@ def test_a_broken_entry_does_not_hide_the_others(home):
 def test_show():
     text = said("show", "gowalla")
     assert "7244696fdeb23911319cf7b689f2e15a3c4c92549c873a5677b44e3f13cc3e62, published" in text
-    assert "no checksum known" in said("show", "ml-1m")
+    assert "no published checksum" in said("show", "ml-1m")
     assert "recsys data add steam-200k --path" in said("show", "steam-200k")
     shown = json.loads(said("show", "ml-1m", "--json"))
     assert shown["read"]["separator"] == "::"
     assert shown["files"][0]["sha256"] is None
     assert json.loads(said("show", "online-retail", "--json"))["redistribution"] is True
     assert "did you mean 'gowalla'" in str(wrong("show", "gowala"))
+
+
+def test_states_are_shown_in_words(log):
+    said("add", "mine", "--path", str(log), "--user", "who", "--item", "what")
+    lines = {line.split()[0]: line for line in said("list").splitlines() if line.strip()}
+    assert lines["mine"].rstrip().endswith("user-defined")
+    assert lines["steam-200k"].rstrip().endswith("manual download")
+    assert "manual download" in said("show", "steam-200k")
+    rows = {row["name"]: row["state"] for row in json.loads(said("list", "--json"))}
+    assert (rows["mine"], rows["steam-200k"]) == ("yours", "by hand")  # as before, for programs
 
 
 def test_add_fetch_stats(log, home):
@@ -103,7 +113,7 @@ def test_add_fetch_stats(log, home):
         "Mine",
     )
     assert "recsys data stats mine" in text
-    assert "no checksum known" in said("show", "mine")
+    assert "no published checksum" in said("show", "mine")
     text = said("fetch", "mine")
     assert str(home / "data" / "mine") in text
     assert "recorded at the first download" in text
@@ -207,8 +217,8 @@ def test_features_of_the_built_in_items(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ((), "nothing is asked for"),
-        (("--text", "title", "--numeric", "price"), "modalities of their own"),
+        ((), "no features are requested"),
+        (("--text", "title", "--numeric", "price"), "separate modalities"),
         (("--text", "titel"), "did you mean 'title'"),
         (("--text", "title", "--dim", "9"), "ask for 1 or fewer"),
         (("--numeric", "title"), "'red cup' is not a number"),
@@ -243,27 +253,27 @@ ITEMS = (
         (
             ("--text", "title,kind", "--dim", "3"),
             ("--dim", "2"),
-            "--dim differs from that of --like: it had 3",
+            "--dim differs from that of --like, which had 3",
         ),
         (
             ("--text", "title", "--words", "--dim", "2"),
             ("--text", "kind"),
-            "--text differs from that of --like: it had title",
+            "--text differs from that of --like, which had title",
         ),
         (
             ("--log", "price", "--numeric", "id", "--categorical", "kind"),
             ("--numeric", "price"),
-            "--numeric differs from that of --like: it had id",
+            "--numeric differs from that of --like, which had id",
         ),
         (
             ("--numeric", "price"),
             ("--images", "folder"),
-            "--images differs from that of --like: it had none",
+            "--images differs from that of --like, which had none",
         ),
     ],
 )
 def test_new_items_encoded_like_the_old(tmp_path, options, differs, says):
-    """Two of them alone get the rows they have among all; fitted to themselves they would get others, or none."""
+    """Two items alone get the vectors that they have among all; a new fit would give others."""
     head, rows = "id,title,price,kind\n", ITEMS.splitlines(keepends=True)
     (tmp_path / "items.csv").write_text(head + ITEMS)
     (tmp_path / "new.csv").write_text(
@@ -354,7 +364,7 @@ def test_networks_are_told_by_their_weights(tmp_path, monkeypatch):
         "--out",
         str(new),
     )
-    assert "is not what made the vectors of --like" in str(error)
+    assert "is not the network that made the vectors of --like" in str(error)
 
 
 def test_what_needs_a_hand_or_a_network(monkeypatch):
@@ -365,7 +375,8 @@ def test_what_needs_a_hand_or_a_network(monkeypatch):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; import recsys.cli.data; print(sorted({'torch', 'polars', 'pydantic', 'numpy', 'scipy'} & set(sys.modules)))"
+    heavy = {"torch", "polars", "pydantic", "numpy", "scipy"}
+    code = f"import sys; import recsys.cli.data; print(sorted({heavy!r} & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""`recsys export`: from a run to a folder of vectors, which searched gives what `recsys recommend` writes."""
+"""`recsys export`: a search in the exported vectors gives the lists of `recsys recommend`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DPCML = MF.replace(
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs of a method with one vector per user and of one with several, over items with titles."""
+    """Runs of two methods, with one vector per user and with several, over items with titles."""
     folder = tmp_path_factory.mktemp("export")
     (folder / "log.csv").write_text(LOG)
     (folder / "items.csv").write_text(

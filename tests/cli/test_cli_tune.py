@@ -90,7 +90,8 @@ def test_show_of_an_export_that_comes_back(here: Path, tmp_path: Path) -> None:
     assert (
         json.loads(
             done(
-                f"tune mf.toml --trials 2 --out {tmp_path / 'new'} --json --import runs/study/trials.parquet"
+                f"tune mf.toml --trials 2 --out {tmp_path / 'new'} --json "
+                "--import runs/study/trials.parquet"
             )
         )["budget"]["trials"]
         == 2
@@ -169,12 +170,13 @@ def test_a_search_without_effect_is_noted_before_the_first_trial(
     here: Path, tmp_path: Path
 ) -> None:
     code, _, err = invoke(
-        f"tune mf.toml --trials 1 tune.space.model.loss.margin={{low=0.5,high=2.0}} --out {tmp_path / 'study'}"
+        "tune mf.toml --trials 1 tune.space.model.loss.margin={low=0.5,high=2.0} "
+        f"--out {tmp_path / 'study'}"
     )
     assert code == 0, err
     assert (
-        err.splitlines()[0]
-        == "note: 'model.loss.margin' is searched and has no effect, whatever the other fields are"
+        err.splitlines()[0] == "note: 'model.loss.margin' is searched but has no effect, "
+        "for any values of the other fields"
     )
 
 
@@ -182,4 +184,4 @@ def test_a_search_without_effect_is_noted_before_the_first_trial(
 def test_an_override_needs_the_file_when_something_goes_on(here: Path, verb: str) -> None:
     code, _, err = invoke(f"{verb} --resume runs/study train.epochs=3")
     assert (code, err.count("\n")) == (2, 1)
-    assert "'train.epochs=3' stands where the TOML file does; give the TOML file too" in err
+    assert "expected a TOML file, got the override 'train.epochs=3'; give the TOML file too" in err

@@ -340,7 +340,7 @@ def test_names_are_never_markup(runs: dict[str, Run]) -> None:
 
 
 def installed(folder: Path) -> Path:
-    """The example as an installer leaves it: its modules, and the entry points of its pyproject.toml."""
+    """The example as installed: its modules, and the entry points of its pyproject.toml."""
     project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for path in (EXAMPLE / "recsys_shelf").glob("*.py"):
         (folder / "recsys_shelf").mkdir(exist_ok=True)

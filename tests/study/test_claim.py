@@ -1,4 +1,4 @@
-"""A folder belongs to one command from before it reads its data until it ends, tried with real processes."""
+"""One command holds a folder, from before it reads its data until it ends (real processes)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from recsys.study import tuning as study
 PAUSED = """
 import sys, time
 from pathlib import Path
-import recsys.cli.run, recsys.cli.tune, recsys.benchmark.running, recsys.experiment.execution, recsys.study.tuning
+import recsys.cli.run, recsys.cli.tune, recsys.benchmark.running
+import recsys.experiment.execution, recsys.study.train_valid
 from recsys.cli import main
 
 name = sys.argv.pop(1)
@@ -42,7 +43,7 @@ def paused(experiment):
         time.sleep(0.02)
     return read(experiment)
 
-for module in (recsys.experiment.execution, recsys.study.tuning, recsys.benchmark.running):
+for module in (recsys.experiment.execution, recsys.study.train_valid, recsys.benchmark.running):
     module.data_of = paused
 for module in (recsys.cli.run, recsys.cli.tune):  # the same second for everyone
     module.stamped = lambda name: name + "-now"
@@ -345,7 +346,7 @@ def test_whoever_waited_for_a_lock_whose_file_is_gone_has_one_that_counts(tmp_pa
 
 
 def test_windows_locks_by_its_own_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its call answers at once or fails; here it is played by a table of the files that are locked."""
+    """The call of Windows returns at once or fails; a table of locked files plays its part."""
     held: set[int] = set()
     calls = []
 

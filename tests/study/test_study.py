@@ -1,4 +1,4 @@
-"""Studies: the experiment first, the same proposals whoever asks, trials that never see the test, results that can be used."""
+"""Studies: own settings first, reproducible proposals, trials without the test, usable results."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from recsys.experiment.execution import data_of, execute
 from recsys.experiment.experiment import Experiment, from_tree, read
 from recsys.study import trial as trials
 from recsys.study import tuning as studies
+from recsys.study.meta import BestTrial
+from recsys.study.progress import DataLoaded, Note, TrialBegun, TrialDone
 from recsys.study.tuning import Study, open_study, tune
 
 PACKAGE = Path(__file__).parents[2] / "recsys" / "study"
@@ -73,11 +75,18 @@ def essence(study: Study) -> list[tuple[Any, ...]]:
             json.dumps(t.settings),
             t.origin,
             dict(t.curve),
-            t.facts.get("best_epoch"),
+            t.facts.best_epoch,
             t.reason,
         )
         for t in study.trials
     ]
+
+
+def kind_of(event: object) -> str:
+    """Return the class name of an event; those of training may still be plain values."""
+    if isinstance(event, dict):
+        return {"step": "StepDone", "epoch": "EpochDone"}.get(event["event"], event["event"])
+    return type(event).__name__
 
 
 def files(folder: Path) -> dict[str, Any]:
@@ -101,17 +110,24 @@ def files(folder: Path) -> dict[str, Any]:
 
 
 def test_a_study_finds_and_leaves_what_it_takes_to_go_on(tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     study = tune(small(tmp_path), tmp_path / "study", watch=events.append)
     assert [trial.number for trial in study.trials] == list(range(6))
     assert {trial.state for trial in study.trials} == {"complete"}
-    assert study.meta["status"] == "finished"
+    assert study.meta.status == "finished"
     best = study.best
     assert best is not None
     assert best.values[0] == max(trial.values[0] for trial in study.trials)
-    assert [event["number"] for event in events if event["event"] == "trial"] == list(range(6))
-    assert events[-1]["best"]["number"] == best.number
-    assert events[-1]["used"]["trials"] == 6
+    begun = [event for event in events if isinstance(event, TrialBegun)]
+    done = [event for event in events if isinstance(event, TrialDone)]
+    assert [event.number for event in done] == list(range(6))
+    assert [event.settings for event in begun] == [trial.settings for trial in study.trials]
+    assert [event.values["ndcg@5"] for event in done] == [t.values[0] for t in study.trials]
+    assert events[-1].best == BestTrial(number=best.number, values=best.values)
+    assert events[-1].used.trials == 6
+    assert [event for event in events if isinstance(event, DataLoaded)] == [
+        DataLoaded(90, 60, 740, 90, "ratio 0.8/0.1/0.1 per user, random with seed 0")
+    ]
     frame = pl.read_parquet(tmp_path / "study" / "trials.parquet")
     assert frame.drop("seconds").equals(study.table().drop("seconds"))
     assert frame["train.lr"].to_list() == [trial.settings["train.lr"] for trial in study.trials]
@@ -123,12 +139,17 @@ def test_a_study_finds_and_leaves_what_it_takes_to_go_on(tmp_path: Path) -> None
         ]
         assert read(folder / "config.toml").train.lr == trial.settings["train.lr"]
     used = study.used()
-    assert used["trials"] == 6
-    assert used["device_seconds"] == pytest.approx(
+    assert used.trials == 6
+    assert used.device_seconds == pytest.approx(
         sum(trial.seconds for trial in study.trials), abs=1e-3
     )
-    assert used["seconds"] >= used["device_seconds"] > 0
-    assert json.loads((tmp_path / "study" / "study.json").read_text())["used"] == used
+    assert used.seconds >= used.device_seconds > 0
+    record = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert record["used"] == {
+        "trials": 6,
+        "seconds": used.seconds,
+        "device_seconds": used.device_seconds,
+    }
 
 
 def test_the_first_trial_is_the_experiment_as_it_stands(tmp_path: Path) -> None:
@@ -367,7 +388,7 @@ def test_a_way_to_the_test_set_would_be_found(source: str) -> None:
 
 
 def test_a_split_without_valid_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="selects on valid"):
+    with pytest.raises(InputError, match="a study needs a validation part"):
         tune(
             from_tree({**tree(tmp_path), "split": {"by": "ratio", "ratios": [0.8, 0.0, 0.2]}}),
             tmp_path / "study",
@@ -387,7 +408,7 @@ def test_a_trial_that_diverges_is_recorded_and_counts(tmp_path: Path) -> None:
     assert failed
     assert all(trial.settings["train.lr"] == 1e30 for trial in failed)
     assert all("lower train.lr" in trial.reason for trial in failed)
-    assert study.used()["trials"] == 4
+    assert study.used().trials == 4
     assert study.best is not None
     assert study.best.state == "complete"
     assert set(study.table().filter(pl.col("state") == "failed")["reason"]) == {
@@ -454,7 +475,7 @@ def test_pruners_end_bad_trials_early(tmp_path: Path, kind: str) -> None:
         len(trial.curve) < 9 and "worse than earlier trials" in trial.reason for trial in pruned
     )
     assert all(len(trial.curve) == 9 for trial in study.trials if trial.state == "complete")
-    assert study.used()["trials"] == 20
+    assert study.used().trials == 20
     again = tune(
         small(tmp_path, train={"epochs": 9, "patience": "none"}, tune=change), tmp_path / "again"
     )
@@ -464,7 +485,7 @@ def test_pruners_end_bad_trials_early(tmp_path: Path, kind: str) -> None:
 def test_what_is_beyond_a_limit_is_never_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trials, "_latency_ms", lambda scorer, _: float(scorer.item.shape[1]))
+    monkeypatch.setattr(trials, "latency_ms", lambda scorer, _: float(scorer.item.shape[1]))
     space = {"model.dim": {"choices": [4, 8, 12]}}
     change = {"sampler": "grid", "space": space, "trials": 9, "limits": {"latency_ms": 4.5}}
     study = tune(small(tmp_path, tune=change), tmp_path / "study")
@@ -633,7 +654,7 @@ def test_earlier_runs_and_studies_are_tried_after_the_own_settings(tmp_path: Pat
         "model": {"name": "ease"},
         "tune": {"warm": warm, "space": {"model.l2": {"low": 1.0, "high": 2.0}}},
     }
-    with pytest.raises(InputError, match="of the method 'mf', not 'ease'"):
+    with pytest.raises(InputError, match="of the method 'mf', expected 'ease'"):
         tune(from_tree({**tree(tmp_path), **ease}), tmp_path / "ease")
     with pytest.raises(InputError, match="is not the folder of a run"):
         tune(small(tmp_path, tune={"warm": [str(tmp_path)]}), tmp_path / "none")
@@ -711,8 +732,8 @@ def test_trials_of_an_earlier_study_are_known(tmp_path: Path) -> None:
     assert [(t.settings, t.values) for t in study.trials[:5]] == [
         (t.settings, t.values) for t in before.trials
     ]
-    assert study.used()["trials"] == 3
-    assert study.used()["device_seconds"] == pytest.approx(
+    assert study.used().trials == 3
+    assert study.used().device_seconds == pytest.approx(
         sum(trial.seconds for trial in study.trials[5:]), abs=1e-3
     )
     assert study.best is not None
@@ -753,7 +774,7 @@ def test_trials_with_words_that_are_none_of_the_choices_are_known(tmp_path: Path
 
 
 def test_whole_numbers_are_choices_of_a_field_of_real_ones(tmp_path: Path) -> None:
-    """1 in the file is the 1.0 of the experiment: it lies in the space, and comes back from a table."""
+    """1 in the file is 1.0 in the experiment: it lies in the space and survives a table."""
     space = {
         "model.l2": {"choices": [1, 0]},
         "model.loss": {"choices": [{"kind": "softmax", "temperature": 1}, {"kind": "bpr"}]},
@@ -776,16 +797,16 @@ def test_whole_numbers_are_choices_of_a_field_of_real_ones(tmp_path: Path) -> No
 
 def test_a_field_that_has_no_effect_is_noted(tmp_path: Path) -> None:
     def notes(name: str, space: dict[str, Any], **more: Any) -> list[str]:
-        events: list[dict[str, Any]] = []
+        events: list[Any] = []
         tune(
             small(tmp_path, tune={"space": space, "trials": 1}, **more),
             tmp_path / name,
             watch=events.append,
         )
-        return [event["said"] for event in events if event["event"] == "note"]
+        return [event.text for event in events if isinstance(event, Note)]
 
     margin = {"model.loss.margin": {"low": 0.5, "high": 2.0}}
-    idle = ["'model.loss.margin' is searched and has no effect, whatever the other fields are"]
+    idle = ["'model.loss.margin' is searched but has no effect, for any values of the other fields"]
     assert notes("idle", margin) == idle
     assert (
         notes("among others", margin | {"model.loss.kind": {"choices": ["bpr", "softmax"]}}) == idle
@@ -820,12 +841,12 @@ def test_of_two_commands_on_a_folder_the_second_is_refused_while_the_first_reads
     assert not (tmp_path / "study" / ".lock").exists()
 
 
-@pytest.mark.parametrize("moment", ["data", "step", "trial"])
+@pytest.mark.parametrize("moment", ["DataLoaded", "StepDone", "TrialDone"])
 def test_while_a_command_works_on_a_study_no_other_does(tmp_path: Path, moment: str) -> None:
     refused = []
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == moment and not refused:
+    def watch(event: object) -> None:
+        if kind_of(event) == moment and not refused:
             with pytest.raises(
                 InputError, match="study: another command works on this study; wait for it"
             ) as caught:
@@ -841,8 +862,8 @@ def test_a_command_that_is_killed_or_fails_leaves_the_folder_to_the_next(tmp_pat
     class Killed(BaseException):
         pass
 
-    def die(event: dict[str, Any]) -> None:
-        if event["event"] == "trial":
+    def die(event: object) -> None:
+        if isinstance(event, TrialDone):
             raise Killed
 
     with pytest.raises(Killed):
@@ -859,7 +880,7 @@ def test_settings_to_begin_with_come_too_late_when_it_goes_on(tmp_path: Path) ->
     tune(small(tmp_path, tune={"trials": 1}), tmp_path / "cold")
     with pytest.raises(
         InputError,
-        match=r"cold: \[tune\] warm: '.*run' is new, and warm is tried at the beginning of a study; leave it out",
+        match=r"cold: \[tune\] warm: '.*run' is new, and .* the beginning of a study; leave it out",
     ):
         tune(small(tmp_path, tune={"trials": 2, **warm}), tmp_path / "cold", resume=True)
     assert open_study(tmp_path / "cold").experiment.tune.warm == ()  # type: ignore[union-attr]

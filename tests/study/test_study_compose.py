@@ -1,4 +1,4 @@
-"""docker/compose.yaml fits together and says what `recsys tune` takes. Containers are not started: docker is not everywhere."""
+"""docker/compose.yaml is consistent and calls `recsys tune` correctly. No container is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study that is killed at any moment and resumed has the same trials and the same best as one that was left alone."""
+"""A study killed at any moment and resumed has the trials and the best of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from typing import Any
 import pytest
 from test_study import SPACE, essence, files, small, tree
 
-from recsys import tensors as storage
+from recsys import files as recsys_files
+from recsys import tensors
 from recsys.config import to_toml
 from recsys.experiment.experiment import read
 from recsys.files import Lock
-from recsys.study import artifact as study_folder
 from recsys.study import storage as study_storage
 from recsys.study import trial as trials
-from recsys.study import tuning as studies
+from recsys.study import trials_file
 from recsys.study import worker as loop
 from recsys.study.artifact import is_study
+from recsys.study.progress import TrialBegun, TrialDone, WorkerLost
 from recsys.study.storage import Journal
 from recsys.study.tuning import Study, open_study, tune
 from recsys.training.progress import EpochDone, Event, Resumed, StepDone
@@ -39,7 +40,9 @@ class Killed(BaseException):
 
 @contextlib.contextmanager
 def dies_at(moment: int | None, torn: bool = False) -> Iterator[Counter[str]]:
-    """Let the study die at its n-th moment: before or after a line of the journal, before or after a file, or between two steps of training.
+    """Let the study die at its n-th moment.
+
+    A moment is before or after a line of the journal or a file, or between two training steps.
 
     Args:
         moment: which one; None counts them.
@@ -53,14 +56,14 @@ def dies_at(moment: int | None, torn: bool = False) -> Iterator[Counter[str]]:
             raise Killed(kind)
 
     append, fit = Journal.append_logs, trials.fit
-    writes = {module: module.write for module in (study_folder, studies, trials, storage)}
+    writes = {module: module.write_atomic for module in (recsys_files, trials_file, tensors)}
 
     def logs(self: Journal, lines: list[dict[str, Any]]) -> None:
         try:
             pass_by("before a line")
         except Killed:
             if torn:
-                with Path(self._file_path).open("ab") as file:
+                with self.path.open("ab") as file:
                     file.write(b'{"op_code":7,"worker_id":"x","tri')
             raise
         append(self, lines)
@@ -81,7 +84,7 @@ def dies_at(moment: int | None, torn: bool = False) -> Iterator[Counter[str]]:
                 write(path, produce)
                 pass_by("after a file")
 
-            patch.setattr(module, "write", writing)
+            patch.setattr(module, "write_atomic", writing)
         patch.setattr(Journal, "append_logs", logs)
         patch.setattr(loop, "_RARELY", 0)  # as many moments in every study
         patch.setattr(trials, "fit", fitting)
@@ -107,7 +110,7 @@ def experiment_of(folder: Path, **changes: Any) -> Any:
     ("torn", "moments"), [(False, 10), (True, 5), pytest.param(False, 1000, marks=pytest.mark.slow)]
 )
 def test_death_at_any_moment_leaves_no_trace(tmp_path: Path, torn: bool, moments: int) -> None:
-    """So many of the moments of a study have their turn; after each the study is killed once more, at another."""
+    """The study is killed at a random moment, and once more at another, before it is resumed."""
     experiment = experiment_of(tmp_path)
     with dies_at(None) as seen:
         whole = tune(experiment, tmp_path / "whole")
@@ -257,7 +260,7 @@ def config_of(folder: Path, **changes: Any) -> Path:
 def kill_until_done(
     config: Path, folder: Path, moments: random.Random, longest: float, kills: int
 ) -> int:
-    """Start, kill after a random time, resume, kill... then let it finish. Returns the kills that hit it running."""
+    """Start, kill after a random time, resume, ..., finish. Return the number of kills."""
     hit = 0
     for attempt in range(kills + 1):
         begun = is_study(folder)
@@ -300,7 +303,7 @@ def check_kills(tmp_path: Path, kills: int, **changes: Any) -> None:
         folder = tmp_path / f"killed{tries}"
         hit += kill_until_done(config, folder, moments, longest, kills - hit)
         study = open_study(folder)
-        assert study.meta["status"] == "finished"
+        assert study.meta.status == "finished"
         assert essence(study) == wanted, f"after {hit} kills"
         assert files(folder) == left, f"after {hit} kills"
 
@@ -319,7 +322,7 @@ def test_many_kills_leave_no_trace(tmp_path: Path, sampler: str, prune: str) -> 
 
 
 def test_several_workers_share_the_budget(tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     study = tune(
         small(tmp_path, tune={"trials": 8}),
         tmp_path / "study",
@@ -330,10 +333,9 @@ def test_several_workers_share_the_budget(tmp_path: Path) -> None:
     assert sorted(trial.number for trial in study.trials) == list(range(8))
     assert {trial.state for trial in study.trials} == {"complete"}
     assert study.trials[0].origin == "own"
-    assert sorted(event["number"] for event in events if event["event"] == "trial") == list(
-        range(8)
-    )
-    assert study.meta["status"] == "finished"
+    done = [event.number for event in events if isinstance(event, TrialDone)]
+    assert sorted(done) == list(range(8))
+    assert study.meta.status == "finished"
     alone = tune(small(tmp_path, tune={"trials": 1}), tmp_path / "alone")
     assert study.trials[0].values == alone.trials[0].values
 
@@ -346,7 +348,7 @@ def kill_worker(*, all_of_them: bool = False) -> int:
             words = (process / "cmdline").read_bytes().split(b"\0")
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
             if (
-                b"recsys.study.pool" in words
+                b"recsys.study.pool_worker" in words
                 and parent == os.getpid()
                 and (all_of_them or not killed)
             ):
@@ -356,31 +358,28 @@ def kill_worker(*, all_of_them: bool = False) -> int:
 
 
 def test_a_killed_worker_loses_nothing_and_leaves_no_zombie(tmp_path: Path) -> None:
-    """Two of the workers are killed in the middle of a trial; each trial is finished, under its number and with its settings."""
+    """Workers are killed within a trial; each trial ends under its number, with its settings."""
     experiment = small(
         tmp_path,
         train={"epochs": 30, "patience": "none", "checkpoint_seconds": 0.0},
         tune={"trials": 6},
     )
-    killed: dict[int, dict[str, Any]] = {}
-    said: list[str] = []
+    killed: dict[int, Any] = {}
+    lost: list[str] = []
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "worker":
-            said.append(event["said"])
-        if (
-            event["event"] == "begun"
-            and event["number"] in (1, 3)
-            and event["number"] not in killed
-        ):
-            killed[event["number"]] = event["settings"]
+    def watch(event: object) -> None:
+        if isinstance(event, WorkerLost):
+            lost.append(event.text)
+        elif isinstance(event, TrialBegun) and event.number in {1, 3} - killed.keys():
+            killed[event.number] = event.settings
             kill_worker(all_of_them=True)
 
     if not Path("/proc").is_dir():
         pytest.skip("finds its workers in /proc")
     study = tune(experiment, tmp_path / "study", workers=2, threads=1, watch=watch)
     assert set(killed) == {1, 3}
-    assert len(said) >= 2
+    assert len(lost) >= 2
+    assert all("was killed (signal 9) in trial" in text for text in lost)
     assert [trial.state for trial in study.trials] == ["complete"] * 6
     assert {number: study.trials[number].settings for number in killed} == killed
 
@@ -392,8 +391,8 @@ def test_a_trial_that_no_worker_survives_is_given_up(
     (tmp_path / "lethal").mkdir()
     (tmp_path / "lethal" / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
-        "if 'recsys.study.pool' in ' '.join(sys.orig_argv):\n"
-        "    from recsys.study.tuning import trial\n"
+        "if 'recsys.study.pool_worker' in ' '.join(sys.orig_argv):\n"
+        "    from recsys.study import trial\n"
         "    fit = trial.fit\n"
         "    def lethal(recipe, *args, **kwargs):\n"
         "        if recipe.dim == 12:\n"
@@ -412,7 +411,7 @@ def test_a_trial_that_no_worker_survives_is_given_up(
     assert "cost 3 workers their life" in next(
         trial.reason for trial in study.trials if trial.state == "failed"
     )
-    assert study.used()["trials"] == 3
+    assert study.used().trials == 3
 
 
 def test_a_mistake_in_a_worker_is_the_mistake_of_the_study(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""[tune] and [tune.space]: read, checked against the experiment's own fields, written back, and the same in Optuna's words."""
+"""[tune] and [tune.space]: read, checked against the fields, written, and given to Optuna."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_paths_need_no_quotes(tmp_path: Path) -> None:
     quoted, bare = tmp_path / "quoted.toml", tmp_path / "bare.toml"
     head = to_toml({key: value for key, value in tree(tmp_path).items() if key != "tune"})
     quoted.write_text(
-        head
-        + '[tune.space]\n"train.lr" = { low = 0.1, high = 0.2 }\n"model.loss" = { choices = [{ kind = "bpr" }] }\n'
+        head + '[tune.space]\n"train.lr" = { low = 0.1, high = 0.2 }\n'
+        '"model.loss" = { choices = [{ kind = "bpr" }] }\n'
     )
     bare.write_text(
-        head
-        + '[tune.space]\ntrain.lr = { low = 0.1, high = 0.2 }\nmodel.loss = { choices = [{ kind = "bpr" }] }\n'
+        head + "[tune.space]\ntrain.lr = { low = 0.1, high = 0.2 }\n"
+        'model.loss = { choices = [{ kind = "bpr" }] }\n'
     )
     assert read(quoted, ["name=x"]) == read(bare, ["name=x"])
     assert [
@@ -75,7 +75,10 @@ LOW = {"low": 1, "high": 2}
     [
         ({"train.lrr": LOW}, ('[tune.space] "train.lrr"', "no field 'lrr'", "did you mean 'lr'?")),
         ({"train.learning_rate": LOW}, ("did you mean 'lr'?",)),
-        ({"model.sampler.negative": LOW}, ("'model.sampler' has no field 'negative'", "did you mean 'negatives'?")),
+        (
+            {"model.sampler.negative": LOW},
+            ("'model.sampler' has no field 'negative'", "did you mean 'negatives'?"),
+        ),
         ({"model.dim.x": LOW}, ("'model.dim' is a value", "drop what follows")),
         ({"tran.lr": LOW}, ("'tran' is not a section", "did you mean 'train'?")),
         ({"lr": LOW}, ("'lr' is not a section", "model, train")),
@@ -83,7 +86,10 @@ LOW = {"low": 1, "high": 2}
         ({"data.user_core": LOW}, ("[data] decides what is measured", "[model] and [train]")),
         ({"split.seed": LOW}, ("[split] decides",)),
         ({"evaluate.seed": LOW}, ("[evaluate] decides",)),
-        ({"model.name": {"choices": ["mf"]}}, ("'model.name' cannot be searched", "a study of each method")),
+        (
+            {"model.name": {"choices": ["mf"]}},
+            ("'model.name' cannot be searched", "a study of each method"),
+        ),
         ({"train.seed": LOW}, ("luckiest seed",)),
         ({"train.lr": {"low": 0.0, "high": 1.0}}, ('"train.lr" low', "0.0", "greater than 0")),
         ({"train.lr": {"low": 1.0, "high": float("inf")}}, ("high = inf",)),
@@ -93,17 +99,23 @@ LOW = {"low": 1, "high": 2}
         ({"model.dim": {"choices": [8, True]}}, ('"model.dim" choices', "True")),
         ({"train.optimizer": {"choices": ["adam", "adma"]}}, ("'adma'", "'adam'")),
         ({"train.optimizer": LOW}, ("low and high are for numbers", "'adam', 'adamw'")),
-        ({"train.compile": {"low": 0, "high": 1}}, ("low and high are for numbers", "true and false")),
+        (
+            {"train.compile": {"low": 0, "high": 1}},
+            ("low and high are for numbers", "true and false"),
+        ),
         ({"model.loss": LOW}, ("low and high are for numbers",)),
         ({"model.loss": {"choices": ["bpr"]}}, ("'bpr' is not a table", "kind")),
         ({"model.loss": {"choices": [{"kin": "bpr"}]}}, ("'kin'", "did you mean 'kind'?")),
         ({"model.l2": {"choices": ["none"]}}, ("'none'", "valid number")),
-        ({"model.loss": {"choices": [{}]}, "model.loss.margin": LOW}, ("'model.loss' holds 'model.loss.margin'",)),
+        (
+            {"model.loss": {"choices": [{}]}, "model.loss.margin": LOW},
+            ("'model.loss' holds 'model.loss.margin'",),
+        ),
         ({"train.lr": {"low": 2, "high": 1}}, ("low = 2 is above high = 1", "exchange")),
         ({"train.lr": {"low": 1}}, ("low and high are needed",)),
         ({"train.lr": {}}, ("low and high are needed",)),
         ({"train.lr": {"low": 1, "hihg": 2}}, ("'hihg'", "did you mean 'high'?")),
-        ({"train.lr": 0.1}, ("'train.lr' is a table",)),
+        ({"train.lr": 0.1}, ("'train.lr' must be a table",)),
         ({"model.l2": {"low": 0, "high": 1, "log": True}}, ("logarithmic range is above 0",)),
         ({"train.lr": {"low": 1, "high": 2, "log": True, "step": 1}}, ("step and log",)),
         ({"train.lr": {"low": 1, "high": 2, "step": 0.3}}, ("number of steps", "high = 1.9")),
@@ -111,16 +123,40 @@ LOW = {"low": 1, "high": 2}
         ({"train.lr": {"choices": []}}, ("choices is empty",)),
         ({"train.lr": {"choices": [0.1, 0.1]}}, ("0.1 twice",)),
         ({"train.lr": {"choices": [1, 0.1, 1.0]}}, ('"train.lr"', "choices names 1.0 twice")),
-        ({"model.loss": {"choices": [{"kind": "softmax"}, {"kind": "softmax", "temperature": 1}]}},
-         ('"model.loss"', '{"kind": "softmax"} and {"kind": "softmax", "temperature": 1}, which are the same')),
-        ({"train.lr": {"low": float("nan"), "high": 1.0}}, ('"train.lr"', "low = nan: input should be a finite number; correct")),
-        ({"model.dim": [8, 16]}, ("'model.dim' is a table, not a list", '"model.dim" = { choices = [8, 16] }')),
+        (
+            {
+                "model.loss": {
+                    "choices": [{"kind": "softmax"}, {"kind": "softmax", "temperature": 1}]
+                }
+            },
+            (
+                '"model.loss"',
+                '{"kind": "softmax"} and {"kind": "softmax", "temperature": 1}, which are the same',
+            ),
+        ),
+        (
+            {"train.lr": {"low": float("nan"), "high": 1.0}},
+            ('"train.lr"', "low = nan: input should be a finite number; correct"),
+        ),
+        (
+            {"model.dim": [8, 16]},
+            ("'model.dim' must be a table, got a list", '"model.dim" = { choices = [8, 16] }'),
+        ),
         ({"train.lr": {"choices": [0.1], "low": 1}}, ("choices go without",)),
-        ({"model.loss.kind": {"choices": ["bpr", "square"]}, "model.loss.reduce": {"choices": ["each", "top"]}},
-         ("[tune.space]", "model.loss.kind = 'square', model.loss.reduce = 'top'", "choices of one path")),
+        (
+            {
+                "model.loss.kind": {"choices": ["bpr", "square"]},
+                "model.loss.reduce": {"choices": ["each", "top"]},
+            },
+            (
+                "[tune.space]",
+                "model.loss.kind = 'square', model.loss.reduce = 'top'",
+                "choices of one path",
+            ),
+        ),
         ({}, ("nothing to search", "low = 1e-4")),
     ],
-)  # fmt: skip
+)
 def test_what_the_experiment_does_not_have_is_refused(
     tmp_path: Path, space: Any, pieces: tuple[str, ...]
 ) -> None:
@@ -137,7 +173,7 @@ def test_what_the_experiment_does_not_have_is_refused(
         ({"sampler": "tpee"}, ("sampler = 'tpee'",)),
         ({"objectives": ["ndgc@5"]}, ("[tune] objectives", "latency")),
         ({"objectives": ["loss"]}, ("[tune] objectives",)),
-        ({"objectives": ["popularity@5"]}, ("neither better nor worse",)),
+        ({"objectives": ["popularity@5"]}, ("has no direction",)),
         ({"objectives": ["ndcg@5", "ndcg@5"]}, ("names one twice",)),
         ({"objectives": ["ndcg@5", "latency"], "pruner": "median"}, ("one objective",)),
         ({"objectives": ["ndcg@5", "latency"], "sampler": "cma"}, ("one objective",)),
@@ -272,7 +308,7 @@ def test_optuna_draws_from_the_same_values(low: int, more: int, step: int, seed:
 def test_a_sampler_sees_the_history_as_though_it_were_a_study_of_its_own(
     sampler: Any, maximize: tuple[bool, ...]
 ) -> None:
-    """Trials that run, were pruned, failed or broke a limit among them, with gaps in their numbers; beside Optuna's own storage."""
+    """Proposals equal those of Optuna's own storage, with unfinished trials and gaps in numbers."""
     import random
 
     import optuna
@@ -381,8 +417,8 @@ def test_where_a_space_comes_from(tmp_path: Path) -> None:
         5,
     )
     for text, piece in (
-        ("[train]\nlr = 3\n", "is no space"),
-        ("[tune]\ntrials = 3\n", "is no space"),
+        ("[train]\nlr = 3\n", "is not a search space"),
+        ("[tune]\ntrials = 3\n", "is not a search space"),
         ('[tune.space]\n"train.lrr" = { low = 1, high = 2 }\n', "did you mean 'lr'?"),
     ):
         other.write_text(text)

@@ -1,4 +1,4 @@
-"""Studies whose trials are in a database that several machines work on: SQLite here, and PostgreSQL where a server can be started."""
+"""Studies of several machines in a database: SQLite, and PostgreSQL if a server can be started."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from test_study_kill import Killed, dies_at, kill_worker, start_or_resume
 
 from recsys.errors import InputError
 from recsys.study import storage
+from recsys.study.progress import TrialBegun, TrialDone
 from recsys.study.tuning import open_study, tune
 
 
@@ -72,7 +73,7 @@ def test_a_killed_study_goes_on_from_the_database(tmp_path: Path, url: str) -> N
 
 
 def test_machines_share_a_budget(tmp_path: Path, url: str) -> None:
-    """Each has a folder of its own; the second finds the study begun, and the third finds nothing left to do."""
+    """Each machine has a folder; the second finds the study begun, the third finds it done."""
     tune(small(tmp_path, tune={"trials": 2}), tmp_path / "one", storage=url)
     two = tune(small(tmp_path, tune={"trials": 5}), tmp_path / "two", storage=url)
     three = tune(small(tmp_path, tune={"trials": 5}), tmp_path / "three", storage=url)
@@ -96,19 +97,19 @@ def test_workers_share_a_database(tmp_path: Path, url: str) -> None:
 
 
 def test_workers_that_are_killed_lose_no_trial_of_a_database(tmp_path: Path, postgres: str) -> None:
-    """Every third trial costs a worker its life: none is lost, none is run to its end twice, none is left running."""
+    """Every third trial kills a worker: no trial is lost, finished twice, or left running."""
     if not Path("/proc").is_dir():
         pytest.skip("finds its workers in /proc")
     begun, ended, died = Counter[int](), Counter[int](), 0
 
-    def watch(event: dict[str, Any]) -> None:
+    def watch(event: object) -> None:
         nonlocal died
-        if event["event"] == "begun":
-            begun[event["number"]] += 1
-            if event["number"] % 3 == 1 and begun[event["number"]] == 1:
+        if isinstance(event, TrialBegun):
+            begun[event.number] += 1
+            if event.number % 3 == 1 and begun[event.number] == 1:
                 died += kill_worker()
-        elif event["event"] == "trial":
-            ended[event["number"]] += 1
+        elif isinstance(event, TrialDone):
+            ended[event.number] += 1
 
     experiment = small(tmp_path, train={"checkpoint_seconds": 0.0}, tune={"trials": 6})
     study = tune(
@@ -141,7 +142,7 @@ def test_a_proxy_stands_before_a_database(tmp_path: Path) -> None:
         url = f"grpc://127.0.0.1:{port}"
         study = tune(small(tmp_path), tmp_path / "study", storage=url)
         assert essence(study) == essence(tune(small(tmp_path), tmp_path / "journal"))
-        assert study.meta["storage"] == url
+        assert study.meta.storage == url
         assert len(tune(None, tmp_path / "study", resume=True, budget={"trials": 7}).trials) == 7
     finally:
         proxy.stop(None).wait()
@@ -177,7 +178,7 @@ def test_the_trial_of_a_machine_that_is_gone_is_begun_again(
         "complete",
     ]
     assert late.trials[3].settings == theirs
-    assert late.used()["trials"] == 4
+    assert late.used().trials == 4
 
 
 def test_a_study_of_other_data_is_not_joined(tmp_path: Path) -> None:

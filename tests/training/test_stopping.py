@@ -583,9 +583,9 @@ def test_the_trials_of_a_study_say_how_they_ended(here, tmp_path):
         invoke(f"tune {tmp_path / name}.toml -q --out {tmp_path / name}")
     done = open_study(tmp_path / "plain")
     assert done.table()["marks"].to_list() == ["still rising"] * 2
-    assert [trial.facts["stopping"]["reason"] for trial in done.trials] == ["epochs"] * 2
+    assert [trial.facts.stopping.reason for trial in done.trials] == ["epochs"] * 2
     cut = open_study(tmp_path / "limit")
-    assert {trial.facts["stopping"]["reason"] for trial in cut.trials} == {"time"}
+    assert {trial.facts.stopping.reason for trial in cut.trials} == {"time"}
     code, out, _ = invoke(f"tune show {tmp_path / 'plain'}")
     assert code == 0
     assert "its training: all 1 epochs done; kept epoch 1" in out

@@ -1,0 +1,60 @@
+"""Names that other libraries use for our settings, for suggestions after a typing mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["ALIASES"]
+
+# Name in other libraries -> name here.
+ALIASES: Mapping[str, str] = {
+    "learning_rate": "lr",
+    "embedding_size": "dim",
+    "embedding_dim": "dim",
+    "embed_dim": "dim",
+    "emb_size": "dim",
+    "factors": "dim",
+    "n_factors": "dim",
+    "num_factors": "dim",
+    "latent_dim": "dim",
+    "n_layers": "layers",
+    "num_layers": "layers",
+    "train_batch_size": "batch_size",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "eval_batch_size": "block",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "stopping_step": "patience",
+    "early_stopping": "patience",
+    "min_epoch": "min_epochs",
+    "minimum_epochs": "min_epochs",
+    "start_from_epoch": "min_epochs",
+    "eval_step": "eval_every",
+    "num_negatives": "negatives",
+    "n_neg": "negatives",
+    "num_neg": "negatives",
+    "train_neg_sample_args": "sampler",
+    "reg": "l2",
+    "reg_weight": "l2",
+    "regularization": "l2",
+    "regularisation": "l2",
+    "lambda": "l2",
+    "topk": "cutoffs",
+    "k_list": "cutoffs",
+    "valid_metric": "monitor",
+    "random_state": "seed",
+    "dataset": "source",
+    "neighbors": "k",
+    "neighbours": "k",
+    "n_neighbors": "k",
+    "evaluation": "evaluate",
+    "eval": "evaluate",
+    "training": "train",
+    "trainer": "train",
+    "user_id": "user",
+    "item_id": "item",
+    "timestamp": "time",
+    "rating": "weight",
+}
