@@ -2,7 +2,7 @@
 
 One fit is lengthened where the learning rate is constant; else every number of epochs is a fit of its own.
 
-python benchmarks/curve.py configs/lightgcn-gowalla.toml data.path=FOLDER --epochs 2 10 20
+python benchmarks/curve.py configs/gowalla/lightgcn.toml data.path=FOLDER --epochs 2 10 20
 """
 
 from __future__ import annotations

@@ -28,7 +28,9 @@ def demo(folder: Path) -> None:
     from recsys.serving.recommendations import write_recommendations
 
     started = time.perf_counter()
-    experiments = {method: read(_configs() / f"{method}-online-retail.toml") for method in METHODS}
+    experiments = {
+        method: read(_configs() / "online-retail" / f"{method}.toml") for method in METHODS
+    }
     split = data_of(experiments["popular"])
     typer.echo(
         "Online Retail: what 4,335 customers of a British gift shop bought in a year. The last tenth of each customer's products is the test."
@@ -64,7 +66,7 @@ def demo(folder: Path) -> None:
         f"Everything is in {folder}: a folder per run (config.toml, scorer.safetensors, reports), comparison.md, {out.name}."
     )
     typer.echo(
-        f"Done in {time.perf_counter() - started:.0f} s. Next: recsys run configs/lightgcn-online-retail.toml model.layers=2"
+        f"Done in {time.perf_counter() - started:.0f} s. Next: recsys run configs/online-retail/lightgcn.toml model.layers=2"
     )
 
 
@@ -74,7 +76,7 @@ def _new_products(out: Path) -> None:
     from recsys.experiment.experiment import read
 
     execute(
-        read(_configs() / "contentknn-new-items-online-retail.toml"),
+        read(_configs() / "online-retail" / "contentknn-new-items.toml"),
         out,
         resume=(out / "run.json").exists(),
     )

@@ -11,7 +11,7 @@ Differs from the released code: the singular vectors come from a block Lanczos m
 vector at a time (same vectors, much sooner); N^T N is formed only where that makes scoring cheaper, otherwise the scorer
 multiplies by N^T and N in turn.
 
-Reproduces on the LightGCN split of Gowalla (`recsys run configs/gfcf-gowalla.toml`): recall@20 0.1849, ndcg@20 0.1518, the published
+Reproduces on the LightGCN split of Gowalla (`recsys run configs/gowalla/gfcf.toml`): recall@20 0.1849, ndcg@20 0.1518, the published
 values; with `model.low_pass=0`, 0.1682 and 0.1331.
 """
 

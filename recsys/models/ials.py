@@ -20,7 +20,7 @@ min(L, d) instead of d, and most rows are short. Rows of similar length are solv
 Differs from the released code: it solves blocks of coordinates in turn (iALS++) or each row by a full Cholesky factorisation; the
 objective is the same and the row solve here is the exact one. Strengths (`weight`) are not used: a pair is observed or not.
 
-Reproduces nothing published. On the LightGCN split of Gowalla `recsys run configs/ials-gowalla.toml` gives recall@20 0.1642, ndcg@20
+Reproduces nothing published. On the LightGCN split of Gowalla `recsys run configs/gowalla/ials.toml` gives recall@20 0.1642, ndcg@20
 0.1357; its settings were chosen on a ninth of train that was kept back for it.
 """
 

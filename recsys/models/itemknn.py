@@ -14,7 +14,7 @@ part of GF-CF. A target_power below 1/2 favours popular items.
 
 Differs from the papers: in being all of them at once. The scale of an item is a power of its count also where entries are weighted.
 
-Reproduces nothing published. On the LightGCN split of Gowalla `recsys run configs/itemknn-gowalla.toml` gives recall@20 0.1844,
+Reproduces nothing published. On the LightGCN split of Gowalla `recsys run configs/gowalla/itemknn.toml` gives recall@20 0.1844,
 ndcg@20 0.1514; its settings were chosen on a ninth of train that was kept back for it.
 """
 

@@ -4,7 +4,7 @@ Score: s(u, i) = sum over the distinct users v of i of 2^(-(now - t_vi) / half_l
 time in training. Without `half_life`, or without times, every summand is 1 and the score is the number of users of i. Equal
 scores are ranked by a hash of the item, as `recsys.ranking` does for every method.
 
-Reproduces: recall@20 0.0416, ndcg@20 0.0317 on the LightGCN split of Gowalla (`recsys run configs/popular-gowalla.toml`).
+Reproduces: recall@20 0.0416, ndcg@20 0.0317 on the LightGCN split of Gowalla (`recsys run configs/gowalla/popular.toml`).
 """
 
 from __future__ import annotations
