@@ -1,6 +1,7 @@
 """Comparison: one table of methods with intervals and paired tests.
 
     comparison  Compare reports or runs.
+    rendering   Markdown and LaTeX tables.
 
 The names below are public; the modules behind them are internal and may change.
 """

@@ -15,6 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from recsys.comparison.rendering import (
+    Column,
+    latex_signs,
+    latex_table,
+    latex_text,
+    markdown_table,
+    plain_text,
+)
 from recsys.errors import InputError, one_of, suggest
 from recsys.evaluation.evaluator import Report
 from recsys.evaluation.metrics import parse
@@ -228,46 +236,47 @@ class Comparison(Shown):
         }
         return json.dumps(_finite(plain), indent=1, allow_nan=False)
 
-    def markdown(self, digits: int = 4) -> str:
-        """A Markdown table, one row per method: mean, interval in brackets, bold as the caption says."""
-        head = "| method | " + " | ".join(plain_text(name) for name in self.metrics) + " |"
-        lines = [head, "|---|" + "---:|" * len(self.metrics)]
-        for method in self.methods:
-            texts = []
-            for metric in self.metrics:
-                cell = self.cell(method, metric)
-                mean = _number(cell.mean, digits)
-                interval = (
-                    f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
-                    if np.isfinite(cell.low)
-                    else ""
-                )
-                bold = f"**{mean}**{self.beside(method, metric)}"
-                texts.append(bold + interval if cell.bold else mean + interval)
-            name = " ".join(filter(None, (plain_text(method), self.signs(method))))
-            lines.append(f"| {name} | " + " | ".join(texts) + " |")
-        return "\n".join([*lines, "", *self._caption()]) + "\n"
+    def markdown(self, digits: int = 4, columns: Sequence[Column] = ()) -> str:
+        """Return a Markdown table with a row per method, and its caption below.
 
-    def latex(self, digits: int = 4) -> str:
-        r"""A LaTeX table for booktabs: `\usepackage{booktabs}`."""
-        lines = [r"\begin{tabular}{l" + "r" * len(self.metrics) + "}", r"\toprule"]
-        lines.append(" & ".join(["Method", *map(latex_text, self.metrics)]) + r" \\")
-        lines.append(r"\midrule")
+        A field has the mean and the interval in brackets; bold type means what the caption says.
+
+        Args:
+            digits: of means and intervals.
+            columns: further columns, to the right.
+        """
+        rows = []
         for method in self.methods:
-            texts = [latex_text(f"{method}{self.signs(method)}")]
+            row = [" ".join(filter(None, (plain_text(method), self.signs(method))))]
             for metric in self.metrics:
                 cell = self.cell(method, metric)
                 mean = _number(cell.mean, digits)
-                half = (
-                    f" {{\\scriptsize [{cell.low:.{digits}f}, {cell.high:.{digits}f}]}}"
-                    if np.isfinite(cell.low)
-                    else ""
-                )
+                bold = f"**{mean}**{self.beside(method, metric)}"
+                row.append((bold if cell.bold else mean) + _interval(cell, digits, " {}"))
+            rows.append(row + [plain_text(column.texts.get(method, "")) for column in columns])
+        head = ["method", *self.metrics, *(column.title for column in columns)]
+        return "\n".join([*markdown_table(head, rows), "", *self._caption()]) + "\n"
+
+    def latex(self, digits: int = 4, columns: Sequence[Column] = ()) -> str:
+        r"""Return a LaTeX table for booktabs: `\usepackage{booktabs}`.
+
+        Args:
+            digits: of means and intervals.
+            columns: further columns, to the right.
+        """
+        rows = []
+        for method in self.methods:
+            row = [latex_text(f"{method}{self.signs(method)}")]
+            for metric in self.metrics:
+                cell = self.cell(method, metric)
+                mean = _number(cell.mean, digits)
                 bold = f"\\textbf{{{mean}}}{latex_text(self.beside(method, metric))}"
-                texts.append((bold if cell.bold else mean) + half)
-            lines.append(" & ".join(texts) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        return "\n".join([*lines, *(f"% {line}" for line in self._caption())]) + "\n"
+                interval = _interval(cell, digits, r" {{\scriptsize {}}}")
+                row.append((bold if cell.bold else mean) + interval)
+            rows.append(row + [latex_text(column.texts.get(method, "")) for column in columns])
+        head = ["Method", *self.metrics, *(column.title for column in columns)]
+        caption = [f"% {line}" for line in self._caption()]
+        return "\n".join([*latex_table(head, rows), *caption]) + "\n"
 
     def _caption(self) -> list[str]:
         several = any(cell.seeds > 1 for cell in self.cells)
@@ -643,24 +652,11 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else "-"
 
 
-def plain_text(text: str) -> str:
-    """Return text for a cell of a Markdown table."""
-    return text.replace("|", "\\|")
-
-
-def latex_text(text: str) -> str:
-    """Return text for LaTeX, its special characters escaped."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-        c: f"\\{c}" for c in "&%$#_{}"
-    }
-    return latex_signs("".join(special.get(c, c) for c in text))
-
-
-def latex_signs(text: str) -> str:
-    """Return LaTeX with the signs of undertrained methods as superscripts."""
-    for sign, name in (("†", "dagger"), ("‡", "daggerdbl")):
-        text = text.replace(sign, rf"\textsuperscript{{\text{name}}}")
-    return text
+def _interval(cell: Cell, digits: int, form: str) -> str:
+    """Return the interval of a cell in a form such as " {}"; empty where there is no interval."""
+    if not np.isfinite(cell.low):
+        return ""
+    return form.format(f"[{cell.low:.{digits}f}, {cell.high:.{digits}f}]")
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,6 @@ import contextlib
 import json
 import math
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,8 +23,8 @@ from recsys.evaluation.evaluator import Evaluation
 from recsys.evaluation.metrics import parse
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.experiment.search_space import Dimension, corners, put
+from recsys.experiment.speed import seconds_per_user
 from recsys.files import write_atomic, write_text
-from recsys.ranking import top_k
 from recsys.scorer import Scorer
 from recsys.training.device import pick_device
 from recsys.training.loop import Fitted, fit, monitored
@@ -46,9 +45,6 @@ __all__ = [
 
 # Objectives that are no metrics; less of each is better.
 MEASURED = ("latency", "seconds", "memory")
-
-# Users that are ranked to measure latency, at most, and how often.
-_USERS, _TIMES = 1000, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,13 +305,8 @@ def _seconds(history: Sequence[Mapping[str, Any]]) -> float:
 
 def _latency_ms(scorer: Scorer, material: TrainValid) -> float:
     """Milliseconds per user to rank all items for the validation users: the median of a few passes over at most a thousand."""
-    users = np.unique(material.valid.user)[:_USERS].astype(np.int32)
-    times = []
-    for _ in range(_TIMES):
-        began = time.perf_counter()
-        top_k(scorer, users, 20, seen=material.train.pairs.csr)
-        times.append(time.perf_counter() - began)
-    return 1000 * float(np.median(times)) / len(users)
+    seen = material.train.pairs.csr
+    return 1000 * seconds_per_user(scorer, material.valid.user, seen=seen)
 
 
 def _reset_peak(device: torch.device) -> None:

@@ -18,9 +18,12 @@ import pytest
 import torch
 from planted import two_camps
 
-from recsys.benchmark import cell as cells
+from recsys.benchmark import task as cells
+from recsys.benchmark.cell import Chosen, cell_folder, write_chosen
 from recsys.benchmark.dry_run import miniature, rehearse
-from recsys.benchmark.running import benchmark, board, cell_folder, read_plan, todo
+from recsys.benchmark.plan import read_plan
+from recsys.benchmark.running import benchmark, todo
+from recsys.benchmark.status import board
 from recsys.config import to_toml
 from recsys.data.types import Dataset
 from recsys.errors import InputError
@@ -143,7 +146,7 @@ def test_what_is_finished_is_not_done_again(done, monkeypatch):
 
 def test_another_budget_or_other_settings_are_refused(done, log, tmp_path):
     _, out = done
-    with pytest.raises(InputError, match="begun with trials = 2, and this is 3"):
+    with pytest.raises(InputError, match="begun with trials = 2, and the plan has 3"):
         benchmark(written(tmp_path, tree(log, trials=3)), out)
     with pytest.raises(InputError, match="its test has been opened"):
         benchmark(written(tmp_path, tree(log, train={"epochs": 3, "batch_size": 128})), out)
@@ -157,9 +160,10 @@ def test_order_is_studies_then_seed_by_seed(log, tmp_path):
         for method in plan.methods:
             place = cell_folder(out, data, method)
             place.mkdir(parents=True)
-            (place / "chosen.json").write_text("{}")
+            write_chosen(place, Chosen(0, 0.0, {}, {}))
     assert [task.seed for task in todo(plan, out, {})] == [1] * 4
-    run = {"closed": False, "scorer": "a"}
+    run = {"closed": False, "scorer": "a", "epochs": 0, "train_seconds": 0.0, "seconds": 0.0}
+    run |= {"parameters": 1, "users_per_second": 1.0, "kwh": None}
     (cell_folder(out, "one", "mf") / "seed-1.json").write_text(json.dumps(run))
     (cell_folder(out, "one", "ease") / "seed-1.json").write_text(json.dumps(run | {"closed": True}))
     found = [(task.method, task.seed) for task in todo(plan, out, {}) if task.data == "one"]
@@ -200,7 +204,7 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
         ({"trials": 0}, "trials = 0"),
         ({"methods": ["esae"]}, "unknown method 'esae'; did you mean 'ease'"),
         ({"methods": ["lrml", "mf"]}, "no space ships for 'lrml'"),
-        ({"methods": ["ease"], "method": {}}, "compares with nothing"),
+        ({"methods": ["ease"], "method": {}}, "at least two methods to compare"),
         ({"method": {"mf": {"train": {"epochs": 9}}}}, "'epochs' is part of the budget"),
         (
             {"method": {"mf": {"space": {"train.epochs": {"low": 1, "high": 9}}}}},
@@ -208,11 +212,11 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
         ),
         ({"method": {"mf": {"model": {"dims": 3}}}}, "mf on one: [model]"),
         ({"method": {"cml": {}}}, "'cml' is not among the methods"),
-        ({"data": {}}, "there are no data sets"),
+        ({"data": {}}, "names no data sets"),
         ({"data": {"a/b": {}}}, "'a/b' cannot name a data set"),
         ({"data": {"a": {"source": "x"}}}, "unknown section or key 'source'"),
         ({"evaluate": {"monitor": "ndgc@5"}}, "ndgc"),
-        ({"tune": {"trials": 9}}, "'trials' cannot stand here"),
+        ({"tune": {"trials": 9}}, "'trials' is not a key of [tune]"),
         (
             {"methods": ["mf", "directau"], "train": TOUCHED},
             "directau on one: [train] rows: every row has a gradient at every step",
@@ -407,13 +411,13 @@ def test_a_data_set_and_a_method_may_stand_in_files_of_their_own(log, tmp_path):
 def test_the_matrices_that_ship_are_valid(name):
     plan = read_plan(Path(__file__).parents[2] / "configs" / f"{name}.toml")
     assert len(plan.methods) >= 10
-    assert (len(plan.data), plan.matrix.seeds) == (3, 3)
+    assert (len(plan.data), plan.settings.seeds) == (3, 3)
     assert {
         (cell.train.epochs, cell.train.patience, cell.train.eval_every)
         for cell in plan.cells.values()
     } == {(15, 2, 5)}
     assert {cell.tune.trials for cell in plan.cells.values() if cell.tune is not None} == {
-        plan.matrix.trials
+        plan.settings.trials
     }
 
 
