@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 import torch
 from planted import two_camps
+from small_plan import tree, written
 
 from recsys.benchmark import task as cells
 from recsys.benchmark.cell import Chosen, cell_folder, write_chosen
@@ -30,48 +31,6 @@ from recsys.errors import InputError
 from recsys.experiment.execution import data_of, open_run
 from recsys.models.popular import Popular
 from recsys.study.tuning import open_study
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory) -> Path:
-    """60 users in two groups with a taste each, 40 items."""
-    generator = np.random.default_rng(0)
-    user = np.repeat(np.arange(60), 12)
-    item = np.concatenate(
-        [generator.choice(20, size=12, replace=False) + 20 * (u % 2) for u in range(60)]
-    )
-    path = tmp_path_factory.mktemp("data") / "log.csv"
-    pl.DataFrame({"user": user, "item": item}).write_csv(path)
-    return path
-
-
-def tree(log: Path, **changes: Any) -> dict[str, Any]:
-    """Two methods with gradients or a random start, a baseline without, and two data sets."""
-    return {
-        "methods": ["ease", "mf"],
-        "baselines": False,
-        "seeds": 2,
-        "trials": 2,
-        "data": {
-            "one": {"data": {"path": str(log)}},
-            "other": {"data": {"path": str(log)}, "split": {"seed": 1}},
-        },
-        "train": {"epochs": 2, "batch_size": 128},
-        "evaluate": {"metrics": ["ndcg@5", "recall@5", "coverage@5"], "monitor": "ndcg@5"},
-        "method": {
-            "mf": {
-                "model": {"dim": 4},
-                "space": {"train.lr": {"low": 1e-3, "high": 1e-1, "log": True}},
-            }
-        },
-    } | changes
-
-
-def written(folder: Path, config: dict[str, Any]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "small.toml"
-    path.write_text(to_toml(config), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
