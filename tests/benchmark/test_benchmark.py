@@ -1,4 +1,4 @@
-"""Matrices: checked as a whole, done once, gone on with after a kill, and tables that say what the runs say."""
+"""Benchmarks: checked as a whole, done once, resumed after a kill, with correct tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from recsys.study.tuning import open_study
 
 @pytest.fixture(scope="module")
 def done(log, tmp_path_factory) -> tuple[Path, Path]:
-    """A finished matrix: its config and its folder."""
+    """Return the plan and the folder of a finished benchmark."""
     folder = tmp_path_factory.mktemp("matrix")
     config = written(folder, tree(log))
     assert not benchmark(config, folder / "out").failed
@@ -382,7 +382,7 @@ def test_the_matrices_that_ship_are_valid(name):
 
 @pytest.mark.slow
 def test_killed_at_any_time_it_goes_on(log, tmp_path, done):
-    """Workers and all are killed again and again; the tables in the end are those of the matrix that was left alone, but for times."""
+    """All processes are killed repeatedly; the tables are those of a benchmark left alone."""
     config, whole = done
     out = tmp_path / "out"
     command = [
