@@ -308,7 +308,7 @@ def test_a_cell_that_failed_before_it_had_anything_is_begun_anew(log, tmp_path, 
     assert not (place / "failed.json").exists()
     with pytest.raises(
         InputError,
-        match=r"begun with other settings, and its test has been opened: model\.dim was 5, and is 6 now",
+        match=r"its test has been opened: model\.dim was 5, and is 6 now",
     ):
         benchmark(config(dim=6), tmp_path / "out")
 
@@ -324,7 +324,7 @@ def test_a_cell_that_was_searched_is_not(log, tmp_path, monkeypatch):
     changed = {"mf": {"model": {"dim": 5}, "space": tree(log)["method"]["mf"]["space"]}}
     with pytest.raises(
         InputError,
-        match=r"the cell was begun with other settings: model.dim was \d+, and is 5 now; set them back",
+        match=r"begun with other settings: model.dim was \d+, and is 5 now; set them back",
     ):
         benchmark(
             written(tmp_path, tree(log, trials=1, seeds=1, data=one, method=changed)),

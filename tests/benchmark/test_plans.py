@@ -1,4 +1,4 @@
-"""The plans of the project's own tables: valid, and refused with one error where data are absent."""
+"""The plans of the project's own tables: valid, and refused with one error without their data."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from small_plan import tree, written
+from typer.testing import CliRunner
 
 from recsys.benchmark import progress
 from recsys.benchmark.cell import (
@@ -20,9 +21,11 @@ from recsys.benchmark.cell import (
     write_chosen,
     write_run_cost,
 )
+from recsys.benchmark.plan import read_plan
 from recsys.benchmark.progress import Task, TaskDone, TaskFailed, TrialDone
 from recsys.benchmark.running import benchmark, check
 from recsys.benchmark.task import WorkOptions
+from recsys.cli import app
 from recsys.errors import InputError
 
 TASK = Task("one", "mf", 2)
@@ -109,8 +112,6 @@ def test_a_second_run_is_needed_unless_a_closed_form_repeats_itself(tmp_path):
 
 
 def test_a_dry_run_checks_every_cell_and_writes_nothing(log, tmp_path, monkeypatch):
-    from recsys.benchmark.plan import read_plan
-
     monkeypatch.chdir(tmp_path)
     plan = read_plan(written(tmp_path, tree(log)))
     before = sorted(tmp_path.rglob("*"))
@@ -125,8 +126,24 @@ def test_a_dry_run_checks_every_cell_and_writes_nothing(log, tmp_path, monkeypat
 
 
 def test_a_data_set_that_is_absent_is_one_error(tmp_path):
-    from recsys.benchmark.plan import read_plan
-
     plan = read_plan(written(tmp_path, tree(Path("nowhere") / "log.csv")))
     with pytest.raises(InputError, match=r"one: .*log\.csv"):
         check(plan)
+
+
+def test_the_command_line_changes_a_plan_and_prints_its_size(log, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = str(written(tmp_path, tree(log)))
+    result = CliRunner().invoke(app, ["benchmark", config, "seeds=3", "trials=5", "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "no mistake in 2 methods on 2 data sets; 20 trials and at most 12 runs" in result.output
+    result = CliRunner().invoke(app, ["benchmark", config, "--dry-run", "--json", "--quiet"])
+    assert json.loads(result.stdout) == {
+        "methods": ["ease", "mf"],
+        "data": ["one", "other"],
+        "trials": 8,
+        "runs": 8,
+    }
+    result = CliRunner().invoke(app, ["benchmark", config, "--dry-run", "--status"])
+    assert isinstance(result.exception, InputError)
+    assert not (tmp_path / "runs").exists()
