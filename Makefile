@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1
 TEST     := $(TEST_ENV) $(PY) -m pytest -q -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bad-input slow gpu bench table table-metric-learning ablation-dpcml table-denoising table-electronics study-kill study-postgres study-overhead table-multimodal table-new-items benchmark-small clean
+.PHONY: help setup demo test check format bad-input slow gpu bench table study-kill study-postgres study-overhead benchmark-small clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,31 +53,12 @@ gpu: $(READY) ## the tests that need a CUDA device
 bench: $(READY) ## speed and memory, measured here
 	@$(PY) benchmarks/speed.py
 
-table: $(READY) ## the accuracy tables of the README, recomputed
-	@$(PY) benchmarks/table.py
-
-table-metric-learning: $(READY) ## the metric-learning family, tuned alike: make table-metric-learning STEAM=users.dat LIKES=users.dat
-	@for data in steam-200k:$(STEAM) ml-100k-likes:$(LIKES); do \
-		name=$${data%%:*}; path=$${data#*:}; \
-		for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/metric_learning.py $$step $$name --path "$$path" --workers 2 || exit 1; done; \
-		$(PY) benchmarks/metric_learning.py table $$name || exit 1; \
-	done
-
-ablation-dpcml: $(READY) ## what each part of DPCML adds: make ablation-dpcml STEAM=users.dat
-	@OMP_NUM_THREADS=1 $(PY) benchmarks/ablation.py run --path "$(STEAM)" --workers 2
-	@$(PY) benchmarks/ablation.py table
-
-table-denoising: $(READY) ## denoisers x backbones, injected noise: make table-denoising MODCLOTH=folder NOISY=folder-of-ml-100k-noisy
-	@for data in ml-100k-noisy:$(NOISY) modcloth:$(MODCLOTH) online-retail:; do \
-		name=$${data%%:*}; path=$${data#*:}; \
-		for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/denoising.py $$step $$name --path "$$path" --workers 2 || exit 1; done; \
-	done
-	@OMP_NUM_THREADS=1 $(PY) benchmarks/denoising.py inject ml-100k-noisy --path "$(NOISY)" --backbones gmf lightgcn --workers 2
-	@$(PY) benchmarks/denoising.py table
-
-table-electronics: $(READY) ## BPR, NBPO, UltraGCN, SimpleX on Amazon Electronics 14-core: make table-electronics ELECTRONICS=folder
-	@for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/electronics.py $$step --path "$(ELECTRONICS)" --workers 2 || exit 1; done
-	@$(PY) benchmarks/electronics.py table
+table: $(READY) ## docs/tables/NAME.md from benchmarks/plans/NAME.toml: make table NAME=noise-small SET="key=value ..."; without NAME the README's table
+	@if [ -n "$(NAME)" ]; then \
+		$(TEST_ENV) $(PY) benchmarks/tables.py "$(NAME)" $(SET) --workers 2; \
+	else \
+		$(PY) benchmarks/readme_table.py; \
+	fi
 
 study-kill: $(READY) ## a study killed five times and resumed is the same study: make study-kill STEAM=users.dat
 	@OMP_NUM_THREADS=1 $(PY) benchmarks/studies.py kill --path "$(STEAM)"
@@ -87,21 +68,6 @@ study-postgres: $(READY) ## four workers on PostgreSQL, killed again and again: 
 
 study-overhead: $(READY) ## what a trial costs besides training, from the first to the thousandth
 	@$(TEST_ENV) $(PY) benchmarks/studies.py overhead
-
-table-multimodal: $(READY) ## methods with content beside those without: make table-multimodal TIKTOK=folder
-	@for data in tiktok:$(TIKTOK) online-retail:; do \
-		name=$${data%%:*}; path=$${data#*:}; \
-		for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/multimodal.py $$step $$name --path "$$path" --workers 2 || exit 1; done; \
-		$(PY) benchmarks/multimodal.py table $$name || exit 1; \
-	done
-
-table-new-items: $(READY) ## new items with missing modalities, a curve per method: make table-new-items TIKTOK=folder
-	@for data in tiktok:$(TIKTOK) online-retail:; do \
-		name=$${data%%:*}; path=$${data#*:}; \
-		for step in tune run; do OMP_NUM_THREADS=1 $(PY) benchmarks/new_items.py $$step $$name --path "$$path" --workers 2 || exit 1; done; \
-		OMP_NUM_THREADS=1 $(PY) benchmarks/new_items.py run $$name --path "$$path" --workers 2 --impute nearest --modes FTFT FTMT || exit 1; \
-		for impute in mean nearest; do $(PY) benchmarks/new_items.py table $$name --impute $$impute || exit 1; done; \
-	done
 
 benchmark-small: $(READY) ## thirteen methods, three parts of the built-in data, three seeds; a table and a page in runs/benchmark-small/
 	@$(PY) -m recsys.cli benchmark configs/benchmark-small.toml --workers 2 --out runs/benchmark-small

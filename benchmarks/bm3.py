@@ -1,11 +1,13 @@
-"""Speed of BM3 at the shape of Amazon Baby, in processor seconds an epoch, beside a plain implementation in the same run.
+"""Measure the speed of BM3 at the shape of Amazon Baby, next to a plain implementation.
 
-    python benchmarks/bm3.py                    # 19,445 users, 7,050 items, 118,551 pairs, features of 4,096 and 384 numbers
-    python benchmarks/bm3.py --shrink 20        # a twentieth of everything but the widths: to see that it runs
+    python benchmarks/bm3.py                    # 19,445 users, 7,050 items, 118,551 pairs
+    python benchmarks/bm3.py --shrink 20        # a twentieth of everything: to see that it runs
 
-Pairs and features are made up: sizes decide the time, not values. One thread; the median of several epochs, taken in turn. The plain
-implementation does what the formulas say as one writes it first: all rows are propagated, projected and predicted at every step, and autograd
-keeps what it needs; Adam moves every row of every table. Both train the feature tables with dense Adam unless --frozen is given.
+The features have 4,096 and 384 numbers. Pairs and features are synthetic: sizes decide the time,
+not values. One thread; processor seconds per epoch, the median of several epochs taken in turn. The
+plain implementation follows the formulas directly: all rows are propagated, projected and predicted
+at every step, autograd keeps what it needs, and Adam moves every row of every table. Both train the
+feature tables with dense Adam unless --frozen is given.
 """
 
 from __future__ import annotations
@@ -28,28 +30,25 @@ from recsys.sampling import PairStream, Sampler
 from recsys.training.loop import Train, fit
 from recsys.training.progress import EpochDone, Event
 
-BATCH, DIM, USERS, ITEMS, PAIRS, WIDTHS = (
-    2048,
-    64,
-    19_445,
-    7_050,
-    118_551,
-    {"image": 4_096, "text": 384},
-)
+BATCH, DIM = 2048, 64
+USERS, ITEMS = 19_445, 7_050
+PAIRS = 118_551
+WIDTHS = {"image": 4_096, "text": 384}
 
 
 def data(shrink: int) -> Dataset:
-    """Pairs with the popularity of a real log, and features of which one half is zero, as after a ReLU."""
-    made = dataset(log(USERS // shrink, ITEMS // shrink, PAIRS // shrink))
+    """Return pairs with realistic popularity, and features that are half zero, as after a ReLU."""
+    synthetic = dataset(log(USERS // shrink, ITEMS // shrink, PAIRS // shrink))
     rng = np.random.default_rng(0)
-    present = np.ones(made.n_items, dtype=bool)
+    present = np.ones(synthetic.n_items, dtype=bool)
     tables = {
         name: FeatureTable(
-            np.maximum(rng.standard_normal((made.n_items, width), dtype=np.float32), 0), present
+            np.maximum(rng.standard_normal((synthetic.n_items, width), dtype=np.float32), 0),
+            present,
         )
         for name, width in WIDTHS.items()
     }
-    return replace(made, features=tables)
+    return replace(synthetic, features=tables)
 
 
 def ours(train: Dataset, recipe: BM3, epochs: int) -> list[float]:
@@ -79,14 +78,14 @@ def plain(train: Dataset, recipe: BM3, steps: int) -> float:
         for table in train.features.values()
     ]
     maps = torch.nn.ModuleList(torch.nn.Linear(table.shape[1], DIM) for table in tables)
-    said = torch.nn.Linear(DIM, DIM)
+    predictor = torch.nn.Linear(DIM, DIM)
     adjacency = normalised_adjacency(train.pairs)
     learned = [
         users,
         items,
         *(table for table in tables if table.requires_grad),
         *maps.parameters(),
-        *said.parameters(),
+        *predictor.parameters(),
     ]
     optimizer = torch.optim.Adam(learned, lr=1e-3)
 
@@ -99,10 +98,10 @@ def plain(train: Dataset, recipe: BM3, steps: int) -> float:
             layers.append(adjacency @ layers[-1])
         hu, hi = torch.stack(layers).mean(0).split([n_users, n_items])
         hi = hi + items
-        told = [linear(table) for linear, table in zip(maps, tables, strict=True)]
+        projected = [linear(table) for linear, table in zip(maps, tables, strict=True)]
         with torch.no_grad():
-            tu, ti, *tm = (F.dropout(h, recipe.dropout) for h in (hu, hi, *told))
-        pu, pi, *pm = (said(h) for h in (hu, hi, *told))
+            tu, ti, *tm = (F.dropout(h, recipe.dropout) for h in (hu, hi, *projected))
+        pu, pi, *pm = (predictor(h) for h in (hu, hi, *projected))
         total = (
             apart(pu[user], ti[item])
             + apart(pi[item], tu[user])
@@ -137,20 +136,22 @@ def main() -> None:
     train = data(arguments.shrink)
     recipe = BM3(layers=arguments.layers, train_features=not arguments.frozen)
     torch.set_num_threads(1)
-    found: dict[str, list[float]] = {"BM3": [], "plain": []}
+    seconds_of: dict[str, list[float]] = {"BM3": [], "plain": []}
     with threadpool_limits(1):
         for _ in range(arguments.rounds):
-            found["BM3"] += ours(train, recipe, 1)
-            found["plain"].append(plain(train, recipe, arguments.steps))
-    took = {name: statistics.median(seconds) for name, seconds in found.items()}
+            seconds_of["BM3"] += ours(train, recipe, 1)
+            seconds_of["plain"].append(plain(train, recipe, arguments.steps))
+    took = {name: statistics.median(seconds) for name, seconds in seconds_of.items()}
     n = len(train.pairs)
     print(
-        f"{n:,} pairs, {train.n_users:,} users, {train.n_items:,} items, features {list(WIDTHS.values())}, batch {BATCH}, {arguments.layers} layers, 1 thread"
+        f"{n:,} pairs, {train.n_users:,} users, {train.n_items:,} items, "
+        f"features {list(WIDTHS.values())}, batch {BATCH}, {arguments.layers} layers, 1 thread"
     )
     for name, seconds in took.items():
-        spread = f"{min(found[name]):.2f} to {max(found[name]):.2f}"
+        spread = f"{min(seconds_of[name]):.2f} to {max(seconds_of[name]):.2f}"
         print(
-            f"{name:<8}{seconds:>8.2f} cpu-seconds an epoch ({spread}){n / seconds:>12,.0f} pairs a cpu-second"
+            f"{name:<8}{seconds:>8.2f} cpu-seconds an epoch ({spread})"
+            f"{n / seconds:>12,.0f} pairs a cpu-second"
         )
     print(f"plain / BM3: {took['plain'] / took['BM3']:.2f}")
 

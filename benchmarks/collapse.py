@@ -1,19 +1,20 @@
-"""How far the vectors of finished runs are apart: a method without negatives may let them point one way, and then ranks by popularity.
+"""Measure how far apart the vectors of finished runs are.
 
-    python benchmarks/collapse.py runs/multimodal/online-retail/bm3/0 runs/multimodal/online-retail/lightgcn/0
+    python benchmarks/collapse.py runs/multimodal-online-retail/cells/online-retail/bm3/seed-1 ...
 
-For each run the mean cosine of two users and of two items, and the mean correlation of a user's scores of all items with those of the mean user;
-of up to 1,000 users and items, the first ones.
+A method without negatives may let all vectors point one way, and then ranks by popularity. For each
+run this prints the mean cosine of two users and of two items, and the mean correlation of a user's
+scores of all items with those of the mean user, over the first 1,000 users and items.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from harness import told
 from torch import Tensor
 
 from recsys.errors import InputError
@@ -24,20 +25,21 @@ SOME = 1_000
 
 
 def mean_cosine(vectors: Tensor) -> float:
-    """Of two different rows, [n, d]."""
+    """Return the mean cosine of two different rows of a matrix [n, d]."""
     unit = F.normalize(vectors[:SOME].double(), dim=1)
     n = len(unit)
     return float((unit.sum(0).square().sum() - n) / (n * (n - 1)))
 
 
 def likeness(scores: Tensor) -> float:
-    """Mean correlation of rows [n, m] with their mean."""
+    """Return the mean correlation of the rows of a matrix [n, m] with their mean."""
     apart = F.normalize(scores - scores.mean(1, keepdim=True), dim=1)
     mean = scores.mean(0)
     return float((apart @ F.normalize(mean - mean.mean(), dim=0)).mean())
 
 
 def main() -> None:
+    """Print a line for each run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,10 +53,15 @@ def main() -> None:
                 remedy="give runs of methods that score by vectors of users and items",
             )
         scores = scorer.score(torch.arange(min(SOME, scorer.n_users))).double()
+        users, items = mean_cosine(scorer.user), mean_cosine(scorer.item)
         print(
-            f"{folder}: users {mean_cosine(scorer.user):.3f}, items {mean_cosine(scorer.item):.3f}, with the mean user {likeness(scores):.3f}"
+            f"{folder}: users {users:.3f}, items {items:.3f}, "
+            f"with the mean user {likeness(scores):.3f}"
         )
 
 
 if __name__ == "__main__":
-    told(main, "collapse")
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"collapse: {error}")

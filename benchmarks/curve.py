@@ -1,8 +1,9 @@
-"""Quality on test after given numbers of epochs: a curve to hold against published ones. It selects nothing.
+"""Measure quality on test after given numbers of epochs, to compare with published curves.
 
-One fit is lengthened where the learning rate is constant; else every number of epochs is a fit of its own.
+It selects nothing. One fit is continued where the learning rate is constant; else every number of
+epochs is a separate fit.
 
-python benchmarks/curve.py configs/lightgcn-gowalla.toml data.path=FOLDER --epochs 2 10 20
+    python benchmarks/curve.py configs/gowalla/lightgcn.toml data.path=FOLDER --epochs 2 10 20
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def main() -> None:
     if split.test is None:
         raise InputError("the split has no test part", place=str(arguments.config))
     train = split.refit().train
-    # A schedule that depends on the number of epochs makes another fit of each number: it cannot be lengthened.
-    lengthened = experiment.train.schedule == "constant"
+    # A fit whose schedule depends on the number of epochs cannot be continued.
+    is_continued = experiment.train.schedule == "constant"
     with tempfile.TemporaryDirectory() as folder:
         for epochs in sorted(arguments.epochs):
             config = replace(experiment.train, epochs=epochs, patience=None)
@@ -44,8 +45,8 @@ def main() -> None:
                 None,
                 config,
                 experiment.evaluate,
-                folder=Path(folder) / ("fit" if lengthened else f"{epochs}"),
-                resume=lengthened,
+                folder=Path(folder) / ("fit" if is_continued else f"{epochs}"),
+                resume=is_continued,
             )
             report = evaluate(
                 fitted.scorer,
@@ -56,7 +57,8 @@ def main() -> None:
             seconds = sum(entry.seconds for entry in fitted.history)
             numbers = ", ".join(f"{name} {report[name]:.4f}" for name in report.names)
             print(
-                f"{experiment.method} after {epochs} epochs, {seconds:.0f} s of training: {numbers}",
+                f"{experiment.method} after {epochs} epochs, "
+                f"{seconds:.0f} s of training: {numbers}",
                 flush=True,
             )
 

@@ -1,11 +1,12 @@
-"""The picture of docs/multimodal.md: what the built-in features know of the products, and what they are worth on new items.
+"""Draw docs/pictures/features.svg: what the built-in item features are worth on new items.
 
     pip install 'recsys[features,plot]'
-    python benchmarks/feature_map.py                   # docs/pictures/features.svg, a few minutes
+    python benchmarks/feature_map.py                   # a few minutes
 
-Left: the text vectors of all products, in two dimensions by t-SNE with a fixed seed. Products whose name has one of six words are coloured by it;
-the colours were no input. Right: recall@20 among new items with the text alone, the price alone, and both, over several draws of the new items;
-each method has the settings that benchmarks/new_items.py found on valid with both modalities.
+Left: the text vectors of all products, in two dimensions by t-SNE with a fixed seed. Products whose
+name has one of six words are coloured by it; the colours were not an input. Right: recall@20 among
+new items with the text alone, the price alone, and both, over several draws of the new items. Each
+method has the settings that were found on valid with both modalities.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
-from harness import ROOT, chosen
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from new_items import N_TRIALS, experiment, half, log_of, parts
+from scipy import stats
+from trial_logs import ROOT, best_trial
 
-from recsys.data.types import Dataset
+from recsys.benchmark import Plan, read_plan
+from recsys.data.types import Dataset, Split
 from recsys.evaluation.evaluator import Evaluation, evaluate
+from recsys.experiment.execution import data_of
+from recsys.experiment.experiment import Experiment
+from recsys.study.trial import with_settings
 from recsys.training.loop import fit
 
 WORDS = {
@@ -35,30 +40,28 @@ WORDS = {
 METHODS = ("contentknn", "duif")
 SETS = {"text": ("text",), "price": ("price",), "both": ("text", "price")}
 COLOURS = ("#0072b2", "#c9ccd1", "#009e73")
-METRIC = "recall@20[new]"
+METRIC, MONITOR = "recall@20[new]", "ndcg@20[new]"
+PLAN = ROOT / "benchmarks" / "plans" / "new-items-online-retail-ftmt.toml"
+TRIALS, EPOCHS = 4, 50  # of the search that chose the settings
 
 
 def places(data: Dataset, seed: int = 0) -> np.ndarray:
-    """Products in the plane by t-SNE of their text vectors, [n_items, 2]."""
+    """Return products in the plane by t-SNE of their text vectors, [n_items, 2]."""
     from sklearn.manifold import TSNE
 
-    return np.asarray(
-        TSNE(perplexity=30, init="pca", random_state=seed).fit_transform(
-            data.features["text"].values
-        ),
-        dtype=np.float64,
-    )
+    plane = TSNE(perplexity=30, init="pca", random_state=seed)
+    return np.asarray(plane.fit_transform(data.features["text"].values), dtype=np.float64)
 
 
 def draw_map(axes: Axes, data: Dataset) -> None:
+    """Draw the products by their text vectors."""
     assert data.titles is not None
     at = places(data)
     axes.scatter(*at.T, s=3, color="#d9dce1", linewidths=0, rasterized=True)
     for word, colour in WORDS.items():
         named = data.titles.fill_null("").str.contains(rf"\b{word}").to_numpy()
-        axes.scatter(
-            *at[named].T, s=7, color=colour, linewidths=0, label=f"{word.lower()} ({named.sum()})"
-        )
+        label = f"{word.lower()} ({named.sum()})"
+        axes.scatter(*at[named].T, s=7, color=colour, linewidths=0, label=label)
     axes.set(xticks=[], yticks=[], title=f"text vectors of {len(at):,} products, by t-SNE")
     axes.legend(
         fontsize=8,
@@ -70,56 +73,63 @@ def draw_map(axes: Axes, data: Dataset) -> None:
     )
 
 
-def worth(seeds: int) -> dict[str, dict[str, list[float]]]:
-    """Method -> modalities -> recall@20 among new items of each draw."""
-    found: dict[str, dict[str, list[float]]] = {
+def experiment(plan: Plan, method: str, draw: int) -> Experiment:
+    """Return a method with its chosen settings on one draw of the new items, nothing missing."""
+    cell = plan.cells[f"draw-{draw}+new-0.0", method]
+    settings = best_trial(f"new-items/online-retail/{method}", TRIALS).settings
+    searched = [dimension for dimension in cell.dimensions if dimension.path in settings]
+    chosen = with_settings(cell, searched, settings)
+    return replace(chosen, train=replace(chosen.train, epochs=EPOCHS, seed=draw, device="cpu"))
+
+
+def split_of(plan: Plan, draw: int) -> Split:
+    """Return one draw of the new items."""
+    return data_of(plan.cells[f"draw-{draw}+new-0.0", METHODS[0]])
+
+
+def half_interval(values: list[float]) -> float:
+    """Return half of the 95 % interval of a mean over draws, by t; NaN for one draw."""
+    n = len(values)
+    if n < 2:
+        return float("nan")
+    return float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5)
+
+
+def worth(plan: Plan, draws: int) -> dict[str, dict[str, list[float]]]:
+    """Return recall@20 among new items in each draw, by method and modalities."""
+    values: dict[str, dict[str, list[float]]] = {
         method: {name: [] for name in SETS} for method in METHODS
     }
-    for seed in range(seeds):
-        whole = parts("online-retail", "", seed)
+    light = Evaluation(metrics=(MONITOR,), monitor=MONITOR)
+    for draw in range(draws):
+        whole = split_of(plan, draw)
         assert whole.test is not None
         test = whole.test.open("picture: the worth of a modality")
         for name, kept in SETS.items():
-            train = replace(
-                whole.train,
-                features={one: table for one, table in whole.train.features.items() if one in kept},
-            )
+            features = {key: whole.train.features[key] for key in kept}
+            train = replace(whole.train, features=features)
             for method in METHODS:
-                recipe, how = experiment(
-                    "online-retail",
-                    method,
-                    chosen(log_of("online-retail", method), N_TRIALS),
-                    "mean",
-                    None,
-                    seed,
-                )
-                fitted = fit(
-                    recipe,
-                    train,
-                    whole.valid,
-                    how,
-                    Evaluation(metrics=("ndcg@20[new]",), monitor="ndcg@20[new]"),
-                )
-                value = evaluate(
-                    fitted.scorer, train.pairs, test, Evaluation(metrics=(METRIC,), monitor=METRIC)
-                )[METRIC]
-                found[method][name].append(value)
-                print(f"{method} with {name}, draw {seed}: {METRIC} {value:.4f}", flush=True)
-    return found
+                chosen = experiment(plan, method, draw)
+                fitted = fit(chosen.model, train, whole.valid, chosen.train, light)
+                evaluation = Evaluation(metrics=(METRIC,), monitor=METRIC)
+                value = evaluate(fitted.scorer, train.pairs, test, evaluation)[METRIC]
+                values[method][name].append(value)
+                print(f"{method} with {name}, draw {draw}: {METRIC} {value:.4f}", flush=True)
+    return values
 
 
-def draw_worth(axes: Axes, found: dict[str, dict[str, list[float]]]) -> None:
-    wide = 0.8 / len(SETS)
-    for place, (name, colour) in enumerate(zip(SETS, COLOURS, strict=True)):
-        values = [found[method][name] for method in METHODS]
-        at = np.arange(len(METHODS)) + (place - 1) * wide
+def draw_worth(axes: Axes, recalls: dict[str, dict[str, list[float]]]) -> None:
+    """Draw a bar for each method and set of modalities."""
+    width = 0.8 / len(SETS)
+    for position, (name, colour) in enumerate(zip(SETS, COLOURS, strict=True)):
+        values = [recalls[method][name] for method in METHODS]
         bars = axes.bar(
-            at,
+            np.arange(len(METHODS)) + (position - 1) * width,
             [np.mean(several) for several in values],
-            wide,
+            width,
             color=colour,
             label=name,
-            yerr=[half(v) for v in values],
+            yerr=[half_interval(several) for several in values],
             ecolor="#5f6368",
         )
         axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
@@ -134,17 +144,19 @@ def draw_worth(axes: Axes, found: dict[str, dict[str, list[float]]]) -> None:
 
 
 def main() -> None:
+    """Draw the picture."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3, help="draws of the new items")
-    given = parser.parse_args()
+    parser.add_argument("--seeds", type=int, default=3, help="draws of the new items, at most 5")
+    draws = parser.parse_args().seeds
+    plan = read_plan(PLAN)
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "features"
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    draw_worth(right, worth(given.seeds))
-    draw_map(left, parts("online-retail", "", 0).train)
+    draw_worth(right, worth(plan, draws))
+    draw_map(left, split_of(plan, 0).train)
     for kind in ("svg", "png"):
         out = ROOT / "docs" / "pictures" / f"features.{kind}"
         figure.savefig(out, dpi=110, metadata={"Date": None} if kind == "svg" else None)

@@ -1,12 +1,14 @@
-"""Speed of the methods with graphs between items: processor seconds an epoch, beside the same methods as one writes them first.
+"""Measure the speed of the methods with graphs between items: processor seconds per epoch.
 
-    python benchmarks/item_graph.py                        # mgcn, siger, lattice and freedom on the built-in data
+    python benchmarks/item_graph.py                        # four methods on the built-in data
     python benchmarks/item_graph.py --data tiktok --path data/tiktok
     python benchmarks/item_graph.py --methods mgcn --epochs 1 --steps 2     # to see that it runs
 
-Settings and sizes of batches are those of benchmarks/multimodal.py, features are frozen as there. "Plain" has the readable forms in their places:
-InfoNCE over every node of a batch as often as it occurs, by one matrix and autograd; torch's own sparse product; sums over neighbours with the
-gradient that autograd has for them. Both compute the same. One thread; the median over epochs, plain and ours in turn.
+Settings and batch sizes are those of benchmarks/plans/multimodal-*.toml, with frozen features. Each
+method is also measured as one would write it first ("plain"): InfoNCE over every node of a batch as
+often as it occurs, by one matrix and autograd; torch's own sparse product; and sums over neighbours
+with the gradient that autograd has for them. Both forms compute the same. One thread; the median
+over epochs, plain and ours in turn.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from multimodal import experiment
 from threadpoolctl import threadpool_limits
 from torch import Tensor
+from trial_logs import ROOT
 
+from recsys.benchmark import read_plan
 from recsys.data.types import Dataset
 from recsys.experiment.execution import data_of
 from recsys.experiment.experiment import Experiment
@@ -41,15 +44,15 @@ METHODS = ("mgcn", "siger", "lattice", "freedom")
 def written_out(
     one: Tensor, other: Tensor, temperature: float, count: Tensor | None = None
 ) -> Tensor:
-    """`contrast` by one matrix, with each node as often as it occurs."""
+    """Compute `contrast` by one matrix, with each node as often as it occurs."""
     if count is None:
         return info_nce(one, other, temperature)
-    again = torch.repeat_interleave(torch.arange(len(one)), count)
-    return info_nce(one[again], other[again], temperature)
+    rows = torch.repeat_interleave(torch.arange(len(one)), count)
+    return info_nce(one[rows], other[rows], temperature)
 
 
 def by_autograd(self: SparseProduct, table: Tensor, rows: Tensor | None = None) -> Tensor:
-    """`SparseProduct.forward` without its transpose."""
+    """Compute `SparseProduct.forward` without its transpose."""
     flat = table.flatten(1)
     out = F.embedding_bag(
         self.column.long(),
@@ -64,7 +67,7 @@ def by_autograd(self: SparseProduct, table: Tensor, rows: Tensor | None = None) 
 
 @contextlib.contextmanager
 def plainly() -> Iterator[None]:
-    """The readable forms in the place of the fast ones."""
+    """Use the readable forms in place of the fast ones."""
     with contextlib.ExitStack() as stack:
         for method in ("mgcn", "siger"):
             stack.enter_context(mock.patch(f"recsys.models.{method}.contrast", written_out))
@@ -76,10 +79,10 @@ def plainly() -> Iterator[None]:
 
 
 def epoch(
-    network: Network, made: Experiment, train: Dataset, number: int, steps: int | None
+    network: Network, experiment: Experiment, train: Dataset, number: int, steps: int | None
 ) -> float:
-    """Processor seconds of an epoch, from its first steps."""
-    config = made.train
+    """Return the processor seconds of an epoch, estimated from its first steps."""
+    config = experiment.train
     batches = stream(
         train.pairs,
         network.sampler,
@@ -102,7 +105,30 @@ def epoch(
     return (time.process_time() - began) / done * len(batches)
 
 
+def measure(experiment: Experiment, epochs: int, steps: int | None) -> None:
+    """Print the speed of a method, plain and ours."""
+    train = data_of(experiment).train
+    torch.manual_seed(0)
+    started = time.process_time()
+    network = experiment.model.build(train)
+    built = time.process_time() - started
+    plain: list[float] = []
+    ours: list[float] = []
+    for number in range(epochs + 1):
+        with plainly():
+            plain.append(epoch(network, experiment, train, number, steps))
+        ours.append(epoch(network, experiment, train, number, steps))
+    slow, fast = statistics.median(plain[1:]), statistics.median(ours[1:])
+    print(
+        f"{experiment.method:<8}{fast:>8.2f} cpu-seconds an epoch, plain {slow:.2f}: "
+        f"{slow / fast:.1f} times; built in {built:.2f} ({len(train.pairs):,} pairs, "
+        f"{train.n_users:,} users, {train.n_items:,} items, batch {experiment.train.batch_size})",
+        flush=True,
+    )
+
+
 def main() -> None:
+    """Measure each method."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -113,30 +139,17 @@ def main() -> None:
     parser.add_argument(
         "--steps",
         type=int,
-        help="of an epoch, in place of all; the first, which learns LATTICE's graph, is then counted too often",
+        help="measure so many steps of an epoch; the first one, which learns LATTICE's graph, "
+        "then counts too much",
     )
     given = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
+    changes = [f"data.{given.data}.data.path={given.path}"] if given.path else []
+    plan = read_plan(ROOT / "benchmarks" / "plans" / f"multimodal-{given.data}.toml", changes)
     with threadpool_limits(1):
         for method in given.methods:
-            made = experiment(given.data, method, given.path, {})
-            train = data_of(made).train
-            torch.manual_seed(0)
-            began = time.process_time()
-            network = made.model.build(train)
-            built = time.process_time() - began
-            found: dict[str, list[float]] = {"plain": [], "ours": []}
-            for number in range(given.epochs + 1):
-                with plainly():
-                    found["plain"].append(epoch(network, made, train, number, given.steps))
-                found["ours"].append(epoch(network, made, train, number, given.steps))
-            plain, ours = (statistics.median(seconds[1:]) for seconds in found.values())
-            shape = f"{len(train.pairs):,} pairs, {train.n_users:,} users, {train.n_items:,} items, batch {made.train.batch_size}"
-            print(
-                f"{method:<8}{ours:>8.2f} cpu-seconds an epoch, plain {plain:.2f}: {plain / ours:.1f} times; built in {built:.2f} ({shape})",
-                flush=True,
-            )
+            measure(plan.cells[given.data, method], given.epochs, given.steps)
 
 
 if __name__ == "__main__":

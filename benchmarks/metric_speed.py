@@ -1,11 +1,13 @@
-"""Speed of the metric-learning family, in ratios measured in one run.
+"""Measure the speed of the metric-learning family, in ratios within one run.
 
-    python benchmarks/metric_speed.py train --path ml-100k-likes/users.dat    # DPCML and its variants against a plain implementation
-    python benchmarks/metric_speed.py rank                                    # five vectors per user at the size of Gowalla
-    python benchmarks/metric_speed.py all --path ...                          # both
+    python benchmarks/metric_speed.py train --path ml-100k-likes/users.dat
+    python benchmarks/metric_speed.py rank
+    python benchmarks/metric_speed.py all --path ...          # both
 
-Without --path, pairs of the same shape are made up. One thread; processor time, the median of several epochs taken in turn. SFCML has a
-benchmark of its own: benchmarks/sfcml.py.
+`train` measures DPCML and its variants against a plain implementation, `rank` five vectors per user
+at the size of Gowalla. Without --path, synthetic pairs of the same shape are used. One thread;
+processor time, the median of several epochs taken in turn. SFCML has its own benchmark:
+benchmarks/sfcml.py.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ from recsys.scorer import Factors, MultiFactors
 from recsys.training.loop import Train, fit
 from recsys.training.progress import EpochDone, Event
 
-BATCH, DIM, VECTORS, NEGATIVES = 256, 64, 5, 10
+BATCH, DIM = 256, 64
+VECTORS, NEGATIVES = 5, 10
 
 
 def hinge(reduce: str, **more: Any) -> Loss:
@@ -75,25 +78,27 @@ def train(path: str | None) -> None:
     )
     n = len(data.pairs)
     print(
-        f"{n:,} pairs, {data.n_users:,} users, {data.n_items:,} items; batch {BATCH}, d {DIM}, {NEGATIVES} negatives, 1 thread, positives per cpu-second"
+        f"{n:,} pairs, {data.n_users:,} users, {data.n_items:,} items; batch {BATCH}, d {DIM}, "
+        f"{NEGATIVES} negatives, 1 thread, positives per cpu-second"
     )
-    found: dict[str, list[float]] = {}
+    seconds_of: dict[str, list[float]] = {}
     for _ in range(3):
         for name, (recipe, rows) in variants().items():
-            found.setdefault(name, []).extend(ours(recipe, rows, data))
+            seconds_of.setdefault(name, []).extend(ours(recipe, rows, data))
     plain = [plain_epoch(data, steps=30) for _ in range(3)]
-    rate = {name: n / statistics.median(seconds) for name, seconds in found.items()}
+    rate = {name: n / statistics.median(seconds) for name, seconds in seconds_of.items()}
     slow = statistics.median(plain)
     base = rate["HarS: one vector"]
     print(f"{'plain DPCML1, loops and broadcasting':<40}{slow:>10,.0f}")
     for name, value in rate.items():
         print(
-            f"{name:<40}{value:>10,.0f}   {value / slow:5.1f} x plain   {base / value:5.2f} x the time of HarS"
+            f"{name:<40}{value:>10,.0f}   {value / slow:5.1f} x plain   "
+            f"{base / value:5.2f} x the time of HarS"
         )
 
 
 def ours(recipe: Any, rows: str, data: Dataset) -> list[float]:
-    """Processor seconds of epochs after the first."""
+    """Return the processor seconds of epochs after the first."""
     times, last = [], [time.process_time()]
 
     def watch(event: Event) -> None:
@@ -107,13 +112,16 @@ def ours(recipe: Any, rows: str, data: Dataset) -> list[float]:
 
 
 def plain_epoch(data: Dataset, steps: int) -> float:
-    """Positives per processor second of DPCML1 as one writes it first: Python loops draw, tensors of [B, C, K, d] compare, the whole table is
-    looked at for diversity, Adam moves every row. Each of the ten negatives is a triplet of its own, 256 triplets a step."""
+    """Return positives per processor second of DPCML1 in a direct implementation.
+
+    Python loops draw, tensors of [B, C, K, d] compare, diversity is computed over the whole table,
+    and Adam moves every row. Each of the ten negatives is a separate triplet, 256 triplets a step.
+    """
     torch.manual_seed(0)
     random.seed(0)
-    met: dict[int, set[int]] = {}
+    seen: dict[int, set[int]] = {}
     for user, item in zip(data.pairs.user.tolist(), data.pairs.item.tolist(), strict=True):
-        met.setdefault(user, set()).add(item)
+        seen.setdefault(user, set()).add(item)
     users = torch.nn.Parameter(torch.randn(data.n_users, VECTORS, DIM) * 0.01)
     items = torch.nn.Parameter(torch.randn(data.n_items, DIM) * DIM**-0.5)
     optimizer = torch.optim.Adam([users, items], lr=1e-3)
@@ -123,7 +131,7 @@ def plain_epoch(data: Dataset, steps: int) -> float:
         user, item = int(data.pairs.user[row]), int(data.pairs.item[row])
         for _ in range(NEGATIVES):
             other = random.randrange(data.n_items)
-            while other in met[user]:
+            while other in seen[user]:
                 other = random.randrange(data.n_items)
             triplets.append((user, item, other))
     for start in range(0, len(triplets), BATCH):
@@ -153,7 +161,8 @@ def plain_epoch(data: Dataset, steps: int) -> float:
 
 
 def rank() -> None:
-    n_users, n_items, k, size = 29_858, 40_981, 20, 3000
+    n_users, n_items = 29_858, 40_981
+    k, size = 20, 3000
     generator = torch.Generator().manual_seed(0)
     user = torch.nn.functional.normalize(
         torch.randn(n_users, VECTORS, DIM, generator=generator), dim=2
@@ -206,13 +215,13 @@ def rank() -> None:
                 )
             gc.collect()
     print(
-        f"{n_items:,} items, d {DIM}, {VECTORS} vectors per user, {size:,} users, 1 thread, users per cpu-second; peak {peak / 1024:,.0f} MB in all"
+        f"{n_items:,} items, d {DIM}, {VECTORS} vectors per user, {size:,} users, 1 thread, "
+        f"users per cpu-second; peak {peak / 1024:,.0f} MB in all"
     )
     for name, values in rates.items():
         print(f"{name:<40}{statistics.median(values):>10,.0f}")
-    print(
-        f"ranking / GEMM alone: {statistics.median(rates['GEMM alone, five vectors']) / statistics.median(rates['top 20, five vectors']):.2f}"
-    )
+    gemm = statistics.median(rates["GEMM alone, five vectors"])
+    print(f"ranking / GEMM alone: {gemm / statistics.median(rates['top 20, five vectors']):.2f}")
 
 
 def main() -> None:

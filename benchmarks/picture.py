@@ -1,13 +1,15 @@
-"""The picture of docs/metric-learning.md: one customer's vectors among the items of the built-in data, with product names.
+"""Draw the picture of docs/metric-learning.md: one customer's vectors among the built-in products.
 
     pip install 'recsys[plot]'
-    python benchmarks/picture.py                       # trains DPCML with 4 vectors per user, 1 to 2 minutes, then draws
-    python benchmarks/picture.py --list                # customers whose purchases fall into clearly different kinds
+    python benchmarks/picture.py                       # 1 to 2 minutes
+    python benchmarks/picture.py --list                # customers with clearly different purchases
     python benchmarks/picture.py --customer 18073
 
-The customer is chosen by hand among the first of --list, all else is computed: which vector wins an item, the recommendations (first of
-`recsys recommend`, purchases left out), and the places. These are a linear projection: of the space that the four vectors span, the
-plane in which the nearest two of them are farthest apart. The run is kept in runs/picture and used again.
+It trains DPCML with 4 vectors per user, then draws. The customer is chosen by hand among the first
+of --list. All else is computed: which vector wins an item, the recommendations (the first of
+`recsys recommend`, without purchases), and the positions. These are a linear projection: of the
+space that the four vectors span, the plane in which the nearest two of them are farthest apart. The
+run is kept in runs/picture and used again.
 """
 
 from __future__ import annotations
@@ -54,12 +56,15 @@ GREY, LIGHT = "#5f6368", "#c9ccd1"
 
 
 def squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances [n, m]."""
+    """Return squared distances [n, m]."""
     return np.square(a[:, None] - b[None]).sum(-1)
 
 
 def plane(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Orthonormal axes [d, 2] in the span of centred vectors [C, d]: of many planes the one in which the nearest two are farthest apart."""
+    """Return orthonormal axes [d, 2] in the span of centred vectors [C, d].
+
+    Of many random planes it is the one in which the nearest two vectors are farthest apart.
+    """
     span = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)[2][: len(vectors) - 1].T
     tried = np.linalg.qr(np.random.default_rng(seed).normal(size=(4000, span.shape[1], 2)))[0]
     places = (vectors - vectors.mean(0)) @ span @ tried
@@ -68,8 +73,11 @@ def plane(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def upright(places: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """A rotation [2, 2] that puts two vectors to the left and two to the right, clear of the middle, and about as many names on each side."""
-    best, found = -np.inf, np.eye(2)
+    """Return a rotation [2, 2] with two vectors on the left and two on the right.
+
+    They are clear of the middle, with about as many names on each side.
+    """
+    best, rotation = -np.inf, np.eye(2)
     for angle in np.linspace(0, 2 * np.pi, 360, endpoint=False):
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         turned = places @ turn
@@ -81,12 +89,15 @@ def upright(places: np.ndarray, weight: np.ndarray) -> np.ndarray:
             np.abs(turned[:, 0]).min() + gap - 0.03 * abs(weight[left].sum() - weight[~left].sum())
         )
         if score > best:
-            best, found = score, turn
-    return found
+            best, rotation = score, turn
+    return rotation
 
 
 def kinds(run: Run) -> list[tuple[float, Any, list[int]]]:
-    """Customers with a handful of purchases to each vector: how much nearer purchases of one vector are to each other, best first."""
+    """Return customers with a handful of purchases at each vector, best first.
+
+    The measure is how much nearer purchases of the same vector are to each other than to others.
+    """
     user, item = run.scorer.user.numpy(), run.scorer.item.numpy()
     rows = []
     for row, vectors in enumerate(user):
@@ -114,7 +125,10 @@ def names(
     low: float,
     high: float,
 ) -> None:
-    """A column of names beside the picture, a block per vector from top to bottom, each name tied to its point."""
+    """Draw a column of names next to the picture, each with a line to its point.
+
+    There is a block per vector, from top to bottom.
+    """
     edge, towards = (left, 1) if side < 0 else (right, -1)
     unit, align = (right - left) / 100, "right" if side < 0 else "left"
     lines = sum(len(block["rows"]) + 1.3 for block in blocks) + 1.2 * (len(blocks) - 1)
@@ -161,6 +175,46 @@ def names(
         y -= 1.2 * step
 
 
+def caption(figure: Figure, customer: str, n_items: int, dim: int) -> None:
+    """Write title, foot and key of the picture."""
+    centred = {"ha": "center", "va": "center"}
+    figure.text(
+        0.5,
+        0.96,
+        "One customer, four vectors: each is a kind of purchase",
+        fontsize=16,
+        **centred,
+    )
+    figure.text(
+        0.5,
+        0.918,
+        "A product is recommended if it is near to any one of the four; "
+        "its colour is that of the nearest.",
+        fontsize=11,
+        color=GREY,
+        **centred,
+    )
+    foot = (
+        f"Customer {customer} of the built-in data, DPCML; two of {dim} dimensions. Every grey "
+        "product is farther from all four vectors than those recommended."
+    )
+    figure.text(0.5, 0.028, foot, fontsize=9, color=GREY, **centred)
+    key = figure.add_axes((0.17, 0.86, 0.66, 0.03))
+    key.set(xlim=(0, 1), ylim=(-1, 1))
+    key.axis("off")
+    entries = [
+        ("D", GREY, "black", 9, "vector of the customer"),
+        ("o", GREY, GREY, 6.5, "bought"),
+        ("o", "white", GREY, 6.5, "recommended next"),
+    ]
+    entries += [("o", LIGHT, LIGHT, 3, f"all {n_items:,} products")]
+    for position, (marker, face, edge, size, text) in zip(
+        (0.04, 0.345, 0.495, 0.755), entries, strict=True
+    ):
+        key.plot(position, 0, marker, ms=size, mfc=face, mec=edge)
+        key.text(position + 0.018, 0, text, fontsize=10, va="center_baseline")
+
+
 def draw(run: Run, customer: str, out: Path) -> None:
     """Write user-vectors.svg and user-vectors.png."""
     user, item = run.scorer.user.numpy(), run.scorer.item.numpy()
@@ -192,10 +246,10 @@ def draw(run: Run, customer: str, out: Path) -> None:
     for number, c in enumerate(order, 1):
         rows = []
         for group, is_bought in ((bought, True), (best, False)):
-            mine = sorted((i for i in group if winner[i] == c), key=lambda i: -point[i, 1])
-            rows += [(titles[i].capitalize(), is_bought, point[i]) for i in mine]
+            points = sorted((i for i in group if winner[i] == c), key=lambda i: -point[i, 1])
+            rows += [(titles[i].capitalize(), is_bought, point[i]) for i in points]
             axes.plot(
-                *point[mine].T,
+                *point[points].T,
                 "o",
                 ms=6.5,
                 mfc=COLOURS[c] if is_bought else "white",
@@ -228,38 +282,7 @@ def draw(run: Run, customer: str, out: Path) -> None:
             middle + reach,
         )
 
-    said = {"ha": "center", "va": "center"}
-    figure.text(
-        0.5,
-        0.96,
-        "One customer, four vectors: each stands for a kind of purchase",
-        fontsize=16,
-        **said,
-    )
-    figure.text(
-        0.5,
-        0.918,
-        "A product is recommended if it is near to any one of the four; its colour is that of the nearest.",
-        fontsize=11,
-        color=GREY,
-        **said,
-    )
-    foot = f"Customer {customer} of the built-in data, DPCML; two of {item.shape[1]} dimensions. Every grey product is farther from all four vectors than those recommended."
-    figure.text(0.5, 0.028, foot, fontsize=9, color=GREY, **said)
-    key = figure.add_axes((0.17, 0.86, 0.66, 0.03))
-    key.set(xlim=(0, 1), ylim=(-1, 1))
-    key.axis("off")
-    entries = [
-        ("D", GREY, "black", 9, "vector of the customer"),
-        ("o", GREY, GREY, 6.5, "bought"),
-        ("o", "white", GREY, 6.5, "recommended next"),
-    ]
-    entries += [("o", LIGHT, LIGHT, 3, f"all {len(item):,} products")]
-    for place, (marker, face, edge, size, text) in zip(
-        (0.04, 0.345, 0.495, 0.755), entries, strict=True
-    ):
-        key.plot(place, 0, marker, ms=size, mfc=face, mec=edge)
-        key.text(place + 0.018, 0, text, fontsize=10, va="center_baseline")
+    caption(figure, customer, *item.shape)
     out.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "recsys"}):
         figure.savefig(out / "user-vectors.svg", metadata={"Date": None}, dpi=150)

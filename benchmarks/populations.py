@@ -1,10 +1,11 @@
-"""Several settings of one small method trained as one program, or one after the other: what is faster?
+"""Compare two ways to train several settings of a small method: as one program, or in turn.
 
     python benchmarks/populations.py                   # processor seconds on one thread
     python benchmarks/populations.py --device cuda     # seconds by the clock
 
-Eight settings (lr, l2) of matrix factorization with the BPR loss get the same batches. Apart, each is a pair of tables and a fused Adam of torch, as
-`fit` has it, without the loop around. Together, a row of a table holds the row of each of the eight, so that a step is one lookup, one backward pass
+Eight settings (lr, l2) of matrix factorization with the BPR loss get the same batches. Apart, each
+is a pair of tables and a fused Adam of torch, as in `fit`, without the loop around it. Together, a
+row of a table holds the row of each of the eight, so that a step is one lookup, one backward pass
 and one update. The figures are in docs/decisions/0009-populations.md.
 """
 
@@ -40,9 +41,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device, members = torch.device(arguments.device), arguments.members
-    print(
-        f"{members} members on {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'one thread'}; milliseconds for a step of all"
-    )
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "one thread"
+    print(f"{members} members on {where}; milliseconds for a step of all")
     print(
         "users  items  dim  batch  negatives    apart  together  ratio  largest difference",
         flush=True,
@@ -66,34 +66,33 @@ def main() -> None:
         all_, second = timed(lambda: together(tables, lr, l2, batches), device)  # noqa: B023
         far = max(float((a - b).abs().max()) for a, b in zip(first, second, strict=True))
         print(
-            f"{users:>5}  {items:>5}  {dim:>3}  {batch:>5}  {negatives:>9}  {1000 * one / steps:>7.2f}  {1000 * all_ / steps:>8.2f}  {one / all_:>5.2f}  {far:.1e}",
+            f"{users:>5}  {items:>5}  {dim:>3}  {batch:>5}  {negatives:>9}  "
+            f"{1000 * one / steps:>7.2f}  "
+            f"{1000 * all_ / steps:>8.2f}  {one / all_:>5.2f}  {far:.1e}",
             flush=True,
         )
 
 
 def apart(tables: list[Tensor], lr: Tensor, l2: Tensor, batches: Batches) -> list[Tensor]:
-    """One member after the other; both tables of all of them, [P, rows, dim]."""
-    found = []
+    """Train one member after the other; return both tables of all members, [P, rows, dim]."""
+    trained = []
     for number in range(len(lr)):
         user, item = (table[number].clone().requires_grad_() for table in tables)
         optimizer = torch.optim.Adam([user, item], lr=float(lr[number]), fused=True)
         for users, pos, neg in batches:
             optimizer.zero_grad(set_to_none=True)
-            u, i, j = (
-                user.index_select(0, users),
-                item.index_select(0, pos),
-                item.index_select(0, neg.reshape(-1)).view(*neg.shape, -1),
-            )
+            u, i = user.index_select(0, users), item.index_select(0, pos)
+            j = item.index_select(0, neg.reshape(-1)).view(*neg.shape, -1)
             ahead = (u * i).sum(-1, keepdim=True) - torch.einsum("bd,bnd->bn", u, j)
             squared = (u.square().sum(-1) + i.square().sum(-1) + j.square().sum(-1).mean(1)).mean()
             (softplus(-ahead).mean() + l2[number] * squared).backward()
             optimizer.step()
-        found.append((user.detach(), item.detach()))
-    return [torch.stack(each) for each in zip(*found, strict=True)]
+        trained.append((user.detach(), item.detach()))
+    return [torch.stack(each) for each in zip(*trained, strict=True)]
 
 
 def together(tables: list[Tensor], lr: Tensor, l2: Tensor, batches: Batches) -> list[Tensor]:
-    """All members at once; the same tables."""
+    """Train all members at once; return the same tables as `apart`."""
     members, _, dim = tables[0].shape
     stacked = [
         table.permute(1, 0, 2).reshape(table.shape[1], members * dim).clone().requires_grad_()
@@ -111,9 +110,8 @@ def together(tables: list[Tensor], lr: Tensor, l2: Tensor, batches: Batches) -> 
         ahead = (u * i).sum(-1).unsqueeze(1) - torch.einsum("bpd,bnpd->bnp", u, j)
         squared = (u.square().sum(-1) + i.square().sum(-1) + j.square().sum(-1).mean(1)).mean(0)
         (softplus(-ahead).mean((0, 1)) + l2 * squared).sum().backward()
-        with (
-            torch.no_grad()
-        ):  # Adam with a step size for each column; torch's own takes one for the whole table
+        # Adam with a step size for each column; torch's own takes one for the whole table.
+        with torch.no_grad():
             for table, (mean, square) in zip(stacked, moments, strict=True):
                 mean.lerp_(table.grad, 0.1)
                 square.mul_(0.999).addcmul_(table.grad, table.grad, value=0.001)
@@ -123,15 +121,15 @@ def together(tables: list[Tensor], lr: Tensor, l2: Tensor, batches: Batches) -> 
 
 
 def timed(work: Callable[[], list[Tensor]], device: torch.device) -> tuple[float, list[Tensor]]:
-    """Seconds of the better of two tries, of the processor where it is one."""
+    """Return the seconds of the better of two tries, processor time on a CPU, and the result."""
     clock, took = time.process_time if device.type == "cpu" else time.perf_counter, float("inf")
     for _ in range(2):
         began = clock()
-        made = work()
+        result = work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         took = min(took, clock() - began)
-    return took, made
+    return took, result
 
 
 if __name__ == "__main__":

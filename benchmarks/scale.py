@@ -1,9 +1,10 @@
-"""Does it grow linearly? Load, epoch and ranking with 1, 10 and 100 times the customers of the built-in data set.
+"""Measure how load, epoch and ranking grow with 1, 10 and 100 times the built-in customers.
 
     python benchmarks/scale.py [--times 1 10 100]
 
-The catalogue stays (3,659 products), customers and purchases grow: 433,500 customers and 26.6 million purchases at 100 times. Each size runs in a
-process of its own, so that the peak memory is its own.
+The catalogue stays (3,659 products); customers and purchases grow, to 433,500 customers and 26.6
+million purchases at 100 times. Each size runs in a separate process, so that its peak memory is its
+own.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def main() -> None:
         one(arguments.one)
         return
     print(
-        "times      pairs  load s  split s  epoch s  rank s  peak MB  | per million pairs: load  epoch  rank per million users",
+        "times      pairs  load s  split s  epoch s  rank s  peak MB  | per million pairs: load  "
+        "epoch  rank per million users",
         flush=True,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -43,15 +45,17 @@ def main() -> None:
             pl.DataFrame({"user": pairs.user, "item": pairs.item}).write_parquet(path)
             n = len(pairs)
             del pairs
-            said = subprocess.run(
+            output = subprocess.run(
                 [sys.executable, __file__, "--one", str(path)],
                 check=True,
                 capture_output=True,
                 text=True,
             ).stdout
-            load, split, epoch, rank, peak, users = (float(part) for part in said.split())
+            load, split, epoch, rank, peak, users = (float(part) for part in output.split())
             print(
-                f"{times:>5} {n:>10,} {load:>7.2f} {split:>8.2f} {epoch:>8.2f} {rank:>7.2f} {peak:>8.0f}  | {load / n * 1e6:>23.3f} {epoch / n * 1e6:>6.2f} {rank / users * 1e6:>22.1f}",
+                f"{times:>5} {n:>10,} {load:>7.2f} {split:>8.2f} {epoch:>8.2f} {rank:>7.2f} "
+                f"{peak:>8.0f}  | {load / n * 1e6:>23.3f} {epoch / n * 1e6:>6.2f} "
+                f"{rank / users * 1e6:>22.1f}",
                 flush=True,
             )
 

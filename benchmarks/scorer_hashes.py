@@ -1,4 +1,4 @@
-"""Print the SHA-256 of the scorer that every method trains, to show that a change of code changed no number.
+"""Print the SHA-256 of every method's scorer, to show that a change of code changed no number.
 
     python benchmarks/scorer_hashes.py > before.txt
     ... change the code ...
@@ -6,7 +6,7 @@
 
 The first lines are the methods of the conformance suite on its planted data. The last are complete
 runs of ready configurations on the built-in data, shortened to two epochs: the hash is that of the
-scorer's file, and beside it stand the validation metrics.
+scorer's file, followed by the validation metrics.
 """
 
 from __future__ import annotations

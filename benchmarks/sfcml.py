@@ -1,9 +1,10 @@
-"""An epoch of SFCML beside the two matrix products that it cannot do without, measured in turn in one run.
+"""Measure an epoch of SFCML next to the two matrix products that it needs in any case.
 
     python benchmarks/sfcml.py                     # synthetic data of Gowalla's shape, one thread
     python benchmarks/sfcml.py --gowalla FOLDER    # the LightGCN split of Gowalla
 
-Nothing else should run on the machine. Figures are medians of epochs after the first; "cpu" counts the seconds of all threads.
+Nothing else should run on the machine. Figures are medians of epochs after the first, taken in
+turn; "cpu" counts the seconds of all threads.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ def main() -> None:
     users = int((train.pairs.csr.getnnz(1) > 0).sum())
     steps = -(-users // arguments.batch)
     print(
-        f"{users:,} users x {train.n_items:,} items, {len(train.pairs):,} pairs; d {arguments.dim}, {steps} steps of {arguments.batch} users; "
-        f"{torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}; torch {torch.__version__}"
+        f"{users:,} users x {train.n_items:,} items, {len(train.pairs):,} pairs; "
+        f"d {arguments.dim}, {steps} steps of {arguments.batch} users; "
+        f"{torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}; "
+        f"torch {torch.__version__}"
     )
     item, square = (
         torch.randn(train.n_items, arguments.dim),
@@ -55,7 +58,7 @@ def main() -> None:
     )
 
     def products() -> float:
-        """Cpu-seconds of V' V and of V A, once each a step."""
+        """Return the cpu-seconds of V' V and of V A, once each a step."""
         began = time.process_time()
         for _ in range(steps):
             item.T @ item
@@ -77,15 +80,15 @@ def main() -> None:
             epoch / product for epoch, product in zip(epochs, alone, strict=True)
         )
         print(
-            f"adagrad, {rows} rows of users: {statistics.median(epochs):.2f} cpu-s an epoch, {ratio:.2f} x the products alone "
-            f"({statistics.median(alone):.2f} cpu-s)"
+            f"adagrad, {rows} rows of users: {statistics.median(epochs):.2f} cpu-s an epoch, "
+            f"{ratio:.2f} x the products alone ({statistics.median(alone):.2f} cpu-s)"
         )
 
 
 def measure(
     recipe: SFCML, train: Dataset, config: Train, products: Callable[[], float]
 ) -> tuple[list[float], list[float]]:
-    """Cpu-seconds of each epoch but the first, and of the products right after it."""
+    """Return the cpu-seconds of each epoch but the first, and of the products after it."""
     epochs: list[float] = []
     alone: list[float] = []
     mark = time.process_time()

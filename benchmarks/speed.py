@@ -4,7 +4,8 @@
     python benchmarks/speed.py --gowalla FOLDER   # the LightGCN split of Gowalla
     python benchmarks/speed.py --only ranking --threads 1
 
-Nothing else should run on the machine. Figures are medians; "cpu" counts the seconds of all threads.
+Nothing else should run on the machine. Figures are medians; "cpu" counts the seconds of all
+threads.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def main() -> None:
         pairs = log(29_858, 40_981, 810_128)
         train = dataset(pairs)
     print(
-        f"{pairs.n_users:,} users x {pairs.n_items:,} items, {len(pairs):,} pairs; {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}; torch {torch.__version__}"
+        f"{pairs.n_users:,} users x {pairs.n_items:,} items, {len(pairs):,} pairs; "
+        f"{torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}; "
+        f"torch {torch.__version__}"
     )
     for name, measure in (("ranking", ranking), ("mf", mf), ("lightgcn", lightgcn)):
         if arguments.only in (None, name):
@@ -61,7 +64,7 @@ def main() -> None:
 
 
 def ranking(train: Dataset, repeats: int) -> None:
-    """Top-20 of every user with seen items masked, against the matrix product alone."""
+    """Measure top-20 of every user with seen items masked, against the matrix product alone."""
     n_users, n_items = train.n_users, train.n_items
     generator = torch.Generator().manual_seed(0)
     scorer = Factors(
@@ -80,19 +83,22 @@ def ranking(train: Dataset, repeats: int) -> None:
     def rank() -> None:
         top_k(scorer, users, 20, seen=seen)
 
-    ratios, gemms, ranks = [], [], []
+    ratios: list[float] = []
+    gemms, ranks = [], []
     for _ in range(repeats):
         gemms.append(timed(gemm))
         ranks.append(timed(rank))
         ratios.append(ranks[-1][0] / gemms[-1][0])
     wall, cpu = median(ranks)
     print(
-        f"ranking: {wall:.2f} s wall, {n_users / cpu:,.0f} users per cpu-second, {statistics.median(ratios):.2f} x the GEMM alone ({median(gemms)[0]:.2f} s), peak memory {peak():.0f} MB"
+        f"ranking: {wall:.2f} s wall, {n_users / cpu:,.0f} users per cpu-second, "
+        f"{statistics.median(ratios):.2f} x the GEMM alone ({median(gemms)[0]:.2f} s), "
+        f"peak memory {peak():.0f} MB"
     )
 
 
 def mf(train: Dataset, repeats: int) -> None:
-    """Epochs of BPR-MF, d 64."""
+    """Measure epochs of BPR-MF, d 64."""
     for rows, optimizer, batch in (
         ("dense", "adam", 2048),
         ("touched", "adam", 2048),
@@ -108,7 +114,8 @@ def mf(train: Dataset, repeats: int) -> None:
             ),
         )
         print(
-            f"BPR-MF, batch {batch}, {optimizer} on {rows} rows: {len(train.pairs) / cpu:,.0f} pairs per cpu-second ({cpu:.2f} cpu-s an epoch)"
+            f"BPR-MF, batch {batch}, {optimizer} on {rows} rows: "
+            f"{len(train.pairs) / cpu:,.0f} pairs per cpu-second ({cpu:.2f} cpu-s an epoch)"
         )
     cpu = epoch_seconds(
         MF(dim=64, sampler=Sampler(negatives=256, pool="shared"), l2=1e-4),
@@ -116,12 +123,14 @@ def mf(train: Dataset, repeats: int) -> None:
         Train(epochs=3, batch_size=2048, rows="touched", device="cpu"),
     )
     print(
-        f"BPR-MF, batch 2048, 256 shared negatives, adam on touched rows: {len(train.pairs) / cpu:,.0f} pairs, {256 * len(train.pairs) / cpu / 1e6:,.0f} M comparisons per cpu-second"
+        f"BPR-MF, batch 2048, 256 shared negatives, adam on touched rows: "
+        f"{len(train.pairs) / cpu:,.0f} pairs, "
+        f"{256 * len(train.pairs) / cpu / 1e6:,.0f} M comparisons per cpu-second"
     )
 
 
 def lightgcn(train: Dataset, repeats: int) -> None:
-    """Steps of LightGCN, 3 layers, d 64, batch 2048, against its own six sparse products."""
+    """Measure steps of LightGCN, 3 layers, d 64, against its own six sparse products."""
     from recsys.nn.graph import normalised_adjacency
 
     adjacency = normalised_adjacency(train.pairs)
@@ -150,12 +159,14 @@ def lightgcn(train: Dataset, repeats: int) -> None:
         ratios.append(wall / alone)
         epochs.append(wall)
     print(
-        f"LightGCN, 3 layers, d 64, batch 2048: {statistics.median(epochs):.1f} s an epoch, {statistics.median(ratios):.2f} x its {6 * steps} sparse products; peak memory {peak():.0f} MB"
+        f"LightGCN, 3 layers, d 64, batch 2048: {statistics.median(epochs):.1f} s an epoch, "
+        f"{statistics.median(ratios):.2f} x its {6 * steps} sparse products; "
+        f"peak memory {peak():.0f} MB"
     )
 
 
 def epoch_seconds(recipe: MF, train: Dataset, config: Train) -> float:
-    """Median cpu-seconds of an epoch after the first."""
+    """Return the median cpu-seconds of an epoch after the first."""
     marks = [time.process_time()]
     fit(
         recipe,
@@ -170,7 +181,7 @@ def epoch_seconds(recipe: MF, train: Dataset, config: Train) -> float:
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float]:
-    """Wall and cpu seconds."""
+    """Return wall and cpu seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
@@ -181,7 +192,7 @@ def median(pairs: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def peak() -> float:
-    """Peak memory of this process, MB."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

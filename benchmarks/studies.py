@@ -1,11 +1,16 @@
-"""What docs/tuning.md says of studies, done and counted.
+"""Carry out and count what docs/tuning.md says of studies.
 
-    python benchmarks/studies.py kill --path users.dat       # 40 trials of CML on Steam-200k, killed (-9) five times: the same study?
-    python benchmarks/studies.py postgres                    # 100 trials of four workers on PostgreSQL, one killed every few seconds
-    python benchmarks/studies.py overhead                    # what a trial costs besides training, from the first to the thousandth
+    python benchmarks/studies.py kill --path users.dat
+    python benchmarks/studies.py postgres
+    python benchmarks/studies.py overhead
 
-`kill` takes the users.dat of Steam-200k where the catalogue does not have it. `postgres` starts a server of its own from the programs that are
-installed, on a free port, in a temporary folder. Each prints a table and a verdict; the exit code is 1 where the verdict is no.
+kill: 40 trials of CML on Steam-200k, killed (-9) five times; is it the same study as one that was
+left alone? --path is the users.dat of Steam-200k if the catalogue lacks it.
+postgres: 100 trials of four workers on PostgreSQL, one killed every few seconds; is a trial lost?
+It starts a server from the installed programs, on a free port, in a temporary folder.
+overhead: the cost of a trial besides training, from the first to the thousandth.
+
+Each prints a table and a verdict; the exit code is 1 where the verdict is no.
 """
 
 from __future__ import annotations
@@ -26,19 +31,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
-from synthetic import log
+from study_experiments import steam, tiny
 
 from recsys.config import to_toml
 from recsys.errors import InputError
 from recsys.experiment.execution import data_of
-from recsys.experiment.experiment import Experiment, from_tree
 from recsys.study import trial
 from recsys.study.progress import DataLoaded, TrialBegun, TrialDone
 from recsys.study.tuning import Study, open_study, tune
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from postgres import Missing, serve  # noqa: E402
 
@@ -80,44 +83,12 @@ def main() -> int:
 # Killed and resumed.
 
 
-def steam(path: str | None, model: str, trials: int, epochs: int) -> dict[str, Any]:
-    """Short trials on Steam-200k with the split of the metric-learning tables."""
-    space: dict[str, Any] = {
-        "train.lr": {"low": 5e-4, "high": 2e-2, "log": True},
-        "model.dim": {"low": 8, "high": 32, "step": 8},
-        "model.loss.margin": {"low": 0.5, "high": 2.0},
-        "model.loss.reduce": {"choices": ["each", "hardest"]},
-    }
-    if model == "dpcml":
-        space["model.diversity.weight"] = {"choices": [3.0, 10.0, 30.0]}
-    return {
-        "name": f"{model}-killed",
-        "data": {"path": path, "min_user": 5} if path else {"source": "steam-200k-played"},
-        "split": {"by": "libcml", "drop_cold": False},
-        "model": {
-            "name": model,
-            "dim": 16,
-            "loss": {"kind": "hinge", "reduce": "each", "margin": 1.0},
-            "sampler": {"negatives": 4},
-        },
-        "train": {
-            "epochs": epochs,
-            "batch_size": 512,
-            "lr": 3e-3,
-            "patience": "none",
-            "device": "cpu",
-            "checkpoint_seconds": 0.2,
-        },
-        "evaluate": {"metrics": ["precision@3"], "monitor": "precision@3"},
-        "tune": {"trials": trials, "space": space},
-    }
-
-
 def kill(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="studies-") as temporary:
         folder = arguments.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        config, whole, parts = folder / "study.toml", folder / "whole", folder / "killed"
+        config = folder / "study.toml"
+        whole, parts = folder / "whole", folder / "killed"
         path = None if arguments.path is None else str(Path(arguments.path).resolve())
         config.write_text(
             to_toml(steam(path, arguments.model, arguments.trials, arguments.epochs)),
@@ -144,7 +115,8 @@ def kill(arguments: argparse.Namespace) -> int:
         for number, wait in moments:
             process = go_on(config, parts)
             session = time.monotonic()
-            # In the middle of this trial, or a little after it: while its result is written, or the next is proposed.
+            # In the middle of this trial, or a little after it: while its result is written or
+            # the next is proposed.
             while process.poll() is None and not (parts / "trials" / f"{number:04d}").exists():
                 time.sleep(0.005)
             time.sleep(wait)
@@ -163,7 +135,7 @@ def kill(arguments: argparse.Namespace) -> int:
 
 
 def start(words: list[str]) -> subprocess.Popen[bytes]:
-    """`recsys tune` as a process with a group of its own."""
+    """Start `recsys tune` as a process in a new group."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     }
@@ -174,7 +146,7 @@ def start(words: list[str]) -> subprocess.Popen[bytes]:
 
 
 def go_on(config: Path, folder: Path) -> subprocess.Popen[bytes]:
-    """Resume a study, or begin it where the kill came before it was there."""
+    """Resume a study, or begin it if it was killed before it existed."""
     if (folder / "study.json").exists():
         return start(["--resume", str(folder)])
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -187,11 +159,14 @@ def state_of(folder: Path) -> str:
         return "it had not begun"
     states = [trial.state for trial in open_study(folder).trials]
     left = len(list(folder.glob("trials/*/checkpoint.safetensors")))
-    return f"{states.count('complete')} trials complete, {states.count('running')} running, {left} with a checkpoint"
+    return (
+        f"{states.count('complete')} trials complete, {states.count('running')} running, "
+        f"{left} with a checkpoint"
+    )
 
 
 def essence(study: Study) -> list[tuple[Any, ...]]:
-    """All of the trials but times and what was measured of the machine."""
+    """Return the trials without times and measurements of the machine."""
     return [
         (
             t.number,
@@ -207,18 +182,18 @@ def essence(study: Study) -> list[tuple[Any, ...]]:
     ]
 
 
-def compare(whole: Study, parts: Study, killed: int, wanted: int) -> int:
+def compare(whole: Study, parts: Study, killed: int, kills: int) -> int:
+    """Print both studies and whether they are the same; return the exit code."""
     print("trial  left alone    killed        settings")
     for one, two in zip(whole.trials, parts.trials, strict=False):
         settings = " ".join(
             f"{path.rpartition('.')[2]}={f'{value:.6g}' if isinstance(value, float) else value}"
             for path, value in one.settings.items()
         )
-        print(
-            f"{one.number:>5}  {said(one.values)}  {said(two.values)}  {settings}{'' if one.settings == two.settings else '  OTHER SETTINGS'}"
-        )
-    ours, theirs = essence(whole), essence(parts)
-    same = sum(one == two for one, two in zip(ours, theirs, strict=False))
+        mark = "" if one.settings == two.settings else "  OTHER SETTINGS"
+        print(f"{one.number:>5}  {shown(one.values)}  {shown(two.values)}  {settings}{mark}")
+    first, second = essence(whole), essence(parts)
+    same = sum(one == two for one, two in zip(first, second, strict=False))
     best = (
         whole.best is not None
         and parts.best is not None
@@ -226,65 +201,33 @@ def compare(whole: Study, parts: Study, killed: int, wanted: int) -> int:
     )
     text = (whole.folder / "best.toml").read_bytes() == (parts.folder / "best.toml").read_bytes()
     print(
-        f"\ntrials: {len(ours)} and {len(theirs)}, {same} equal in settings, values, curves and states, to the last bit"
+        f"\ntrials: {len(first)} and {len(second)}, {same} equal in settings, values, curves and "
+        "states, to the last bit"
     )
-    print(
-        f"best: {whole.best and (whole.best.number, *whole.best.values)} and {parts.best and (parts.best.number, *parts.best.values)}"
-    )
-    holds = ours == theirs and best and text and killed == wanted
-    print(
-        f"best.toml: {'the same bytes' if text else 'OTHER BYTES'}\nkilled: {killed} of {wanted} times\nthe same study: {'yes' if holds else 'NO'}"
-    )
+    numbers = [study.best and (study.best.number, *study.best.values) for study in (whole, parts)]
+    print(f"best: {numbers[0]} and {numbers[1]}")
+    holds = first == second and best and text and killed == kills
+    print(f"best.toml: {'the same bytes' if text else 'OTHER BYTES'}")
+    print(f"killed: {killed} of {kills} times")
+    print(f"the same study: {'yes' if holds else 'NO'}")
     return 0 if holds else 1
 
 
-def said(values: tuple[float, ...]) -> str:
+def shown(values: tuple[float, ...]) -> str:
+    """Return the first objective of a trial in ten digits."""
     return f"{values[0]:.10f}" if values else "-".ljust(12)
 
 
 # Four workers on PostgreSQL.
 
 
-def tiny(folder: Path, trials: int, epochs: int) -> Experiment:
-    """Trials of a second or less on a small log."""
-    pairs = log(1500, 400, 24_000, seed=1)
-    path = folder / "log.parquet"
-    pl.DataFrame({"user": pairs.user, "item": pairs.item}).write_parquet(path)
-    space = {
-        "train.lr": {"low": 1e-4, "high": 1e-1, "log": True},
-        "model.dim": {"low": 4, "high": 64, "step": 4},
-        "model.l2": {"low": 1e-6, "high": 1e-2, "log": True},
-        "model.loss": {"choices": [{"kind": "bpr"}, {"kind": "softmax"}]},
-    }
-    return from_tree(
-        {
-            "name": "tiny",
-            "data": {"path": str(path), "user": "user", "item": "item"},
-            "model": {"name": "mf", "dim": 8, "sampler": {"negatives": 2}},
-            "train": {
-                "epochs": epochs,
-                "batch_size": 2048,
-                "lr": 0.01,
-                "patience": "none",
-                "device": "cpu",
-                "checkpoint_seconds": 1.0,
-            },
-            "evaluate": {"metrics": ["ndcg@10"], "monitor": "ndcg@10"},
-            "tune": {"trials": trials, "space": space},
-        }
-    )
-
-
 class Killer:
-    """Kills one of this process's workers every few seconds, whatever it is at."""
+    """Kill one of this process's workers every few seconds, in any state."""
 
     def __init__(self, every: float, seed: int) -> None:
-        self.every, self.killed, self.rng, self.over = (
-            every,
-            0,
-            np.random.default_rng(seed),
-            threading.Event(),
-        )
+        self.every, self.killed = every, 0
+        self.rng = np.random.default_rng(seed)
+        self.over = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
@@ -296,15 +239,15 @@ class Killer:
 
 
 def workers() -> list[int]:
-    """Process ids of the workers that this process has begun."""
-    found = []
+    """Return the process ids of the workers that this process has started."""
+    ids = []
     for process in sorted(Path("/proc").glob("[0-9]*")):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
             if b"recsys.study.pool_worker" in words and parent == os.getpid():
-                found.append(int(process.name))
-    return found
+                ids.append(int(process.name))
+    return ids
 
 
 def postgres(arguments: argparse.Namespace) -> int:
@@ -313,7 +256,8 @@ def postgres(arguments: argparse.Namespace) -> int:
         experiment = tiny(folder, arguments.trials, arguments.epochs)
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {url}", flush=True)
         print(
-            "workers  killed  trials  complete  failed  begun again  twice  lost  left running  processes left  trials/min",
+            "workers  killed  trials  complete  failed  begun again  twice  lost  left running  "
+            "processes left  trials/min",
             flush=True,
         )
         verdict = True
@@ -344,14 +288,14 @@ def postgres(arguments: argparse.Namespace) -> int:
             )
             killer.over.set()
             states = Counter(trial.state for trial in study.trials)
-            again, twice = (
-                sum(begun.values()) - len(begun),
-                sum(times > 1 for times in ended.values()),
-            )
+            restarted = sum(begun.values()) - len(begun)
+            twice = sum(times > 1 for times in ended.values())
             left = len(workers())
             print(
-                f"{count:>7}  {killer.killed:>6}  {len(study.trials):>6}  {states['complete']:>8}  {states['failed']:>6}  {again:>11}  {twice:>5}  "
-                f"{states['lost']:>4}  {states['running']:>12}  {left:>14}  {60 * len(study.trials) / (last - first):>10.1f}",
+                f"{count:>7}  {killer.killed:>6}  {len(study.trials):>6}  "
+                f"{states['complete']:>8}  {states['failed']:>6}  {restarted:>11}  {twice:>5}  "
+                f"{states['lost']:>4}  {states['running']:>12}  {left:>14}  "
+                f"{60 * len(study.trials) / (last - first):>10.1f}",
                 flush=True,
             )
             verdict &= states == {"complete": arguments.trials} and not twice and not left
@@ -359,13 +303,14 @@ def postgres(arguments: argparse.Namespace) -> int:
         return 0 if verdict else 1
 
 
-# What a trial costs besides training.
+# The cost of a trial besides training.
 
 
 def overhead(arguments: argparse.Namespace) -> int:
     block = max(1, arguments.trials // 10)
     print(
-        f"a trial of {arguments.trials}, {arguments.sampler}: milliseconds besides training and evaluation, as the clock has it and of the processor",
+        f"a trial of {arguments.trials}, {arguments.sampler}: milliseconds besides training and "
+        "evaluation, by the clock and of the processor",
         flush=True,
     )
     with tempfile.TemporaryDirectory(prefix="studies-") as name, contextlib.ExitStack() as stack:
@@ -375,14 +320,13 @@ def overhead(arguments: argparse.Namespace) -> int:
         split = data_of(experiment)
         verdict = True
         for storage in arguments.storage:
-            url = (
-                None
-                if storage == "journal"
-                else f"sqlite:///{folder / 'trials.db'}"
-                if storage == "sqlite"
-                else stack.enter_context(serve(fsync=True))
-            )
-            clocks, processor, training = [time.perf_counter()], [time.process_time()], []
+            url = None
+            if storage == "sqlite":
+                url = f"sqlite:///{folder / 'trials.db'}"
+            elif storage == "postgres":
+                url = stack.enter_context(serve(fsync=True))
+            clocks, processor = [time.perf_counter()], [time.process_time()]
+            training: list[float] = []
             fits: list[float] = [0.0]
             fit = trial.fit
 
@@ -418,7 +362,8 @@ def overhead(arguments: argparse.Namespace) -> int:
             for start in range(0, len(wall), block):
                 part = slice(start, start + block)
                 print(
-                    f"{start:>4} - {min(start + block, len(wall)) - 1:>4}  {np.mean(wall[part]):>6.1f}  {np.mean(cpu[part]):>9.1f}",
+                    f"{start:>4} - {min(start + block, len(wall)) - 1:>4}  "
+                    f"{np.mean(wall[part]):>6.1f}  {np.mean(cpu[part]):>9.1f}",
                     flush=True,
                 )
             verdict &= float(np.mean(wall[-block:])) < 300

@@ -8,7 +8,10 @@ from recsys.data.types import Dataset, Interactions, Vocab
 
 
 def log(n_users: int, n_items: int, n_pairs: int, seed: int = 0, camps: int = 50) -> Interactions:
-    """About `n_pairs` distinct pairs; users' activity is log-normal, items' popularity follows a power law, taste has camps."""
+    """Return about `n_pairs` distinct pairs.
+
+    Users' activity is log-normal, items' popularity follows a power law, and taste has camps.
+    """
     rng = np.random.default_rng(seed)
     activity = rng.lognormal(0, 1.1, n_users)
     sizes = np.minimum(
@@ -27,5 +30,5 @@ def log(n_users: int, n_items: int, n_pairs: int, seed: int = 0, camps: int = 50
 
 
 def dataset(pairs: Interactions) -> Dataset:
-    """With row numbers for ids."""
+    """Return a dataset with row numbers for ids."""
     return Dataset(pairs, Vocab.range(pairs.n_users, "user"), Vocab.range(pairs.n_items, "item"))

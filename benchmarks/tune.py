@@ -1,11 +1,12 @@
-"""Choose the settings of configs/<method>-<data>.toml: a study of each method, all with the same number of trials, on validation alone.
+"""Choose the settings of configs/DATA/METHOD.toml by studies with the same number of trials.
 
-    python benchmarks/tune.py online-retail --trials 8                # every method with a space in configs/spaces
+    python benchmarks/tune.py online-retail --trials 8                # every method with a space
     python benchmarks/tune.py online-retail mf lightgcn --trials 8    # some
     python benchmarks/tune.py gowalla mf --trials 8 --base path/to/base.toml
 
-The same as `recsys tune BASE model.name=METHOD --trials N` for one method after the other, with the data loaded once. The studies are in
-runs/tune-<data>/<method>; one that is there already goes on. Prints the best settings as TOML, and the budget that was used.
+Each study sees train and valid alone. The same as `recsys tune BASE model.name=METHOD --trials N`
+for one method after the other, with the data loaded once. The studies are in runs/tune-DATA/METHOD;
+an existing one is resumed. Prints the best settings as TOML, and the budget that was used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from recsys.experiment.execution import data_of
 from recsys.study.progress import TrialDone
 from recsys.study.tuning import is_study, read_with_space, spaces, tune
 
-# A step of LightGCN costs a pass over the graph, whatever the batch, and every row has a gradient.
+# A step of LightGCN costs a pass over the graph for any batch size; every row has a gradient.
 CHANGES = {"lightgcn": ["train.rows=dense", "train.batch_size=8192"]}
 
 

@@ -1,9 +1,9 @@
-"""Every cell is tried out before the first is begun: whether its method takes its [train] and its data.
+"""Try every cell before the first one begins: does its method accept its [train] and its data?
 
-What a network refuses is known only when it is built, and some of it only at its first loss. So each method is built on a miniature of its training
-data, a few users and items with their features, and taken one step on it, a method without gradients too: that costs next to nothing. A miniature
-can be refused where the data are not (a blend of runs of the whole data), so what it is refused for is believed only after the data themselves were,
-which costs one build, and only then.
+Some mistakes appear only when a network is built, and some only at its first loss. So each method
+is built on a small sample of its training data and takes one step on it, at almost no cost. The
+sample can fail although the real data would work, for example for a blend of runs on the full
+data. Before a failure is reported it is confirmed on the real data, which costs one build.
 """
 
 from __future__ import annotations
@@ -18,78 +18,88 @@ from recsys.errors import InputError, TrainingError
 from recsys.experiment.experiment import Experiment
 from recsys.training.device import pick_device
 from recsys.training.loop import fit
-from recsys.training.progress import Event
 
 __all__ = ["miniature", "rehearse"]
 
-_USERS, _EACH, _MORE = 24, 12, 24  # users, pairs of each, and items that none of them has met
+_USERS = 24
+_INTERACTIONS = 12  # of each user
+_OTHER_ITEMS = 24  # without an interaction in the sample
 
 
-class _Enough(Exception):
+class _FirstStepDone(Exception):
     """Ends a fit after its first step."""
 
 
 def rehearse(experiment: Experiment, split: Split, small: Dataset) -> None:
-    """Find out whether an experiment can be trained on its data, without training it: its own settings, not those that a study tries later.
+    """Check that an experiment can be trained on its data, without training it.
+
+    Only the experiment's own settings are tried, not those that a search tries later.
 
     Args:
         experiment: of a cell.
         split: its data.
-        small: the miniature of its train part.
+        small: the sample of its train part, from `miniature`.
 
     Raises:
-        InputError: what is refused. A loss that is not finite is left to the cell, and so is whatever is no fault of the settings.
+        InputError: the method rejects the settings or the data. A loss that is not finite is left
+            to the cell, as is any other failure that is not a mistake in the settings.
     """
     pick_device(experiment.train.device)
-    if _refused(experiment, small, small.pairs) is not None:
-        refused = _refused(experiment, split.train, split.valid)
-        if refused is not None:
-            raise refused
+    if _error_of(experiment, small, small.pairs) is not None:
+        error = _error_of(experiment, split.train, split.valid)
+        if error is not None:
+            raise error
 
 
 def miniature(train: Dataset) -> Dataset:
-    """A few users with a few of their pairs, the items of these and a few others, numbered anew, with features and all columns."""
+    """Return a small sample of the training data, with features and all columns.
+
+    Args:
+        train: the training data.
+
+    Returns:
+        Up to 24 users with up to 12 interactions each, their items and up to 24 other items. Users
+        and items are numbered from 0.
+    """
     pairs = train.pairs
     users = np.unique(pairs.user)[:_USERS]
     rows = np.flatnonzero(np.isin(pairs.user, users))
     rows = rows[np.argsort(pairs.user[rows], kind="stable")]
-    place = np.arange(len(rows)) - np.searchsorted(pairs.user[rows], pairs.user[rows])
-    some = pairs.take(rows[place < _EACH])
-    met = np.unique(some.item)
-    items = np.union1d(met, np.setdiff1d(np.arange(train.n_items), met)[:_MORE])
+    rank = np.arange(len(rows)) - np.searchsorted(pairs.user[rows], pairs.user[rows])
+    some = pairs.take(rows[rank < _INTERACTIONS])
+    seen = np.unique(some.item)
+    others = np.setdiff1d(np.arange(train.n_items), seen)[:_OTHER_ITEMS]
+    items = np.union1d(seen, others)
     user, item = np.searchsorted(users, some.user), np.searchsorted(items, some.item)
+    features = {
+        name: FeatureTable(np.asarray(table.values[items]), table.present[items])
+        for name, table in train.features.items()
+    }
     return replace(
         train,
         pairs=replace(some, user=user, item=item, n_users=len(users), n_items=len(items)),
         users=Vocab(train.users.ids[users.tolist()], train.users.name),
         items=Vocab(train.items.ids[items.tolist()], train.items.name),
-        features={
-            name: FeatureTable(np.asarray(table.values[items]), table.present[items])
-            for name, table in train.features.items()
-        },
+        features=features,
         titles=None if train.titles is None else train.titles[items.tolist()],
     )
 
 
-def _refused(
+def _error_of(
     experiment: Experiment, train: Dataset, valid: Interactions | None
 ) -> InputError | None:
-    """What the first step of a fit refuses."""
+    """Return the error that the first step of a fit raises, if any."""
 
-    def enough(_: Event) -> None:
-        raise _Enough
+    def stop(_: object) -> None:
+        raise _FirstStepDone
 
-    # Only a loss on valid that selects is looked at before the first step. The device was asked for by name; a step is as good on any.
-    held = valid if experiment.train.select == "loss" else None
+    # Before the first step only a loss on valid that selects is evaluated. The device was checked
+    # by name; the step itself may be taken on any device.
+    held_out = valid if experiment.train.select == "loss" else None
+    config = replace(experiment.train, device="cpu", compile=False)
     with contextlib.suppress(Exception):
         try:
-            fit(
-                experiment.model,
-                train,
-                held,
-                replace(experiment.train, device="cpu", compile=False),
-                watch=enough,
-            )
+            fit(experiment.model, train, held_out, config, watch=stop)
         except TrainingError:
             return None
         except InputError as error:

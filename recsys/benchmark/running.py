@@ -1,62 +1,44 @@
-"""Matrices: methods x data sets x seeds with one tuning budget, resumable, and the tables that follow from them.
+"""Begin or resume a benchmark: methods x data sets x seeds with one tuning budget.
 
-    result = recsys.benchmark.running.benchmark("configs/benchmark-small.toml", "runs/benchmark-small", workers=2)
+    result = recsys.benchmark.benchmark(
+        "configs/benchmark-small.toml", "runs/benchmark-small", workers=2
+    )
 
-Every cell is a folder, `cells/DATA/METHOD`; what is finished is not done again, and what a kill cut off goes on. First every method is searched on
-every data set, on train and valid alone, with the same number of trials; then come the runs of the chosen settings, a seed at a time over the whole
-matrix, so that a table of all methods exists early and gains seeds.
+Every cell has a folder, `cells/DATA/METHOD`. What is finished is not done again, and what was
+interrupted is resumed. First every method is searched on every data set, on train and valid alone,
+with the same number of trials. Then come the runs of the chosen settings, one seed at a time over
+all cells, so that a table of all methods exists early and gains seeds.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from recsys.benchmark.cell import State, Task, needed, state
+from recsys.benchmark.cell import cell_folder, needed_seeds, read_cell
 from recsys.benchmark.dry_run import miniature, rehearse
-from recsys.benchmark.plan import Matrix, Plan, plain, read_plan
-from recsys.benchmark.results import Result, gather, write_result
+from recsys.benchmark.folder import (
+    Record,
+    began_otherwise,
+    prepare_cells,
+    read_record,
+    write_record,
+)
+from recsys.benchmark.gathering import gather
+from recsys.benchmark.plan import Plan, read_plan
+from recsys.benchmark.progress import DataLoaded, Task, Watch
+from recsys.benchmark.results import Result, write_result
 from recsys.benchmark.scheduler import work
-from recsys.config import difference, from_toml, to_toml
+from recsys.benchmark.task import WorkOptions, copy_chosen
 from recsys.data.types import Split
 from recsys.errors import InputError
 from recsys.experiment.execution import data_of
-from recsys.experiment.experiment import Experiment, from_tree
-from recsys.files import (
-    LOCK,
-    exclusive,
-    hold_lock,
-    is_held,
-    read_json,
-    refuse_held,
-    write_atomic,
-    write_json,
-)
+from recsys.files import exclusive, refuse_held
 from recsys.study.tuning import train_valid_of
 
-__all__ = [
-    "Matrix",
-    "Plan",
-    "Result",
-    "State",
-    "Task",
-    "benchmark",
-    "board",
-    "cell_folder",
-    "gather",
-    "read_plan",
-    "todo",
-]
-
-Watch = Callable[[dict[str, Any]], None]
-
-_FORMAT = 1  # of the folder; raised when an older reader would misread a newer folder
-_KEPT = ("trials", "seconds", "refit")  # what may not change once a matrix is begun
+__all__ = ["benchmark", "check", "todo"]
 
 
 def benchmark(
@@ -67,243 +49,124 @@ def benchmark(
     threads: int = 1,
     watch: Watch | None = None,
 ) -> Result:
-    """Do what is missing of a matrix and write its tables.
+    """Do what is missing of a benchmark and write its tables.
 
     Args:
-        config: the TOML file, or the plan read from it.
-        folder: of the matrix; a new one, or one begun with the same budget. Methods, data sets and seeds may have been added or taken away.
-        workers: processes at once, each on a cell of its own.
-        threads: CPU threads of each.
-        watch: told of the progress: {"event": "data" | "begun" | "trial" | "done" | "failed" | "written", ...}.
+        config: the TOML file of the plan, or the plan read from it.
+        folder: of the benchmark; a new one, or one begun with the same budget. Methods, data sets
+            and seeds may have been added or removed.
+        workers: processes at the same time, each on one cell.
+        threads: CPU threads of each process.
+        watch: called with each progress event of `recsys.benchmark.progress`.
 
     Returns:
-        The result, of the cells that could be finished; `failed` names the others.
+        The result of the cells that could be finished; `failed` names the others.
 
     Raises:
-        InputError: a mistake in any cell, or a method that refuses its [train] or its data, before the first is begun; data that cannot be read or
-            have changed; another budget.
+        InputError: a mistake in any cell, a method that rejects its [train] or its data (before
+            the first cell begins), data that cannot be read or have changed, another budget.
     """
     plan = config if isinstance(config, Plan) else read_plan(config)
-    folder, tell = Path(folder), watch or (lambda _: None)
+    folder, watch = Path(folder), watch or _ignore
     if workers < 1:
-        raise InputError(f"workers = {workers}", remedy="give 1 or more")
-    busy = ("matrix", "wait for it, or look with --status")
+        raise InputError(f"workers must be at least 1, got {workers}", remedy="give 1 or more")
+    busy = ("benchmark", "wait for it, or look with --status")
     refuse_held(folder, *busy)
-    _meta(plan, folder)  # a folder of something else is left as it is
+    read_record(plan, folder)  # before a lock is written into the folder of something else
     with exclusive(folder, *busy):
-        return _carry_out(plan, folder, workers, threads, tell)
+        return _carry_out(plan, folder, workers, threads, watch)
 
 
-def _carry_out(plan: Plan, folder: Path, workers: int, threads: int, tell: Watch) -> Result:
-    """Do what is missing, in a folder that nobody else works in."""
-    meta = _meta(plan, folder)
-    splits = _checked(plan, folder, meta, tell, keep=workers == 1)
-    for key, experiment in plan.cells.items():
-        if _begun_otherwise(experiment, cell_folder(folder, *key)):
-            _empty(cell_folder(folder, *key))
-        place = cell_folder(folder, *key) / "experiment.toml"
-        if not place.exists():
-            text = experiment.to_toml()
-            write_atomic(place, partial(Path.write_text, data=text, encoding="utf-8"))
-    write_atomic(
-        folder / "config.toml",
-        lambda path: path.write_text(to_toml(plain(plan.matrix)), encoding="utf-8"),
-    )
-    write_json(folder / "matrix.json", meta)
-    began = time.perf_counter()
-    failed = work(
-        plan, folder, splits, workers, threads, lambda tried: todo(plan, folder, tried), tell
-    )
-    meta["seconds"] = round(meta["seconds"] + time.perf_counter() - began, 1)
-    write_json(folder / "matrix.json", meta)
+def check(plan: Plan, watch: Watch | None = None) -> None:
+    """Load every data set and try every cell on a small sample, without writing anything.
+
+    Args:
+        plan: the plan.
+        watch: called with `DataLoaded` once a data set and all methods on it were checked.
+
+    Raises:
+        InputError: data that cannot be read, or a method that rejects its [train] or its data.
+    """
+    for data in plan.data:
+        split = _load(plan, data)
+        _rehearse(plan, data, plan.methods, split)
+        (watch or _ignore)(DataLoaded(data, split))
+
+
+def _ignore(_: object) -> None:
+    """Ignore a progress event."""
+
+
+def _carry_out(plan: Plan, folder: Path, workers: int, threads: int, watch: Watch) -> Result:
+    """Do what is missing, in a folder that no other command works in."""
+    record = read_record(plan, folder)
+    splits = _checked(plan, folder, record, watch, keep=workers == 1)
+    prepare_cells(plan, folder)
+    write_record(plan, folder, record)
+    options = WorkOptions(folder, plan.settings.energy)
+    started = time.perf_counter()
+    failed = work(plan, options, splits, workers, threads, _open_tasks(plan, options), watch)
+    record.seconds = round(record.seconds + time.perf_counter() - started, 1)
+    write_record(plan, folder, record)
     result = replace(gather(plan, folder), failed=failed)
     write_result(result, folder)
     return result
 
 
+def _open_tasks(plan: Plan, options: WorkOptions) -> Callable[[Mapping[Task, str]], list[Task]]:
+    """Return the function that lists what can be done now; it copies shared choices first."""
+
+    def open_tasks(tried: Mapping[Task, str]) -> list[Task]:
+        for data, method in plan.cells:
+            origin = plan.tuned_on(data, method)
+            source, target = Task(origin, method, 0), Task(data, method, 0)
+            if origin != data and _is_chosen(options, source) and not _is_chosen(options, target):
+                copy_chosen(options, source, target)
+        return todo(plan, options.folder, tried)
+
+    return open_tasks
+
+
+def _is_chosen(options: WorkOptions, search: Task) -> bool:
+    return (cell_folder(options.folder, search.data, search.method) / "chosen.json").exists()
+
+
 def _checked(
-    plan: Plan, folder: Path, meta: dict[str, Any], tell: Watch, *, keep: bool
+    plan: Plan, folder: Path, record: Record, watch: Watch, *, keep: bool
 ) -> dict[str, Split]:
-    """Try every cell on a miniature of its data, and put the fingerprints of the data into `meta`; the data, with `keep`."""
+    """Try every open cell on a sample of its data, and record the fingerprints of the data.
+
+    Returns:
+        The data sets by name where `keep` is set, for a single worker; else an empty mapping.
+    """
     for key, experiment in plan.cells.items():
-        _begun_otherwise(experiment, cell_folder(folder, *key))
+        began_otherwise(experiment, cell_folder(folder, *key))
     splits: dict[str, Split] = {}
     for data in plan.data:
-        found = _checked_data(plan, data)
-        if not found.matches(meta["data"].setdefault(data, found.fingerprint)):
+        split = _load(plan, data)
+        if not split.matches(record.data.setdefault(data, split.fingerprint)):
             raise InputError(
-                "the data have changed since this matrix began",
+                "the data have changed since this benchmark began",
                 place=f"{folder}: {data}",
                 remedy="restore the data, or choose another --out",
             )
-        tell({"event": "data", "name": data, "split": found})
-        _rehearse(plan, folder, data, found)
+        watch(DataLoaded(data, split))
+        methods = [method for method in plan.methods if not _is_trained(folder, data, method)]
+        _rehearse(plan, data, methods, split)
         if keep:
-            splits[data] = found
+            splits[data] = split
     return splits
 
 
-def cell_folder(folder: Path, data: str, method: str) -> Path:
-    """The folder of a cell."""
-    return Path(folder) / "cells" / data / method
+def _is_trained(folder: Path, data: str, method: str) -> bool:
+    """Return whether a cell has shown already that its method accepts its data."""
+    cell = cell_folder(folder, data, method)
+    chosen = read_cell(cell, ()).chosen
+    return chosen is not None and (chosen.trials > 0 or any(cell.glob("seed-*/run.json")))
 
 
-def todo(plan: Plan, folder: Path, tried: Mapping[Task, str]) -> list[Task]:
-    """What can be done now, in order: studies first, then the runs of one seed after another.
-
-    Args:
-        tried: tasks of this command that are taken, done or failed; what rests on a failed one is left out.
-    """
-    states = {key: state(cell_folder(folder, *key), plan.seeds) for key in plan.cells}
-    found = [Task(*key, 0) for key, each in states.items() if each.chosen is None]
-    for seed in plan.seeds:
-        for key, each in states.items():
-            if each.chosen is None or seed not in needed(each, plan.seeds) or seed in each.runs:
-                continue
-            # Whether a third run of a method without training says anything is known after the second.
-            if seed > 2 and any(run["closed"] for run in each.runs.values()) and 2 not in each.runs:
-                continue
-            if seed > 1 and 1 not in each.runs:
-                continue
-            found.append(Task(*key, seed))
-    return [task for task in found if task not in tried]
-
-
-def board(plan: Plan, folder: Path) -> list[list[str]]:
-    """The matrix as it stands: a row per method, a word per data set: "tuning 3/5", "2/3 runs", "done", "failed: ..."."""
-    rows = []
-    for method in plan.methods:
-        row = [method]
-        for data in plan.data:
-            place = cell_folder(folder, data, method)
-            row.append(_word(state(place, plan.seeds, count=True), plan, _running(place)))
-        rows.append(row)
-    return rows
-
-
-def _word(found: State, plan: Plan, running: bool) -> str:
-    wanted = needed(found, plan.seeds)
-    done = sum(seed in found.runs for seed in wanted)
-    if done == len(wanted):
-        return "done" if len(wanted) == len(plan.seeds) else "done (seed has no effect)"
-    mark = " *" if running else ""
-    if found.failed and not running:
-        return f"failed: {found.failed}"
-    if found.chosen is None:
-        return (
-            f"tuning {found.trials}/{plan.matrix.trials}{mark}" if found.trials or running else "-"
-        )
-    return f"{done}/{len(wanted)} runs{mark}"
-
-
-def _running(place: Path) -> bool:
-    """Whether a process works in a cell: it holds the lock there."""
-    return is_held(place / LOCK)
-
-
-def _meta(plan: Plan, folder: Path) -> dict[str, Any]:
-    """What is known of the matrix in a folder, or of a new one.
-
-    Raises:
-        InputError: the folder is something else's, or was begun with another budget.
-    """
-    if (folder / "matrix.json").exists():
-        meta = read_json(folder / "matrix.json")
-        if (
-            not isinstance(meta, dict)
-            or not isinstance(meta.get("format"), int)
-            or not isinstance(meta.get("matrix"), dict)
-        ):
-            raise InputError(
-                "has a matrix.json that is not of a matrix",
-                place=str(folder),
-                remedy="choose another --out",
-            )
-        if meta["format"] > _FORMAT:
-            raise InputError(
-                f"was written by a newer version (format {meta['format']})",
-                place=str(folder),
-                remedy="update recsys",
-            )
-        now = plain(plan.matrix)
-        for key in _KEPT:
-            if meta["matrix"].get(key) != now.get(key):
-                cause = (
-                    f"was begun with {key} = {meta['matrix'].get(key)}, and this is {now.get(key)}"
-                )
-                remedy = "leave it as it was, or choose another --out: a search that goes on after the test was opened is none on valid"
-                raise InputError(cause, place=str(folder), remedy=remedy)
-        return meta | {"matrix": now}
-    if folder.exists() and (
-        not folder.is_dir() or any(each.name not in ("cells", LOCK) for each in folder.iterdir())
-    ):
-        raise InputError(
-            "exists already and is no matrix", place=str(folder), remedy="choose another --out"
-        )
-    return {
-        "format": _FORMAT,
-        "name": plan.matrix.name,
-        "matrix": plain(plan.matrix),
-        "data": {},
-        "seconds": 0.0,
-    }
-
-
-def _begun_otherwise(experiment: Experiment, place: Path) -> bool:
-    """Whether a cell was begun with other settings and has nothing to show for it, so that it can be begun anew.
-
-    Raises:
-        InputError: it has something: a trial that ended, or a run.
-    """
-    path = place / "experiment.toml"
-    if not path.exists():
-        return False
-    what = ""
-    try:
-        before = from_tree(from_toml(path.read_text(encoding="utf-8")), str(path))
-        same = (before.fingerprint, before.tune) == (experiment.fingerprint, experiment.tune)
-        what = difference(before.to_tree(), experiment.to_tree())
-    except InputError:  # a setting that there is no more
-        same = False
-    if same:
-        return False
-    found, opened = state(place, (), count=True), any(place.glob("seed-*/run.json"))
-    searched = found.trials if found.chosen is None else found.chosen["trials"]
-    if not searched and not opened:
-        return True
-    said = f"the cell was begun with other settings{', and its test has been opened' if opened else ''}{what}"
-    raise InputError(
-        said,
-        place=str(place),
-        remedy="set them back, give the method another name, or remove the folder of the cell",
-    )
-
-
-def _empty(place: Path) -> None:
-    """Take back what a cell was begun with."""
-    with hold_lock(place / LOCK):
-        for path in place.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != LOCK:
-                path.unlink()
-
-
-def _rehearse(plan: Plan, folder: Path, data: str, split: Split) -> None:
-    """Try every method that is still to be searched, or run, on a data set before any of them is begun."""
-    small = miniature(split.train)
-    for method in plan.methods:
-        place = cell_folder(folder, data, method)
-        chosen = state(place, ()).chosen
-        if chosen is not None and (chosen["trials"] or any(place.glob("seed-*/run.json"))):
-            continue  # it was trained
-        try:
-            rehearse(plan.cells[data, method], split, small)
-        except InputError as error:
-            raise error.at(f"{method} on {data}") from None
-
-
-def _checked_data(plan: Plan, data: str) -> Split:
+def _load(plan: Plan, data: str) -> Split:
+    """Load a data set and check that it has a valid and a test part."""
     experiment = plan.cells[data, plan.methods[0]]
     try:
         split = data_of(experiment)
@@ -312,6 +175,48 @@ def _checked_data(plan: Plan, data: str) -> Split:
         raise error.at(data) from None
     if split.test is None or not len(split.test):
         raise InputError(
-            "the split has no test", place=f"{data}: [split]", remedy="give test a share in [split]"
+            "the split has no test part",
+            place=f"{data}: [split]",
+            remedy="give test a share in [split]",
         )
     return split
+
+
+def _rehearse(plan: Plan, data: str, methods: tuple[str, ...] | list[str], split: Split) -> None:
+    """Try methods on a data set before any of them begins."""
+    small = miniature(split.train)
+    for method in methods:
+        try:
+            rehearse(plan.cells[data, method], split, small)
+        except InputError as error:
+            raise error.at(f"{method} on {data}") from None
+
+
+def todo(plan: Plan, folder: Path, tried: Mapping[Task, str]) -> list[Task]:
+    """Return what can be done now, in order: searches first, then one seed after another.
+
+    Args:
+        plan: the plan.
+        folder: of the benchmark.
+        tried: tasks of this command that are taken, done or failed. They are left out, as are
+            runs whose search is not done.
+    """
+    cells = {key: read_cell(cell_folder(folder, *key), plan.seeds) for key in plan.cells}
+    tasks = [
+        Task(*key, 0)
+        for key, cell in cells.items()
+        if cell.chosen is None and plan.tuned_on(*key) == key[0]
+    ]
+    for seed in plan.seeds:
+        for key, cell in cells.items():
+            if cell.chosen is None or seed in cell.runs:
+                continue
+            if seed not in needed_seeds(cell, plan.seeds):
+                continue
+            # Whether the seed has an effect on a closed form is known after the second run.
+            if seed > 2 and 2 not in cell.runs and any(run.closed for run in cell.runs.values()):
+                continue
+            if seed > 1 and 1 not in cell.runs:
+                continue
+            tasks.append(Task(*key, seed))
+    return [task for task in tasks if task not in tried]

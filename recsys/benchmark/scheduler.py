@@ -1,244 +1,265 @@
-"""Who does the cells: this process, or several workers, each on one cell at a time.
+"""Distribute the tasks of a benchmark: to this process, or to several workers.
 
-A worker that is killed is replaced, and its cell goes on where it was; a task that has cost two workers their life is left as failed. Workers end
-with the process that began them.
+Each worker is on one cell at a time. A worker that dies is replaced and its task resumed; a task
+that has cost two workers their lives counts as failed. Workers end with the process that started
+them.
 """
 
 from __future__ import annotations
 
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import Literal
 
 import torch
 
-from recsys.benchmark.cell import Task, do
+from recsys.benchmark.cell import cell_folder, write_failure
+from recsys.benchmark.gathering import gather
 from recsys.benchmark.plan import Plan
-from recsys.benchmark.results import gather, write_result
+from recsys.benchmark.progress import (
+    TablesWritten,
+    Task,
+    TaskBegun,
+    TaskDone,
+    TaskFailed,
+    TrialDone,
+    Watch,
+    WorkerEvent,
+    from_json,
+)
+from recsys.benchmark.results import write_result
+from recsys.benchmark.task import WorkOptions, attempt
 from recsys.data.types import Split
-from recsys.errors import InputError
-from recsys.files import LOCK, Lock, write_json
-from recsys.study.progress import TrialDone
 from recsys.worker_pool import WorkerPool
 
-__all__ = ["attempt", "work"]
+__all__ = ["work"]
 
-Watch = Callable[[dict[str, Any]], None]
+Cell = tuple[str, str]
+TaskState = Literal["taken", "done", "failed"]
 
 _LIVES = 2  # workers that one task may cost
 
 
 def work(
     plan: Plan,
-    folder: Path,
+    options: WorkOptions,
     splits: dict[str, Split],
     workers: int,
     threads: int,
-    todo: Callable[[Mapping[Task, str]], list[Task]],
-    tell: Watch,
-) -> dict[tuple[str, str], str]:
-    """Do every task there is; what fails is told and does not stop the others.
+    open_tasks: Callable[[Mapping[Task, str]], list[Task]],
+    watch: Watch,
+) -> dict[Cell, str]:
+    """Do every open task; a failure is reported and does not stop the others.
 
     Args:
+        plan: the plan.
+        options: folder and measurements.
         splits: data sets that are loaded already, for a single worker.
-        todo: what can be done now, given what was tried.
+        workers: processes at the same time; 1 works in this process.
+        threads: CPU threads of each process.
+        open_tasks: what can be done now, given the tasks that were tried.
+        watch: called with each progress event.
 
     Returns:
         By data set and method, why a cell failed.
     """
-    tried: dict[Task, str] = {}
-    failed: dict[tuple[str, str], str] = {}
-    crew = _Crew(folder, plan.matrix.energy, workers, threads) if workers > 1 else None
-    if crew is None:
-        torch.set_num_threads(threads)
-    pace, began, seed = _Pace(plan, workers), {}, 0
-    try:
+    if workers > 1:
+        pool = _Workers(options, workers, threads)
+        try:
+            return _Schedule(plan, options, workers, open_tasks, watch).run(pool)
+        finally:
+            pool.terminate()
+    torch.set_num_threads(threads)
+    here = _ThisProcess(options, splits, watch)
+    return _Schedule(plan, options, workers, open_tasks, watch).run(here)
+
+
+class _Schedule:
+    """The order of tasks, and what came of them."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        options: WorkOptions,
+        workers: int,
+        open_tasks: Callable[[Mapping[Task, str]], list[Task]],
+        watch: Watch,
+    ) -> None:
+        self.plan, self.options = plan, options
+        self.workers, self.open_tasks = workers, open_tasks
+        self.watch = watch
+        self.tried: dict[Task, TaskState] = {}
+        self.failed: dict[Cell, str] = {}
+        self.started: dict[Task, float] = {}
+        self.pace = _Pace(plan, workers)
+        self.seed = 0
+
+    def run(self, pool: _Workers | _ThisProcess) -> dict[Cell, str]:
+        """Give tasks to workers until nothing is left; return why cells failed."""
         while True:
-            open_tasks = [task for task in todo(tried) if (task.data, task.method) not in failed]
-            busy = [task for task, word in tried.items() if word == "taken"]
-            # A cell is in one pair of hands.
-            free = [
-                task
-                for task in open_tasks
-                if all((task.data, task.method) != (each.data, each.method) for each in busy)
-            ]
-            if free and len(busy) < workers:
-                task = free[0]
-                if task.seed > seed:
-                    if seed:  # all of one seed are begun: a table of what is finished
-                        _tables(plan, folder, failed, tell)
-                    seed = task.seed
-                tried[task], began[task] = "taken", time.perf_counter()
-                tell({"event": "begun", "task": task})
-                if crew is None:
-                    event = attempt(task, folder, splits, plan.matrix.energy, tell)
-                else:
-                    crew.give(task)
-                    continue
+            busy = [task for task, state in self.tried.items() if state == "taken"]
+            task = self._next(busy)
+            if task is not None:
+                self._begin(task)
+                pool.give(task)
             elif busy:
-                assert crew is not None
-                event = crew.hear()
+                self._note(pool.next_event())
             else:
-                return failed
-            if event["event"] == "trial":
-                tell(event)
-                continue
-            task = event["task"]
-            tried[task] = event["event"]
-            seconds = time.perf_counter() - began[task]
-            if event["event"] == "failed":
-                failed[task.data, task.method] = event["reason"]
-            pace.note(task, seconds)
-            left = pace.left(tried, failed, todo(tried))
-            tell({**event, "seconds": seconds, "left": left})
-    finally:
-        if crew is not None:
-            crew.terminate()
+                return self.failed
 
+    def _next(self, busy: list[Task]) -> Task | None:
+        """Return the next task for a free worker; only one worker is in a cell."""
+        if len(busy) >= self.workers:
+            return None
+        taken = {(task.data, task.method) for task in busy} | set(self.failed)
+        tasks = self.open_tasks(self.tried)
+        return next((task for task in tasks if (task.data, task.method) not in taken), None)
 
-def _tables(plan: Plan, folder: Path, failed: dict[tuple[str, str], str], tell: Watch) -> None:
-    result = gather(plan, folder)
-    if result.tables:
-        write_result(result, folder)
-        tell({"event": "written", "folder": str(folder)})
+    def _begin(self, task: Task) -> None:
+        if task.seed > self.seed:
+            if self.seed:  # all runs of one seed have begun: write a table of what is finished
+                self._write_tables()
+            self.seed = task.seed
+        self.tried[task], self.started[task] = "taken", time.perf_counter()
+        self.watch(TaskBegun(task))
 
-
-class _Pace:
-    """How long things take, to say how long the rest will."""
-
-    def __init__(self, plan: Plan, workers: int) -> None:
-        self.plan, self.workers = plan, workers
-        self.spent: dict[tuple[str, bool], list[float]] = {}
-
-    def note(self, task: Task, seconds: float) -> None:
-        self.spent.setdefault((task.method, task.seed > 0), []).append(seconds)
-
-    def left(
-        self, tried: Mapping[Task, str], failed: Mapping[tuple[str, str], str], ready: list[Task]
-    ) -> float | None:
-        """Seconds, from the means of what the same methods took, else of all methods; None where nothing is known yet."""
-        open_ones = {task for task in ready if (task.data, task.method) not in failed}
-        open_ones |= {task for task, word in tried.items() if word == "taken"}
-        studies = [task for task in open_ones if not task.seed]
-        later = [Task(task.data, task.method, seed) for task in studies for seed in self.plan.seeds]
-        total = 0.0
-        for task in [*open_ones, *later]:
-            known = self._mean(task)
-            if known is None:
-                return None
-            total += known
-        return total / self.workers
-
-    def _mean(self, task: Task) -> float | None:
-        run = task.seed > 0
-        own = self.spent.get((task.method, run), [])
-        if not own and run:  # a run takes about as long as a trial
-            own = [
-                seconds / self.plan.matrix.trials
-                for seconds in self.spent.get((task.method, False), [])
-            ]
-        every = own or [
-            seconds
-            for (_, kind), several in self.spent.items()
-            if kind == run
-            for seconds in several
-        ]
-        if not every and run:
-            every = [
-                seconds / self.plan.matrix.trials
-                for several in self.spent.values()
-                for seconds in several
-            ]
-        return sum(every) / len(every) if every else None
-
-
-def _place(folder: Path, task: Task) -> Path:
-    return folder / "cells" / task.data / task.method
-
-
-def attempt(
-    task: Task, folder: Path, splits: dict[str, Split], energy: bool, tell: Watch
-) -> dict[str, Any]:
-    """Do a task in this process; the event it ends with."""
-
-    def follow(event: object) -> None:
+    def _note(self, event: WorkerEvent) -> None:
         if isinstance(event, TrialDone):
-            tell(
-                {
-                    "event": "trial",
-                    "task": task,
-                    "number": event.number,
-                    "state": event.state,
-                    "values": dict(event.values),
-                }
-            )
+            self.watch(event)
+            return
+        task = event.task
+        seconds = time.perf_counter() - self.started[task]
+        self.tried[task] = "done"
+        if isinstance(event, TaskFailed):
+            self.tried[task] = "failed"
+            self.failed[task.data, task.method] = event.reason
+        self.pace.note(task, seconds)
+        left = self.pace.left(self.tried, self.failed, self.open_tasks(self.tried))
+        self.watch(replace(event, seconds=seconds, left=left))
 
-    place = _place(folder, task)
-    lock = Lock(place / LOCK)
-    lock.take(
-        wait=True
-    )  # `board` may have it for a moment, and a worker that was left over until it ends
-    try:
-        do(task, place, splits, energy=energy, watch=follow)
-    except InputError as error:
-        return {"event": "failed", "task": task, "reason": str(error)}
-    except Exception as error:
-        # Whatever one method does wrong, the others are not to suffer from it; the whole story is kept with the cell.
-        (place / "failed.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        return {"event": "failed", "task": task, "reason": f"{type(error).__name__}: {error}"}
-    finally:
-        lock.free()
-    return {"event": "done", "task": task}
+    def _write_tables(self) -> None:
+        result = gather(self.plan, self.options.folder)
+        if result.tables:
+            write_result(result, self.options.folder)
+            self.watch(TablesWritten(self.options.folder))
 
 
-class _Crew:
-    """Workers, and the cell that each is at."""
+class _ThisProcess:
+    """A worker that is this process: it does a task when its event is asked for."""
 
-    def __init__(self, folder: Path, energy: bool, workers: int, threads: int) -> None:
-        self.folder = folder
+    def __init__(self, options: WorkOptions, splits: dict[str, Split], watch: Watch) -> None:
+        self.options, self.splits = options, splits
+        self.watch = watch
+        self.task: Task | None = None
+
+    def give(self, task: Task) -> None:
+        """Take a task."""
+        self.task = task
+
+    def next_event(self) -> TaskDone | TaskFailed:
+        """Do the task; its trials are reported directly."""
+        assert self.task is not None
+        return attempt(self.task, self.options, self.splits, self.watch)
+
+
+class _Workers:
+    """Worker processes, and the task of each."""
+
+    def __init__(self, options: WorkOptions, workers: int, threads: int) -> None:
+        self.options = options
         self.processes = WorkerPool(
-            "recsys.benchmark.worker",
-            [str(folder), "energy" if energy else ""],
-            workers=workers,
-            threads=threads,
+            "recsys.benchmark.worker", [options.to_json()], workers=workers, threads=threads
         )
         self.busy: dict[int, Task] = {}
         self.lost: Counter[Task] = Counter()
 
     def give(self, task: Task) -> None:
-        """Let a free worker do a task."""
-        number = next(number for number in range(self.processes.workers) if number not in self.busy)
+        """Give a task to a free worker."""
+        numbers = range(self.processes.workers)
+        number = next(number for number in numbers if number not in self.busy)
         if number not in self.processes.alive:
             self.processes.start(number)
         self.busy[number] = task
         self.processes.send(number, [task.data, task.method, task.seed])
 
-    def hear(self) -> dict[str, Any]:
-        """The next thing a worker says of its task."""
+    def next_event(self) -> WorkerEvent:
+        """Wait for the next event of a worker; a worker that died is replaced."""
         while True:
-            number, event = self.processes.events.get()
-            if event is not None:
-                task = Task(*event["task"])
-                if event["event"] != "trial":
+            number, line = self.processes.events.get()
+            if line is not None:
+                event = from_json(line)
+                if not isinstance(event, TrialDone):
                     self.busy.pop(number, None)
-                return {**event, "task": task}
+                return event
             code = self.processes.reap(number)
-            lost = self.busy.pop(number, None)
-            if lost is None:
+            task = self.busy.pop(number, None)
+            if task is None:
                 continue
-            self.lost[lost] += 1
-            if self.lost[lost] < _LIVES:
-                self.give(lost)
+            self.lost[task] += 1
+            if self.lost[task] < _LIVES:
+                self.give(task)
                 continue
-            reason = f"it cost {_LIVES} workers their life (exit code {code}): out of memory?"
-            write_json(
-                _place(self.folder, lost) / "failed.json", {"seed": lost.seed, "reason": reason}
-            )
-            return {"event": "failed", "task": lost, "reason": reason}
+            reason = f"{_LIVES} workers died at it (exit code {code}): out of memory?"
+            folder = cell_folder(self.options.folder, task.data, task.method)
+            write_failure(folder, task, reason)
+            return TaskFailed(task, reason)
 
     def terminate(self) -> None:
-        """End all workers; what they were at goes on another time."""
+        """End all workers; unfinished tasks are resumed by the next command."""
         self.processes.terminate()
+
+
+class _Pace:
+    """Times of finished tasks, to estimate how long the rest takes."""
+
+    def __init__(self, plan: Plan, workers: int) -> None:
+        self.plan, self.workers = plan, workers
+        self.spent: dict[tuple[str, bool], list[float]] = {}  # by method, and whether it is a run
+
+    def note(self, task: Task, seconds: float) -> None:
+        """Keep the time of a task."""
+        self.spent.setdefault((task.method, task.seed > 0), []).append(seconds)
+
+    def left(
+        self, tried: Mapping[Task, str], failed: Mapping[Cell, str], ready: list[Task]
+    ) -> float | None:
+        """Return the estimated seconds until all is finished; None while nothing is known.
+
+        A task is expected to take the mean of the same method's tasks, else that of all methods.
+
+        Args:
+            tried: state of each task of this command.
+            failed: cells that failed.
+            ready: tasks that can be done now.
+        """
+        tasks = {task for task in ready if (task.data, task.method) not in failed}
+        tasks |= {task for task, state in tried.items() if state == "taken"}
+        searches = [task for task in tasks if not task.seed]
+        later = [
+            Task(task.data, task.method, seed) for task in searches for seed in self.plan.seeds
+        ]
+        total = 0.0
+        for task in [*tasks, *later]:
+            expected = self._expected(task)
+            if expected is None:
+                return None
+            total += expected
+        return total / self.workers
+
+    def _expected(self, task: Task) -> float | None:
+        is_run = task.seed > 0
+        times = self.spent.get((task.method, is_run), [])
+        if not times and is_run:  # a run takes about as long as a trial
+            times = self._per_trial(self.spent.get((task.method, False), []))
+        if not times:
+            kinds = [several for (_, kind), several in self.spent.items() if kind == is_run]
+            times = [seconds for several in kinds for seconds in several]
+        if not times and is_run:
+            every = [seconds for several in self.spent.values() for seconds in several]
+            times = self._per_trial(every)
+        return sum(times) / len(times) if times else None
+
+    def _per_trial(self, searches: list[float]) -> list[float]:
+        return [seconds / self.plan.settings.trials for seconds in searches]

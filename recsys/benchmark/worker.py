@@ -1,7 +1,8 @@
-"""One worker of a matrix: python -m recsys.benchmark.worker FOLDER [energy].
+"""One worker process of a benchmark: python -m recsys.benchmark.worker OPTIONS.
 
-Tasks come on standard input, a line of JSON each; events go to standard output. At the end of its input it ends, whatever it is at: the process
-that began it is gone, and what is on the disk goes on another time.
+Tasks arrive on standard input, one line of JSON each; events go to standard output. At the end of
+its input the worker exits, even in the middle of a task: the command that started it is gone, and
+what is on the disk is resumed another time.
 """
 
 from __future__ import annotations
@@ -11,14 +12,11 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from recsys.benchmark.cell import Task
-from recsys.benchmark.scheduler import attempt
+from recsys.benchmark.progress import Task, WorkerEvent, to_json
+from recsys.benchmark.task import WorkOptions, attempt
 from recsys.data.types import Split
 
 __all__ = ["main"]
@@ -26,28 +24,29 @@ __all__ = ["main"]
 _INTERRUPTED = 130
 
 
-def main(folder: str, energy: str = "") -> None:
-    """Do tasks until there is nobody to give any."""
+def main(options: str) -> None:
+    """Do tasks until the input ends.
+
+    Args:
+        options: `WorkOptions` as JSON.
+    """
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    tasks: queue.Queue[str] = queue.Queue()
+    lines: queue.Queue[str] = queue.Queue()
     splits: dict[str, Split] = {}
 
     def listen() -> None:
         for line in sys.stdin:
-            tasks.put(line)
+            lines.put(line)
         os._exit(_INTERRUPTED)
 
-    def say(event: Mapping[str, Any]) -> None:
-        task = event["task"]
-        sys.stdout.write(
-            json.dumps({**event, "task": [task.data, task.method, task.seed]}, default=str) + "\n"
-        )
+    def send(event: WorkerEvent) -> None:
+        sys.stdout.write(json.dumps(to_json(event), default=str) + "\n")
         sys.stdout.flush()
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        task = Task(*json.loads(tasks.get()))
-        say(attempt(task, Path(folder), splits, bool(energy), say))
+        task = Task(*json.loads(lines.get()))
+        send(attempt(task, WorkOptions.from_json(options), splits, send))
 
 
 if __name__ == "__main__":

@@ -1,52 +1,75 @@
-"""`recsys benchmark`: methods x data sets x seeds with one budget, and the tables that follow."""
+"""`recsys benchmark`: methods x data sets x seeds with one budget, and the resulting tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys.cli.show import print_findings, print_json, split_line, table
+from recsys.errors import InputError
 
 if TYPE_CHECKING:
-    from recsys.benchmark.running import Plan
+    from recsys.benchmark.plan import Plan
+    from recsys.benchmark.progress import Event, Task, TaskDone, TaskFailed
 
 __all__ = ["benchmark"]
 
 
 def benchmark(
-    config: Annotated[Path, typer.Argument(help="TOML file of the matrix.", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="TOML file of the plan.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Changes, such as data.retail.data.path=FOLDER.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the matrix; what is there goes on. Default: runs/NAME.",
+            help="Folder of the benchmark; an existing one is resumed. Default: runs/NAME.",
             show_default=False,
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Cells at once, a process each.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Cells at the same time, one process each.")
+    ] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each process.")] = 1,
     status: Annotated[
-        bool, typer.Option("--status", help="Print the matrix as it stands, and do nothing.")
+        bool, typer.Option("--status", help="Print the state of each cell, and do nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Load the data and try every method for one step; write nothing."
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare methods on data sets over seeds, tuned alike; strong simple ones among them. Stopped at any time, the same command goes on."""
-    from recsys.benchmark.running import benchmark as carry_out
-    from recsys.benchmark.running import read_plan
+    """Compare methods on data sets over seeds, all tuned alike, with strong simple baselines.
 
-    plan = read_plan(config)
-    folder = out or Path("runs") / plan.matrix.name
+    The same command resumes a benchmark that was stopped.
+    """
+    from recsys.benchmark.plan import read_plan
+    from recsys.benchmark.running import benchmark as carry_out
+    from recsys.benchmark.running import check
+
+    if status and dry_run:
+        raise InputError("--status and --dry-run do not go together", remedy="give one of them")
+    plan = read_plan(config, overrides or [])
+    folder = out or Path("runs") / plan.settings.name
     if status:
-        _board(plan, folder, json)
+        _print_status(plan, folder, json)
         return
-    follow = _Follow(plan, quiet or json)
+    progress = _Progress(plan, quiet or json)
+    if dry_run:
+        check(plan, progress)
+        _print_size(plan, json)
+        return
     try:
-        result = carry_out(plan, folder, workers=workers, threads=threads, watch=follow)
+        result = carry_out(plan, folder, workers=workers, threads=threads, watch=progress)
     except KeyboardInterrupt:
-        typer.echo("recsys: interrupted; the same command goes on", err=True)
+        typer.echo("recsys: interrupted; the same command resumes it", err=True)
         raise SystemExit(130) from None
     if json:
         typer.echo(result.json(), nl=False)
@@ -59,53 +82,85 @@ def benchmark(
         raise typer.Exit(1)
 
 
-def _board(plan: Plan, folder: Path, json: bool) -> None:
-    from recsys.benchmark.running import board
+def _print_status(plan: Plan, folder: Path, json: bool) -> None:
+    """Print the state of each cell."""
+    from recsys.benchmark.status import board
 
     rows = board(plan, folder)
     if json:
         print_json(
             [
-                {"method": method, **dict(zip(plan.data, words, strict=True))}
-                for method, *words in rows
+                {"method": method, **dict(zip(plan.data, texts, strict=True))}
+                for method, *texts in rows
             ]
         )
         return
+    settings = plan.settings
     table(
         ["method", *plan.data],
         rows,
-        title=f"{plan.matrix.name}: {plan.matrix.trials} trials, {plan.matrix.seeds} seeds; * now",
+        title=f"{settings.name}: {settings.trials} trials, {settings.seeds} seeds; * running",
     )
 
 
-class _Follow:
-    """A line on standard error for each thing that is finished."""
+def _print_size(plan: Plan, json: bool) -> None:
+    """Print how much work a plan is, after a dry run without a mistake."""
+    searches = [
+        key
+        for key, experiment in plan.cells.items()
+        if experiment.tune is not None and plan.tuned_on(*key) == key[0]
+    ]
+    trials = len(searches) * plan.settings.trials
+    runs = len(plan.cells) * plan.settings.seeds
+    if json:
+        size = {"methods": plan.methods, "data": plan.data, "trials": trials, "runs": runs}
+        print_json(size)
+        return
+    typer.echo(
+        f"{plan.settings.name}: no mistake in {len(plan.methods)} methods on {len(plan.data)} "
+        f"data sets; {trials} trials and at most {runs} runs"
+    )
+
+
+class _Progress:
+    """Print a line on standard error for each finished thing."""
 
     def __init__(self, plan: Plan, quiet: bool) -> None:
         self.plan, self.quiet = plan, quiet
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
+    def __call__(self, event: Event) -> None:
+        from recsys.benchmark.progress import (
+            DataLoaded,
+            TablesWritten,
+            TaskDone,
+            TaskFailed,
+            TrialDone,
+        )
+
         if self.quiet:
             return
-        kind = event["event"]
-        if kind == "data":
-            typer.echo(f"{event['name']}: {split_line(event['split'])}", err=True)
-            print_findings(event["split"].train.findings)
-        elif kind == "written":
-            typer.echo(f"tables so far: {event['folder']}", err=True)
-        elif kind == "trial":
-            values = (
-                " ".join(f"{value:.4f}" for value in event["values"].values()) or event["state"]
-            )
-            typer.echo(
-                f"  {self._name(event)}: trial {event['number'] + 1}/{self.plan.matrix.trials}  {values}",
-                err=True,
-            )
-        elif kind in ("done", "failed"):
-            left = "" if event["left"] is None else f"  about {event['left'] / 60:.0f} min left"
-            said = f"failed: {event['reason']}" if kind == "failed" else "done"
-            typer.echo(f"{self._name(event)}: {said}  {event['seconds']:.1f} s{left}", err=True)
+        match event:
+            case DataLoaded(name=name, split=split):
+                typer.echo(f"{name}: {split_line(split)}", err=True)
+                print_findings(split.train.findings)
+            case TablesWritten(folder=folder):
+                typer.echo(f"tables so far: {folder}", err=True)
+            case TrialDone(task=task, number=number, state=state, values=values):
+                text = " ".join(f"{value:.4f}" for value in values.values()) or state
+                trials = self.plan.settings.trials
+                typer.echo(f"  {_name(task)}: trial {number + 1}/{trials}  {text}", err=True)
+            case TaskDone(task=task):
+                typer.echo(f"{_name(task)}: done  {_times(event)}", err=True)
+            case TaskFailed(task=task, reason=reason):
+                typer.echo(f"{_name(task)}: failed: {reason}  {_times(event)}", err=True)
 
-    def _name(self, event: Mapping[str, Any]) -> str:
-        task = event["task"]
-        return f"{task.method} on {task.data}, {f'seed {task.seed}' if task.seed else 'tuning'}"
+
+def _times(event: TaskDone | TaskFailed) -> str:
+    """Return how long a task took, and the estimate for the rest."""
+    left = "" if event.left is None else f"  about {event.left / 60:.0f} min left"
+    return f"{event.seconds:.1f} s{left}"
+
+
+def _name(task: Task) -> str:
+    """Return a task in words."""
+    return f"{task.method} on {task.data}, {f'seed {task.seed}' if task.seed else 'tuning'}"

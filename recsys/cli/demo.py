@@ -30,7 +30,9 @@ def demo(folder: Path) -> None:
     from recsys.serving import Request, write_recommendations
 
     started = time.perf_counter()
-    experiments = {method: read(_configs() / f"{method}-online-retail.toml") for method in METHODS}
+    experiments = {
+        method: read(_configs() / "online-retail" / f"{method}.toml") for method in METHODS
+    }
     split = data_of(experiments["popular"])
     typer.echo(
         "Online Retail: what 4,335 customers of a British gift shop bought in a year. "
@@ -68,7 +70,7 @@ def demo(folder: Path) -> None:
     )
     typer.echo(
         f"Done in {time.perf_counter() - started:.0f} s. "
-        "Next: recsys run configs/lightgcn-online-retail.toml model.layers=2"
+        "Next: recsys run configs/online-retail/lightgcn.toml model.layers=2"
     )
 
 
@@ -78,7 +80,7 @@ def _new_products(out: Path) -> None:
     from recsys.experiment.experiment import read
 
     execute(
-        read(_configs() / "contentknn-new-items-online-retail.toml"),
+        read(_configs() / "online-retail" / "contentknn-new-items.toml"),
         out,
         resume=(out / "run.json").exists(),
     )

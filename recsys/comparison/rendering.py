@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from recsys.training.stopping import SIGNS
 
 __all__ = [
+    "Column",
     "interval_text",
     "latex_signs",
     "latex_table",
@@ -21,6 +23,19 @@ __all__ = [
 _LATEX_WORDS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX = _LATEX_WORDS | {character: f"\\{character}" for character in "&%$#_{}"}
 _LATEX_SIGNS = dict(zip(SIGNS.values(), ("dagger", "daggerdbl"), strict=True))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column to add to the right of the columns of a comparison.
+
+    Args:
+        title: head of the column.
+        texts: text of each method; a method without one has an empty field.
+    """
+
+    title: str
+    texts: Mapping[str, str]
 
 
 def markdown_table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from recsys.comparison.rendering import (
+    Column,
     interval_text,
     latex_table,
     latex_text,
@@ -244,13 +245,14 @@ class Comparison(Shown):
         }
         return json.dumps(_finite(plain), indent=1, allow_nan=False)
 
-    def markdown(self, digits: int = DIGITS) -> str:
+    def markdown(self, digits: int = DIGITS, columns: Sequence[Column] = ()) -> str:
         """Return a Markdown table with a row per method: mean, and interval in brackets.
 
         The caption explains the bold type.
 
         Args:
             digits: decimals of the numbers.
+            columns: further columns, to the right.
         """
         rows = []
         for method in self.methods:
@@ -262,15 +264,17 @@ class Comparison(Shown):
                     mean = f"**{mean}**{self.beside(method, metric)}"
                 interval = interval_text(cell.low, cell.high, digits)
                 row.append(" ".join(filter(None, (mean, interval))))
-            rows.append(row)
-        head = ["method", *map(plain_text, self.metrics)]
+            rows.append(row + [plain_text(column.texts.get(method, "")) for column in columns])
+        titles = [*self.metrics, *(column.title for column in columns)]
+        head = ["method", *map(plain_text, titles)]
         return markdown_table(head, rows, self._caption())
 
-    def latex(self, digits: int = DIGITS) -> str:
+    def latex(self, digits: int = DIGITS, columns: Sequence[Column] = ()) -> str:
         r"""Return a LaTeX table for booktabs: `\usepackage{booktabs}`.
 
         Args:
             digits: decimals of the numbers.
+            columns: further columns, to the right.
         """
         rows = []
         for method in self.methods:
@@ -282,8 +286,9 @@ class Comparison(Shown):
                     mean = rf"\textbf{{{mean}}}{latex_text(self.beside(method, metric))}"
                 interval = interval_text(cell.low, cell.high, digits)
                 row.append(mean + (rf" {{\scriptsize {interval}}}" if interval else ""))
-            rows.append(row)
-        return latex_table(["Method", *map(latex_text, self.metrics)], rows, self._caption())
+            rows.append(row + [latex_text(column.texts.get(method, "")) for column in columns])
+        titles = [*self.metrics, *(column.title for column in columns)]
+        return latex_table(["Method", *map(latex_text, titles)], rows, self._caption())
 
     def _caption(self) -> list[str]:
         """Return the lines below a table."""

@@ -13,7 +13,7 @@ Differs from the released code: the singular vectors come from a block Lanczos m
 reorthogonalisation instead of one vector at a time (the same vectors, much sooner). N^T N is formed
 only if that makes scoring cheaper; otherwise the scorer multiplies by N^T and N in turn.
 
-Reproduces on the LightGCN split of Gowalla (`recsys run configs/gfcf-gowalla.toml`): recall@20
+Reproduces on the LightGCN split of Gowalla (`recsys run configs/gowalla/gfcf.toml`): recall@20
 0.1849, ndcg@20 0.1518, the published values; with `model.low_pass=0`, 0.1682 and 0.1331.
 """
 

@@ -30,7 +30,7 @@ full Cholesky factorisation; the objective is the same and the row solve here is
 Strengths (`weight`) are not used: a pair is observed or not.
 
 Reproduces nothing published. On the LightGCN split of Gowalla `recsys run
-configs/ials-gowalla.toml` gives recall@20 0.1642, ndcg@20 0.1357; its settings were chosen on a
+configs/gowalla/ials.toml` gives recall@20 0.1642, ndcg@20 0.1357; its settings were chosen on a
 ninth of train that was held out for it.
 """
 

@@ -18,7 +18,7 @@ Differs from the papers: it includes all of them. The scale of an item is a powe
 if entries are weighted.
 
 Reproduces nothing published. On the LightGCN split of Gowalla `recsys run
-configs/itemknn-gowalla.toml` gives recall@20 0.1844, ndcg@20 0.1514; its settings were chosen on a
+configs/gowalla/itemknn.toml` gives recall@20 0.1844, ndcg@20 0.1514; its settings were chosen on a
 ninth of train that was held out for it.
 """
 

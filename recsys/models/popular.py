@@ -6,7 +6,7 @@ the time of the last interaction of v and i, and now is the last time in trainin
 a hash of the item, as `recsys.ranking` does for every method.
 
 Reproduces: recall@20 0.0416, ndcg@20 0.0317 on the LightGCN split of Gowalla (`recsys run
-configs/popular-gowalla.toml`).
+configs/gowalla/popular.toml`).
 """
 
 from __future__ import annotations

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from recsys.ranking import top_k
+from recsys.experiment.speed import seconds_per_user
 from recsys.scorer import Scorer
 from recsys.study.train_valid import TrainValid
 
 __all__ = ["latency_ms", "peak_mb", "reset_peak"]
-
-_USERS = 1000  # users that are ranked, at most
-_PASSES = 3
-_LIST = 20  # items per user
 
 
 def latency_ms(scorer: Scorer, material: TrainValid) -> float:
@@ -26,13 +20,8 @@ def latency_ms(scorer: Scorer, material: TrainValid) -> float:
 
     This is the median of three passes over the validation users, at most a thousand.
     """
-    users = np.unique(material.valid.user)[:_USERS].astype(np.int32)
-    times = []
-    for _ in range(_PASSES):
-        began = time.perf_counter()
-        top_k(scorer, users, _LIST, seen=material.train.pairs.csr)
-        times.append(time.perf_counter() - began)
-    return 1000 * float(np.median(times)) / len(users)
+    seen = material.train.pairs.csr
+    return 1000 * seconds_per_user(scorer, material.valid.user, seen=seen)
 
 
 def reset_peak(device: torch.device) -> None:

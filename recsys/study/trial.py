@@ -266,7 +266,7 @@ def _measured(
     facts = Facts(
         best_epoch=fitted.best_epoch,
         stopping=fitted.stopping,
-        valid=entry.valid,
+        valid=entry.valid or {},
         seconds=round(measured["seconds"], 6),
         memory=round(measured["memory"], 6),
         latency=round(measured["latency"], 6) if "latency" in measured else None,

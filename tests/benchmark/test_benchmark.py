@@ -1,4 +1,4 @@
-"""Matrices: checked as a whole, done once, gone on with after a kill, and tables that say what the runs say."""
+"""Benchmarks: checked as a whole, done once, resumed after a kill, with correct tables."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ import polars as pl
 import pytest
 import torch
 from planted import two_camps
+from small_plan import tree, written
 
-from recsys.benchmark import cell as cells
+from recsys.benchmark import task as cells
+from recsys.benchmark.cell import Chosen, cell_folder, write_chosen
 from recsys.benchmark.dry_run import miniature, rehearse
-from recsys.benchmark.running import benchmark, board, cell_folder, read_plan, todo
+from recsys.benchmark.plan import read_plan
+from recsys.benchmark.running import benchmark, todo
+from recsys.benchmark.status import board
 from recsys.config import to_toml
 from recsys.data.types import Dataset
 from recsys.errors import InputError
@@ -30,50 +34,8 @@ from recsys.study.tuning import open_study
 
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory) -> Path:
-    """60 users in two groups with a taste each, 40 items."""
-    generator = np.random.default_rng(0)
-    user = np.repeat(np.arange(60), 12)
-    item = np.concatenate(
-        [generator.choice(20, size=12, replace=False) + 20 * (u % 2) for u in range(60)]
-    )
-    path = tmp_path_factory.mktemp("data") / "log.csv"
-    pl.DataFrame({"user": user, "item": item}).write_csv(path)
-    return path
-
-
-def tree(log: Path, **changes: Any) -> dict[str, Any]:
-    """Two methods with gradients or a random start, a baseline without, and two data sets."""
-    return {
-        "methods": ["ease", "mf"],
-        "baselines": False,
-        "seeds": 2,
-        "trials": 2,
-        "data": {
-            "one": {"data": {"path": str(log)}},
-            "other": {"data": {"path": str(log)}, "split": {"seed": 1}},
-        },
-        "train": {"epochs": 2, "batch_size": 128},
-        "evaluate": {"metrics": ["ndcg@5", "recall@5", "coverage@5"], "monitor": "ndcg@5"},
-        "method": {
-            "mf": {
-                "model": {"dim": 4},
-                "space": {"train.lr": {"low": 1e-3, "high": 1e-1, "log": True}},
-            }
-        },
-    } | changes
-
-
-def written(folder: Path, config: dict[str, Any]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "small.toml"
-    path.write_text(to_toml(config), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
 def done(log, tmp_path_factory) -> tuple[Path, Path]:
-    """A finished matrix: its config and its folder."""
+    """Return the plan and the folder of a finished benchmark."""
     folder = tmp_path_factory.mktemp("matrix")
     config = written(folder, tree(log))
     assert not benchmark(config, folder / "out").failed
@@ -143,7 +105,7 @@ def test_what_is_finished_is_not_done_again(done, monkeypatch):
 
 def test_another_budget_or_other_settings_are_refused(done, log, tmp_path):
     _, out = done
-    with pytest.raises(InputError, match="begun with trials = 2, and this is 3"):
+    with pytest.raises(InputError, match="begun with trials = 2, and the plan has 3"):
         benchmark(written(tmp_path, tree(log, trials=3)), out)
     with pytest.raises(InputError, match="its test has been opened"):
         benchmark(written(tmp_path, tree(log, train={"epochs": 3, "batch_size": 128})), out)
@@ -157,9 +119,10 @@ def test_order_is_studies_then_seed_by_seed(log, tmp_path):
         for method in plan.methods:
             place = cell_folder(out, data, method)
             place.mkdir(parents=True)
-            (place / "chosen.json").write_text("{}")
+            write_chosen(place, Chosen(0, 0.0, {}, {}))
     assert [task.seed for task in todo(plan, out, {})] == [1] * 4
-    run = {"closed": False, "scorer": "a"}
+    run = {"closed": False, "scorer": "a", "epochs": 0, "train_seconds": 0.0, "seconds": 0.0}
+    run |= {"parameters": 1, "users_per_second": 1.0, "kwh": None}
     (cell_folder(out, "one", "mf") / "seed-1.json").write_text(json.dumps(run))
     (cell_folder(out, "one", "ease") / "seed-1.json").write_text(json.dumps(run | {"closed": True}))
     found = [(task.method, task.seed) for task in todo(plan, out, {}) if task.data == "one"]
@@ -200,7 +163,7 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
         ({"trials": 0}, "trials = 0"),
         ({"methods": ["esae"]}, "unknown method 'esae'; did you mean 'ease'"),
         ({"methods": ["lrml", "mf"]}, "no space ships for 'lrml'"),
-        ({"methods": ["ease"], "method": {}}, "compares with nothing"),
+        ({"methods": ["ease"], "method": {}}, "at least two methods to compare"),
         ({"method": {"mf": {"train": {"epochs": 9}}}}, "'epochs' is part of the budget"),
         (
             {"method": {"mf": {"space": {"train.epochs": {"low": 1, "high": 9}}}}},
@@ -208,11 +171,11 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
         ),
         ({"method": {"mf": {"model": {"dims": 3}}}}, "mf on one: [model]"),
         ({"method": {"cml": {}}}, "'cml' is not among the methods"),
-        ({"data": {}}, "there are no data sets"),
+        ({"data": {}}, "names no data sets"),
         ({"data": {"a/b": {}}}, "'a/b' cannot name a data set"),
         ({"data": {"a": {"source": "x"}}}, "unknown section or key 'source'"),
         ({"evaluate": {"monitor": "ndgc@5"}}, "ndgc"),
-        ({"tune": {"trials": 9}}, "'trials' cannot stand here"),
+        ({"tune": {"trials": 9}}, "'trials' is not a key of [tune]"),
         (
             {"methods": ["mf", "directau"], "train": TOUCHED},
             "directau on one: [train] rows: every row has a gradient at every step",
@@ -345,7 +308,7 @@ def test_a_cell_that_failed_before_it_had_anything_is_begun_anew(log, tmp_path, 
     assert not (place / "failed.json").exists()
     with pytest.raises(
         InputError,
-        match=r"begun with other settings, and its test has been opened: model\.dim was 5, and is 6 now",
+        match=r"its test has been opened: model\.dim was 5, and is 6 now",
     ):
         benchmark(config(dim=6), tmp_path / "out")
 
@@ -361,7 +324,7 @@ def test_a_cell_that_was_searched_is_not(log, tmp_path, monkeypatch):
     changed = {"mf": {"model": {"dim": 5}, "space": tree(log)["method"]["mf"]["space"]}}
     with pytest.raises(
         InputError,
-        match=r"the cell was begun with other settings: model.dim was \d+, and is 5 now; set them back",
+        match=r"begun with other settings: model.dim was \d+, and is 5 now; set them back",
     ):
         benchmark(
             written(tmp_path, tree(log, trials=1, seeds=1, data=one, method=changed)),
@@ -407,19 +370,19 @@ def test_a_data_set_and_a_method_may_stand_in_files_of_their_own(log, tmp_path):
 def test_the_matrices_that_ship_are_valid(name):
     plan = read_plan(Path(__file__).parents[2] / "configs" / f"{name}.toml")
     assert len(plan.methods) >= 10
-    assert (len(plan.data), plan.matrix.seeds) == (3, 3)
+    assert (len(plan.data), plan.settings.seeds) == (3, 3)
     assert {
         (cell.train.epochs, cell.train.patience, cell.train.eval_every)
         for cell in plan.cells.values()
     } == {(15, 2, 5)}
     assert {cell.tune.trials for cell in plan.cells.values() if cell.tune is not None} == {
-        plan.matrix.trials
+        plan.settings.trials
     }
 
 
 @pytest.mark.slow
 def test_killed_at_any_time_it_goes_on(log, tmp_path, done):
-    """Workers and all are killed again and again; the tables in the end are those of the matrix that was left alone, but for times."""
+    """All processes are killed repeatedly; the tables are those of a benchmark left alone."""
     config, whole = done
     out = tmp_path / "out"
     command = [

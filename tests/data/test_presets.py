@@ -1,13 +1,11 @@
-"""Presets of the metric-learning papers: as their generator writes them, with the papers' grid, and a head that says what was run."""
+"""Presets of the metric-learning papers: the papers' grid, and a head that says what was run."""
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import re
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,39 +14,46 @@ from recsys.experiment.experiment import read
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
-DATA = {"citeulike": "citeulike-t", "ml1m": "ml-1m-likes", "ml10m": "ml-10m-likes"}
-PRESETS = sorted(path for short in DATA for path in CONFIGS.glob(f"*-{short}.toml"))
-SEVERAL = [path for path in PRESETS if path.name.startswith(("dpcml1-", "dpcml2-", "apa-"))]
-SINGLE = [path for path in PRESETS if path.name.startswith(("cml-", "unis-", "hars-"))]
-
-
-@pytest.fixture
-def generator(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    pytest.importorskip("optuna")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("metric_learning")
+DATA = {"citeulike": "citeulike-t", "ml-1m": "ml-1m-likes", "ml-10m": "ml-10m-likes"}
+METHODS = ["apa-dihars", "cml", "dpcml1", "dpcml2", "ease", "hars", "itemknn", "sfcml", "unis"]
+PRESETS = sorted(path for data in DATA for path in (CONFIGS / data).glob("*.toml"))
+SEVERAL = [path for path in PRESETS if path.stem in ("dpcml1", "dpcml2", "apa-dihars")]
+SINGLE = [path for path in PRESETS if path.stem in ("cml", "unis", "hars")]
 
 
 def of(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
+def of_data(path: Path) -> str:
+    return path.parent.name
+
+
 def name(path: Path) -> str:
-    return path.stem
+    return f"{of_data(path)}/{path.stem}"
 
 
-def test_the_files_are_those_of_the_generator(generator, tmp_path):
-    generator.presets(tmp_path)
-    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
-    assert written == {path.name: path.read_text(encoding="utf-8") for path in PRESETS}
-    assert len(PRESETS) == 27
+def test_every_data_set_has_a_preset_of_each_method():
+    methods = {
+        data: sorted(path.stem for path in PRESETS if of_data(path) == data) for data in DATA
+    }
+    assert methods == dict.fromkeys(DATA, METHODS)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_the_presets_of_a_data_set_share_split_and_metrics(data):
+    trees = [of(path) for path in PRESETS if of_data(path) == data]
+    assert {tree["data"]["source"] for tree in trees} == {DATA[data]}
+    for section in ("data", "split", "evaluate"):
+        assert all(tree[section] == trees[0][section] for tree in trees), section
+    assert trees[0]["split"] == {"by": "libcml", "drop_cold": False}
+    assert trees[0]["evaluate"]["monitor"] == "precision@3"
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=name)
 def test_the_first_line_says_whether_it_was_run_and_what_it_reached(path):
     first, *rest = path.read_text(encoding="utf-8").splitlines()
-    method, short = path.stem.rsplit("-", 1)
-    assert first.startswith(f"# {method} on {DATA[short]}: ")
+    assert first.startswith(f"# {path.stem} on {DATA[of_data(path)]}: ")
     assert re.search(r": never run\.$|: run once, .*P@3.* \d+\.\d\d.*published.*\d", first)
     assert "settings of the papers" not in "\n".join([first, *rest])
 
@@ -56,9 +61,9 @@ def test_the_first_line_says_whether_it_was_run_and_what_it_reached(path):
 @pytest.mark.parametrize(
     ("stem", "figures"),
     [
-        ("dpcml2-citeulike", ("8.72", "6.57", "8.70", "6.44", "7.85", "6.04")),
-        ("hars-citeulike", ("8.41", "6.26", "8.44", "6.67")),
-        ("unis-citeulike", ("7.99", "7.34")),
+        ("citeulike/dpcml2", ("8.72", "6.57", "8.70", "6.44", "7.85", "6.04")),
+        ("citeulike/hars", ("8.41", "6.26", "8.44", "6.67")),
+        ("citeulike/unis", ("7.99", "7.34")),
     ],
 )
 def test_what_was_reached(stem, figures):
@@ -95,7 +100,7 @@ def test_one_vector_searches_step_and_margin(path):
 
 @pytest.mark.parametrize("method", ["dpcml1", "dpcml2", "apa-dihars"])
 def test_users_of_few_articles_have_two_vectors(method):
-    tree = of(CONFIGS / f"{method}-citeulike.toml")
+    tree = of(CONFIGS / "citeulike" / f"{method}.toml")
     assert tree["model"]["vectors"] == 2
     assert tree["model"]["diversity"] == {"weight": 30.0, "low": 0.0, "high": 0.1}
     assert tree["model"]["loss"]["margin"] == 1.0
@@ -117,7 +122,7 @@ def test_every_preset_is_read_with_its_space(path):
 
 @pytest.mark.parametrize("method", ["unis", "dpcml1", "pops", "apa-unis"])
 def test_methods_of_triplets_say_what_a_step_is(method):
-    paths = sorted(CONFIGS.glob(f"{method}-*.toml"))
+    paths = sorted(CONFIGS.glob(f"*/{method}.toml"))
     assert len(paths) >= 2
     for path in paths:
         head = path.read_text(encoding="utf-8").split("\n\n")[0]
@@ -128,4 +133,4 @@ def test_methods_of_triplets_say_what_a_step_is(method):
 
 
 def test_ials_takes_no_more_sweeps_than_it_needs():
-    assert of(CONFIGS / "ials-gowalla.toml")["model"]["sweeps"] == 8
+    assert of(CONFIGS / "gowalla" / "ials.toml")["model"]["sweeps"] == 8

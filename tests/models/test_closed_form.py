@@ -236,7 +236,7 @@ def test_gowalla(method, overrides, recall, ndcg, shared_data):
         path=str(shared_data / "gowalla"), train="train.txt", test="test.txt", format="adjacency"
     )
     parts = split(load(source), SplitRule(by="presplit"))
-    wanted = read(Path(__file__).parents[2] / "configs" / f"{method}-gowalla.toml", overrides)
+    wanted = read(Path(__file__).parents[2] / "configs" / "gowalla" / f"{method}.toml", overrides)
     report = evaluate(
         wanted.model.build(parts.train),
         parts.train.pairs,

@@ -128,7 +128,7 @@ def commands() -> Iterator[list[Command]]:
 KINDS = [
     (("run", "small.toml"), "run", "run.json"),
     (("tune", "search.toml"), "study", "best.toml"),
-    (("benchmark", "cells.toml"), "matrix", "table.md"),
+    (("benchmark", "cells.toml"), "benchmark", "table.md"),
 ]
 
 
@@ -253,7 +253,7 @@ def test_a_folder_of_something_else_is_left_as_it_is(work: Path) -> None:
     for begin, cause in (
         (lambda: execute(from_tree(tree(work)), work / "other"), "not empty"),
         (lambda: study.tune(searched, work / "other"), "not empty"),
-        (lambda: matrix.benchmark(work / "cells.toml", work / "other"), "is no matrix"),
+        (lambda: matrix.benchmark(work / "cells.toml", work / "other"), "is not a benchmark"),
     ):
         with pytest.raises(InputError, match=cause):
             begin()

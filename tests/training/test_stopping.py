@@ -555,7 +555,7 @@ monitor = "ndcg@5"
     assert set(pl.read_csv(tmp_path / "out" / "tests.csv")["undertrained"]) == {"mf"}
     plain = json.loads((tmp_path / "out" / "results.json").read_text())
     assert plain["data"]["shop"]["undertrained"] == {"mf": "still rising"}
-    assert r"mf \textsuperscript{\textdagger}" in (tmp_path / "out" / "table.tex").read_text()
+    assert r"mf\textsuperscript{\textdagger}" in (tmp_path / "out" / "table.tex").read_text()
 
 
 @pytest.mark.parametrize(
