@@ -348,7 +348,7 @@ def a_run(folder: Path, scorer: Scorer, *, titles: bool = True, numbers: bool = 
         folder=folder,
         name="tried",
         fingerprint="ab" * 32,
-        meta={"method": "dpcml"},
+        meta=SimpleNamespace(method="dpcml"),
     )
 
 
