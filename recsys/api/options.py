@@ -28,19 +28,7 @@ class LoadOptions(TypedDict, total=False):
     train: str | None
     valid: str | None
     test: str | None
-    format: Literal[
-        "auto",
-        "csv",
-        "parquet",
-        "inter",
-        "adjacency",
-        "users-dat",
-        "x-label",
-        "noise-flag",
-        "npz",
-        "npy",
-        "json-lists",
-    ]
+    format: str
     user: Column
     item: Column
     time: Column

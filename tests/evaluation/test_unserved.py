@@ -381,7 +381,12 @@ def test_a_job_counts_who_was_answered_by_what(tmp_path: Path, ending: str) -> N
 
 def a_run(folder: Path, scorer: Any, train: Dataset) -> Any:
     return SimpleNamespace(
-        scorer=scorer, train=train, folder=folder, name="run", fingerprint="ab", meta={}
+        scorer=scorer,
+        train=train,
+        folder=folder,
+        name="run",
+        fingerprint="ab",
+        meta=SimpleNamespace(method="cml"),
     )
 
 

@@ -35,6 +35,7 @@ from recsys.scorer import (
 from recsys.serving import Request, export, recommend, similar_items, vectors
 
 USERS, ITEMS, DIM = 30, 400, 4
+META = SimpleNamespace(method="dual-embedding")
 
 
 class Kind:
@@ -178,7 +179,7 @@ def test_a_new_kind_with_vectors_is_exported_as_its_twin(plan: str, tmp_path: Pa
     folders = []
     for name, scorer in zip(("new", "twin"), pairs()[plan], strict=True):
         run = SimpleNamespace(
-            scorer=scorer, train=data, folder=tmp_path, name="run", fingerprint="ab", meta={}
+            scorer=scorer, train=data, folder=tmp_path, name="run", fingerprint="ab", meta=META
         )
         folders.append(export(run, tmp_path / name, "flat" if plan == "gemm" else None).folder)
     files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
