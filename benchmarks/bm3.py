@@ -14,7 +14,6 @@ import argparse
 import statistics
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from recsys.models.bm3 import BM3
 from recsys.nn.graph import normalised_adjacency
 from recsys.sampling import PairStream, Sampler
 from recsys.training.loop import Train, fit
+from recsys.training.progress import EpochDone, Event
 
 BATCH, DIM, USERS, ITEMS, PAIRS, WIDTHS = (
     2048,
@@ -56,8 +56,8 @@ def ours(train: Dataset, recipe: BM3, epochs: int) -> list[float]:
     """Processor seconds of each epoch after the first."""
     times, last = [], [time.process_time()]
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch":
+    def watch(event: Event) -> None:
+        if isinstance(event, EpochDone):
             now = time.process_time()
             times.append(now - last[0])
             last[0] = now

@@ -53,7 +53,7 @@ def main() -> None:
                 split.test.open(f"curve: {epochs} epochs"),
                 experiment.evaluate,
             )
-            seconds = sum(entry["seconds"] for entry in fitted.history)
+            seconds = sum(entry.seconds for entry in fitted.history)
             numbers = ", ".join(f"{name} {report[name]:.4f}" for name in report.names)
             print(
                 f"{experiment.method} after {epochs} epochs, {seconds:.0f} s of training: {numbers}",

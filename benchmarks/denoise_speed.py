@@ -22,6 +22,7 @@ from recsys.evaluation.evaluator import Evaluation, evaluate
 from recsys.experiment.execution import data_of
 from recsys.experiment.experiment import from_tree
 from recsys.training.loop import fit
+from recsys.training.progress import EpochDone, Event
 
 KINDS = {
     "none": {"kind": "none"},
@@ -54,8 +55,8 @@ def epochs(tree: dict[str, object], split: Split, count: int) -> float:
     experiment = from_tree(tree)
     marks: list[float] = []
 
-    def watch(event: dict[str, object]) -> None:
-        if event["event"] == "epoch":
+    def watch(event: Event) -> None:
+        if isinstance(event, EpochDone):
             marks.append(time.process_time())
 
     fit(

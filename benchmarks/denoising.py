@@ -47,7 +47,7 @@ from recsys.experiment.execution import data_of, execute, open_run
 from recsys.experiment.experiment import from_tree
 from recsys.report.denoising import area, detect
 from recsys.scorer import Scorer
-from recsys.statistics.intervals import holm, paired
+from recsys.statistics.paired_tests import holm, paired
 from recsys.training.stopping import legend
 
 KEEP = Path("runs") / "denoising"

@@ -26,8 +26,10 @@ from recsys.errors import InputError, TrainingError
 from recsys.evaluation.evaluator import Evaluation, Report
 from recsys.experiment.execution import open_run
 from recsys.experiment.experiment import Experiment
-from recsys.statistics.intervals import holm, over_seeds, paired
+from recsys.statistics.paired_tests import holm, paired
+from recsys.statistics.seeds import over_seeds
 from recsys.training.loop import fit
+from recsys.training.progress import EpochDone, Event
 from recsys.training.stopping import Stopping, legend, signs
 
 __all__ = [
@@ -156,9 +158,9 @@ def attempt(
     """Train once, looking at valid alone: value, epoch and seconds. A trial far behind `best` after so many evaluations ends there."""
     monitor, seen, began = experiment.evaluate.monitor, [], time.perf_counter()
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch" and "valid" in event:
-            seen.append((event["valid"][monitor], event["epoch"]))
+    def watch(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.entry.valid is not None:
+            seen.append((event.entry.valid[monitor], event.entry.epoch))
             if len(seen) >= after and max(seen)[0] < 0.85 * best:
                 raise _Unpromising
 

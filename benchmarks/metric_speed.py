@@ -35,6 +35,7 @@ from recsys.ranking import top_k
 from recsys.sampling import Sampler
 from recsys.scorer import Factors, MultiFactors
 from recsys.training.loop import Train, fit
+from recsys.training.progress import EpochDone, Event
 
 BATCH, DIM, VECTORS, NEGATIVES = 256, 64, 5, 10
 
@@ -95,8 +96,8 @@ def ours(recipe: Any, rows: str, data: Dataset) -> list[float]:
     """Processor seconds of epochs after the first."""
     times, last = [], [time.process_time()]
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch":
+    def watch(event: Event) -> None:
+        if isinstance(event, EpochDone):
             now = time.process_time()
             times.append(now - last[0])
             last[0] = now

@@ -35,7 +35,7 @@ from scipy import stats
 from recsys import models
 from recsys.config import build
 from recsys.data.load import load
-from recsys.data.reading.reader import Source
+from recsys.data.reading import Source
 from recsys.data.splitting.missing_modalities import Impute, Missing, without
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Dataset, FeatureTable, Split, join

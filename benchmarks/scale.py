@@ -63,6 +63,7 @@ def one(path: Path) -> None:
     from recsys.models.mf import MF
     from recsys.ranking import top_k
     from recsys.training.loop import Train, fit
+    from recsys.training.progress import EpochDone
 
     marks = [time.perf_counter()]
     loaded = load(path, user="user", item="item")
@@ -75,7 +76,9 @@ def one(path: Path) -> None:
         parts.train,
         None,
         Train(epochs=2, batch_size=8192, rows="touched", device="cpu"),
-        watch=lambda event: epochs.append(event["seconds"]) if event["event"] == "epoch" else None,
+        watch=lambda event: (
+            epochs.append(event.entry.seconds) if isinstance(event, EpochDone) else None
+        ),
     )
     began = time.perf_counter()
     top_k(fitted.scorer, np.arange(parts.train.n_users), 20, seen=parts.train.pairs.csr)

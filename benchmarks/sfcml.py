@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from synthetic import dataset, log
@@ -24,6 +23,7 @@ from recsys.data.types import Dataset
 from recsys.models.sfcml import SFCML
 from recsys.training.loop import Train, fit
 from recsys.training.malloc import keep_freed_memory
+from recsys.training.progress import EpochDone, Event
 
 
 def main() -> None:
@@ -90,9 +90,9 @@ def measure(
     alone: list[float] = []
     mark = time.process_time()
 
-    def watch(event: dict[str, Any]) -> None:
+    def watch(event: Event) -> None:
         nonlocal mark
-        if event["event"] == "epoch":
+        if isinstance(event, EpochDone):
             epochs.append(time.process_time() - mark)
             alone.append(products())
             mark = time.process_time()

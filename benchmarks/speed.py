@@ -31,6 +31,7 @@ from recsys.sampling import Sampler
 from recsys.scorer import Factors
 from recsys.training.loop import Train, fit
 from recsys.training.malloc import keep_freed_memory
+from recsys.training.progress import EpochDone
 
 
 def main() -> None:
@@ -139,7 +140,9 @@ def lightgcn(train: Dataset, repeats: int) -> None:
         None,
         Train(epochs=max(2, repeats // 2), batch_size=2048, device="cpu"),
         Evaluation(),
-        watch=lambda event: walls.append(event["seconds"]) if event["event"] == "epoch" else None,
+        watch=lambda event: (
+            walls.append(event.entry.seconds) if isinstance(event, EpochDone) else None
+        ),
     )
     products()
     for wall in walls:
@@ -160,7 +163,7 @@ def epoch_seconds(recipe: MF, train: Dataset, config: Train) -> float:
         None,
         config,
         watch=lambda event: (
-            marks.append(time.process_time()) if event["event"] == "epoch" else None
+            marks.append(time.process_time()) if isinstance(event, EpochDone) else None
         ),
     )
     return statistics.median(np.diff(marks[1:]))

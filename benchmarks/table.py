@@ -45,7 +45,7 @@ def main() -> None:
         print(
             f"{method}: "
             + ", ".join(f"{name} {report[name]:.4f}" for name in report.names)
-            + f" in {run.meta['seconds']:.0f} s",
+            + f" in {run.meta.seconds:.0f} s",
             flush=True,
         )
         folders.append(folder)

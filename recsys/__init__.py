@@ -28,7 +28,7 @@ __all__ = [
 _HOMES = {
     "Evaluation": ("recsys.evaluation.evaluator", "Evaluation"),
     "InputError": ("recsys.errors", "InputError"),
-    "Train": ("recsys.training.loop", "Train"),
+    "Train": ("recsys.training.settings", "Train"),
     "compare": ("recsys.api", "compare"),
     "evaluate": ("recsys.api", "evaluate"),
     "execute": ("recsys.experiment.execution", "execute"),

@@ -361,6 +361,8 @@ def test_a_list_of_tables_becomes_a_tuple_of_settings_and_back():
     rows = Rows(rows=(Row(name="a"), Row(name="b", size=2)))
     assert build(Rows, {"rows": [{"name": "a"}, {"name": "b", "size": 2}]}) == rows
     assert build(Rows, json.loads(json.dumps(to_dict(rows)))) == rows
-    line = message(lambda: build(Rows, {"rows": [{"name": "a"}, {"name": "b", "sise": 2}]}, "x.json"))
+    line = message(
+        lambda: build(Rows, {"rows": [{"name": "a"}, {"name": "b", "sise": 2}]}, "x.json")
+    )
     assert line == "x.json rows[1]: unknown key 'sise'; did you mean 'size'? known: name, size"
     assert "rows" in message(lambda: build(Rows, {"rows": [3]}))

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.comparison.comparison import compare, latex_text
-from recsys.data.reading.reader import frame
+from recsys.comparison.comparison import compare
+from recsys.comparison.rendering import latex_text
+from recsys.data.reading import Source
 from recsys.data.splitting.rules import by_ratio
 from recsys.data.types import Interactions
 from recsys.errors import InputError, first_line, is_out_of_memory, one_of
@@ -73,8 +74,8 @@ def report() -> Report:
         (lambda: by_ratio(PAIRS, per="users"), "per must be"),
         (lambda: by_ratio(PAIRS, order="chronological"), "order must be"),
         (
-            lambda: frame(pl.DataFrame({"user": [1], "item": [2]}), nulls="skip"),  # type: ignore[arg-type]
-            "nulls must be",
+            lambda: Source(nulls="skip"),  # type: ignore[arg-type]
+            "nulls = ",
         ),
     ],
 )

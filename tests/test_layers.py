@@ -28,7 +28,9 @@ WINGS: tuple[tuple[str, ...], ...] = (
     ("cli",),
 )
 DATA: tuple[tuple[str, ...], ...] = (
-    ("finding", "hashing", "times"),
+    ("finding", "hashing", "row_errors"),
+    ("ids", "times"),
+    ("vocab", "interactions", "raw_parts"),
     ("types",),
     ("plausible", "unmatched"),
     ("reading",),
@@ -36,7 +38,7 @@ DATA: tuple[tuple[str, ...], ...] = (
     ("catalog",),
     ("load", "feature_making"),
     ("splitting",),
-    ("audit", "summary", "ids"),
+    ("audit", "summary", "id_files"),
 )
 HEIGHT = {member: height for height, layer in enumerate(WINGS) for member in layer}
 IN_DATA = {member: height for height, layer in enumerate(DATA) for member in layer}

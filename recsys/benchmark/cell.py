@@ -190,14 +190,14 @@ def _run(experiment: Experiment, folder: Path, seed: int, split: Split, energy: 
     kwh = None if meter is None else _stop(meter)
     meta = made.meta
     found = {
-        "closed": meta["stopped"] == "closed form",
+        "closed": meta.stopped == "closed form",
         "scorer": made.fingerprint,
-        "epochs": meta["best_epoch"],
+        "epochs": meta.best_epoch,
     }
     found |= {
-        "train_seconds": meta["train_seconds"],
-        "seconds": meta["seconds"],
-        "parameters": meta["parameters"],
+        "train_seconds": meta.train_seconds,
+        "seconds": meta.seconds,
+        "parameters": meta.parameters,
     }
     write_json(
         folder / f"seed-{seed}.json", {**found, "users_per_second": _speed(made, split), "kwh": kwh}

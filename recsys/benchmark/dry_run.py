@@ -9,9 +9,7 @@ which costs one build, and only then.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from recsys.errors import InputError, TrainingError
 from recsys.experiment.experiment import Experiment
 from recsys.training.device import pick_device
 from recsys.training.loop import fit
+from recsys.training.progress import Event
 
 __all__ = ["miniature", "rehearse"]
 
@@ -77,7 +76,7 @@ def _refused(
 ) -> InputError | None:
     """What the first step of a fit refuses."""
 
-    def enough(_: Mapping[str, Any]) -> None:
+    def enough(_: Event) -> None:
         raise _Enough
 
     # Only a loss on valid that selects is looked at before the first step. The device was asked for by name; a step is as good on any.

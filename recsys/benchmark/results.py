@@ -13,11 +13,12 @@ import polars as pl
 
 from recsys.benchmark.cell import needed, state
 from recsys.benchmark.plan import Plan
-from recsys.comparison.comparison import Comparison, compare, latex_signs, latex_text, plain_text
+from recsys.comparison.comparison import Comparison, compare
+from recsys.comparison.rendering import latex_signs, latex_text, plain_text
 from recsys.evaluation.metrics import parse
 from recsys.experiment.execution import open_run
 from recsys.files import write_atomic
-from recsys.statistics.critical_difference import Ranking, diagram, ranking
+from recsys.statistics.critical_difference import MethodRanks, diagram, ranking
 
 __all__ = ["Cost", "Result", "gather", "write_result"]
 
@@ -66,7 +67,7 @@ class Result:
     tables: Mapping[str, Comparison]
     primary: Mapping[str, str]
     costs: Mapping[tuple[str, str], Cost]
-    ranks: Ranking | None
+    ranks: MethodRanks | None
     wanted: int
     notes: tuple[str, ...]
     failed: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -322,7 +323,7 @@ def _cost(chosen: Mapping[str, Any], runs: list[dict[str, Any]], no_chance: bool
 
 def _ranked(
     plan: Plan, tables: Mapping[str, Comparison], primary: Mapping[str, str]
-) -> Ranking | None:
+) -> MethodRanks | None:
     whole = [
         method
         for method in plan.methods
@@ -353,7 +354,7 @@ def _ranks(table: Comparison) -> list[float]:
     return [found[cell.method, cell.metric] for cell in table.cells]
 
 
-def _over(ranks: Ranking) -> str:
+def _over(ranks: MethodRanks) -> str:
     said = f"{ranks.n} data sets, ranks of the metric that selected. Friedman p = {ranks.p:.2g} (Iman-Davenport {ranks.p_f:.2g}); "
     said += f"average ranks that differ by less than {ranks.critical:.2f} are not told apart (Nemenyi, {ranks.level:g})."
     if ranks.n < 10:

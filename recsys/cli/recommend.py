@@ -171,7 +171,7 @@ def recommend(
     excluded = _read_ids(run, exclude, "item")
     model = _extended(run, _Extensions(new_users, new_items, only_new))
     scorer, train = model.scorer, model.train
-    requested = serving.wanted(train.users, named)
+    requested = serving.requested_ids(train.users.ids, named)
     if users is not None and (train.users.rows(requested) < 0).all():
         train.users.require(requested, str(users))
     options: dict[str, Any] = {
@@ -279,17 +279,17 @@ def _extended(run: Run, extensions: _Extensions) -> _Model:
     except InputError as error:
         if error.place:
             raise
-        raise error.at(f"{run.folder} ({run.meta.get('method')})") from None
+        raise error.at(f"{run.folder} ({run.meta.method})") from None
     return model
 
 
 def _known_items(items: pl.Series | None, train: Dataset) -> pl.Series | None:
     """Return the items to exclude that the run knows, and print how many it does not know."""
-    from recsys.data.ids import alike
+    from recsys.data.ids import match_id_type
 
     if items is None:
         return None
-    ids = alike(items, train.items, "exclude")
+    ids = match_id_type(items, train.items.ids.dtype, "exclude")
     known = train.items.rows(ids) >= 0
     if known.all():
         return ids

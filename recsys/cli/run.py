@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ from recsys.errors import InputError
 if TYPE_CHECKING:
     from recsys.experiment.execution import Run
     from recsys.experiment.experiment import Experiment
+    from recsys.experiment.progress import Event
 
 __all__ = ["check", "evaluate", "run", "verify"]
 
@@ -129,7 +130,7 @@ def run(
             tracked(track or [], experiment, folder.resolve().name, _print_note)
         )
 
-        def watch(event: dict[str, Any]) -> None:
+        def watch(event: Event) -> None:
             follow(event)
             tell(event)
 
@@ -174,11 +175,11 @@ def _print_result(done: Run, folder: Path, json: bool) -> None:
     """Print the reports of a run and where it is."""
     if json:
         numbers = {part: _numbers(done, part) for part in ("valid", "test")}
-        print_json({"run": str(folder), **done.meta, **numbers})
+        print_json({"run": str(folder), **done.meta.to_json(), **numbers})
         return
     for part in ("valid", "test"):
         if (done.folder / part / "report.json").exists():
-            report_table(done.report(part), f"{part}: {done.name} ({done.meta['method']})")
+            report_table(done.report(part), f"{part}: {done.name} ({done.meta.method})")
     typer.echo(f"stopped: {done.stopping}")
     typer.echo(f"run: {folder}")
 
@@ -210,9 +211,9 @@ def evaluate(
 
     Each opening of the test set is recorded.
     """
-    from recsys.experiment.verification import evaluate_again
+    from recsys.experiment.reevaluation import reevaluate
 
-    report, tables = evaluate_again(folder, overrides or [], part=part, groups=groups)
+    report, tables = reevaluate(folder, overrides or [], part=part, groups=groups)
     if json:
         print_json(
             {
@@ -236,15 +237,18 @@ def verify(folder: Folder, json: Json = False) -> None:
     checks = recompute(folder)
     if json:
         print_json(
-            [{"check": what, "holds": holds, "found": result} for what, holds, result in checks]
+            [
+                {"check": check.claim, "holds": check.holds, "found": check.result}
+                for check in checks
+            ]
         )
     else:
         table(
             ["check", "holds", "found"],
-            [[what, "yes" if holds else "NO", result] for what, holds, result in checks],
+            [[check.claim, "yes" if check.holds else "NO", check.result] for check in checks],
             title=f"verify {folder}",
         )
-    if not all(holds for _, holds, _ in checks):
+    if not all(check.holds for check in checks):
         raise typer.Exit(1)
 
 

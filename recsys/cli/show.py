@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from recsys.data.finding import Finding
     from recsys.data.types import Split
     from recsys.evaluation.evaluator import Report
+    from recsys.experiment.progress import Event, StepDone
+    from recsys.training.progress import EpochEntry
 
 __all__ = [
     "Follow",
@@ -145,24 +147,46 @@ class Follow:
         self.quiet, self.monitor = quiet, monitor
         self.console = Console(
             stderr=True, soft_wrap=True, markup=False
-        )  # ndcg@20[new] is no style
+        )  # ndcg@20[new] is not a style
         self.bar: Any = None
         self.task: Any = None
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
+    def __call__(self, event: Event) -> None:
+        from recsys.experiment.progress import (
+            DataLoaded,
+            EpochDone,
+            RefitStarted,
+            Resumed,
+            StepDone,
+        )
+
         if self.quiet:
-            if event["event"] == "data":
-                print_findings(event["split"].train.findings, quiet=True)
+            if isinstance(event, DataLoaded):
+                print_findings(event.split.train.findings, quiet=True)
             return
-        getattr(self, f"_{event['event']}", lambda _: None)(event)
+        match event:
+            case DataLoaded():
+                self._data(event.split)
+            case StepDone():
+                self._step(event)
+            case EpochDone():
+                self._epoch(event.entry)
+            case Resumed():
+                self._print(f"resumed at epoch {event.epoch + 1}, step {event.step}")
+            case RefitStarted():
+                self._end_bar()
+                self._print(f"refit on train + valid for {event.epochs} epochs")
 
-    def _data(self, event: Mapping[str, Any]) -> None:
-        for line in event["split"].train.history:
-            self.console.print(f"  {line}", highlight=False)
-        self.console.print(split_line(event["split"]), highlight=False)
-        print_findings(event["split"].train.findings)
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False)
 
-    def _step(self, event: Mapping[str, Any]) -> None:
+    def _data(self, split: Split) -> None:
+        for line in split.train.history:
+            self._print(f"  {line}")
+        self._print(split_line(split))
+        print_findings(split.train.findings)
+
+    def _step(self, event: StepDone) -> None:
         if not self.console.is_terminal:
             return
         from rich.progress import (
@@ -185,36 +209,29 @@ class Follow:
                 *columns, console=self.console, transient=True, refresh_per_second=4
             )
             self.bar.start()
-            self.task = self.bar.add_task(
-                "", total=event["steps"], epoch=event["epoch"] + 1, speed=""
-            )
+            self.task = self.bar.add_task("", total=event.steps, epoch=event.epoch + 1, speed="")
         speed = self.bar.tasks[0].speed
-        said = (
-            f"{speed * event['pairs']:,.0f} pairs/s"
-            if speed and event["step"] % 20 == 0
-            else self.bar.tasks[0].fields["speed"]
-        )
-        self.bar.update(self.task, completed=event["step"], epoch=event["epoch"] + 1, speed=said)
+        text = self.bar.tasks[0].fields["speed"]
+        if speed and event.step % 20 == 0:
+            text = f"{speed * event.pairs:,.0f} pairs/s"
+        self.bar.update(self.task, completed=event.step, epoch=event.epoch + 1, speed=text)
 
-    def _epoch(self, event: Mapping[str, Any]) -> None:
+    def _epoch(self, entry: EpochEntry) -> None:
         self._end_bar()
-        if "loss" not in event:
-            self.console.print(f"built in {event['seconds']:.2f} s", highlight=False)
+        if entry.loss is None:
+            self._print(f"built in {entry.seconds:.2f} s")
             return
-        line = f"epoch {event['epoch']:>4}  loss {event['loss']:.5f}  {event['seconds']:.2f} s  {event['pairs_per_second']:,} pairs/s"
-        if "valid" in event:
-            value = event["valid"].get(self.monitor, float("nan"))
-            line += f"  valid {self.monitor} {value:.4f}{' *' if event.get('best') else ''}  ({event['valid_seconds']:.2f} s)"
-        self.console.print(line, highlight=False)
-
-    def _resumed(self, event: Mapping[str, Any]) -> None:
-        self.console.print(
-            f"resumed at epoch {event['epoch'] + 1}, step {event['step']}", highlight=False
+        line = (
+            f"epoch {entry.epoch:>4}  loss {entry.loss:.5f}  {entry.seconds:.2f} s  "
+            f"{entry.pairs_per_second:,} pairs/s"
         )
-
-    def _refit(self, event: Mapping[str, Any]) -> None:
-        self._end_bar()
-        self.console.print(f"refit on train + valid for {event['epochs']} epochs", highlight=False)
+        if entry.valid is not None:
+            value = entry.valid.get(self.monitor, float("nan"))
+            line += (
+                f"  valid {self.monitor} {value:.4f}{' *' if entry.best else ''}"
+                f"  ({entry.valid_seconds:.2f} s)"
+            )
+        self._print(line)
 
     def _end_bar(self) -> None:
         if self.bar is not None:

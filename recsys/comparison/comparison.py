@@ -1,293 +1,42 @@
-"""Many reports -> one honest table: means with intervals over the users all methods share, paired tests, Holm's correction.
+"""Compare several reports in one table: means with intervals, paired tests, Holm's correction.
 
-A method may have a report per training seed; the chance of the seeds then has its part in every interval and test.
+Means are over the users that all methods share. A method may have a report per training seed; the
+variance of the seeds is then part of every interval and test.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import polars as pl
 
+from recsys.comparison.alignment import (
+    AlignedReports,
+    common_metrics,
+    refuse_different,
+)
+from recsys.comparison.outcomes import (
+    Columns,
+    Key,
+    Outcomes,
+    Pair,
+    over_users,
+    over_users_and_seeds,
+)
+from recsys.comparison.table import LEVEL, Comparison, PairedTest, TableCell
 from recsys.errors import InputError, one_of, suggest
-from recsys.evaluation.evaluator import Report
 from recsys.evaluation.metrics import parse
+from recsys.evaluation.report import Report
 from recsys.experiment.execution import Run, open_run
-from recsys.notebook import Shown, counted, table_html
-from recsys.statistics.intervals import Paired, bootstrap, holm, over_seeds, paired
-from recsys.statistics.seeds import Gap, gap
-from recsys.training.stopping import SIGNS, Stopping, legend, marked, reasons, signs
+from recsys.statistics.intervals import defined_mean
+from recsys.statistics.paired_tests import holm
+from recsys.training.stopping import Stopping, signs
 
-__all__ = [
-    "Cell",
-    "Comparison",
-    "Test",
-    "compare",
-    "compare_runs",
-    "latex_signs",
-    "latex_text",
-    "plain_text",
-]
-
-LEVEL = 0.05
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One method under one metric.
-
-    Args:
-        mean, low, high: over the common users for whom the metric is defined, and over seeds where there are several, with a 95 % interval; NaN
-            interval for whole-system metrics.
-        best: the best mean of its metric. bold: it also beats every method that it is tested against with an adjusted p below 0.05.
-        seeds: reports it rests on.
-        seeds_sd: standard deviation of the seeds' means; NaN with one.
-    """
-
-    method: str
-    metric: str
-    mean: float
-    low: float
-    high: float
-    users: int
-    best: bool = False
-    bold: bool = False
-    seeds: int = 1
-    seeds_sd: float = float("nan")
-
-
-@dataclass(frozen=True)
-class Test:
-    """One paired test, first against second.
-
-    Args:
-        p: of the chosen test, unadjusted; p_holm: adjusted over every test of the comparison.
-        result: both tests, both effect sizes, the difference with its interval; of the means over seeds where there are several, and the interval is
-            then that of `statistics.gap`.
-        seed_share: part of the squared standard error of the difference that is chance of the seeds; 0 where each has one.
-        undertrained: those of the two whose training ended too early as far as their curves tell: the difference may be one of training.
-    """
-
-    metric: str
-    first: str
-    second: str
-    p: float
-    p_holm: float
-    result: Paired
-    seed_share: float = 0.0
-    undertrained: tuple[str, ...] = ()
-
-    __test__ = False  # not a test of the suite
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Shown):
-    """Methods in rows, metrics in columns, and the tests behind the bold type.
-
-    Args:
-        methods, metrics: names in the order given.
-        cells: one per method and metric, methods outermost.
-        tests: the paired tests, of every pair or against the baseline, and of the best against the second.
-        n_users: users common to all methods.
-        dropped: users that some report has and another lacks.
-        test: which test `p` comes from.
-        notes: what the reader should know.
-        stopping: by method, how the training of each of its runs ended, as far as that is known.
-    """
-
-    methods: tuple[str, ...]
-    metrics: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    tests: tuple[Test, ...]
-    n_users: int
-    dropped: int
-    test: str
-    notes: tuple[str, ...] = ()
-    stopping: Mapping[str, tuple[Stopping, ...]] = field(default_factory=dict)
-
-    def signs(self, method: str) -> str:
-        """What stands beside the name of a method whose training ended too early: "", "†", "‡" or "†‡"."""
-        return signs(self.stopping.get(method, ()))
-
-    def beside(self, method: str, metric: str) -> str:
-        """What stands beside a claim that a method is the best of a metric: the signs of all that it was tested against, and its own."""
-        tests = [test for test in self.tests if test.metric == metric]
-        sides = {
-            name
-            for test in tests
-            if method in (test.first, test.second)
-            for name in (test.first, test.second)
-        }
-        seen = "".join(self.signs(name) for name in sides)
-        return "".join(sign for sign in SIGNS.values() if sign in seen)
-
-    @property
-    def undertrained(self) -> tuple[str, ...]:
-        """A line for each method whose training ended too early, and what its signs mean; empty where there is none."""
-        return legend(self.stopping)
-
-    def _facts(self) -> Iterator[tuple[str, object]]:
-        yield "", counted(len(self.methods), "method")
-        yield "", f"{self.n_users:,} common users"
-        for metric in self.metrics:
-            means = (f"{name} {_number(self.cell(name, metric).mean, 4)}" for name in self.methods)
-            yield f"{metric}:", " / ".join(means)
-
-    def _repr_html_(self) -> str:
-        rows, bold = [], {}
-        for place, method in enumerate(self.methods):
-            row = [method]
-            for column, metric in enumerate(self.metrics, start=1):
-                cell = self.cell(method, metric)
-                known = np.isfinite(cell.low)
-                interval = f" [{cell.low:.4f}, {cell.high:.4f}]" if known else ""
-                row.append(_number(cell.mean, 4) + interval)
-                bold[place, column] = cell.bold
-            rows.append(row)
-        return table_html(("method", *self.metrics), rows, notes=self._caption(), bold=bold)
-
-    def cell(self, method: str, metric: str) -> Cell:
-        """The cell of a method and a metric."""
-        return self.cells[
-            self.methods.index(method) * len(self.metrics) + self.metrics.index(metric)
-        ]
-
-    def table(self) -> pl.DataFrame:
-        """Return method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped, marks: a row per cell.
-
-        Null where there is no interval, or nothing is known of the training.
-        """
-        frame = pl.DataFrame([asdict(cell) for cell in self.cells], infer_schema_length=None)
-        runs = [self.stopping.get(cell.method, ()) for cell in self.cells]
-        return frame.with_columns(
-            pl.col("mean", "low", "high", "seeds_sd").cast(pl.Float64).fill_nan(None),
-            stopped=pl.Series([reasons(each) or None for each in runs], dtype=pl.String),
-            marks=pl.Series([marked(each) or None for each in runs], dtype=pl.String),
-        )
-
-    def tests_table(self) -> pl.DataFrame:
-        """Return a row per test.
-
-        Columns metric, first, second, n, difference, low, high, p, p_t, p_wilcoxon, p_holm, seed_share, d_z, rank_biserial, cliff, wins, losses,
-        undertrained.
-        """
-        kept = (
-            "n",
-            "difference",
-            "low",
-            "high",
-            "p",
-            "p_t",
-            "p_wilcoxon",
-            "p_holm",
-            "seed_share",
-            "d_z",
-            "rank_biserial",
-            "cliff",
-            "wins",
-            "losses",
-        )
-        types: dict[str, Any] = dict.fromkeys(
-            ("metric", "first", "second"), pl.String
-        ) | dict.fromkeys(kept, pl.Float64)
-        types |= dict.fromkeys(("n", "wins", "losses"), pl.Int64) | {"undertrained": pl.String}
-        rows = []
-        for test in self.tests:
-            found = asdict(test) | asdict(test.result)
-            found["undertrained"] = ", ".join(test.undertrained) or None
-            rows.append({name: found[name] for name in types})
-        return pl.DataFrame(rows, schema=types).with_columns(pl.col(pl.Float64).fill_nan(None))
-
-    def csv(self) -> str:
-        """`table` as CSV."""
-        return self.table().write_csv()
-
-    def json(self) -> str:
-        """Everything as JSON: methods, metrics, cells, tests, n_users, dropped, notes, stopping. Numbers that are not finite are null."""
-        plain = {
-            "methods": self.methods,
-            "metrics": self.metrics,
-            "n_users": self.n_users,
-            "dropped": self.dropped,
-            "test": self.test,
-            "notes": self.notes,
-            "cells": [asdict(cell) for cell in self.cells],
-            "tests": [asdict(test) for test in self.tests],
-            "stopping": {
-                method: [each.plain() for each in runs] for method, runs in self.stopping.items()
-            },
-            "undertrained": {
-                method: marked(runs) for method, runs in self.stopping.items() if signs(runs)
-            },
-        }
-        return json.dumps(_finite(plain), indent=1, allow_nan=False)
-
-    def markdown(self, digits: int = 4) -> str:
-        """A Markdown table, one row per method: mean, interval in brackets, bold as the caption says."""
-        head = "| method | " + " | ".join(plain_text(name) for name in self.metrics) + " |"
-        lines = [head, "|---|" + "---:|" * len(self.metrics)]
-        for method in self.methods:
-            texts = []
-            for metric in self.metrics:
-                cell = self.cell(method, metric)
-                mean = _number(cell.mean, digits)
-                interval = (
-                    f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
-                    if np.isfinite(cell.low)
-                    else ""
-                )
-                bold = f"**{mean}**{self.beside(method, metric)}"
-                texts.append(bold + interval if cell.bold else mean + interval)
-            name = " ".join(filter(None, (plain_text(method), self.signs(method))))
-            lines.append(f"| {name} | " + " | ".join(texts) + " |")
-        return "\n".join([*lines, "", *self._caption()]) + "\n"
-
-    def latex(self, digits: int = 4) -> str:
-        r"""A LaTeX table for booktabs: `\usepackage{booktabs}`."""
-        lines = [r"\begin{tabular}{l" + "r" * len(self.metrics) + "}", r"\toprule"]
-        lines.append(" & ".join(["Method", *map(latex_text, self.metrics)]) + r" \\")
-        lines.append(r"\midrule")
-        for method in self.methods:
-            texts = [latex_text(f"{method}{self.signs(method)}")]
-            for metric in self.metrics:
-                cell = self.cell(method, metric)
-                mean = _number(cell.mean, digits)
-                half = (
-                    f" {{\\scriptsize [{cell.low:.{digits}f}, {cell.high:.{digits}f}]}}"
-                    if np.isfinite(cell.low)
-                    else ""
-                )
-                bold = f"\\textbf{{{mean}}}{latex_text(self.beside(method, metric))}"
-                texts.append((bold if cell.bold else mean) + half)
-            lines.append(" & ".join(texts) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        return "\n".join([*lines, *(f"% {line}" for line in self._caption())]) + "\n"
-
-    def _caption(self) -> list[str]:
-        several = any(cell.seeds > 1 for cell in self.cells)
-        what = {"t": "paired t test", "wilcoxon": "Wilcoxon signed-rank test"}[self.test]
-        if several:
-            what = "t test over users, paired, and seeds"
-        lines = [
-            f"Means over {self.n_users} common users, 95 % {'intervals over users and seeds' if several else 'bootstrap intervals'}."
-        ]
-        if self.tests:
-            lines.append(
-                f"Bold: the best, where it beats every other it is tested against ({what}, Holm over {len(self.tests)} tests, p < {LEVEL})."
-            )
-        return [*lines, *self._ended(), *self.undertrained, *self.notes]
-
-    def _ended(self) -> list[str]:
-        """Why the training of each method ended, in a line."""
-        known = {method: reasons(runs) for method, runs in self.stopping.items() if runs}
-        said = "; ".join(f"{method} {why}" for method, why in known.items())
-        return [f"What ended the training: {said}."] if known else []
+__all__ = ["Comparison", "compare", "compare_runs"]
 
 
 def compare(
@@ -299,209 +48,75 @@ def compare(
     fingerprints: Mapping[str, str] | None = None,
     stopping: Mapping[str, Stopping | Sequence[Stopping]] | None = None,
 ) -> Comparison:
-    """Compare methods on the users they share.
+    """Compare methods on the users that all their reports share.
 
     Args:
-        reports: a report per method, in the order of the rows, or one per seed. Where any method has several, intervals and tests are those of the
-            model of users and seeds (`over_seeds`, `statistics.gap`); a method with one report then counts as one without chance in its seed.
-        metric: one metric or several; all that every report has by default.
-        baseline: test every other method against this one; without it, every pair. The best is tested against the second in any case.
-        test: which p value is corrected and decides the bold type. The t test is the default: with the numbers of users met here it agrees with
-            the randomisation test, and it tests the mean, which is what the table shows (Smucker, Allan & Carterette 2007).
-        fingerprints: fingerprint of ids and pairs of the split per method.
-        stopping: how the training behind each report ended; who was ended too early is marked wherever it is shown.
+        reports: a report per method, or several for its training seeds.
+        metric: the metrics to compare; None takes all that the reports have in common. More
+            metrics cost power, as Holm's correction counts every test.
+        baseline: name of the method to test the others against; None tests every pair.
+        test: the test behind the p values and the bold type. The default is the t test. With the
+            usual numbers of users it agrees with the randomisation test, and it tests the mean,
+            which the table shows (Smucker, Allan & Carterette 2007).
+        fingerprints: fingerprint of the ids and interactions of the split, by method.
+        stopping: how the training behind each report ended, by method. A method whose training
+            ended too early is marked wherever it is shown.
 
     Raises:
-        InputError: fewer than one report, different data, splits or protocols, an unknown metric or baseline, no common user, several seeds and the
-            Wilcoxon test, which has no part for them.
+        InputError: `reports` is empty; data, splits or protocols differ; an unknown metric or
+            baseline; no common user; or the Wilcoxon test with several seeds, as it cannot take
+            the variance of seeds into account.
     """
-    if not reports:
-        raise InputError("there is nothing to compare", remedy="name at least one run")
-    several = {
-        method: (given,) if isinstance(given, Report) else tuple(given)
-        for method, given in reports.items()
-    }
-    methods, every = (
-        tuple(several),
-        [
-            (method, seed, report)
-            for method, found in several.items()
-            for seed, report in enumerate(found)
-        ],
-    )
-    none = next((method for method, found in several.items() if not found), None)
-    if none is not None:
-        raise InputError(f"'{none}' has no report", remedy="leave it out, or run it")
-    one_of(test, ("t", "wilcoxon"), "test")
-    seeded = len(every) > len(methods)
-    if seeded and test != "t":
-        raise InputError(
-            f"test = '{test}' has no part for the chance of seeds",
-            remedy="use test = 't', or give one report per method",
-        )
-    _same(
-        "data or split",
-        {method: (fingerprints or {}).get(method, "") for method in methods}
-        if fingerprints
-        else {},
-    )
-    _same(
-        "protocol",
-        {
-            method if not seed else f"{method}, seed {seed}": report.protocol
-            for method, seed, report in every
-        },
-    )
-    metrics = _metrics([report for _, _, report in every], metric)
+    by_method = _by_method(reports)
+    several = any(len(seeds) > 1 for seeds in by_method.values())
+    _check_test(test, several)
+    prints = fingerprints or {}
+    if prints:
+        refuse_different("data or split", {name: prints.get(name, "") for name in by_method})
+    refuse_different("protocol", _protocols(by_method))
+    metrics = common_metrics([each for seeds in by_method.values() for each in seeds], metric)
     if baseline is not None and baseline not in reports:
-        raise InputError(f"unknown baseline '{baseline}'", remedy=suggest(baseline, methods))
-    users, rows, dropped = _common({(method, seed): report for method, seed, report in every})
-    pairs: list[tuple[str, str, str]] = []
-    columns: dict[tuple[str, str], np.ndarray] = {}  # [seeds, users]
-    order = {}
+        raise InputError(f"unknown baseline '{baseline}'", remedy=suggest(baseline, by_method))
+    aligned = AlignedReports.of(by_method)
+    columns: dict[Key, np.ndarray] = {}
+    ranked: dict[str, list[str]] = {}
+    pairs: list[Pair] = []
     for name in metrics:
-        if any(name in report.whole for _, _, report in every):
-            order[name] = _order(
-                {
-                    method: float(np.mean([report[name] for report in found]))
-                    for method, found in several.items()
-                },
-                name,
-            )
+        if aligned.is_whole(name):
+            numbers = aligned.numbers(name)
+            ranked[name] = _best_first({m: float(np.mean(v)) for m, v in numbers.items()}, name)
             continue
-        values = [
-            np.stack([report.values(name)[rows[method, seed]] for seed, report in enumerate(found)])
-            for method, found in several.items()
-        ]
-        undefined = np.isnan(np.concatenate(values)).any(0)
-        for method, matrix in zip(methods, values, strict=True):
-            matrix[:, undefined] = np.nan  # a user counts for all methods or for none
-            columns[method, name] = matrix
-        order[name] = _order({method: _mean(columns[method, name]) for method in methods}, name)
-        wanted = list(itertools.combinations(methods, 2))
-        if baseline is not None:
-            wanted = [(method, baseline) for method in methods if method != baseline]
-        if len(order[name]) > 1 and not any({*pair} == {*order[name][:2]} for pair in wanted):
-            wanted.append((order[name][0], order[name][1]))
-        pairs += [(name, first, second) for first, second in wanted]
-    intervals, results, gaps = (
-        _over_users_and_seeds(columns, pairs) if seeded else _over_users(columns, pairs)
-    )
-    raw = (
-        [found.p for found in gaps]
-        if seeded
-        else [result.p_t if test == "t" else result.p_wilcoxon for result in results]
-    )
-    shares = [found.seed_share for found in gaps] if seeded else [0.0] * len(pairs)
+        values = aligned.values(name)
+        columns |= {(method, name): matrix for method, matrix in values.items()}
+        ranked[name] = _best_first({m: defined_mean(v) for m, v in values.items()}, name)
+        pairs += _pairs(name, tuple(by_method), ranked[name], baseline)
+    outcomes = over_users_and_seeds(columns, pairs) if several else over_users(columns, pairs, test)
     ends = {
-        method: (given,) if isinstance(given, Stopping) else tuple(given)
-        for method, given in (stopping or {}).items()
-        if method in several
+        method: (each,) if isinstance(each, Stopping) else tuple(each)
+        for method, each in (stopping or {}).items()
+        if method in by_method
     }
-    early = {method for method, runs in ends.items() if signs(runs)}
-    tests = tuple(
-        Test(
-            name,
-            first,
-            second,
-            p,
-            float(adjusted),
-            result,
-            share,
-            tuple(side for side in (first, second) if side in early),
-        )
-        for (name, first, second), result, p, adjusted, share in zip(
-            pairs, results, raw, holm(raw), shares, strict=True
-        )
-    )
+    tests = _tests(pairs, outcomes, {method for method, runs in ends.items() if signs(runs)})
     cells = []
-    for method, name in itertools.product(methods, metrics):
-        best, found = order[name][:1] == [method], several[method]
+    for method, name in itertools.product(by_method, metrics):
+        is_best = ranked[name][:1] == [method]
         if (method, name) in columns:
-            scored, (low, high) = columns[method, name], intervals[method, name]
-            bold = best and _beats_the_others(name, order[name], tests)
-            spread, counted = (
-                _spread([_mean(row) for row in scored]),
-                int((~np.isnan(scored[0])).sum()),
-            )
-            cells.append(
-                Cell(
-                    method, name, _mean(scored), low, high, counted, best, bold, len(found), spread
-                )
-            )
+            is_bold = is_best and _beats_the_others(name, ranked[name], tests)
+            cell = _cell((method, name), columns, outcomes, is_best, is_bold)
         else:
-            whole = [report[name] for report in found]
-            nan = float("nan")
-            cells.append(
-                Cell(
-                    method,
-                    name,
-                    float(np.mean(whole)),
-                    nan,
-                    nan,
-                    found[0].n_users,
-                    best,
-                    seeds=len(found),
-                    seeds_sd=_spread(whole),
-                )
-            )
-    notes = (
-        [f"{dropped} users that not every method was evaluated on are left out."] if dropped else []
-    )
-    notes += list(
-        dict.fromkeys(f"{method}: {note}" for method, _, report in every for note in report.notes)
-    )
+            cell = _whole_cell((method, name), by_method[method], is_best)
+        cells.append(cell)
     return Comparison(
-        methods, metrics, tuple(cells), tests, len(users), dropped, test, tuple(notes), ends
+        methods=tuple(by_method),
+        metrics=metrics,
+        cells=tuple(cells),
+        tests=tests,
+        n_users=aligned.n_users,
+        dropped=aligned.dropped,
+        test=test,
+        notes=_notes(aligned),
+        stopping=ends,
     )
-
-
-Intervals = dict[tuple[str, str], tuple[float, float]]
-
-
-def _over_users(
-    columns: Mapping[tuple[str, str], np.ndarray], pairs: Sequence[tuple[str, str, str]]
-) -> tuple[Intervals, list[Paired], list[Gap]]:
-    """Intervals and paired tests of one report per method: one set of resamples for every mean and every difference."""
-    if not columns:
-        return {}, [], []
-    differences = [
-        columns[first, name][0] - columns[second, name][0] for name, first, second in pairs
-    ]
-    low, high = bootstrap(
-        np.stack([*(values[0] for values in columns.values()), *differences], axis=1)
-    )
-    ends = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
-    results = [
-        paired(columns[first, name][0], columns[second, name][0], interval=interval)
-        for (name, first, second), interval in zip(pairs, ends[len(columns) :], strict=True)
-    ]
-    return dict(zip(columns, ends, strict=False)), results, []
-
-
-def _over_users_and_seeds(
-    columns: Mapping[tuple[str, str], np.ndarray], pairs: Sequence[tuple[str, str, str]]
-) -> tuple[Intervals, list[Paired], list[Gap]]:
-    """The same of several reports per method; a method with one has an interval over users."""
-    single = {key: values[0] for key, values in columns.items() if len(values) == 1}
-    intervals: Intervals = {}
-    if single:
-        low, high = bootstrap(np.stack(list(single.values()), axis=1))
-        intervals = {key: (float(a), float(b)) for key, a, b in zip(single, low, high, strict=True)}
-    for key, values in columns.items():
-        if key not in intervals:
-            found = over_seeds(values)
-            intervals[key] = (found.low, found.high)
-    gaps = [gap(columns[first, name], columns[second, name]) for name, first, second in pairs]
-    results = [
-        paired(
-            columns[first, name].mean(0),
-            columns[second, name].mean(0),
-            interval=(found.low, found.high),
-        )
-        for (name, first, second), found in zip(pairs, gaps, strict=True)
-    ]
-    return intervals, results, gaps
 
 
 def compare_runs(
@@ -515,159 +130,194 @@ def compare_runs(
     """Compare the test reports of finished runs.
 
     Args:
-        folders: of the runs, or the runs; they must have been made on the same split with the same protocol.
-        metric: the one to test; None takes all, which costs power, as Holm's correction counts every test.
+        folders: folders of the runs, or the runs. All must have the same split and protocol.
+        metric: as in `compare`.
         baseline: name of the run to test the others against; None tests every pair.
-        test: as of `compare`.
-        names: of the rows, where those of the runs are not to stand there. Runs of one name are its seeds.
+        test: as in `compare`.
+        names: names of the rows in place of those of the runs. Runs with one name are its seeds.
 
     Raises:
-        InputError: a folder is given twice, is no finished run, has no test report, or its data or protocol differ from the others'.
+        InputError: a folder is given twice, is not a finished run, or has no test report; or its
+            data or protocol differ from those of the other runs.
     """
-    given = [each.folder if isinstance(each, Run) else Path(each) for each in folders]
-    places = [folder.resolve() for folder in given]
-    if twice := next((folder for folder in given if places.count(folder.resolve()) > 1), None):
-        raise InputError("is given twice", place=str(twice), remedy="name each run once")
-    runs = [open_run(folder) for folder in given]
-    if names is None:
-        own = [run.name for run in runs]
-        # Runs of one name are told apart by their folder.
-        names = [
-            name if own.count(name) == 1 else str(run.folder)
-            for name, run in zip(own, runs, strict=True)
-        ]
+    paths = [each.folder if isinstance(each, Run) else Path(each) for each in folders]
+    resolved = [path.resolve() for path in paths]
+    for path in paths:
+        if resolved.count(path.resolve()) > 1:
+            raise InputError("is given twice", place=str(path), remedy="name each run once")
+    runs = [open_run(path) for path in paths]
+    labels = _labels(runs) if names is None else names
     reports: dict[str, list[Report]] = {}
-    ended: dict[str, list[Stopping]] = {}
-    for name, run in zip(names, runs, strict=True):
-        reports.setdefault(name, []).append(run.report("test"))
-        ended.setdefault(name, []).append(run.stopping)
-    _same(
-        "data or split",
-        {
-            f"{name} ({run.folder})" if len(reports[name]) > 1 else name: run.pairs_fingerprint
-            for name, run in zip(names, runs, strict=True)
-        },
-    )
-    found = compare(reports, metric, baseline, test=test, stopping=ended)
-    known = {run.meta["split"]["fingerprint"] for run in runs if "pairs" in run.meta["split"]}
-    return (
-        replace(found, notes=(*found.notes, "The runs did not all have the same item features."))
-        if len(known) > 1
-        else found
-    )
+    ends: dict[str, list[Stopping]] = {}
+    for label, run in zip(labels, runs, strict=True):
+        reports.setdefault(label, []).append(run.report("test"))
+        ends.setdefault(label, []).append(run.stopping)
+    prints = {}
+    for label, run in zip(labels, runs, strict=True):
+        several = len(reports[label]) > 1
+        prints[f"{label} ({run.folder})" if several else label] = run.pairs_fingerprint
+    refuse_different("data or split", prints)
+    comparison = compare(reports, metric, baseline, test=test, stopping=ends)
+    if len(_feature_fingerprints(runs)) > 1:
+        note = "The runs did not all have the same item features."
+        return replace(comparison, notes=(*comparison.notes, note))
+    return comparison
 
 
-def _same(what: str, values: Mapping[str, str]) -> None:
-    different = [method for method, value in values.items() if value != next(iter(values.values()))]
-    if different:
-        first = next(iter(values))
-        known = (
-            f": '{values[first]}' and '{values[different[0]]}'"
-            if len(values[first]) + len(values[different[0]]) < 200
-            else ""
-        )
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """Return the names of runs; runs with the same name get their folder as name."""
+    names = [run.name for run in runs]
+    return [
+        name if names.count(name) == 1 else str(run.folder)
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def _feature_fingerprints(runs: Iterable[Run]) -> set[str]:
+    """Return the different fingerprints of data with item features, of runs that keep both."""
+    return {run.split.fingerprint for run in runs if run.split.pairs is not None}
+
+
+def _by_method(reports: Mapping[str, Report | Sequence[Report]]) -> dict[str, tuple[Report, ...]]:
+    """Return the reports of each method as a tuple.
+
+    Raises:
+        InputError: `reports` is empty, or a method has no report.
+    """
+    if not reports:
+        raise InputError("there is nothing to compare", remedy="name at least one run")
+    by_method = {
+        method: (each,) if isinstance(each, Report) else tuple(each)
+        for method, each in reports.items()
+    }
+    for method, seeds in by_method.items():
+        if not seeds:
+            raise InputError(f"'{method}' has no report", remedy="leave it out, or run it")
+    return by_method
+
+
+def _check_test(test: str, several: bool) -> None:
+    """Refuse an unknown test, and a test that cannot take several seeds into account."""
+    one_of(test, ("t", "wilcoxon"), "test")
+    if several and test != "t":
         raise InputError(
-            f"'{first}' and '{different[0]}' were evaluated on different {what}{known}",
-            remedy="compare runs of one data set, split and protocol",
+            f"test = '{test}' cannot take the variance of seeds into account",
+            remedy="use test = 't', or give one report per method",
         )
 
 
-def _metrics(reports: Sequence[Report], metric: str | Sequence[str] | None) -> tuple[str, ...]:
-    shared = [name for name in reports[0].names if all(name in report.names for report in reports)]
-    if metric is None:
-        if not shared:
-            raise InputError(
-                "the reports have no metric in common",
-                remedy="evaluate the runs with the same metrics",
-            )
-        return tuple(shared)
-    wanted = (metric,) if isinstance(metric, str) else tuple(dict.fromkeys(metric))
-    for name in wanted:
-        if name not in shared:
-            raise InputError(
-                f"not every report has the metric '{name}'", remedy=suggest(name, shared)
-            )
-    return wanted
+def _protocols(by_method: Mapping[str, Sequence[Report]]) -> dict[str, str]:
+    """Return the protocol of each report, by method and seed."""
+    return {
+        f"{method}, seed {seed}" if seed else method: report.protocol
+        for method, seeds in by_method.items()
+        for seed, report in enumerate(seeds)
+    }
 
 
-def _common(
-    reports: Mapping[tuple[str, int], Report],
-) -> tuple[np.ndarray, dict[tuple[str, int], np.ndarray], int]:
-    """Common user rows, where they stand in each report, and how many users some report lacks."""
-    sets = {method: report.per_user["user"].to_numpy() for method, report in reports.items()}
-    common = every = next(iter(sets.values()))
-    for users in sets.values():
-        common, every = np.intersect1d(common, users), np.union1d(every, users)
-    if not len(common):
-        raise InputError(
-            "the reports have no user in common", remedy="compare runs of one data set and split"
-        )
-    rows = {}
-    for method, users in sets.items():
-        order = np.argsort(users, kind="stable")
-        rows[method] = order[np.searchsorted(users[order], common)]
-    return common, rows, len(every) - len(common)
-
-
-def _order(means: Mapping[str, float], metric: str) -> list[str]:
-    """Methods from best to worst; none where more is neither better nor worse."""
+def _best_first(means: Mapping[str, float], metric: str) -> list[str]:
+    """Return the methods from best to worst; none where neither direction is better."""
     higher = parse(metric).higher
     if higher is None:
         return []
-    return sorted(
-        (method for method in means if np.isfinite(means[method])),
-        key=lambda method: -means[method] if higher else means[method],
+    known = [method for method in means if np.isfinite(means[method])]
+    return sorted(known, key=lambda method: -means[method] if higher else means[method])
+
+
+def _pairs(
+    metric: str, methods: Sequence[str], ranked: Sequence[str], baseline: str | None
+) -> list[Pair]:
+    """Return the pairs to test under a metric: every pair, or each method against the baseline.
+
+    The best method against the second is added, as the bold type needs it.
+    """
+    pairs = list(itertools.combinations(methods, 2))
+    if baseline is not None:
+        pairs = [(method, baseline) for method in methods if method != baseline]
+    if len(ranked) > 1 and not any({*pair} == {*ranked[:2]} for pair in pairs):
+        pairs.append((ranked[0], ranked[1]))
+    return [Pair(metric, first, second) for first, second in pairs]
+
+
+def _tests(
+    pairs: Sequence[Pair], outcomes: Outcomes, undertrained: set[str]
+) -> tuple[PairedTest, ...]:
+    """Return the tests with p values adjusted over all of them."""
+    adjusted = holm(outcomes.p)
+    return tuple(
+        PairedTest(
+            metric=pair.metric,
+            first=pair.first,
+            second=pair.second,
+            p=outcomes.p[index],
+            p_holm=float(adjusted[index]),
+            result=outcomes.results[index],
+            seed_share=outcomes.seed_shares[index],
+            undertrained=tuple(name for name in (pair.first, pair.second) if name in undertrained),
+        )
+        for index, pair in enumerate(pairs)
     )
 
 
-def _beats_the_others(metric: str, order: Sequence[str], tests: Sequence[Test]) -> bool:
-    """Whether the best differs from every method it is tested against, the second among them."""
-    own = [
-        test for test in tests if test.metric == metric and order[0] in (test.first, test.second)
-    ]
-    return any({test.first, test.second} == {*order[:2]} for test in own) and all(
-        test.p_holm < LEVEL for test in own
+def _beats_the_others(metric: str, ranked: Sequence[str], tests: Sequence[PairedTest]) -> bool:
+    """Return whether the best method differs from every method it is tested against.
+
+    The second method must be among them.
+    """
+    best, second = ranked[0], ranked[1] if len(ranked) > 1 else None
+    own = [test for test in tests if test.metric == metric and best in (test.first, test.second)]
+    has_second = any(second in (test.first, test.second) for test in own)
+    return has_second and all(test.p_holm < LEVEL for test in own)
+
+
+def _cell(key: Key, columns: Columns, outcomes: Outcomes, best: bool, bold: bool) -> TableCell:
+    """Return the cell of a metric with values per user."""
+    method, metric = key
+    values = columns[key]
+    low, high = outcomes.intervals[key]
+    return TableCell(
+        method=method,
+        metric=metric,
+        mean=defined_mean(values),
+        low=low,
+        high=high,
+        users=int((~np.isnan(values[0])).sum()),
+        best=best,
+        bold=bold,
+        seeds=len(values),
+        seeds_sd=_standard_deviation([defined_mean(row) for row in values]),
     )
 
 
-def _spread(means: Sequence[float]) -> float:
+def _whole_cell(key: Key, reports: Sequence[Report], best: bool) -> TableCell:
+    """Return the cell of a metric with one number for all users."""
+    method, metric = key
+    numbers = [report[metric] for report in reports]
+    return TableCell(
+        method=method,
+        metric=metric,
+        mean=float(np.mean(numbers)),
+        low=float("nan"),
+        high=float("nan"),
+        users=reports[0].n_users,
+        best=best,
+        seeds=len(reports),
+        seeds_sd=_standard_deviation(numbers),
+    )
+
+
+def _standard_deviation(means: Sequence[float]) -> float:
+    """Return the standard deviation between seeds; NaN with one seed."""
     return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
 
 
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
-
-
-def plain_text(text: str) -> str:
-    """Return text for a cell of a Markdown table."""
-    return text.replace("|", "\\|")
-
-
-def latex_text(text: str) -> str:
-    """Return text for LaTeX, its special characters escaped."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-        c: f"\\{c}" for c in "&%$#_{}"
-    }
-    return latex_signs("".join(special.get(c, c) for c in text))
-
-
-def latex_signs(text: str) -> str:
-    """Return LaTeX with the signs of undertrained methods as superscripts."""
-    for sign, name in (("†", "dagger"), ("‡", "daggerdbl")):
-        text = text.replace(sign, rf"\textsuperscript{{\text{name}}}")
-    return text
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
+def _notes(aligned: AlignedReports) -> tuple[str, ...]:
+    """Return the note on users left out, and the notes of all reports, each once."""
+    notes = []
+    if aligned.dropped:
+        notes.append(
+            f"{aligned.dropped} users that not every method was evaluated on are left out."
+        )
+    for method, seeds in aligned.reports.items():
+        notes += [f"{method}: {note}" for report in seeds for note in report.notes]
+    return tuple(dict.fromkeys(notes))

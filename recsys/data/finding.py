@@ -1,4 +1,4 @@
-"""What one check of a split has to say."""
+"""The result of one check of the data or of a split."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _GRAVITY: dict[str, int] = {"ok": 0, "warning": 1, "error": 2}
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check has to say.
+    """The result of one check.
 
     Args:
-        check: which one.
-        severity: "error" where a number measured on the split is wrong, "warning" where it answers another question.
-        count: how many pairs, users, items or columns are concerned; the message says which.
-        message: what was found, with shares.
-        remedy: what to do about it; empty where there is nothing to do.
+        check: name of the check.
+        severity: "error" if a number measured on the data is wrong, "warning" if it may not answer
+            the question that the user has.
+        count: how many pairs, users, items or columns are concerned; the message names which.
+        message: what is wrong, with shares.
+        remedy: what the user can do; empty if nothing needs to be done.
     """
 
     check: str
@@ -31,5 +32,5 @@ class Finding:
 
     @property
     def gravity(self) -> int:
-        """0 ok, 1 warning, 2 error."""
+        """The severity as a number: 0 ok, 1 warning, 2 error."""
         return _GRAVITY[self.severity]

@@ -1,298 +1,250 @@
-"""Outside ids as they are given, in a list, a frame or a file, read as the loader reads them."""
+"""Types of user and item ids: the one place that decides when two ids are the same.
+
+An id is an integer (Int64) or text (String). A column of ids comes in many types: integers of any
+width, floats (pandas turns an integer column with gaps into floats), decimals, text. These
+functions bring it to Int64 or String, or to the type that the ids of a data set already have.
+"""
 
 from __future__ import annotations
 
-import csv
-import re
+import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 import polars as pl
 
-from recsys.data.reading.columns import KNOWN, folded
-from recsys.data.reading.table import is_number, lines, parquet, require, scan_text, stem
-from recsys.data.types import Vocab
+from recsys.data.row_errors import RowPlace, refuse_rows
 from recsys.errors import InputError
 
-__all__ = ["Ids", "alike", "read_ids", "wanted"]
+if TYPE_CHECKING:
+    import pandas as pd
 
+__all__ = [
+    "Ids",
+    "ids_of",
+    "lookup_ids",
+    "match_id_type",
+    "read_id_column",
+    "requested_ids",
+    "require_id_type",
+    "unify_id_types",
+    "whole_numbers",
+]
+
+# Ids as a caller may give them.
 Ids: TypeAlias = "Sequence[Any] | pl.Series | pd.Series | np.ndarray"
 
-_SEPARATORS = ("\t", "::", ",", ";", "|", " ")
-_LOOK = 200  # first lines that tell what a file is
-_REMEDY = "give one id per line, or a table with a column of them"
+# Floats hold every integer below 2 to the power of these many bits.
+_MANTISSA_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}
 
 
-def read_ids(
-    path: str | Path, vocab: Vocab | None = None, column: str | int | None = None
-) -> pl.Series:
-    """Return the ids of a file: one a line, or a column of a table, delimited text (also gz, xz, zst) or Parquet.
+def read_id_column(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
+    """Return a column of ids as Int64 or String, null where an id is missing.
 
-    Of a table the column is taken that the loader takes for such ids: `column`, else the usual names of users or items, else `id`. Without a
-    header it is the place of `column`, else the first column for users and the second for items, or the first one that holds ids of the run
-    where that one holds none. What a table has several times is asked for once.
-
-    The first line of a list is a header, and no id, where it is a name by which the loader knows users or items, `id`, or `column`, and no id
-    of the run. A line that is an id of the run as a whole is no row of a table.
+    Integers beyond 64 bits become text. Floats that are all whole numbers become integers.
 
     Args:
-        path: the file, or a folder of Parquet files.
-        vocab: the ids of the run.
-        column: what the run's own data call them, or where it stands there, from 0.
+        values: the column, of any type [n].
+        where: gives the place of a row, for errors.
+        column: name of the column, for errors.
 
     Raises:
-        InputError: missing, unreadable or empty, or a table in which no column looks like such ids.
+        InputError: a float, or the text of one, too large to tell whole numbers apart.
     """
-    path = Path(path)
-    require(path)
-    if path.is_dir() or stem(path).endswith((".parquet", ".pq")):
-        return _of_parquet(path, vocab, column)
-    try:
-        text = [line.strip(" \r") for line in lines(path) if line.strip()]
-    except InputError as error:
-        if "is empty" in error.cause:
-            raise _no_id(path) from None
-        raise
-    separator = _separator(stem(path), text, vocab)
+    if values.dtype.is_decimal() and (values == values.floor()).all():
+        values = values.cast(pl.Int128)  # databases export their integers as decimals
+    if values.dtype.is_integer():
+        whole = values.cast(pl.Int64, strict=False)
+        return whole if whole.null_count() == values.null_count() else values.cast(pl.String)
+    if values.dtype.is_float():
+        return _from_floats(values, where, column)
+    text = values.cast(pl.String)
+    if text.str.contains("+", literal=True).any():
+        # Spreadsheets and pandas write large floats as 7.656e+16.
+        rounded = text.str.contains(r"^-?\d(\.\d+)?[eE]\+\d\d$")
+        refuse_rows(rounded, values, where, column, _lost_digits, "write the ids in full, as text")
+    if text.dtype == pl.String and (text == "").any():
+        return text.set(text == "", None)
+    return text
+
+
+def _from_floats(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
+    """Return float ids as integers if all are whole numbers, else as text."""
+    whole = values.fill_nan(None)
+    too_large = whole.abs() >= 2 ** _MANTISSA_BITS.get(str(values.dtype), 53)
+    remedy = "read the column as whole numbers or text, as with dtype='Int64' or dtype=str"
+    refuse_rows(too_large, values, where, column, _lost_digits, remedy)
+    return whole.cast(pl.Int64 if (whole == whole.floor()).all() else pl.String)
+
+
+def _lost_digits(value: object) -> str:
+    return f"id '{value}' is a float that has lost digits"
+
+
+def whole_numbers(text: pl.Series, *, strip_zero_fraction: bool = False) -> pl.Series:
+    """Return a text column as Int64 if every value is an integer in its usual spelling.
+
+    '007' is not the usual spelling of 7, so a column that holds '007' stays text. Nulls are kept; a
+    column of nulls only stays text. A column of another type is returned unchanged.
+
+    Args:
+        text: String [n].
+        strip_zero_fraction: also accept a column in which every value ends in '.0'.
+    """
+    if text.dtype != pl.String:
+        return text
+    distinct = text.unique().drop_nulls()
+    if len(text) and not len(distinct):
+        return text
+    whole = text
+    if strip_zero_fraction and len(distinct) and distinct.str.ends_with(".0").all():
+        whole = text.str.strip_suffix(".0")
+        distinct = distinct.str.strip_suffix(".0")
+    numbers = distinct.cast(pl.Int64, strict=False)
+    if numbers.null_count() or not (numbers.cast(pl.String) == distinct).all():
+        return text
+    return whole.cast(pl.Int64)
+
+
+def unify_id_types(columns: Sequence[pl.Series]) -> list[pl.Series]:
+    """Return columns of ids in one type: text, if one column is text and another integers.
+
+    pandas writes an integer column with gaps as floats, so the text '7.0' becomes '7' there.
+
+    Args:
+        columns: the ids of each part of a data set, Int64 or String.
+    """
+    if len({column.dtype for column in columns}) <= 1:
+        return list(columns)
+    return [column.cast(pl.String).str.replace(r"^(0|-?[1-9]\d*)\.0$", "$1") for column in columns]
+
+
+def lookup_ids(values: pl.Series | Sequence[Any] | np.ndarray, dtype: pl.DataType) -> pl.Series:
+    """Return values in a type of ids, null where a value cannot be one of them.
+
+    Integers and their decimal text match; 1.5 does not match 1.
+
+    Args:
+        values: the ids to look up [n].
+        dtype: type of the known ids, Int64 or String.
+    """
     ids = (
-        _of_list(path, text, vocab, column)
-        if separator is None
-        else _of_table(path, text, separator, vocab, column)
+        values.alias("id")
+        if isinstance(values, pl.Series)
+        else pl.Series("id", values, strict=False)
     )
-    if not len(ids):
-        raise _no_id(path)
-    return ids
+    if isinstance(ids.dtype, pl.Categorical | pl.Enum):
+        ids = ids.cast(pl.String)
+    if ids.dtype.is_float() and dtype.is_integer():
+        is_whole = pl.col("id") == pl.col("id").floor()
+        ids = ids.to_frame().select(pl.when(is_whole).then("id"))["id"]
+    return ids if ids.dtype == dtype else ids.cast(dtype, strict=False)
 
 
-def _no_id(path: Path) -> InputError:
-    return InputError("holds no id", place=str(path), remedy=_REMEDY)
-
-
-def _of_parquet(path: Path, vocab: Vocab | None, column: str | int | None) -> pl.Series:
-    table = parquet(path)
-    if not table.names or not table.sample.height:
-        raise _no_id(path)
-    name = _named(path, table.names, vocab, column)
-    ids = table.collect([name])[name]
-    if ids.dtype.is_nested():
-        raise InputError(
-            f"column '{name}' holds {ids.dtype}, not ids",
-            place=str(path),
-            remedy="give one id a row",
-        )
-    return _once(ids)
-
-
-def _of_list(
-    path: Path, text: list[str], vocab: Vocab | None, column: str | int | None
-) -> pl.Series:
-    """Return one id a line; quotes belong to it unless the file is CSV or every line has them."""
-    text = [line.strip() for line in text]
-    quoted = all(re.fullmatch(r'"([^"]|"")*"', line) for line in text)
-    if not _whole(text, vocab) and (stem(path).endswith((".csv", ".tsv")) or quoted):
-        try:
-            rows = list(csv.reader(text, strict=True))
-        except csv.Error as error:
-            raise InputError(
-                f"cannot be read: {error}", place=str(path), remedy="close the quote, or double it"
-            ) from None
-        long = next((row for row in rows if len(row) > 1), None)
-        if long is not None:
-            raise InputError(
-                f"'{','.join(long)[:60]}' has {len(long)} fields, the first line has 1",
-                place=str(path),
-                remedy="correct the line, or quote an id that holds a comma",
-            )
-        text = [row[0].strip() for row in rows if row]
-    if text and _is_name(text[0], column, ("user", "item")) and not _known(text[:1], vocab):
-        text = text[1:]
-    return pl.Series("id", text, dtype=pl.String)
-
-
-def _of_table(
-    path: Path, text: list[str], separator: str, vocab: Vocab | None, column: str | int | None
-) -> pl.Series:
-    """Return one column of delimited text, read by what reads interactions."""
-    rows = [_cells(line, separator) for line in text[:_LOOK]]
-    header = _has_header(rows, vocab, column)
-    if len(text) == int(header):
-        raise _no_id(path)
-    table = scan_text(path, separator=separator, header=header)
-    named = _named(path, table.names, vocab, column) if header else ""
-    name = named or _at_place(rows, table.names, vocab, column)
-    return _once(table.collect([name])[name])
-
-
-def _once(ids: pl.Series) -> pl.Series:
-    return ids.unique(maintain_order=True).alias("id")
-
-
-def _separator(name: str, text: list[str], vocab: Vocab | None) -> str | None:
-    """Return what separates the columns; None for a list. Outside a CSV it stands on each of the first lines, and as often."""
-    first = text[:_LOOK]
-    if _whole(first, vocab):
-        return None
-    bare = [re.sub(r'"([^"]|"")*"', "", line) for line in first]
-    if name.endswith((".csv", ".tsv")):
-        some = [each for each in _SEPARATORS if each not in (" ", "::") and each in bare[0]]
-        return max(some, key=lambda each: (_even(bare, each), bare[0].count(each)), default=None)
-    some = [each for each in _SEPARATORS if _even(bare, each)]
-    close = [each for each in some if each in ",;|"]
-    if some and some[0] in ",;|":  # the comma of 3,5 separates nothing where ; stands more often
-        return max(close, key=bare[0].count)
-    if some == [" "] and not _holds_column(first, vocab):
-        return None
-    return some[0] if some else None
-
-
-def _holds_column(first: list[str], vocab: Vocab | None) -> bool:
-    """Return whether words apart by blanks are columns, and not ids of several words: one is a name of a column or an id of the run."""
-    rows = [_cells(line, " ") for line in first]
-    return any(_is_name(cell, None, ("user", "item")) for cell in rows[0]) or _known(
-        [cell for row in rows for cell in row], vocab
-    )
-
-
-def _whole(text: list[str], vocab: Vocab | None) -> bool:
-    """Return whether a line that could be a row of a table is an id of the run, blanks, commas, quotes and all."""
-    signs = (*_SEPARATORS, '"')
-    return _known([line for line in text if any(sign in line for sign in signs)], vocab)
-
-
-def _even(bare: list[str], separator: str) -> bool:
-    counts = {line.count(separator) for line in bare}
-    return len(counts) == 1 and counts != {0}
-
-
-def _cells(line: str, separator: str) -> list[str]:
-    single = "\t" if separator == "::" else separator
-    row = next(csv.reader([line.replace(separator, single)], delimiter=single), [])
-    return [cell.strip() for cell in row]
-
-
-def _has_header(rows: list[list[str]], vocab: Vocab | None, column: str | int | None) -> bool:
-    """A known name is a header, and so are words above numbers, unless one of them is an id of the run."""
-    if _known(rows[0], vocab):
-        return False
-    if any(_is_name(cell, column, tuple(KNOWN)) for cell in rows[0]):
-        return True
-    return len(rows) > 1 and not any(map(is_number, rows[0])) and any(map(is_number, rows[1]))
-
-
-def _named(path: Path, names: Sequence[str], vocab: Vocab | None, column: str | int | None) -> str:
-    """Return the column of such ids by its name.
-
-    Raises:
-        InputError: no column looks like it.
-    """
-    plain = {_plain(name): name for name in reversed(names)}
-    if isinstance(column, str) and column in names:
-        return column
-    for word in (*(word for role in _roles(vocab) for word in KNOWN[role]), "id"):
-        if word in plain:
-            return plain[word]
-    if isinstance(column, int) and column < len(names):
-        return names[column]
-    if len(names) == 1:
-        return names[0]
-    role = _roles(vocab)[0]
-    raise InputError(
-        f"no column looks like the {role}s; found: {', '.join(names)}",
-        place=str(path),
-        remedy=f"call it {column if isinstance(column, str) else role}",
-    )
-
-
-def _at_place(
-    rows: list[list[str]], names: Sequence[str], vocab: Vocab | None, column: str | int | None
-) -> str:
-    """Return the column of such ids in a table without header."""
-    usual = column if isinstance(column, int) else int(_roles(vocab)[0] == "item")
-    usual = min(usual, len(names) - 1)
-    for place in (usual, *range(len(names))):
-        if _known([row[place] for row in rows if place < len(row)], vocab):
-            return names[place]
-    return names[usual]
-
-
-def _roles(vocab: Vocab | None) -> tuple[str, ...]:
-    return (vocab.name,) if vocab is not None and vocab.name in KNOWN else ("user", "item")
-
-
-def _is_name(cell: str, column: str | int | None, roles: tuple[str, ...]) -> bool:
-    return cell == column or _plain(cell) in (
-        "id",
-        *(word for role in roles for word in KNOWN[role]),
-    )
-
-
-def _plain(name: str) -> str:
-    """Return a column name as it is compared, without the type that stands behind a colon."""
-    return folded(name.partition(":")[0])
-
-
-def _known(text: list[str], vocab: Vocab | None) -> bool:
-    """Return whether one of some texts is an id of the run."""
-    text = [each for each in text if each]
-    if vocab is None or not text:
-        return False
-    ids = pl.Series("id", text, dtype=pl.String)
-    return bool((vocab.rows(alike(ids, vocab, vocab.name)) >= 0).any())
-
-
-def wanted(vocab: Vocab, users: Ids | None) -> pl.Series:
-    """The users asked for, None for all of them, in the type of the run's ids; all as text where one cannot be of it.
-
-    Raises:
-        InputError: no list of ids, or one of them is missing.
-    """
-    return (vocab.ids if users is None else alike(users, vocab, "users")).alias("user")
-
-
-def alike(ids: Ids, vocab: Vocab, place: str) -> pl.Series:
-    """Ids in the type of the run's, as the loader reads them: 5.0 is 5 where ids are integers. All are text where one cannot be of that type.
+def requested_ids(known: pl.Series, ids: Ids | None) -> pl.Series:
+    """Return the users of a request, in the type of the known user ids.
 
     Args:
-        ids: as they are given.
-        vocab: those of the run.
-        place: what they are, for the message.
+        known: all user ids of the data set [n_users].
+        ids: the requested ids, or None for all users.
+
+    Returns:
+        A series called "user". It is text if one requested id does not fit the type of the known
+        ids.
 
     Raises:
-        InputError: they are no list, hold something else than ids, or one is missing.
+        InputError: `ids` is not a list of ids, or one of them is missing.
     """
-    given, kind = _series(ids, place), vocab.ids.dtype
-    if given.dtype == kind:
+    return (known if ids is None else match_id_type(ids, known.dtype, "users")).alias("user")
+
+
+def match_id_type(ids: Ids, dtype: pl.DataType, place: str) -> pl.Series:
+    """Return ids in the type of known ids, with the conversions that reading a file makes.
+
+    The float 5.0 and the text '5.0' become 5 where known ids are integers. If one id does not fit
+    the type, all are returned as text, so that a message can show each as it was given.
+
+    Args:
+        ids: ids of a request.
+        dtype: type of the known ids, Int64 or String.
+        place: what the ids are, for errors, such as "users".
+
+    Raises:
+        InputError: `ids` is not a list of ids, holds other values, or one id is missing.
+    """
+    given = _series(ids, place)
+    if given.dtype == dtype:
         return given
     if given.dtype.is_float() and (given == given.floor()).all():
         given = given.cast(pl.Int64, strict=False)
     text = given.cast(pl.String)
-    cast = (text.str.strip_suffix(".0") if kind.is_integer() else text).cast(kind, strict=False)
-    return (
-        pl.select(pl.coalesce(cast.cast(pl.String), text)).to_series()
-        if cast.null_count()
-        else cast
-    )
+    cast = text.str.strip_suffix(".0") if dtype.is_integer() else text
+    cast = cast.cast(dtype, strict=False)
+    if not cast.null_count():
+        return cast
+    return pl.select(pl.coalesce(cast.cast(pl.String), text)).to_series()
+
+
+def require_id_type(ids: pl.Series, dtype: pl.DataType, place: str) -> pl.Series:
+    """Return ids cast to the type of known ids.
+
+    Args:
+        ids: ids of a table, Int64 or String [n].
+        dtype: type of the known ids.
+        place: what the ids are, for errors.
+
+    Raises:
+        InputError: an id that does not fit the type.
+    """
+    cast = ids.cast(dtype, strict=False)
+    if cast.null_count():
+        first = ids.filter(cast.is_null())[0]
+        raise InputError(
+            f"id {first!r} is not a valid {dtype}, the type of the ids in training",
+            place=place,
+            remedy="write ids as in training",
+        )
+    return cast
+
+
+def ids_of(ids: pl.Series, place: str) -> pl.Series:
+    """Return the id column of a feature table as text or integers.
+
+    Args:
+        ids: the column, of any type [n].
+        place: the table, for errors.
+
+    Raises:
+        InputError: the column holds neither text nor whole numbers, or an id is missing.
+    """
+    if isinstance(ids.dtype, pl.Categorical | pl.Enum):
+        ids = ids.cast(pl.String)
+    has_fraction_type = ids.dtype.is_float() or ids.dtype.is_decimal()
+    if has_fraction_type and (ids == ids.floor()).all():
+        ids = ids.cast(pl.Int64, strict=False)  # pandas makes floats of integers with a gap
+    if not (ids.dtype == pl.String or ids.dtype.is_integer() or ids.dtype == pl.Null):
+        raise InputError(
+            f"'{ids.name}' holds {ids.dtype}, not ids",
+            place=place,
+            remedy="write ids as text or whole numbers",
+        )
+    if ids.null_count():
+        verb = "is" if ids.null_count() == 1 else "are"
+        raise InputError(
+            f"{ids.null_count()} of {len(ids)} ids {verb} missing",
+            place=place,
+            remedy="leave the row out",
+        )
+    return ids
 
 
 def _series(ids: Ids, place: str) -> pl.Series:
-    """Ids of any kind as a series without gaps."""
+    """Return ids of any container as a series without missing values."""
     try:
         if isinstance(ids, (str, bytes)):
             raise TypeError
-        if isinstance(ids, (pd.Series, pd.Index)):
-            plain = not ids.hasnans and ids.dtype != object
-            ids = (
-                ids.to_numpy()
-                if plain
-                else [
-                    None if gone else value
-                    for value, gone in zip(ids.tolist(), ids.isna(), strict=True)
-                ]
-            )
-        series = pl.Series("id", ids, strict=False)
+        series = pl.Series("id", _from_pandas(ids), strict=False)
         series = series.cast(pl.String, strict=False) if series.dtype == pl.Binary else series
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
         raise InputError(
@@ -302,13 +254,30 @@ def _series(ids: Ids, place: str) -> pl.Series:
         ) from None
     if series.dtype.is_nested() or series.dtype == pl.Object:
         raise InputError(
-            f"{series.dtype} are no ids", place=place, remedy="give numbers or texts, as in [7, 14]"
+            f"expected ids, got {series.dtype}",
+            place=place,
+            remedy="give numbers or texts, as in [7, 14]",
         )
     missing = series.is_null()
-    if series.dtype.is_float() or series.dtype == pl.String:
-        missing |= series.is_nan() if series.dtype.is_float() else series == ""
+    if series.dtype.is_float():
+        missing |= series.is_nan()
+    elif series.dtype == pl.String:
+        missing |= series == ""
     if missing.any():
         raise InputError(
             f"{missing.sum()} of {len(series)} ids is missing", place=place, remedy="leave it out"
         )
     return series
+
+
+def _from_pandas(ids: Any) -> Any:
+    """Return a pandas series or index as an array or a list; anything else unchanged."""
+    pandas = sys.modules.get("pandas")  # imported by the caller if an id comes from it
+    if pandas is None or not isinstance(ids, (pandas.Series, pandas.Index)):
+        return ids
+    if not ids.hasnans and ids.dtype != object:
+        return ids.to_numpy()
+    return [
+        None if is_missing else value
+        for value, is_missing in zip(ids.tolist(), ids.isna(), strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""From a name, a path or a frame to a Dataset, in one call."""
+"""From a name, a path, a frame or an array to a Dataset, in one call."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from recsys.config import build
+from recsys.data.catalog import catalog
 from recsys.data.features.tables import feature_tables, seen_from
-from recsys.data.numbering import dataset
+from recsys.data.numbering import HeldOut, dataset
 from recsys.data.plausible import odd_times
 from recsys.data.prepare import prepare
-from recsys.data.reading import arrays
-from recsys.data.reading.columns import ROLES
-from recsys.data.reading.reader import Source, frame, read, titles
-from recsys.data.types import Dataset, Interactions, history_facts
-from recsys.errors import InputError
+from recsys.data.reading import (
+    Source,
+    is_array,
+    read,
+    read_array,
+    read_frame,
+    read_titles,
+)
+from recsys.data.types import Dataset, history_facts
 from recsys.notebook import Shown, counted, facts_html
 
 __all__ = ["LoadedData", "catalogued", "folder_of", "load"]
 
+# Settings that name files; they differ between machines.
+_PATHS = ("path", "train", "valid", "test")
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LoadedData(Shown):
-    """What `load` gives and `split` takes.
+    """The result of `load`, and the input of `split`.
 
     Args:
-        dataset: all interactions, or the train part of a source that is split already.
-        parts: (valid, test) of a source that is split already, either may be None; None for one log.
+        dataset: all interactions, or the train part of a source that is already split.
+        parts: (valid, test) of a source that is already split, either may be None; None for one
+            log.
     """
 
     dataset: Dataset
-    parts: tuple[Interactions | None, Interactions | None] | None = None
+    parts: HeldOut = None
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         yield from self.dataset._facts()
@@ -50,106 +59,99 @@ def load(
     """Read, prepare and number the interactions of a source.
 
     Args:
-        source: a `Source`, the name of a data set of the catalogue, a path, a pandas or polars frame, or what `reading.arrays.read` takes:
-            a users x items matrix of scipy.sparse, or an integer array [n, 2] of user and item.
-        resolve: name -> Source; by default the catalogue, which also gives item features and titles.
-        settings: keys of `Source` that win over those of `source`, as in `load("ratings.csv", min_weight=4)`. Here `features` may also hold what is
-            at hand, as `recsys.data.features.tables.feature_table` takes it: `features={"text": frame, "image": (ids, vectors)}`.
+        source: a `Source`, the name of a data set of the catalogue, a path, a pandas or polars
+            frame, a users x items matrix of scipy.sparse, or an integer array [n, 2] of user and
+            item.
+        resolve: name to Source; by default the catalogue, which also gives item features and
+            titles.
+        settings: keys of `Source`, which replace those of `source`, as in
+            `load("ratings.csv", min_weight=4)`. Here `features` may also hold tables in memory, in
+            any form that `recsys.data.features.tables.feature_table` takes:
+            `features={"text": frame, "image": (ids, vectors)}`.
 
     Raises:
-        InputError: an unknown name or key, and all that `read` and `prepare` find.
+        InputError: an unknown name or key, and every error of `read` and `prepare`.
     """
-    settings, at_hand = _apart(settings)
-    if isinstance(source, Source):
-        chosen = _over(source, settings)
-    elif isinstance(source, Path):
-        chosen = build(Source, {"path": str(source), **settings})
-    elif isinstance(source, str):
-        chosen = build(Source, {"path" if _is_path(source) else "source": source, **settings})
+    settings, tables = _split_features(settings)
+    chosen, name = _settings_of(source, resolve, settings)
+    if isinstance(source, Source | str | Path):
+        raw = read(chosen)
+    elif is_array(source):
+        raw = read_array(source, chosen)
     else:
-        chosen = build(Source, settings)
-        if arrays.is_array(source):
-            return _finish(arrays.read(source, chosen), chosen, None, at_hand)
-        read_from_disk = [
-            key
-            for key in (
-                *("source", "path", "train", "valid", "test"),
-                *("format", "separator", "quote", "header"),
-            )
-            if key in settings
-        ]
-        if read_from_disk:
-            raise InputError(
-                f"{read_from_disk[0]} does not go with a data frame",
-                place="load",
-                remedy="leave it out",
-            )
-        roles = {role: getattr(chosen, role) for role in ROLES}
-        return _finish(
-            frame(source, **roles, nulls=chosen.nulls, ordered=chosen.ordered),
-            chosen,
-            None,
-            at_hand,
-        )
+        raw = read_frame(source, chosen)
+    data, held_out = dataset(prepare(raw, chosen))
+    findings = odd_times([data.pairs, *(part for part in held_out or () if part is not None)])
+    tell = findings.append
+    titles = None
+    features = {}
+    if name is not None:
+        titles = catalog.titles(name, data.items, tell)
+        features = dict(catalog.features(name, data.items, tell))
+    folder = folder_of(chosen)
+    if chosen.titles is not None:
+        titles = read_titles(seen_from(folder, chosen.titles), data.items, tell=tell)
+    if given := tables if tables is not None else chosen.features:
+        features |= feature_tables(given, folder, data.items, tell)
+    data = dataclasses.replace(data, titles=titles, features=features, findings=tuple(findings))
+    return LoadedData(data, held_out)
+
+
+def _settings_of(
+    source: Any, resolve: Callable[[str], Source] | None, settings: Mapping[str, Any]
+) -> tuple[Source, str | None]:
+    """Return all settings of a source, and its name if it is a data set of the catalogue.
+
+    A name of another resolver has no features and titles in the catalogue.
+    """
+    if isinstance(source, Source):
+        chosen = _override(source, settings)
+    elif isinstance(source, str | Path):
+        is_path = isinstance(source, Path) or _is_path(source)
+        chosen = build(Source, {"path" if is_path else "source": str(source), **settings})
+    else:
+        return build(Source, settings), None
     name = chosen.source
     if name is None:
-        return _finish(read(chosen), chosen, None, at_hand)
-    if resolve is not None:  # a name that is not the catalogue's has no features or titles there
-        chosen = _over(resolve(name), _told(chosen))
-        return _finish(read(chosen), chosen, None, at_hand)
-    from recsys.data.catalog import catalog
-
-    chosen = _over(catalog.resolve(name), _told(chosen))
-    return _finish(read(chosen), chosen, name, at_hand)
-
-
-def _finish(
-    parts: Any, source: Source, name: str | None, at_hand: Mapping[str, Any] | None
-) -> LoadedData:
-    data, held = dataset(prepare(parts, source))
-    text, features = None, {}
-    findings = odd_times([data.pairs, *(part for part in held or () if part is not None)])
-    tell = findings.append
-    if name is not None:
-        from recsys.data.catalog import catalog
-
-        text = catalog.titles(name, data.items, tell)
-        features = dict(catalog.features(name, data.items, tell))
-    if source.titles is not None:
-        text = titles(seen_from(folder_of(source), source.titles), data.items, tell=tell)
-    if given := at_hand if at_hand is not None else source.features:
-        features |= feature_tables(given, folder_of(source), data.items, tell)
-    known = dataclasses.replace(data, titles=text, features=features, findings=tuple(findings))
-    return LoadedData(known, held)
+        return chosen, None
+    if resolve is not None:
+        return _override(resolve(name), _changed(chosen)), None
+    return _override(catalog.resolve(name), _changed(chosen)), name
 
 
 def catalogued(source: Source) -> Source:
-    """Return the source with the settings that its entry of the catalogue adds; what is set beside the name wins.
+    """Return the source with the settings of its catalogue entry; other settings replace them.
 
-    Where the files lie is left out: it is the same on no two machines, and nothing is downloaded for it.
+    The paths of files are left out: they differ between machines, and nothing is downloaded.
 
     Raises:
         InputError: no data set has the name.
     """
     if source.source is None:
         return source
-    from recsys.data.catalog import catalog
-
-    places = dict.fromkeys(("path", "train", "valid", "test"))
-    usual = _over(catalog.entry(source.source).read, {**places, "source": source.source})
-    return _over(usual, _told(source))
+    entry = catalog.entry(source.source).read
+    usual = _override(entry, {**dict.fromkeys(_PATHS), "source": source.source})
+    return _override(usual, _changed(source))
 
 
 def folder_of(source: Source) -> Path:
-    """The folder of the interactions, from which titles and features are seen first; the working folder where there is none."""
+    """Return the folder of the interactions; the working folder if they are not in a file.
+
+    Paths of titles and features are relative to it.
+    """
     if source.path is None and source.train:
         return Path(source.train).expanduser().parent
     base = Path(source.path).expanduser() if source.path else Path()
     return base if base.is_dir() else base.parent
 
 
-def _apart(settings: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
-    """The settings with paths as texts, and features of which some are at hand, which are no setting."""
+def _split_features(
+    settings: dict[str, Any],
+) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+    """Return the settings with all paths as text, and feature tables in memory.
+
+    `features` in memory are not a setting, because a run cannot store them in its TOML file.
+    """
     given = settings.get("features")
     if isinstance(given, Path):
         return settings | {"features": str(given)}, None
@@ -160,24 +162,21 @@ def _apart(settings: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] 
     return {key: value for key, value in settings.items() if key != "features"}, given
 
 
-def _told(source: Source) -> dict[str, Any]:
-    """The settings that are not at their default, the name aside."""
-    fields = dataclasses.fields(source)
+def _changed(source: Source) -> dict[str, Any]:
+    """Return the settings that differ from their default, without the name."""
     return {
         field.name: value
-        for field in fields
+        for field in dataclasses.fields(source)
         if field.name != "source" and (value := getattr(source, field.name)) != field.default
     }
 
 
-def _over(source: Source, settings: dict[str, Any]) -> Source:
-    """`source` with some settings changed, checked."""
-    return build(
-        Source,
-        {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
-        | settings,
-    )
+def _override(source: Source, settings: Mapping[str, Any]) -> Source:
+    """Return a source with some settings replaced and checked."""
+    values = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
+    return build(Source, values | dict(settings))
 
 
 def _is_path(text: str) -> bool:
+    """Return whether a text is a path, not the name of a data set."""
     return Path(text).expanduser().exists() or "/" in text or "\\" in text or "." in text

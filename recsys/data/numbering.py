@@ -1,84 +1,91 @@
-"""From frames of outside ids to rows: vocabularies, the order of the log, and the Dataset made of them.
+"""Numbering: external ids to row numbers, and frames to a Dataset.
 
-Ids are numbered in the order in which the log meets them: by time, equal times in the order of the file. So
-nothing that draws by row or takes rows in turn depends on how an id is spelt, and a log whose times all
-differ gives the same rows in whatever order its file is. A source without an order of its own, a matrix or
-a folder of many files, takes a hash of user id and item id in its place.
+Ids are numbered in the order in which the log first mentions them: by time, equal times in the
+order of the file. So nothing that draws by row number, or visits rows in turn, depends on the
+spelling of ids. A log whose times all differ gives the same rows for any order of its file. A
+source without an order, such as a matrix or a folder of many files, is ordered by a hash of user id
+and item id.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 
 from recsys.data.hashing import hash_ids, hash_pairs
-from recsys.data.reading.reader import Parts
+from recsys.data.raw_parts import RawParts
 from recsys.data.times import Unit, count_ticks
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 
-__all__ = ["dataset", "interactions"]
+__all__ = ["HeldOut", "dataset", "interactions"]
+
+# Valid and test of a source that is already split; None for one log.
+HeldOut: TypeAlias = tuple[Interactions | None, Interactions | None] | None
 
 
-def dataset(
-    data: Parts | pl.DataFrame,
-) -> tuple[Dataset, tuple[Interactions | None, Interactions | None] | None]:
-    """Number the ids and return integer rows.
+def dataset(data: RawParts | pl.DataFrame) -> tuple[Dataset, HeldOut]:
+    """Number the ids, and return the interactions in row numbers.
 
-    Ids are numbered in the order of the log; where the format numbers its ids itself, those of its range that
-    never occur follow. The vocabularies of presplit parts span all parts. Pairs are sorted by user, then item,
-    then time.
+    Ids are numbered in the order of the log. If the format numbers its ids, ids of its range
+    without interactions follow. The vocabularies cover all parts. Pairs are sorted by user, item
+    and time.
 
     Args:
-        data: a frame of one log, or parts.
+        data: a frame of one log, or the parts of a source.
 
     Returns:
-        the Dataset over everything, or over the train part; and (valid, test) where the data is split already, else None.
+        The Dataset of everything, or of the train part; and (valid, test) of a source that is
+        already split, None for one log.
+
+    Raises:
+        InputError: the train part is missing.
     """
-    parts = Parts(all=data) if isinstance(data, pl.DataFrame) else data
+    parts = RawParts(all=data) if isinstance(data, pl.DataFrame) else data
     if parts.all is None and parts.train is None:
-        raise InputError("there is no train part", place="[data]", remedy="give train")
+        raise InputError("the train part is missing", place="[data]", remedy="give train")
     frames, unit = _with_ticks(parts.frames)
     orders = {name: _log_order(frame, parts.in_file_order) for name, frame in frames.items()}
-    users, items = (
-        _vocab(frames, orders, role, numbered)
-        for role, numbered in (("user", parts.users), ("item", parts.items))
-    )
+    users = _vocab(frames, orders, "user", parts.users)
+    items = _vocab(frames, orders, "item", parts.items)
     named = [frame["behaviour"] for frame in frames.values() if "behaviour" in frame.columns]
-    codes = Vocab.of(pl.concat(named), "behaviour") if named else None  # one numbering for all
+    # The parts share one numbering of behaviours.
+    behaviours = Vocab.of(pl.concat(named), "behaviour") if named else None
     tied = parts.in_file_order and any(_has_ties(frames[name], orders[name]) for name in frames)
-    pairs, start = {}, 0
+    pairs = {}
+    start = 0
     for name, frame in frames.items():
         position = np.arange(start, start + frame.height) if tied else None
-        pairs[name] = interactions(frame, users, items, codes, unit=unit, position=position)
+        pairs[name] = interactions(frame, users, items, behaviours, unit=unit, position=position)
         start += frame.height
-    main = "all" if parts.all is not None else "train"
-    numbered = Dataset(pairs[main], users, items, history=parts.history)
-    return numbered, None if main == "all" else (pairs.get("valid"), pairs.get("test"))
+    if parts.all is not None:
+        return Dataset(pairs["all"], users, items, history=parts.history), None
+    train = Dataset(pairs["train"], users, items, history=parts.history)
+    return train, (pairs.get("valid"), pairs.get("test"))
 
 
 def interactions(
     frame: pl.DataFrame,
     users: Vocab,
     items: Vocab,
-    codes: Vocab | None = None,
+    behaviours: Vocab | None = None,
     *,
     unit: Unit = "s",
     position: np.ndarray | None = None,
 ) -> Interactions:
-    """Return the rows of a frame in the numbers of two vocabularies, sorted by user, item and time.
+    """Return the rows of a frame in row numbers, sorted by user, item and time.
 
     Args:
-        frame: user, item and more; `time` as moments, or as whole numbers of `unit`.
+        frame: user, item and optional columns; `time` as Datetime, or as integers of `unit`.
         users, items: the vocabularies.
-        codes: of the behaviours; those of the frame where not given.
-        unit: of times that are whole numbers.
-        position: of each row in the source, where equal times have an order [n].
+        behaviours: names of the behaviours; None: those of the frame.
+        unit: of times that are integers.
+        position: row of each interaction in the source [n], if equal times have an order.
 
     Raises:
-        InputError: an id that a vocabulary does not hold.
+        InputError: an id that is not in a vocabulary.
     """
     columns: dict[str, Any] = {
         "user": users.require(frame["user"]),
@@ -96,7 +103,7 @@ def interactions(
             columns[name] = frame[name].to_numpy()
     names: tuple[str, ...] = ()
     if "behaviour" in frame.columns:
-        vocab = codes or Vocab.of(frame["behaviour"], "behaviour")
+        vocab = behaviours or Vocab.of(frame["behaviour"], "behaviour")
         names = tuple(str(name) for name in vocab.ids)
         columns["behaviour"] = vocab.rows(frame["behaviour"])
     key = columns["user"].astype(np.int64) * len(items) + columns["item"]
@@ -115,7 +122,7 @@ def interactions(
 
 
 def _with_ticks(frames: dict[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], Unit]:
-    """The frames with their times as whole numbers of one unit, which all parts share."""
+    """Return the frames with times as integers of one unit, and the unit."""
     timed = [name for name, frame in frames.items() if "time" in frame.columns]
     ticks, unit = count_ticks([frames[name]["time"] for name in timed])
     changed = {
@@ -126,7 +133,12 @@ def _with_ticks(frames: dict[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame
 
 
 def _log_order(frame: pl.DataFrame, in_file_order: bool) -> np.ndarray | None:
-    """The rows of a frame in the order of the log [n]; None where they stand in it already."""
+    """Return the rows of a frame in the order of the log [n]; None if they already are.
+
+    Args:
+        frame: with times as integers, if there are any.
+        in_file_order: whether the order of the rows has a meaning.
+    """
     order = None
     if not in_file_order:
         hashes = hash_pairs(hash_ids(frame["user"]), hash_ids(frame["item"]))
@@ -135,13 +147,18 @@ def _log_order(frame: pl.DataFrame, in_file_order: bool) -> np.ndarray | None:
         return order
     time = frame["time"].to_numpy()
     if order is None:
-        ascending = not (time[1:] < time[:-1]).any()
-        return None if ascending else np.argsort(time, kind="stable")
+        is_sorted = not (time[1:] < time[:-1]).any()
+        return None if is_sorted else np.argsort(time, kind="stable")
     return order[np.argsort(time[order], kind="stable")]
 
 
 def _has_ties(frame: pl.DataFrame, order: np.ndarray | None) -> bool:
-    """Whether two rows of a log have the same time."""
+    """Return whether two rows of a log have the same time.
+
+    Args:
+        frame: with times as integers, if there are any.
+        order: as from `_log_order`.
+    """
     if "time" not in frame.columns:
         return False
     time = frame["time"].to_numpy()
@@ -155,13 +172,18 @@ def _vocab(
     role: str,
     numbered: range | None,
 ) -> Vocab:
-    """The ids of all parts, one part after the other, each in the order of its log."""
+    """Return the ids of all parts, one part after the other, each in the order of its log.
+
+    Args:
+        frames: the parts.
+        orders: as from `_log_order`.
+        role: "user" or "item".
+        numbered: ids that exist even without interactions, if the format numbers its ids.
+    """
     columns = [
         frame[role] if (order := orders[name]) is None else frame[role].gather(order)
         for name, frame in frames.items()
     ]
-    if len({column.dtype for column in columns}) > 1:
-        columns = [column.cast(pl.String) for column in columns]
     ids = pl.concat([column.unique(maintain_order=True) for column in columns])
     if numbered is not None:
         everything = np.arange(numbered.start, numbered.stop, dtype=np.int64)

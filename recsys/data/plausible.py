@@ -1,8 +1,8 @@
-"""What looks wrong though it can be read: times of no real day, parts that get next to nothing."""
+"""Warnings about data that can be read but look wrong: impossible times, almost empty parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,19 +12,19 @@ from recsys.data.types import Interactions
 
 __all__ = ["odd_times", "thin_parts"]
 
-# 1990 and 2100 in seconds; a log of people and things lies between them.
+# 1990 and 2100 in seconds; times of a real log lie between them.
 _FIRST, _LAST = 631_152_000, 4_102_444_800
 _NAMES = ("train", "valid", "test")
 
 
 def odd_times(parts: Sequence[Interactions]) -> list[Finding]:
-    """Return a warning about times before 1990 or after 2100 in a log whose other times lie between them.
+    """Return warnings about times before 1990 or after 2100, if most times lie between.
 
-    Such are the 0 and -1 of what was not known, and the year 9999 of what has no end. Times that all count from 0 are
-    no dates, and pass.
+    Such times are placeholders: 0 or -1 for an unknown time, the year 9999 for "no end". A log
+    whose times all count from 0 does not hold dates, and gets no warning.
 
     Args:
-        parts: of one source.
+        parts: all parts of one source.
     """
     timed = [(part.time, TICKS[part.time_unit]) for part in parts if part.time is not None]
     total = sum(len(time) for time, _ in timed)
@@ -32,49 +32,45 @@ def odd_times(parts: Sequence[Interactions]) -> list[Finding]:
     late = sum(int((time >= _LAST * ticks).sum()) for time, ticks in timed)
     if not early + late or 2 * (early + late) > total:
         return []
-    units = [part for part in parts if part.time is not None and len(part.time)]
-    ends = [
-        (
-            f"{early:,} of {total:,} times {_is(early)} before 1990",
-            min,
-            early,
-            'since = "1990-01-01"',
-        ),
-        (f"{late:,} of {total:,} times {_is(late)} after 2100", max, late, 'until = "2100-01-01"'),
-    ]
-    return [
-        Finding(
-            "times",
-            "warning",
-            count,
-            f"{words}, such as {_end(units, pick)}",
-            f"correct them, or leave them out: {setting}",
-        )
-        for words, pick, count, setting in ends
-        if count
-    ]
+    findings = []
+    if early:
+        message = f"{early:,} of {total:,} times {_is(early)} before 1990, such as "
+        message += _extreme(parts, np.min, min)
+        findings.append(_odd_times(early, message, 'since = "1990-01-01"'))
+    if late:
+        message = f"{late:,} of {total:,} times {_is(late)} after 2100, such as "
+        message += _extreme(parts, np.max, max)
+        findings.append(_odd_times(late, message, 'until = "2100-01-01"'))
+    return findings
+
+
+def _odd_times(count: int, message: str, setting: str) -> Finding:
+    remedy = f"correct them, or leave them out: {setting}"
+    return Finding("times", "warning", count, message, remedy)
 
 
 def thin_parts(part: np.ndarray, meant: Sequence[float | None], remedy: str) -> list[Finding]:
-    """Return a warning about every part that gets less than half of the rows it was to have.
+    """Return a warning for each part with less than half of the rows that the rule asks for.
 
     Args:
-        part: 0 train, 1 valid, 2 test; [n].
-        meant: rows of train, valid and test by the rule, None where the rule does not say.
-        remedy: what to do about it.
+        part: part of each row: 0 train, 1 valid, 2 test; [n].
+        meant: rows of train, valid and test according to the rule; None if the rule does not fix
+            it.
+        remedy: what the user can do.
     """
-    found = np.bincount(part, minlength=3)
+    sizes = np.bincount(part, minlength=3)
     total = max(1, len(part))
     return [
         Finding(
             f"size of {name}",
             "warning",
             int(rows),
-            f"{name} gets {rows:,} of {total:,} rows ({rows / total:.2%}), and was to have {wish / total:.0%}",
+            f"{name} gets {rows:,} of {total:,} rows ({rows / total:.2%}), "
+            f"and was to have {target / total:.0%}",
             remedy,
         )
-        for name, rows, wish in zip(_NAMES, found, meant, strict=True)
-        if wish is not None and rows < wish / 2
+        for name, rows, target in zip(_NAMES, sizes, meant, strict=True)
+        if target is not None and rows < target / 2
     ]
 
 
@@ -82,11 +78,21 @@ def _is(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _end(parts: Sequence[Interactions], pick: object) -> str:
-    """The first or the last time of all parts, as text."""
-    ends = [
-        (int(pick(part.time)) / TICKS[part.time_unit], int(pick(part.time)), part.time_unit)  # type: ignore[operator]
-        for part in parts
-    ]
-    _, time, unit = pick(ends)  # type: ignore[operator]
-    return iso_time(time, unit)
+def _extreme(
+    parts: Sequence[Interactions],
+    of_part: Callable[[np.ndarray], np.integer],
+    of_all: Callable[[list[tuple[float, str]]], tuple[float, str]],
+) -> str:
+    """Return the first or the last time of all parts, as text.
+
+    Args:
+        parts: of one source.
+        of_part: minimum or maximum of the times of one part.
+        of_all: minimum or maximum of (seconds, text).
+    """
+    ends = []
+    for part in parts:
+        if part.time is not None and len(part.time):
+            ticks = int(of_part(part.time))
+            ends.append((ticks / TICKS[part.time_unit], iso_time(ticks, part.time_unit)))
+    return of_all(ends)[1]

@@ -1,20 +1,21 @@
-"""Columns of times to moments, and moments to whole numbers of a unit.
+"""Times: columns of any kind to points in time, and points in time to integers of a unit.
 
-Between reading and numbering a time is a polars `Datetime`, in microseconds, or in nanoseconds where a
-value needs them. `Interactions` holds int64 numbers in the coarsest unit that keeps every value exact:
-seconds for a log of whole seconds, milliseconds or finer for a log that has them. So the order inside a
-second is never lost, and the same moments give the same interactions whatever they were written in.
+Between reading and numbering a time is a polars `Datetime` in microseconds, or in nanoseconds if a
+value needs them. `Interactions` holds int64 numbers in the coarsest unit that keeps every value
+exact: seconds for a log of whole seconds, milliseconds or finer for a log that has them. The order
+within a second is never lost, and equal times give equal interactions in every notation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 
+from recsys.data.row_errors import RowPlace, first_true, refuse_rows
 from recsys.errors import InputError
 
 __all__ = [
@@ -30,15 +31,15 @@ __all__ = [
 
 Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
 
-# Numbers of each unit in a second, from coarse to fine.
+# Ticks of each unit in a second, from coarse to fine.
 TICKS: dict[Unit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
-# A count of seconds beyond these magnitudes is a count of something smaller.
+# Numbers below a limit are in a unit: limit, name of the unit, ticks in a second.
 _SIZES = ((1e11, "seconds", 1), (1e14, "milliseconds", 1_000), (1e17, "microseconds", 1_000_000))
 _NANO = ("nanoseconds", 1_000_000_000)
-# 1989 to 2103 in seconds; what lies there in one unit and not in another tells units apart.
+# 1989 to 2103 in seconds. A number in this range in one unit only identifies the unit.
 _YEARS = (6e8, 4.2e9)
-# Dates written as one whole number, which would pass for seconds or milliseconds.
+# Dates written as one integer, which could be mistaken for seconds or milliseconds.
 _STAMPS = (
     ("%Y%m%d", 19700101, 21001231),
     ("%Y%m%d%H%M%S", 19700101_000000, 21001231_235959),
@@ -46,67 +47,79 @@ _STAMPS = (
 _REMEDY = "write unix seconds or ISO dates, as in 2011-12-09 08:26:00"
 
 
-def parse_times(
-    values: pl.Series, where: Callable[[int], str], column: str = "time"
-) -> tuple[pl.Series, str]:
-    """Return the moments of a column, and what its values were read as.
+def parse_times(values: pl.Series, where: RowPlace, column: str = "time") -> tuple[pl.Series, str]:
+    """Return the points in time of a column, and the notation that was recognised.
 
-    Accepts dates, date-times (without a zone: UTC), ISO 8601 text, and numbers, whose unit follows from
-    their size: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
-    Numbers with a fraction are rounded to microseconds, which is what a float of today's times can hold.
+    Accepts dates, date-times (without a time zone: UTC), ISO 8601 text, and numbers. The size of
+    numbers gives their unit: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds,
+    otherwise nanoseconds. Numbers with a fraction are rounded to microseconds, which is the
+    precision of a float64 for present-day times.
 
     Args:
-        values: the column.
-        where: says where a row stands.
-        column: its name, for messages.
+        values: the column [n].
+        where: gives the place of a row, for errors.
+        column: name of the column, for errors.
 
     Returns:
-        Datetime [n] called "time", in microseconds, or in nanoseconds where a value needs them; and
+        Datetime [n] called "time", in microseconds, or in nanoseconds if a value needs them; and
         "dates", "seconds", "milliseconds", "microseconds" or "nanoseconds".
 
     Raises:
-        InputError: at the first value that is none of these; for numbers in several units, and for
-            numbers that all read as a date, as 20111209 does.
+        InputError: a value in another notation, numbers in several units, or numbers that are all
+            dates, such as 20111209.
     """
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
         _refuse(values.is_null(), values, where, column, 'fill it in, or set time = "none"')
-        return _of_datetimes(values), "dates"
+        return _from_datetimes(values), "dates"
     if values.dtype == pl.String:
         numbers = values.cast(pl.Int64, strict=False)
         if numbers.null_count():
             numbers = values.cast(pl.Float64, strict=False)
         if numbers.null_count() and (numbers.null_count() == len(values) or numbers[0] is None):
-            dates = _of_text(values)
+            dates = _from_text(values)
             _refuse(dates.is_null(), values, where, column, _REMEDY)
-            return _of_datetimes(dates), "dates"
+            return _from_datetimes(dates), "dates"
     else:
         kind = pl.Int64 if values.dtype.is_integer() else pl.Float64
         numbers = values.cast(kind, strict=False)
-    return _of_numbers(numbers, values, where, column)
+    return _from_numbers(numbers, values, where, column)
 
 
 def count_ticks(columns: Sequence[pl.Series]) -> tuple[list[np.ndarray], Unit]:
-    """Return columns of moments as int64 numbers of the coarsest unit that holds all of them exactly.
+    """Return columns of times as int64 [n] in the coarsest unit that holds all of them exactly.
 
     Args:
-        columns: Datetime [n] each, as from `parse_times`; or integers, which are seconds already.
+        columns: Datetime [n] each, as from `parse_times`; or integers, which are seconds.
+
+    Returns:
+        The columns, and their common unit.
     """
     unit: Unit = "s"
     for column in columns:
         if isinstance(column.dtype, pl.Datetime):
-            unit = _finer(unit, _needed(column))
+            unit = _finer(unit, _exact_unit(column))
     return [_ticks(column, unit) for column in columns], unit
 
 
 def rescale(time: np.ndarray, unit: Unit, to: Unit) -> np.ndarray:
-    """Return times of one unit in a unit that is as fine or finer; int64 [n]."""
+    """Return times, int64 [n], in another unit.
+
+    Args:
+        time: times in `unit`, int64 [n].
+        unit: the unit of `time`.
+        to: the new unit, as fine or finer.
+    """
     return time if unit == to else time * (TICKS[to] // TICKS[unit])
 
 
 def moment(value: str | int, name: str = "time") -> int:
     """Return a point in time as nanoseconds since 1970.
 
-    Whole numbers are read as in a column of times, so that 1323419160000 are milliseconds.
+    Integers are read as in a column of times, so 1323419160000 is a number of milliseconds.
+
+    Args:
+        value: an ISO date or a unix time.
+        name: name of the setting, for errors.
 
     Raises:
         InputError: the value is neither an integer nor an ISO date.
@@ -120,23 +133,31 @@ def moment(value: str | int, name: str = "time") -> int:
 
 
 def ticks_at(nanoseconds: int, unit: Unit) -> int:
-    """Return the first whole number of a unit that is not before a moment."""
+    """Return the first tick of a unit that is not before a point in time.
+
+    Args:
+        nanoseconds: the point in time, since 1970.
+        unit: the unit of the result.
+    """
     return -(-nanoseconds * TICKS[unit] // TICKS["ns"])
 
 
 def iso_time(ticks: int, unit: Unit = "s") -> str:
-    """Return a time as ISO text in UTC, with as many digits of a second as its unit has."""
+    """Return a time as ISO text in UTC, with as many decimals as the unit has.
+
+    A time beyond the year 9999 is returned as the number.
+    """
     seconds, rest = divmod(int(ticks), TICKS[unit])
     digits = len(str(TICKS[unit])) - 1
     try:
         text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):  # beyond the year 9999, as a made-up count may be
+    except (ValueError, OverflowError, OSError):
         return str(ticks)
     return f"{text}.{rest:0{digits}d}" if digits else text
 
 
-def _of_datetimes(values: pl.Series) -> pl.Series:
-    """Dates and date-times of any unit and zone as moments in UTC."""
+def _from_datetimes(values: pl.Series) -> pl.Series:
+    """Return dates and date-times of any unit and time zone as times in UTC."""
     if values.dtype == pl.Date:
         return values.cast(pl.Datetime("us")).alias("time")
     if getattr(values.dtype, "time_zone", None):
@@ -145,36 +166,47 @@ def _of_datetimes(values: pl.Series) -> pl.Series:
     return values.cast(pl.Datetime("ns" if fine else "us")).alias("time")
 
 
-def _of_numbers(
-    numbers: pl.Series, values: pl.Series, where: Callable[[int], str], column: str
+def _from_numbers(
+    numbers: pl.Series, values: pl.Series, where: RowPlace, column: str
 ) -> tuple[pl.Series, str]:
+    """Return numbers as times, and the name of their unit.
+
+    Args:
+        numbers: Int64 or Float64 [n], null where a value is not a number.
+        values: the column as it was read [n], for errors.
+        where: gives the place of a row.
+        column: name of the column.
+    """
     whole = numbers.dtype.is_integer()
     bad = numbers.is_null() if whole else ~(numbers.abs() < 2.0**63).fill_null(value=False)
     _refuse(bad, values, where, column, _REMEDY)
     size = float(numbers.cast(pl.Float64).abs().max() or 0)  # type: ignore[arg-type]
     unit, ticks = next(((name, n) for limit, name, n in _SIZES if size < limit), _NANO)
     if ticks > 1:
-        _one_unit(numbers, unit, where, column)
+        _require_one_unit(numbers, unit, where, column)
     floor = (numbers if whole else numbers.floor()).cast(pl.Int64)
-    if _stamps(floor):
+    if _are_dates(floor):
         cause = (
             f"'{floor[0]}' is a date written as one number, which would count as {unit} since 1970"
         )
         remedy = "write ISO dates, as in 2011-12-09 08:26:00"
         raise InputError(cause, place=f"{where(0)}, column '{column}'", remedy=remedy)
     if whole and unit == "nanoseconds":
-        return _of_datetimes(numbers.cast(pl.Int64).cast(pl.Datetime("ns"))), unit
+        return _from_datetimes(numbers.cast(pl.Int64).cast(pl.Datetime("ns"))), unit
     scale = TICKS["us"] / ticks
     micro = numbers * int(scale) if whole else (numbers.cast(pl.Float64) * scale).round()
     micro = micro.cast(pl.Int64)
     return micro.cast(pl.Datetime("us")).alias("time"), unit
 
 
-def _of_text(text: pl.Series) -> pl.Series:
-    """ISO 8601 text to moments; null where it is not. Digits beyond microseconds are kept."""
+def _from_text(text: pl.Series) -> pl.Series:
+    """Return ISO 8601 text as times, null where it is not ISO 8601.
+
+    Decimals beyond microseconds are kept.
+    """
     plain = (
         text.str.strip_chars()
-        .str.replace(r"^(\d{4}-\d\d-\d\d)T", "$1 ")  # the T of a time, not that of UTC
+        .str.replace(r"^(\d{4}-\d\d-\d\d)T", "$1 ")  # the T before a time, not the T of UTC
         .str.replace(r"^(\d{4}-\d\d-\d\d)\s*(Z|UTC|GMT)$", "$1")
         .str.replace(r"\s*(Z|UTC|GMT)$", "+0000")
         .str.replace(r"([+-]\d\d):(\d\d)$", "$1$2")
@@ -196,28 +228,32 @@ def _of_text(text: pl.Series) -> pl.Series:
     return result
 
 
-def _one_unit(numbers: pl.Series, unit: str, where: Callable[[int], str], column: str) -> None:
-    """Refuse times of which some are of our years in one unit and all others in another.
+def _require_one_unit(numbers: pl.Series, unit: str, where: RowPlace, column: str) -> None:
+    """Raise an error if some times are of the present in one unit and all others in another unit.
 
-    Counts that begin at 0 have some in between, and pass.
+    A log whose times count from 0 also has numbers in between, and is accepted.
+
+    Raises:
+        InputError: the column mixes two units.
     """
     low, high = _YEARS
     units = [(name, ticks) for _, name, ticks in _SIZES] + [_NANO]
-    ours = {name: (numbers >= low * n) & (numbers < high * n) for name, n in units}
-    if sum(int(each.sum()) for each in ours.values()) < int((numbers >= low).sum()):
+    present = {name: (numbers >= low * n) & (numbers < high * n) for name, n in units}
+    if sum(int(each.sum()) for each in present.values()) < int((numbers >= low).sum()):
         return
-    for name, each in ours.items():
+    for name, each in present.items():
         if name != unit and each.any():
-            row, last = int(each.arg_true()[0]), int(numbers.arg_max() or 0)
+            row = first_true(each)
+            last = int(numbers.arg_max() or 0)
             cause = f"'{numbers[row]}' looks like {name}, '{numbers[last]}' like {unit}"
             place = f"{where(row)}, column '{column}'"
             raise InputError(cause, place=place, remedy="write all times in one unit")
 
 
-def _stamps(whole: pl.Series) -> bool:
-    """Whether all numbers read as a date, such as 20111209 or 20111209082600.
+def _are_dates(whole: pl.Series) -> bool:
+    """Return whether all integers are dates, such as 20111209 or 20111209082600.
 
-    As seconds they would all be of August 1970.
+    Read as seconds, they would all be in August 1970.
     """
     for form, first, last in _STAMPS:
         if len(whole) and whole.is_between(first, last).all():
@@ -226,15 +262,13 @@ def _stamps(whole: pl.Series) -> bool:
     return False
 
 
-def _refuse(
-    bad: pl.Series, values: pl.Series, where: Callable[[int], str], column: str, remedy: str
-) -> None:
-    if not bad.any():
-        return
-    row = int(bad.arg_true()[0])
-    value = values[row]
-    cause = "the time is empty" if value is None else f"'{value}' is not a time"
-    raise InputError(cause, place=f"{where(row)}, column '{column}'", remedy=remedy)
+def _refuse(bad: pl.Series, values: pl.Series, where: RowPlace, column: str, remedy: str) -> None:
+    """Raise an error about the first value that is not a time."""
+    refuse_rows(bad, values, where, column, _not_a_time, remedy)
+
+
+def _not_a_time(value: object) -> str:
+    return "the time is empty" if value is None else f"'{value}' is not a time"
 
 
 def _unit_of(column: pl.Series) -> Unit:
@@ -242,8 +276,8 @@ def _unit_of(column: pl.Series) -> Unit:
     return unit
 
 
-def _needed(column: pl.Series) -> Unit:
-    """The coarsest unit that holds a column of moments exactly."""
+def _exact_unit(column: pl.Series) -> Unit:
+    """Return the coarsest unit that holds a column of times exactly."""
     physical, ticks = column.to_physical(), TICKS[_unit_of(column)]
     for unit, coarse in TICKS.items():
         if coarse >= ticks or not (physical % (ticks // coarse) != 0).any():
@@ -252,6 +286,7 @@ def _needed(column: pl.Series) -> Unit:
 
 
 def _ticks(column: pl.Series, unit: Unit) -> np.ndarray:
+    """Return times as int64 numbers of a unit that holds them exactly."""
     if not isinstance(column.dtype, pl.Datetime):
         return rescale(column.cast(pl.Int64).to_numpy(), "s", unit)
     physical, own = column.to_physical().to_numpy(), TICKS[_unit_of(column)]

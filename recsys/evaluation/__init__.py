@@ -1,20 +1,47 @@
 """Evaluation: metrics with confidence intervals, by full or by sampled ranking.
 
-    settings      Settings `[evaluate]`.
-    evaluator     Evaluate a scorer on held-out interactions, and the report of it.
-    full          Metrics over the full catalogue, for all, new or warm items.
-    sampled       Metrics over sampled candidates, and estimators that correct them.
-    draws         Samples of candidates.
-    metrics       Ranking metrics by name.
-    list_metrics  Metrics of recommendation lists: coverage, Gini, novelty, diversity.
-    partial_auc   One-way and two-way partial AUC.
-    breakdown     Metrics by user activity and by item popularity.
+    settings           Settings `[evaluate]`.
+    evaluator          Evaluate a scorer on held-out interactions.
+    report             The result: values per user, means, intervals, and its two files.
+    slices             Slices of the test set: new items, popular items, cold users.
+    contexts           The data that a metric is a function of.
+    metrics            The table of metrics, names, and metrics of other packages.
+    ranking_metrics    Metrics of the positions of test items.
+    list_metrics       Metrics of recommendation lists: coverage, Gini, novelty, diversity.
+    partial_auc        One-way, two-way and lower-left partial AUC.
+    full               Metrics of full rankings, slice by slice.
+    sampled            Metrics from sampled candidates.
+    draws              Samples of candidates.
+    estimators         Estimates of full metrics from ranks among sampled candidates.
+    rank_distribution  Distributions of ranks that the estimators learn.
+    item_terms         Metrics as sums over test items, for the estimators.
+    measured           Values of metrics while an evaluation collects them.
+    breakdown          Metrics by user activity and by item popularity.
 
 The names below are public; the modules behind them are internal and may change.
 """
 
 from recsys.evaluation.breakdown import by_activity, by_popularity
-from recsys.evaluation.evaluator import Report, evaluate
+from recsys.evaluation.contexts import DrawContext, ListContext, RankContext
+from recsys.evaluation.evaluator import evaluate
+from recsys.evaluation.item_terms import PerItem
+from recsys.evaluation.metrics import ListMetric, MetricKind, RankMetric
+from recsys.evaluation.report import Report
 from recsys.evaluation.settings import Evaluation
+from recsys.evaluation.slices import Slice
 
-__all__ = ["Evaluation", "Report", "by_activity", "by_popularity", "evaluate"]
+__all__ = [
+    "DrawContext",
+    "Evaluation",
+    "ListContext",
+    "ListMetric",
+    "MetricKind",
+    "PerItem",
+    "RankContext",
+    "RankMetric",
+    "Report",
+    "Slice",
+    "by_activity",
+    "by_popularity",
+    "evaluate",
+]

@@ -1,19 +1,23 @@
-"""Candidates of a user drawn without repeats: uniformly, or one after the other in proportion to a weight.
+"""Candidates of a user sampled without replacement: uniformly, or in proportion to a weight.
 
-Item i has a key of its own for each user, exponential with rate w_i, and the m smallest keys are the sample (Efraimidis &
-Spirakis 2006): the first is item i with chance w_i / sum w, the next is drawn likewise from what is left, and so on. Given the
-smallest key t that is not in the sample, item i is in it with chance 1 - exp(-w_i t), so that a sum over all items is estimated
-without bias by the sum over the sample of value / chance (Cohen & Kaplan 2007). Where all items are drawn, t is infinite and
-every chance is 1. Uniform draws have all weights 1, and there the chance is m / N.
+Each item has a key per user, exponential with rate w_i, and the m smallest keys are the sample
+(Efraimidis & Spirakis 2006). So the first candidate is item i with probability w_i / sum w, the
+next one is drawn likewise from the rest, and so on. Given the smallest key t outside the sample,
+item i is in the sample with probability 1 - exp(-w_i t). So the sum of value / probability over
+the sample is an unbiased estimate of the sum of the value over all items (Cohen & Kaplan 2007). If
+all items are sampled, t is infinite and every probability is 1. Uniform sampling has weights of 1,
+and the probability is m / N.
 
-Few of many are drawn without a look at the others: items arrive in proportion to their weight, with repeats, and the first m that
-are new and allowed are the sample. That is the same draw, since the key of an item is the time at which it first arrives; n
-arrivals at rate sum w take a time of the gamma distribution. A stream that takes more time than all keys would is cut,
-and the keys of the items that have not come are drawn: what is left of an exponential time is as long as a new one. What has come
-stays, since streams are not cut by chance: those of few different items would be, and popular items would be drawn too rarely.
+A few of many items are sampled without looking at the others. Items arrive in proportion to their
+weight, with repeats, and the first m that are new and allowed are the sample. That is the same
+distribution, since the key of an item is the time of its first arrival; n arrivals at rate sum w
+take a gamma-distributed time. A stream that takes more time than all keys would is cut, and the
+keys of the items that have not arrived are drawn: the rest of an exponential time is distributed
+like a new one. Items that have arrived stay in the sample. A stream is not cut by chance: streams
+with few different items are cut, and dropping those would sample popular items too rarely.
 
-All numbers are hashes of (seed, user row, item row or place in the stream): a user has the same candidates whoever else is asked
-for, in whatever order.
+All random numbers are hashes of (seed, user row, item row or position in the stream). So a user
+has the same candidates whichever other users are sampled, in any order.
 """
 
 from __future__ import annotations
@@ -29,18 +33,22 @@ from recsys.data.hashing import hash_pairs
 __all__ = ["Sample", "draw_items"]
 
 DEAR = 6  # one arrival costs about as much as this many keys
-_CELLS = 1 << 20  # keys held at a time
-_ARRIVALS, _KEYS, _TIME = 0, 4, 8  # streams of one seed; a hash of pairs uses three numbers
+_CELLS = 1 << 20  # keys in memory at a time
+# Streams of random numbers of one seed; a hash of pairs uses three numbers.
+_ARRIVALS = 0
+_KEYS = 4
+_TIME = 8
 _STREAMS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Candidates of some users.
+    """Sampled candidates of some users.
 
     Args:
-        items: item rows, int64 [B, w], none twice in a row; -1 where a user has fewer than w.
-        chance: of each to be in the sample, given what else is, float64 [B, w]; 1 where item is -1.
+        items: item rows, int64 [B, w], without repeats in a row; -1 where a user has fewer than w.
+        chance: probability of each to be in the sample, given the rest of it, float64 [B, w];
+            1 where the item is -1.
     """
 
     items: np.ndarray
@@ -55,14 +63,14 @@ def draw_items(
     weight: np.ndarray | None = None,
     seed: int = 0,
 ) -> Sample:
-    """Return m items of each user that are not barred, without repeats, or all of them where there are no more than m.
+    """Sample m allowed items per user without replacement; all of them if there are not more.
 
     Args:
-        users: user rows [B], from which the numbers are hashed.
-        barred: CSR [B, n_items], what cannot be drawn, column indices sorted.
-        m: how many.
-        weight: positive [n_items]; None draws uniformly.
-        seed: of the draw.
+        users: user rows, int [B]; the random numbers are hashed from them.
+        barred: items that cannot be sampled, CSR [B, n_items] with sorted column indices.
+        m: items per user.
+        weight: positive weights, float [n_items]; None samples uniformly.
+        seed: of the sample.
     """
     pool = barred.shape[1] - np.diff(barred.indptr).astype(np.int64)
     width = int(min(m, pool.max(initial=0)))
@@ -70,7 +78,9 @@ def draw_items(
     chance = np.ones((len(users), width))
     if weight is None:
         chance[:] = (np.minimum(m, pool) / np.maximum(pool, 1))[:, None]
-    left, arrived, before = np.arange(len(users)), sp.csr_matrix(barred.shape, dtype=bool), 0
+    left = np.arange(len(users))
+    arrived = sp.csr_matrix(barred.shape, dtype=bool)
+    before = 0
     length = _length(m, weight)
     while DEAR * length <= barred.shape[1] and (pool[left] > m).any():
         rows = left[pool[left] > m]
@@ -81,7 +91,9 @@ def draw_items(
         if weight is not None:
             limit = _time(users[rows], stream.count, seed) / weight.sum()
             chance[rows] = -np.expm1(-weight[stream.items] * limit[:, None])
-        left, before, length = np.setdiff1d(left, rows), length, 2 * length
+        left = np.setdiff1d(left, rows)
+        before = length
+        length *= 2
     step = max(1, _CELLS // max(1, barred.shape[1]))
     for start in range(0, len(left), step):
         rows = left[start : start + step]
@@ -97,13 +109,13 @@ def draw_items(
 
 @dataclass(frozen=True, eq=False)
 class _Stream:
-    """The items that arrive for some users.
+    """Items that arrive for some users.
 
     Args:
-        complete: who has more than m, bool [B].
-        items: the first m of those [B', m].
-        count: arrivals until the next one [B'].
-        arrived: what has come for the others, CSR bool [B, n_items].
+        complete: which users have more than m new and allowed items, bool [B].
+        items: the first m of those users, int64 [B', m].
+        count: arrivals of those users up to the next new item, int [B'].
+        arrived: items that have arrived for the other users, CSR bool [B, n_items].
     """
 
     complete: np.ndarray
@@ -120,7 +132,7 @@ def _arrivals(
     length: int,
     seed: int,
 ) -> _Stream:
-    """Return the first m items of a stream with repeats that are new and not barred."""
+    """Return the first m items that are new and allowed in streams of `length` with repeats."""
     n = barred.shape[1]
     number = _uniform(hash_pairs(users[:, None], np.arange(length)[None], _stream(seed, _ARRIVALS)))
     if weight is None:
@@ -129,8 +141,8 @@ def _arrivals(
         total = np.cumsum(weight)
         item = np.searchsorted(total, number * total[-1], side="right")
     item = np.minimum(item, n - 1)
-    place = np.sort(item * length + np.arange(length), axis=1)  # by item, then by arrival
-    first, at = np.divmod(place, length)
+    order_code = np.sort(item * length + np.arange(length), axis=1)  # by item, then by arrival
+    first, at = np.divmod(order_code, length)
     new = np.ones(item.shape, dtype=bool)
     np.put_along_axis(new, at[:, 1:], first[:, 1:] != first[:, :-1], axis=1)
     owner = np.repeat(np.arange(len(users)), np.diff(barred.indptr))
@@ -141,12 +153,13 @@ def _arrivals(
     complete = order[:, -1] > m
     kept = item[complete][(new & (order <= m))[complete]].reshape(-1, m)
     row, column = np.nonzero(new & ~complete[:, None])
-    come = sp.csr_matrix((np.ones(len(row), dtype=bool), (row, item[row, column])), barred.shape)
-    return _Stream(complete, kept, (order[complete] > m).argmax(1) + 1, come)
+    ones = np.ones(len(row), dtype=bool)
+    arrived = sp.csr_matrix((ones, (row, item[row, column])), barred.shape)
+    return _Stream(complete, kept, (order[complete] > m).argmax(1) + 1, arrived)
 
 
 def _length(m: int, weight: np.ndarray | None) -> int:
-    """Return how many arrivals bring about a quarter more than m new items, where no item is barred."""
+    """Return the arrivals that bring about a quarter more than m new items, if none is barred."""
     length, enough = m + m // 4 + 16, m + m // 4 + 8
     if weight is not None and enough < len(weight):
         share = weight / weight.sum()
@@ -156,7 +169,7 @@ def _length(m: int, weight: np.ndarray | None) -> int:
 
 
 def _at_rows(part: sp.csr_matrix, rows: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
-    """Return a matrix of a shape whose given rows, ascending, are those of `part`."""
+    """Return a matrix of the given shape that has the rows of `part` at `rows` (ascending)."""
     sizes = np.zeros(shape[0] + 1, dtype=np.int64)
     sizes[rows + 1] = np.diff(part.indptr)
     return sp.csr_matrix((part.data, part.indices, np.cumsum(sizes)), shape=shape)
@@ -171,9 +184,12 @@ def _smallest(
     weight: np.ndarray | None,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the items [B, width] with the m smallest keys, -1 where there are no more, and the smallest key that is left [B].
+    """Return the items with the m smallest keys, and the smallest key of the other items.
 
-    What has arrived comes before all others, whose keys count from then on.
+    Items that have arrived come before all others, whose keys count from then on.
+
+    Returns:
+        Item rows, int64 [B, width], -1 pads a shorter sample; and the key, float64 [B].
     """
     n = barred.shape[1]
     key = _uniform(hash_pairs(users[:, None], np.arange(n)[None], _stream(seed, _KEYS)))
@@ -190,14 +206,14 @@ def _smallest(
 
 
 def _time(users: np.ndarray, count: np.ndarray | int, seed: int) -> np.ndarray:
-    """Return a time of `count` arrivals at rate 1 for each user, float64 [B]."""
+    """Return the time that `count` arrivals at rate 1 take for each user, float64 [B]."""
     number = _uniform(hash_pairs(users, np.zeros(len(users), dtype=np.int64), _stream(seed, _TIME)))
-    return np.where(
-        np.equal(count, 0), 0.0, scipy.special.gammaincinv(np.maximum(count, 1), number)
-    )
+    time = scipy.special.gammaincinv(np.maximum(count, 1), number)
+    return np.where(np.equal(count, 0), 0.0, time)
 
 
 def _stream(seed: int, which: int) -> int:
+    """Return the seed of one of the streams of random numbers."""
     return _STREAMS * seed + which
 
 

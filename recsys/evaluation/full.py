@@ -1,14 +1,12 @@
-"""Full rankings in views: which test items or test users count, and among which items they are ranked.
+"""Metrics of full rankings, on slices of the test set.
 
-A view (`metrics.VIEWS`) is of one kind of test items, those with or without a training pair, and ranks them among their kind or in the whole
-catalogue; or of one kind of test users, with all of their test items in the whole catalogue. All that look into the whole catalogue share
-one pass of lists.
+All slices that rank the whole catalogue share one pass that makes the recommendation lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,335 +14,284 @@ import scipy.sparse as sp
 import torch
 
 from recsys.data.types import FeatureTable, Interactions
-from recsys.evaluation import list_metrics as of_lists
-from recsys.evaluation import metrics as m
-from recsys.evaluation.metrics import Metric
+from recsys.evaluation.contexts import ListContext, RankContext
+from recsys.evaluation.measured import Measured
+from recsys.evaluation.metrics import ListMetric, Metric, RankMetric, hit_matrix, parse
 from recsys.evaluation.settings import Evaluation
+from recsys.evaluation.slices import (
+    EVERYTHING,
+    GROUPS,
+    SLICES,
+    HeldOut,
+    Slice,
+    item_counts,
+    popularity_group,
+)
 from recsys.ranking import TopK, ranks, top_k
 from recsys.scorer import Factors, MultiFactors, Scorer
 
-__all__ = ["Part", "Ranking", "leave_out_short", "users_of_items"]
+__all__ = ["FullRanking"]
 
-_OF_USERS = ("cold users", "warm users")
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some of the test users with some of their test items.
-
-    Args:
-        users: user rows [U'], those who have such items.
-        places: where they stand among all test users [U'].
-        relevant: their test items of the kind, CSR [U', n_items].
-        reachable: those of them that were not seen.
-    """
-
-    users: np.ndarray
-    places: np.ndarray
-    relevant: sp.csr_matrix
-    reachable: sp.csr_matrix
-
-    @property
-    def n_relevant(self) -> np.ndarray:
-        """Test items of the kind per user, int64 [U']."""
-        return np.diff(self.relevant.indptr).astype(np.int64)
-
-    def only(self, kept: np.ndarray) -> Part:
-        """The part of the items of a mask [n_items], with the users who have one."""
-        relevant, reachable = _of_items(self.relevant, kept), _of_items(self.reachable, kept)
-        some = np.flatnonzero(np.diff(relevant.indptr))
-        return Part(self.users[some], self.places[some], relevant[some], reachable[some])
-
-    def of_users(self, kept: np.ndarray) -> Part:
-        """The part of the users of a mask [n_users], with all their items."""
-        some = np.flatnonzero(kept[self.users])
-        return Part(self.users[some], self.places[some], self.relevant[some], self.reachable[some])
+_GROUPS_CUTOFF = 20  # of recall by popularity, if no metric has a cut-off
 
 
 @dataclass(frozen=True, eq=False)
-class Ranking:
-    """What every view of one evaluation shares.
+class FullRanking:
+    """A scorer that ranks all candidates of every test user.
 
     Args:
-        scorer: what ranks.
-        train: the source of item popularity and co-occurrence; its items are warm.
-        masked: what cannot be recommended, CSR [n_users, n_items].
-        evaluation: which metrics and how.
-        features: item features for `diversity`, or None.
+        scorer: the scorer.
+        train: training interactions: the source of item popularity and co-occurrence. Its items
+            are warm.
+        seen: interactions that are not recommended again, CSR [n_users, n_items].
+        evaluation: the settings.
+        features: item features for the metric `diversity`, or None.
     """
 
     scorer: Scorer
     train: Interactions
-    masked: sp.csr_matrix
+    seen: sp.csr_matrix
     evaluation: Evaluation
     features: FeatureTable | None = None
 
     @cached_property
-    def new(self) -> np.ndarray:
-        """Which items have no training pair, bool [n_items]."""
-        return users_of_items(self.train) == 0
+    def item_counts(self) -> np.ndarray:
+        """Distinct training users per item, int64 [n_items]."""
+        return item_counts(self.train.csr)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Popularity group of each item, int8 [n_items], as codes into `GROUPS`."""
+        return popularity_group(self.item_counts)
 
     @cached_property
     def cold(self) -> np.ndarray:
-        """Which users have no training pair, bool [n_users]."""
+        """Whether a user has no training interaction, bool [n_users]."""
         return np.diff(self.train.csr.indptr) == 0
 
-    def _part(self, every: Part, view: str) -> tuple[Part, np.ndarray | None]:
-        """The users and test items of a view, and the items among which they are ranked; None for all."""
-        if not view:
-            return every, None
-        if view in _OF_USERS:
-            return every.of_users(self.cold if view == "cold users" else ~self.cold), None
-        kept = self.new if view.startswith("new") else ~self.new
-        return every.only(kept), None if view.endswith("in all") else np.flatnonzero(kept)
+    @cached_property
+    def item_vectors(self) -> np.ndarray | None:
+        """Item embeddings that the scorer ranks with, float32 [n_items, d].
 
-    def measure(
-        self,
-        wanted: Sequence[Metric],
-        every: Part,
-        columns: dict[str, np.ndarray],
-        whole: dict[str, float],
-    ) -> tuple[str, ...]:
-        """Fill in all metrics, view by view, and return what is to be said of them."""
-        notes: tuple[str, ...] = ()
-        views = dict.fromkeys(metric.view for metric in wanted)
-        if any(view and view not in _OF_USERS for view in views):
-            notes += (
-                f"new: {np.count_nonzero(self.new)} of {len(self.new)} items have no training pair; the others are warm",
-            )
-        # Test items of a kind in the whole catalogue are looked for in the lists that all test items share.
-        shared, lists = every if "" in views else None, None
-        for view in views:
-            chosen = [metric for metric in wanted if metric.view == view]
-            part, pool = self._part(every, view)
-            if shared is not None and pool is None and lists is None:
-                lists = self._lists(
-                    shared,
-                    [
-                        metric
-                        for metric in wanted
-                        if metric.view in ("", "new in all", "warm in all", *_OF_USERS)
-                    ],
-                    None,
-                )
-                notes += () if lists is None else self._alike(lists)
-            items = None
-            if lists is not None and pool is None:
-                items = lists.item[part.places]
-            elif (own := self._lists(part, chosen, pool)) is not None:
-                items = own.item
-            found: dict[str, np.ndarray] = {}
-            notes += self._view(chosen, part, items, pool, found, whole)
-            if not view and self.evaluation.groups and items is not None:
-                cuts = [metric.k for metric in chosen if metric.kind == "recall" and metric.k] or [
-                    items.shape[1]
-                ]
-                found |= m.recall_by_popularity(
-                    items,
-                    m.hit_matrix(items, part.relevant),
-                    part.relevant,
-                    m.popularity_group(users_of_items(self.train)),
-                    cuts,
-                )
-            for name, values in found.items():
-                columns[name] = np.full(len(every.users), np.nan)
-                columns[name][part.places] = values
+        They have unit length for cosine similarity. None for a scorer without item embeddings.
+        """
+        scorer = self.scorer
+        if not isinstance(scorer, Factors | MultiFactors):
+            return None
+        vectors = scorer.item
+        if scorer.similarity == "cosine":
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return np.asarray(vectors.detach().float().cpu().numpy())
+
+    def measure(self, metrics: Sequence[Metric], every: HeldOut) -> Measured:
+        """Compute metrics, slice by slice.
+
+        Args:
+            metrics: the metrics; each has its slice.
+            every: all test users with all their test items.
+
+        Raises:
+            InputError: a score is not a number, or a metric returned something unexpected.
+        """
+        measured = Measured(len(every.users))
+        slices = dict.fromkeys(metric.slice for metric in metrics)
+        measured.notes += self._notes_on_new_items(slices)
+        is_shared = EVERYTHING in slices or self.evaluation.groups
+        shared: TopK | None = None
+        for test_slice in slices:
+            chosen = [metric for metric in metrics if metric.slice == test_slice]
+            part, pool = self.on(test_slice, every) if test_slice.name else (every, None)
+            if is_shared and pool is None and shared is None:
+                shared = self._lists(every, _of_catalogue(metrics), None)
+                measured.notes += self._notes_on_ties(shared)
+            if pool is None and shared is not None:
+                lists: np.ndarray | None = shared.item[part.index]
+            else:
+                lists = _items(self._lists(part, chosen, pool))
+            if lists is not None:
+                self._measure_lists(chosen, part, lists, pool, measured)
+            self._measure_ranks(chosen, part, pool, measured)
             if not len(part.users):
-                notes += (_empty(view),)
-        return notes
+                measured.notes.append(_note_on_empty(test_slice))
+        if self.evaluation.groups:
+            lists = _items(shared or self._lists(every, [], None))
+            if lists is not None:
+                self._measure_groups(metrics, every, lists, measured)
+        return measured
 
-    def _lists(self, part: Part, wanted: Sequence[Metric], pool: np.ndarray | None) -> TopK | None:
-        """The lists of the users of a part at the largest cut-off, or None where no metric asks."""
-        cuts = [metric.k for metric in wanted if metric.k is not None]
-        cut = max(cuts, default=20 if self.evaluation.groups and pool is None else 0)
-        if not cut:
+    def on(self, test_slice: Slice, every: HeldOut) -> tuple[HeldOut, np.ndarray | None]:
+        """Return the users and test items of a slice, and the ranked items; None for all items.
+
+        Args:
+            test_slice: a slice that selects items or users.
+            every: all test users with all their test items.
+        """
+        users, items = test_slice.users, test_slice.items
+        if users != "all":
+            return every.only_users(self.cold if users == "cold" else ~self.cold), None
+        kept = (self.item_counts == 0) == (items == "new")
+        if items in GROUPS:
+            kept = self.groups == GROUPS.index(items)
+        pool = np.flatnonzero(kept) if test_slice.own_candidates else None
+        return every.only_items(kept), pool
+
+    def _lists(
+        self, part: HeldOut, metrics: Sequence[Metric], pool: np.ndarray | None
+    ) -> TopK | None:
+        """Return the lists of some users at the largest cut-off; None if no metric needs them."""
+        default = _GROUPS_CUTOFF if self.evaluation.groups and pool is None else 0
+        k = max((metric.k for metric in metrics if metric.k is not None), default=default)
+        if not k:
             return None
         return top_k(
             self.scorer,
             part.users,
-            cut,
-            seen=self.masked,
+            k,
+            seen=self.seen,
             candidates=pool,
             block=self.evaluation.block,
         )
 
-    def _alike(self, lists: TopK) -> tuple[str, ...]:
-        """What to say of users with training pairs whose candidates all score the same: their lists are the order of ties."""
-        two = (lists.item >= 0).sum(1) > 1
-        equal = lists.score[:, 0] == np.where(lists.item < 0, np.inf, lists.score).min(1)
-        some = lists.user[two & equal & ~self.cold[lists.user]]
-        if not len(some):
-            return ()
-        flat = top_k(self.scorer, some, 2, seen=self.masked, flat=True).flat
-        n = 0 if flat is None else int(flat.sum())
-        if not n:
-            return ()
-        return (
-            f"{n} test users with training pairs get the same score for every candidate: their lists are no recommendation",
-        )
-
-    def _view(
+    def _measure_lists(
         self,
-        wanted: Sequence[Metric],
-        part: Part,
-        items: np.ndarray | None,
+        metrics: Sequence[Metric],
+        part: HeldOut,
+        items: np.ndarray,
         pool: np.ndarray | None,
-        columns: dict[str, np.ndarray],
-        whole: dict[str, float],
-    ) -> tuple[str, ...]:
-        """The metrics of one view for the users of its part."""
-        notes: tuple[str, ...] = ()
-        listed, full = (
-            [metric for metric in wanted if (metric.k is None) == over_all]
-            for over_all in (False, True)
+        measured: Measured,
+    ) -> None:
+        """Compute the metrics of recommendation lists.
+
+        Args:
+            metrics: metrics of one slice; those of the full ranking are passed over.
+            part: users with their test items.
+            items: their lists at the largest cut-off, int [U, k], -1 as padding.
+            pool: the ranked items; None for all.
+            measured: receives the values.
+        """
+        kinds = [(each, each.kind) for each in metrics if isinstance(each.kind, ListMetric)]
+        with_vectors = [metric.word for metric, kind in kinds if kind.needs_item_vectors]
+        context = ListContext(
+            users=part.users,
+            items=items,
+            hits=hit_matrix(items, part.relevant),
+            n_relevant=part.n_relevant,
+            train=self.train,
+            item_counts=self.item_counts,
+            features=self.features,
+            item_vectors=self.item_vectors if with_vectors else None,
+            pool=pool,
         )
-        if items is not None:
-            far = any(metric.kind == "maxdiv" for metric in listed)
-            vectors = _item_vectors(self.scorer) if far else None
-            hits = m.hit_matrix(items, part.relevant)
-            _of_lists(
-                listed, items, hits, part, self.train, self.features, vectors, pool, columns, whole
-            )
-            if vectors is None and far:
-                notes += ("maxdiv is not defined: the scorer has no item vectors",)
-        if full:
-            targets = _place(part.reachable, part.users, self.train.n_users)
-            ranked = ranks(
-                self.scorer,
-                part.users,
-                targets,
-                seen=self.masked,
-                candidates=pool,
-                block=self.evaluation.block,
-            )
-            standing = ranked.rank, ranked.indptr, ranked.candidates, part.n_relevant
-            for metric in full:
-                columns[metric.name] = (
-                    metric.function(*standing)
-                    if metric.kept is None
-                    else metric.function(*standing, ranked.tied)
+        for metric, kind in kinds:
+            # A shorter list is a prefix of a longer one.
+            at_k = replace(context, items=items[:, : metric.k], hits=context.hits[:, : metric.k])
+            value = kind.compute(at_k)
+            measured.add(metric, value, part, self.evaluation.least_test_items(metric))
+        if context.item_vectors is None:
+            measured.notes += [
+                f"{word} is not defined: the scorer has no item vectors"
+                for word in dict.fromkeys(with_vectors)
+            ]
+
+    def _measure_ranks(
+        self,
+        metrics: Sequence[Metric],
+        part: HeldOut,
+        pool: np.ndarray | None,
+        measured: Measured,
+    ) -> None:
+        """Compute the metrics of the full ranking. The arguments are those of `_measure_lists`."""
+        kinds = [(each, each.kind) for each in metrics if isinstance(each.kind, RankMetric)]
+        if not kinds:
+            return
+        ranked = ranks(
+            self.scorer,
+            part.users,
+            part.targets(self.train.n_users),
+            seen=self.seen,
+            candidates=pool,
+            block=self.evaluation.block,
+        )
+        context = RankContext(
+            ranked.rank, ranked.indptr, ranked.candidates, part.n_relevant, ranked.tied
+        )
+        reached = context.sizes > 0
+        for metric, kind in kinds:
+            value = kind.compute(context)
+            measured.add(metric, value, part, self.evaluation.least_test_items(metric))
+            if metric.kept is None:
+                continue
+            if undefined := int(np.isnan(value[reached]).sum()):
+                measured.notes.append(
+                    f"{metric.name} is not defined for {undefined} of {reached.sum()} users: "
+                    "a fraction of their items is less than one"
                 )
-            notes += _floors(full, columns, part.reachable)
-        leave_out_short(columns, wanted, part, self.evaluation)
-        return notes
+
+    def _measure_groups(
+        self, metrics: Sequence[Metric], every: HeldOut, items: np.ndarray, measured: Measured
+    ) -> None:
+        """Add recall by item popularity, at the cut-offs of recall, for users with any test item.
+
+        A metric of the same name that was asked for keeps its value.
+        """
+        recalls = [each for each in metrics if each.slice == EVERYTHING and each.word == "recall"]
+        cuts = dict.fromkeys(metric.k for metric in recalls if metric.k is not None)
+        for group in GROUPS:
+            part, _ = self.on(SLICES[group], every)
+            hits = hit_matrix(items[part.index], part.relevant)
+            for k in cuts or [items.shape[1]]:
+                metric = parse(f"recall@{k}[{group}]")
+                if metric.name not in measured.per_user:
+                    measured.add(metric, hits[:, :k].sum(1) / part.n_relevant, part, least=0)
+
+    def _notes_on_new_items(self, slices: Iterable[Slice]) -> Iterator[str]:
+        """Yield how many items are new, if a slice separates them."""
+        if any(part.by_novelty for part in slices):
+            new = np.count_nonzero(self.item_counts == 0)
+            yield (
+                f"new: {new} of {len(self.item_counts)} items have no training pair; "
+                "the others are warm"
+            )
+
+    def _notes_on_ties(self, lists: TopK | None) -> Iterator[str]:
+        """Yield how many users with training interactions have equal scores for all candidates.
+
+        Their lists are in the order of ties, so they do not depend on the user.
+        """
+        if lists is None:
+            return
+        several = (lists.item >= 0).sum(1) > 1
+        lowest = np.where(lists.item < 0, np.inf, lists.score).min(1)
+        equal = lists.score[:, 0] == lowest
+        users = lists.user[several & equal & ~self.cold[lists.user]]
+        if not len(users):
+            return
+        flat = top_k(self.scorer, users, 2, seen=self.seen, flat=True).flat
+        n = 0 if flat is None else int(flat.sum())
+        if n:
+            yield (
+                f"{n} test users with training pairs get the same score for every candidate: "
+                "their lists do not depend on the user"
+            )
 
 
-def _empty(view: str) -> str:
-    """What to say of a view that no test user has a part in."""
-    if view == "cold users":
-        return "every test user has a training pair: [cold users] is not defined; [split] drop_cold = false keeps users without"
-    if view == "warm users":
-        return "no test user has a training pair: [warm users] is not defined"
-    return f"no user has a held-back {view.split(maxsplit=1)[0]} item: [{view}] is not defined"
+def _of_catalogue(metrics: Iterable[Metric]) -> list[Metric]:
+    """Return the metrics on slices that rank the whole catalogue."""
+    return [metric for metric in metrics if not metric.slice.own_candidates]
 
 
-def leave_out_short(
-    columns: dict[str, np.ndarray], wanted: Sequence[Metric], part: Part, evaluation: Evaluation
-) -> None:
-    """NaN for users with too few test items for a metric, as the settings have it."""
-    for metric in wanted:
-        short = part.n_relevant < (
-            evaluation.min_test_full
-            if metric.k is None
-            else metric.k
-            if evaluation.skip_short_users
-            else 1
+def _items(lists: TopK | None) -> np.ndarray | None:
+    """Return the recommended items, int [U, k]; None without lists."""
+    return None if lists is None else lists.item
+
+
+def _note_on_empty(part: Slice) -> str:
+    """Return the note on a slice without a test user."""
+    if part.users == "cold":
+        return (
+            "every test user has a training pair: [cold users] is not defined; "
+            "[split] drop_cold = false keeps users without"
         )
-        if metric.name in columns and metric.source in ("hits", "ranks"):
-            columns[metric.name] = np.where(short, np.nan, columns[metric.name])
-
-
-def _floors(
-    wanted: Sequence[Metric], columns: Mapping[str, np.ndarray], reachable: sp.csr_matrix
-) -> tuple[str, ...]:
-    """Which partial AUCs leave out users who have test items: a fraction of theirs may be less than one item."""
-    some = np.diff(reachable.indptr) > 0
-    counts = {
-        metric.name: int(np.isnan(columns[metric.name][some]).sum())
-        for metric in wanted
-        if metric.kept is not None
-    }
-    return tuple(
-        f"{name} is not defined for {n} of {some.sum()} users: a fraction of their items is less than one"
-        for name, n in counts.items()
-        if n
-    )
-
-
-def _of_lists(
-    wanted: Sequence[Metric],
-    items: np.ndarray,
-    hits: np.ndarray,
-    part: Part,
-    train: Interactions,
-    features: FeatureTable | None,
-    vectors: np.ndarray | None,
-    pool: np.ndarray | None,
-    columns: dict[str, np.ndarray],
-    whole: dict[str, float],
-) -> None:
-    """Fill in every metric at a cut-off from the lists at the largest one: a shorter list is a prefix."""
-    count = users_of_items(train)
-    active = int(np.count_nonzero(np.diff(train.csr.indptr)))
-    for metric in wanted:
-        lists = items[:, : metric.k]
-        if metric.source == "hits":
-            columns[metric.name] = metric.function(hits[:, : metric.k], part.n_relevant)
-        elif metric.whole and not len(lists):
-            whole[metric.name] = float("nan")
-        elif metric.whole and pool is not None:  # the catalogue is what could be recommended
-            whole[metric.name] = metric.function(
-                np.where(lists < 0, -1, np.searchsorted(pool, lists)), len(pool)
-            )
-        elif metric.whole:
-            whole[metric.name] = metric.function(lists, train.n_items)
-        elif metric.kind == "lift":
-            columns[metric.name] = metric.function(lists, count, train.csr[part.users])
-        elif metric.kind == "diversity":
-            columns[metric.name] = (
-                of_lists.diversity(lists, train.csr)
-                if features is None
-                else of_lists.diversity_of(lists, features.values, features.present)
-            )
-        elif metric.kind == "maxdiv":
-            columns[metric.name] = (
-                np.full(len(lists), np.nan) if vectors is None else metric.function(lists, vectors)
-            )
-        else:
-            columns[metric.name] = metric.function(lists, count, active)
-
-
-def _item_vectors(scorer: Scorer) -> np.ndarray | None:
-    """The item vectors a scorer ranks with, float32 [n_items, d]; of unit length for a cosine. None for a scorer without."""
-    if not isinstance(scorer, Factors | MultiFactors):
-        return None
-    vectors = (
-        torch.nn.functional.normalize(scorer.item, dim=-1)
-        if scorer.similarity == "cosine"
-        else scorer.item
-    )
-    return np.asarray(vectors.detach().float().cpu().numpy())
-
-
-def users_of_items(train: Interactions) -> np.ndarray:
-    """Distinct training users per item, int64 [n_items]."""
-    return np.bincount(train.csr.indices, minlength=train.n_items)
-
-
-def _of_items(rows: sp.csr_matrix, kept: np.ndarray) -> sp.csr_matrix:
-    """The entries in the columns of a mask; the shape stays."""
-    some = rows.tocoo()
-    inside = kept[some.col]
-    return sp.csr_matrix(
-        (some.data[inside], (some.row[inside], some.col[inside])), shape=rows.shape
-    )
-
-
-def _place(rows: sp.csr_matrix, users: np.ndarray, n_users: int) -> sp.csr_matrix:
-    """The rows of `users` back in a matrix of all users."""
-    sizes = np.zeros(n_users, dtype=np.int64)
-    sizes[users] = np.diff(rows.indptr)
-    return sp.csr_matrix(
-        (rows.data, rows.indices, np.concatenate([[0], np.cumsum(sizes)])),
-        shape=(n_users, rows.shape[1]),
-    )
+    if part.users == "warm":
+        return "no test user has a training pair: [warm users] is not defined"
+    return f"no user has a held-back {part.items} item: [{part.name}] is not defined"

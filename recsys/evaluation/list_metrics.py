@@ -1,6 +1,6 @@
-"""Metrics of the recommended lists themselves, whatever the test items: how popular, how wide, how unlike one another.
+"""Metrics of the recommendation lists: popularity, coverage, diversity. Test items play no part.
 
-`items` is int [U, k], a list per user, -1 as padding; `count[i]` the number of training users who met item i. docs/metrics.md has the formulas.
+Each is a function of a `ListContext`. docs/metrics.md has the formulas.
 """
 
 from __future__ import annotations
@@ -8,97 +8,120 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = [
-    "coverage",
-    "diversity",
-    "diversity_of",
-    "gini",
-    "lift",
-    "maxdiv",
-    "novelty",
-    "popularity",
-]
+from recsys.evaluation.contexts import ListContext
+
+__all__ = ["coverage", "diversity", "gini", "lift", "maxdiv", "novelty", "popularity"]
+
+_PAIRS = 4 << 20  # pairs of list positions processed at a time
+_BLOCK_BYTES = 32 << 20  # of item vectors gathered at a time
+_GRAM_BYTES = 64 << 20  # of similarities computed at a time
 
 
-def novelty(items: np.ndarray, count: np.ndarray, n_users: int) -> np.ndarray:
-    """Mean self-information -log2(count / n_users) in bits (Zhou et al. 2010); an item nobody met counts as met by one."""
-    return _list_mean(-np.log2(np.maximum(count, 1) / max(n_users, 1)), items)
+def novelty(context: ListContext) -> np.ndarray:
+    """Return the mean self-information -log2(count / n_users) in bits, float64 [U].
 
-
-def popularity(items: np.ndarray, count: np.ndarray, n_users: int) -> np.ndarray:
-    """Mean share of training users who met the recommended items (average recommendation popularity, Yin et al. 2012)."""
-    return _list_mean(count / max(n_users, 1), items)
-
-
-def lift(items: np.ndarray, count: np.ndarray, history: sp.csr_matrix) -> np.ndarray:
-    """Mean popularity of the list over that of the user's own history, minus 1; 0 is calibrated (Abdollahpouri et al. 2019, per user).
-
-    Args:
-        history: CSR [U, n_items], the training items of the same users; NaN where a user has none.
+    An item without a training user counts as an item with one. Source: Zhou et al. 2010.
     """
-    met = np.diff(history.indptr)
+    share = np.maximum(context.item_counts, 1) / max(context.n_active_users, 1)
+    return _list_mean(-np.log2(share), context.items)
+
+
+def popularity(context: ListContext) -> np.ndarray:
+    """Return the mean share of training users who interacted with the items, float64 [U].
+
+    Source: average recommendation popularity, Yin et al. 2012.
+    """
+    return _list_mean(context.item_counts / max(context.n_active_users, 1), context.items)
+
+
+def lift(context: ListContext) -> np.ndarray:
+    """Return the mean popularity of the list over that of the user's history, minus 1.
+
+    0 is calibrated. NaN for a user without training interactions. Source: Abdollahpouri et al.
+    2019, per user.
+    """
+    history = context.train.csr[context.users]
+    size = np.diff(history.indptr)
     own = np.divide(
-        history.astype(bool).astype(np.float64) @ count,
-        met,
-        out=np.full(len(met), np.nan),
-        where=met > 0,
+        history.astype(bool).astype(np.float64) @ context.item_counts,
+        size,
+        out=np.full(len(size), np.nan),
+        where=size > 0,
     )
-    return np.asarray(_list_mean(count.astype(np.float64), items) / own - 1)
+    return np.asarray(_list_mean(context.item_counts.astype(np.float64), context.items) / own - 1)
 
 
-def coverage(items: np.ndarray, n_items: int) -> float:
-    """Share of the catalogue that is in at least one list."""
-    return len(np.unique(items[items >= 0])) / n_items
+def coverage(context: ListContext) -> float:
+    """Return the share of the candidates that occur in at least one list; NaN without lists."""
+    if not len(context.items):
+        return float("nan")
+    return len(np.unique(context.items[context.items >= 0])) / context.n_candidates
 
 
-def gini(items: np.ndarray, n_items: int) -> float:
-    """Gini index of how often each item of the catalogue is recommended: 0 all equally often, near 1 all lists the same."""
-    times = np.sort(np.bincount(items[items >= 0], minlength=n_items)).astype(np.float64)
-    total = times.sum()
-    return (
-        float(((2 * np.arange(1, n_items + 1) - n_items - 1) * times).sum() / (n_items * total))
-        if total
-        else float("nan")
-    )
+def gini(context: ListContext) -> float:
+    """Return the Gini index of how often each candidate is recommended.
 
-
-def diversity(items: np.ndarray, train: sp.csr_matrix) -> np.ndarray:
-    """Intra-list: 1 - mean cosine over the pairs of a list; an item's vector is its training column, so cosine is co-occurrence / sqrt(c_i c_j).
-
-    Memory is bounded by taking lists and similarity rows in blocks. Items without training users are similar to none.
-    NaN where the list has fewer than two items.
-
-    Args:
-        train: CSR [n_users, n_items], binary.
+    0 where all are recommended equally often, near 1 where all lists are the same; NaN without
+    lists or with empty lists only.
     """
-    count = np.maximum(np.asarray(train.sum(0)).ravel(), 1)
-    unit = (train @ sp.diags_array(1 / np.sqrt(count))).tocsc()
-    out = np.full(len(items), np.nan)
-    width = items.shape[1]
-    first, second = np.triu_indices(width, 1)
-    step = max(1, (4 << 20) // max(1, len(first)))
-    for start in range(0, len(items), step):
-        block = items[start : start + step]
-        a, b = (
-            np.minimum(block[:, first], block[:, second]).ravel(),
-            np.maximum(block[:, first], block[:, second]).ravel(),
-        )
-        owner = np.repeat(np.arange(len(block)), len(first))
-        usable = a >= 0
-        a, b, owner = a[usable], b[usable], owner[usable]
-        similarity = _pair_cosines(unit, a, b)
-        pairs = np.bincount(owner, minlength=len(block))
-        total = np.bincount(owner, similarity, minlength=len(block))
-        np.divide(total, pairs, out=out[start : start + step], where=pairs > 0)
-    return 1 - out
+    items = context.items
+    times = np.bincount(items[items >= 0], minlength=context.train.n_items)
+    if context.pool is not None:
+        times = times[context.pool]
+    n = len(times)
+    ordered = np.sort(times).astype(np.float64)
+    total = ordered.sum()
+    if not total:
+        return float("nan")
+    return float(((2 * np.arange(1, n + 1) - n - 1) * ordered).sum() / (n * total))
 
 
-def diversity_of(items: np.ndarray, vectors: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Intra-list: 1 - mean cosine of the items' feature vectors; items without features are left out, NaN below two items.
+def diversity(context: ListContext) -> np.ndarray:
+    """Return the intra-list diversity: 1 - mean cosine over the pairs of a list, float64 [U].
+
+    The vector of an item is its row of the feature table. Without features it is the item's
+    column of the training matrix. NaN with fewer than two items.
+    """
+    if context.features is None:
+        return _diversity_of_users(context.items, context.train.csr)
+    return _diversity_of_features(context.items, context.features.values, context.features.present)
+
+
+def maxdiv(context: ListContext) -> np.ndarray:
+    """Return the sum of |v_j - v_k|^2 over the ordered pairs of a list, float64 [U].
+
+    v are the item vectors of the scorer; NaN for a scorer without item vectors. A list with fewer
+    than two items has 0. Source: MaxDiv, Bao et al., NeurIPS 2022.
+
+    As sum_jk |v_j - v_k|^2 = 2 n sum_j |v_j|^2 - 2 |sum_j v_j|^2, no pair is formed. The mean of
+    the list is subtracted first: otherwise long vectors near each other would cancel.
+    """
+    items = context.items
+    vectors = context.item_vectors
+    if vectors is None:
+        return np.full(len(items), np.nan)
+    out = np.zeros(len(items))
+    for span in _spans(len(items), 8 * items.shape[1] * vectors.shape[1]):
+        block = items[span]
+        filled = (block >= 0)[:, :, None]
+        n = filled.sum(1)
+        rows = np.where(filled, vectors[block], 0.0).astype(np.float64)
+        rows = np.where(filled, rows - rows.sum(1, keepdims=True) / np.maximum(n, 1)[:, None], 0.0)
+        squares = (rows**2).sum((1, 2))
+        out[span] = 2 * n[:, 0] * squares - 2 * (rows.sum(1) ** 2).sum(1)
+    return np.maximum(out, 0.0)
+
+
+def _diversity_of_features(
+    items: np.ndarray, vectors: np.ndarray, present: np.ndarray
+) -> np.ndarray:
+    """Return 1 - mean cosine of feature vectors, float64 [U].
 
     The mean over pairs follows from the norm of the sum of unit vectors, so no pair is formed.
+    Items without features are left out.
 
     Args:
+        items: int [U, k], -1 as padding.
         vectors: float [n_items, d].
         present: bool [n_items].
     """
@@ -107,58 +130,73 @@ def diversity_of(items: np.ndarray, vectors: np.ndarray, present: np.ndarray) ->
     known = present & (norm[:, 0] > 0)
     unit[~known] = 0
     out = np.full(len(items), np.nan)
-    step = max(1, (32 << 20) // (8 * max(1, items.shape[1] * vectors.shape[1])))
-    for start in range(0, len(items), step):
-        block = items[start : start + step]
+    for span in _spans(len(items), 8 * items.shape[1] * vectors.shape[1]):
+        block = items[span]
         counted = (block >= 0) & known[block]
         total = (unit[block] * counted[:, :, None]).sum(1)
         n = counted.sum(1)
-        np.divide((total**2).sum(1) - n, n * (n - 1), out=out[start : start + step], where=n > 1)
+        np.divide((total**2).sum(1) - n, n * (n - 1), out=out[span], where=n > 1)
     return 1 - out
 
 
-def maxdiv(items: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Sum of |v_j - v_k|^2 over the ordered pairs of a list, twice the sum over its pairs: MaxDiv (Bao et al., NeurIPS 2022).
+def _diversity_of_users(items: np.ndarray, train: sp.csr_matrix) -> np.ndarray:
+    """Return 1 - mean cosine of training columns, co-occurrence / sqrt(c_i c_j), float64 [U].
 
-    As sum_jk |v_j - v_k|^2 = 2 n sum_j |v_j|^2 - 2 |sum_j v_j|^2, no pair is formed; the mean of the list is taken away first, so that nothing
-    cancels where vectors are long and near one another. A list of fewer than two items has 0.
+    Lists and similarities are processed in blocks of bounded memory. An item without training
+    users is similar to no other.
 
     Args:
-        vectors: float [n_items, d], the item vectors the scorer ranks with.
+        items: int [U, k], -1 as padding.
+        train: CSR [n_users, n_items], binary.
     """
-    out = np.zeros(len(items))
-    step = max(1, (32 << 20) // (8 * max(1, items.shape[1] * vectors.shape[1])))
+    count = np.maximum(np.asarray(train.sum(0)).ravel(), 1)
+    unit = (train @ sp.diags_array(1 / np.sqrt(count))).tocsc()
+    out = np.full(len(items), np.nan)
+    first, second = np.triu_indices(items.shape[1], 1)
+    step = max(1, _PAIRS // max(1, len(first)))
     for start in range(0, len(items), step):
         block = items[start : start + step]
-        filled = (block >= 0)[:, :, None]
-        n = filled.sum(1)
-        rows = np.where(filled, vectors[block], 0.0).astype(np.float64)
-        rows = np.where(filled, rows - rows.sum(1, keepdims=True) / np.maximum(n, 1)[:, None], 0.0)
-        out[start : start + step] = (2 * n[:, 0] * (rows**2).sum((1, 2))) - 2 * (
-            rows.sum(1) ** 2
-        ).sum(1)
-    return np.maximum(out, 0.0)
+        lower = np.minimum(block[:, first], block[:, second]).ravel()
+        upper = np.maximum(block[:, first], block[:, second]).ravel()
+        owner = np.repeat(np.arange(len(block)), len(first))
+        filled = lower >= 0
+        owner = owner[filled]
+        similarity = _pair_cosines(unit, lower[filled], upper[filled])
+        pairs = np.bincount(owner, minlength=len(block))
+        total = np.bincount(owner, similarity, minlength=len(block))
+        np.divide(total, pairs, out=out[start : start + step], where=pairs > 0)
+    return 1 - out
+
+
+def _pair_cosines(unit: sp.csc_matrix, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the inner products of columns `first[j]` and `second[j]`, float64 [n pairs].
+
+    Args:
+        unit: matrix with columns of unit length, CSC [n_users, n_items].
+        first, second: item rows, int [n pairs].
+    """
+    out = np.empty(len(first))
+    order = np.argsort(first, kind="stable")
+    rows, starts = np.unique(first[order], return_index=True)
+    starts = np.append(starts, len(order))
+    step = max(1, _GRAM_BYTES // (8 * unit.shape[1]))
+    for low in range(0, len(rows), step):
+        span = order[starts[low] : starts[min(low + step, len(rows))]]
+        columns, column = np.unique(second[span], return_inverse=True)
+        gram = (unit[:, rows[low : low + step]].T @ unit[:, columns]).toarray()
+        out[span] = gram[np.searchsorted(rows[low : low + step], first[span]), column]
+    return out
 
 
 def _list_mean(value: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Mean of an item property over each list; NaN for an empty list."""
+    """Return the mean of an item property over each list, float64 [U]; NaN for an empty list."""
     filled = items >= 0
     n = filled.sum(1)
-    return np.asarray(
-        np.divide((value[items] * filled).sum(1), n, out=np.full(len(items), np.nan), where=n > 0)
-    )
+    total = (value[items] * filled).sum(1)
+    return np.asarray(np.divide(total, n, out=np.full(len(items), np.nan), where=n > 0))
 
 
-def _pair_cosines(unit: sp.csc_matrix, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Inner products of columns a[j] and b[j] of `unit`, a block of similarity rows at a time (about 64 MiB each)."""
-    out = np.empty(len(a))
-    order = np.argsort(a, kind="stable")
-    rows, starts = np.unique(a[order], return_index=True)
-    starts = np.append(starts, len(order))
-    step = max(1, (64 << 20) // (8 * unit.shape[1]))
-    for lo in range(0, len(rows), step):
-        span = order[starts[lo] : starts[min(lo + step, len(rows))]]
-        columns, place = np.unique(b[span], return_inverse=True)
-        gram = (unit[:, rows[lo : lo + step]].T @ unit[:, columns]).toarray()
-        out[span] = gram[np.searchsorted(rows[lo : lo + step], a[span]), place]
-    return out
+def _spans(n: int, row_bytes: int) -> list[slice]:
+    """Return slices of 0..n-1 such that each block holds at most about `_BLOCK_BYTES`."""
+    step = max(1, _BLOCK_BYTES // max(1, row_bytes))
+    return [slice(start, start + step) for start in range(0, n, step)]

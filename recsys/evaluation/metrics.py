@@ -1,178 +1,123 @@
-"""Metrics: functions of one hit matrix, of full ranks, or of the recommended lists.
+"""Metrics by name: the table of metrics, and the names of users resolved to metrics.
 
-    at a cut-off   (hits bool [U, k], n_relevant int [U]) -> float64 [U]
-    full ranking   (rank [sum of targets], indptr [U + 1], candidates [U], n_relevant [U]) -> float64 [U]
-    partial AUC    as full ranking, and how many candidates share the score of each target: `recsys.evaluation.partial_auc`
-    lists          items int [U, k], -1 as padding, with what is known of the items: `recsys.evaluation.list_metrics`
-
-NaN means "not defined for this user" and is left out of means. docs/metrics.md has the formulas and how other libraries differ.
+A metric is a function of one context. To add one, write the function and add a row to `AT_CUTOFF`
+or `FULL_RANKING`. Metrics of other packages are found by `recsys.plugins`: the name of an entry
+point in the group `recsys.metrics` is the name of the metric, its value a `ListMetric` or a
+`RankMetric`. A built-in metric takes precedence over one of the same name in another package.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
 
+from recsys import plugins
 from recsys.errors import InputError, suggest
-from recsys.evaluation.list_metrics import (
-    coverage,
-    diversity,
-    gini,
-    lift,
-    maxdiv,
-    novelty,
-    popularity,
-)
-from recsys.evaluation.partial_auc import Region, partial_auc, region
+from recsys.evaluation import item_terms as terms
+from recsys.evaluation import list_metrics as lists
+from recsys.evaluation import ranking_metrics as ranking
+from recsys.evaluation.contexts import DrawContext, ListContext, RankContext
+from recsys.evaluation.item_terms import PerItem
+from recsys.evaluation.partial_auc import End, Region, example, partial_auc, region
+from recsys.evaluation.slices import EVERYTHING, GROUPS, SLICES, Slice
 
 __all__ = [
+    "AT_CUTOFF",
+    "FULL_RANKING",
     "GROUPS",
-    "KINDS",
-    "VIEWS",
-    "Kind",
+    "ListMetric",
     "Metric",
+    "MetricKind",
+    "RankMetric",
     "hit_matrix",
     "parse",
-    "popularity_group",
-    "recall_by_popularity",
 ]
 
-Source = Literal["hits", "ranks", "lists", "catalogue"]
-GROUPS = ("head", "mid", "tail")
-
-# Which test items or test users count, and among which items they are ranked: behind a metric's name in brackets, as in `ndcg@20[new]`.
-VIEWS = ("new", "new in all", "warm", "warm in all", "cold users", "warm users")
+EXTENSIONS = "metrics"  # group of `recsys.plugins`
 
 
-# At a cut-off. `hits[u, p]` says whether the item at position p (0-based) of u's list is one of u's test items.
+@dataclass(frozen=True, kw_only=True)
+class MetricKind:
+    """A kind of metric, such as ndcg: what `ListMetric` and `RankMetric` have in common.
 
+    Args:
+        higher: whether a higher value is better; None where neither is better. Such a metric
+            cannot be monitored.
+        per_item: the metric as a sum over test items, for estimates from sampled candidates.
+        from_draw: the estimate from sampled candidates, where it is not such a sum. With neither,
+            the metric is refused with `candidates = "sampled"`.
+    """
 
-def precision(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Hits / k; a list shorter than k (a small catalogue) still divides by k."""
-    return _defined(hits.sum(1) / hits.shape[1], n_relevant)
-
-
-def recall(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Hits / |test|."""
-    return _defined(hits.sum(1) / np.maximum(n_relevant, 1), n_relevant)
-
-
-def f1(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Harmonic mean of precision and recall, which is 2 hits / (k + |test|); of each user, then averaged."""
-    return _defined(2 * hits.sum(1) / (hits.shape[1] + n_relevant), n_relevant)
-
-
-def hit(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """1 where the list holds at least one test item."""
-    return _defined(np.asarray(hits.any(1), dtype=np.float64), n_relevant)
-
-
-def ndcg(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Binary gains, discount 1 / log2(p + 1); the ideal list has min(k, |test|) hits (Jarvelin & Kekalainen 2002)."""
-    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-    ideal = np.concatenate([[1.0], np.cumsum(discount)])
-    return _defined(hits @ discount / ideal[np.minimum(n_relevant, hits.shape[1])], n_relevant)
-
-
-def mrr(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """1 / position of the first hit, 0 without a hit."""
-    return _defined(np.where(hits.any(1), 1 / (hits.argmax(1) + 1), 0.0), n_relevant)
-
-
-def average_precision(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Sum of precision at each hit / min(k, |test|)."""
-    width = hits.shape[1]
-    precisions = np.cumsum(hits, axis=1) / np.arange(1, width + 1)
-    return _defined(
-        (precisions * hits).sum(1) / np.maximum(np.minimum(n_relevant, width), 1), n_relevant
-    )
-
-
-# Of full ranks: user u's reachable test items have the ascending 1-based ranks rank[indptr[u]:indptr[u + 1]] among candidates[u] items.
-# n_relevant counts the unreachable ones (seen in training) too: they are missed, except by auc, which is about candidates only.
-
-
-def full_auc(
-    rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray
-) -> np.ndarray:
-    """Share of (test item, other candidate) pairs in the right order: (sum(L - r + 1) - m (m + 1) / 2) / (m (L - m))."""
-    m = np.diff(indptr)
-    area = m * (candidates + 1) - _sums(rank, indptr) - m * (m + 1) / 2
-    pairs = m * (candidates - m)
-    return np.asarray(np.divide(area, pairs, out=np.full(len(m), np.nan), where=pairs > 0))
-
-
-def full_map(
-    rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray
-) -> np.ndarray:
-    """Sum of q / r_q over the test items / |test|."""
-    position = np.arange(1, len(rank) + 1) - np.repeat(indptr[:-1], np.diff(indptr))
-    return _defined(_sums(position / rank, indptr) / np.maximum(n_relevant, 1), n_relevant)
-
-
-def full_mrr(
-    rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray
-) -> np.ndarray:
-    """1 / r_1, the rank of the best-ranked test item."""
-    out = np.zeros(len(indptr) - 1)
-    reached = np.diff(indptr) > 0
-    out[reached] = 1 / rank[indptr[:-1][reached]]
-    return _defined(out, n_relevant)
-
-
-def full_ndcg(
-    rank: np.ndarray, indptr: np.ndarray, candidates: np.ndarray, n_relevant: np.ndarray
-) -> np.ndarray:
-    """Sum of 1 / log2(r_q + 1) / the same for ranks 1..|test|."""
-    ideal = np.concatenate(
-        [[1.0], np.cumsum(1 / np.log2(np.arange(2, n_relevant.max(initial=0) + 2)))]
-    )
-    return _defined(_sums(1 / np.log2(rank + 1), indptr) / ideal[n_relevant], n_relevant)
+    higher: bool | None = True
+    per_item: PerItem | None = None
+    from_draw: Callable[[DrawContext], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a metric is computed from, whether more is better (None: neither), and its functions with and without a cut-off.
+class ListMetric(MetricKind):
+    """A metric of the recommendation lists. It needs a cut-off, as in `ndcg@20`.
 
-    Where `partial` is set, what stands behind the @ is no cut-off but the fractions of `recsys.evaluation.partial_auc`.
+    Args:
+        compute: from the lists cut off at k to one value per user, float64 [U], NaN where the
+            metric is not defined for a user; with `about = "catalogue"`, to one number.
+        about: "test items" compares the lists with the test items; "lists" gives a value per user
+            that does not depend on the test items; "catalogue" gives one number for all lists.
+        needs_item_vectors: whether it is computed from the item embeddings of the scorer. It is
+            then not defined for a scorer without them, and the report says so.
     """
 
-    source: Source
-    higher: bool | None
-    at: Callable[..., Any] | None = None
-    full: Callable[..., Any] | None = None
-    partial: Literal["opauc", "tpauc", "llpauc"] | None = None
+    compute: Callable[[ListContext], np.ndarray | float]
+    about: Literal["test items", "lists", "catalogue"] = "test items"
+    needs_item_vectors: bool = False
 
 
-KINDS: Mapping[str, Kind] = {
-    "precision": Kind("hits", True, precision),
-    "recall": Kind("hits", True, recall),
-    "f1": Kind("hits", True, f1),
-    "hit": Kind("hits", True, hit),
-    "ndcg": Kind("hits", True, ndcg, full_ndcg),
-    "mrr": Kind("hits", True, mrr, full_mrr),
-    "map": Kind("hits", True, average_precision, full_map),
-    "auc": Kind("ranks", True, None, full_auc),
-    "opauc": Kind("ranks", True, partial="opauc"),
-    "tpauc": Kind("ranks", True, partial="tpauc"),
-    "llpauc": Kind("ranks", True, partial="llpauc"),
-    "coverage": Kind("catalogue", True, coverage),
-    "gini": Kind("catalogue", False, gini),
-    "novelty": Kind("lists", None, novelty),
-    "popularity": Kind("lists", None, popularity),
-    "lift": Kind("lists", None, lift),
-    "diversity": Kind("lists", True, diversity),
-    "maxdiv": Kind("lists", None, maxdiv),
+@dataclass(frozen=True)
+class RankMetric(MetricKind):
+    """A metric of the full ranking. It takes no cut-off, as in `auc`.
+
+    Args:
+        compute: from the ranks of the test items to one value per user, float64 [U], NaN where
+            the metric is not defined for a user.
+    """
+
+    compute: Callable[[RankContext], np.ndarray]
+
+
+AT_CUTOFF: Mapping[str, ListMetric] = {
+    "precision": ListMetric(ranking.precision, per_item=terms.PRECISION),
+    "recall": ListMetric(ranking.recall, per_item=terms.RECALL),
+    "f1": ListMetric(ranking.f1, per_item=terms.F1),
+    "hit": ListMetric(ranking.hit, per_item=terms.HIT),
+    "ndcg": ListMetric(ranking.ndcg, per_item=terms.NDCG),
+    "mrr": ListMetric(ranking.mrr, per_item=terms.MRR),
+    "map": ListMetric(ranking.average_precision, per_item=terms.MAP),
+    "coverage": ListMetric(lists.coverage, "catalogue"),
+    "gini": ListMetric(lists.gini, "catalogue", higher=False),
+    "novelty": ListMetric(lists.novelty, "lists", higher=None),
+    "popularity": ListMetric(lists.popularity, "lists", higher=None),
+    "lift": ListMetric(lists.lift, "lists", higher=None),
+    "diversity": ListMetric(lists.diversity, "lists"),
+    "maxdiv": ListMetric(lists.maxdiv, "lists", needs_item_vectors=True, higher=None),
 }
 
-# Words that users of other libraries type.
-WORDS: Mapping[str, str] = {
+FULL_RANKING: Mapping[str, RankMetric] = {
+    "auc": RankMetric(ranking.full_auc, from_draw=ranking.auc_of_draw),
+    "map": RankMetric(ranking.full_map, per_item=terms.MAP),
+    "mrr": RankMetric(ranking.full_mrr, per_item=terms.MRR),
+    "ndcg": RankMetric(ranking.full_ndcg, per_item=terms.NDCG),
+}
+
+# Metrics of the full ranking with fractions after the @, as in `opauc@5%`.
+PARTIAL: Mapping[str, End] = {"opauc": "opauc", "tpauc": "tpauc", "llpauc": "llpauc"}
+
+# Names that other libraries use.
+ALIASES: Mapping[str, str] = {
     "hitrate": "hit",
     "hit_rate": "hit",
     "hitratio": "hit",
@@ -206,172 +151,179 @@ class Metric:
     """One metric, resolved from its name.
 
     Args:
-        name: as the user writes it, `ndcg@20`, `auc` or `opauc@5%`.
-        kind: key of `KINDS`.
-        k: cut-off, or None over the full ranking.
+        name: the whole name in its plainest form, such as `ndcg@20[new]`.
+        word: the name without cut-off and slice, such as `ndcg`.
+        k: the cut-off; None for a metric of the full ranking.
+        kind: how it is computed.
+        slice: the slice of the test set.
         kept: of a partial AUC, the fractions of test items and of other candidates that are kept.
-        view: of `VIEWS`, or "" for all test items among all items.
     """
 
     name: str
-    kind: str
+    word: str
     k: int | None
+    kind: ListMetric | RankMetric = field(compare=False)
+    slice: Slice = EVERYTHING
     kept: Region | None = None
-    view: str = ""
-
-    @property
-    def source(self) -> Source:
-        """What it is computed from: "hits", "ranks" (the full ranking), "lists", or "catalogue" (one number for the whole system)."""
-        return "ranks" if self.k is None else KINDS[self.kind].source
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is one number for all users, without per-user values."""
-        return self.source == "catalogue"
 
     @property
     def higher(self) -> bool | None:
-        """Whether more is better; None where neither is."""
-        return KINDS[self.kind].higher
+        """Whether a higher value is better; None where neither is better."""
+        return self.kind.higher
 
     @property
-    def function(self) -> Callable[..., Any]:
-        """What computes it; the head of this module says from what."""
-        kind = KINDS[self.kind]
-        if kind.partial is not None and self.kept is not None:
-            return functools.partial(partial_auc, end=kind.partial, kept=self.kept)
-        function = kind.full if self.k is None else kind.at
-        assert function is not None  # parse saw to it
-        return function
+    def about(self) -> Literal["test items", "lists", "catalogue"]:
+        """What the value depends on, see `ListMetric`."""
+        return self.kind.about if isinstance(self.kind, ListMetric) else "test items"
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one number for all users, without values per user."""
+        return self.about == "catalogue"
+
+    @property
+    def can_be_sampled(self) -> bool:
+        """Whether it can be estimated from sampled candidates."""
+        return self.kind.per_item is not None or self.kind.from_draw is not None
+
+    def on(self, part: Slice) -> Metric:
+        """Return the same metric on a slice of the test set."""
+        return replace(self, name=f"{self.name}[{part.name}]", slice=part)
 
 
 def parse(name: str) -> Metric:
-    """Resolve `ndcg@20`, `recall@50`, `auc`, `map`, `opauc@5%`, `llpauc@30%x5%`, `ndcg@20[new]`...
+    """Resolve the name of a metric, such as `ndcg@20`, `auc`, `opauc@5%` or `ndcg@20[new]`.
 
     Raises:
-        InputError: an unknown name (with the one that was meant), a missing, superfluous or impossible cut-off or fraction, or a view in
-            which the metric is no other than without it.
+        InputError: an unknown name (with the nearest known one), a missing, superfluous or invalid
+            cut-off or fraction, an unknown slice, or a slice that cannot change the metric.
     """
-    base, bracket, view = name.strip().partition("[")
-    if bracket and view.endswith("]") and view[:-1] in VIEWS:
-        bare = parse(base)
-        made = replace(bare, name=f"{bare.name}[{view[:-1]}]", view=view[:-1])
-        if made.source in ("lists", "catalogue") and made.view.endswith("in all"):
-            cause = f"metric '{name}': {made.kind} is about whole lists, whatever the test items"
-            raise InputError(
-                cause,
-                remedy=f"write {bare.name}, or {bare.name}[{made.view.removesuffix(' in all')}] for other lists",
-            )
-        return made
-    matched = re.fullmatch(r"([^@]*)(?:@(.*))?", name.strip(), flags=re.DOTALL)
-    word, cut = (matched.group(1), matched.group(2)) if matched else (name, None)
-    kind = KINDS.get(word)
-    if kind is None:
-        tail = f"@{cut}" if cut and cut.isdecimal() else ""
-        known = [f"{k}{tail or '@20'}" for k, v in KINDS.items() if v.at is not None]
-        if not tail:
-            known += [k for k, v in KINDS.items() if v.full is not None]
-        known += [_example(k, "") for k, v in KINDS.items() if v.partial is not None]
-        aliases = {f"{k}{tail}": _example(v, tail) for k, v in WORDS.items()}
-        plain = word.strip().lower().replace("-", "_").replace(" ", "")
+    base, bracket, rest = name.strip().partition("[")
+    if not bracket:
+        return _without_slice(name, base)
+    part = SLICES.get(rest[:-1]) if rest.endswith("]") and rest != "]" else None
+    if part is None:
+        known = [f"{base}[{each}]" for each in SLICES if each]
         raise InputError(
-            f"unknown metric '{name}'", remedy=suggest(f"{plain}{tail}", known, aliases)
+            f"metric '{name}': unknown slice '[{rest}'", remedy=suggest(name.strip(), known)
         )
-    if kind.partial is not None:
-        plainest, kept = region(name, kind.partial, cut)
-        return Metric(f"{word}@{plainest}", word, None, kept)
-    if cut is None:
-        if kind.full is None:
+    metric = _without_slice(base, base)
+    if metric.about != "test items" and not part.has_own_lists:
+        others = f", or {metric.name}[{part.items}] for other lists" if part.by_novelty else ""
+        raise InputError(
+            f"metric '{name}': {metric.word} depends on whole lists, and [{part.name}] only "
+            "selects test items",
+            remedy=f"write {metric.name}{others}",
+        )
+    return metric.on(part)
+
+
+def _without_slice(name: str, text: str) -> Metric:
+    """Resolve a name without brackets; `name` is the text for errors."""
+    word, at, cut = text.strip().partition("@")
+    if word in PARTIAL:
+        return _partial(name, word, cut if at else None)
+    full = FULL_RANKING.get(word)
+    at_cutoff = AT_CUTOFF.get(word)
+    if full is None and at_cutoff is None:
+        kind = _elsewhere(word)
+        if kind is None:
+            raise _unknown(name, word, cut)
+        if isinstance(kind, ListMetric):
+            at_cutoff = kind
+        else:
+            full = kind
+    if not at:
+        if full is None:
             raise InputError(
                 f"metric '{name}' needs a cut-off", remedy=f"write {word}@20, for example"
             )
-        return Metric(word, word, None)
-    if kind.at is None:
+        return Metric(word, word, None, full)
+    if at_cutoff is None:
+        partial = ", or opauc@5% against the best-ranked 5% of the other candidates"
         raise InputError(
             f"metric '{name}': {word} is over the full ranking and takes no cut-off",
-            remedy=f"write {word}{', or opauc@5% against the best-ranked 5% of the other candidates' * ('%' in cut)}",
+            remedy=f"write {word}{partial if '%' in cut else ''}",
         )
     if not re.fullmatch(r"[1-9][0-9]{0,8}", cut):
         raise InputError(
-            f"metric '{name}': the cut-off '{cut}' is not a whole number from 1",
+            f"metric '{name}': the cut-off must be an integer from 1, got '{cut}'",
             remedy=f"write {word}@20, for example",
         )
-    return Metric(f"{word}@{int(cut)}", word, int(cut))
+    return Metric(f"{word}@{int(cut)}", word, int(cut), at_cutoff)
+
+
+def _partial(name: str, word: str, cut: str | None) -> Metric:
+    """Resolve the name of a partial AUC."""
+    end = PARTIAL[word]
+    plain, kept = region(name, end, cut)
+    compute = functools.partial(partial_auc, end=end, kept=kept)
+    return Metric(f"{word}@{plain}", word, None, RankMetric(compute), kept=kept)
+
+
+def _unknown(name: str, word: str, cut: str) -> InputError:
+    """Return the error of an unknown metric, with the metric that may have been meant."""
+    tail = f"@{cut}" if cut.isdecimal() else ""
+    known = [f"{each}{tail or '@20'}" for each in AT_CUTOFF]
+    if not tail:
+        known += FULL_RANKING
+    known += [example(end) for end in PARTIAL.values()]
+    for other in plugins.names(EXTENSIONS):
+        known.append(f"{other}{tail or '@20'}" if _is_list_metric(other) else other)
+    aliases = {f"{alias}{tail}": _example(meant, tail) for alias, meant in ALIASES.items()}
+    plain = word.strip().lower().replace("-", "_").replace(" ", "")
+    return InputError(f"unknown metric '{name}'", remedy=suggest(f"{plain}{tail}", known, aliases))
 
 
 def _example(word: str, tail: str) -> str:
-    """The kind in a form that can be asked for, with the cut-off of `tail` where it takes one."""
-    kind = KINDS[word]
-    if kind.partial is not None:
-        return f"{word}@5%" if kind.partial == "opauc" else f"{word}@30%x30%"
-    return word if not tail and kind.full is not None else f"{word}{tail or '@20'}"
+    """Return a valid name of a built-in metric, with the cut-off `tail` where it takes one."""
+    if word in PARTIAL:
+        return example(PARTIAL[word])
+    if word not in AT_CUTOFF or (word in FULL_RANKING and not tail):
+        return word
+    return f"{word}{tail or '@20'}"
+
+
+def _elsewhere(word: str) -> ListMetric | RankMetric | None:
+    """Return the metric of another package; None where no package has one of this name.
+
+    Raises:
+        InputError: the package cannot be imported, or the entry point is not a metric.
+    """
+    place = plugins.module_of(EXTENSIONS, word)
+    if place is None:
+        return None
+    kind = plugins.load(EXTENSIONS, word)
+    if not isinstance(kind, ListMetric | RankMetric):
+        raise InputError(
+            f"metric '{word}' of another package must be a ListMetric or a RankMetric, got "
+            f"{type(kind).__name__}",
+            place=place,
+            remedy="correct the entry point of its package",
+        )
+    return kind
+
+
+def _is_list_metric(word: str) -> bool:
+    """Return whether a metric of another package takes a cut-off; False if it cannot be loaded."""
+    try:
+        return isinstance(_elsewhere(word), ListMetric)
+    except InputError:
+        return False
 
 
 def hit_matrix(items: np.ndarray, relevant: sp.csr_matrix) -> np.ndarray:
-    """Which recommended items are test items.
+    """Return which recommended items are test items, bool [U, k].
 
     Args:
-        items: int [U, k], -1 as padding.
-        relevant: CSR [U, n_items], the test items of the same users.
-
-    Returns:
-        bool [U, k].
+        items: recommended item rows, int [U, k]; -1 as padding.
+        relevant: test items of the same users, CSR [U, n_items].
     """
-    n = relevant.shape[1]
+    n_items = relevant.shape[1]
     owner = np.repeat(np.arange(relevant.shape[0], dtype=np.int64), np.diff(relevant.indptr))
-    known = np.sort(owner * n + relevant.indices)
-    if not len(known):
+    pairs = np.sort(owner * n_items + relevant.indices)
+    if not len(pairs):
         return np.zeros(items.shape, dtype=bool)
-    wanted = np.arange(len(items), dtype=np.int64)[:, None] * n + items
-    place = np.searchsorted(known, wanted.ravel()).reshape(items.shape)
-    return np.asarray((known[np.minimum(place, len(known) - 1)] == wanted) & (items >= 0))
-
-
-def popularity_group(count: np.ndarray) -> np.ndarray:
-    """Head, mid and tail items, int8 [n_items], codes into `GROUPS`.
-
-    Head are the most met items that gather the first third of the training interactions, mid the second, tail the last.
-
-    Args:
-        count: training users per item [n_items]. Equal counts are ordered by row; items nobody met are tail.
-    """
-    order = np.argsort(-count, kind="stable")
-    before = np.cumsum(count[order]) - count[order]
-    group = np.empty(len(count), dtype=np.int8)
-    group[order] = np.minimum(3 * before // max(1, count.sum()), 2)
-    group[count == 0] = 2
-    return group
-
-
-def recall_by_popularity(
-    items: np.ndarray,
-    hits: np.ndarray,
-    relevant: sp.csr_matrix,
-    group: np.ndarray,
-    cuts: Sequence[int],
-) -> dict[str, np.ndarray]:
-    """Recall of the test items of each group alone, as `recall@20[tail]`, float64 [U]; NaN for a user without such test items.
-
-    The three, weighted by their numbers of test items, add up to the overall recall.
-    """
-    owner = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr))
-    of_item = np.where(items >= 0, group[items], -1)
-    columns = {}
-    for code, name in enumerate(GROUPS):
-        total = np.bincount(owner[group[relevant.indices] == code], minlength=len(items))
-        for k in dict.fromkeys(cuts):
-            found = (hits[:, :k] & (of_item[:, :k] == code)).sum(1)
-            columns[f"recall@{k}[{name}]"] = np.divide(
-                found, total, out=np.full(len(items), np.nan), where=total > 0
-            )
-    return columns
-
-
-def _defined(values: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    return np.where(n_relevant > 0, values, np.nan)
-
-
-def _sums(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
-    """Sum over each user's stretch; 0 where it is empty."""
-    owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    return np.bincount(owner, values, minlength=len(indptr) - 1)
+    recommended = np.arange(len(items), dtype=np.int64)[:, None] * n_items + items
+    index = np.searchsorted(pairs, recommended.ravel()).reshape(items.shape)
+    return np.asarray((pairs[np.minimum(index, len(pairs) - 1)] == recommended) & (items >= 0))

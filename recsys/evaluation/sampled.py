@@ -1,102 +1,127 @@
-"""The sampled-candidate protocol: rank each test item among a few drawn items, and estimate what the full ranking would have given.
+"""Metrics from sampled candidates: sample them, and rank the test items among them.
 
-Uncorrected, such numbers are not estimates of anything: they are much larger than those of the full ranking and can order two methods
-the other way round (Krichene & Rendle, KDD 2020). The sources draw with repeats; here no candidate is drawn twice, so that the numbers are those of
-the full ranking once all N candidates are drawn, and nearer to them before. If x of m uniform candidates beat a test item that r - 1 of N would
-beat in full, then x ~ Hypergeometric(N, r - 1, m), in place of the binomial of the sources, and the estimators below undo that:
-
-    none      the metric of the sampled ranks themselves
-    rank      the metric at the unbiased rank, 1 + floor(N x / m)                                            [KR]
-    bv        the values per x with least squared bias + g (variance - bias) over ranks:
-              ((1 - g) A'DA + g diag(A'D1))^-1 A'D f, A = P(x | r), D = diag P(r) uniform, g = 0.01          [KR]
-    mle       the ranks' distribution by maximum likelihood (EM), then the expected metric given x           [J]
-    bv_mle    bv with that distribution as D                                                                 [L23]
-    entropy   as mle, the distribution of largest entropy that fits what was seen                            [J]
-
-After a draw by popularity N x / m becomes the sum of 1 / chance over the drawn candidates that are above (`recsys.evaluation.draws`).
-
-[KR] Krichene & Rendle, On Sampled Metrics for Item Recommendation, KDD 2020. [L20] Li, Jin, Gao & Liu, On Sampling Top-K Recommendation Evaluation,
-KDD 2020: its linear map from a cut-off k among the sampled to K = 1 + floor((k - 1) N / m) in full gives for recall the same number as "rank".
-[J] Jin et al., On Estimating Recommendation Evaluation Metrics under Sampling, AAAI 2021. [L23] Li et al., Towards Reliable Item Sampling, AAAI 2023.
-
-Certain: the hypergeometric model, "rank", the linear system of "bv" with g = 0.01, and EM. With g = 0 that system has the least bias and, from 100
-candidates, a variance that makes it useless, so it is not offered. Reconstructed:
-(1) The sources treat one test item per user. With several, a test item's place is its rank among the non-test items plus q, the number of the user's
-other test items above it, and q is known exactly because all test items are scored; so every metric here is a sum of f(rank + q) and estimates the
-very number that `evaluate` gives in full.
-(2) The distribution is learnt for each class of q (0, 1, 2-3, 4-7, ...) with weight 1 / |test|, and turned into per-user values as conditional
-expectations, whose mean is the plug-in estimate at EM's fixed point; for "entropy" they differ slightly.
-(3) x = 0 says little about which of the first N / m ranks it was. There EM keeps the shape it starts from, and entropy that of its
-reference: here 1 / sqrt(rank), not uniform. The exponent was chosen on Gowalla (three scorers, 100 candidates), where it is within 7 % at
-recall@20, uniform a fifth too small and 1 / rank a third too large. On data it was not chosen on (Steam, ML-100K likes; two scorers each, N / m
-near 100) "mle" is within 16 % at recall@20 and 32 % at recall@10: cut-offs far below N / m stay rough.
-(4) "entropy" weighs its squared residuals by their expected size, n / share, and solves the dual.
-(5) Ranks are binned beyond the largest cut-off, finer than a draw can resolve.
-(6) A user with no more than m candidates has all of them drawn: the rank is known, and nothing is learnt from it for the others.
-`auc` needs no estimator: the share of drawn candidates that a test item beats is unbiased.
+`recsys.evaluation.estimators` turns the ranks among sampled candidates into estimates of the
+metrics of the full ranking.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.special
 import torch
 from torch import Tensor
 
 from recsys.data.hashing import tie_order
+from recsys.data.types import Interactions
 from recsys.errors import InputError
+from recsys.evaluation.contexts import DrawContext
 from recsys.evaluation.draws import Sample, draw_items
+from recsys.evaluation.estimators import estimate
+from recsys.evaluation.measured import Measured
 from recsys.evaluation.metrics import Metric
+from recsys.evaluation.settings import Evaluation
+from recsys.evaluation.slices import HeldOut, item_counts
 from recsys.ranking import score_blocks
 from recsys.scorer import Factors, Scorer
 
-__all__ = ["Draw", "Estimator", "decoder", "draw", "estimate", "worthwhile"]
+__all__ = ["SampledRanking", "draw", "worthwhile"]
 
-Estimator = Literal["none", "rank", "bv", "mle", "bv_mle", "entropy"]
+# Measured costs, in items of a full product (GATHER) and of a full ranking (WORTH).
+GATHER = 24  # of scoring one gathered candidate
+WORTH = 100  # of sampling and ranking one candidate
 
-GATHER = 24  # scoring one gathered candidate costs about as much as this many in a full product
-WORTH = 100  # drawing and ranking one candidate costs about as much as this many in a full ranking
-BIN = 1.03  # users whose numbers of candidates differ by less than this factor share a decoder
-GAMMA = 0.01
-ROUNDS = 200
+_SCORES = 2**20  # scores per block, times a factor for the kind of scorer
+_COMPARISONS = 2**24  # comparisons of test items with candidates per block
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
-    """Where test items stand among their user's drawn candidates.
-
-    Every count is there in the two ways in which a full ranking treats equal scores: lists put them in the order of `tie_order`, and
-    full ranks give them their mean, so that an equal counts one half.
+class SampledRanking:
+    """A scorer that ranks the test items of each user among sampled candidates.
 
     Args:
-        indptr: int64 [U + 1]; user u's test items are the entries indptr[u]:indptr[u + 1], best first.
-        beaten_by: int64 [P], how many of the drawn candidates rank above each test item; equal scores in the order of `tie_order`.
-        beaten_by_mean: float64 [P], the same; an equal counts one half.
-        above: float64 [P], an unbiased estimate of how many of all non-test candidates rank above it, by `tie_order`.
-        above_mean: float64 [P], the same; an equal counts one half.
-        peers_mean: float64 [P], how many other test items of the user rank above it; an equal counts one half.
-        pool: int64 [U], the number of non-test candidates N of each user.
-        m: candidates drawn per user, without repeats, shared by the user's test items; all N where N is not more.
+        scorer: the scorer.
+        train: training interactions, the source of item popularity.
+        seen: interactions that are not candidates, CSR [n_users, n_items].
+        evaluation: the settings.
     """
 
-    indptr: np.ndarray
-    beaten_by: np.ndarray
-    beaten_by_mean: np.ndarray
-    above: np.ndarray
-    above_mean: np.ndarray
-    peers_mean: np.ndarray
-    pool: np.ndarray
-    m: int
+    scorer: Scorer
+    train: Interactions
+    seen: sp.csr_matrix
+    evaluation: Evaluation
 
-    @property
-    def complete(self) -> np.ndarray:
-        """Whose candidates are all drawn, bool [U]: their sample is the full ranking."""
-        return np.asarray(self.pool <= self.m)
+    def _pool(self, held_out: HeldOut) -> np.ndarray:
+        """Return the number of candidates of each user that are not test items, int64 [U]."""
+        excluded = np.diff(self.seen.indptr)[held_out.users]
+        return self.train.n_items - excluded - np.diff(held_out.reachable.indptr)
+
+    def reason_against(self, held_out: HeldOut) -> str:
+        """Return why ranking all candidates is better, as a note; empty if sampling is better."""
+        m = self.evaluation.sampled
+        most = int(self._pool(held_out).max())
+        if m >= most:
+            return (
+                f"sampled = {m}, and no user has more than {most} candidates: "
+                "ranked in full, these numbers are exact"
+            )
+        if self.evaluation.estimator != "none" and not worthwhile(m, held_out.reachable):
+            return (
+                f"drawing {m} of {self.train.n_items} candidates costs more than ranking all: "
+                "ranked in full, these numbers are exact"
+            )
+        return ""
+
+    def measure(self, metrics: Sequence[Metric], held_out: HeldOut) -> Measured:
+        """Estimate metrics from sampled candidates.
+
+        Args:
+            metrics: the metrics; all can be sampled, see `Metric.can_be_sampled`.
+            held_out: all test users with their test items.
+
+        Raises:
+            InputError: a score is not a number.
+        """
+        settings = self.evaluation
+        by_popularity = settings.sampled_by == "popularity"
+        drawn = draw(
+            self.scorer,
+            held_out.users,
+            held_out.reachable,
+            self.seen,
+            settings.sampled,
+            counts=item_counts(self.train.csr) if by_popularity else None,
+            seed=settings.seed,
+        )
+        measured = Measured(len(held_out.users))
+        columns = estimate(drawn, metrics, held_out.n_relevant, settings.estimator)
+        for metric in metrics:
+            least = settings.least_test_items(metric)
+            measured.add(metric, columns[metric.name], held_out, least)
+        pool = self._pool(held_out)
+        if complete := np.count_nonzero(pool <= settings.sampled):
+            measured.notes.append(
+                f"{complete} of {len(pool)} users have no more than {settings.sampled} candidates, "
+                "which are all ranked"
+            )
+        sample = f"{settings.sampled} {settings.sampled_by} candidates per user"
+        if settings.estimator == "none":
+            measured.notes.append(f"uncorrected ranks among {sample}")
+        else:
+            measured.notes.append(f"estimated from {sample} ({settings.estimator})")
+        return measured
+
+
+def worthwhile(m: int, test: sp.csr_matrix) -> bool:
+    """Return whether sampling candidates is cheaper than ranking all; the scorer plays no part.
+
+    Args:
+        m: candidates per user.
+        test: test items, which are scored, too, CSR [U, n_items].
+    """
+    return bool(WORTH * (m + test.nnz / max(1, test.shape[0])) <= test.shape[1])
 
 
 def draw(
@@ -108,46 +133,70 @@ def draw(
     *,
     counts: np.ndarray | None = None,
     seed: int = 0,
-) -> Draw:
-    """Draw m candidates per user from the items neither seen nor in his test, and rank his test items among them.
+) -> DrawContext:
+    """Sample m candidates per user, and rank the test items of the user among them.
 
-    Factors are scored by gathering the drawn vectors where that is cheaper than the full product; other scorers are scored in full and read at the
-    drawn places, without a top-k. Ask `worthwhile` first whether drawing pays at all.
+    Candidates are items that are neither seen nor test items of the user. The vectors of `Factors`
+    are gathered where that is cheaper than the full product. Other scorers score all items, and
+    the scores of the sampled items are read, without a top-k. `worthwhile` says whether sampling
+    is cheaper than a full ranking at all.
 
     Args:
-        users: user rows [U].
-        test: CSR [U, n_items], the test items of these users that were not seen.
-        seen: CSR [n_users, n_items].
-        m: how many to draw, without repeats; a user with fewer candidates has all of them drawn.
-        counts: draw in proportion to counts + 1 [n_items] instead of uniformly; every item can then be drawn.
-        seed: the same seed gives the same candidates for the same user row, whatever the scorer and the other users.
+        scorer: the scorer.
+        users: user rows, int [U].
+        test: test items of these users that were not seen, CSR [U, n_items].
+        seen: interactions that are not candidates, CSR [n_users, n_items].
+        m: candidates per user, without replacement; a user with fewer candidates has all of them.
+        counts: sample in proportion to counts + 1, int [n_items], so that every item can be
+            sampled; None samples uniformly.
+        seed: of the sample. The candidates of a user depend on the seed and the user row only, not
+            on the scorer or the other users.
 
     Raises:
-        InputError: a score that is not a number.
+        InputError: a score is not a number.
     """
-    sizes, indptr = np.diff(test.indptr), test.indptr.astype(np.int64)
-    barred = sp.csr_matrix(seen[users] + test)
-    barred.sort_indices()
-    pool = (scorer.n_items - np.diff(barred.indptr)).astype(np.int64)
-    width, most = int(min(m, pool.max(initial=0))), int(sizes.max(initial=0))
-    tables, cells = None, scorer.n_items
+    sizes = np.diff(test.indptr)
+    excluded = sp.csr_matrix(seen[users] + test)
+    excluded.sort_indices()
+    pool = (scorer.n_items - np.diff(excluded.indptr)).astype(np.int64)
+    width = int(min(m, pool.max(initial=0)))
+    most = int(sizes.max(initial=0))
+    tables: tuple[Tensor, Tensor] | None = None
+    cells = scorer.n_items
     if isinstance(scorer, Factors) and (width + sizes.mean()) * GATHER < scorer.n_items:
-        tables, cells = scorer.as_dot()[:2], (width + most) * (scorer.user.shape[1] + 1)
-    step = max(1, min((4 if tables else 16) * 2**20 // cells, 2**24 // (1 + width * max(1, most))))
+        tables = scorer.as_dot()[:2]
+        cells = (width + most) * (scorer.user.shape[1] + 1)
+    step = min((4 if tables else 16) * _SCORES // cells, _COMPARISONS // (1 + width * max(1, most)))
+    step = max(1, step)
     weight = None if counts is None else counts + 1.0
-    parts = []
+    parts = [_Places.empty()]
     for start in range(0, len(users), step):
         span = slice(start, start + step)
-        sample = draw_items(users[span], barred[span], m, weight=weight, seed=seed)
-        mine = test[span]
-        theirs, own = _scores(scorer, tables, users[span], sample.items, mine)
-        size = np.minimum(m, pool[span])
-        scale = None if counts is not None else pool[span] / np.maximum(size, 1)
-        parts.append(_standing(sample, theirs, mine, own, scale))
-    columns = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    beaten_by, *rest = columns or [np.zeros(0, dtype=np.int64)] + [np.zeros(0)] * 4
-    beaten_by_mean, above, above_mean, peers_mean = rest
-    return Draw(indptr, beaten_by, beaten_by_mean, above, above_mean, peers_mean, pool, m)
+        sample = draw_items(users[span], excluded[span], m, weight=weight, seed=seed)
+        scores = _scores(scorer, tables, users[span], sample.items, test[span])
+        scale = None
+        if counts is None:
+            scale = pool[span] / np.maximum(np.minimum(m, pool[span]), 1)
+        parts.append(_places(sample, scores, test[span], scale))
+    places = _Places.joined(parts)
+    return DrawContext(
+        indptr=test.indptr.astype(np.int64),
+        beaten_by=places.beaten_by,
+        beaten_by_mean=places.beaten_by_mean,
+        above=places.above,
+        above_mean=places.above_mean,
+        peers_mean=places.peers_mean,
+        pool=pool,
+        m=m,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """Scores of sampled candidates, float32 [B, w], and of test items, float32 [P]."""
+
+    sampled: np.ndarray
+    test: np.ndarray
 
 
 def _scores(
@@ -156,19 +205,33 @@ def _scores(
     users: np.ndarray,
     items: np.ndarray,
     test: sp.csr_matrix,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of drawn items [B, w] and of test items [P], float32, all from one product so that equals are equal."""
+) -> _Scores:
+    """Return the scores of sampled candidates and test items.
+
+    All come from one product, so that equal scores are exactly equal.
+
+    Args:
+        scorer: the scorer.
+        tables: its user and item vectors for an inner product, to gather from; None scores all
+            items.
+        users: user rows, int [B].
+        items: sampled item rows, int [B, w]; -1 as padding.
+        test: test items, CSR [B, n_items].
+
+    Raises:
+        InputError: a score is not a number.
+    """
     width, sizes = items.shape[1], np.diff(test.indptr)
     owner = np.repeat(np.arange(len(users)), sizes)
     column = width + np.arange(test.nnz) - test.indptr[:-1][owner]
-    places = np.zeros((len(users), width + int(sizes.max(initial=0))), dtype=np.int64)
-    places[:, :width] = np.maximum(items, 0)
-    places[owner, column] = test.indices
+    rows = np.zeros((len(users), width + int(sizes.max(initial=0))), dtype=np.int64)
+    rows[:, :width] = np.maximum(items, 0)
+    rows[owner, column] = test.indices
     if tables is None:
         [(_, scored)] = score_blocks(scorer, users, block=len(users))
-        scored = scored.gather(1, torch.as_tensor(places, device=scored.device))
+        scored = scored.gather(1, torch.as_tensor(rows, device=scored.device))
     else:
-        index = torch.as_tensor(places, device=scorer.device)
+        index = torch.as_tensor(rows, device=scorer.device)
         query = tables[0][torch.as_tensor(users, dtype=torch.long, device=scorer.device)]
         key = torch.nn.functional.embedding(index, tables[1])
         scored = torch.bmm(key, query[:, :, None])[:, :, 0]
@@ -178,340 +241,78 @@ def _scores(
             remedy="train again with a smaller learning rate",
         )
     score = scored.float().cpu().numpy()
-    return score[:, :width], score[owner, column]
+    return _Scores(score[:, :width], score[owner, column])
 
 
-def _standing(
-    sample: Sample,
-    theirs: np.ndarray,
-    test: sp.csr_matrix,
-    own: np.ndarray,
-    scale: np.ndarray | None,
-) -> tuple[np.ndarray, ...]:
-    """Return `beaten_by` to `peers_mean` of `Draw` for some users.
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """The columns of `DrawContext` for the test items of some users, [P] each."""
+
+    beaten_by: np.ndarray
+    beaten_by_mean: np.ndarray
+    above: np.ndarray
+    above_mean: np.ndarray
+    peers_mean: np.ndarray
+
+    @classmethod
+    def empty(cls) -> _Places:
+        """Return the columns of no test item."""
+        return cls(np.zeros(0, dtype=np.int64), *(np.zeros(0) for _ in range(4)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Places]) -> _Places:
+        """Return the columns of the test items of all parts."""
+        return cls(
+            np.concatenate([part.beaten_by for part in parts]),
+            np.concatenate([part.beaten_by_mean for part in parts]),
+            np.concatenate([part.above for part in parts]),
+            np.concatenate([part.above_mean for part in parts]),
+            np.concatenate([part.peers_mean for part in parts]),
+        )
+
+
+def _places(
+    sample: Sample, scores: _Scores, test: sp.csr_matrix, scale: np.ndarray | None
+) -> _Places:
+    """Return the places of test items among sampled candidates.
 
     Args:
-        sample: what was drawn.
-        theirs: scores of it [B, w].
-        test: CSR [B, n_items].
-        own: scores of the test items [P].
-        scale: how many candidates a drawn one stands for [B]; None: 1 / its chance.
+        sample: the sampled candidates.
+        scores: of candidates and test items.
+        test: test items, CSR [B, n_items].
+        scale: number of candidates that one sampled candidate represents, float [B]; None takes
+            1 / its probability.
     """
-    place = tie_order(test.shape[1])
+    tie = tie_order(test.shape[1])
     owner = np.repeat(np.arange(test.shape[0]), np.diff(test.indptr))
-    order = np.lexsort((place[test.indices], -own, owner))
-    own, mine = own[order], place[test.indices[order]][:, None]
-    drawn = (sample.items >= 0)[owner]
-    higher = (theirs[owner] > own[:, None]) & drawn
-    equal = (theirs[owner] == own[:, None]) & drawn
-    before = higher | (equal & (place[sample.items][owner] < mine))
+    order = np.lexsort((tie[test.indices], -scores.test, owner))
+    own = scores.test[order]
+    own_tie = tie[test.indices[order]][:, None]
+    exists = (sample.items >= 0)[owner]
+    higher = (scores.sampled[owner] > own[:, None]) & exists
+    equal = (scores.sampled[owner] == own[:, None]) & exists
+    before = higher | (equal & (tie[sample.items][owner] < own_tie))
     beaten = np.count_nonzero(before, axis=1)
     mean = np.count_nonzero(higher, axis=1) + np.count_nonzero(equal, axis=1) / 2
     if scale is not None:
         above, above_mean = beaten * scale[owner], mean * scale[owner]
     else:
-        stands_for = 1 / sample.chance[owner]
-        above = np.where(before, stands_for, 0.0).sum(1)
-        above_mean = np.where(higher, stands_for, 0.0).sum(1)
-        above_mean += np.where(equal, stands_for, 0.0).sum(1) / 2
-    return beaten, mean, above, above_mean, _mean_place(owner, own)
+        represents = 1 / sample.chance[owner]
+        above = np.where(before, represents, 0.0).sum(1)
+        above_mean = np.where(higher, represents, 0.0).sum(1)
+        above_mean += np.where(equal, represents, 0.0).sum(1) / 2
+    return _Places(beaten, mean, above, above_mean, _mean_position(owner, own))
 
 
-def _mean_place(owner: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Return how many of an owner's entries score above each, an equal one counting one half; both in descending order [P]."""
+def _mean_position(owner: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Return how many entries of the same owner score above each entry, float64 [P].
+
+    An equal score counts as one half. Entries are ordered by owner, then by descending score.
+    """
     start = np.searchsorted(owner, owner)
-    changed = np.ones(len(owner), dtype=bool)
-    changed[1:] = (owner[1:] != owner[:-1]) | (score[1:] != score[:-1])
-    first = np.flatnonzero(changed)
-    run = np.cumsum(changed) - 1
+    new = np.ones(len(owner), dtype=bool)
+    new[1:] = (owner[1:] != owner[:-1]) | (score[1:] != score[:-1])
+    first = np.flatnonzero(new)
+    run = np.cumsum(new) - 1
     length = np.diff(np.append(first, len(owner)))
     return np.asarray(first[run] - start + (length[run] - 1) / 2)
-
-
-def worthwhile(m: int, test: sp.csr_matrix) -> bool:
-    """Whether drawing m candidates per user is cheaper than ranking them all; it does not depend on the scorer.
-
-    Args:
-        test: CSR [U, n_items], test items, which are scored too.
-    """
-    return bool(WORTH * (m + test.nnz / max(1, test.shape[0])) <= test.shape[1])
-
-
-def estimate(
-    drawn: Draw, metrics: Sequence[Metric], n_relevant: np.ndarray, estimator: Estimator = "mle"
-) -> dict[str, np.ndarray]:
-    """Per-user estimates, float64 [U], of metrics at a cut-off and of the full ranking; NaN where not defined.
-
-    A user all of whose candidates are drawn has the values of the full ranking, whatever the estimator. Another's value may lie outside 0..1: only
-    means over many users are estimates. After a draw by popularity only "none" and "rank" apply, the latter from inverse-probability weights.
-
-    Args:
-        n_relevant: test items per user [U], the seen ones too.
-    """
-    sizes = np.diff(drawn.indptr)
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    q = np.arange(len(owner)) - drawn.indptr[:-1][owner]
-    listed = [metric for metric in metrics if metric.kind != "auc"]
-    values = np.zeros((len(listed), len(owner)))
-    exact = np.ones(len(owner), dtype=bool) if estimator == "none" else drawn.complete[owner]
-    for row, metric in enumerate(listed):
-        at = _places(drawn, metric, q)
-        values[row, exact] = _contribution(metric, at[exact], q[exact])
-    left = np.flatnonzero(~exact)
-    if estimator == "rank":
-        place = 1 + np.floor(np.round(drawn.above[left], 6)) + q[left]
-        values[:, left] = [_contribution(metric, place, q[left]) for metric in listed]
-    elif len(left):
-        weight = 1.0 / n_relevant[owner[left]]
-        values[:, left] = _learnt(drawn, left, owner[left], q[left], weight, listed, estimator)
-    out: dict[str, np.ndarray] = {}
-    for metric, value in zip(listed, values, strict=True):
-        total = np.bincount(owner, value, minlength=len(sizes))
-        out[metric.name] = np.where(n_relevant > 0, total / _divisor(metric, n_relevant), np.nan)
-    for metric in metrics:
-        if metric.kind == "auc":
-            beaten = np.bincount(owner, drawn.above_mean, minlength=len(sizes))
-            pairs = sizes * drawn.pool
-            out[metric.name] = 1 - np.divide(
-                beaten, pairs, out=np.full(len(sizes), np.nan), where=pairs > 0
-            )
-    return out
-
-
-def _places(drawn: Draw, metric: Metric, q: np.ndarray) -> np.ndarray:
-    """Return where test items stand among the drawn candidates and their peers [P]: in lists, or by mean rank where there is no cut-off."""
-    if metric.k is None:
-        return 1 + drawn.beaten_by_mean + drawn.peers_mean
-    return np.asarray(1 + drawn.beaten_by + q)
-
-
-def _learnt(
-    drawn: Draw,
-    items: np.ndarray,
-    owner: np.ndarray,
-    q: np.ndarray,
-    weight: np.ndarray,
-    listed: Sequence[Metric],
-    estimator: Estimator,
-) -> np.ndarray:
-    """Return estimated contributions [metrics, P'] of test items, by the distribution of ranks that `estimator` assumes or learns.
-
-    Args:
-        items: entries of `drawn` [P'], of users with more than m candidates.
-        owner, q, weight: of these: the user, how many other test items of the user stand above, and the share in the distribution.
-    """
-    x, pool = drawn.beaten_by[items], drawn.pool[owner]
-    group, sizes = _bins(pool)
-    exact = 2 * max((metric.k or 0 for metric in listed), default=0)
-    grid, width = _grid(int(pool.max()), int(np.median(pool)), drawn.m, exact)
-    likelihoods = [_likelihood(grid, n, drawn.m) for n in sizes]
-    classes = np.frexp(q + 1.0)[1] - 1
-    values = np.zeros((len(listed), len(items)))
-    for level in range(int(classes.max()) + 1):
-        inside = classes == level
-        if not inside.any():
-            continue
-        prior = _distribution(
-            likelihoods, group[inside], x[inside], weight[inside], grid, width, estimator
-        )
-        for code, likelihood in enumerate(likelihoods):
-            here = np.flatnonzero(inside & (group == code))
-            if len(here):
-                decode = decoder(likelihood, prior, estimator)
-                values[:, here] = _decoded(decode, grid, listed, x[here], q[here])
-    return values
-
-
-def _contribution(metric: Metric, place: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Return what a test item at a place adds, with q of the user's other test items above it."""
-    kept = place <= (np.inf if metric.k is None else metric.k)
-    if metric.kind in ("recall", "precision", "f1"):
-        return np.asarray(kept, dtype=np.float64)
-    if metric.kind == "hit":
-        return np.asarray(kept & (q == 0), dtype=np.float64)
-    if metric.kind == "mrr":
-        return np.where(kept & (q == 0), 1 / place, 0.0)
-    if metric.kind == "map":
-        return np.where(kept, (q + 1) / place, 0.0)
-    if metric.kind == "ndcg":
-        return np.where(kept, 1 / np.log2(place + 1), 0.0)
-    raise ValueError(f"{metric.name} has no estimator")
-
-
-def _divisor(metric: Metric, n_relevant: np.ndarray) -> np.ndarray:
-    most = n_relevant if metric.k is None else np.minimum(n_relevant, metric.k)
-    if metric.kind == "recall":
-        return np.asarray(np.maximum(n_relevant, 1))
-    if metric.kind == "precision":
-        return np.full(len(n_relevant), metric.k)
-    if metric.kind == "f1":
-        return np.asarray(((metric.k or 0) + n_relevant) / 2)
-    if metric.kind == "map":
-        return np.asarray(np.maximum(most, 1))
-    if metric.kind == "ndcg":
-        ideal = np.concatenate(
-            [[1.0], np.cumsum(1 / np.log2(np.arange(2, most.max(initial=0) + 2)))]
-        )
-        return np.asarray(ideal[most])
-    return np.ones(len(n_relevant))
-
-
-def _bins(pool: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Return the group of each number of candidates, those that differ by less than `BIN`, and the mean of each group, rounded."""
-    code = np.round(np.log(np.maximum(pool, 1)) / np.log(BIN)).astype(np.int64)
-    _, group = np.unique(code, return_inverse=True)
-    return group, [round(float(n)) for n in np.bincount(group, pool) / np.bincount(group)]
-
-
-def _grid(n: int, usual: int, m: int, exact: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return ranks 1..n + 1 as cells: their middles and widths.
-
-    One rank each up to `exact`, then a tenth of the standard deviation of the rank that a draw of m of `usual` candidates tells.
-    """
-    edges = list(range(1, min(max(exact, 64), n + 1) + 1))
-    top = edges[-1] + 1
-    share = max(usual - m, 1) / max(usual - 1, 1)  # nothing is left to chance where all are drawn
-    while top <= n + 1:
-        edges.append(top)
-        p = min(1.0, top / max(n, 1))
-        top += max(1, int(0.1 * n * np.sqrt(p * (1 - p) / m * share)))
-    bounds = np.append(edges, n + 2)
-    width = np.diff(bounds).astype(np.float64)
-    return bounds[:-1] + (width - 1) / 2, width
-
-
-def _likelihood(grid: np.ndarray, n: int, m: int) -> np.ndarray:
-    """Return P(x of m drawn candidates are above | rank), [G, m + 1]; 0 for ranks beyond n + 1.
-
-    Of the n candidates, rank - 1 are above: x is hypergeometric. A middle that lies between two ranks has the mean of theirs.
-    """
-    factorial = scipy.special.gammaln(np.arange(1, n + 2))
-
-    def choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
-        inside = (k >= 0) & (k <= n)
-        k = np.where(inside, k, 0)
-        return np.where(inside, factorial[n] - factorial[k] - factorial[n - k], -np.inf)
-
-    x = np.arange(m + 1)[None, :]
-    table = np.zeros((len(grid), m + 1))
-    for above in (np.floor(grid) - 1, np.ceil(grid) - 1):
-        known = above <= n
-        rows = above[known].astype(np.int64)[:, None]
-        ways = choose(rows, x) + choose(n - rows, m - x) - choose(np.array(n), np.array(m))
-        table[known] += np.exp(ways) / 2
-    for place in np.flatnonzero(table.sum(0) == 0):  # what only ranks within a cell can give
-        table[np.abs(grid - 1 - place * n / m).argmin(), place] = 1e-3
-    return table
-
-
-def _distribution(
-    likelihoods: Sequence[np.ndarray],
-    group: np.ndarray,
-    x: np.ndarray,
-    weight: np.ndarray,
-    grid: np.ndarray,
-    width: np.ndarray,
-    estimator: Estimator,
-) -> np.ndarray:
-    """The distribution of ranks over the cells [G] that `estimator` assumes or learns."""
-    if estimator == "bv":
-        return np.asarray(width / width.sum())
-    start = width / np.sqrt(grid)
-    start /= start.sum()
-    m = likelihoods[0].shape[1] - 1
-    present = np.unique(group)
-    table = np.concatenate([likelihoods[code] for code in present], axis=1)
-    seen = np.bincount(
-        np.searchsorted(present, group) * (m + 1) + x, weight, minlength=table.shape[1]
-    )
-    share = seen / seen.sum()
-    portion = np.repeat(
-        share.reshape(len(present), m + 1).sum(1), m + 1
-    )  # the share of each group of users
-    met = share > 0
-    if estimator == "entropy":
-        return _entropy(
-            (table * portion)[:, met], share[met], weight.sum() ** 2 / (weight**2).sum(), start
-        )
-    table, share = np.ascontiguousarray(table[:, met]), share[met]
-    prior = start
-    for _ in range(
-        ROUNDS
-    ):  # early stopping is what keeps the maximum likelihood of a mixture from becoming a handful of spikes
-        updated = prior * (table @ (share / np.maximum(prior @ table, 1e-300)))
-        updated /= updated.sum()
-        moved = np.abs(updated - prior).sum()
-        prior = updated
-        if moved < 1e-7:
-            break
-    return np.asarray(prior)
-
-
-def _entropy(table: np.ndarray, share: np.ndarray, n: float, start: np.ndarray) -> np.ndarray:
-    """The distribution nearest to `start` in relative entropy among those that fit what was seen: argmin chi^2 / 2 + KL(prior | start).
-
-    chi^2 = n sum (table' prior - share)^2 / share, n the effective number of test items. By Newton's method on the concave dual
-    share.v - log sum start exp(table v) - v'Wv / 2, W = share / n, whose prior is start exp(table v), normalised.
-    """
-    slack = (share + 1 / n) / n
-    v = np.zeros(len(share))
-
-    def dual(v: np.ndarray) -> tuple[float, np.ndarray]:
-        lifted = table @ v
-        top = lifted.max()
-        prior = start * np.exp(lifted - top)
-        total = prior.sum()
-        return float(share @ v - np.log(total) - top - (slack * v * v).sum() / 2), prior / total
-
-    value, prior = dual(v)
-    for _ in range(100):
-        fitted = prior @ table
-        gradient = share - fitted - slack * v
-        hessian = (table * prior[:, None]).T @ table - np.outer(fitted, fitted) + np.diag(slack)
-        move = np.linalg.solve(hessian, gradient)
-        length = 1.0
-        while length > 1e-8:
-            value_there, prior_there = dual(v + length * move)
-            if value_there >= value + 1e-4 * length * (gradient @ move):
-                break
-            length /= 2
-        else:
-            break
-        v, gained, value, prior = v + length * move, value_there - value, value_there, prior_there
-        if gained < 1e-10:
-            break
-    return np.asarray(prior)
-
-
-def decoder(likelihood: np.ndarray, prior: np.ndarray, estimator: Estimator) -> np.ndarray:
-    """What each outcome x = 0..m stands for, as weights over ranks [m + 1, G]: times a metric's values it gives the estimate for each x.
-
-    Args:
-        likelihood: P(x | rank) [G, m + 1].
-        prior: distribution of ranks [G].
-    """
-    weighted = likelihood * prior[:, None]
-    total = weighted.sum(0)
-    if estimator in ("mle", "entropy"):
-        return np.asarray(weighted / np.maximum(total, 1e-300)).T
-    system = (1 - GAMMA) * (likelihood.T @ weighted) + GAMMA * np.diag(total)
-    scale = 1 / np.sqrt(
-        np.maximum(total, 1e-300)
-    )  # outcomes that hardly occur would make the system singular to rounding
-    scaled = scale[:, None] * system * scale
-    return np.asarray(
-        scale[:, None] * np.linalg.lstsq(scaled, scale[:, None] * weighted.T, rcond=1e-12)[0]
-    )
-
-
-def _decoded(
-    decode: np.ndarray, grid: np.ndarray, listed: Sequence[Metric], x: np.ndarray, q: np.ndarray
-) -> np.ndarray:
-    """Estimated contributions [metrics, items]; one table [m + 1, distinct q] per metric."""
-    kinds, which = np.unique(q, return_inverse=True)
-    return np.stack(
-        [
-            (decode @ _contribution(metric, grid[:, None] + kinds, kinds[None, :]))[x, which]
-            for metric in listed
-        ]
-    )

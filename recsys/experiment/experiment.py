@@ -1,4 +1,8 @@
-"""One TOML file = one frozen value: data, split, model, train, evaluate, tune. Every name in it is resolved when it is read."""
+"""An experiment: one TOML file as one frozen value.
+
+Its sections are data, split, model, train, evaluate and tune. Every name in it is resolved when
+the file is read.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,13 @@ from recsys import models
 from recsys.config import build, defaults, override, read_toml, to_dict, to_toml
 from recsys.data.features.tables import seen_from
 from recsys.data.load import folder_of
-from recsys.data.reading.reader import Source
+from recsys.data.reading import Source
 from recsys.data.splitting.splits import SplitRule
 from recsys.errors import InputError, suggest
 from recsys.evaluation.evaluator import Evaluation
 from recsys.experiment.search_space import Dimension, Tune, check, flatten
 from recsys.models import Recipe
-from recsys.training.loop import Train
+from recsys.training.settings import Train
 
 __all__ = ["SECTIONS", "Experiment", "from_tree", "read"]
 
@@ -50,12 +54,13 @@ class Experiment:
     """Everything that decides a run.
 
     Args:
-        data, split, train, evaluate: the sections of the same name.
-        model: the recipe that `[model] name` and its other keys make.
-        name: what to call it; the name of the method where absent.
-        refit: after the best epoch is known, train once more on train and valid together for as many epochs; the result is
-            what is tested and shipped. The validation numbers stay those of the first fit.
-        tune: how a study of it searches; a run takes no part in it. None where there is no such section.
+        data: settings of the section of the same name; `split`, `train` and `evaluate` likewise.
+        model: the recipe of the method `[model] name`, with the other keys as hyper-parameters.
+        name: name of the experiment; by default that of the method.
+        refit: train once more on train and valid together, for as many epochs as were best. That
+            scorer is tested and shipped. The validation metrics stay those of the first fit.
+        tune: how a study of the experiment searches; it has no effect on a run. None without such
+            a section.
     """
 
     data: Source
@@ -73,7 +78,7 @@ class Experiment:
         return models.recipe_name(self.model)
 
     def to_tree(self) -> dict[str, Any]:
-        """Plain values, defaults included, from which `from_tree` makes an equal experiment."""
+        """Return plain values, with defaults, from which `from_tree` makes an equal experiment."""
         tree: dict[str, Any] = {"name": self.name, "refit": self.refit}
         tree |= {section: to_dict(getattr(self, section)) for section in ("data", "split")}
         tree["model"] = {"name": self.method, **to_dict(self.model)}
@@ -81,12 +86,12 @@ class Experiment:
         return tree | ({"tune": to_dict(self.tune)} if self.tune is not None else {})
 
     def to_toml(self) -> str:
-        """The resolved configuration as TOML."""
+        """Return the resolved configuration as TOML."""
         return to_toml(self.to_tree())
 
     @cached_property
     def dimensions(self) -> tuple[Dimension, ...]:
-        """The fields that its [tune.space] searches, checked."""
+        """The fields that [tune.space] searches, checked."""
         return check(
             self.tune.space if self.tune is not None else {},
             {**SECTIONS, "model": type(self.model)},
@@ -94,9 +99,10 @@ class Experiment:
 
     @property
     def idle(self) -> list[str]:
-        """Settings that were given and have no effect beside the others, each in words."""
+        """Settings that were given but have no effect with the other settings, each in words."""
         return [
-            f"[{section}] {name}.{key} = {getattr(inner, key)!r} has no effect with the rest of {name}"
+            f"[{section}] {name}.{key} = {getattr(inner, key)!r} "
+            f"has no effect with the rest of {name}"
             for section, value in (("model", self.model), ("train", self.train))
             for name, usual in defaults(type(value)).items()
             if hasattr(inner := getattr(value, name), "idle")
@@ -106,7 +112,7 @@ class Experiment:
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """The plain values of everything that decides the result; the name, the housekeeping of checkpoints and [tune] do not."""
+        """Plain values of all that decides the result: not the name, checkpoints or [tune]."""
         return replace(
             self, name="", tune=None, train=replace(self.train, checkpoint_seconds=0.0)
         ).to_tree()
@@ -122,18 +128,28 @@ class Experiment:
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment from a TOML file, with dotted overrides such as `model.dim=128`.
 
-    Relative paths in `[data]` are meant from the working folder, and become absolute; titles and features from that of the interactions first, and
-    where nothing is there they stay as they are.
+    Relative paths in `[data]` are resolved against the working directory and stored as absolute
+    paths. `titles` and `features` are looked up next to the interactions first; a path that exists
+    in neither place is kept unchanged.
+
+    Args:
+        path: the TOML file.
+        overrides: assignments such as `model.dim=128`.
 
     Raises:
-        InputError: names the file, the section, the key and what was meant.
+        InputError: with the file, the section, the key and a suggestion.
     """
     tree = override(read_toml(path), overrides)
     return from_tree(tree, str(path), default_name=Path(path).stem)
 
 
 def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") -> Experiment:
-    """Make an experiment of plain values.
+    """Return the experiment with these plain values.
+
+    Args:
+        tree: the values, by section.
+        place: the file they come from, for an error.
+        default_name: name of the experiment if the values hold no name.
 
     Raises:
         InputError: as `read`.
@@ -171,7 +187,7 @@ def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") 
         )
     data = _absolute(sections.pop("data"))
     tune = _tune(tree, place) if "tune" in tree else None
-    made = Experiment(
+    experiment = Experiment(
         data=data,
         model=build(recipe, model, where),
         name=name or default_name or str(chosen),
@@ -181,11 +197,11 @@ def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") 
     )
     try:
         _ = (
-            made.dimensions
-        )  # a run does not need them, but a mistake in a file is one whoever reads it
+            experiment.dimensions
+        )  # also for a run, which does not need them: a file has to be right
     except InputError as error:
         raise (error.at(place) if place else error) from None
-    return made
+    return experiment
 
 
 def _tune(tree: Mapping[str, Any], place: str) -> Tune:
@@ -211,27 +227,27 @@ def _place(place: str, section: str) -> str:
 
 
 def _absolute(source: Source) -> Source:
-    """The same source with paths that do not depend on the working folder."""
+    """Return the source with absolute paths."""
     paths: dict[str, Any] = {
         key: str(Path(value).expanduser().resolve())
         for key in ("path", "train", "valid", "test")
         if (value := getattr(source, key))
     }
     if source.path and (source.train or source.valid or source.test):
-        # Presplit files beside a base folder are given relative to it.
+        # Presplit files are given relative to the base folder.
         paths = {"path": paths["path"]}
     placed = replace(source, **paths) if paths else source
-    beside: dict[str, Any] = {
-        key: _found(value, placed)
+    tables: dict[str, Any] = {
+        key: _located(value, placed)
         for key in ("titles", "features")
         if (value := getattr(placed, key)) is not None
     }
-    return replace(placed, **beside) if beside else placed
+    return replace(placed, **tables) if tables else placed
 
 
-def _found(value: str | Mapping[str, str], source: Source) -> Any:
-    """A path beside the interactions, or several by name, as absolute ones where there is such a thing."""
+def _located(value: str | Mapping[str, str], source: Source) -> Any:
+    """Return the absolute form of a path, or of several by name; unchanged if it does not exist."""
     if not isinstance(value, str):
-        return {name: _found(path, source) for name, path in value.items()}
+        return {name: _located(path, source) for name, path in value.items()}
     path = seen_from(folder_of(source), value)
     return str(path.resolve()) if path.exists() else value

@@ -1,9 +1,12 @@
-"""What a run says of itself, told to a tracker: TensorBoard, MLflow or Weights & Biases.
+"""Logging of a run to a tracker: TensorBoard, MLflow or Weights & Biases.
 
-    recsys run cml.toml --track tensorboard:runs/tb --track mlflow:http://host:5000 --track wandb:project
+    recsys run cml.toml --track tensorboard:runs/tb --track mlflow:http://host:5000
+    recsys run cml.toml --track wandb:project
 
-A tracker is told what a run's own files hold: its settings, the numbers of each epoch, and those of the chosen scorer. It hears of them in a thread
-of its own, so training waits for no server, and one that fails or hangs costs a warning. A run that is resumed is told from its first epoch on.
+A tracker receives what the files of the run hold: the settings, the numbers of each epoch, and
+those of the chosen scorer. Each tracker has a thread of its own, so training waits for no server,
+and a tracker that fails or hangs costs one warning. A run that is resumed is logged from its first
+epoch on.
 """
 
 from __future__ import annotations
@@ -16,18 +19,28 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys.errors import InputError, suggest
+from recsys.errors import InputError, first_line, suggest
 from recsys.experiment.experiment import Experiment
+from recsys.experiment.progress import (
+    EpochDone,
+    Evaluated,
+    Event,
+    RefitStarted,
+    Resumed,
+    Watch,
+)
+from recsys.training.progress import EpochEntry
 
 __all__ = ["numbers", "tracked"]
 
-Watch = Callable[[dict[str, Any]], None]
 Entries = Iterable[tuple[dict[str, float], int]]
+"""Values by name, and the epoch they belong to."""
 
-# Seconds that the end of a run waits for a tracker that has not heard everything yet.
+# Seconds that the end of a run waits for a tracker that has not received everything yet.
 _PATIENCE = 30.0
 
 
@@ -38,138 +51,131 @@ def tracked(
     """Open trackers for one run.
 
     Args:
-        targets: "tensorboard:DIR", "mlflow:URI" (a server, "sqlite:///FILE"; empty: where MLflow is configured to look) or "wandb:PROJECT".
-        experiment: whose settings are written down.
-        name: of the run.
-        warn: told in a line when a tracker fails; once for each.
+        targets: "tensorboard:DIR", "mlflow:URI" (a server or "sqlite:///FILE"; empty: the place
+            that MLflow is configured for) or "wandb:PROJECT".
+        experiment: its settings are logged.
+        name: name of the run.
+        warn: called with one line if a tracker fails, once for each tracker.
 
     Yields:
         A watch for `recsys.experiment.execution.execute`.
 
     Raises:
-        InputError: a target that is none, or whose package is not installed.
+        InputError: a target that is not valid, or whose package is not installed.
     """
     lines = [_Line(target, experiment, name, warn) for target in targets]
-    part, last = "", 0
-
-    def send(values: Mapping[str, Any], step: int) -> None:
-        found = {part + key: value for key, value in numbers(values).items()}
-        for line in lines:
-            line.waiting.put((found, step))
-
-    def watch(event: dict[str, Any]) -> None:
-        nonlocal part, last
-        if event["event"] == "refit":
-            part = "refit/"
-        elif event["event"] == "evaluated":
-            report, part = event["report"], ""
-            send(
-                {f"final/{event['part']}": {metric: report[metric] for metric in report.names}},
-                last,
-            )
-        for entry in (
-            event["history"]
-            if event["event"] == "resumed"
-            else [event]
-            if event["event"] == "epoch"
-            else []
-        ):
-            last = int(entry["epoch"])
-            send(
-                {key: value for key, value in entry.items() if key not in ("event", "epoch")}, last
-            )
-
     for line in lines:
         line.thread.start()
-    ended: _RunFailed | None = _RunFailed()
+    end: _RunFailed | None = _RunFailed()
     try:
-        yield watch
-        ended = None
+        yield _Log(lines).watch
+        end = None
     finally:
         for line in lines:
-            line.waiting.put(ended)
+            line.waiting.put(end)
         for line in lines:
             line.end()
 
 
 def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of an epoch's entry; those of a table under `table/name`."""
-    found: dict[str, float] = {}
+    """Return the finite numbers of an epoch's values.
+
+    Args:
+        values: plain values; those of a table are returned as `table/name`.
+        prefix: put before each name.
+    """
+    finite: dict[str, float] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found |= numbers(value, f"{prefix}{key}/")
+            finite |= numbers(value, f"{prefix}{key}/")
         elif (
             isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         ):
-            found[prefix + key] = float(value)
-    return found
+            finite[prefix + key] = float(value)
+    return finite
+
+
+class _Log:
+    """Turns the events of a run into values by name.
+
+    Args:
+        lines: where the values go.
+    """
+
+    def __init__(self, lines: Sequence[_Line]) -> None:
+        self.lines = lines
+        self.prefix = ""
+        self.epoch = 0
+
+    def watch(self, event: Event) -> None:
+        """Log the values of an event."""
+        match event:
+            case RefitStarted():
+                self.prefix = "refit/"
+            case Evaluated(part, report):
+                self.prefix = ""
+                metrics = {metric: report[metric] for metric in report.names}
+                self._send({f"final/{part}": metrics})
+            case Resumed():
+                for entry in event.history:
+                    self._send_epoch(entry)
+            case EpochDone():
+                self._send_epoch(event.entry)
+
+    def _send_epoch(self, entry: EpochEntry) -> None:
+        self.epoch = entry.epoch
+        values = entry.to_json()
+        del values["epoch"]
+        self._send(values)
+
+    def _send(self, values: Mapping[str, Any]) -> None:
+        named = {self.prefix + key: value for key, value in numbers(values).items()}
+        for line in self.lines:
+            line.waiting.put((named, self.epoch))
 
 
 class _RunFailed(Exception):
-    """The run has ended with an error; what a tracker's thread meets in place of the next entry."""
+    """The run has ended with an error. The thread of a tracker gets it instead of an entry."""
 
 
 class _Line:
-    """The line to one tracker: a queue, and a thread that empties it."""
+    """A queue to one tracker, and the thread that empties it."""
 
     def __init__(
         self, target: str, experiment: Experiment, name: str, warn: Callable[[str], None]
     ) -> None:
         kind, _, where = target.partition(":")
-        if kind not in _TRACKERS:
-            raise InputError(
-                f"'{kind}' is no tracker",
-                place=f"--track {target}",
-                remedy=suggest(kind, _TRACKERS),
-            )
-        follow, package, wanted = _TRACKERS[kind]
-        if wanted and not where:
-            raise InputError(
-                f"{kind} is not told where",
-                place=f"--track {target}",
-                remedy=f"say {kind}:{wanted}",
-            )
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise InputError(
-                f"{kind} is not installed",
-                place=f"--track {target}",
-                remedy=f"pip install 'recsys[{kind}]'",
-            ) from None
-        self.kind, self.warn = kind, warn
+        tracker = _checked(kind, where, target)
+        self.kind = kind
+        self.warn = warn
         self.waiting: queue.SimpleQueue[tuple[dict[str, float], int] | _RunFailed | None] = (
             queue.SimpleQueue()
         )
         self.thread = threading.Thread(
             target=self._run,
-            args=(follow, where, name, experiment),
+            args=(tracker.follow, where, name, experiment),
             name=f"tracker {kind}",
             daemon=True,
         )
 
     def end(self) -> None:
+        """Wait until the tracker has received everything, but not for long."""
         self.thread.join(_PATIENCE)
         if self.thread.is_alive():
             self.warn(
-                f"{self.kind} has not taken everything within {_PATIENCE:g} s; the run is whole without it"
+                f"{self.kind} has not taken everything within {_PATIENCE:g} s; "
+                "the run is complete without it"
             )
 
-    def _run(
-        self,
-        follow: Callable[[str, str, Experiment, Entries], None],
-        where: str,
-        name: str,
-        experiment: Experiment,
-    ) -> None:
+    def _run(self, follow: _Follow, where: str, name: str, experiment: Experiment) -> None:
         try:
             follow(where, name, experiment, self._entries())
         except _RunFailed:
             pass
-        except Exception as error:  # whatever a library or a server comes up with
-            said = (str(error).splitlines() or [""])[0]
+        except Exception as error:  # a library or a server may raise anything
             self.warn(
-                f"{self.kind} has failed and hears no more of this run: {type(error).__name__}: {said}"
+                f"{self.kind} has failed and gets no more of this run: "
+                f"{type(error).__name__}: {first_line(error)}"
             )
 
     def _entries(self) -> Iterator[tuple[dict[str, float], int]]:
@@ -182,7 +188,8 @@ class _Line:
 def _tensorboard(where: str, name: str, experiment: Experiment, entries: Entries) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    # Two runs of one name are kept apart; of one run, what an interrupted session wrote is told anew, so it is dropped.
+    # Two runs of one name have different folders. A resumed run is logged from its first epoch
+    # on, so what the interrupted session logged is dropped.
     folder = Path(where) / f"{name}-{experiment.fingerprint[:8]}"
     with SummaryWriter(str(folder), purge_step=0) as writer:
         writer.add_text("settings", f"```\n{experiment.to_toml()}\n```", 0)
@@ -197,18 +204,18 @@ def _mlflow(where: str, name: str, experiment: Experiment, entries: Entries) -> 
     from mlflow.entities import Metric, Param
 
     client = MlflowClient(tracking_uri=where or None)
-    found = client.get_experiment_by_name("recsys")
-    run = client.create_run(
-        found.experiment_id if found else client.create_experiment("recsys"), run_name=name
-    ).info.run_id
+    known = client.get_experiment_by_name("recsys")
+    group = known.experiment_id if known else client.create_experiment("recsys")
+    run = client.create_run(group, run_name=name).info.run_id
     status = "FAILED"
     try:
         params = [Param(key, str(value)) for key, value in _flat(experiment.to_tree()).items()]
-        for start in range(0, len(params), 100):  # as many as it takes at once
+        for start in range(0, len(params), 100):  # MLflow takes 100 at once
             client.log_batch(run, params=params[start : start + 100])
         for values, step in entries:
             now = int(time.time() * 1000)
-            # Its names hold letters, digits and a few signs: ndcg@20 is ndcg_at_20, as MLflow's own metrics are called.
+            # Names may hold letters, digits and a few signs. ndcg@20 becomes ndcg_at_20, like the
+            # names of MLflow's own metrics.
             named = {
                 re.sub(r"[^\w./ -]", "_", key.replace("@", "_at_")): value
                 for key, value in values.items()
@@ -225,26 +232,68 @@ def _wandb(where: str, name: str, experiment: Experiment, entries: Entries) -> N
     import wandb
 
     with wandb.init(project=where, name=name, config=experiment.to_tree()) as run:
-        run.define_metric(
-            "*", step_metric="epoch"
-        )  # its own steps may not go back, as the epochs of a refit do
+        # The steps of wandb may not go back, as the epochs of a refit do.
+        run.define_metric("*", step_metric="epoch")
         for values, step in entries:
             run.log({**values, "epoch": step})
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their dotted path."""
-    found: dict[str, Any] = {}
+    """Return settings by their dotted path."""
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-        )
-    return found
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
-# By name: the function, the package it needs, and what stands after the colon where that is needed.
-_TRACKERS: dict[str, tuple[Callable[[str, str, Experiment, Entries], None], str, str]] = {
-    "tensorboard": (_tensorboard, "tensorboard", "DIR"),
-    "mlflow": (_mlflow, "mlflow", ""),
-    "wandb": (_wandb, "wandb", "PROJECT"),
+_Follow = Callable[[str, str, Experiment, Entries], None]
+
+
+@dataclass(frozen=True)
+class _Tracker:
+    """A kind of tracker.
+
+    Args:
+        follow: logs the entries of a run.
+        package: the package that it needs.
+        where: what follows the colon of a target; "" if nothing has to follow.
+    """
+
+    follow: _Follow
+    package: str
+    where: str
+
+
+_TRACKERS = {
+    "tensorboard": _Tracker(_tensorboard, "tensorboard", "DIR"),
+    "mlflow": _Tracker(_mlflow, "mlflow", ""),
+    "wandb": _Tracker(_wandb, "wandb", "PROJECT"),
 }
+
+
+def _checked(kind: str, where: str, target: str) -> _Tracker:
+    """Return the tracker of a target.
+
+    Raises:
+        InputError: the target is not valid, or its package is not installed.
+    """
+    place = f"--track {target}"
+    if kind not in _TRACKERS:
+        raise InputError(
+            f"'{kind}' is not a known tracker", place=place, remedy=suggest(kind, _TRACKERS)
+        )
+    tracker = _TRACKERS[kind]
+    if tracker.where and not where:
+        raise InputError(
+            f"{kind} needs a {tracker.where}", place=place, remedy=f"say {kind}:{tracker.where}"
+        )
+    try:
+        importlib.import_module(tracker.package)
+    except ImportError:
+        raise InputError(
+            f"{kind} is not installed", place=place, remedy=f"pip install 'recsys[{kind}]'"
+        ) from None
+    return tracker

@@ -103,7 +103,7 @@ class _GNN(Network):
 
     def loss(self, batch: Batch) -> Terms:
         recipe, size = self.recipe, len(batch)
-        users, items = self._encode().split([self.n_users, self.n_items])
+        users, items = torch.split(self._encode(), [self.n_users, self.n_items])
         user, negatives = F.embedding(batch.user, users), F.embedding(batch.neg, items)
         pos = near("dot", user, F.embedding(batch.pos, items))
         neg = (
@@ -144,7 +144,7 @@ class _GNN(Network):
         training = self.training
         self.eval()
         with torch.no_grad():
-            users, items = self._encode().split([self.n_users, self.n_items])
+            users, items = torch.split(self._encode(), [self.n_users, self.n_items])
         self.train(training)
         return Factors(users.clone(), items.clone())
 

@@ -1,7 +1,8 @@
-"""Charts as inline SVG, drawn by hand: lines, points with whiskers, and intervals in rows. Readable without a script.
+"""Charts as inline SVG: lines, points with whiskers, and intervals in rows. No script is needed.
 
-Colours are classes `s0`..`s7` of the style sheet and repeat; the shape of the mark changes with each round, so that no two methods of a page that
-a person can still read look alike, in grey too. Every mark carries its values as a `<title>`, which a script may show at the pointer.
+Colours are the classes `s0`..`s7` of the style sheet, and they repeat. The shape of the mark
+changes with each round, so that methods can be distinguished, in grey too. Every mark has its
+values as a `<title>`, which a script may show at the pointer.
 """
 
 from __future__ import annotations
@@ -16,16 +17,26 @@ __all__ = ["COLOURS", "Mark", "Series", "key", "lines", "number", "points", "row
 
 COLOURS = 8
 WIDTH, HEIGHT = 360, 236
-LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 38
+LEFT, RIGHT = 50, 12  # margins, in pixels
+TOP, BOTTOM = 10, 38
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A point with what is said of it; low and high are the ends of its interval, NaN where there is none. `ring` sets it apart."""
+    """A point of a chart.
+
+    Args:
+        x: value on the horizontal axis.
+        y: value on the vertical axis.
+        text: its values in words.
+        low: lower end of its interval; NaN without one.
+        high: upper end of its interval; NaN without one.
+        ring: whether it is highlighted by a ring.
+    """
 
     x: float
     y: float
-    said: str
+    text: str
     low: float = float("nan")
     high: float = float("nan")
     ring: bool = False
@@ -33,7 +44,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Series:
-    """The marks of one method; `order` is its place on the page, from which colour and shape follow. Dashed: a level, not a course."""
+    """The marks of one method.
+
+    Args:
+        name: name of the method.
+        order: its position on the page, which decides colour and shape.
+        marks: its points.
+        dashed: a single value, drawn as a level line.
+    """
 
     name: str
     order: int
@@ -42,7 +60,15 @@ class Series:
 
 
 class _Scale:
-    """From values to pixels, linear or logarithmic, with ticks at round numbers."""
+    """Maps values to pixels, linearly or logarithmically, with ticks at round numbers.
+
+    Args:
+        values: what has to fit; values that are not finite are ignored.
+        start: pixel of the lower end.
+        end: pixel of the upper end.
+        log: use the logarithm.
+        room: free space at both ends, as a share of the range of the values.
+    """
 
     def __init__(
         self,
@@ -53,13 +79,14 @@ class _Scale:
         log: bool = False,
         room: float = 0.05,
     ) -> None:
-        self.log, self.start, self.end = log, start, end
-        there = [
+        self.log = log
+        self.start, self.end = start, end
+        finite = [
             math.log10(value) if log else value
             for value in values
             if math.isfinite(value) and (value > 0 or not log)
         ] or [0.0, 1.0]
-        low, high = min(there), max(there)
+        low, high = min(finite), max(finite)
         spare = (high - low) * room or (0.5 if log else abs(high) * 0.1 or 1.0)
         self.low, self.high = low - spare, high + spare
         if not log and low >= 0:
@@ -74,8 +101,8 @@ class _Scale:
             first, last = math.floor(self.low), math.ceil(self.high)
             steps = (1, 2, 5) if self.high - self.low < 2 else (1,)
             exponents = range(first, last + 1, max(1, (last - first) // 5))
-            found = [step * 10.0**exponent for exponent in exponents for step in steps]
-            return [value for value in found if self.low <= math.log10(value) <= self.high]
+            values = [step * 10.0**exponent for exponent in exponents for step in steps]
+            return [value for value in values if self.low <= math.log10(value) <= self.high]
         rough = (self.high - self.low) / 5
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
@@ -86,7 +113,7 @@ class _Scale:
 
 
 def number(value: float) -> str:
-    """A number of an axis: 1200000 is 1.2M, 0.05 is 0.05."""
+    """Return a number for an axis: 1200000 is 1.2M, 0.05 is 0.05."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{unit}"
@@ -94,20 +121,21 @@ def number(value: float) -> str:
 
 
 def shape(order: int, x: float, y: float, radius: float) -> str:
-    """Path of a mark: circle, square, triangle, diamond, in turn."""
+    """Return the path of a mark: circle, square, triangle or diamond, in turn."""
     r = radius
     kinds = (
         f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z",
         f"M{x - 0.9 * r:.1f} {y - 0.9 * r:.1f}h{1.8 * r:.2f}v{1.8 * r:.2f}h{-1.8 * r:.2f}z",
         f"M{x:.1f} {y - 1.2 * r:.1f}l{1.2 * r:.2f} {2.1 * r:.2f}h{-2.4 * r:.2f}z",
-        f"M{x:.1f} {y - 1.3 * r:.1f}l{1.3 * r:.2f} {1.3 * r:.2f}l{-1.3 * r:.2f} {1.3 * r:.2f}l{-1.3 * r:.2f} {-1.3 * r:.2f}z",
+        f"M{x:.1f} {y - 1.3 * r:.1f}l{1.3 * r:.2f} {1.3 * r:.2f}"
+        f"l{-1.3 * r:.2f} {1.3 * r:.2f}l{-1.3 * r:.2f} {-1.3 * r:.2f}z",
     )
     return kinds[(order + order // COLOURS) % len(kinds)]
 
 
 def key(names: Sequence[str]) -> Markup:
-    """Which colour and shape is which method."""
-    found = []
+    """Return the legend: colour and shape of each method."""
+    entries = []
     for order, name in enumerate(names):
         mark = element(
             "svg",
@@ -116,17 +144,24 @@ def key(names: Sequence[str]) -> Markup:
             aria_hidden="true",
             class_=colour(order),
         )
-        found.append(element("li", mark, name))
-    return element("ul", *found, class_="key")
+        entries.append(element("li", mark, name))
+    return element("ul", *entries, class_="key")
 
 
 def colour(order: int) -> str:
-    """The class of a method's colour."""
+    """Return the class of a method's colour."""
     return f"s{order % COLOURS}"
 
 
-def lines(series: Sequence[Series], across: str, up: str, said: str) -> Markup:
-    """Courses over a linear axis; a dashed series is one value drawn from side to side."""
+def lines(series: Sequence[Series], across: str, up: str, label: str) -> Markup:
+    """Return lines over a linear axis; a dashed series is one value, drawn from side to side.
+
+    Args:
+        series: what to draw.
+        across: name of the horizontal axis.
+        up: name of the vertical axis.
+        label: description of the chart, for readers who cannot see it.
+    """
     x, y = _axes_of(series, log=False)
     drawn = []
     for one in series:
@@ -158,13 +193,13 @@ def lines(series: Sequence[Series], across: str, up: str, said: str) -> Markup:
             )
             for mark in one.marks
         ]
-    return _chart(x, y, drawn, across, up, said)
+    return _chart(x, y, drawn, across, up, label)
 
 
 def points(
-    series: Sequence[Series], across: str, up: str, said: str, *, log: bool = True
+    series: Sequence[Series], across: str, up: str, label: str, *, log: bool = True
 ) -> Markup:
-    """Points with vertical whiskers over a logarithmic axis."""
+    """Return points with vertical whiskers, over a logarithmic axis; arguments as for `lines`."""
     x, y = _axes_of(series, log=log)
     drawn = []
     for one in series:
@@ -173,18 +208,25 @@ def points(
                 whisker = f"M{x(mark.x):.1f} {y(mark.low):.1f}V{y(mark.high):.1f}"
                 drawn.append(element("path", d=whisker, class_=f"whisker {colour(one.order)}"))
             drawn.append(_mark(one.order, x(mark.x), y(mark.y), 5.0, mark))
-    return _chart(x, y, drawn, across, up, said)
+    return _chart(x, y, drawn, across, up, label)
 
 
-def rows(series: Sequence[Series], across: str, said: str, ends: tuple[float, float]) -> Markup:
-    """One row per method: its mean and interval along a linear axis that reaches from the first of `ends` to the second. `Mark.x` is the mean."""
+def rows(series: Sequence[Series], across: str, label: str, ends: tuple[float, float]) -> Markup:
+    """Return one row per method: its mean and interval along a linear axis.
+
+    Args:
+        series: what to draw; `Mark.x` is the mean.
+        across: name of the axis.
+        label: description of the chart, for readers who cannot see it.
+        ends: smallest and largest value of the axis.
+    """
     height = TOP + 20 * len(series) + BOTTOM
     left = 118
     x = _Scale(ends, left, WIDTH - RIGHT)
     bottom = height - BOTTOM
     drawn = [_upright(x, bottom)]
-    for place, one in enumerate(series):
-        level = TOP + 20 * place + 10
+    for index, one in enumerate(series):
+        level = TOP + 20 * index + 10
         name = one.name if len(one.name) <= 18 else one.name[:17] + "…"
         drawn.append(
             element(
@@ -212,7 +254,7 @@ def rows(series: Sequence[Series], across: str, said: str, ends: tuple[float, fl
         )
     )
     return element(
-        "svg", *drawn, viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=said, class_="chart"
+        "svg", *drawn, viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=label, class_="chart"
     )
 
 
@@ -236,7 +278,7 @@ def _mark(order: int, x: float, y: float, radius: float, mark: Mark) -> Markup:
     path = shape(order, x, y, radius)
     return element(
         "path",
-        element("title", mark.said),
+        element("title", mark.text),
         d=path,
         class_=f"mark {colour(order)}{ring}",
         data_x=f"{x:.1f}",
@@ -245,18 +287,19 @@ def _mark(order: int, x: float, y: float, radius: float, mark: Mark) -> Markup:
 
 
 def _upright(x: _Scale, bottom: float) -> Markup:
-    found = [
+    """Return the vertical lines of the grid, with their numbers."""
+    parts = [
         element("path", d=f"M{x(tick):.1f} {TOP}V{bottom}", class_="grid") for tick in x.ticks()
     ]
-    found += [
+    parts += [
         element("text", number(tick), x=f"{x(tick):.1f}", y=bottom + 14, text_anchor="middle")
         for tick in x.ticks()
     ]
-    return join(*found)
+    return join(*parts)
 
 
 def _chart(
-    x: _Scale, y: _Scale, drawn: Sequence[Markup], across: str, up: str, said: str
+    x: _Scale, y: _Scale, drawn: Sequence[Markup], across: str, up: str, label: str
 ) -> Markup:
     bottom = HEIGHT - BOTTOM
     level = [
@@ -286,6 +329,6 @@ def _chart(
         *names,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
-        aria_label=said,
+        aria_label=label,
         class_="chart",
     )

@@ -1,32 +1,40 @@
-"""What a denoiser did in a run: which pairs it held for noise, how well that goes with the labels, and how the losses went.
+"""How well a denoiser found the noisy training interactions of a run.
 
-pairs.parquet     one row a training pair: outside ids, title and label where known, loss, weight, epochs in which it was dropped, the epoch in which
-                  it was relabelled (null: never), and the verdict when training ended: kept, dropped or relabelled
-curve.parquet     one row an epoch: mean loss of clean and noisy pairs, how many were dropped and relabelled, precision and recall
-popularity.parquet  one row a fifth of the training pairs, those of the least popular items first: how many were held for noise
-curve.svg         the same as a picture, where matplotlib is installed
-summary.json      counts, precision, recall, AUC
+pairs.parquet       one row per training interaction: user and item id, title and label if known,
+                    loss, weight, number of epochs in which it was dropped, the epoch in which it
+                    was relabelled (null: never), and the verdict when training ended: kept, dropped
+                    or relabelled
+curve.parquet       one row per epoch: mean loss of clean and noisy interactions, how many were
+                    dropped and relabelled, precision and recall
+popularity.parquet  one row per fifth of the training interactions, those of the least popular items
+                    first: how many were flagged as noise
+curve.svg           the curve as a picture, if matplotlib is installed
+summary.json        counts, precision, recall, AUC
 
-The labels are those of the data and have trained nothing. The verdicts are those after the last epoch, which need not be the best one.
+An interaction is flagged as noise if it was dropped or relabelled. The labels are those of the
+data, and no training used them. The verdicts are those after the last epoch, which need not be the
+best one.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from recsys.errors import InputError, first_line
-from recsys.experiment.execution import Run, open_run
+from recsys.experiment.run import Run, open_run
+from recsys.experiment.run_meta import DAMAGED
 from recsys.files import write_atomic, write_json
+from recsys.statistics.roc import auc
 from recsys.tensors import read_tensors
+from recsys.training.progress import read_history
 
 __all__ = ["Detection", "area", "detect", "draw", "save"]
 
@@ -48,48 +56,55 @@ _CURVE |= {
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """What was held for noise.
+    """Which training interactions a denoiser flagged as noise.
 
     Args:
-        kind: of the denoiser.
-        pairs: one row a training pair: user, item, title?, label?, loss, weight, dropped, relabelled, verdict.
-        curve: one row an epoch: epoch, loss, clean, noisy, weight_clean, weight_noisy, dropped, relabelled, precision, recall; null where not known.
-        summary: `pairs`, `epochs`, `dropped`, `relabelled`; with labels also `noise`, `precision` and `recall` of the verdicts (null where there is
-            nothing to divide by), `auc_loss` of the last loss, `auc_verdict` of the epochs without a part as a positive (of the weight,
-            where pairs are only weighed), and `precision_at_noise`: of as many pairs of largest loss as there is noise, the share that is.
+        kind: kind of the denoiser.
+        pairs: one row per training interaction: user, item, title?, label?, loss, weight, dropped,
+            relabelled, verdict. A column with "?" is there only if it is known.
+        curve: one row per epoch: epoch, loss, clean, noisy, weight_clean, weight_noisy, dropped,
+            relabelled, precision, recall; null if not known.
+        summary: `pairs`, `epochs`, `dropped`, `relabelled`. With labels also `noise`, the number of
+            noisy interactions; `precision` and `recall` of the verdicts (null if the denominator is
+            0); `auc_loss` of the last loss; `auc_verdict` of the number of epochs in which an
+            interaction was not used as a positive (of the weight, if interactions are only
+            weighted); and `precision_at_noise`: the share of noise among the interactions of
+            largest loss, as many as there is noise.
     """
 
     kind: str
     pairs: pl.DataFrame
     curve: pl.DataFrame
-    summary: dict[str, Any]
+    summary: dict[str, int | float | None]
 
     def suspects(self, k: int = 10) -> pl.DataFrame:
-        """The k pairs held for noise of largest loss; where none is, the k of largest loss."""
-        held = self.pairs.filter(pl.col("verdict") != "kept")
-        return (
-            (held if held.height else self.pairs)
-            .sort("loss", descending=True, maintain_order=True)
-            .head(k)
-        )
+        """Return the k flagged interactions of largest loss; of all, if none is flagged."""
+        flagged = self.pairs.filter(pl.col("verdict") != "kept")
+        frame = flagged if flagged.height else self.pairs
+        return frame.sort("loss", descending=True, maintain_order=True).head(k)
 
     def by_popularity(self, parts: int = 5) -> pl.DataFrame:
-        """What was held for noise among pairs of seldom met and of often met items: to drop the tail and to find noise are two things.
+        """Return what was flagged, by the popularity of the items.
+
+        It shows whether a denoiser finds noise, or only drops the long tail.
 
         Args:
-            parts: as many groups of items, with about as many training pairs each; an item belongs where the middle one of its pairs stands.
+            parts: number of groups of items. Each has about as many training interactions. An item
+                belongs to the group of its middle interaction.
 
         Returns:
-            A row a group that has items, the least popular first: `items`, their pairs from `least` to `most` an item, `pairs`, the shares
-            `dropped` and `relabelled` of these, the mean `weight` and `loss`, and with labels the share that is `noise`.
+            One row per group that has items, the least popular first: `items`; the `least` and the
+            `most` interactions of an item; `pairs`, the number of interactions; the shares of them
+            that were `dropped` and `relabelled`; the mean `weight` and `loss`; and with labels the
+            share of `noise`.
         """
-        items = self.pairs.group_by("item").agg(met=pl.len()).sort("met", "item")
-        place = (pl.col("met").cum_sum() - pl.col("met") / 2) / self.pairs.height
-        items = items.with_columns(part=(place * parts).floor().cast(pl.Int64))
+        items = self.pairs.group_by("item").agg(count=pl.len()).sort("count", "item")
+        middle = (pl.col("count").cum_sum() - pl.col("count") / 2) / self.pairs.height
+        items = items.with_columns(part=(middle * parts).floor().cast(pl.Int64))
         columns = [
             pl.col("item").n_unique().alias("items"),
-            pl.col("met").min().alias("least"),
-            pl.col("met").max().alias("most"),
+            pl.col("count").min().alias("least"),
+            pl.col("count").max().alias("most"),
             pl.len().alias("pairs"),
             *(pl.col("verdict").eq(name).mean().alias(name) for name in ("dropped", "relabelled")),
             *(pl.col(name).cast(pl.Float64).mean() for name in ("weight", "loss")),
@@ -106,10 +121,14 @@ class Detection:
 
 
 def detect(folder: str | Path) -> Detection:
-    """Read what a run's denoiser left; of a run with a refit, that of the refit, which is what ships.
+    """Read what the denoiser of a run knew at the end.
+
+    Args:
+        folder: the folder of a finished run. Of a run with a refit, the refit is read: its scorer
+            is shipped.
 
     Raises:
-        InputError: no run, or one without a denoiser, or damaged files.
+        InputError: it is not the folder of a run, the run had no denoiser, or files are damaged.
     """
     run = open_run(folder)
     part = next(
@@ -131,30 +150,33 @@ def detect(folder: str | Path) -> Detection:
         kind, epochs = str(about["kind"]), int(about["epochs"])
     except (KeyError, TypeError, ValueError) as error:
         place = str(run.folder / part / "denoiser.safetensors")
-        raise InputError(
-            f"lacks {error}", place=place, remedy="the run is damaged: restore it, or run again"
-        ) from None
+        raise InputError(f"lacks {error}", place=place, remedy=DAMAGED) from None
     pairs = _pairs(run, columns)
     curve = _curve(run.folder / part / "history.jsonl", pairs)
     return Detection(kind, pairs, curve, _summary(pairs, epochs))
 
 
 def area(score: np.ndarray, positive: np.ndarray) -> float | None:
-    """AUC: the probability that a positive has a larger score than a negative, ties half; None where one of them is missing.
+    """Return the AUC: the probability that a positive has a larger score than a negative.
+
+    Ties count half.
 
     Args:
         score: float [n].
         positive: bool [n].
+
+    Returns:
+        None without a positive or without a negative.
     """
-    many, others = int(positive.sum()), int((~positive).sum())
-    if not many or not others:
-        return None
-    ranks = rankdata(score)
-    return float((ranks[positive].sum() - many * (many + 1) / 2) / (many * others))
+    value = auc(score, positive)
+    return None if np.isnan(value) else value
 
 
 def save(detection: Detection, out: Path) -> list[Path]:
-    """Write the files named above; returns their paths. The picture is left out where matplotlib is not installed."""
+    """Write the files of a detection into a folder, and return their paths.
+
+    The picture is left out if matplotlib is not installed.
+    """
     frames = {
         "pairs": detection.pairs,
         "curve": detection.curve,
@@ -172,7 +194,11 @@ def save(detection: Detection, out: Path) -> list[Path]:
 
 
 def draw(detection: Detection) -> bytes | None:
-    """Losses of clean and noisy pairs over epochs, and below what was held for noise, as SVG; None without matplotlib."""
+    """Return the curve as SVG: losses by epoch, and below them what was flagged as noise.
+
+    Returns:
+        None if matplotlib is not installed.
+    """
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -195,7 +221,7 @@ def draw(detection: Detection) -> bytes | None:
         names = ("precision", "recall") if known else ("dropped", "relabelled")
         for name in names:
             lower.plot(epoch, curve[name].cast(pl.Float64).to_numpy(), label=name)
-        lower.set_ylabel("of pairs held for noise" if known else "pairs")
+        lower.set_ylabel("of pairs flagged as noise" if known else "pairs")
         lower.set_xlabel("epoch")
         lower.legend(frameon=False)
         for axes in (upper, lower):
@@ -211,11 +237,10 @@ def _pairs(run: Run, columns: dict[str, np.ndarray]) -> pl.DataFrame:
     try:
         seen = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        said = first_line(error)
         raise InputError(
-            f"cannot be read: {said}",
+            f"cannot be read: {first_line(error)}",
             place=str(path),
-            remedy="the run is damaged: restore it, or run again",
+            remedy=DAMAGED,
         ) from None
     size = len(columns["loss"])
     if seen.height != size:
@@ -246,53 +271,61 @@ def _pairs(run: Run, columns: dict[str, np.ndarray]) -> pl.DataFrame:
 
 
 def _curve(path: Path, pairs: pl.DataFrame) -> pl.DataFrame:
-    try:
-        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot be read: {error}",
-            place=str(path),
-            remedy="the run is damaged: restore it, or run again",
-        ) from None
     noise = int((pairs["label"] == 0).sum()) if "label" in pairs.columns else None
     rows = []
-    for entry in entries:
-        told = entry.get("denoise", {})
-        row = {name: told.get(name, entry.get(name)) for name in _CURVE}
-        if noise is not None and "dropped_noisy" in told:
-            hit, held = (
-                told["dropped_noisy"] + told["relabelled_noisy"],
-                told["dropped"] + told["relabelled"],
-            )
-            row |= {
-                "precision": hit / held if held else None,
-                "recall": hit / noise if noise else None,
-            }
+    for entry in read_history(path):
+        statistics = entry.denoise or {}
+        row = {name: statistics.get(name, getattr(entry, name, None)) for name in _CURVE}
+        if noise is not None and "dropped_noisy" in statistics:
+            row |= _quality(statistics, noise)
         rows.append(row)
     return pl.DataFrame(rows, schema=_CURVE)
 
 
-def _summary(pairs: pl.DataFrame, epochs: int) -> dict[str, Any]:
+def _quality(statistics: Mapping[str, int | float | None], noise: int) -> dict[str, Any]:
+    """Return the precision and recall of the interactions a denoiser dropped or relabelled."""
+
+    def total(*names: str) -> float:
+        return sum(statistics[name] or 0 for name in names)
+
+    hits = total("dropped_noisy", "relabelled_noisy")
+    flagged = total("dropped", "relabelled")
+    return {
+        "precision": hits / flagged if flagged else None,
+        "recall": hits / noise if noise else None,
+    }
+
+
+def _summary(pairs: pl.DataFrame, epochs: int) -> dict[str, int | float | None]:
     verdict = pairs["verdict"]
-    found: dict[str, Any] = {"pairs": pairs.height, "epochs": epochs}
-    found |= {
+    summary: dict[str, int | float | None] = {
+        "pairs": pairs.height,
+        "epochs": epochs,
         "dropped": int((verdict == "dropped").sum()),
         "relabelled": int((verdict == "relabelled").sum()),
     }
-    if "label" not in pairs.columns:
-        return found
-    noise, held = (pairs["label"] == 0).to_numpy(), (verdict != "kept").to_numpy()
+    if "label" in pairs.columns:
+        summary |= _against_labels(pairs, epochs)
+    return summary
+
+
+def _against_labels(pairs: pl.DataFrame, epochs: int) -> dict[str, int | float | None]:
+    """Return the part of the summary that compares the verdicts with the labels."""
+    noise = (pairs["label"] == 0).to_numpy()
+    flagged = (pairs["verdict"] != "kept").to_numpy()
     loss = pairs["loss"].to_numpy()
-    without = pairs["dropped"].to_numpy() + np.where(
-        pairs["relabelled"].is_null(), 0, epochs + 1 - pairs["relabelled"].fill_null(0).to_numpy()
-    )
-    score = without if without.any() else 1 - pairs["weight"].to_numpy()
-    many, hit = int(noise.sum()), int((noise & held).sum())
-    found |= {
-        "noise": many,
-        "precision": hit / int(held.sum()) if held.any() else None,
-        "recall": hit / many if many else None,
+    # Epochs in which an interaction was not used as a positive. Relabelling is permanent.
+    relabelled = pairs["relabelled"]
+    after = np.where(relabelled.is_null(), 0, epochs + 1 - relabelled.fill_null(0).to_numpy())
+    unused = pairs["dropped"].to_numpy() + after
+    score = unused if unused.any() else 1 - pairs["weight"].to_numpy()
+    n_noise, hits = int(noise.sum()), int((noise & flagged).sum())
+    largest = np.argsort(-loss, kind="stable")[:n_noise]
+    return {
+        "noise": n_noise,
+        "precision": hits / int(flagged.sum()) if flagged.any() else None,
+        "recall": hits / n_noise if n_noise else None,
+        "auc_loss": area(loss, noise),
+        "auc_verdict": area(score, noise),
+        "precision_at_noise": float(noise[largest].mean()) if n_noise else None,
     }
-    largest = np.argsort(-loss, kind="stable")[:many]
-    found |= {"auc_loss": area(loss, noise), "auc_verdict": area(score, noise)}
-    return found | {"precision_at_noise": float(noise[largest].mean()) if many else None}

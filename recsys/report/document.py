@@ -1,7 +1,9 @@
-"""One self-contained HTML page of finished runs: table, curves, costs, groups, some users' lists, and where every number comes from.
+"""One self-contained HTML page of finished runs.
 
-The page asks for nothing: style and script are inside, charts are inline SVG. Without its script it shows the same; the script sorts, copies,
-shows values at the pointer and changes between light and dark.
+It shows a table, learning curves, costs, groups, the lists of some users, and where every number
+comes from. The page loads nothing: style and script are inside, charts are inline SVG. Without its
+script it shows the same. The script sorts tables, copies text, shows values at the pointer, and
+switches between light and dark.
 """
 
 from __future__ import annotations
@@ -14,24 +16,38 @@ from pathlib import Path
 
 from recsys.errors import InputError
 from recsys.files import write_text
+from recsys.report.cost_charts import costs
+from recsys.report.group_charts import groups
 from recsys.report.html import Markup, element, join
-from recsys.report.html_parts import costs, curves, groups, headline, lead, people
+from recsys.report.learning_curves import curves
 from recsys.report.provenance import provenance
+from recsys.report.result_table import headline, lead
 from recsys.report.section import Section, sections
+from recsys.report.user_lists import user_lists
 
 __all__ = ["Section", "page", "sections", "write_page"]
 
-# Nothing is loaded from anywhere, whatever a name in the data may look like.
+# Nothing is loaded from anywhere, even if a name in the data looks like an address.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
 def write_page(
-    out: str | Path, found: Sequence[Section], title: str = "", *, picture: str = ""
+    out: str | Path, sections: Sequence[Section], title: str = "", *, picture: str = ""
 ) -> Path:
-    """Write `page` to a file, whole or not at all.
+    """Write the page to a file, atomically.
+
+    Args:
+        out: the file; its name ends in .html or .htm.
+        sections: one per data set, in order.
+        title: heading of the page, see `page`.
+        picture: SVG at the top of the page, see `page`.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        InputError: it does not end in .html, there is no section, or it cannot be written.
+        InputError: the name does not end in .html, `sections` is empty, or the file cannot be
+            written.
     """
     out = Path(out)
     if out.suffix.lower() not in (".html", ".htm"):
@@ -39,7 +55,7 @@ def write_page(
             f"ends in '{out.suffix}'", place=str(out), remedy="the page is HTML: end in .html"
         )
     text = page(
-        found, title, written=datetime.now(UTC).isoformat(timespec="minutes"), picture=picture
+        sections, title, written=datetime.now(UTC).isoformat(timespec="minutes"), picture=picture
     )
     write_text(out, text)
     return out
@@ -48,26 +64,30 @@ def write_page(
 def page(
     sections: Sequence[Section], title: str = "", *, written: str = "", picture: str = ""
 ) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Args:
         sections: one per data set, in order.
-        title: heading of the page; the section's, where there is one section.
-        written: when, for the foot of the page.
-        picture: SVG of the whole, such as the critical differences of a benchmark; it is shown as an image, in which no script runs.
+        title: heading of the page; by default that of the only section.
+        written: time for the foot of the page.
+        picture: SVG about all data sets, such as the critical differences of a benchmark. It is
+            shown as an image, in which no script runs.
 
     Raises:
-        InputError: there is no section.
+        InputError: `sections` is empty.
     """
     if not sections:
         raise InputError("there is nothing to report", remedy="name at least one run")
     title = title or (sections[0].title if len(sections) == 1 else f"{len(sections)} data sets")
+    is_alone = len(sections) == 1
     parts = [
-        _section(found, f"s{number}", alone=len(sections) == 1)
-        for number, found in enumerate(sections)
+        _section(section, f"s{number}", is_alone=is_alone)
+        for number, section in enumerate(sections)
     ]
-    runs = sum(len(method.runs) for found in sections for method in found.methods)
-    foot = f"Written {written + ' ' if written else ''}by recsys {version('recsys')} from {runs} run{'s' if runs > 1 else ''}."
+    runs = sum(len(method.runs) for section in sections for method in section.methods)
+    time = f"{written} " if written else ""
+    plural = "s" if runs > 1 else ""
+    foot = f"Written {time}by recsys {version('recsys')} from {runs} run{plural}."
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -77,16 +97,10 @@ def page(
         element("title", title),
         element("style", _file("page.css")),
     )
-    links = (
-        [element("a", found.title, href=f"#s{number}") for number, found in enumerate(sections)]
-        if len(sections) > 1
-        else []
-    )
-    links += (
-        [element("a", word, href=f"#s0-{place}") for place, word in _PLACES.items()]
-        if len(sections) == 1
-        else []
-    )
+    targets = {f"s{number}": section.title for number, section in enumerate(sections)}
+    if is_alone:
+        targets = {f"s0-{name}": word for name, word in _PLACES.items()}
+    links = [element("a", word, href=f"#{target}") for target, word in targets.items()]
     body = element(
         "body",
         element(
@@ -118,45 +132,57 @@ _HEADINGS = {
 }
 
 
-def _section(found: Section, name: str, *, alone: bool) -> Markup:
+def _section(section: Section, name: str, *, is_alone: bool) -> Markup:
+    """Return one data set.
+
+    Args:
+        section: what to show.
+        name: prefix of the ids of its elements.
+        is_alone: whether it is the only one; then it needs no heading.
+    """
     contents = {
-        "table": join(lead(found), headline(found, name)),
-        "curves": curves(found) or element("p", "No method was trained by epochs.", class_="note"),
-        "costs": costs(found),
-        "groups": groups(found) or element("p", "No metric has values per user.", class_="note"),
-        "users": people(found, name) or element("p", "No users were asked for.", class_="note"),
-        "runs": provenance(found, name),
+        "table": join(lead(section), headline(section, name)),
+        "curves": curves(section) or _note("No method was trained by epochs."),
+        "costs": costs(section),
+        "groups": groups(section) or _note("No metric has values per user."),
+        "users": user_lists(section, name) or _note("No users were asked for."),
+        "runs": provenance(section, name),
     }
     parts = [
         element(
-            "section", element("h3", _HEADINGS[place]), content, id=f"{name}-{place}", class_="part"
+            "section", element("h3", _HEADINGS[key]), content, id=f"{name}-{key}", class_="part"
         )
-        for place, content in contents.items()
+        for key, content in contents.items()
     ]
-    title = None if alone else element("h2", found.title)
-    return element("section", title, _data(found), *parts, id=name)
+    title = None if is_alone else element("h2", section.title)
+    return element("section", title, _data(section), *parts, id=name)
 
 
-def _data(found: Section) -> Markup:
-    split = found.methods[0].runs[0].meta["split"]
-    said = (
-        f"{split.get('users'):,} users, {split.get('items'):,} items; {split.get('train'):,} train, {split.get('valid'):,} valid and "
-        f"{split.get('test'):,} test pairs ({split.get('rule')}). Protocol: {found.methods[0].reports[0].protocol}."
+def _data(section: Section) -> Markup:
+    """Return the size of the data and the protocol."""
+    method = section.methods[0]
+    split = method.runs[0].split
+    return _note(
+        f"{split.users:,} users, {split.items:,} items; {split.train:,} train, "
+        f"{split.valid:,} valid and {split.test:,} test pairs ({split.rule}). "
+        f"Protocol: {method.reports[0].protocol}."
     )
-    return element("p", said, class_="note")
+
+
+def _note(text: str) -> Markup:
+    return element("p", text, class_="note")
 
 
 def _picture(svg: str) -> Markup:
     source = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
-    said = "Average ranks of the methods over the data sets; a bar joins those that are not told apart."
-    return element(
-        "figure",
-        element("img", src=source, alt=said),
-        element("figcaption", said),
-        class_="picture",
+    caption = (
+        "Average ranks of the methods over the data sets; "
+        "a bar joins methods that do not differ significantly."
     )
+    image = element("img", src=source, alt=caption)
+    return element("figure", image, element("figcaption", caption), class_="picture")
 
 
 def _file(name: str) -> Markup:
-    """A part of this package that goes into the page as it is."""
+    """Return a file of this package that is put into the page unchanged."""
     return Markup(Path(__file__).with_name(name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""HTML from values: whatever is not markup already is escaped, so a name of an item or a run is never anything but text."""
+"""HTML from values. All text is escaped, so the name of an item or a run cannot become markup."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ _VOID = frozenset({"meta", "img", "br", "hr"})
 
 
 class Markup(str):
-    """Text that is HTML already; made by `element` and `join`, and by hand only from text of this package."""
+    """Text that is HTML already.
+
+    It comes from `element` and `join`, or from a file of this package.
+    """
 
     __slots__ = ()
 
 
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
-    """An element with its children and attributes, all escaped unless they are `Markup`.
+    """Return an element; children that are not `Markup`, and all attributes, are escaped.
 
     Args:
-        name: of the element.
-        children: None is left out.
-        attributes: an underscore stands for a hyphen, a last one is dropped (`class_`, `data_v`); None and False are left out, True has no value.
+        name: name of the element.
+        children: its content, in order; None is left out.
+        attributes: an underscore becomes a hyphen, and one at the end is dropped (`data_v`,
+            `class_`). None and False are left out; True gives an attribute without a value.
     """
     words = [name]
     for key, value in attributes.items():
@@ -34,7 +38,7 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
 
 
 def join(*children: object) -> Markup:
-    """Children one after the other, each escaped unless it is `Markup`; None is left out."""
+    """Return children one after the other, escaped unless they are `Markup`; None is left out."""
     return Markup(
         "".join(
             child if isinstance(child, Markup) else html.escape(str(child))

@@ -16,6 +16,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from recsys.data.features.new_items import arrivals
+from recsys.data.ids import require_id_type
 from recsys.data.load import load
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
@@ -82,7 +83,7 @@ def add_items(
             or of another type than the run's; a modality that is missing or of another width.
     """
     _check_tables(by_features.reads_of(scorer), len(ids), features)
-    ids = _alike(ids, train.items)
+    ids = require_id_type(ids, train.items.ids.dtype, "new items")
     known = np.flatnonzero(train.items.rows(ids) >= 0)
     if len(known):
         cause = f"item {ids[int(known[0])]!r} is not new: it was in training ({len(known)} of {len(ids)} were)"
@@ -209,16 +210,3 @@ def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, Featu
             raise InputError(
                 cause, place="new items", remedy="make them by the same encoder, a row per item"
             )
-
-
-def _alike(ids: pl.Series, items: Vocab) -> pl.Series:
-    """Ids in the type of the run's."""
-    cast = ids.cast(items.ids.dtype, strict=False)
-    if cast.null_count():
-        first = ids.filter(cast.is_null())[0]
-        raise InputError(
-            f"id {first!r} is no {items.ids.dtype}, as the ids of the run are",
-            place="new items",
-            remedy="write ids as in training",
-        )
-    return cast

@@ -20,7 +20,8 @@ import polars as pl
 import scipy.sparse as sp
 import torch
 
-from recsys.data.ids import Ids, alike, read_ids, wanted
+from recsys.data.id_files import read_ids
+from recsys.data.ids import Ids, match_id_type, requested_ids
 from recsys.data.types import Dataset, Vocab
 from recsys.errors import InputError, first_line, suggest
 from recsys.files import read_json, write_atomic, write_json
@@ -32,8 +33,8 @@ __all__ = [
     "Unknown",
     "read_ids",
     "recommend",
+    "requested_ids",
     "similar_items",
-    "wanted",
     "write_recommendations",
 ]
 
@@ -78,7 +79,7 @@ def recommend(
             unknown = "error".
     """
     maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, unmet, titles)
-    asked = wanted(train.users, users)
+    asked = requested_ids(train.users.ids, users)
     maker.check(asked)
     return maker.frame(asked)
 
@@ -101,7 +102,7 @@ def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl
             f"a scorer of kind '{getattr(scorer, 'kind', type(scorer).__name__)}' has no item vectors",
             remedy="use a factor method",
         )
-    rows = train.items.require(alike(items, train.items, "items"), "items")
+    rows = train.items.require(match_id_type(items, train.items.ids.dtype, "items"), "items")
     _, strange = unplaced(scorer, train)
     if strange[rows].any():
         first = train.items.ids[int(rows[strange[rows]][0])]
@@ -196,7 +197,7 @@ def write_recommendations(
             f"batch = {batch}: a part holds at least one user", remedy="ask for at least 1"
         )
     maker = _Recommender(scorer, train, k, filter_seen, candidates, exclude, unknown, unmet, titles)
-    asked = wanted(train.users, users)
+    asked = requested_ids(train.users.ids, users)
     maker.check(asked)
     if out.suffix in _FORMATS:
         frame = maker.frame(asked)
@@ -382,7 +383,7 @@ def _allowed(items: Vocab, candidates: Ids | None, exclude: Ids | None) -> np.nd
     if candidates is None and exclude is None:
         return None
     rows = {
-        name: np.unique(items.require(alike(ids, items, name), name))
+        name: np.unique(items.require(match_id_type(ids, items.ids.dtype, name), name))
         for name, ids in (("candidates", candidates), ("exclude", exclude))
         if ids is not None
     }

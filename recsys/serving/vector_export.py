@@ -299,7 +299,7 @@ def _manifest(run: Run, made: Vectors, rows: _Rows, index: Kind | None) -> dict[
     return {
         "format": _FORMAT,
         "run": run.name,
-        "method": run.meta.get("method"),
+        "method": run.meta.method,
         "fingerprint": run.fingerprint,
         "similarity": getattr(run.scorer, "similarity", None),
         "search": made.search,

@@ -1,31 +1,27 @@
 """Statistics: confidence intervals, paired tests, several seeds, critical differences.
 
-    intervals            Bootstrap intervals, paired tests, correction for several tests, means over seeds.
-    seeds                Difference of two methods over users and seeds.
+    intervals            Bootstrap intervals of means over users.
+    paired_tests         Two methods on the same users, effect sizes, Holm's correction.
+    seeds                Means and differences over users and training seeds.
     critical_difference  Mean ranks over data sets and their critical difference.
+    roc                  Area under the ROC curve from ranks.
 
 The names below are public; the modules behind them are internal and may change.
 """
 
-from recsys.statistics.critical_difference import diagram, ranking
-from recsys.statistics.intervals import (
-    Interval,
-    Paired,
-    Seeds,
-    bootstrap,
-    cliffs_delta,
-    holm,
-    interval_method,
-    over_seeds,
-    paired,
-)
-from recsys.statistics.seeds import Gap, gap
+from recsys.statistics.critical_difference import MethodRanks, diagram, ranking
+from recsys.statistics.intervals import Interval, bootstrap, interval_method
+from recsys.statistics.paired_tests import Paired, cliffs_delta, holm, paired
+from recsys.statistics.roc import auc
+from recsys.statistics.seeds import Gap, Seeds, gap, over_seeds
 
 __all__ = [
     "Gap",
     "Interval",
+    "MethodRanks",
     "Paired",
     "Seeds",
+    "auc",
     "bootstrap",
     "cliffs_delta",
     "diagram",

@@ -1,8 +1,12 @@
-"""Two methods over several training seeds and the same users: is the one better, whatever the seed?
+"""Metrics and differences of methods over several training seeds and the same users.
 
-A paired test over the users of two runs speaks of these two runs. Trained anew with another seed, either method is another scorer, and the mean
-of a few seeds still holds a part of that chance. Here the variance of a difference has both: that over users, paired, and that over seeds,
-which are drawn for each method by itself and pair with nothing.
+An interval or a paired test over the users of one run is about that run. Trained with another seed,
+a method is another scorer, and the mean over a few seeds still holds a part of that variance. Here
+the variance has both parts: that over users, paired, and that over seeds, which are independent
+between methods and have no pairs.
+
+Source of the variance components: Searle, Casella & McCulloch, Variance Components, chapter 4.
+Negative estimates are set to 0.
 """
 
 from __future__ import annotations
@@ -12,20 +16,108 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-__all__ = ["Gap", "gap"]
+__all__ = ["Gap", "Seeds", "gap", "over_seeds"]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """A metric over several training seeds and the same users, with its variance components.
+
+    Args:
+        mean: over seeds and users.
+        low: lower bound of the interval of the mean, over users and seeds; NaN with one seed.
+        high: upper bound.
+        se: standard error of the mean.
+        seed_sd: standard deviation between seeds.
+        user_sd: standard deviation between users.
+        residual_sd: standard deviation of the rest.
+        per_seed: mean over users of each seed, [S].
+    """
+
+    mean: float
+    low: float
+    high: float
+    se: float
+    seed_sd: float
+    user_sd: float
+    residual_sd: float
+    per_seed: tuple[float, ...]
+
+
+def over_seeds(values: np.ndarray, level: float = 0.95) -> Seeds:
+    """Return the mean over seeds and users with its interval and variance components.
+
+    Two-way random-effects analysis of variance: value[s, u] = mean + seed_s + user_u + residual.
+
+    An interval over the users of one run does not cover another seed. To average S seeds and take
+    them for S * U independent users is too narrow. Here
+    var(mean) = seed^2 / S + user^2 / U + residual^2 / (S U), with the components from the mean
+    squares and t quantiles with Satterthwaite's degrees of freedom.
+
+    Args:
+        values: float [S, U]; users with a NaN in any seed are left out.
+        level: coverage of the interval.
+
+    Raises:
+        ValueError: not a matrix.
+    """
+    matrix = np.asarray(values, dtype=np.float64)
+    if matrix.ndim != 2:
+        raise ValueError(f"values must be [seeds, users], not of shape {matrix.shape}")
+    matrix = matrix[:, ~np.isnan(matrix).any(0)]
+    seeds, users = matrix.shape
+    nan = float("nan")
+    if not users or not seeds:
+        return Seeds(nan, nan, nan, nan, nan, nan, nan, ())
+    mean = float(matrix.mean())
+    per_seed, per_user = matrix.mean(1), matrix.mean(0)
+    listed = tuple(float(value) for value in per_seed)
+    if seeds < 2 or users < 2:
+        user_sd = float(per_user.std(ddof=1)) if users > 1 else nan
+        return Seeds(mean, nan, nan, nan, nan, user_sd, nan, listed)
+    residual = matrix - per_seed[:, None] - per_user[None, :] + mean
+    freedom = np.array([seeds - 1, users - 1, (seeds - 1) * (users - 1)], dtype=np.float64)
+    sums = [
+        users * ((per_seed - mean) ** 2).sum(),
+        seeds * ((per_user - mean) ** 2).sum(),
+        (residual**2).sum(),
+    ]
+    squares = np.array(sums) / freedom
+    seed_var = max(0.0, (squares[0] - squares[2]) / users)
+    user_var = max(0.0, (squares[1] - squares[2]) / seeds)
+    variance = seed_var / seeds + user_var / users + squares[2] / (seeds * users)
+    se = float(np.sqrt(variance))
+    among = np.array([seed_var > 0, user_var > 0], dtype=np.float64)
+    # The terms add up to the variance.
+    terms = squares * np.append(among, 1 - among.sum()) / (seeds * users)
+    spread = float((terms**2 / freedom).sum())
+    quantile = scipy.stats.t.ppf(0.5 + level / 2, variance**2 / spread) if spread > 0 else 0.0
+    half = float(quantile) * se
+    return Seeds(
+        mean=mean,
+        low=mean - half,
+        high=mean + half,
+        se=se,
+        seed_sd=float(np.sqrt(seed_var)),
+        user_sd=float(np.sqrt(user_var)),
+        residual_sd=float(np.sqrt(squares[2])),
+        per_seed=listed,
+    )
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The difference of two methods, first minus second.
+    """The difference of two methods, the first minus the second, over seeds and users.
 
     Args:
         n: users for whom both are defined.
         difference: of the means over seeds and users.
-        low, high: its interval; NaN with fewer than two users.
-        se, freedom: its standard error, and Satterthwaite's degrees of freedom of it.
-        p: two-sided, of no difference.
-        seed_share: part of the squared standard error that is chance of the seeds, 0 to 1.
+        low: lower bound of its interval; NaN with fewer than two users.
+        high: upper bound.
+        se: its standard error.
+        freedom: Satterthwaite's degrees of freedom of the standard error.
+        p: two-sided p value of no difference.
+        seed_share: share of the squared standard error that is due to the seeds, 0 to 1.
     """
 
     n: int
@@ -41,15 +133,21 @@ class Gap:
 def gap(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Gap:
     """Compare two methods over seeds and users.
 
-    The model is value[s, u] = mean + seed_s + user_u + residual for each method, the users the same ones. With d_u the difference of the two means
-    over seeds of a user, the variance of the mean difference is var(d_u) / U, in which what all users of a seed share cancels out, plus
-    seed^2 / S of each method, with seed^2 = var(means of the seeds) - residual^2 / U (analysis of variance; below 0 it is set to 0: Searle, Casella &
-    McCulloch, Variance Components, chapter 4). The test is a t test with Satterthwaite's degrees of freedom. With one seed each it is the paired t
-    test; a method with one seed adds nothing for its seeds, which is right where the seed has no effect, and otherwise too little.
+    The model of each method is value[s, u] = mean + seed_s + user_u + residual, with the same
+    users. d_u is the difference of the two means over seeds for a user. The variance of the mean
+    difference has two parts. The first is var(d_u) / U, in which everything that all users of a
+    seed share cancels out. The second is seed^2 / S of each method, with
+    seed^2 = var(means of the seeds) - residual^2 / U by analysis of variance. The test is a t test
+    with Satterthwaite's degrees of freedom.
+
+    With one seed each it is the paired t test. A method with one seed adds nothing for its seeds,
+    which is right if the seed has no effect, and otherwise too little.
 
     Args:
-        first, second: float [S, U], a row per seed; users with a NaN anywhere are left out. The numbers of seeds may differ.
-        level: of the interval.
+        first: values of the first method, float [S, U], a row per seed; users with a NaN anywhere
+            are left out.
+        second: values of the second method for the same users, float [S', U].
+        level: coverage of the interval.
 
     Raises:
         ValueError: not two matrices over the same users.
@@ -57,57 +155,56 @@ def gap(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Gap:
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
         raise ValueError(
-            f"values must be [seeds, users] over the same users, not of shapes {a.shape} and {b.shape}"
+            "values must be [seeds, users] over the same users, not of shapes "
+            f"{a.shape} and {b.shape}"
         )
     both = ~(np.isnan(a).any(0) | np.isnan(b).any(0))
     a, b = a[:, both], b[:, both]
     users, nan = a.shape[1], float("nan")
     if users < 2:
-        return Gap(
-            users, float(a.mean() - b.mean()) if users else nan, nan, nan, nan, nan, 1.0, 0.0
-        )
+        difference = float(a.mean() - b.mean()) if users else nan
+        return Gap(users, difference, nan, nan, nan, nan, 1.0, 0.0)
     delta = a.mean(0) - b.mean(0)
     difference = float(delta.mean())
     of_users = float(delta.var(ddof=1)) / users
-    spread, of_seeds = of_users**2 / (users - 1), 0.0
+    spread = of_users**2 / (users - 1)
+    of_seeds = 0.0
     for values in (a, b):
-        variance, more = _of_seeds(values)
+        variance, more = _variance_of_seeds(values)
         of_seeds, spread = of_seeds + variance, spread + more
     squared = of_users + of_seeds
-    if (
-        squared <= 1e-28 * max(abs(float(a.mean())), abs(float(b.mean()))) ** 2
-    ):  # the same difference everywhere, but for rounding
-        same = abs(difference) <= 1e-14 * max(abs(float(a.mean())), abs(float(b.mean())))
-        return Gap(
-            users,
-            difference,
-            difference,
-            difference,
-            0.0,
-            float(users - 1),
-            1.0 if same else 0.0,
-            0.0,
-        )
+    largest = max(abs(float(a.mean())), abs(float(b.mean())))
+    if squared <= 1e-28 * largest**2:  # the same difference everywhere, up to rounding
+        p = 1.0 if abs(difference) <= 1e-14 * largest else 0.0
+        return Gap(users, difference, difference, difference, 0.0, float(users - 1), p, 0.0)
     se, freedom = float(np.sqrt(squared)), squared**2 / spread
     half = float(scipy.stats.t.ppf(0.5 + level / 2, freedom)) * se
-    p = float(2 * scipy.stats.t.sf(abs(difference) / se, freedom))
     return Gap(
-        users, difference, difference - half, difference + half, se, freedom, p, of_seeds / squared
+        n=users,
+        difference=difference,
+        low=difference - half,
+        high=difference + half,
+        se=se,
+        freedom=freedom,
+        p=float(2 * scipy.stats.t.sf(abs(difference) / se, freedom)),
+        seed_share=of_seeds / squared,
     )
 
 
-def _of_seeds(values: np.ndarray) -> tuple[float, float]:
-    """seed^2 / S of one method, and what it adds to the sum of squares over degrees of freedom."""
+def _variance_of_seeds(values: np.ndarray) -> tuple[float, float]:
+    """Return seed^2 / S of one method, and its sum of squares over degrees of freedom.
+
+    Args:
+        values: float [S, U].
+    """
     seeds, users = values.shape
     if seeds < 2:
         return 0.0, 0.0
     per_seed = values.mean(1)
     residual = values - per_seed[:, None] - values.mean(0)[None, :] + values.mean()
     freedom = (seeds - 1) * (users - 1)
-    whole, noise = (
-        float(per_seed.var(ddof=1)) / seeds,
-        float((residual**2).sum()) / freedom / (users * seeds),
-    )
+    whole = float(per_seed.var(ddof=1)) / seeds
+    noise = float((residual**2).sum()) / freedom / (users * seeds)
     if whole <= noise:
         return 0.0, 0.0
     return whole - noise, whole**2 / (seeds - 1) + noise**2 / freedom

@@ -9,6 +9,7 @@ from typing import Any
 
 from recsys.config import build
 from recsys.study.meta import BestTrial, Used
+from recsys.training.progress import Event as TrainingEvent
 
 __all__ = [
     "DataLoaded",
@@ -100,9 +101,8 @@ class WorkerLost:
 
 
 Event = Note | DataLoaded | TrialBegun | TrialDone | WorkerLost
-# Events of the training of a trial are passed on unchanged.
-TrainingEvent = dict[str, Any]
 Watch = Callable[[Event | TrainingEvent], None]
+"""Called with each event of a study; the events of the training of a trial are passed on."""
 
 # Names of the events that worker processes send.
 _NAMES: Mapping[type[Event], str] = {TrialBegun: "begun", TrialDone: "trial"}

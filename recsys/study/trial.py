@@ -7,7 +7,6 @@ be resumed.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,15 @@ from recsys.study.attributes import Facts
 from recsys.study.measurement import latency_ms, peak_mb, reset_peak
 from recsys.study.train_valid import TrainValid
 from recsys.training.device import pick_device
-from recsys.training.loop import Fitted, fit, monitored
+from recsys.training.loop import Fitted, fit
+from recsys.training.progress import (
+    EpochDone,
+    EpochEntry,
+    Event,
+    Resumed,
+    Watch,
+    write_history,
+)
 from recsys.training.stopping import Reason, curve_of, stopping
 
 __all__ = [
@@ -174,7 +181,7 @@ def run_trial(
     folder: Path,
     *,
     prune: Callable[[int, float], bool],
-    watch: Callable[[dict[str, Any]], None],
+    watch: Watch,
 ) -> Outcome:
     """Train with the settings of one trial, or resume it, and measure.
 
@@ -195,20 +202,18 @@ def run_trial(
     write_text(folder / "config.toml", experiment.to_toml())
     limits, evaluation = whole.tune.limits, evaluation_with_objectives(whole)
     device = pick_device(experiment.train.device)
-    history: list[dict[str, Any]] = []
+    history: list[EpochEntry] = []
 
-    def follow(event: dict[str, Any]) -> None:
-        if event["event"] == "resumed":
-            history[:] = event["history"]
-        elif event["event"] == "epoch":
-            history.append({key: value for key, value in event.items() if key != "event"})
-            value = monitored(event.get("valid", {}), evaluation.monitor)
-            worse = not math.isnan(value) and prune(int(event["epoch"]), value)
-            if (
-                worse and event["epoch"] < experiment.train.epochs
-            ):  # one that is at its end is not ended
+    def follow(event: Event) -> None:
+        if isinstance(event, Resumed):
+            history[:] = event.history
+        elif isinstance(event, EpochDone):
+            epoch, value = event.entry.epoch, event.entry.metric(evaluation.monitor)
+            history.append(event.entry)
+            is_worse = not math.isnan(value) and prune(epoch, value)
+            if is_worse and epoch < experiment.train.epochs:  # after its last epoch it is complete
                 raise TrialFailed(
-                    "pruned", f"worse than earlier trials after epoch {event['epoch']}", "pruned"
+                    "pruned", f"worse than earlier trials after epoch {epoch}", "pruned"
                 )
             if limits.seconds is not None and _seconds(history) > limits.seconds:
                 raise TrialFailed("pruned", f"took longer than {limits.seconds:g} s", "time")
@@ -243,8 +248,7 @@ def run_trial(
         if device.type == "cuda":
             torch.cuda.empty_cache()
         outcome = Outcome("failed", reason="out of memory")
-    lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history)
-    write_text(folder / "history.jsonl", lines)
+    write_history(folder / "history.jsonl", history)
     return replace(
         outcome, seconds=_seconds(history), facts=replace(outcome.facts, epochs=len(history))
     )
@@ -255,21 +259,20 @@ def _measured(
 ) -> Outcome:
     assert whole.tune is not None
     names, limits = objectives(whole), whole.tune.limits
-    entry = next(entry for entry in fitted.history if entry["epoch"] == fitted.best_epoch)
+    entry = next(entry for entry in fitted.history if entry.epoch == fitted.best_epoch)
     measured = {"seconds": _seconds(fitted.history), "memory": peak_mb(device)}
     if "latency" in names or limits.latency_ms is not None:
         measured["latency"] = latency_ms(fitted.scorer, material)
     facts = Facts(
         best_epoch=fitted.best_epoch,
         stopping=fitted.stopping,
-        valid=entry["valid"],
+        valid=entry.valid or {},
         seconds=round(measured["seconds"], 6),
         memory=round(measured["memory"], 6),
         latency=round(measured["latency"], 6) if "latency" in measured else None,
     )
     values = tuple(
-        float(measured[name] if name in MEASURED else monitored(entry["valid"], name))
-        for name in names
+        float(measured[name] if name in MEASURED else entry.metric(name)) for name in names
     )
     broken = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
     if broken:
@@ -283,8 +286,5 @@ def _measured(
     return Outcome("complete", values, excess=excess, facts=facts)
 
 
-def _seconds(history: Sequence[Mapping[str, Any]]) -> float:
-    return round(
-        sum(float(entry["seconds"]) + float(entry.get("valid_seconds", 0.0)) for entry in history),
-        4,
-    )
+def _seconds(history: Sequence[EpochEntry]) -> float:
+    return round(sum(entry.seconds + (entry.valid_seconds or 0.0) for entry in history), 4)

@@ -1,4 +1,4 @@
-"""The device that is trained on, and its random numbers."""
+"""The device to train on, and its random numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ __all__ = ["own_random_numbers", "pick_device", "seed_device"]
 
 
 def pick_device(name: str) -> torch.device:
-    """The device a name means.
+    """Return the device with this name.
+
+    Args:
+        name: auto (the first GPU if there is one), cpu, cuda or cuda:N.
 
     Raises:
-        InputError: no such device here.
+        InputError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -26,9 +29,8 @@ def pick_device(name: str) -> torch.device:
             raise RuntimeError("neither the CPU nor a CUDA device")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        said = first_line(error)
         raise InputError(
-            f"device '{name}' cannot be used: {said}",
+            f"device '{name}' cannot be used: {first_line(error)}",
             place="[train] device",
             remedy="use auto or cpu",
         ) from None
@@ -36,7 +38,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def seed_device(device: torch.device, seed: int) -> None:
-    """Seed the generator that layers such as dropout draw from."""
+    """Seed the generators that layers such as dropout draw from."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(seed)
@@ -44,6 +46,6 @@ def seed_device(device: torch.device, seed: int) -> None:
 
 @contextlib.contextmanager
 def own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random numbers as they were."""
+    """Restore the caller's random generators at the end of the block."""
     with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
         yield

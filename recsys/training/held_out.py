@@ -1,8 +1,10 @@
-"""The loss of held-out pairs, for choosing an epoch: with the largest left out it bears noise among them.
+"""The loss of held-out interactions, as a criterion for the best epoch.
 
-The denoising literature chooses its epoch by the cross-entropy of validation pairs and drawn negatives. The validation pairs are as noisy as the
-training pairs, and a model that fits them worse may well be the better one. Leaving out the share of largest loss is what the SIGIR 2025
-re-evaluation of denoising methods calls a trimmed validation: with it, plain cross-entropy often does as well as a denoiser.
+The denoising literature chooses the epoch by the cross-entropy of the validation interactions and
+sampled negatives. The validation interactions are as noisy as the training interactions, so a
+model that fits them worse may be the better one. Leaving out the share with the largest loss
+reduces that effect. The SIGIR 2025 re-evaluation of denoising methods calls this a trimmed
+validation: with it, plain cross-entropy often does as well as a denoiser.
 """
 
 from __future__ import annotations
@@ -21,31 +23,31 @@ __all__ = ["held_out_loss"]
 
 @torch.no_grad()
 def held_out_loss(network: Network, batches: Iterable[Batch], trim: float = 0.0) -> float:
-    """Mean cross-entropy of held-out pairs and their negatives, a pair's negatives counting as one.
+    """Return the mean cross-entropy of held-out interactions and their negatives.
 
-    Of n pairs, int(trim n) of largest loss are left out; their negatives are not.
+    All negatives of an interaction together count as one term. Of n interactions, the int(trim n)
+    with the largest loss are left out; their negatives are kept.
 
     Args:
-        network: in the mode for evaluation, with a loss by labels.
-        batches: of the held-out pairs.
-        trim: share of the pairs that is left out.
+        network: in evaluation mode, with a loss that has labels (bce).
+        batches: batches of the held-out interactions.
+        trim: share of the interactions that is left out, in [0, 1).
 
     Raises:
         InputError: the loss has no labels.
     """
-    own, others = [], []
+    positives, negatives = [], []
     for batch in batches:
         logits = network.loss(batch).logits
         if logits is None:
-            remedy = 'say select = "metric", or set model.loss = { kind = "bce" }'
             raise InputError(
-                "select = 'loss' needs a loss by labels, and this method has another",
+                "select = 'loss' needs a loss with labels, and this method has another loss",
                 place="[train] select",
-                remedy=remedy,
+                remedy='set select = "metric", or model.loss = { kind = "bce" }',
             )
         pos, neg = label_losses(logits)
-        own.append(pos.double())
-        others.append(mean_negatives(logits, neg).double())
-    losses = torch.cat(own).sort().values
+        positives.append(pos.double())
+        negatives.append(mean_negatives(logits, neg).double())
+    losses = torch.cat(positives).sort().values
     kept = losses[: len(losses) - int(trim * len(losses) + 1e-9)]
-    return float((kept.sum() + torch.cat(others).sum()) / (len(kept) + len(losses)))
+    return float((kept.sum() + torch.cat(negatives).sum()) / (len(kept) + len(losses)))

@@ -1,4 +1,4 @@
-"""Which optimiser updates which parameter, by what step size, and what its state must hold."""
+"""Optimisers by name, the schedule of the learning rate, and the state of optimisers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys.models import Network
 from recsys.nn.row_optimizer import RowOptimizer
 
 __all__ = [
-    "Kind",
+    "OptimizerName",
     "Schedule",
     "check_state",
     "clip",
@@ -24,37 +24,49 @@ __all__ = [
     "state_of",
 ]
 
-Kind = Literal["adam", "adamw", "adagrad", "sgd"]
+OptimizerName = Literal["adam", "adamw", "adagrad", "sgd"]
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
 
-_EPS = 1e-8  # of Adam and Adagrad, on dense and on touched rows alike
+_DENSE_STATE: dict[str, set[str]] = {
+    "Adam": {"step", "exp_avg", "exp_avg_sq"},
+    "AdamW": {"step", "exp_avg", "exp_avg_sq"},
+    "Adagrad": {"step", "sum"},
+}
+_ROW_STATE: dict[str, set[str]] = {
+    "sgd": set(),
+    "adagrad": {"second"},
+    "adam": {"first", "second", "step"},
+}
+_EPS = 1e-8  # of Adam and Adagrad, for dense and for touched rows
 
 
 def make_optimizers(
-    network: Network, kind: Kind, lr: float, *, touched: bool, weight_decay: float = 0.0
+    network: Network, kind: OptimizerName, lr: float, *, touched: bool, weight_decay: float = 0.0
 ) -> list[torch.optim.Optimizer]:
-    """One optimiser for whole tensors and, if rows are touched singly, one for tables.
+    """Return an optimiser for whole tensors and, with `touched`, one for embedding tables.
 
     Args:
-        network: whose parameters; its tables are told whether their gradients are to be sparse.
-        kind, lr, weight_decay: of the optimiser.
-        touched: update only the rows of tables that a batch touched.
+        network: the parameters to update. The tables in `network.rows` get sparse gradients if
+            `touched`, dense ones otherwise.
+        kind: name of the optimiser.
+        lr: peak learning rate.
+        touched: update only those rows of the tables that a batch uses.
+        weight_decay: decoupled weight decay, for adamw.
 
     Raises:
-        InputError: a kind or a network that cannot leave rows out.
+        InputError: the optimiser or the network must update every row.
     """
     if touched and kind == "adamw":
         raise InputError(
-            "adamw decays every row, so it cannot touch some only",
+            "adamw decays every row, so it cannot update only the rows of a batch",
             place="[train] rows",
             remedy="use optimizer = 'adam', or rows = 'dense'",
         )
     if touched and not network.rows:
-        remedy = "use rows = 'dense' with this method"
         raise InputError(
-            "every row has a gradient at every step, so none can be left out",
+            "every row has a gradient at every step, so no row can be left out",
             place="[train] rows",
-            remedy=remedy,
+            remedy="use rows = 'dense' with this method",
         )
     for table in network.rows:
         table.sparse = touched
@@ -70,7 +82,7 @@ def make_optimizers(
 
 
 def _dense(
-    params: list[torch.nn.Parameter], kind: Kind, lr: float, weight_decay: float
+    params: list[torch.nn.Parameter], kind: OptimizerName, lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
     if kind == "adam":
         return torch.optim.Adam(params, lr=lr, fused=True)
@@ -84,12 +96,15 @@ def _dense(
 
 
 def params_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Its parameters, in the order of its groups."""
+    """Return the parameters of an optimiser, in the order of its groups."""
     return [param for group in optimizer.param_groups for param in group["params"]]
 
 
 def clip(network: Network, limit: float) -> None:
-    """Scale all gradients together so that their norm is at most `limit`; sparse ones are added up per row first."""
+    """Scale all gradients together so that their norm is at most `limit`.
+
+    The entries of a sparse gradient are added up per row first.
+    """
     dense: list[Tensor] = []
     for param in network.parameters():
         if param.grad is None:
@@ -108,15 +123,16 @@ def clip(network: Network, limit: float) -> None:
 def lr_factor(
     schedule: Schedule, done: int, steps: int, epochs: int, *, warmup: int, decay: float
 ) -> float:
-    """What a step size is of the highest.
+    """Return the learning rate of a step as a factor of the peak learning rate.
 
     Args:
-        schedule: of the steps after the warm-up: 1, down to 0 by a line or half a cosine, or `decay` to the number of whole epochs.
-        done: steps before this one.
-        steps: of an epoch.
-        epochs: of the whole training.
-        warmup: steps over which it rises by a line.
-        decay: of an epoch, for "exponential".
+        schedule: what follows the warm-up. constant: 1; linear: a line down to 0; cosine: half a
+            cosine down to 0; exponential: `decay` to the power of the number of whole epochs.
+        done: number of steps before this one.
+        steps: number of steps per epoch.
+        epochs: number of epochs of the whole training.
+        warmup: number of steps in which the rate rises linearly.
+        decay: factor per epoch, for "exponential".
     """
     factor = min(1.0, (done + 1) / warmup) if warmup else 1.0
     share = min(1.0, max(0, done - warmup) / max(1, epochs * steps - warmup))
@@ -130,11 +146,11 @@ def lr_factor(
 
 
 def state_of(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """All that moves in optimisers: "optimiser.parameter.key" -> tensor."""
+    """Return the state of optimisers as tensors, named "optimiser.parameter.key" by index."""
     return {
-        f"{index}.{place}.{key}": value
+        f"{index}.{position}.{key}": value
         for index, optimizer in enumerate(optimizers)
-        for place, param in enumerate(params_of(optimizer))
+        for position, param in enumerate(params_of(optimizer))
         for key, value in optimizer.state.get(param, {}).items()
     }
 
@@ -146,42 +162,44 @@ def put_state(
     *,
     begun: bool,
 ) -> None:
-    """What `state_of` gave in place of their own.
+    """Replace the state of optimisers.
 
     Args:
-        begun: a step was made, so that nothing may be missing.
+        optimizers: the optimisers.
+        state: what `state_of` returned.
+        device: where the optimisers work.
+        begun: whether at least one step was done, so that nothing may be missing.
 
     Raises:
-        KeyError: something is missing.
-        IndexError, ValueError: it is of other optimisers.
+        KeyError: a part of the state is missing.
+        IndexError, ValueError: the state is of other optimisers.
     """
     for name, tensor in state.items():
-        index, place, key = name.split(".", 2)
+        index, position, key = name.split(".", 2)
         optimizer = optimizers[int(index)]
-        # Step counters live where the optimiser wants them: fused ones on the device, ours on the host.
+        # Step counters: those of fused optimisers are on the device, those of ours on the host.
         home = "cpu" if isinstance(optimizer, RowOptimizer) and tensor.dim() == 0 else device
-        optimizer.state[params_of(optimizer)[int(place)]][key] = tensor.to(home)
+        optimizer.state[params_of(optimizer)[int(position)]][key] = tensor.to(home)
     if begun:
         check_state(optimizers)
 
 
 def check_state(optimizers: list[torch.optim.Optimizer]) -> None:
-    """Refuse a state that lacks what a step has left behind."""
-    wanted = {
-        "Adam": {"step", "exp_avg", "exp_avg_sq"},
-        "AdamW": {"step", "exp_avg", "exp_avg_sq"},
-        "Adagrad": {"step", "sum"},
-    }
+    """Raise an error for a state that lacks what every step leaves behind.
+
+    Raises:
+        KeyError: a part of the state is missing.
+    """
     for optimizer in optimizers:
-        keys = (
-            {"sgd": set(), "adagrad": {"second"}, "adam": {"first", "second", "step"}}[
-                optimizer.kind
-            ]
-            if isinstance(optimizer, RowOptimizer)
-            else None
-        )
-        needed = wanted.get(type(optimizer).__name__, set()) if keys is None else keys
+        needed = _state_keys(optimizer)
         for param in params_of(optimizer):
             missing = needed - optimizer.state[param].keys()
             if missing:
                 raise KeyError(f"optimiser state without {', '.join(sorted(missing))}")
+
+
+def _state_keys(optimizer: torch.optim.Optimizer) -> set[str]:
+    """Return the names of the tensors that an optimiser keeps for each parameter."""
+    if isinstance(optimizer, RowOptimizer):
+        return _ROW_STATE[optimizer.kind]
+    return _DENSE_STATE.get(type(optimizer).__name__, set())

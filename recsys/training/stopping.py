@@ -1,17 +1,19 @@
-"""Why a training ended, and whether its curve on valid says that it ended too early.
+"""Why a training ended, and whether its validation curve shows that it ended too early.
 
-One rule for all: the loop of training asks it when to stop, and every table asks it for its marks. All here are functions of the curve, which a run
-keeps in its history, so that a run that was made before there were marks has them too.
+The training loop and all tables use the same rules. All of them are functions of the validation
+curve. A run keeps that curve in its history, so older runs get these marks too.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from recsys.evaluation.metrics import parse
+from recsys.training.progress import EpochEntry
 
 __all__ = [
     "DIP",
@@ -35,7 +37,7 @@ __all__ = [
 
 Reason = Literal["epochs", "patience", "time", "pruned", "interrupted", "kill", "closed form"]
 Curve = Sequence[tuple[int, float]]
-"""Epoch and value of each evaluation on valid, in order; more is better."""
+"""Epoch and value of each evaluation on the validation set, in order; more is better."""
 
 RISING, DIP = "still rising", "early dip"
 SIGNS = {RISING: "†", DIP: "‡"}
@@ -44,8 +46,8 @@ MEANING = {
     DIP: "patience ended it where the curve on valid may have been about to rise",
 }
 
-_SHARE = 5  # patience waits from this part of the epochs on
-_EARLY = 3  # a best in this first part of the evaluations is an early one
+_SHARE = 5  # patience starts to count after a fifth of the epochs
+_EARLY = 3  # a best evaluation in the first third of the evaluations is an early one
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,15 @@ class Stopping:
     """How a training ended.
 
     Args:
-        reason: epochs (all done), patience, time (a limit on it), pruned (worse than other trials), interrupted (by hand), kill (or still
-            going), closed form.
-        epochs: done. allowed: at most.
-        best_epoch: the epoch that is kept; 0 where there was none.
-        evaluations: on valid. best_evaluation: which of them was best, counted from 1; 0 without any.
-        marks: `RISING`, `DIP` or neither: what makes a comparison with it one of training, not of methods.
+        reason: epochs (all done), patience, time (limit reached), pruned (worse than other
+            trials), interrupted (by the user), kill (or still running), closed form.
+        epochs: number of epochs done.
+        allowed: maximum number of epochs.
+        best_epoch: epoch of the scorer that is kept; 0 for a closed-form method.
+        evaluations: number of evaluations on the validation set.
+        best_evaluation: which of them was the best, counted from 1; 0 without an evaluation.
+        marks: `RISING`, `DIP` or neither. A method with a mark may be undertrained, so a
+            comparison with it may be one of training, not of methods.
     """
 
     reason: Reason
@@ -70,92 +75,108 @@ class Stopping:
     marks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return a line: "patience: no better for 5 evaluations, 12 of at most 80 epochs; kept epoch 2, ...; early dip: ..."."""
+        """Return a line: "patience: no better for 5 evaluations, 12 of at most 80 epochs"."""
         if self.reason == "closed form":
             return self.why
-        kept = (
-            f"kept epoch {self.best_epoch}, evaluation {self.best_evaluation} of {self.evaluations} on valid"
-            if self.evaluations
-            else "never evaluated on valid, so whether it was still rising is not known"
-        )
-        return "; ".join([self.why, kept, *(f"{mark}: {self._told(mark)}" for mark in self.marks)])
+        kept = "never evaluated on valid, so whether it was still rising is not known"
+        if self.evaluations:
+            kept = (
+                f"kept epoch {self.best_epoch}, "
+                f"evaluation {self.best_evaluation} of {self.evaluations} on valid"
+            )
+        reasons = [f"{mark}: {self._explained(mark)}" for mark in self.marks]
+        return "; ".join([self.why, kept, *reasons])
 
     @property
     def why(self) -> str:
         """The reason in words."""
         some = f"{self.epochs} of at most {self.allowed} epochs"
-        after = self.evaluations - self.best_evaluation
-        said: dict[str, str] = {
+        waited = _evaluations(self.evaluations - self.best_evaluation)
+        words: dict[Reason, str] = {
             "epochs": f"all {self.allowed} epochs done",
-            "patience": f"patience: no better for {after} evaluation{'' if after == 1 else 's'}, {some}",
+            "patience": f"patience: no better for {waited}, {some}",
             "time": f"its time was up after {some}",
             "pruned": f"worse than other trials after {some}",
             "interrupted": f"interrupted after {some}",
             "kill": f"killed, or still going, after {some}",
             "closed form": "closed form",
         }
-        return said[self.reason]
+        return words[self.reason]
 
     def plain(self) -> dict[str, Any]:
-        """Plain values, with the line, for a record."""
+        """Return plain values for JSON, with the line of `str`."""
         return {**asdict(self), "marks": list(self.marks), "line": str(self)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Stopping:
-        """What `plain` made."""
-        named = {name: plain[name] for name in cls.__dataclass_fields__}
-        return cls(**{**named, "marks": tuple(plain["marks"])})
+        """Return the value of which `plain` returned the plain values.
 
-    def _told(self, mark: str) -> str:
+        Raises:
+            KeyError: a value is missing.
+            TypeError: a value is of the wrong type.
+        """
+        for field in fields(cls):
+            kind = {"reason": str, "marks": list}.get(field.name, int)
+            if not isinstance(plain[field.name], kind):
+                raise TypeError(f"'{field.name}' must be of type {kind.__name__}")
+        values = {field.name: plain[field.name] for field in fields(cls)}
+        return cls(**{**values, "marks": tuple(plain["marks"])})
+
+    def _explained(self, mark: str) -> str:
         if mark == RISING:
             return MEANING[RISING]
-        after = self.evaluations - self.best_evaluation
-        return f"{MEANING[DIP]}, {after} evaluation{'' if after == 1 else 's'} after an early best"
+        waited = _evaluations(self.evaluations - self.best_evaluation)
+        return f"{MEANING[DIP]}, {waited} after an early best"
+
+
+def _evaluations(number: int) -> str:
+    return f"{number} evaluation{'' if number == 1 else 's'}"
 
 
 def curve_of(
-    history: Iterable[Mapping[str, Any]], monitor: str, select: str = "metric"
+    history: Iterable[EpochEntry], monitor: str, select: str = "metric"
 ) -> list[tuple[int, float]]:
-    """The curve of a history, turned so that more is better.
+    """Return the validation curve of a history, with the sign that makes more better.
 
     Args:
-        history: an entry per epoch, as of `Fitted.history`.
-        monitor: the metric that selects.
-        select: "loss" where the loss of the valid pairs does.
+        history: one entry per epoch, as in `Fitted.history`.
+        monitor: the metric that chooses the epoch.
+        select: "loss" if the loss of the held-out interactions chooses it.
     """
     metric = parse(monitor)
     sign = 1.0 if metric.higher else -1.0
     curve = []
     for entry in history:
-        if select == "loss" and "valid_loss" in entry:
-            curve.append((int(entry["epoch"]), -float(entry["valid_loss"])))
-        elif select == "metric" and metric.name in entry.get("valid", {}):
-            curve.append((int(entry["epoch"]), sign * float(entry["valid"][metric.name])))
+        if select == "loss" and entry.valid_loss is not None:
+            curve.append((entry.epoch, -entry.valid_loss))
+        elif select == "metric" and not math.isnan(value := entry.metric(monitor)):
+            curve.append((entry.epoch, sign * value))
     return curve
 
 
 def first_of_patience(epochs: int, min_epochs: int | Literal["auto"]) -> int:
-    """The last epoch before patience waits; "auto" is a fifth of the epochs.
+    """Return the last epoch before patience starts to count; "auto" is a fifth of the epochs.
 
-    A curve may fall before it rises: content and graphs rank well before anything is learned, and the first epochs unlearn that. Where
-    such valleys were met they took a tenth (MGCN) to a quarter (BM3) of the epochs. A fifth, and the patience itself on top, sees them out.
+    A curve may fall before it rises: content and graphs rank well before anything is learned, and
+    the first epochs unlearn that. Observed valleys took a tenth (MGCN) to a quarter (BM3) of the
+    epochs. A fifth, plus the patience itself, is long enough to cross them.
     """
     return epochs // _SHARE if min_epochs == "auto" else min_epochs
 
 
 def waited(curve: Curve, first: int) -> int:
-    """Evaluations without a better one, not counting any up to the epoch `first`."""
+    """Return the number of evaluations after the best one, without those up to epoch `first`."""
     best = _best(curve)
     return 0 if best is None else sum(epoch > max(curve[best][0], first) for epoch, _ in curve)
 
 
 def marks(curve: Curve, reason: Reason) -> tuple[str, ...]:
-    """What a curve and the reason of its end say against the result.
+    """Return the signs in a validation curve that training ended too early.
 
-    `RISING`: the best is the last evaluation, whatever ended the training.
-    `DIP`: patience ended it, and its best is early, in the first third of the evaluations. Then either it is the very first, so that
-    all that was seen is a fall from where learning began; or the curve was rising again, its last evaluation being the highest since
-    its lowest after the best.
+    `RISING`: the best evaluation is the last one, for any reason of the end.
+    `DIP`: patience ended the training, and the best evaluation is in the first third. In addition
+    either the best is the very first, so that the curve only fell; or the curve was rising when
+    training ended: its last value is the highest since the lowest value after the best.
     """
     best = _best(curve)
     if best is None or reason == "closed form":
@@ -166,18 +187,18 @@ def marks(curve: Curve, reason: Reason) -> tuple[str, ...]:
         return ()
     after = [value for _, value in curve[best + 1 :]]
     low = after.index(min(after))
-    again = len(after) > low + 1 and after[-1] == max(after[low:]) > after[low]
-    return (DIP,) if best == 0 or again else ()
+    rises_again = len(after) > low + 1 and after[-1] == max(after[low:]) > after[low]
+    return (DIP,) if best == 0 or rises_again else ()
 
 
 def stopping(curve: Curve, reason: Reason, epochs: int, allowed: int) -> Stopping:
-    """All that is said of the end of a training.
+    """Return how a training ended.
 
     Args:
-        curve: of its evaluations on valid; empty without any.
+        curve: its validation curve; empty without an evaluation.
         reason: why it ended.
-        epochs: done.
-        allowed: at most.
+        epochs: number of epochs done.
+        allowed: maximum number of epochs.
     """
     best = _best(curve)
     if best is None:
@@ -188,48 +209,54 @@ def stopping(curve: Curve, reason: Reason, epochs: int, allowed: int) -> Stoppin
 
 
 def counted(several: Sequence[Stopping]) -> dict[str, int]:
-    """How many of the runs of a method have each mark."""
-    found = Counter(mark for each in several for mark in each.marks)
-    return {mark: found[mark] for mark in SIGNS if found[mark]}
+    """Return how many runs of a method have each mark, without marks that no run has."""
+    counts = Counter(mark for each in several for mark in each.marks)
+    return {mark: counts[mark] for mark in SIGNS if counts[mark]}
 
 
 def signs(several: Sequence[Stopping]) -> str:
-    """The signs of the marks of a method's runs, for a table: "", "†", "‡", "†‡"."""
+    """Return the signs of the marks of a method's runs, for a table: "", "†", "‡" or "†‡"."""
     return "".join(SIGNS[mark] for mark in counted(several))
 
 
 def reasons(several: Sequence[Stopping]) -> str:
-    """Why a method's runs ended: "patience", or "patience 2, epochs 1"."""
+    """Return why a method's runs ended: "patience", or "patience 2, epochs 1"."""
     return _listed(Counter(str(each.reason) for each in several), len(several))
 
 
 def marked(several: Sequence[Stopping]) -> str:
-    """The marks of a method's runs in words: "", "still rising", or "still rising 2 of 3"."""
-    found = counted(several)
+    """Return the marks of a method's runs: "", "still rising" or "still rising 2 of 3"."""
     return ", ".join(
         mark if number == len(several) else f"{mark} {number} of {len(several)}"
-        for mark, number in found.items()
+        for mark, number in counted(several).items()
     )
 
 
 def legend(ended: Mapping[str, Sequence[Stopping]]) -> tuple[str, ...]:
-    """Lines below a table: what each sign means and which methods have it; none where no method has one.
+    """Return the lines below a table that explain the signs, and the methods that have them.
 
     Args:
         ended: the runs of each method, in the order of the table.
+
+    Returns:
+        No line if no method has a mark.
     """
-    found = {method: several for method, several in ended.items() if signs(several)}
-    if not found:
+    flagged = {method: several for method, several in ended.items() if signs(several)}
+    if not flagged:
         return ()
     lines = []
     for mark, sign in SIGNS.items():
-        there = [
+        names = [
             _share_of(method, mark, several)
-            for method, several in found.items()
+            for method, several in flagged.items()
             if mark in counted(several)
         ]
-        lines += [f"{sign} {mark}: {MEANING[mark]}: {', '.join(there)}."] if there else []
-    last = f"A difference to {' or '.join(found)} may be one of training, not of methods, however small its p."
+        if names:
+            lines.append(f"{sign} {mark}: {MEANING[mark]}: {', '.join(names)}.")
+    last = (
+        f"A difference to {' or '.join(flagged)} may be one of training, not of methods, "
+        "however small its p."
+    )
     return (*lines, last)
 
 
@@ -238,13 +265,13 @@ def _share_of(method: str, mark: str, several: Sequence[Stopping]) -> str:
     return method if number == len(several) else f"{method} ({number} of {len(several)} runs)"
 
 
-def _listed(found: Counter[str], whole: int) -> str:
+def _listed(counts: Counter[str], total: int) -> str:
     return ", ".join(
-        word if number == whole else f"{word} {number}" for word, number in found.most_common()
+        word if number == total else f"{word} {number}" for word, number in counts.most_common()
     )
 
 
 def _best(curve: Curve) -> int | None:
-    """Place of the first of the best evaluations."""
+    """Return the index of the best evaluation, the first one of several."""
     values = [value for _, value in curve]
     return values.index(max(values)) if values else None

@@ -91,7 +91,7 @@ def test_the_tables_say_what_the_runs_say(done):
         assert row["mean"] == pytest.approx(np.mean(means))
         assert row["seeds_sd"] == pytest.approx(np.std(means, ddof=1))
         assert row["trials"] == 2
-        assert row["parameters"] == runs[0].meta["parameters"]
+        assert row["parameters"] == runs[0].meta.parameters
         assert runs[0].fingerprint != runs[1].fingerprint
     assert set(table.filter(metric="ndcg@5")["rank"]) == {1.0, 2.0}
     tests = pl.read_csv(out / "tests.csv")
@@ -219,7 +219,7 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
         ),
         (
             {"methods": ["mf", "heater"], "method": {"heater": {"space": "none"}}},
-            "heater on one: [model]: the method reads item features, and the data have none",
+            "heater on one: [model]: the method needs item features, but the data have none",
         ),
         (
             {

@@ -83,6 +83,7 @@ def furnish(folder: Path) -> None:
     """What every case finds: a log, an experiment, and runs of it."""
     from recsys.experiment.execution import execute
     from recsys.experiment.experiment import read
+    from recsys.experiment.progress import Event, StepDone
 
     (folder / "log.csv").write_text(LOG)
     (folder / "few.csv").write_text("".join(LOG.splitlines(keepends=True)[:161]))
@@ -94,8 +95,8 @@ def furnish(folder: Path) -> None:
             code, _, err = invoke(f"run mf.toml -q --out runs/{name} {settings}")
             assert code == 0, err
 
-        def stop(event: Mapping[str, object]) -> None:
-            if event["event"] == "step" and event["epoch"] == 1:
+        def stop(event: Event) -> None:
+            if isinstance(event, StepDone) and event.epoch == 1:
                 raise KeyboardInterrupt
 
         with contextlib.suppress(KeyboardInterrupt):

@@ -192,9 +192,9 @@ def test_pairs_in_an_array_are_read_as_a_frame_of_them_is(kind: str) -> None:
         (sp.csr_matrix((3, 3)), {}, "sparse matrix: holds no pair"),
         (sp.csr_matrix([[1.0, np.nan]]), {}, r"entry \(0, 1\) is nan"),
         (sp.csr_matrix([[1j]]), {}, "complex128, not of real numbers"),
-        (sp.csr_matrix([[1]]), {"weight": "w"}, "weight does not go with this; leave it out"),
-        (np.ones((1, 2), dtype=int), {"user": 1}, "user does not go with this"),
-        (np.ones((1, 2), dtype=int), {"separator": ","}, "separator does not go with this"),
+        (sp.csr_matrix([[1]]), {"weight": "w"}, "weight does not apply here; leave it out"),
+        (np.ones((1, 2), dtype=int), {"user": 1}, "user does not apply here"),
+        (np.ones((1, 2), dtype=int), {"separator": ","}, "separator does not apply here"),
         (np.ones((1, 2), dtype=int), {"wieght": 1}, "did you mean"),
         ({"user": [1]}, {}, "expected a data frame, got dict"),
     ],
@@ -290,8 +290,8 @@ def test_the_words_hold_the_numbers(values: dict[str, Any]) -> None:
     assert parts.test.openings == [], "looking is not opening"
     assert any("csv" in text for text in _Text(loaded._repr_html_()).texts), "the history"
     history = values["Fitted"].history
-    best = next(entry for entry in history if entry["epoch"] == values["Fitted"].best_epoch)
-    for name, value in best["valid"].items():
+    best = next(entry for entry in history if entry.epoch == values["Fitted"].best_epoch)
+    for name, value in best.valid.items():
         assert name in values["Fitted"]._repr_html_()
         assert f"{value:.4f}" in values["Fitted"]._repr_html_()
     report = values["Report"]
@@ -386,7 +386,7 @@ def test_the_example_package_brings_a_method(tmp_path: Path) -> None:
     ran = recsys_command(site, "run", str(config), "--out", str(tmp_path / "out"), "-q")
     assert (ran.returncode, ran.stderr) == (0, "")
     run = open_run(tmp_path / "out")
-    assert run.meta["method"] == "shelf"
+    assert run.meta.method == "shelf"
     # By hand: n / (n + 2) of the users who have it, the same for everyone.
     pairs = run.train.pairs
     counts = np.bincount(pairs.item, minlength=pairs.n_items)

@@ -12,8 +12,8 @@ import scipy.stats
 from recsys.comparison.comparison import compare
 from recsys.errors import InputError
 from recsys.evaluation.evaluator import Report
-from recsys.statistics.intervals import holm, over_seeds
-from recsys.statistics.seeds import gap
+from recsys.statistics.paired_tests import holm
+from recsys.statistics.seeds import gap, over_seeds
 
 
 def report(
@@ -199,7 +199,7 @@ def test_notes_of_the_reports_are_kept(three):
 
 
 def test_seeds_have_a_part_in_intervals_and_tests(three):
-    """Three seeds each: cells and tests are those of the model of users and seeds, and the Wilcoxon test has no part for them."""
+    """With three seeds each, cells and tests follow the model of users and seeds."""
     generator = np.random.default_rng(3)
     users, base = np.arange(200), generator.random(200)
     values = {
@@ -220,8 +220,11 @@ def test_seeds_have_a_part_in_intervals_and_tests(three):
     assert (got.tests[0].p, got.tests[0].seed_share, got.tests[0].result.low) == pytest.approx(
         (apart.p, apart.seed_share, apart.low)
     )
+    result = got.tests[0].result
+    assert (result.mean_a, result.mean_b) == pytest.approx((values["a"].mean(), values["b"].mean()))
+    assert result.difference == pytest.approx(apart.difference)
     assert "users and seeds" in got.markdown()
-    with pytest.raises(InputError, match="no part for the chance of seeds"):
+    with pytest.raises(InputError, match="variance of seeds"):
         compare(seeds, test="wilcoxon")
     with pytest.raises(InputError, match="'none' has no report"):
         compare({"none": [], **seeds})
@@ -229,7 +232,7 @@ def test_seeds_have_a_part_in_intervals_and_tests(three):
 
 @pytest.mark.parametrize("others", [1, 2])
 def test_two_seeds_are_several(others):
-    """Two are the least that have a spread: sentence, interval, deviation, test and column, worked out from the squares by hand."""
+    """Two seeds are the fewest with a spread; all numbers follow from the squares by hand."""
     generator = np.random.default_rng(8)
     users, base = np.arange(60), generator.random(60)
     a = base + np.array([[0.0], [0.2]]) + 0.05 * generator.normal(size=(2, 60))
@@ -254,7 +257,7 @@ def test_two_seeds_are_several(others):
     apart = gap(a, b)
     assert (got.tests[0].p, got.tests[0].seed_share) == pytest.approx((apart.p, apart.seed_share))
     assert apart.seed_share > 0
-    with pytest.raises(InputError, match="no part for the chance of seeds"):
+    with pytest.raises(InputError, match="variance of seeds"):
         compare(given, test="wilcoxon")
 
 

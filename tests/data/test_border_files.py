@@ -1,4 +1,4 @@
-"""Files of users and items beside a run: lists and tables of any kind, ids that nobody knows, and exit codes."""
+"""Files of user and item ids for requests: lists and tables, unknown ids, and exit codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from mistakes import LOG, MF, invoke
 
-from recsys.data.ids import read_ids
+from recsys.data.id_files import read_ids
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 from recsys.experiment.execution import open_run

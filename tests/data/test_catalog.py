@@ -17,7 +17,7 @@ import pytest
 from recsys.data.catalog import cache, catalog
 from recsys.data.features.tables import Texts, feature_table, texts
 from recsys.data.load import load
-from recsys.data.reading.reader import read
+from recsys.data.reading import read
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 

@@ -26,7 +26,7 @@ from recsys.data.feature_making import (
 from recsys.data.features.encoder import Encoder, beside, encoder_of, read_encoder
 from recsys.data.features.tables import feature_table, feature_tables
 from recsys.data.load import load
-from recsys.data.reading.reader import Source
+from recsys.data.reading import Source
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 from recsys.nn.pretrained import image_vectors, images_of, sentence_vectors

@@ -244,7 +244,7 @@ def test_what_is_no_new_item_is_refused() -> None:
     for given, what, says in (
         (ids, tables, "item 3 is not new|is not new: it was in training \\(9 of 9 were\\)"),
         (pl.Series([100] * 9), tables, "item 100 is there twice"),
-        (pl.Series([f"n{i}" for i in range(9)]), tables, "id 'n0' is no Int64"),
+        (pl.Series([f"n{i}" for i in range(9)]), tables, "id 'n0' is not a valid Int64"),
         (ids + 100, {"text": tables["text"]}, "no features 'image'"),
         (
             ids + 100,

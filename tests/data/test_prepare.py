@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -13,8 +14,17 @@ from hypothesis import given, settings
 
 from recsys.data.load import load
 from recsys.data.numbering import dataset, interactions
-from recsys.data.prepare import behaviours, duplicates, k_core, min_user, positives, prepare, window
-from recsys.data.reading.reader import Parts, Source
+from recsys.data.prepare import (
+    behaviours,
+    duplicates,
+    k_core,
+    min_user,
+    positives,
+    prepare,
+    steps_of,
+    window,
+)
+from recsys.data.reading import RawParts, Source
 from recsys.data.times import moment
 from recsys.data.types import Vocab
 from recsys.errors import InputError
@@ -175,13 +185,13 @@ def test_cores_of_presplit_files_are_refused() -> None:
     part = pl.DataFrame({"user": [1], "item": [1]})
     for setting in ({"user_core": 2}, {"item_core": 2}, {"min_user": 2}):
         with pytest.raises(InputError, match="cannot be taken of presplit files"):
-            prepare(Parts(train=part, test=part), Source(**setting))
+            prepare(RawParts(train=part, test=part), Source(**setting))
 
 
 def test_presplit_parts_share_vocabularies() -> None:
     train = pl.DataFrame({"user": ["b", "a"], "item": [5, 3]})
     test = pl.DataFrame({"user": ["c"], "item": [9]})
-    data, held = dataset(Parts(train=train, test=test))
+    data, held = dataset(RawParts(train=train, test=test))
     assert data.users.ids.to_list() == ["b", "a", "c"], "in the order of the log"
     assert data.items.ids.to_list() == [5, 3, 9]
     assert held is not None
@@ -194,7 +204,7 @@ def test_presplit_parts_share_vocabularies() -> None:
 def test_presplit_parts_share_the_codes_of_behaviours() -> None:
     train = pl.DataFrame({"user": [1], "item": [1], "behaviour": ["view"]})
     valid = pl.DataFrame({"user": [1], "item": [2], "behaviour": ["buy"]})
-    data, held = dataset(Parts(train=train, valid=valid))
+    data, held = dataset(RawParts(train=train, valid=valid))
     assert held is not None
     assert held[0] is not None
     assert held[0].behaviours == data.pairs.behaviours == ("buy", "view")
@@ -217,3 +227,22 @@ def test_repeated_pairs_keep_the_order_of_time() -> None:
     assert data.users.ids.to_list() == [1, 0], "the user of the earliest time first"
     assert data.pairs.time.tolist() == [3, 9, 5]
     assert np.array_equal(data.pairs.user, [0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        ({}, ["positives", "duplicates"]),
+        ({"duplicates": "sum"}, ["duplicates", "positives"]),
+        ({"duplicates": "last", "since": 1}, ["window", "duplicates", "positives"]),
+        ({"clean_weight": 3}, ["duplicates", "labels"]),
+        ({"clean_weight": 3, "min_weight": 2}, ["positives", "duplicates", "labels"]),
+        (
+            {"behaviours": ("buy",), "until": 9, "min_user": 2, "item_core": 3},
+            ["behaviours", "positives", "window", "duplicates", "min_user", "k_core"],
+        ),
+    ],
+)
+def test_the_steps_follow_the_settings(chosen: dict[str, Any], names: list[str]) -> None:
+    steps = steps_of(Source(**chosen))
+    assert [step.func.__name__ for step in steps] == names  # type: ignore[attr-defined]

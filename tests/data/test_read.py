@@ -9,6 +9,7 @@ import pickle
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import hypothesis.strategies as st
@@ -20,8 +21,8 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 
 from recsys.data.load import load
-from recsys.data.reading.reader import Parts, Source, frame, read, titles
-from recsys.data.reading.table import scan_text
+from recsys.data.reading import RawParts, Source, read, read_frame, read_titles
+from recsys.data.reading.delimited import open_delimited
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 
@@ -34,6 +35,11 @@ WORDS = st.text(
     min_size=1,
     max_size=6,
 ).filter(lambda text: '"' not in text)
+
+
+def frame(data: object, **chosen: Any) -> RawParts:
+    """Return the interactions of a data frame in memory."""
+    return read_frame(data, Source(**chosen))
 
 
 def rows(parts: pl.DataFrame) -> list[tuple[object, ...]]:
@@ -249,7 +255,7 @@ def test_columns_by_position_go_with_a_header_and_without(
 def test_the_separator_is_the_same_on_every_line(text: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(text)
-    assert scan_text(path, header=False).notes == (f"separator {expected!r}",)
+    assert open_delimited(path, header=False).notes == (f"separator {expected!r}",)
 
 
 def test_blanks_after_separators_do_not_count(tmp_path: Path) -> None:
@@ -463,7 +469,8 @@ def test_noise_flags_and_ratings(tmp_path: Path) -> None:
 def test_x_label(tmp_path: Path) -> None:
     path = tmp_path / "baby.inter"
     path.write_text(
-        "userID\titemID\trating\ttimestamp\tx_label\n0\t1\t5.0\t100\t0\n0\t4\t3.0\t200\t1\n2\t2\t4.0\t300\t2\n"
+        "userID\titemID\trating\ttimestamp\tx_label\n"
+        "0\t1\t5.0\t100\t0\n0\t4\t3.0\t200\t1\n2\t2\t4.0\t300\t2\n"
     )
     loaded = load(path)
     assert loaded.parts is not None
@@ -517,7 +524,7 @@ def test_titles_follow_the_vocabulary(tmp_path: Path) -> None:
     assert loaded.dataset.titles is not None
     assert loaded.dataset.titles.to_list() == ["thirty", "ten", None]
     with pytest.raises(InputError, match="no column looks like the titles"):
-        titles(tmp_path / "log.csv", Vocab.range(3))
+        read_titles(tmp_path / "log.csv", Vocab.range(3))
 
 
 def test_settings_beside_a_name_win(tmp_path: Path) -> None:
@@ -674,13 +681,18 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
         "a.csv",
         "user,item\n1,2\n",
         {"user": "item", "item": "item"},
-        "column 'item' is taken for user and item",
+        "column 'item' has two roles: user and item",
     ),
     ("a.csv", "1,2,3,4,5\n3,4,5,6,7\n", {}, "5 columns and no header"),
     ("a.csv", "user,item\n1,2\n", {"format": "xml"}, "format = 'xml'"),
     ("a.csv", "user,item\n1,2\n", {"min_weight": 3}, "min_weight needs a weight column"),
     ("a.csv", "user,item\n1,2\n", {"user_core": 3}, "no interaction is left"),
-    ("a.csv", "user,item\n1,2\n1,2\n", {"duplicates": "error"}, "user 1 met item 2 more than once"),
+    (
+        "a.csv",
+        "user,item\n1,2\n1,2\n",
+        {"duplicates": "error"},
+        "user 1 interacted with item 2 more than once",
+    ),
     ("a.csv", "user,item,ok\n1,2,2\n", {"label": "ok"}, "line 2, column 'ok': '2' is not a label"),
     ("a.csv.gz", b"user,item\n1,2\n", {}, "damaged or not what its name says"),
     ("a.csv.gz", gzip.compress(b"user,item\n" + b"1,2\n" * 9999, mtime=0)[:40], {}, "damaged"),
@@ -711,10 +723,15 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
         {},
         "line 2, column 'x_label': '7' is not a part",
     ),
-    ("a.inter", "userID\titemID\tx_label\n0\t1\t2\n", {}, "no row has x_label 0"),
+    (
+        "a.inter",
+        "userID\titemID\tx_label\n0\t1\t2\n",
+        {},
+        "no row belongs to the train part; in x_label, 0 is train",
+    ),
     ("a.rating", "0\t1\t2\n0\tx\t1\n", {}, "'x' is not a number"),
     ("a.rating", "0\t1\t2\n-1\t5\t1\n", {}, "line 2: id -1 is out of range"),
-    ("a.negative", "(0, 1)\n(0; 3)\n", {}, "line 2: '(0; 3)' is no pair"),
+    ("a.negative", "(0, 1)\n(0; 3)\n", {}, "line 2: '(0; 3)' is not a pair"),
 ]
 
 
@@ -802,7 +819,7 @@ def test_broken_frames() -> None:
         pd.DataFrame({"user": [1, 1], "item": [1, 2], "rating": [float("nan"), 1.0]})
     )
     assert "expected a data frame, got list" in said([1])
-    assert "separator does not go with a data frame" in said(GOOD, separator=",")
+    assert "separator does not apply to a data frame" in said(GOOD, separator=",")
     assert "did you mean 'format'" in said(GOOD, fmt="csv")
     assert "needs a time column" in said(GOOD, since="2011")
     for when in (pd.period_range("2011-01", periods=1, freq="M"), [timedelta(1)], [clock(8)]):
@@ -905,7 +922,7 @@ def test_noise_in_known_data(shared_data: Path) -> None:
 
 
 def test_likes_are_the_ratings_of_four_and_more(shared_data: Path) -> None:
-    """Two files of different origin agree: users.dat and the ratings themselves, by the number of likes of each user."""
+    """users.dat and the ratings, of different origin, agree on the number of likes of each user."""
     rated = load(folder(shared_data, "ml-100k") / "u.data", min_weight=4).dataset
     liked = load(folder(shared_data, "ml-100k-likes") / "users.dat").dataset
     assert len(rated.pairs) == len(liked.pairs) == 55_375
@@ -917,5 +934,5 @@ def test_likes_are_the_ratings_of_four_and_more(shared_data: Path) -> None:
 
 
 def test_history_says_what_was_read() -> None:
-    assert isinstance(frame(GOOD), Parts)
+    assert isinstance(frame(GOOD), RawParts)
     assert frame(GOOD).history == ("data frame: 1 rows",)

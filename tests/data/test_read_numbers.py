@@ -1,4 +1,4 @@
-"""Files and frames of numbers: tables, lists, matrices and arrays are told from one another, or the reader asks."""
+"""Tables, lists, matrices and arrays of numbers: their format is recognised, or the reader asks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mistakes import invoke
 
 import recsys
 from recsys.data.load import load
-from recsys.data.reading.reader import Source, read
+from recsys.data.reading import Source, read
 from recsys.data.types import Dataset
 from recsys.errors import InputError
 

@@ -12,7 +12,7 @@ import pyarrow.dataset as arrow_dataset
 import pytest
 
 from recsys.data.load import load
-from recsys.data.reading.reader import Source, read
+from recsys.data.reading import Source, read
 from recsys.errors import InputError
 
 LOG = pd.DataFrame(

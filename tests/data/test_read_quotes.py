@@ -1,4 +1,4 @@
-"""Quotes in delimited text: rows are what the csv module says they are, or the file is refused; none is swallowed."""
+"""Quotes in delimited text: the rows equal those of the csv module, or the file is an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from recsys.data.load import load
-from recsys.data.reading.reader import Source, read
+from recsys.data.reading import Source, read
 from recsys.errors import InputError
 
 
@@ -28,7 +28,10 @@ def exact(text: str, separator: str, quoting: int) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in list(rows)[1:]]
 
 
-STRAY = 'user\titem\ttitle\n1\t10\tA\n1\t11\tPlain\n2\t10\t"Live\n2\t12\tOther\n3\t11\tLow"\n3\t12\tEnd\n4\t12\tEnd\n'
+STRAY = (
+    'user\titem\ttitle\n1\t10\tA\n1\t11\tPlain\n2\t10\t"Live\n'
+    '2\t12\tOther\n3\t11\tLow"\n3\t12\tEnd\n4\t12\tEnd\n'
+)
 
 
 def test_stray_quotes_between_tabs_swallow_no_row(tmp_path: Path) -> None:

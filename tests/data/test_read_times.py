@@ -1,4 +1,4 @@
-"""Times of every kind that a frame or a file may hold: the same moments whatever they were written in."""
+"""Times of every kind that a frame or a file may hold: equal times in every notation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Renaming users and items permutes every result and changes no number.
 
-Two logs differ in nothing but what users and items are called. Every step on the way from the log to the report
-must give the same arrays, so that no spelling decides what is last, what is drawn, or which equals come first.
+Two logs differ only in the ids of users and items. Every step from the log to the report
+must give the same arrays, so that no spelling decides what is last, what is drawn, or which of equal
+scores comes first.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def sorted_vocab(frames: Any, orders: Any, role: str, numbered: Any) -> Vocab:
 
 @pytest.mark.parametrize("name", ["random", "last", "in time", "new items", "with noise"])
 def test_a_sorted_vocabulary_would_be_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plant the fault that the tests above are for: rows in the order of spelling, which decide between equals."""
+    """Plant the fault that the tests above look for: rows in the order of the spelling of ids."""
     monkeypatch.setattr(numbering, "_vocab", sorted_vocab)
     monkeypatch.setattr(splitting, "tie_keys", lambda data, seed=0: data.pairs.item)
     first, second = (

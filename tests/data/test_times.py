@@ -17,7 +17,8 @@ from recsys.data.times import count_ticks, moment, parse_times, rescale, ticks_a
 from recsys.data.types import Interactions, join
 from recsys.errors import InputError
 
-# Microseconds after one moment; users 1 to 3, whose last items are 10, 20 and 32. Names sort the other way round.
+# Microseconds after one moment; users 1 to 3, whose last items are 10, 20 and 32. Names sort in the
+# opposite order.
 BASE = 1_577_836_800
 EVENTS = [
     (1, 30, 0),

@@ -298,3 +298,13 @@ def test_join_drops_what_either_lacks():
     assert both.time.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert both.weight is None
     assert len(both) == 8
+
+
+def test_counts_of_users_and_items() -> None:
+    """Repeated pairs count, and rows without interactions have a count of 0."""
+    pairs = Interactions(np.array([0, 0, 2, 0]), np.array([1, 1, 3, 0]), n_users=4, n_items=5)
+    np.testing.assert_array_equal(pairs.user_counts(), [3, 0, 1, 0])
+    np.testing.assert_array_equal(pairs.item_counts(), [1, 2, 0, 1, 0])
+    assert pairs.item_counts().dtype == np.int64
+    data = Dataset(pairs, Vocab.range(4), Vocab.range(5))
+    np.testing.assert_array_equal(data.item_counts, pairs.item_counts())

@@ -23,6 +23,7 @@ from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
 from recsys.evaluation.breakdown import by_activity, by_popularity
 from recsys.evaluation.evaluator import Evaluation, Report, evaluate
+from recsys.evaluation.slices import GROUPS
 from recsys.models.mf import MF
 from recsys.scorer import Factors, MultiFactors, Product
 from recsys.training.loop import Train, fit
@@ -146,7 +147,7 @@ def test_equal_to_a_loop_over_users(seed, n_users, n_items, tied):
     np.testing.assert_array_equal(report.per_user["user"], np.flatnonzero(test.any(1)))
 
 
-VIEWED = ("all", "new", "new in all", "warm", "warm in all")
+SLICED = ("all", "new", "new in all", "warm", "warm in all")
 
 
 @settings(max_examples=25, deadline=None)
@@ -155,14 +156,14 @@ VIEWED = ("all", "new", "new in all", "warm", "warm in all")
     st.integers(1, 9),
     st.integers(2, 14),
     st.booleans(),
-    st.permutations(VIEWED),
+    st.permutations(SLICED),
     st.integers(1, 5),
 )
-def test_views_equal_a_loop_over_users(seed, n_users, n_items, tied, views, several):
-    """A test item of the kind among the candidates of the kind, and whoever has none does not count."""
+def test_slices_equal_a_loop_over_users(seed, n_users, n_items, tied, slices, several):
+    """Test items of a kind are ranked among their kind; users without such items do not count."""
     scores, train, valid, test = world(seed, n_users, n_items, tied)
     train[:, np.random.default_rng(seed).random(n_items) < 0.4] = False
-    given = tuple(views[:several])
+    given = tuple(slices[:several])
     if "all" not in given:  # whole lists are those of all items
         given = (*given, "all")
     report = evaluate(
@@ -174,24 +175,24 @@ def test_views_equal_a_loop_over_users(seed, n_users, n_items, tied, views, seve
     )
     mine = np.flatnonzero(test.any(1))
     seen, new = train | valid, ~train.any(0)
-    for view in given:
-        kind = {"n": new, "w": ~new, "a": np.ones_like(new)}[view[0]]
-        pool = kind if view in ("new", "warm") else np.ones_like(kind)
+    for part in given:
+        kind = {"n": new, "w": ~new, "a": np.ones_like(new)}[part[0]]
+        pool = kind if part in ("new", "warm") else np.ones_like(kind)
         some = (test & kind).any(1)
         for name, wanted in plain(scores, seen | ~pool, test & kind).items():
-            shown = name if view == "all" else f"{name}[{view}]"
+            shown = name if part == "all" else f"{name}[{part}]"
             values = report.values(shown)
             np.testing.assert_allclose(values[some[mine]], wanted, atol=1e-9, err_msg=shown)
             assert np.isnan(values[~some[mine]]).all()
-        if view in ("new", "warm") and some.any():
+        if part in ("new", "warm") and some.any():
             listed = {
                 i
                 for score, masked in zip(scores[some], seen[some], strict=True)
                 for i in best_of(score, masked | ~kind, 3)
             }
-            assert report[f"coverage@3[{view}]"] == pytest.approx(len(listed) / kind.sum())
+            assert report[f"coverage@3[{part}]"] == pytest.approx(len(listed) / kind.sum())
     assert set(report.names) == {
-        name if view == "all" else f"{name}[{view}]" for view in given for name in EVERYTHING
+        name if part == "all" else f"{name}[{part}]" for part in given for name in EVERYTHING
     } - {f"{name}@3[{kind} in all]" for name in ("coverage", "gini") for kind in ("new", "warm")}
 
 
@@ -199,7 +200,7 @@ def best_of(score: np.ndarray, masked: np.ndarray, k: int) -> list[int]:
     return [i for i in best_first(score) if not masked[i]][:k]
 
 
-def test_a_view_may_stand_in_the_name_alone():
+def test_a_slice_may_be_in_the_name_alone():
     scores, train, _, test = world(3, 8, 12, False)
     train[:, ::3] = False
     test[:, ::3] |= np.random.default_rng(0).random((8, 4)) < 0.5
@@ -229,8 +230,8 @@ def test_a_view_may_stand_in_the_name_alone():
     )
 
 
-def test_a_view_that_nobody_is_in():
-    """A split by new items holds no warm test item: said, empty, and no obstacle for what is asked beside it."""
+def test_a_slice_without_users():
+    """A split by new items holds no warm test item. The slice is empty, and a note says so."""
     parts = split(two_camps(users=40)[0], SplitRule(by="new-item"))
     evaluation = Evaluation(
         metrics=("ndcg@5", "coverage@5", "auc"), candidates=("new", "warm", "all", "new in all")
@@ -258,8 +259,8 @@ def test_a_view_that_nobody_is_in():
     assert cell.mean == pytest.approx(report["ndcg@5[new]"])
 
 
-def test_a_view_selects():
-    """Without brackets the monitor is that of the first view, unless all items are one of them, and the epoch is chosen by it."""
+def test_a_slice_selects():
+    """Without brackets and without "all", the monitor is that of the first slice."""
     evaluation = Evaluation(
         metrics=("ndcg@5",), candidates=("new", "new in all"), monitor="recall@5"
     )
@@ -280,8 +281,94 @@ def test_a_view_selects():
         Train(epochs=3, batch_size=64, device="cpu"),
         evaluation,
     )
-    values = [entry["valid"]["recall@5[new]"] for entry in fitted.history]
+    values = [entry.valid["recall@5[new]"] for entry in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmax(values))
+
+
+RANKED = tuple(name for name in EVERYTHING if not name.startswith(("coverage", "gini")))
+
+
+def groups_of(train: np.ndarray) -> list[str]:
+    """Popularity group of each item: thirds of the training interactions, item by item."""
+    count = train.sum(0).astype(int)
+    groups, before = ["tail"] * len(count), 0
+    for item in sorted(range(len(count)), key=lambda i: -count[i]):
+        if count[item]:
+            groups[item] = GROUPS[min(3 * before // int(count.sum()), 2)]
+        before += int(count[item])
+    return groups
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(2, 14), st.booleans(), st.booleans()
+)
+def test_popularity_slices_equal_a_loop_over_users(seed, n_users, n_items, tied, groups):
+    """Test items of the group count, ranked in the whole catalogue."""
+    scores, train, valid, test = world(seed, n_users, n_items, tied)
+    names = tuple(f"{name}[{group}]" for group in GROUPS for name in RANKED)
+    how = Evaluation(metrics=(*names, "recall@3"), groups=groups)
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test), how, also_seen=pairs(valid))
+    assert report.names == (*names, "recall@3")
+    users, group = test.any(1), np.array(groups_of(train))
+    for part in GROUPS:
+        some = (test & (group == part)).any(1)
+        wanted = plain(scores, train | valid, test & (group == part))
+        for name in RANKED:
+            values = report.values(f"{name}[{part}]")
+            np.testing.assert_allclose(values[some[users]], wanted[name], atol=1e-9, err_msg=name)
+            assert np.isnan(values[~some[users]]).all()
+    only = evaluate(
+        scorer_of(scores),
+        pairs(train),
+        pairs(test),
+        Evaluation(metrics=("recall@3",), groups=True),
+        also_seen=pairs(valid),
+    )
+    for part in GROUPS:
+        np.testing.assert_array_equal(
+            only.values(f"recall@3[{part}]"), report.values(f"recall@3[{part}]")
+        )
+
+
+def test_a_popularity_slice_keeps_the_rules_of_its_settings():
+    """`skip_short_users` counts the test items of the slice; the columns of `groups` do not."""
+    scores, train, _, test = world(4, 60, 40, False)
+    how = Evaluation(metrics=("recall@5[tail]", "recall@5"), skip_short_users=True, groups=True)
+    report = evaluate(scorer_of(scores), pairs(train), pairs(test), how)
+    tail = (test & (np.array(groups_of(train)) == "tail")).sum(1)[test.any(1)]
+    np.testing.assert_array_equal(np.isnan(report.values("recall@5[tail]")), tail < 5)
+    alone = Evaluation(metrics=("recall@5",), skip_short_users=True, groups=True)
+    plainly = evaluate(scorer_of(scores), pairs(train), pairs(test), alone)
+    np.testing.assert_array_equal(np.isnan(plainly.values("recall@5[tail]")), tail < 1)
+
+
+def test_popularity_slices_select_and_are_broken_down():
+    """A popularity slice can be monitored, and three of them make a table by popularity."""
+    parts = split(two_camps(users=40)[0], SplitRule(by="ratio"))
+    evaluation = Evaluation(metrics=("ndcg@5",), monitor="recall@5[tail]")
+    fitted = fit(
+        MF(dim=4),
+        parts.train,
+        parts.valid,
+        Train(epochs=3, batch_size=64, device="cpu"),
+        evaluation,
+    )
+    values = [entry["valid"]["recall@5[tail]"] for entry in fitted.history]
+    assert fitted.best_epoch == 1 + int(np.argmax(values))
+    names = tuple(f"ndcg@5[{group}]" for group in GROUPS)
+    test = parts.test.open("a test")
+    report = evaluate(fitted.scorer, parts.train.pairs, test, Evaluation(metrics=names))
+    table = by_popularity(report)
+    assert table["metric"].to_list() == ["ndcg@5"] * 3
+    assert table["mean"].to_list() == pytest.approx([report[name] for name in names])
+    some = evaluate(fitted.scorer, parts.train.pairs, test, Evaluation(metrics=names[:2]))
+    with pytest.raises(InputError, match="groups = true"):
+        by_popularity(some)
+    for metric, k in ((names[0], 5), ("ndcg@5[new]", 20), ("auc", 20)):
+        grouped = Evaluation(metrics=(metric,), groups=True)
+        table = by_popularity(evaluate(fitted.scorer, parts.train.pairs, test, grouped))
+        assert set(table["metric"]) == {f"recall@{k}"}
 
 
 PARTIAL = {"opauc@40%": (1.0, 0.4), "tpauc@50%x40%": (0.5, 0.4), "llpauc@50%x40%": (0.5, 0.4)}
@@ -322,7 +409,8 @@ def test_partial_auc_equals_a_loop_over_users(seed, n_users, n_items, tied, bloc
 @pytest.mark.parametrize("kind", ["dot", "cosine", "euclidean"])
 @pytest.mark.parametrize("several", [False, True])
 def test_partial_auc_of_vectors(kind, several):
-    """Users far from the items: -|u - v|^2 in single precision ties what the ranking tells apart; every third item has a twin."""
+    """Users are far from the items, so -|u - v|^2 has ties in single precision that the ranking
+    does not have. Every third item has a twin."""
     generator = torch.Generator().manual_seed(1)
     user, item = (
         torch.randn(20, 3, 4, generator=generator) + 300,
@@ -413,7 +501,7 @@ def test_a_partial_auc_can_be_monitored_and_compared():
     data, held = two_camps()
     how = Evaluation(metrics=("opauc@20%", "recall@5", "maxdiv@5"), monitor="opauc@20%")
     fitted = fit(MF(dim=8), data, held, Train(epochs=4, batch_size=64, lr=0.02, device="cpu"), how)
-    values = [entry["valid"]["opauc@20%"] for entry in fitted.history]
+    values = [entry.valid["opauc@20%"] for entry in fitted.history]
     assert all(0 <= value <= 1 for value in values)
     report = evaluate(fitted.scorer, data.pairs, held, how)
     assert report["opauc@20%"] == pytest.approx(max(values))
@@ -430,7 +518,8 @@ def test_users_without_a_partial_auc_are_counted():
     assert np.isnan(report.values("tpauc@50%x100%")).tolist() == [True, False, False]
     assert np.isnan(report.values("opauc@10%")).all()
     assert report.notes[1:] == (
-        "tpauc@50%x100% is not defined for 1 of 3 users: a fraction of their items is less than one",
+        "tpauc@50%x100% is not defined for 1 of 3 users: "
+        "a fraction of their items is less than one",
         "opauc@10% is not defined for 3 of 3 users: a fraction of their items is less than one",
     )
 
@@ -472,7 +561,8 @@ def test_the_libcml_protocol():
     names = ("precision@3", "recall@3", "ndcg@3", "precision@2", "map", "mrr", "auc")
     libcml = Evaluation(metrics=names, skip_short_users=True, min_test_full=3, keep_valid=True)
     report = evaluate(scorer_of(scores), pairs(train), pairs(test), libcml, also_seen=pairs(valid))
-    # Candidates 2..9, L = 8: user 0's test items stand at ranks 2, 4, 8; the other two have fewer than three.
+    # Candidates 2..9, L = 8: user 0's test items have the ranks 2, 4, 8; the other two users have
+    # fewer than three test items.
     third = 1 / np.log2(3)
     assert report["precision@3"] == pytest.approx(1 / 3)
     assert report["recall@3"] == pytest.approx(1 / 3)
@@ -564,7 +654,8 @@ def test_seen_test_pairs_are_counted_and_missed():
         Evaluation(metrics=("recall@4", "mrr@4", "auc")),
     )
     assert report.notes == (
-        "2 of 3 test pairs were already seen and cannot be hit; 1 users have no other test pair and score 0",
+        "2 of 3 test pairs were already seen and cannot be hit; "
+        "1 users have no other test pair and score 0",
     )
     np.testing.assert_allclose(report.values("recall@4"), [0.5, 0])
     np.testing.assert_allclose(report.values("mrr@4"), [0.5, 0])
@@ -696,6 +787,9 @@ def damaged(folder: Path, how: str) -> None:
         head.write_text(
             json.dumps({k: v for k, v in json.loads(head.read_text()).items() if k != "whole"})
         )
+    else:
+        key, value = how.split(" = ")
+        head.write_text(json.dumps(json.loads(head.read_text()) | {key: json.loads(value)}))
 
 
 @pytest.mark.parametrize(
@@ -709,6 +803,15 @@ def damaged(folder: Path, how: str) -> None:
         "a list",
         "a newer version",
         "a key less",
+        'n_users = "12"',
+        "n_users = 12.5",
+        'names = "ndcg@3"',
+        "names = [1]",
+        'whole = {"coverage@3": "much"}',
+        "metrics = 3",
+        "metrics = [1]",
+        'metrics = [{"metric": "ndcg@3"}]',
+        "unknown = 1",
     ],
 )
 def test_a_damaged_report_is_one_clear_error(tmp_path, how):
@@ -739,9 +842,36 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(InputError, match="the disk is full"):
         report.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("writer", ["write_bytes", "write_text"])
+def test_a_full_disk_at_either_file_leaves_the_old_pair(tmp_path, monkeypatch, writer):
+    """Both files are on disk before one of them is replaced."""
+    scores, train, valid, test = world(5, 12, 10, True)
+    old = evaluate(scorer_of(scores), pairs(train), pairs(test))
+    old.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    new = evaluate(scorer_of(scores), pairs(train), pairs(valid))
+    assert not new.per_user.equals(old.per_user)
+    failed = []
+
+    def full(path: Path, *_: object, **__: object) -> int:
+        failed.append(path.name)
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, writer, full)
+        with pytest.raises(InputError, match="the disk is full"):
+            new.save(tmp_path)
+    assert len(failed) == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert Report.load(tmp_path).per_user.equals(old.per_user)
+    new.save(tmp_path)
+    assert Report.load(tmp_path).per_user.equals(new.per_user)
 
 
 def test_intervals_are_of_the_mean_over_users():
@@ -770,7 +900,7 @@ def test_intervals_are_of_the_mean_over_users():
         ({"metrics": []}, "empty"),
         ({"metrics": ["auc", "auc"]}, "twice"),
         ({"monitor": "auc@3"}, "monitor"),
-        ({"monitor": "novelty@3"}, "neither better nor worse"),
+        ({"monitor": "novelty@3"}, "neither higher nor lower"),
         ({"metric": ["auc"]}, "did you mean 'metrics'"),
         ({"block": -1}, "block"),
         ({"candidates": "some"}, "candidates"),
@@ -787,7 +917,7 @@ def test_intervals_are_of_the_mean_over_users():
         ),
         ({"metrics": ["opauc@5"]}, "'5' is not a percentage"),
         ({"metrics": ["opauc@5%", "opauc@5.0%"]}, "names opauc@5% twice"),
-        ({"monitor": "maxdiv@10"}, "neither better nor worse"),
+        ({"monitor": "maxdiv@10"}, "neither higher nor lower"),
         ({"candidates": "sampled", "metrics": ["auc"], "sampled": 0}, "sampled"),
         ({"candidates": []}, "candidates is empty"),
         ({"candidates": ["new", "new"]}, "twice"),
@@ -798,14 +928,19 @@ def test_intervals_are_of_the_mean_over_users():
         ),
         (
             {"candidates": ["new in all"], "metrics": ["ndcg@5", "coverage@5"]},
-            "coverage@5 is about whole lists",
+            "coverage@5 depends on whole lists",
         ),
         (
             {"candidates": "new", "groups": True, "metrics": ["ndcg@5"]},
             "groups needs the lists of all items",
         ),
         ({"metrics": ["coverage@5[new in all]"]}, "write coverage@5, or coverage@5[new]"),
-        ({"metrics": ["ndcg@5[tail]"]}, "'5[tail]'"),
+        ({"metrics": ["ndcg@5[tial]"]}, "did you mean 'ndcg@5[tail]'"),
+        ({"metrics": ["coverage@5[tail]"]}, "write coverage@5"),
+        (
+            {"candidates": "sampled", "metrics": ["recall@5[tail]"], "monitor": "auc"},
+            "recall@5[tail] is not estimated",
+        ),
         ({"metrics": ["ndgc@5[new]"]}, "did you mean 'ndcg@5'"),
         ({"metrics": ["ndcg@5[new]", "ndcg@5[new]"]}, "twice"),
     ],
@@ -824,7 +959,7 @@ def test_settings_round_trip():
 
 def test_wrong_data_is_one_clear_error():
     scores, train, _, test = world(7, 5, 6, False)
-    with pytest.raises(InputError, match="no pairs"):
+    with pytest.raises(InputError, match="no interactions"):
         evaluate(scorer_of(scores), pairs(train), pairs(np.zeros((5, 6))))
     with pytest.raises(InputError, match="5 users and test 4"):
         evaluate(scorer_of(scores), pairs(train), pairs(test[:4]))

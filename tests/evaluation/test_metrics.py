@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,15 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
+from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
 from recsys.evaluation import list_metrics as of_lists
-from recsys.evaluation import metrics as m
+from recsys.evaluation import metrics
+from recsys.evaluation import ranking_metrics as m
+from recsys.evaluation.contexts import ListContext, RankContext
 from recsys.evaluation.metrics import hit_matrix, parse
+from recsys.evaluation.slices import GROUPS, SLICES, HeldOut, popularity_group
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[np.ndarray, sp.csr_matrix, int]:
-    """Lists [U, k] with padding, test items, catalogue size; users without test items and k beyond the catalogue are common."""
+    """Draw lists [U, k] with padding, test items, and the catalogue size.
+
+    Users without test items, and k beyond the catalogue, are common.
+    """
     n_users, n_items, k = (
         draw(st.integers(1, 6)),
         draw(st.integers(1, 12)),
@@ -36,6 +44,27 @@ def worlds(draw: st.DrawFn) -> tuple[np.ndarray, sp.csr_matrix, int]:
         )
     )
     return items, relevant, n_items
+
+
+def lists_of(
+    items: np.ndarray, hits: np.ndarray, n_relevant: np.ndarray, train: sp.csr_matrix | None = None
+) -> ListContext:
+    """Lists with their hits; the training interactions are empty unless given."""
+    n_users, n_items = (len(items), int(items.max(initial=0)) + 1) if train is None else train.shape
+    rows = sp.coo_matrix((n_users, n_items) if train is None else train)
+    known = Interactions(rows.row, rows.col, n_users, n_items)
+    count = np.bincount(rows.col, minlength=n_items)
+    return ListContext(np.arange(len(items)), items, hits, n_relevant, known, count)
+
+
+def of_hits(hits: np.ndarray, n_relevant: np.ndarray) -> ListContext:
+    """Lists of which only the hits matter."""
+    return lists_of(np.zeros(hits.shape, dtype=int), hits, n_relevant)
+
+
+def compute(name: str, context: ListContext | RankContext) -> np.ndarray | float:
+    """The function of a metric alone."""
+    return parse(name).kind.compute(context)
 
 
 def naive(kind: str, items: list[int], test: set[int], k: int) -> float:
@@ -75,7 +104,7 @@ def test_every_metric_at_a_cutoff_equals_a_plain_loop(world):
     ]
     for kind in AT_CUTOFF:
         for k in {1, items.shape[1]}:
-            got = parse(f"{kind}@{k}").function(hits[:, :k], n_relevant)
+            got = compute(f"{kind}@{k}", of_hits(hits[:, :k], n_relevant))
             assert got.dtype == np.float64
             wanted = [
                 naive(kind, row.tolist(), test, k) for row, test in zip(items, tests, strict=True)
@@ -126,7 +155,7 @@ def test_equal_to_ranx():
                     qrels, run, [f"{theirs}@{cut}" for theirs in names.values()], return_mean=False
                 )
                 for ours, theirs in names.items():
-                    got = parse(f"{ours}@{cut}").function(hits[:, :cut], n_relevant)
+                    got = compute(f"{ours}@{cut}", of_hits(hits[:, :cut], n_relevant))
                     np.testing.assert_allclose(got, wanted[f"{theirs}@{cut}"], atol=1e-9)
 
 
@@ -138,26 +167,33 @@ def test_ndcg_and_full_map_equal_sklearn(seed, n_items, k):
     items = np.full((4, k), -1)
     items[:, : min(k, n_items)] = np.argsort(-score, axis=1)[:, :k]
     relevant = sp.csr_matrix(test.astype(np.float32))
-    got = m.ndcg(hit_matrix(items, relevant), np.diff(relevant.indptr))
-    precisions = m.full_map(*ranked(score, test))
+    got = m.ndcg(of_hits(hit_matrix(items, relevant), np.diff(relevant.indptr)))
+    precisions = m.full_map(ranked(score, test))
     for user in np.flatnonzero(test.any(1)):
         assert got[user] == pytest.approx(ndcg_score([test[user]], [score[user]], k=k))
         assert precisions[user] == pytest.approx(average_precision_score(test[user], score[user]))
     assert np.isnan(got[~test.any(1)]).all()
 
 
-def ranked(
-    score: np.ndarray, test: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean ranks of the test items as `rank.ranks` gives them, one row per user."""
-    ranks, indptr = [], [0]
+def ranked(score: np.ndarray, test: np.ndarray) -> RankContext:
+    """Mean ranks of the test items as `ranking.ranks` gives them, and their ties, by loops."""
+    ranks, tied, indptr = [], [], [0]
     for row, mask in zip(score, test, strict=True):
-        mine = row[mask]
-        rank = [(row > value).sum() + ((row == value).sum() + 1) / 2 for value in mine]
-        ranks += sorted(rank)
+        for value in sorted(row[mask])[::-1]:
+            tied.append(np.count_nonzero(row == value))
+            ranks.append((row > value).sum() + (tied[-1] + 1) / 2)
         indptr.append(len(ranks))
     n = np.full(len(score), score.shape[1])
-    return np.array(ranks, dtype=np.float64), np.array(indptr), n, np.diff(indptr)
+    return standing(ranks, indptr, n, np.diff(indptr), tied)
+
+
+def standing(rank, indptr, candidates, n_relevant, tied=None) -> RankContext:
+    """Ranks of test items; without `tied`, no scores are equal."""
+    rank = np.asarray(rank, dtype=np.float64)
+    tied = np.ones(len(rank), dtype=int) if tied is None else np.asarray(tied, dtype=int)
+    return RankContext(
+        rank, np.asarray(indptr), np.asarray(candidates), np.asarray(n_relevant), tied
+    )
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.booleans())
@@ -169,24 +205,12 @@ def test_auc_equals_sklearn_with_ties(seed, n_items, tied):
         else generator.random((5, n_items))
     )
     test = generator.random((5, n_items)) < 0.4
-    got = m.full_auc(*ranked(score, test))
+    got = m.full_auc(ranked(score, test))
     for user in range(5):
         if 0 < test[user].sum() < n_items:
             assert got[user] == pytest.approx(roc_auc_score(test[user], score[user]))
         else:
             assert np.isnan(got[user])
-
-
-def ties(score: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Candidates of the score of each test item, itself included, in the order of `ranked`."""
-    return np.array(
-        [
-            np.count_nonzero(row == value)
-            for row, mask in zip(score, test, strict=True)
-            for value in sorted(row[mask])[::-1]
-        ],
-        dtype=int,
-    )
 
 
 def kept_parts(
@@ -217,7 +241,7 @@ def test_partial_auc_equals_every_pair_and_sklearn(seed, n_items, levels, a, b):
     test = generator.random((5, n_items)) < 0.4
     for kind in ("opauc", "tpauc", "llpauc"):
         metric = parse(f"opauc@{b:.0%}" if kind == "opauc" else f"{kind}@{a:.0%}x{b:.0%}")
-        got = metric.function(*ranked(score, test), ties(score, test))
+        got = metric.kind.compute(ranked(score, test))
         for user in range(5):
             pos, neg = kept_parts(score[user], test[user], kind, a, b)
             if not len(pos) or not len(neg):
@@ -238,22 +262,14 @@ def test_the_whole_of_a_partial_auc_is_auc(seed, n_items, levels):
         generator.integers(0, levels, size=(5, n_items)).astype(float),
         generator.random((5, n_items)) < 0.4,
     )
-    whole = m.full_auc(*ranked(score, test))
+    whole = m.full_auc(ranked(score, test))
     for name in ("opauc@100%", "tpauc@100%x100%", "llpauc@100%x100%"):
-        np.testing.assert_array_equal(
-            parse(name).function(*ranked(score, test), ties(score, test)), whole
-        )
+        np.testing.assert_array_equal(compute(name, ranked(score, test)), whole)
 
 
 def test_partial_auc_by_hand():
     # Test items at ranks 1, 5 and 10 of 10 candidates; the others hold 2-4 and 6-9.
-    standing = (
-        np.array([1.0, 5, 10]),
-        np.array([0, 3]),
-        np.array([10]),
-        np.array([3]),
-        np.array([1, 1, 1]),
-    )
+    ranks = standing([1, 5, 10], [0, 3], [10], [3])
     for name, wanted in (
         ("opauc@15%", 1 / 3),  # one other: only the first test item is above it
         ("opauc@60%", (4 + 1 + 0) / 12),
@@ -264,33 +280,26 @@ def test_partial_auc_by_hand():
         ("opauc@14%", np.nan),  # floor(0.98) others
         ("tpauc@33%x100%", np.nan),  # floor(0.99) test items
     ):
-        np.testing.assert_allclose(parse(name).function(*standing), [wanted], err_msg=name)
+        np.testing.assert_allclose(compute(name, ranks), [wanted], err_msg=name)
 
 
 def test_equal_ranks_need_the_number_of_ties():
-    # Rank 2 of 4: below one other, or level with two. Against the best-ranked other that is no win or half of one.
-    standing = np.array([2.0, 2.0]), np.array([0, 1, 2]), np.array([4, 4]), np.array([1, 1])
-    np.testing.assert_allclose(parse("opauc@34%").function(*standing, np.array([1, 3])), [0, 0.5])
-    np.testing.assert_allclose(parse("auc").function(*standing), [2 / 3, 2 / 3])
+    # Rank 2 of 4: below one other, or equal to two. Against the best-ranked other that is no win,
+    # or half a win.
+    ranks = standing([2, 2], [0, 1, 2], [4, 4], [1, 1], [1, 3])
+    np.testing.assert_allclose(compute("opauc@34%", ranks), [0, 0.5])
+    np.testing.assert_allclose(compute("auc", ranks), [2 / 3, 2 / 3])
 
 
 def test_fractions_are_exact():
     # In floating point, 0.29 * 100 is 28.999999999999996.
-    rank, candidates = np.array([30.0]), np.array([101])
-    got = parse("opauc@29%").function(
-        rank, np.array([0, 1]), candidates, np.array([1]), np.array([1])
-    )
-    assert got == 0
-    assert parse("opauc@30%").function(
-        rank, np.array([0, 1]), candidates, np.array([1]), np.array([1])
-    ) == pytest.approx(1 / 30)
+    ranks = standing([30], [0, 1], [101], [1])
+    assert compute("opauc@29%", ranks) == 0
+    assert compute("opauc@30%", ranks) == pytest.approx(1 / 30)
 
 
 def test_a_user_without_reachable_test_items_has_no_partial_auc():
-    got = parse("opauc@50%").function(
-        np.empty(0), np.array([0, 0]), np.array([5]), np.array([1]), np.empty(0, dtype=int)
-    )
-    assert np.isnan(got).all()
+    assert np.isnan(compute("opauc@50%", standing([], [0, 0], [5], [1]))).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30))
@@ -298,54 +307,37 @@ def test_full_ranking_equals_the_cutoff_at_the_end_of_the_list(seed, n_items):
     generator = np.random.default_rng(seed)
     score = generator.permuted(np.tile(np.arange(n_items, dtype=float), (4, 1)), axis=1)
     test = generator.random((4, n_items)) < 0.3
-    rank, indptr, candidates, n_relevant = ranked(score, test)
+    ranks = ranked(score, test)
     hits = np.take_along_axis(test, np.argsort(-score, axis=1), axis=1)
     for full, at in ((m.full_map, m.average_precision), (m.full_mrr, m.mrr), (m.full_ndcg, m.ndcg)):
-        np.testing.assert_allclose(
-            full(rank, indptr, candidates, n_relevant), at(hits, n_relevant), atol=1e-12
-        )
+        np.testing.assert_allclose(full(ranks), at(of_hits(hits, ranks.n_relevant)), atol=1e-12)
 
 
 def test_a_perfect_ranking_is_one_everywhere():
-    rank, indptr, candidates, n_relevant = (
-        np.array([1.0, 2, 3, 1]),
-        np.array([0, 3, 4]),
-        np.array([9, 9]),
-        np.array([3, 1]),
-    )
+    ranks = standing([1, 2, 3, 1], [0, 3, 4], [9, 9], [3, 1])
     for full in (m.full_auc, m.full_map, m.full_mrr, m.full_ndcg):
-        np.testing.assert_allclose(full(rank, indptr, candidates, n_relevant), 1)
+        np.testing.assert_allclose(full(ranks), 1)
     hits = np.array([[True, True, True, False], [True, False, False, False]])
     for at in (m.recall, m.ndcg, m.mrr, m.average_precision, m.hit):
-        np.testing.assert_allclose(at(hits, n_relevant), 1)
+        np.testing.assert_allclose(at(of_hits(hits, ranks.n_relevant)), 1)
 
 
 def test_full_ranking_by_hand():
     # Test items at ranks 2 and 5 of 10 candidates; AUC = (9 + 6 - 3) / (2 * 8).
-    rank, indptr, candidates, n_relevant = (
-        np.array([2.0, 5]),
-        np.array([0, 2]),
-        np.array([10]),
-        np.array([2]),
-    )
-    assert m.full_auc(rank, indptr, candidates, n_relevant)[0] == pytest.approx(12 / 16)
-    assert m.full_map(rank, indptr, candidates, n_relevant)[0] == pytest.approx((1 / 2 + 2 / 5) / 2)
-    assert m.full_mrr(rank, indptr, candidates, n_relevant)[0] == pytest.approx(1 / 2)
-    assert m.full_ndcg(rank, indptr, candidates, n_relevant)[0] == pytest.approx(
+    ranks = standing([2, 5], [0, 2], [10], [2])
+    assert m.full_auc(ranks)[0] == pytest.approx(12 / 16)
+    assert m.full_map(ranks)[0] == pytest.approx((1 / 2 + 2 / 5) / 2)
+    assert m.full_mrr(ranks)[0] == pytest.approx(1 / 2)
+    assert m.full_ndcg(ranks)[0] == pytest.approx(
         (1 / np.log2(3) + 1 / np.log2(6)) / (1 + 1 / np.log2(3))
     )
 
 
 def test_unreachable_test_items_are_missed_but_not_by_auc():
-    rank, indptr, candidates, n_relevant = (
-        np.array([1.0]),
-        np.array([0, 1, 1]),
-        np.array([5, 5]),
-        np.array([2, 1]),
-    )
-    np.testing.assert_allclose(m.full_map(rank, indptr, candidates, n_relevant), [0.5, 0])
-    np.testing.assert_allclose(m.full_mrr(rank, indptr, candidates, n_relevant), [1, 0])
-    np.testing.assert_allclose(m.full_auc(rank, indptr, candidates, n_relevant), [1, np.nan])
+    ranks = standing([1], [0, 1, 1], [5, 5], [2, 1])
+    np.testing.assert_allclose(m.full_map(ranks), [0.5, 0])
+    np.testing.assert_allclose(m.full_mrr(ranks), [1, 0])
+    np.testing.assert_allclose(m.full_auc(ranks), [1, np.nan])
 
 
 @given(worlds())
@@ -354,24 +346,29 @@ def test_beyond_accuracy_equals_plain_loops(world):
     generator = np.random.default_rng(1)
     train = sp.csr_matrix((generator.random((8, n_items)) < 0.4).astype(np.float32))
     count = np.bincount(train.indices, minlength=n_items)
+    active = max(int((train.toarray() > 0).any(1).sum()), 1)
     lists = [[int(i) for i in row if i >= 0] for row in items]
-    assert of_lists.coverage(items, n_items) == pytest.approx(
+    context = lists_of(items, items >= 0, np.ones(len(items), dtype=int), train)
+    assert of_lists.coverage(context) == pytest.approx(
         len({i for row in lists for i in row}) / n_items
     )
     times = np.array([sum(i in row for row in lists) for i in range(n_items)], dtype=float)
     if times.sum():
         wanted = np.abs(times[:, None] - times[None, :]).sum() / (2 * n_items * times.sum())
-        assert of_lists.gini(items, n_items) == pytest.approx(wanted, abs=1e-12)
+        assert of_lists.gini(context) == pytest.approx(wanted, abs=1e-12)
     else:
-        assert np.isnan(of_lists.gini(items, n_items))
+        assert np.isnan(of_lists.gini(context))
     nan = float("nan")
     np.testing.assert_allclose(
-        of_lists.novelty(items, count, 8),
-        [np.mean([-np.log2(max(count[i], 1) / 8) for i in row]) if row else nan for row in lists],
+        of_lists.novelty(context),
+        [
+            np.mean([-np.log2(max(count[i], 1) / active) for i in row]) if row else nan
+            for row in lists
+        ],
     )
     np.testing.assert_allclose(
-        of_lists.popularity(items, count, 8),
-        [np.mean([count[i] / 8 for i in row]) if row else nan for row in lists],
+        of_lists.popularity(context),
+        [np.mean([count[i] / active for i in row]) if row else nan for row in lists],
     )
     dense = train.toarray()
 
@@ -384,11 +381,12 @@ def test_beyond_accuracy_equals_plain_loops(world):
         return 1 - float(np.mean(pairs)) if pairs else nan
 
     np.testing.assert_allclose(
-        of_lists.diversity(items, train), [spread(row, dense.T) for row in lists], atol=1e-6
+        of_lists.diversity(context), [spread(row, dense.T) for row in lists], atol=1e-6
     )
     vectors, present = generator.normal(size=(n_items, 3)), generator.random(n_items) < 0.7
     wanted = [spread([i for i in row if present[i]], vectors) for row in lists]
-    np.testing.assert_allclose(of_lists.diversity_of(items, vectors, present), wanted, atol=1e-9)
+    with_features = replace(context, features=FeatureTable(vectors, present))
+    np.testing.assert_allclose(of_lists.diversity(with_features), wanted, atol=1e-9)
 
     norms = vectors * 1e3 + 1e6  # far from the origin, where the squares alone would cancel
     for table in (vectors, norms):
@@ -396,41 +394,70 @@ def test_beyond_accuracy_equals_plain_loops(world):
             sum(float(((table[i] - table[j]) ** 2).sum()) for i in row for j in row)
             for row in lists
         ]
-        np.testing.assert_allclose(of_lists.maxdiv(items, table), wanted, rtol=1e-7, atol=1e-9)
+        got = of_lists.maxdiv(replace(context, item_vectors=table))
+        np.testing.assert_allclose(got, wanted, rtol=1e-7, atol=1e-9)
+    assert np.isnan(of_lists.maxdiv(context)).all()
+
+
+@given(worlds(), st.integers(0, 99))
+def test_lists_from_a_pool_are_measured_against_the_pool(world, seed):
+    """Coverage and Gini as if the catalogue held the items of the pool alone."""
+    items, _, n_items = world
+    pool = np.flatnonzero(np.random.default_rng(seed).random(n_items + 3) < 0.5)
+    pool = np.union1d(pool, items[items >= 0]) if len(items) else pool
+    if not len(pool):
+        return
+    context = lists_of(
+        items, items >= 0, np.ones(len(items), dtype=int), sp.csr_matrix((2, n_items + 3))
+    )
+    renumbered = np.where(items < 0, -1, np.searchsorted(pool, items))
+    alone = lists_of(
+        renumbered, items >= 0, np.ones(len(items), dtype=int), sp.csr_matrix((2, len(pool)))
+    )
+    for name in ("coverage", "gini"):
+        metric = getattr(of_lists, name)
+        np.testing.assert_array_equal(metric(replace(context, pool=pool)), metric(alone))
+
+
+def test_without_lists_the_numbers_of_all_lists_are_not_defined():
+    empty = lists_of(np.empty((0, 3), dtype=int), np.empty((0, 3), dtype=bool), np.empty(0))
+    assert np.isnan([of_lists.coverage(empty), of_lists.gini(empty)]).all()
 
 
 def test_lift_compares_with_the_users_own_history():
-    count = np.array([8, 4, 2])
     history = sp.csr_matrix(np.array([[0, 1, 1], [0, 0, 0]], dtype=np.float32))
-    lifted = of_lists.lift(np.array([[0, 1], [0, 1]]), count, history)
+    items = np.array([[0, 1], [0, 1]])
+    context = lists_of(items, items >= 0, np.ones(2, dtype=int), history)
+    lifted = of_lists.lift(replace(context, item_counts=np.array([8, 4, 2])))
     assert lifted[0] == pytest.approx(6 / 3 - 1)
     assert np.isnan(lifted[1])
 
 
-def test_recall_by_popularity_adds_up():
+def test_recall_of_popularity_groups_adds_up():
     generator = np.random.default_rng(3)
     relevant = sp.csr_matrix((generator.random((20, 40)) < 0.2).astype(np.float32))
     items = np.stack([generator.permutation(40)[:10] for _ in range(20)])
-    hits, n_relevant = hit_matrix(items, relevant), np.diff(relevant.indptr)
-    group = m.popularity_group(generator.integers(0, 50, size=40))
-    parts = m.recall_by_popularity(items, hits, relevant, group, [5, 10])
+    group = popularity_group(generator.integers(0, 50, size=40))
+    every = HeldOut.of(relevant, sp.csr_matrix((20, 40)))
     for k in (5, 10):
         total = np.zeros(20)
-        for code, name in enumerate(m.GROUPS):
-            mine = (relevant.toarray() * (group == code)).sum(1)
-            total += np.nan_to_num(parts[f"recall@{k}[{name}]"]) * mine
-        np.testing.assert_allclose(total / n_relevant, m.recall(hits[:, :k], n_relevant))
+        for code in range(len(GROUPS)):
+            part = every.only_items(group == code)
+            hits = hit_matrix(items[part.index], part.relevant)
+            total[part.index] += m.recall(of_hits(hits[:, :k], part.n_relevant)) * part.n_relevant
+        whole = m.recall(of_hits(hit_matrix(items, relevant)[:, :k], every.n_relevant))
+        np.testing.assert_allclose(total / every.n_relevant, whole)
 
 
 def test_popularity_groups_are_thirds_of_the_interactions():
     np.testing.assert_array_equal(
-        m.popularity_group(np.array([1, 10, 4, 5, 10, 0])), [2, 0, 2, 2, 1, 2]
+        popularity_group(np.array([1, 10, 4, 5, 10, 0])), [2, 0, 2, 2, 1, 2]
     )
-    np.testing.assert_array_equal(m.popularity_group(np.zeros(3, dtype=int)), [2, 2, 2])
+    np.testing.assert_array_equal(popularity_group(np.zeros(3, dtype=int)), [2, 2, 2])
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "k"),
+    ("name", "word", "k"),
     [
         ("ndcg@20", "ndcg", 20),
         ("recall@50", "recall", 50),
@@ -439,10 +466,11 @@ def test_popularity_groups_are_thirds_of_the_interactions():
         ("mrr@1", "mrr", 1),
     ],
 )
-def test_names_become_metrics(name, kind, k):
+def test_names_become_metrics(name, word, k):
     metric = parse(name)
-    assert (metric.name, metric.kind, metric.k) == (name, kind, k)
-    assert metric.source == ("ranks" if k is None else "hits")
+    assert (metric.name, metric.word, metric.k) == (name, word, k)
+    assert isinstance(metric.kind, metrics.RankMetric if k is None else metrics.ListMetric)
+    assert metric.about == "test items"
     assert not metric.whole
     assert metric.higher
 
@@ -460,13 +488,8 @@ def test_names_become_metrics(name, kind, k):
 )
 def test_names_become_partial_aucs(name, plain, kept):
     metric = parse(name)
-    assert (metric.name, metric.k, metric.source, metric.higher, metric.whole) == (
-        plain,
-        None,
-        "ranks",
-        True,
-        False,
-    )
+    assert (metric.name, metric.k, metric.higher, metric.whole) == (plain, None, True, False)
+    assert isinstance(metric.kind, metrics.RankMetric)
     assert tuple(map(float, metric.kept)) == pytest.approx(kept)
     assert parse(metric.name) == metric
 
@@ -489,10 +512,10 @@ def test_names_become_partial_aucs(name, plain, kept):
         ("opauc@1e1%", "'1e1%' is not a percentage", "write opauc@5%"),
         ("opauc@05%", "'05%' is not a percentage", "write opauc@5%"),
         ("opauc@\N{ARABIC-INDIC DIGIT FIVE}%", "is not a percentage", "write opauc@5%"),
-        ("opauc@30%x5%", "instead of the fraction", "write opauc@5%"),
-        ("tpauc@30%", "instead of the fractions", "write tpauc@30%x30%"),
+        ("opauc@30%x5%", "expected the fraction", "write opauc@5%"),
+        ("tpauc@30%", "expected the fractions", "write tpauc@30%x30%"),
         ("llpauc@30%x", "'' is not a percentage", "write llpauc@30%x30%"),
-        ("llpauc@30%x5%x5%", "instead of the fractions", "write llpauc@30%x30%"),
+        ("llpauc@30%x5%x5%", "expected the fractions", "write llpauc@30%x30%"),
         ("auc@5%", "takes no cut-off", "or opauc@5%"),
         ("pauc@5%", "unknown metric", "did you mean 'opauc@5%'"),
         ("OPAUC@10%", "unknown metric", "did you mean 'opauc@5%'"),
@@ -546,3 +569,59 @@ def test_coverage_and_gini_are_of_the_whole_system():
     assert parse("gini@10").higher is False
     assert parse("novelty@10").higher is None
     assert parse("maxdiv@10").higher is None
+
+
+@pytest.mark.parametrize("part", [part for part in SLICES.values() if part.name])
+def test_a_slice_is_part_of_the_name(part):
+    metric = parse(f" ndcg@5[{part.name}] ")
+    assert (metric.name, metric.slice) == (f"ndcg@5[{part.name}]", part)
+    assert metric.kind is parse("ndcg@5").kind
+    assert parse(f"auc[{part.name}]").slice == part
+    if part.has_own_lists:
+        assert parse(f"coverage@5[{part.name}]").slice == part
+    else:  # the lists are those of all test items
+        with pytest.raises(InputError, match="depends on whole lists") as caught:
+            parse(f"coverage@5[{part.name}]")
+        assert "write coverage@5" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("ndcg@5[tial]", "ndcg@5[tail]"), ("auc[New]", "auc[new]"), ("auc[cold]", "auc[cold users]")],
+)
+def test_an_unknown_slice_is_answered_with_a_known_one(name, meant):
+    with pytest.raises(InputError, match="unknown slice") as caught:
+        parse(name)
+    assert f"did you mean '{meant}'" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["ndcg@5[", "ndcg@5[]", "ndcg@5[new", "ndcg@5[new]]"])
+def test_brackets_hold_a_whole_slice(name):
+    with pytest.raises(InputError, match="unknown slice"):
+        parse(name)
+
+
+RELEVANT = np.array([0, 1, 2, 5])
+
+
+@pytest.mark.parametrize("k", [None, 1, 3])
+@pytest.mark.parametrize("word", ["precision", "recall", "f1", "hit", "mrr", "map", "ndcg"])
+def test_a_sum_over_test_items_is_the_metric(word, k):
+    """What estimates add up, for the true ranks, is the metric itself."""
+    if k is None and word not in metrics.FULL_RANKING:
+        return
+    generator = np.random.default_rng(4)
+    ranks = [np.sort(generator.permutation(9)[:n]) + 1 for n in RELEVANT]
+    flat, owner = np.concatenate(ranks), np.repeat(np.arange(4), RELEVANT)
+    q = np.concatenate([np.arange(n) for n in RELEVANT])
+    metric = parse(word if k is None else f"{word}@{k}")
+    term = metric.kind.per_item
+    total = np.bincount(owner, term.within(k, flat, q), minlength=4)
+    got = total / term.divisor(RELEVANT, k)
+    if k is None:
+        indptr = np.concatenate([[0], np.cumsum(RELEVANT)])
+        wanted = metric.kind.compute(standing(flat, indptr, [9] * 4, RELEVANT))
+    else:
+        hits = np.array([[p in row for p in range(1, k + 1)] for row in ranks])
+        wanted = metric.kind.compute(of_hits(hits, RELEVANT))
+    np.testing.assert_allclose(got[1:], wanted[1:], atol=1e-12)

@@ -1,4 +1,7 @@
-"""Partial-AUC losses: closed forms against loops over every pair, thresholds and saddle points against closed forms."""
+"""Partial-AUC losses: closed forms against loops over every pair.
+
+Thresholds and saddle points are tested against the closed forms.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from recsys.evaluation.contexts import RankContext
 from recsys.evaluation.metrics import parse
 from recsys.nn.losses import Loss, pair_loss
 from recsys.nn.partial_auc import (
@@ -336,7 +340,7 @@ def test_the_minimax_form_is_the_closed_form_at_its_saddle(pos_share, neg_share)
 def solved(
     pos: Tensor, neg: Tensor, pos_share: float, neg_share: float, steps: int = 4000
 ) -> Tensor:
-    """Descent in a, b and the thresholds, ascent in gamma, with falling steps; the value where they end."""
+    """Descend in a, b and the thresholds, ascend in gamma, with falling steps; return the value."""
     two_way = pos_share < 1
     at = Saddle(*(torch.tensor(value, dtype=torch.float64) for value in (1.0, 0.0, 1.0, 0.0, 0.0)))
     shares = {"pos_share": pos_share, "neg_share": neg_share}
@@ -382,7 +386,11 @@ def test_the_smooth_form_tends_to_the_hard_one():
 
 
 def camps(seed: int, n_pos: int, n_neg: int) -> tuple[Tensor, Tensor]:
-    """The first feature tells 19 of 20 negatives from the positives; the second, noise on those, the twentieth that looks better than they do."""
+    """Return positives and negatives.
+
+    The first feature separates 19 of 20 negatives from the positives. The second feature is noise
+    on those, and separates the twentieth, which looks better than the positives.
+    """
     generator = torch.Generator().manual_seed(seed)
     spread = torch.tensor([0.4, 1.0], dtype=torch.float64)
     pos, neg = (
@@ -414,12 +422,10 @@ def measured(name: str, pos: Tensor, neg: Tensor) -> float:
     score = torch.cat([pos, neg])
     above = (score[None, :] > pos[:, None]).sum(1).sort().values + 1.0
     n = len(pos)
-    ties = [np.ones(n, dtype=int)] if "@" in name else []
-    return float(
-        parse(name).function(
-            above.numpy(), np.array([0, n]), np.array([len(score)]), np.array([n]), *ties
-        )[0]
+    ranks = RankContext(
+        above.numpy(), np.array([0, n]), np.array([len(score)]), np.array([n]), np.ones(n, int)
     )
+    return float(parse(name).kind.compute(ranks)[0])
 
 
 def test_training_on_the_hard_negatives_wins_on_them_and_not_on_the_rest():

@@ -1,4 +1,7 @@
-"""The protocol of the metric-learning literature: its data by name, its split, its users, its metrics, its base settings."""
+"""The protocol of the metric-learning literature.
+
+Its data by name, its split, its users, its metrics, and its base settings.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ LIBCML = Evaluation(
     metrics=METRICS, monitor="precision@3", skip_short_users=True, min_test_full=3, keep_valid=True
 )
 
-# Catalogue name, folder of the measurement data, users x items, the sizes of the parts, eligible test users at 3 and at 5.
+# Catalogue name, folder of the measurement data, users x items, the sizes of the parts, and the
+# eligible test users at 3 and at 5.
 KNOWN = [
     ("ml-100k-likes", "ml-100k-likes", (938, 1675), (32_844, 10_696, 11_821), (899, 722)),
     ("steam-200k-played", "steam-200k", (3757, 5113), (67_653, 21_728, 25_758), (2488, 1304)),
@@ -65,7 +69,10 @@ def parts(made: Split) -> tuple[Interactions, Interactions, Interactions]:
 
 
 def plain(scores: np.ndarray, train: Interactions, held: Interactions) -> dict[str, list[float]]:
-    """The protocol, one user at a time: all items but the user's training items are ranked, other held-out items among them."""
+    """The protocol, one user at a time.
+
+    All items but the user's training items are ranked, other held-out items among them.
+    """
     found: dict[str, list[float]] = {name: [] for name in METRICS}
     for user in range(train.n_users):
         test = set(held.csr[user].indices.tolist())
@@ -213,7 +220,8 @@ def test_the_leading_number_is_a_count_and_no_item(tmp_path):
 
 
 def test_a_hand_computed_example():
-    # Twelve items whose scores fall with their row; 0 and 1 are training items, 3 and 6 are held out for validation.
+    # Twelve items whose scores fall with their row. Items 0 and 1 are training items, 3 and 6 are
+    # validation items.
     train, valid, test = (np.zeros((4, 12)) for _ in range(3))
     train[:, :2] = valid[:, [3, 6]] = 1
     test[0, [2, 5, 11]] = (
@@ -244,7 +252,7 @@ def test_a_hand_computed_example():
             report.values(name), [np.nan if first is None else first, second, np.nan], err_msg=name
         )
         assert report[name] == pytest.approx(second if first is None else (first + second) / 2)
-    # On validation the test items are candidates like any other, and two held-out items are too few.
+    # On validation, test items are candidates like all others, and two held-out items are too few.
     assert np.isnan(
         [evaluate(scorer, of(train), of(valid), LIBCML)[name] for name in METRICS]
     ).all()

@@ -1,4 +1,4 @@
-"""Sampled candidates: the draw is what it says, and the corrected estimates come near the full ranking."""
+"""Sampled candidates: the sample, and corrected estimates near the full ranking."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 from recsys.data.hashing import tie_order
 from recsys.data.types import Interactions
 from recsys.evaluation import sampled
+from recsys.evaluation.estimators import estimate
 from recsys.evaluation.evaluator import Evaluation, evaluate
 from recsys.evaluation.metrics import parse
-from recsys.evaluation.sampled import draw, estimate, worthwhile
+from recsys.evaluation.sampled import draw, worthwhile
 from recsys.scorer import Factors, Product
 
 NAMES = ("recall@10", "recall@50", "precision@50", "ndcg@50", "hit@50", "map@50", "auc")
@@ -21,7 +22,7 @@ NAMES = ("recall@10", "recall@50", "precision@50", "ndcg@50", "hit@50", "map@50"
 def planted(
     n_users: int = 1500, n_items: int = 3000, n_test: int = 3, noise: float = 1.0, seed: int = 0
 ) -> tuple[Factors, Interactions, Interactions]:
-    """A scorer that knows the users' tastes up to noise, with train and test pairs drawn from those tastes."""
+    """A scorer that knows the users' tastes up to noise, and interactions from those tastes."""
     generator = np.random.default_rng(seed)
     user, item = generator.normal(size=(n_users, 8)), generator.normal(size=(n_items, 8))
     liking = user @ item.T + generator.gumbel(size=(n_users, n_items))

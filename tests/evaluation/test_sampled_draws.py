@@ -1,4 +1,7 @@
-"""Candidates drawn without repeats: what is drawn and how often, against enumeration, and that all of them are the full ranking."""
+"""Candidates sampled without replacement, against enumeration of all samples.
+
+With all candidates sampled, the numbers are those of the full ranking.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,13 @@ import torch
 from recsys.data.hashing import tie_order
 from recsys.data.types import Interactions
 from recsys.errors import InputError
-from recsys.evaluation import draws, sampled
+from recsys.evaluation import draws
 from recsys.evaluation.draws import draw_items
+from recsys.evaluation.estimators import estimate
 from recsys.evaluation.evaluator import Evaluation, evaluate
 from recsys.evaluation.metrics import parse
-from recsys.evaluation.sampled import draw, estimate
+from recsys.evaluation.rank_distribution import decoder, rank_cells, rank_likelihood
+from recsys.evaluation.sampled import draw
 from recsys.scorer import Factors, Product
 
 ESTIMATORS = ("none", "rank", "bv", "mle", "bv_mle", "entropy")
@@ -31,7 +36,7 @@ EXACT = 1e-12
 
 @pytest.fixture(params=["stream", "cut", "keys"])
 def way(request, monkeypatch):
-    """Draw from a stream of arrivals as long as it may be, from one that is cut where most are not done, or by the keys of all items."""
+    """Sample from a stream as long as possible, from one that is cut early, or by all keys."""
     monkeypatch.setattr(draws, "DEAR", {"stream": 2, "cut": 5, "keys": 10**9}[request.param])
     if request.param == "cut":
         monkeypatch.setattr(draws, "_length", lambda m, weight: m + 1)
@@ -43,7 +48,7 @@ def nothing(rows: int, n: int) -> sp.csr_matrix:
 
 
 def successive(weight: np.ndarray, m: int) -> dict[frozenset[int], float]:
-    """Chance of every set of m items that are drawn one after the other in proportion to their weight, by enumeration."""
+    """Probability of every set of m items, sampled one by one by their weight, by enumeration."""
     chance: dict[frozenset[int], float] = Counter()
     for order in itertools.permutations(np.flatnonzero(weight), m):
         left, p = weight.sum(), 1.0
@@ -106,7 +111,7 @@ def test_a_sum_over_all_items_is_estimated_without_bias(way, m, popular):
 
 
 def test_a_rare_item_counts_as_much_as_a_popular_one(way):
-    """The mean of 1 / chance is 1 for every item, also where a stream is cut because popular items come again and again."""
+    """The mean of 1 / chance is 1 for every item, also where popular items fill a stream."""
     weight = np.concatenate([[500.0, 200.0], np.ones(78)])
     rows = 20_000
     sample = draw_items(np.arange(rows), nothing(rows, 80), 4, weight=weight)
@@ -142,7 +147,7 @@ def test_a_user_has_the_same_candidates_whoever_else_is_there(way, popular, m):
 
 
 def world(seed: int = 0, n_users: int = 40, n_items: int = 70, levels: int = 0):
-    """A scorer with train and test pairs; `levels`: so many distinct scores, so that many are equal."""
+    """A scorer with train and test pairs, and with `levels` distinct scores, so with ties."""
     generator = np.random.default_rng(seed)
     score = generator.normal(size=(n_users, n_items))
     if levels:
@@ -173,7 +178,8 @@ def test_as_many_as_there_are_give_the_numbers_of_the_full_ranking(by, estimator
         )
         assert report.per_user.equals(full.per_user)
         assert report.notes == (
-            f"sampled = {m}, and no user has more than 58 candidates: ranked in full, these numbers are exact",
+            f"sampled = {m}, and no user has more than 58 candidates: "
+            "ranked in full, these numbers are exact",
         )
         assert report.protocol == full.protocol
 
@@ -260,39 +266,39 @@ def test_uncorrected_numbers_fall_to_the_full_ranking_and_never_below(by):
 
 
 def test_what_a_rank_tells_is_what_all_subsets_tell():
-    """P(x | rank), the expectation of "mle", the system of "bv" and the unbiased rank, by enumeration of all draws of 4 of 9."""
+    """P(x | rank), "mle", "bv" and the unbiased rank, by enumeration of all samples of 4 of 9."""
     n, m = 9, 4
     table = np.zeros((n + 1, m + 1))
     for subset in itertools.combinations(range(n), m):
         for above in range(n + 1):  # the candidates 0 .. above - 1 are above
             table[above, sum(item < above for item in subset)] += 1 / math.comb(n, m)
-    grid, width = sampled._grid(n, n, m, 64)
+    grid, width = rank_cells(n, n, m, 64)
     np.testing.assert_array_equal(grid, np.arange(1, n + 2))
-    np.testing.assert_allclose(sampled._likelihood(grid, n, m), table, atol=1e-12)
+    np.testing.assert_allclose(rank_likelihood(grid, n, m), table, atol=1e-12)
     np.testing.assert_allclose(table @ np.arange(m + 1) * n / m, np.arange(n + 1))
 
     prior = np.random.default_rng(0).dirichlet(np.ones(n + 1))
     gain = 1 / np.log2(np.arange(2, n + 3))
     joint = table * prior[:, None]
-    learnt = sampled.decoder(table, prior, "mle") @ gain
+    learnt = decoder(table, prior, "mle") @ gain
     np.testing.assert_allclose(learnt, (joint * gain[:, None]).sum(0) / joint.sum(0))
     assert prior @ table @ learnt == pytest.approx(prior @ gain)
 
     flat = width / width.sum()
-    values = sampled.decoder(table, flat, "bv") @ gain
+    values = decoder(table, flat, "bv") @ gain
     spread = np.diag(flat @ table)
     system = 0.99 * table.T @ np.diag(flat) @ table + 0.01 * spread
     np.testing.assert_allclose(values, np.linalg.solve(system, table.T @ (flat * gain)))
 
 
 def test_wide_cells_hold_the_mean_of_their_ranks():
-    grid, width = sampled._grid(4000, 4000, 50, 20)
+    grid, width = rank_cells(4000, 4000, 50, 20)
     assert (np.bincount(np.floor(grid).astype(int)) <= 1).all()
     assert width.sum() == 4001
-    table = sampled._likelihood(grid, 4000, 50)
+    table = rank_likelihood(grid, 4000, 50)
     np.testing.assert_allclose(table.sum(1), 1, atol=1e-9)
     np.testing.assert_allclose(table @ np.arange(51), 50 * (grid - 1) / 4000, atol=1e-6)
-    small = sampled._likelihood(grid, 900, 50)  # a user with fewer candidates
+    small = rank_likelihood(grid, 900, 50)  # a user with fewer candidates
     np.testing.assert_allclose(small[grid > 902].sum(), 0, atol=1e-9)
 
 

@@ -1,4 +1,7 @@
-"""Users and items without a training pair, and lists that say nothing: what is served instead, exported, and measured."""
+"""Users and items without a training pair, and lists without information.
+
+What is served in their place, exported, and measured.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def test_what_a_method_declares(name: str) -> None:
 
 
 def of_the_other_camp() -> Dataset:
-    """The same data, in which the features of the new item are those of an item of the other camp."""
+    """The same data, with the features of an item of the other camp for the new item."""
     features = {}
     for name, table in TRAIN.features.items():
         values, present = table.values.copy(), table.present.copy()
@@ -99,7 +102,7 @@ def of_the_other_camp() -> Dataset:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_who_declares_to_place_items_looks_at_the_features_of_a_new_one(name: str) -> None:
-    """Its scores change with its features if, and only if, the method says that it places items by them."""
+    """The scores of a new item change with its features exactly if the method declares it."""
     ones = []
     for train in (TRAIN, of_the_other_camp()):
         torch.manual_seed(0)
@@ -156,7 +159,7 @@ def test_a_fallback_answers_who_has_no_pair_by_its_second_part() -> None:
 
 
 def island() -> Dataset:
-    """Twelve users of ten items, one user `z` of two items that nobody else has, and one item that nobody has met."""
+    """Twelve users of ten items, a user `z` with two items of their own, and an unused item."""
     rng = np.random.default_rng(3)
     rows = [(u, int(i)) for u in range(12) for i in rng.permutation(10)[:5]] + [(12, 10), (12, 11)]
     user, item = np.array(rows, dtype=np.int32).T
@@ -195,7 +198,7 @@ def test_who_resembles_nobody_gets_what_is_popular(recipe: Any, k: int) -> None:
 @pytest.mark.parametrize("similarity", ["dot", "cosine", "euclidean"])
 @pytest.mark.parametrize("vectors", [1, 3])
 def test_flat_against_a_naive_loop(similarity: Any, vectors: int) -> None:
-    """Users with a vector of zeros, items of one and the same vector, lists that are tied at their head alone, and single candidates."""
+    """Vectors of zeros, items with the same vector, ties at the head only, single candidates."""
     rng = np.random.default_rng(vectors)
     item = torch.from_numpy(rng.integers(-1, 2, (30, 2)).astype(np.float32))
     user = torch.from_numpy(rng.integers(-1, 2, (40, vectors, 2)).astype(np.float32))
@@ -472,13 +475,14 @@ def test_users_without_a_pair_are_a_slice(seed: int, views: tuple[str, ...]) -> 
             both = np.where(np.isnan(parts[0]), parts[1], parts[0])
             np.testing.assert_allclose(both, report.values(name))
     assert report.notes[0] == (
-        "10 of 30 test users have no training pair: this method cannot place them, and `recommend` answers them by popularity;"
+        "10 of 30 test users have no training pair: this method cannot place them, "
+        "and `recommend` answers them by popularity;"
         " metrics of theirs alone: [cold users]"
     )
 
 
 def test_a_method_that_can_serve_them_is_rewarded() -> None:
-    """All their test items are one that is popular: ItemKNN has nothing to say of them, the fallback has."""
+    """Their only test item is popular: ItemKNN cannot recommend it to them, the fallback can."""
     train, test, cold = held(1)
     data = Dataset(train, Vocab.range(30), Vocab.range(20))
     plenty = test.take(~cold[test.user] | (test.item == 1))
@@ -507,7 +511,8 @@ def test_what_is_said_where_nobody_is_without_a_pair() -> None:
     )
     assert np.isnan(report["recall@3[cold users]"])
     assert report.notes == (
-        "every test user has a training pair: [cold users] is not defined; [split] drop_cold = false keeps users without",
+        "every test user has a training pair: [cold users] is not defined; "
+        "[split] drop_cold = false keeps users without",
     )
     others = test.take(cold[test.user])
     report = judged(
@@ -549,7 +554,10 @@ monitor = "recall@5"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log in which n1 occurs in the test period alone, z shares no item with anybody, and nobody meets 777 before the test period."""
+    """A log with new users and items.
+
+    n1 and item 777 occur in the test period only, and z has no item in common with other users.
+    """
     rng = np.random.default_rng(5)
     rows = [
         (f"u{u}", int(i), 100 + int(rng.integers(800)))
@@ -593,7 +601,8 @@ def test_who_is_not_served_by_the_model_is_answered_as_a_stranger(
     }
     assert by["n1"]["item"].to_list() == by["z"]["item"].to_list() == by["who"]["item"].to_list()
     assert err.splitlines() == [
-        "recsys: 1 of 23 items have no training pair, and this method cannot place them: no candidates; --unmet ranks them all the same",
+        "recsys: 1 of 23 items have no training pair, and this method cannot place them: "
+        "no candidates; --unmet ranks them all the same",
         "recsys: 1 of 4 users unknown to the run, such as 'who': ranked by popularity",
         "recsys: 1 of 4 users without a training pair, such as 'n1': ranked by popularity",
         "recsys: 1 of 4 users get the same score for every candidate: ranked by popularity",

@@ -1,4 +1,4 @@
-"""The run artefact: what it holds, that it can be used without the raw data, and that it can be checked."""
+"""The folder of a run: what it holds, that it needs no raw data, and that it can be checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from recsys.config import to_dict
 from recsys.errors import InputError
 from recsys.experiment.execution import data_of, execute, open_run
 from recsys.experiment.experiment import Experiment, from_tree, read
-from recsys.experiment.verification import evaluate_again, verify
+from recsys.experiment.reevaluation import reevaluate
+from recsys.experiment.verification import verify
 from recsys.models.contentknn import ContentKNN
 
 
@@ -68,8 +69,8 @@ def test_a_run_holds_all_it_takes_to_use_and_check_it(tmp_path: Path) -> None:
         "test/per_user.parquet",
     ):
         assert (tmp_path / "run" / name).is_file(), name
-    assert run.meta["status"] == "finished"
-    assert run.meta["environment"]["packages"]["torch"]
+    assert run.meta.status == "finished"
+    assert run.meta.environment.packages["torch"]
     assert len(run.history) == 4
     assert read(tmp_path / "run" / "config.toml") == run.experiment
     low, high = run.report("test").interval("ndcg@5")
@@ -97,15 +98,15 @@ def test_refit_learns_from_train_and_valid(tmp_path: Path) -> None:
     assert len(plain.train.pairs) == len(split.train.pairs)
     assert len(refitted.train.pairs) == len(split.train.pairs) + len(split.valid)
     assert refitted.report("valid")["ndcg@5"] == plain.report("valid")["ndcg@5"]
-    with pytest.raises(InputError, match="learned from the validation pairs"):
-        evaluate_again(tmp_path / "refitted", part="valid")
+    with pytest.raises(InputError, match="trained on the validation set"):
+        reevaluate(tmp_path / "refitted", part="valid")
 
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_verify_finds_what_was_changed(tmp_path: Path, refit: bool) -> None:
     log(tmp_path)
     execute(experiment(tmp_path, refit=refit), tmp_path / "run")
-    assert all(holds for _, holds, _ in verify(tmp_path / "run"))
+    assert all(check.holds for check in verify(tmp_path / "run"))
     per_user = tmp_path / "run" / "test" / "per_user.parquet"
     pl.read_parquet(per_user).with_columns(pl.col("ndcg@5") + 0.01).write_parquet(per_user)
     with pytest.raises(InputError, match="damaged"):
@@ -119,7 +120,7 @@ def test_verify_finds_another_scorer(tmp_path: Path) -> None:
     (tmp_path / "run" / "scorer.safetensors").write_bytes(
         (tmp_path / "other" / "scorer.safetensors").read_bytes()
     )
-    assert [what for what, holds, _ in verify(tmp_path / "run") if not holds]
+    assert [check.claim for check in verify(tmp_path / "run") if not check.holds]
 
 
 def test_verify_finds_other_data(tmp_path: Path) -> None:
@@ -127,18 +128,18 @@ def test_verify_finds_other_data(tmp_path: Path) -> None:
     execute(experiment(tmp_path), tmp_path / "run")
     log(tmp_path, seed=1)
     assert ("data and split", False) in [
-        (what, holds) for what, holds, _ in verify(tmp_path / "run")
+        (check.claim, check.holds) for check in verify(tmp_path / "run")
     ]
     with pytest.raises(InputError, match="changed since"):
-        evaluate_again(tmp_path / "run")
+        reevaluate(tmp_path / "run")
 
 
 def test_each_opening_of_the_test_set_is_on_record(tmp_path: Path) -> None:
     log(tmp_path)
     execute(experiment(tmp_path), tmp_path / "run")
     verify(tmp_path / "run")
-    evaluate_again(tmp_path / "run", ["metrics=['auc']"])
-    evaluate_again(tmp_path / "run", part="valid")
+    reevaluate(tmp_path / "run", ["metrics=['auc']"])
+    reevaluate(tmp_path / "run", part="valid")
     lines = [
         json.loads(line) for line in (tmp_path / "run" / "openings.jsonl").read_text().splitlines()
     ]
@@ -175,7 +176,7 @@ def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
 def test_a_split_without_valid_and_test_still_gives_a_scorer(tmp_path: Path) -> None:
     log(tmp_path)
     run = execute(experiment(tmp_path, split={"ratios": [1.0, 0.0, 0.0]}), tmp_path / "run")
-    assert run.meta["best_epoch"] == 4
+    assert run.meta.best_epoch == 4
     assert not (tmp_path / "run" / "test").exists()
 
 
@@ -184,7 +185,7 @@ def test_closed_form_methods_make_the_same_artefact(tmp_path: Path, name: str) -
     log(tmp_path)
     tree = experiment(tmp_path).to_tree() | {"model": {"name": name}}
     execute(from_tree(tree), tmp_path / "run")
-    assert all(holds for _, holds, _ in verify(tmp_path / "run"))
+    assert all(check.holds for check in verify(tmp_path / "run"))
 
 
 def test_the_fingerprint_of_an_experiment_ignores_its_name_alone(tmp_path: Path) -> None:
@@ -205,18 +206,21 @@ def features(folder: Path, seed: int) -> str:
 
 
 def test_features_are_part_of_the_data_of_a_run(tmp_path: Path) -> None:
-    """Other numbers in the same file are other data: for resuming, for verifying, for other metrics. Pairs decide what is compared."""
+    """Other numbers in a feature file are other data: to resume, to verify, for other metrics.
+
+    Only the interactions decide which runs can be compared.
+    """
     log(tmp_path)
     told = {"features": {"told": features(tmp_path, 0)}}
     run = execute(
         replace(experiment(tmp_path, data=told), model=ContentKNN(), name="told"), tmp_path / "told"
     )
-    assert all(holds for _, holds, _ in verify(tmp_path / "told"))
+    assert all(check.holds for check in verify(tmp_path / "told"))
     execute(experiment(tmp_path), tmp_path / "plain")
     compared = compare_runs([tmp_path / "told", tmp_path / "plain"])
     assert compared.notes[-1] == "The runs did not all have the same item features."
     assert "features" not in " ".join(compare_runs([tmp_path / "told"]).notes)
-    assert run.pairs_fingerprint == open_run(tmp_path / "plain").meta["split"]["fingerprint"]
+    assert run.pairs_fingerprint == open_run(tmp_path / "plain").split.fingerprint
 
     meta = json.loads((tmp_path / "told" / "run.json").read_text())
     (tmp_path / "told" / "run.json").write_text(json.dumps(meta | {"status": "running"}))
@@ -225,10 +229,11 @@ def test_features_are_part_of_the_data_of_a_run(tmp_path: Path) -> None:
         execute(run.experiment, tmp_path / "told", resume=True)
     (tmp_path / "told" / "run.json").write_text(json.dumps(meta))
     assert (
-        next(what for what, holds, _ in verify(tmp_path / "told") if not holds) == "data and split"
+        next(check.claim for check in verify(tmp_path / "told") if not check.holds)
+        == "data and split"
     )
     with pytest.raises(InputError, match="the data have changed since this run"):
-        evaluate_again(tmp_path / "told")
+        reevaluate(tmp_path / "told")
 
 
 def test_a_run_from_before_features_counted_is_still_of_its_data(tmp_path: Path) -> None:
@@ -244,7 +249,7 @@ def test_a_run_from_before_features_counted_is_still_of_its_data(tmp_path: Path)
     meta = json.loads((tmp_path / "told" / "run.json").read_text())
     meta["split"]["fingerprint"] = meta["split"].pop("pairs")
     (tmp_path / "told" / "run.json").write_text(json.dumps(meta))
-    assert all(holds for _, holds, _ in verify(tmp_path / "told"))
+    assert all(check.holds for check in verify(tmp_path / "told"))
     assert open_run(tmp_path / "told").pairs_fingerprint == run.pairs_fingerprint
     execute(experiment(tmp_path), tmp_path / "plain")
     assert compare_runs([tmp_path / "told", tmp_path / "plain"]).notes == ()
@@ -259,7 +264,7 @@ def test_a_run_from_before_features_counted_is_still_of_its_data(tmp_path: Path)
 def test_a_run_with_titles_and_features_goes_on_elsewhere(
     near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are seen from the folder of the interactions, or else from the working folder, once; the run knows where they are for good."""
+    """They are looked up next to the interactions, then in the working folder, once."""
     home, work, elsewhere = (tmp_path / name for name in ("home", "work", "elsewhere"))
     for folder in (home, work, elsewhere):
         folder.mkdir()
@@ -284,8 +289,8 @@ name = "contentknn"
     assert made.data.features == {"told": str(there / "told.parquet")}
     run = execute(made, work / "run")
     monkeypatch.chdir(elsewhere)
-    assert open_run(work / "run").experiment.fingerprint == run.meta["experiment"]
-    assert all(holds for _, holds, _ in verify(work / "run"))
+    assert open_run(work / "run").experiment.fingerprint == run.meta.experiment
+    assert all(check.holds for check in verify(work / "run"))
     again = data_of(read(work / "run" / "config.toml")).train
     assert again.titles is not None
     assert again.titles[again.items.ids.to_list().index("i0")] == "thing 0"

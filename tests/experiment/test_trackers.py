@@ -17,6 +17,7 @@ from test_study import small
 from recsys.errors import InputError
 from recsys.experiment import trackers
 from recsys.experiment.execution import Run, execute
+from recsys.experiment.progress import EpochDone, Evaluated, Event, Resumed
 from recsys.experiment.trackers import numbers, tracked
 
 
@@ -72,7 +73,7 @@ class Heard:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     ear = Heard()
-    monkeypatch.setitem(trackers._TRACKERS, "ear", (ear, "json", "PLACE"))
+    monkeypatch.setitem(trackers._TRACKERS, "ear", trackers._Tracker(ear, "json", "PLACE"))
     return ear
 
 
@@ -92,7 +93,7 @@ def test_epochs_of_a_refit_are_told_apart(tmp_path: Path, heard: Heard) -> None:
     with tracked(["ear:x"], experiment, "run", print) as watch:
         run = execute(experiment, tmp_path / "run", watch=watch)
     again = [step for key, step in heard.found if key == "refit/loss"]
-    assert again == list(range(1, run.meta["best_epoch"] + 1))
+    assert again == list(range(1, run.meta.best_epoch + 1))
     assert [step for key, step in heard.found if key == "loss"] == [1, 2, 3]
     assert any(key == "final/test/ndcg@5" for key, _ in heard.found)
 
@@ -100,8 +101,8 @@ def test_epochs_of_a_refit_are_told_apart(tmp_path: Path, heard: Heard) -> None:
 def test_a_run_that_goes_on_is_told_whole(tmp_path: Path, heard: Heard) -> None:
     experiment = small(tmp_path, train={"checkpoint_seconds": 0.0})
 
-    def die(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch" and event["epoch"] == 3:
+    def die(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.entry.epoch == 3:
             raise Died
 
     with pytest.raises(Died):
@@ -131,11 +132,11 @@ def test_a_tracker_that_fails_costs_one_warning(
             next(iter(entries))
         raise ConnectionError("no route to host\nand more")
 
-    monkeypatch.setitem(trackers._TRACKERS, "broken", (broken, "json", ""))
+    monkeypatch.setitem(trackers._TRACKERS, "broken", trackers._Tracker(broken, "json", ""))
     said: list[str] = []
     run = tracked_run(tmp_path, ["broken", "ear:x"], said)
     assert said == [
-        "broken has failed and hears no more of this run: ConnectionError: no route to host"
+        "broken has failed and gets no more of this run: ConnectionError: no route to host"
     ]
     assert heard.found == wanted(run)
     assert run.fingerprint == execute(small(tmp_path), tmp_path / "plain").fingerprint
@@ -143,15 +144,17 @@ def test_a_tracker_that_fails_costs_one_warning(
 
 def test_training_waits_for_no_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = threading.Event()
-    monkeypatch.setitem(trackers._TRACKERS, "hangs", (lambda *_: free.wait() and None, "json", ""))
+    monkeypatch.setitem(
+        trackers._TRACKERS, "hangs", trackers._Tracker(lambda *_: free.wait() and None, "json", "")
+    )
     monkeypatch.setattr(trackers, "_PATIENCE", 0.05)
     said: list[str] = []
     try:
         run = tracked_run(tmp_path, ["hangs"], said)
     finally:
         free.set()
-    assert run.meta["status"] == "finished"
-    assert said == ["hangs has not taken everything within 0.05 s; the run is whole without it"]
+    assert run.meta.status == "finished"
+    assert said == ["hangs has not taken everything within 0.05 s; the run is complete without it"]
 
 
 @pytest.mark.parametrize(
@@ -159,11 +162,11 @@ def test_training_waits_for_no_tracker(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (
             "tensorbord:x",
-            r"--track tensorbord:x: 'tensorbord' is no tracker; did you mean 'tensorboard'\?",
+            r"tensorbord:x: 'tensorbord' is not a known tracker; did you mean 'tensorboard'\?",
         ),
-        ("tensorboard", "is not told where; say tensorboard:DIR"),
-        ("wandb:", "is not told where; say wandb:PROJECT"),
-        ("", "is no tracker"),
+        ("tensorboard", "needs a DIR; say tensorboard:DIR"),
+        ("wandb:", "needs a PROJECT; say wandb:PROJECT"),
+        ("", "is not a known tracker"),
     ],
 )
 def test_a_target_that_is_none_is_refused(tmp_path: Path, target: str, piece: str) -> None:
@@ -217,7 +220,7 @@ def test_the_command_line_has_trackers(
     assert call("--out", str(tmp_path / "run"), "--track", "ear:a") == 0
     assert heard.name == "a/run"
     assert call("--out", str(tmp_path / "other"), "--track", "nothing:a") == 2
-    assert "'nothing' is no tracker" in capsys.readouterr().err
+    assert "'nothing' is not a known tracker" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 
@@ -254,9 +257,9 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     with tracked(
         [f"tensorboard:{tmp_path / 'tb'}"], run.experiment, "run", said.append
     ) as watch:  # told again, as when a run goes on
-        watch({"event": "resumed", "history": run.history})
+        watch(Resumed(len(run.history), 0, tuple(run.history)))
         for part in ("valid", "test"):
-            watch({"event": "evaluated", "part": part, "report": run.report(part)})
+            watch(Evaluated(part, run.report(part)))
     assert said == []
     (folder,) = (tmp_path / "tb").iterdir()
     read = reader.EventAccumulator(str(folder)).Reload()
@@ -299,7 +302,7 @@ def test_a_server_of_mlflow_that_is_not_there_costs_one_warning(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     said: list[str] = []
     run = tracked_run(tmp_path, ["mlflow:http://127.0.0.1:9"], said)
-    assert run.meta["status"] == "finished"
+    assert run.meta.status == "finished"
     assert len(said) == 1
     assert said[0].startswith("mlflow has failed")
 

@@ -335,7 +335,7 @@ def test_a_blend_of_runs_is_a_run(tmp_path: Path) -> None:
     both = Blend((open_run(tmp_path / "mf").scorer, ItemKNN().build(done.train)), (0.25, 0.75))
     assert np.allclose(everybody(done.scorer), everybody(both), atol=1e-6)
     (tmp_path / "mf").rename(tmp_path / "elsewhere")
-    assert all(holds for _, holds, _ in verify(tmp_path / "both")), (
+    assert all(check.holds for check in verify(tmp_path / "both")), (
         "it needs the runs it was made of no more"
     )
     fallback = {"name": "fallback", "first": str(tmp_path / "elsewhere"), "second": "popular"}

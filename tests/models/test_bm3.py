@@ -320,12 +320,12 @@ def test_the_number_of_parameters_at_the_size_of_baby():
 def test_only_the_rows_of_features_that_a_batch_has_met_move_if_wanted():
     config = Train(epochs=2, batch_size=64, lr=0.03, rows="touched", device="cpu")
     history = fit(BM3(dim=8), TRAIN, None, config).history
-    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1].loss < history[0].loss
 
 
 def test_it_needs_features():
-    with pytest.raises(InputError, match="reads item features, and the data have none"):
+    with pytest.raises(InputError, match="needs item features, but the data have none"):
         start(replace(TRAIN, features={}))
     short = FeatureTable(np.zeros((3, 2), dtype=np.float32), np.ones(3, dtype=bool))
-    with pytest.raises(InputError, match="'text' have 3 rows, and there are 41 items"):
+    with pytest.raises(InputError, match="'text' have 3 rows, expected one for each of 41 items"):
         start(replace(TRAIN, features={"text": short}))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import tie
 
 from recsys.data.load import load
-from recsys.data.reading.reader import Source
+from recsys.data.reading import Source
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError

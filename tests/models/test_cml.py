@@ -162,7 +162,7 @@ def test_content_draws_items_to_their_features():
     fitted = fit(
         recipe, data, None, Train(epochs=3, batch_size=50, lr=0.02, rows="touched", device="cpu")
     )
-    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
+    assert fitted.history[-1].loss < fitted.history[0].loss
     with pytest.raises(InputError, match="asks for item features, and the data have none"):
         network(recipe, replace(TRAIN, features={}))
 
@@ -220,7 +220,7 @@ def test_two_stage_sampling_trains():
     )
     config = Train(epochs=6, batch_size=60, lr=0.03, rows="touched", device="cpu")
     first, second = (fit(recipe, TRAIN, None, config) for _ in range(2))
-    assert first.history[-1]["loss"] < first.history[0]["loss"]
+    assert first.history[-1].loss < first.history[0].loss
     assert torch.equal(first.scorer.item, second.scorer.item), (
         "what is drawn within the loss follows the seed too"
     )

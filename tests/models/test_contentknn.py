@@ -188,7 +188,7 @@ def test_settings_that_do_not_fit():
         ContentKNN(shares=(1.0, 1.0, 1.0)).build(data())
     with pytest.raises(InputError, match="shares are all 0, so no modality counts"):
         ContentKNN(shares=(0.0, 0.0)).build(data())
-    with pytest.raises(InputError, match="reads item features, and the data have none"):
+    with pytest.raises(InputError, match="needs item features, but the data have none"):
         ContentKNN().build(replace(data(), features={}))
 
 

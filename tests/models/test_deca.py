@@ -209,7 +209,7 @@ def test_deca_p_of_a_backbone(target):
     net = recipe.build(TRAIN)
     assert type(net.auxiliary) is type(net.target)
     fitted = fit(recipe, TRAIN, None, config)
-    assert fitted.history[-1]["loss"] < fitted.history[2]["loss"]
+    assert fitted.history[-1].loss < fitted.history[2].loss
 
 
 @pytest.mark.parametrize("layers", [0, 2])
@@ -245,7 +245,7 @@ def test_a_graph_target_learns():
     history = fit(
         DeCA(dim=8, layers=2), TRAIN, None, Train(epochs=6, batch_size=30, lr=0.03, device="cpu")
     ).history
-    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1].loss < history[0].loss
 
 
 def test_resuming_in_either_phase(tmp_path):

@@ -12,6 +12,7 @@ from recsys.models.lightgcn import LightGCN
 from recsys.nn.losses import Loss
 from recsys.sampling import PairStream, Sampler
 from recsys.training.loop import Train, fit
+from recsys.training.progress import StepDone
 
 TRAIN, VALID = two_camps(users=20, items=20, each=5, kept=2)
 MIX = LightGCN(dim=5, layers=2, mix=True, l2=0.3, init_std=1.0, sampler=Sampler(negatives=4))
@@ -119,10 +120,10 @@ def test_a_fit_with_mixes_learns_and_resumes_to_the_same_bytes(tmp_path):
         epochs=6, batch_size=23, lr=0.05, patience=None, device="cpu", checkpoint_seconds=0.0
     )
     whole = fit(MIX, TRAIN, None, config)
-    assert whole.history[-1]["loss"] < 0.8 * whole.history[0]["loss"]
+    assert whole.history[-1].loss < 0.8 * whole.history[0].loss
 
     def stop(event):
-        if event["event"] == "step" and (event["epoch"], event["step"]) == (1, 2):
+        if isinstance(event, StepDone) and (event.epoch, event.step) == (1, 2):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):

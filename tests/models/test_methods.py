@@ -26,6 +26,7 @@ from recsys.sampling import stream
 from recsys.scorer import Scorer, from_state
 from recsys.tensors import load_scorer, save_scorer
 from recsys.training.loop import Fitted, Train, fit
+from recsys.training.progress import Event, StepDone
 
 METHODS = models.names()
 NETWORKS = [
@@ -161,15 +162,13 @@ def test_the_same_seed_gives_the_same_bytes(name):
     torch.rand(7)  # whatever the caller did
     again = fit(recipe(name), TRAIN, None, config(name))
     assert saved(again.scorer) == saved(fitted(name).scorer)
-    assert [entry.get("loss") for entry in again.history] == [
-        entry.get("loss") for entry in fitted(name).history
-    ]
+    assert [entry.loss for entry in again.history] == [entry.loss for entry in fitted(name).history]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_resumes_to_the_same_bytes(name, tmp_path):
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and (event["epoch"], event["step"]) == (3, 5):
+    def watch(event: Event) -> None:
+        if isinstance(event, StepDone) and (event.epoch, event.step) == (3, 5):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):

@@ -14,6 +14,7 @@ from planted import two_camps
 from recsys.models.multvae import MultVAE
 from recsys.sampling import UserStream
 from recsys.training.loop import Train, fit
+from recsys.training.progress import StepDone
 
 TRAIN, _ = two_camps()
 
@@ -96,7 +97,7 @@ def test_the_count_of_steps_outlives_an_interruption(tmp_path):
     whole = fit(recipe, TRAIN, None, config)
 
     def watch(event):
-        if event["event"] == "step" and (event["epoch"], event["step"]) == (1, 3):
+        if isinstance(event, StepDone) and (event.epoch, event.step) == (1, 3):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):

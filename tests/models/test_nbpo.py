@@ -237,9 +237,7 @@ def test_bpo_is_a_loss_by_labels_and_can_be_denoised():
     config = Train(
         epochs=2, batch_size=23, device="cpu", denoise=Denoise(kind="tce", of="pairs", ramp=1)
     )
-    assert (
-        fit(NBPO(variant="bpo", dim=4), TRAIN, None, config).history[-1]["denoise"]["dropped"] >= 20
-    )
+    assert fit(NBPO(variant="bpo", dim=4), TRAIN, None, config).history[-1].denoise["dropped"] >= 20
     with pytest.raises(InputError, match="loss by labels"):
         fit(NBPO(dim=4), TRAIN, None, config)
     with pytest.raises(InputError, match="negatives of its own"):

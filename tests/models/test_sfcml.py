@@ -265,10 +265,10 @@ def test_both_forms_train_to_the_same():
     gram, dense = (course(SFCML(dim=6, form=form, l2=1e-3)) for form in FORMS)
     assert torch.allclose(gram.scorer.user, dense.scorer.user, atol=1e-4)
     assert torch.allclose(gram.scorer.item, dense.scorer.item, atol=1e-4)
-    assert [entry["loss"] for entry in gram.history] == pytest.approx(
-        [entry["loss"] for entry in dense.history], rel=1e-4
+    assert [entry.loss for entry in gram.history] == pytest.approx(
+        [entry.loss for entry in dense.history], rel=1e-4
     )
-    assert gram.history[-1]["loss"] < gram.history[0]["loss"]
+    assert gram.history[-1].loss < gram.history[0].loss
 
 
 def test_touched_rows_are_the_same_under_adagrad():

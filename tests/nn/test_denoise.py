@@ -31,6 +31,7 @@ from recsys.nn.losses import Logits, Loss, Terms, logits, pair_loss
 from recsys.sampling import Sampler
 from recsys.tensors import read_tensors
 from recsys.training.loop import Fitted, Train, fit
+from recsys.training.progress import Event
 
 TRAIN, VALID = two_camps(users=20, items=20, each=5, kept=2)  # 100 pairs
 EVALUATION = Evaluation(metrics=("ndcg@5",), monitor="ndcg@5")
@@ -62,14 +63,14 @@ def vectors(fitted: Fitted) -> bytes:
 
 def course(fitted: Fitted) -> Any:
     history = [
-        {key: value for key, value in entry.items() if "second" not in key}
+        {key: value for key, value in entry.to_json().items() if "second" not in key}
         for entry in fitted.history
     ]
     return fitted.best_epoch, history, vectors(fitted)
 
 
 def losses(fitted: Fitted) -> list[float]:
-    return [entry["loss"] for entry in fitted.history]
+    return [entry.loss for entry in fitted.history]
 
 
 def batch(size: int = 8, negatives: int = 1, seed: int = 0) -> Terms:
@@ -322,7 +323,7 @@ def test_dcf_without_its_corrections_is_tce_to_the_bit():
     dcf = run(Denoise(kind="dcf", variance=0.0, window=1, relabel=0.0, **FAST))
     assert vectors(tce) == vectors(dcf)
     assert losses(tce) == losses(dcf)
-    assert tce.history[-1]["denoise"]["dropped"] > 20
+    assert tce.history[-1].denoise["dropped"] > 20
     assert vectors(tce) != vectors(
         run(Denoise(kind="dcf", variance=0.0, window=3, relabel=0.0, **FAST))
     )
@@ -350,7 +351,7 @@ def test_what_drops_nothing_is_plain_cross_entropy_to_the_bit(model, denoise):
     same = run(denoise, model)
     assert vectors(plain) == vectors(same)
     assert losses(plain) == losses(same)
-    assert "denoise" not in plain.history[0]
+    assert plain.history[0].denoise is None
 
 
 def test_all_of_the_band_can_be_relabelled():
@@ -413,7 +414,7 @@ def test_the_order_of_batches_leaves_the_histories_alone():
 
 def test_labels_that_have_gone_do_not_come_back():
     fitted = run(Denoise(kind="dcf", relabel=0.5, variance=0.1, **FAST))
-    zeros = [entry["denoise"]["relabelled"] for entry in fitted.history]
+    zeros = [entry.denoise["relabelled"] for entry in fitted.history]
     assert zeros == sorted(zeros)
     assert zeros[0] < zeros[-1]
 
@@ -440,7 +441,7 @@ def test_it_resumes_to_the_same_bytes(name, tmp_path):
     for moment in (1, 8, 12, 13, 22, 34):
         count = iter(range(1, 1000))
 
-        def watch(_: dict[str, Any], moment: int = moment, count: Any = count) -> None:
+        def watch(_: Event, moment: int = moment, count: Any = count) -> None:
             if next(count) == moment:
                 raise Power
 
@@ -470,7 +471,7 @@ def test_what_is_told_of_an_epoch(tmp_path):
     fitted = run(CASES["dcf"], train=train, folder=tmp_path)
     state, about = read_tensors(tmp_path / "denoiser.safetensors")
     assert about == {"kind": "dcf", "epochs": 6}
-    told, noise = fitted.history[-1]["denoise"], torch.tensor(train.pairs.label == 0)
+    told, noise = fitted.history[-1].denoise, torch.tensor(train.pairs.label == 0)
     gone = (state["weight"] == 0) & (state["relabelled"] == 0)
     assert told["dropped"] == int(gone.sum()) > 0
     assert told["dropped_noisy"] == int((gone & noise).sum())
@@ -479,7 +480,7 @@ def test_what_is_told_of_an_epoch(tmp_path):
     assert told["clean"] == pytest.approx(float(state["loss"][~noise].mean()))
     assert told["noisy"] == pytest.approx(float(state["loss"][noise].mean()))
     assert told["weight_noisy"] == pytest.approx(float(state["weight"][noise].mean()))
-    assert "clean" not in run(CASES["dcf"]).history[-1]["denoise"]
+    assert "clean" not in run(CASES["dcf"]).history[-1].denoise
 
 
 def test_longer_is_another_course_only_where_it_is(tmp_path):
@@ -520,7 +521,7 @@ def test_planted_noise_is_found():
         config = Train(
             epochs=60, batch_size=1000, lr=0.03, device="cpu", denoise=denoise
         )  # one batch an epoch
-        told[kind] = fit(MODEL, train.with_pairs(pairs), None, config).history[-1]["denoise"]
+        told[kind] = fit(MODEL, train.with_pairs(pairs), None, config).history[-1].denoise
     base = 30 / len(pairs)
     assert told["tce"]["noisy"] > 3 * told["tce"]["clean"]
     assert told["tce"]["dropped_noisy"] > 5 * base * told["tce"]["dropped"] > 0
@@ -556,6 +557,5 @@ def test_it_runs(name, precision):
         denoise=CASES[name],
     )
     assert all(
-        math.isfinite(entry["loss"])
-        for entry in fit(MODEL, TRAIN, VALID, config, EVALUATION).history
+        math.isfinite(entry.loss) for entry in fit(MODEL, TRAIN, VALID, config, EVALUATION).history
     )

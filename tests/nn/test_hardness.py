@@ -26,6 +26,7 @@ from recsys.nn.losses import Loss, pair_loss
 from recsys.sampling import PairStream, Sampler
 from recsys.scorer import Factors
 from recsys.training.loop import Train, fit
+from recsys.training.progress import Event, StepDone
 
 B, K = 6, 9
 TRAIN, _ = two_camps(users=20, items=20, each=5, kept=2)
@@ -275,8 +276,8 @@ def test_a_fit_with_any_rule_resumes_to_the_same_bytes(recipe, reduce, tmp_path)
         whole = weights(fit(made(sampler), TRAIN, None, config).scorer)
         steps = iter(range(100))
 
-        def stop(event: dict, steps: Iterator[int] = steps) -> None:
-            if event["event"] == "step" and next(steps) == 5:
+        def stop(event: Event, steps: Iterator[int] = steps) -> None:
+            if isinstance(event, StepDone) and next(steps) == 5:
                 raise Power
 
         folder = tmp_path / str(index)
@@ -352,4 +353,4 @@ def test_a_second_stage_has_no_proposal_that_is_known():
 def test_every_method_that_compares_scores_takes_every_rule(name, reduce):
     recipe = recipe_of(name)(dim=4, sampler=Sampler(negatives=6), loss=Loss(reduce=reduce))
     history = fit(recipe, TRAIN, None, Train(epochs=2, batch_size=64, device="cpu")).history
-    assert all(math.isfinite(entry["loss"]) for entry in history)
+    assert all(math.isfinite(entry.loss) for entry in history)

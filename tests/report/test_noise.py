@@ -111,7 +111,7 @@ def test_the_curve_is_that_of_the_history(made):
     run = made("dcf", DCF)
     curve = detect(run.folder).curve
     assert curve["epoch"].to_list() == list(range(1, 9))
-    last = run.history[-1]["denoise"]
+    last = run.history[-1].denoise
     assert curve["clean"][-1] == last["clean"]
     assert curve["noisy"][-1] == last["noisy"]
     held = last["dropped"] + last["relabelled"]
@@ -216,7 +216,7 @@ def test_of_a_refit_it_is_the_refit_that_ships(made):
     split = data_of(run.experiment).refit()
     assert found.pairs.height == len(split.train.pairs)
     assert found.pairs["label"].to_numpy().tolist() == split.train.pairs.label.tolist()
-    assert found.summary["epochs"] == run.meta["best_epoch"] == found.curve.height
+    assert found.summary["epochs"] == run.meta.best_epoch == found.curve.height
 
 
 def test_the_area_under_the_curve():

@@ -1,4 +1,4 @@
-"""The page of `recsys report`: its numbers are those of the reports, its text is only text, and it holds up in a browser."""
+"""The page of `recsys report`: its numbers are those of the reports, and it works in a browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recsys.experiment.execution import data_of, open_run
 from recsys.report.charts import Mark, Series, lines, number, points
 from recsys.report.document import page, sections
 from recsys.report.html import element, join
-from recsys.report.section import _shorter
+from recsys.report.methods import without_common_end
 
 EVIL = '<script>document.title="taken"</script>'
 VOID = {"meta", "img", "br", "hr"}
@@ -83,7 +83,10 @@ def inside(node: dict, tag: str, **attrs: str) -> bool:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of a popularity list, of MF with two seeds and of MF on another split; an item and a run with markup in their names."""
+    """Runs of a popularity list, of MF with two seeds, and of MF on another split.
+
+    An item and the runs have markup in their names.
+    """
     folder = tmp_path_factory.mktemp("page")
     (folder / "log.csv").write_text(LOG)
     titles = [f"Thing {i}" if i % 3 else f"{EVIL} & {i}" for i in range(30)]
@@ -241,13 +244,13 @@ def test_markup_in_names_is_harmless(three: list[Path]) -> None:
 def test_lists_and_hits_against_a_naive_loop(three: list[Path]) -> None:
     before = [openings(folder) for folder in three]
     found = sections(three, users=7, k=4)[0]
-    assert found.marked
-    assert len({person.id for person in found.people}) == 7
+    assert found.hits_known
+    assert len({person.id for person in found.users}) == 7
     run = open_run(three[1])
     split = data_of(run.experiment)
     test = split.test.open("test")
     ids, titles, n_hits = split.train.items.ids.to_list(), run.train.titles.to_list(), 0
-    for person in found.people:
+    for person in found.users:
         user = split.train.users.rows([person.id])[0]
         wanted = {int(i) for i, u in zip(test.item, test.user, strict=True) if u == user}
         seen = {
@@ -256,17 +259,11 @@ def test_lists_and_hits_against_a_naive_loop(three: list[Path]) -> None:
             for i, u in zip(part.item, part.user, strict=True)
             if u == user
         }
-        scores = (
-            run.scorer.scores(np.array([user]))[0].tolist()
-            if hasattr(run.scorer, "scores")
-            else None
-        )
-        if scores is None:
-            scores = (run.scorer.user[user] @ run.scorer.item.T).tolist()
+        scores = (run.scorer.user[user] @ run.scorer.item.T).tolist()
         order = sorted((i for i in range(len(ids)) if i not in seen), key=lambda i: -scores[i])[:4]
         assert [item.name for item in person.lists["mf"]] == [titles[i] for i in order]
         assert [item.hit for item in person.lists["mf"]] == [i in wanted for i in order]
-        assert set(person.wanted) == {titles[i] for i in wanted}
+        assert set(person.test_items) == {titles[i] for i in wanted}
         n_hits += sum(item.hit for each in person.lists.values() for item in each)
     assert n_hits, "the fixture should have a hit to mark"
     text = page([found])
@@ -283,8 +280,8 @@ def test_lists_and_hits_against_a_naive_loop(three: list[Path]) -> None:
     assert [openings(folder) for folder in three] == after
     assert "user u" not in page(sections(three, users=0))
     assert [openings(folder) for folder in three] == after
-    assert [p.id for p in sections(three, users=7, hits=False)[0].people] == [
-        p.id for p in found.people
+    assert [p.id for p in sections(three, users=7, hits=False)[0].users] == [
+        p.id for p in found.users
     ]
 
 
@@ -312,11 +309,11 @@ def test_provenance_has_what_makes_a_run_again(three: list[Path]) -> None:
         run = open_run(folder)
         meta = run.meta
         for fact in (
-            meta["split"]["fingerprint"],
-            meta["experiment"],
+            run.split.fingerprint,
+            meta.experiment,
             run.fingerprint,
-            meta["finished"],
-            meta["environment"]["packages"]["torch"],
+            meta.finished,
+            meta.environment.packages["torch"],
         ):
             assert str(fact) in text
         assert run.experiment.to_toml() in text
@@ -350,11 +347,11 @@ def test_a_baseline_by_the_name_of_its_run_or_of_the_page(three: list[Path]) -> 
 
 
 def test_short_names() -> None:
-    assert _shorter(["mf-shop-a", "cml-shop-a"]) == ["mf", "cml"]
-    assert _shorter(["mf-a", "mf-b"]) == ["mf-a", "mf-b"]
-    assert _shorter(["a", "b-a"]) == ["a", "b-a"]
-    assert _shorter(["mf-shop"]) == ["mf-shop"]
-    assert _shorter(["mf-shop", "mf-shop"]) == ["mf-shop", "mf-shop"]
+    assert without_common_end(["mf-shop-a", "cml-shop-a"]) == ["mf", "cml"]
+    assert without_common_end(["mf-a", "mf-b"]) == ["mf-a", "mf-b"]
+    assert without_common_end(["a", "b-a"]) == ["a", "b-a"]
+    assert without_common_end(["mf-shop"]) == ["mf-shop"]
+    assert without_common_end(["mf-shop", "mf-shop"]) == ["mf-shop", "mf-shop"]
 
 
 def test_the_command_writes_the_page_whole_or_not(three: list[Path], tmp_path: Path) -> None:
@@ -388,9 +385,9 @@ def test_data_that_are_gone_leave_the_hits_out(
         found = sections(three, users=2)
     finally:
         kept.write_text(text)
-    assert not found[0].marked
+    assert not found[0].hits_known
     assert "log.csv" in found[0].notes[0]
-    assert found[0].people[0].lists["mf"]
+    assert found[0].users[0].lists["mf"]
 
 
 def test_a_benchmark_has_a_section_per_data_set(three: list[Path], tmp_path: Path) -> None:
@@ -474,25 +471,30 @@ def test_browser_nothing_makes_the_page_scroll_sideways(
             browser.open(written, width, height, script=script)
             assert browser.ask("innerWidth") == width
             browser.ask(
-                "document.querySelectorAll('details').forEach((each) => { each.removeAttribute('name'); each.open = true; })"
+                "document.querySelectorAll('details')"
+                ".forEach((each) => { each.removeAttribute('name'); each.open = true; })"
             )
             assert browser.ask("document.documentElement.scrollWidth") <= width
-            beyond = """[...document.querySelectorAll("body *")].filter((each) => !each.closest(".scroll > *, pre, svg, #tip")
-                && each.getBoundingClientRect().right > innerWidth + 0.5).map((each) => each.outerHTML.slice(0, 80))"""
+            beyond = """[...document.querySelectorAll("body *")]
+                .filter((each) => !each.closest(".scroll > *, pre, svg, #tip")
+                    && each.getBoundingClientRect().right > innerWidth + 0.5)
+                .map((each) => each.outerHTML.slice(0, 80))"""
             assert browser.ask(beyond) == []
             assert browser.asked == [written.resolve().as_uri()]
             assert browser.ask("document.title") != "taken"
     # The table does scroll, in its own box.
     browser.open(written, 320, 640)
     assert browser.ask(
-        "[...document.querySelectorAll('.scroll')].some((each) => each.scrollWidth > each.clientWidth)"
+        "[...document.querySelectorAll('.scroll')]"
+        ".some((each) => each.scrollWidth > each.clientWidth)"
     )
     assert browser.picture(tmp_path / "phone.png").stat().st_size > 10_000
 
 
 CONTRAST = """(() => {
   const light = (colour) => {
-    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+      .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ground = light(getComputedStyle(document.body).backgroundColor);
@@ -500,11 +502,16 @@ CONTRAST = """(() => {
     const own = light(colour);
     return (Math.max(own, ground) + 0.05) / (Math.min(own, ground) + 0.05);
   };
-  const of = (query, property) => [...document.querySelectorAll(query)].map((each) => against(getComputedStyle(each)[property]));
+  const of = (query, property) => [...document.querySelectorAll(query)]
+    .map((each) => against(getComputedStyle(each)[property]));
   const probe = document.querySelector("main").appendChild(document.createElement("i"));
-  const colours = [0, 1, 2, 3, 4, 5, 6, 7].map((n) => { probe.style.color = `var(--c${n})`; return against(getComputedStyle(probe).color); });
+  const colours = [0, 1, 2, 3, 4, 5, 6, 7].map((n) => {
+    probe.style.color = `var(--c${n})`;
+    return against(getComputedStyle(probe).color);
+  });
   const least = (values) => Math.min(...values);
-  return [least(of("p, td, th, a, summary, small, figcaption, li, dt, dd", "color")), least(of("svg text", "fill")), least(colours)];
+  const text = "p, td, th, a, summary, small, figcaption, li, dt, dd";
+  return [least(of(text, "color")), least(of("svg text", "fill")), least(colours)];
 })()"""
 
 
@@ -538,18 +545,23 @@ def test_browser_sorts_picks_tells_and_leads(browser: Chromium, written: Path) -
         down = browser.ask(f"{table}.tHead.rows[0].cells[2].ariaSort") == "descending"
         assert browser.ask(order) == sorted(values, key=float, reverse=down)
     # One user at a time, and the next one.
-    shown = "[...document.querySelectorAll('.person')].flatMap((each, place) => (each.open ? [place] : []))"
+    shown = (
+        "[...document.querySelectorAll('.person')]"
+        ".flatMap((each, place) => (each.open ? [place] : []))"
+    )
     assert browser.ask(shown) == [0]
     browser.ask("[...document.querySelectorAll('.picker button')].at(-1).click()")
     assert browser.ask(shown) == [1]
     browser.ask(
-        "(() => { const s = document.querySelector('.picker select'); s.value = 4; s.onchange(); })()"
+        "(() => { const s = document.querySelector('.picker select');"
+        " s.value = 4; s.onchange(); })()"
     )
     assert browser.ask(shown) == [4]
     # The pointer at a mark.
     browser.ask("document.querySelector('#s0-costs svg.chart').scrollIntoView()")
     place = browser.ask(
-        "(() => { const at = document.querySelector('#s0-costs .chart .mark').getBoundingClientRect(); return [at.x + 3, at.y + 3]; })()"
+        "(() => { const mark = document.querySelector('#s0-costs .chart .mark');"
+        " const at = mark.getBoundingClientRect(); return [at.x + 3, at.y + 3]; })()"
     )
     browser.move(*place)
     assert re.match(
@@ -569,7 +581,8 @@ def test_browser_without_a_script_it_is_all_there(browser: Chromium, written: Pa
     assert browser.ask("document.querySelectorAll('svg.chart .mark title').length") > 10
     assert (
         browser.ask(
-            "[...document.querySelectorAll('.person > summary')].filter((each) => each.checkVisibility()).length"
+            "[...document.querySelectorAll('.person > summary')]"
+            ".filter((each) => each.checkVisibility()).length"
         )
         == 5
     )

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from recsys.statistics.intervals import over_seeds
-from recsys.statistics.seeds import gap
+from recsys.statistics.seeds import gap, over_seeds
 
 
 def drawn(
@@ -17,7 +16,7 @@ def drawn(
     users: int = 150,
     better: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two methods on users who differ, with seeds that differ by `seed_sd`; the first is `better`."""
+    """Two methods on differing users and seeds (by `seed_sd`); the first is `better`."""
     base = 0.3 * generator.normal(size=users)
     one, other = (
         base
@@ -84,7 +83,10 @@ def test_what_cannot_be_told():
 
 @pytest.mark.parametrize("seed_sd", [0.0, 0.01, 0.03])
 def test_alike_methods_are_called_different_in_at_most_one_of_twenty(seed_sd):
-    """1,000 replications of two alike methods; a test over users alone errs in up to half of them where seeds differ by 0.03."""
+    """Compare two equal methods 1,000 times.
+
+    A test over users alone errs in up to half of them if seeds differ by 0.03.
+    """
     generator = np.random.default_rng(3)
     p = [
         (gap(a, b).p, scipy.stats.ttest_rel(a.mean(0), b.mean(0)).pvalue)
@@ -104,6 +106,6 @@ def test_intervals_over_users_and_seeds_cover_as_often_as_they_say(seed_sd):
 
 
 def test_power():
-    """With 3 seeds that differ by 0.01 and 150 users, a difference of 0.05 between methods is found in more than nine of ten."""
+    """3 seeds that differ by 0.01 and 150 users show a difference of 0.05 nine times of ten."""
     generator = np.random.default_rng(5)
     assert np.mean([gap(*drawn(generator, 0.01, better=0.05)).p < 0.05 for _ in range(200)]) > 0.9

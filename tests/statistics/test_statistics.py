@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.statistics import intervals as statistics
-from recsys.statistics.intervals import (
-    bootstrap,
-    cliffs_delta,
-    holm,
-    interval_method,
-    over_seeds,
-    paired,
-)
+from recsys.statistics.intervals import bootstrap, interval_method
+from recsys.statistics.paired_tests import cliffs_delta, holm, paired
+from recsys.statistics.seeds import over_seeds
 
 
 def test_percentile_and_bca_equal_scipy_up_to_the_draw():
@@ -230,7 +225,7 @@ def test_degenerate_seeds():
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 @pytest.mark.parametrize("n", [50, 100, 300])
 def test_a_bound_lies_among_the_values(method, n):
-    """Where a resample of zeros is common the lower bound is 0, and not a rounding error below it."""
+    """If resamples of zeros are common, the lower bound is 0, without a rounding error."""
     values = np.zeros((n, 4))
     values[0] = 0.1, 0.3, 1 / 3, -1 / 3
     low, high = bootstrap(values, method=method)

@@ -22,6 +22,7 @@ from recsys.config import to_toml
 from recsys.errors import InputError
 from recsys.experiment.execution import execute, open_run
 from recsys.experiment.experiment import from_tree
+from recsys.experiment.progress import EpochDone, Event
 from recsys.files import LOCK, Lock, exclusive, is_held, new_folder
 from recsys.study import tuning as study
 
@@ -175,8 +176,8 @@ class Killed(BaseException):
 
 
 def test_a_run_that_is_still_going_is_not_resumed_until_its_process_is_killed(work: Path) -> None:
-    def die(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch":
+    def die(event: Event) -> None:
+        if isinstance(event, EpochDone):
             raise Killed
 
     with pytest.raises(Killed):
@@ -198,7 +199,7 @@ def test_a_run_that_is_still_going_is_not_resumed_until_its_process_is_killed(wo
         third = Command(work, "third", "run", "--resume", "out")
         begun.append(third)
         assert third.end()[0] == 0
-    assert open_run(work / "out").meta["status"] == "finished"
+    assert open_run(work / "out").meta.status == "finished"
     plain = execute(from_tree(tree(work)), work / "plain")
     assert open_run(work / "out").fingerprint == plain.fingerprint
 
@@ -211,7 +212,7 @@ def test_what_was_killed_while_it_read_leaves_its_name_free(work: Path) -> None:
         first.process.kill()
         first.process.wait()
     assert [path.name for path in (work / "out").iterdir()] == [LOCK]
-    assert execute(from_tree(tree(work)), work / "out").meta["status"] == "finished"
+    assert execute(from_tree(tree(work)), work / "out").meta.status == "finished"
 
 
 # Mistakes that show early
@@ -231,7 +232,7 @@ def test_bad_data_leave_no_folder_that_blocks_the_next_try(work: Path) -> None:
             begin()
         assert sorted(path.name for path in work.iterdir()) == before
     (work / "away.csv").rename(work / "log.csv")
-    assert execute(experiment, work / "new" / "below").meta["status"] == "finished"
+    assert execute(experiment, work / "new" / "below").meta.status == "finished"
 
 
 def test_an_empty_folder_of_the_users_own_is_taken_and_stays(work: Path) -> None:

@@ -82,13 +82,6 @@ def essence(study: Study) -> list[tuple[Any, ...]]:
     ]
 
 
-def kind_of(event: object) -> str:
-    """Return the class name of an event; those of training may still be plain values."""
-    if isinstance(event, dict):
-        return {"step": "StepDone", "epoch": "EpochDone"}.get(event["event"], event["event"])
-    return type(event).__name__
-
-
 def files(folder: Path) -> dict[str, Any]:
     """What a study leaves, without times and without what differs from study to study."""
     found: dict[str, Any] = {}
@@ -338,7 +331,7 @@ FORBIDDEN = {
     "open_test",
     "execute",
     "refit",
-    "evaluate_again",
+    "reevaluate",
     "verify",
     "report",
     "Sealed",
@@ -846,7 +839,7 @@ def test_while_a_command_works_on_a_study_no_other_does(tmp_path: Path, moment: 
     refused = []
 
     def watch(event: object) -> None:
-        if kind_of(event) == moment and not refused:
+        if type(event).__name__ == moment and not refused:
             with pytest.raises(
                 InputError, match="study: another command works on this study; wait for it"
             ) as caught:

@@ -31,6 +31,7 @@ from recsys.study.artifact import is_study
 from recsys.study.progress import TrialBegun, TrialDone, WorkerLost
 from recsys.study.storage import Journal
 from recsys.study.tuning import Study, open_study, tune
+from recsys.training.progress import EpochDone, Event, Resumed, StepDone
 
 
 class Killed(BaseException):
@@ -69,8 +70,8 @@ def dies_at(moment: int | None, torn: bool = False) -> Iterator[Counter[str]]:
         pass_by("after a line")
 
     def fitting(*args: Any, watch: Any, **kwargs: Any) -> Any:
-        def told(event: dict[str, Any]) -> None:
-            pass_by(event["event"])
+        def told(event: Event) -> None:
+            pass_by({StepDone: "step", EpochDone: "epoch", Resumed: "resumed"}[type(event)])
             watch(event)
 
         return fit(*args, watch=told, **kwargs)
@@ -176,9 +177,9 @@ def test_a_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
         fit = trials.fit
 
         def fitting(*args: Any, watch: Any, **kwargs: Any) -> Any:
-            def told(event: dict[str, Any]) -> None:
+            def told(event: Event) -> None:
                 nonlocal count
-                count += event["event"] == "step"
+                count += isinstance(event, StepDone)
                 if count > stop:
                     raise Killed
                 watch(event)

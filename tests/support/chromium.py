@@ -1,4 +1,7 @@
-"""A headless Chromium at the end of two pipes, as a test needs it: width, colour scheme, a script's answer, a picture. No package, no port."""
+"""A headless Chromium behind two pipes, for tests: width, colour scheme, scripts, pictures.
+
+It needs no package and no port.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ BINARY = next(
 
 
 class Chromium:
-    """Speaks the DevTools protocol over `--remote-debugging-pipe`: JSON that ends in a zero byte, in on descriptor 3 and out on 4."""
+    """Speak the DevTools protocol over `--remote-debugging-pipe`.
+
+    Messages are JSON that ends in a zero byte, in on descriptor 3 and out on 4.
+    """
 
     def __init__(self, profile: Path) -> None:
         assert BINARY is not None
@@ -92,7 +98,7 @@ class Chromium:
         fragment: str = "",
         script: bool = True,
     ) -> None:
-        """Show a file in a window of a size; `asked` then holds the addresses that were asked for."""
+        """Show a file in a window of a size; `asked` then holds the requested addresses."""
         self.asked = []
         self._call(
             "Emulation.setDeviceMetricsOverride",

@@ -11,7 +11,9 @@ from recsys.models import Network
 
 
 def check_gradients(net: Network, batch: Any, *, step: float = 1e-6, rel: float = 1e-5) -> None:
-    """The gradient of every parameter along a random direction; noise and dropout are drawn from the same seed each time.
+    """Compare the gradient of every parameter along a random direction with differences.
+
+    Noise and dropout are drawn from the same seed each time.
 
     The network has to be in double precision, and its loss smooth where it stands.
     """

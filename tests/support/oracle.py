@@ -1,4 +1,4 @@
-"""Values that anyone can make again: tensors 0.5 sin(seed + 0.37 (k + 1)), k = 0, 1, ..., and the order of equal scores."""
+"""Reproducible values: tensors 0.5 sin(seed + 0.37 (k + 1)) for k = 0, 1, ..., and tie order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def wave(seed: int, *shape: int) -> torch.Tensor:
 
 
 def three_by_four() -> Dataset:
-    """Three users, four items, six pairs; modality `v` of width 5 (seed 3) and `t` of width 3 (seed 4)."""
+    """Return three users, four items, six pairs, modality `v` of width 5 and `t` of width 3.
+
+    Their seeds are 3 and 4.
+    """
     pairs = Interactions(np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 2, 0, 3]), 3, 4)
     tables = {
         name: FeatureTable(wave(seed, 4, width).float().numpy(), np.ones(4, dtype=bool))
@@ -46,7 +49,7 @@ def best_first(scores: np.ndarray) -> list[int]:
 
 
 def by_id(pairs: Interactions, data: Dataset) -> sp.csr_matrix:
-    """Return the pairs as CSR [n_users, n_items] whose rows and columns stand in the order of the ids."""
+    """Return the pairs as CSR [n_users, n_items], rows and columns in the order of the ids."""
     users, items = data.users.ids.arg_sort().to_numpy(), data.items.ids.arg_sort().to_numpy()
     matrix = pairs.csr[users][:, items].tocsr()
     matrix.sort_indices()

@@ -1,4 +1,4 @@
-"""A data set whose answer is known: two camps of users, each of which likes half of the items."""
+"""A data set with a known answer: two camps of users, each of which likes half of the items."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 def two_camps(
     users: int = 60, items: int = 40, each: int = 8, kept: int = 2, seed: int = 0
 ) -> tuple[Dataset, Interactions]:
-    """Training data and what was kept back: `each` and `kept` items per user, all of the user's own camp.
+    """Return training data and held-out pairs: per user, `each` and `kept` items of their own camp.
 
-    Even users like even items, odd users odd ones, at random. Popularity tells nothing; the camp tells all that can be told.
-    One user more (the last row) has no pair, and one item more (the last row) nobody has met. Two modalities tell the camp of an item, `text`
-    plainly and `image` less so; the new item has no text, every seventh item no image.
+    Even users like even items, odd users odd ones, at random. Popularity carries no information;
+    the camp carries all of it. The last user has no pair, and no user has interacted with the last
+    item. Two modalities reveal the camp of an item, `text` clearly and `image` less so; the new
+    item has no text, every seventh item no image.
     """
     rng = np.random.default_rng(seed)
     drawn = np.stack(

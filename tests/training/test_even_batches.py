@@ -1,9 +1,9 @@
-"""Every pair of an epoch weighs the same: no short last batch, whose mean over few pairs would step as far as the others."""
+"""Every pair of an epoch has the same weight.
+
+There is no short last batch, whose mean over few pairs would step as far as that of the others.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from recsys.nn.losses import Loss, Terms
 from recsys.sampling import Batch, Sampler, stream
 from recsys.scorer import Factors, Scorer
 from recsys.training.loop import Train, fit
+from recsys.training.progress import Event, StepDone, Watch
 
 TRAIN, _ = two_camps(users=20, items=20, each=5, kept=2)
 
@@ -37,7 +38,10 @@ def pairs_of(n: int) -> Dataset:
 
 
 class Each(Network):
-    """One number per pair, the loss of which is the number itself: a step of plain SGD writes down the weight that the pair had in it."""
+    """One number per pair, whose loss is the number itself.
+
+    So a step of plain SGD shows the weight that the pair had in it.
+    """
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -64,7 +68,10 @@ class Recipe:
     [(13, 6, {4: 8, 5: 5}), (11, 10, {5: 5, 6: 6}), (12, 4, {4: 12}), (9, 50, {9: 9})],
 )
 def test_every_pair_has_nearly_the_same_weight_in_an_epoch_of_sgd(n, batch_size, lengths):
-    """13 pairs by 6 are batches of 4, 4 and 5, by hand; as 6, 6 and 1 the last would have six times the weight of the others."""
+    """13 pairs in batches of at most 6 are 4, 4 and 5, by hand.
+
+    As 6, 6 and 1, the last pair would have six times the weight of the others.
+    """
     config = Train(epochs=1, batch_size=batch_size, lr=1.0, optimizer="sgd", device="cpu")
     moved = -fit(Recipe(), pairs_of(n), None, config).scorer.user[:, 0]
     counted = {length: int((moved - 1 / length).abs().lt(1e-6).sum()) for length in lengths}
@@ -79,9 +86,9 @@ def test_batches_are_even_under_every_optimiser(optimizer, rows):
         pytest.skip("adamw decays every row")
     steps: list[int] = []
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "step":
-            steps.append(event["pairs"])
+    def watch(event: Event) -> None:
+        if isinstance(event, StepDone):
+            steps.append(event.pairs)
 
     size = len(TRAIN.pairs)
     config = Train(epochs=2, batch_size=size - 1, lr=0.01, optimizer=optimizer, rows=rows)
@@ -89,10 +96,10 @@ def test_batches_are_even_under_every_optimiser(optimizer, rows):
     assert sorted(steps) == sorted([size // 2, size - size // 2] * 2)
 
 
-def stopped_at(moment: int) -> Callable[[dict[str, Any]], None]:
+def stopped_at(moment: int) -> Watch:
     count = iter(range(1, 999))
 
-    def watch(_: dict[str, Any]) -> None:
+    def watch(_: Event) -> None:
         if next(count) == moment:
             raise InterruptedError
 
@@ -128,7 +135,10 @@ def test_resuming_within_an_epoch_of_even_batches(tmp_path, recipe, batch_size, 
 
 @pytest.mark.parametrize("kind", [CML, DPCML])
 def test_a_step_of_triplets_is_the_mean_of_its_triplets(kind):
-    """Naive loop over the triplets of a batch, one negative each; an epoch has ten times as many as pairs."""
+    """Compare with a naive loop over the triplets of a batch, with one negative each.
+
+    An epoch has ten times as many triplets as pairs.
+    """
     torch.manual_seed(0)
     loss = Loss(kind="hinge", reduce="each", margin=1.0)
     changes = {"vectors": 1} if kind is DPCML else {"user_space": "sphere"}
@@ -162,13 +172,13 @@ def test_triplets_are_refused_where_a_loss_looks_at_all_negatives_of_a_pair():
 
 def test_triplets_are_refused_by_denoisers():
     config = Train(epochs=1, device="cpu", denoise=Denoise(kind="tce", drop=0.1, ramp=2))
-    with pytest.raises(InputError, match="judges a pair once an epoch"):
+    with pytest.raises(InputError, match="judges a pair once per epoch"):
         fit(GMF(sampler=Sampler(negatives=2, unit="triplet")), TRAIN, None, config)
 
 
 @pytest.mark.parametrize("decay", ["batch", "table"])
 def test_whom_sfcml_decays(decay):
-    """The gradient of l2: l2 times the row, of the users of the batch or of all; of every item either way."""
+    """The gradient of l2 is l2 times the row, for users of the batch or all, and all items."""
     gradients = []
     for l2 in (0.0, 0.5):
         torch.manual_seed(0)
@@ -184,7 +194,10 @@ def test_whom_sfcml_decays(decay):
 
 
 def test_under_adagrad_decay_of_the_table_scatters_who_was_not_met():
-    """A first step of Adagrad is lr times the sign of the gradient: l2 = 1e-9 moves a user as far as l2 = 1 would."""
+    """A first step of Adagrad is lr times the sign of the gradient.
+
+    So l2 = 1e-9 moves a user as far as l2 = 1 would.
+    """
     moved = {}
     for decay in ("batch", "table"):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and resumed ends with the same bytes as one that was left alone."""
+"""A run that is killed at any moment and resumed ends with the bytes of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ def environment() -> dict[str, str]:
 
 
 def what_must_be_equal(folder: Path) -> dict[str, bytes]:
-    """The bytes of the result: the scorer, every number of every user, and the course of training without its times."""
+    """Return the bytes of the result: the scorer, all numbers of all users, and the history.
+
+    The history is taken without its times.
+    """
     files = {
         name: (folder / name).read_bytes()
         for name in (
@@ -92,7 +95,11 @@ def what_must_be_equal(folder: Path) -> dict[str, bytes]:
 def kill_until_done(
     config: Path, folder: Path, moments: random.Random, longest: float, kills: int
 ) -> int:
-    """Start, kill after a random time, resume, kill... `kills` times at most, then let it finish. Returns the kills that hit it running."""
+    """Start, kill after a random time, resume, kill ... at most `kills` times, then let it finish.
+
+    Returns:
+        How many kills hit a running process.
+    """
     hit = 0
     for attempt in range(kills + 1):
         begun = (folder / "run.json").exists()

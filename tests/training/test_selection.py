@@ -91,9 +91,9 @@ def test_the_best_epoch_is_that_of_the_least_loss():
             EVALUATION,
         )
     ).history
-    losses = [entry["valid_loss"] for entry in history]
+    losses = [entry.valid_loss for entry in history]
     assert fitted.best_epoch == 1 + int(np.argmin(losses)) < 15
-    assert [entry["best"] for entry in history] == [
+    assert [entry.best for entry in history] == [
         loss < min([math.inf, *losses[:i]]) for i, loss in enumerate(losses)
     ]
     stopped = fit(
@@ -104,12 +104,8 @@ def test_the_best_epoch_is_that_of_the_least_loss():
         EVALUATION,
     )
     assert len(stopped.history) == fitted.best_epoch + 2
-    assert (
-        "valid_loss"
-        not in fit(MODEL, TRAIN, VALID, Train(**SHORT | {"select": "metric"}), EVALUATION).history[
-            0
-        ]
-    )
+    by_metric = fit(MODEL, TRAIN, VALID, Train(**SHORT | {"select": "metric"}), EVALUATION)
+    assert by_metric.history[0].valid_loss is None
 
 
 def test_selection_trains_nothing():
@@ -117,11 +113,11 @@ def test_selection_trains_nothing():
         fit(MODEL, TRAIN, VALID, Train(**SHORT | {"select": select, "patience": None}), EVALUATION)
         for select in ("loss", "metric")
     )
-    assert [entry["loss"] for entry in one.history] == [entry["loss"] for entry in two.history]
+    assert [entry.loss for entry in one.history] == [entry.loss for entry in two.history]
 
 
 def test_trimming_bears_noise():
-    """A fifth of the valid pairs is of the other camp. Whatever is learned, they cost more and more; what is left costs less."""
+    """A fifth of the valid pairs is noise: it costs more as training goes on, and the rest less."""
     rng = np.random.default_rng(0)
     user = rng.integers(0, 20, 10)
     noisy = Interactions(
@@ -147,7 +143,10 @@ def test_it_resumes_to_the_same_bytes(tmp_path):
     def course(fitted: Any) -> Any:
         return (
             fitted.best_epoch,
-            [{k: v for k, v in entry.items() if "second" not in k} for entry in fitted.history],
+            [
+                {k: value for k, value in entry.to_json().items() if "second" not in k}
+                for entry in fitted.history
+            ],
             fitted.scorer.user.tolist(),
         )
 
@@ -179,7 +178,7 @@ def test_it_resumes_to_the_same_bytes(tmp_path):
 
 
 def test_it_needs_labels():
-    with pytest.raises(InputError, match="needs a loss by labels"):
+    with pytest.raises(InputError, match="needs a loss with labels"):
         fit(MF(dim=4), TRAIN, VALID, Train(**SHORT), EVALUATION)
     with pytest.raises(InputError, match="whole users"):
         fit(SFCML(dim=4), TRAIN, VALID, Train(**SHORT), EVALUATION)

@@ -1,4 +1,4 @@
-"""A training that ended too early says so: the rule, the loop that asks it, and every table that shows its marks."""
+"""A training that ended too early is marked: the rule, the loop, and every table."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 from recsys.study.tuning import open_study
 from recsys.training.loop import Fitted, Train, fit
+from recsys.training.progress import EpochDone, EpochEntry, Event, StepDone
 from recsys.training.stopping import (
     DIP,
     RISING,
@@ -47,7 +48,8 @@ def every(step: int, *values: float) -> list[tuple[int, float]]:
     return [(step * (place + 1), value) for place, value in enumerate(values)]
 
 
-# The course of MGCN in the report: best at epoch 2, falling to 8, on its way up again when a patience of 5 ended it at 12.
+# The curve of MGCN in the report: best at epoch 2, falling until 8, and rising again when a
+# patience of 5 ended it at 12.
 MGCN = every(2, 0.20, 0.17, 0.15, 0.14, 0.16, 0.18)
 
 
@@ -72,7 +74,7 @@ MGCN = every(2, 0.20, 0.17, 0.15, 0.14, 0.16, 0.18)
         (every(4, 0.19, 0.20, 0.17, 0.15, 0.14, 0.16, 0.17), "patience", (DIP,)),
         (every(1, 0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.12, 0.14, 0.16), "patience", (DIP,)),
         (every(1, 0.1, 0.2, 0.1, 0.1, 0.12, 0.12, 0.13), "patience", (DIP,)),
-        # An early best and nothing but a fall, or a standstill, after it: more epochs had no sign to give.
+        # An early best, and only a fall or a level after it: nothing suggests more epochs.
         (every(1, 0.1, 0.3, 0.29, 0.28, 0.27, 0.26), "patience", ()),
         (every(1, 0.1, 0.3, 0.2, 0.2, 0.2, 0.2), "patience", ()),
         # A long rise, then patience: what it is made for.
@@ -128,9 +130,9 @@ def test_several_seeds_by_hand():
 
 def test_the_curve_is_turned_so_that_more_is_better():
     history = [
-        {"epoch": 1, "loss": 1.0},
-        {"epoch": 2, "valid": {"ndcg@5": 0.2, "gini@5": 3.0}, "valid_loss": 0.7},
-        {"epoch": 4, "valid": {"ndcg@5": 0.1}, "valid_loss": 0.6},
+        EpochEntry(epoch=1, seconds=1.0, loss=1.0),
+        EpochEntry(epoch=2, seconds=1.0, valid={"ndcg@5": 0.2, "gini@5": 3.0}, valid_loss=0.7),
+        EpochEntry(epoch=4, seconds=1.0, valid={"ndcg@5": 0.1}, valid_loss=0.6),
     ]
     assert curve_of(history, "ndcg@5") == [(2, 0.2), (4, 0.1)]
     assert curve_of(history, "gini@5") == [(2, -3.0)]  # less is better
@@ -201,7 +203,7 @@ class _Course(Network):
 
 @settings
 class Course:
-    """A course known in advance: the place of the valid item after each epoch; its mrr is one over that."""
+    """A known curve: the rank of the valid item after each epoch; its mrr is 1 / rank."""
 
     places: tuple[int, ...] = (1,)
 
@@ -222,7 +224,8 @@ def trained(places: tuple[int, ...], folder: Path | None = None, **changes: Any)
     )
 
 
-# Twenty epochs, evaluated every second: falls from epoch 2 to 8, rises from 10 on, passes its start at 14.
+# Twenty epochs, evaluated every second one: the curve falls from epoch 2 to 8, rises from 10 on,
+# and is above its start from 14 on.
 VALLEY = (5, 5, 7, 7, 9, 9, 10, 10, 8, 8, 6, 6, 4, 4, 3, 3, 2, 2, 2, 2)
 
 
@@ -277,8 +280,8 @@ def test_a_resumed_training_waits_as_long(tmp_path, min_epochs):
     for stop in range(1, done):
         folder = tmp_path / str(stop)
 
-        def cut(event: dict[str, Any], stop: int = stop) -> None:
-            if event["event"] == "step" and event["epoch"] == stop:
+        def cut(event: Event, stop: int = stop) -> None:
+            if isinstance(event, StepDone) and event.epoch == stop:
                 raise _Power
 
         with pytest.raises(_Power):
@@ -465,8 +468,8 @@ def test_a_killed_run_says_how_far_it_came(here, tmp_path):
 
 
 def test_an_interrupted_run_is_on_record_and_goes_on(here, tmp_path):
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch" and event["epoch"] == 2:
+    def stop(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.entry.epoch == 2:
             raise KeyboardInterrupt
 
     experiment = read(here / "mf.toml", ["train.epochs=3", "train.lr=0.05", "name=mf"])
@@ -480,7 +483,7 @@ def test_an_interrupted_run_is_on_record_and_goes_on(here, tmp_path):
     )
     whole = execute(experiment, tmp_path / "cut", resume=True)
     assert whole.stopping == open_run(here / "runs" / "mf").stopping
-    assert whole.meta["status"] == "finished"
+    assert whole.meta.status == "finished"
 
 
 def test_the_command_line_compares_with_marks(here):

@@ -1,11 +1,10 @@
-"""The loop: it learns, it repeats itself, it resumes to the same bytes, and it says so when it cannot go on."""
+"""The loop: it learns, repeats itself, resumes to the same bytes, and reports what it cannot do."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from recsys.scorer import Factors, Scorer
 from recsys.tensors import load_scorer
 from recsys.training.device import pick_device
 from recsys.training.loop import Fitted, Train, fit
+from recsys.training.progress import EpochDone, Event, StepDone, Watch
 
 TRAIN, VALID = two_camps(users=20, items=20, each=5, kept=2)  # 100 pairs
 EVALUATION = Evaluation(metrics=("ndcg@5", "recall@5"), monitor="ndcg@5")
@@ -55,7 +55,7 @@ def vectors(scorer: Scorer) -> bytes:
 def course(fitted: Fitted) -> tuple[Any, ...]:
     """Everything of a fit but what the clock says."""
     history = [
-        {key: value for key, value in entry.items() if "second" not in key}
+        {key: value for key, value in entry.to_json().items() if "second" not in key}
         for entry in fitted.history
     ]
     return fitted.best_epoch, fitted.stopped, history, vectors(fitted.scorer)
@@ -65,11 +65,11 @@ class Power(Exception):
     """It went out."""
 
 
-def until(events: int) -> Callable[[dict[str, Any]], None]:
+def until(events: int) -> Watch:
     """A watch under which training breaks off at that event."""
     count = itertools.count(1)
 
-    def watch(_: dict[str, Any]) -> None:
+    def watch(_: Event) -> None:
         if next(count) == events:
             raise Power
 
@@ -178,7 +178,7 @@ def test_it_may_break_off_again_and_again(seconds, valid, tmp_path):
 def test_resuming_what_has_ended_changes_nothing(tmp_path):
     config = Train(**SHORT)
     first = course(fit(MF(dim=4), TRAIN, VALID, config, EVALUATION, folder=tmp_path))
-    events: list[str] = []
+    events: list[Event] = []
     again = fit(
         MF(dim=4),
         TRAIN,
@@ -187,10 +187,10 @@ def test_resuming_what_has_ended_changes_nothing(tmp_path):
         EVALUATION,
         folder=tmp_path,
         resume=True,
-        watch=lambda event: events.append(event["event"]),
+        watch=events.append,
     )
     assert course(again) == first
-    assert "step" not in events
+    assert not any(isinstance(event, StepDone) for event in events)
 
 
 @pytest.mark.parametrize("valid", [VALID, None])
@@ -291,9 +291,9 @@ def test_the_loss_falls_and_the_ranking_rises(recipe):
     history = fit(
         recipe, TRAIN, VALID, Train(**SHORT | {"epochs": 12, "patience": None}), EVALUATION
     ).history
-    assert [entry["epoch"] for entry in history] == list(range(1, 13))
-    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
-    assert max(entry["valid"]["ndcg@5"] for entry in history) > 0.45  # by chance 0.16
+    assert [entry.epoch for entry in history] == list(range(1, 13))
+    assert history[-1].loss < 0.5 * history[0].loss
+    assert max(entry.valid["ndcg@5"] for entry in history) > 0.45  # by chance 0.16
 
 
 def test_seeds_give_different_results():
@@ -304,7 +304,7 @@ def test_seeds_give_different_results():
 
 
 def test_what_watches_cannot_change_the_result():
-    def watch(event: dict[str, Any]) -> None:
+    def watch(event: Event) -> None:
         torch.rand(3)
         np.random.default_rng().random()
 
@@ -315,17 +315,17 @@ def test_what_watches_cannot_change_the_result():
 
 
 def test_watch_hears_every_step_and_epoch():
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     fitted = fit(
         MF(dim=4), TRAIN, VALID, Train(**SHORT | {"epochs": 2}), EVALUATION, watch=events.append
     )
-    assert [event["event"] for event in events] == (["step"] * 5 + ["epoch"]) * 2
-    assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, 4, 5] * 2
-    assert sum(event["pairs"] for event in events if event["event"] == "step") == 2 * len(
+    assert [type(event) for event in events] == ([StepDone] * 5 + [EpochDone]) * 2
+    assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3, 4, 5] * 2
+    assert sum(event.pairs for event in events if isinstance(event, StepDone)) == 2 * len(
         TRAIN.pairs
     )
-    assert [event["valid"] for event in events if event["event"] == "epoch"] == [
-        entry["valid"] for entry in fitted.history
+    assert [event.entry.valid for event in events if isinstance(event, EpochDone)] == [
+        entry.valid for entry in fitted.history
     ]
 
 
@@ -358,7 +358,7 @@ def test_the_callers_random_numbers_are_left_alone():
 )
 def test_it_runs(recipe, changes):
     fitted = fit(recipe, TRAIN, VALID, Train(**SHORT | changes), EVALUATION)
-    assert all(math.isfinite(entry["loss"]) for entry in fitted.history)
+    assert all(math.isfinite(entry.loss) for entry in fitted.history)
     assert torch.isfinite(fitted.scorer.score(torch.arange(TRAIN.n_users))).all()
     assert fitted.scorer.user.dtype == torch.float32
 
@@ -376,9 +376,7 @@ def test_one_user_and_one_item(recipe):
     """There is no negative at all: nothing to learn, nothing to fail at."""
     one = Dataset(Interactions(np.array([0]), np.array([0]), 1, 1), Vocab.range(1), Vocab.range(1))
     fitted = fit(recipe, one, None, Train(**SHORT))
-    assert fitted.history[-1]["loss"] == pytest.approx(
-        0, abs=1e-5
-    )  # regularisation is all there is
+    assert fitted.history[-1].loss == pytest.approx(0, abs=1e-5)  # regularisation is all there is
     assert torch.isfinite(fitted.scorer.score(torch.tensor([0]))).all()
 
 
@@ -390,7 +388,7 @@ def test_without_validation_the_last_epoch_is_returned():
         fit(MF(dim=4), TRAIN, valid, Train(**SHORT), EVALUATION) for valid in (None, empty)
     )
     assert none.best_epoch == nothing.best_epoch == 4
-    assert "valid" not in none.history[0]
+    assert none.history[0].valid is None
     assert course(none) == course(nothing)
 
 
@@ -556,7 +554,7 @@ def test_random_layers_resume_to_the_same_bytes(tmp_path):
 
 
 class _Scripted(_Line):
-    """Its scorer puts every held item at a quality of its own after each epoch; its loss may turn bad."""
+    """Its scorer has a known quality after each epoch; its loss may become bad."""
 
     def __init__(
         self, train: Dataset, quality: tuple[float, ...], bad: tuple[int, int, str] | None
@@ -608,7 +606,7 @@ def test_early_stopping_keeps_the_best():
     stopped = scripted(quality, patience=2)
     assert (stopped.best_epoch, len(stopped.history)) == (3, 5)
     assert float(stopped.scorer.item[0, 0]) == pytest.approx(0.9)
-    assert [entry["best"] for entry in stopped.history] == [True, True, True, False, False]
+    assert [entry.best for entry in stopped.history] == [True, True, True, False, False]
     assert "no better" in stopped.stopped
     patient = scripted(quality, patience=3)
     assert (patient.best_epoch, len(patient.history)) == (6, 8)
@@ -640,7 +638,7 @@ def test_of_equals_the_first_is_the_best():
 def test_patience_counts_evaluations():
     fitted = scripted((0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1), patience=1, eval_every=2)
     assert (fitted.best_epoch, len(fitted.history)) == (2, 4)
-    assert ["valid" in entry for entry in fitted.history] == [False, True, False, True]
+    assert [entry.valid is not None for entry in fitted.history] == [False, True, False, True]
 
 
 def test_the_last_epoch_is_always_evaluated():
@@ -700,7 +698,10 @@ def test_poisoned_weights_are_noticed():
 
 
 def test_a_last_step_into_nowhere_is_noticed():
-    """The loss of the last step was finite, the weights after it are not: nothing that scores NaN may be returned."""
+    """The loss of the last step is finite, but the weights after it are not.
+
+    A scorer that returns NaN must not be returned.
+    """
     with pytest.raises(InputError):
         fit(
             MF(dim=4, init_std=1e4),
@@ -714,7 +715,7 @@ def test_lower_can_be_better():
     """Early stopping on a metric of which less is better keeps the least."""
     evaluation = Evaluation(metrics=("gini@3",), monitor="gini@3")
     history = fit(MF(dim=4), TRAIN, VALID, Train(**SHORT), evaluation)
-    values = [entry["valid"]["gini@3"] for entry in history.history]
+    values = [entry.valid["gini@3"] for entry in history.history]
     assert values[history.best_epoch - 1] == min(values)
     assert min(values) < max(values)
 
@@ -754,13 +755,13 @@ class Counted:
 
 
 def test_a_closed_form_needs_no_loop():
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     fitted = fit(Counted(), TRAIN, VALID, Train(**SHORT), EVALUATION, watch=events.append)
     assert (fitted.best_epoch, fitted.stopped) == (0, "closed form")
-    assert set(fitted.history[0]["valid"]) == {"ndcg@5", "recall@5"}
-    assert [event["event"] for event in events] == ["epoch"]
+    assert set(fitted.history[0].valid) == {"ndcg@5", "recall@5"}
+    assert [type(event) for event in events] == [EpochDone]
     assert course(fitted) == course(fit(Counted(), TRAIN, VALID, Train(**SHORT), EVALUATION))
-    assert "valid" not in fit(Counted(), TRAIN, None, Train(**SHORT)).history[0]
+    assert fit(Counted(), TRAIN, None, Train(**SHORT)).history[0].valid is None
 
 
 def test_a_closed_form_has_no_losses_of_pairs():
@@ -775,14 +776,14 @@ def test_a_closed_form_has_no_losses_of_pairs():
 def test_features_reach_the_evaluation():
     """Diversity of lists is measured from item features where there are some."""
     evaluation = Evaluation(metrics=("ndcg@5", "diversity@5"), monitor="ndcg@5")
-    with_features = fit(
-        MF(dim=4), TRAIN, VALID, Train(**SHORT | {"epochs": 1}), evaluation
-    ).history[0]["valid"]
+    with_features = (
+        fit(MF(dim=4), TRAIN, VALID, Train(**SHORT | {"epochs": 1}), evaluation).history[0].valid
+    )
     assert math.isfinite(with_features["diversity@5"])
 
 
 def test_the_loss_of_an_epoch_of_users_is_their_mean():
-    """Each user counts once, however many pairs it has, and in a batch of one user less no more than elsewhere."""
+    """Each user counts once, for any number of pairs and in a batch of any size."""
 
     class Sizes(Network):
         def __init__(self) -> None:
@@ -809,10 +810,10 @@ def test_the_loss_of_an_epoch_of_users_is_their_mean():
         TRAIN,
         None,
         config,
-        watch=lambda event: seen.append(event["pairs"]) if event["event"] == "step" else None,
+        watch=lambda event: seen.append(event.pairs) if isinstance(event, StepDone) else None,
     )
     assert sorted(seen) == [6, 7, 7]
-    assert fitted.history[0]["loss"] == pytest.approx(np.mean(np.arange(20) + 1.0))
+    assert fitted.history[0].loss == pytest.approx(np.mean(np.arange(20) + 1.0))
 
 
 def test_a_checkpoint_belongs_to_its_features(tmp_path):
@@ -840,17 +841,17 @@ def test_a_monitor_that_no_user_of_valid_has_is_named(recipe, tmp_path):
     )
     with pytest.raises(
         InputError,
-        match=r"\[evaluate\] monitor: recall@5 is defined for no user of the validation part; monitor another",
+        match=r"\[evaluate\] monitor: recall@5 is defined for no user .*; monitor another",
     ):
         fit(recipe, TRAIN, VALID, Train(**SHORT), undefined, folder=tmp_path)
     kept = fit(recipe, TRAIN, VALID, Train(**SHORT), replace(undefined, monitor="recall@2"))
-    assert set(kept.history[-1]["valid"]) == {"recall@2"}
+    assert set(kept.history[-1].valid) == {"recall@2"}
 
 
 def test_what_selects_nothing_may_be_undefined():
-    """The loss on valid selects, or nothing does: a method without training whose metrics do not name the monitor."""
+    """The loss on valid selects, or nothing does: a closed form without the monitor."""
     undefined = Evaluation(metrics=("recall@2",), monitor="recall@5", skip_short_users=True)
-    assert fit(EASE(), TRAIN, VALID, Train(**SHORT), undefined).history[0]["valid"].keys() == {
+    assert fit(EASE(), TRAIN, VALID, Train(**SHORT), undefined).history[0].valid.keys() == {
         "recall@2"
     }
     chosen = fit(
@@ -871,4 +872,4 @@ def test_a_monitor_need_not_be_written_as_the_report_has_it():
         Train(**SHORT),
         Evaluation(metrics=("recall@2",), monitor="opauc@50.0%"),
     )
-    assert "opauc@50%" in found.history[-1]["valid"]
+    assert "opauc@50%" in found.history[-1].valid

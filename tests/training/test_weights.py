@@ -17,7 +17,7 @@ from recsys.data.catalog import catalog
 from recsys.data.load import LoadedData, load
 from recsys.data.numbering import dataset
 from recsys.data.prepare import duplicates, k_core, min_user, positives, prepare, window
-from recsys.data.reading.reader import Parts, Source
+from recsys.data.reading import RawParts, Source
 from recsys.data.types import Interactions
 from recsys.errors import InputError
 
@@ -187,7 +187,7 @@ def test_a_purchase_that_was_returned_is_none(least: int | None) -> None:
 
 def test_presplit_parts_are_summed_and_limited_each() -> None:
     part = pl.DataFrame({"user": [1, 1, 2], "item": [1, 1, 1], "weight": [2.0, 2.0, 3.0]})
-    parts = prepare(Parts(train=part, test=part), Source(duplicates="sum", min_weight=4))
+    parts = prepare(RawParts(train=part, test=part), Source(duplicates="sum", min_weight=4))
     assert parts.train is not None
     assert parts.train.rows() == [(1, 1, 4.0)]
     assert parts.history[-1] == "test: min_weight 4: 2 -> 1 rows"
@@ -340,7 +340,7 @@ def test_equal_times_stay_in_the_order_of_the_file_beside_repeated_pairs() -> No
         {"user": [1] * 5, "item": list("qaqbc"), "time": [5] * 5, "weight": [1.0] * 5}
     )
     for how, right in (("first", "qabc"), ("last", "aqbc"), ("sum", "qabc")):
-        parts = prepare(Parts(all=frame), Source(duplicates=how))  # type: ignore[arg-type]
+        parts = prepare(RawParts(all=frame), Source(duplicates=how))  # type: ignore[arg-type]
         assert parts.all is not None
         assert "".join(parts.all["item"]) == right
         data, _ = dataset(parts)

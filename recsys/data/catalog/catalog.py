@@ -27,7 +27,7 @@ from recsys.config import build, read_toml, settings, to_dict, to_toml
 from recsys.data.catalog.cache import File, bring, data_folder, home, record
 from recsys.data.catalog.download import ROOM, Progress
 from recsys.data.features.tables import Texts, feature_table, texts
-from recsys.data.reading.reader import Source
+from recsys.data.reading import Source
 from recsys.data.types import FeatureTable, Vocab
 from recsys.data.unmatched import Tell
 from recsys.errors import InputError, suggest

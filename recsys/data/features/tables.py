@@ -14,7 +14,7 @@ import polars as pl
 
 from recsys.config import settings
 from recsys.data.features.encoder import encoder_of
-from recsys.data.reading.table import require
+from recsys.data.reading.text_files import require
 from recsys.data.types import FeatureTable, Vocab
 from recsys.data.unmatched import Tell, tell_unmatched
 from recsys.errors import InputError, suggest

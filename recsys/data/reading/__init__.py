@@ -1,16 +1,43 @@
 """Reading: find the files of a log, recognise their format, read their columns.
 
-    reader   Settings `[data]`, and the reader of a source.
-    locate   Files and formats of a path.
-    formats  Formats of published data sets.
-    table    Delimited text and Parquet.
-    columns  Roles of columns.
-    arrays   Matrices and arrays in memory.
+    source         Settings `[data]`.
+    reader         The file or files of a source.
+    frames         Data frames in memory.
+    arrays         Matrices and arrays in memory.
+    title_table    Titles of items.
+
+    location       Files and format of a path.
+    formats        The table of formats, with those of other packages.
+    plugins        Formats of other packages: the entry-point group `recsys.readers`.
+    table_formats  csv, parquet, inter, x-label.
+    list_formats   Lists of items per user, and rating files.
+    matrix_formats Matrices and arrays on disk.
+
+    table          What a table offers before its rows are read.
+    delimited      Delimited text, with `dialect` (how it is written) and `row_checks`.
+    parquet        Parquet.
+    text_files     Bytes and lines of files.
+    columns        Roles of columns.
+    normalisation  Columns of any type to the columns of the package.
 
 The names below are public; the modules behind them are internal and may change.
 """
 
-from recsys.data.reading.arrays import is_array
-from recsys.data.reading.reader import Parts, Source, read
+from recsys.data.raw_parts import RawLog, RawParts
+from recsys.data.reading.arrays import is_array, read_array
+from recsys.data.reading.frames import read_frame
+from recsys.data.reading.reader import read
+from recsys.data.reading.source import ROLES, Source
+from recsys.data.reading.title_table import read_titles
 
-__all__ = ["Parts", "Source", "is_array", "read"]
+__all__ = [
+    "ROLES",
+    "RawLog",
+    "RawParts",
+    "Source",
+    "is_array",
+    "read",
+    "read_array",
+    "read_frame",
+    "read_titles",
+]

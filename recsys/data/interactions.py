@@ -1,0 +1,169 @@
+"""Interactions: which user interacted with which item, in integer rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.data.times import TICKS, Unit, rescale
+from recsys.notebook import Shown, counted
+
+__all__ = ["Interactions", "join"]
+
+# Types of the columns.
+_COLUMNS = {
+    "user": np.int32,
+    "item": np.int32,
+    "time": np.int64,
+    "position": np.int32,
+    "weight": np.float64,
+    "label": np.int8,
+    "behaviour": np.int16,
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions(Shown):
+    """Pairs of user and item with what is known of each: time, weight, label, behaviour.
+
+    The arrays are read-only.
+
+    Args:
+        user, item: row numbers, int32 [n].
+        n_users, n_items: sizes of the two vocabularies. They also count rows without interactions.
+        time: since 1970 in `time_unit`, int64 [n], or None.
+        position: row in the source, int32 [n]; it orders interactions of the same time. None if
+            no two times are equal, or if the rows of the source have no order.
+        weight: rating or count, float64 [n], or None.
+        label: 1 for a pair known to be clean, 0 for one known to be noise, int8 [n], or None.
+            Never used in training, only to evaluate a denoising method.
+        behaviour: code of the kind of interaction (view, purchase), int16 [n], an index into
+            `behaviours`, or None.
+        behaviours: names of the codes.
+        time_unit: "s", "ms", "us" or "ns": the coarsest unit that holds every time exactly.
+
+    Raises:
+        ValueError: a row number out of range, arrays of different lengths, or 2^31 or more pairs.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    n_users: int
+    n_items: int
+    time: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    label: np.ndarray | None = None
+    behaviour: np.ndarray | None = None
+    behaviours: tuple[str, ...] = ()
+    position: np.ndarray | None = None
+    time_unit: Unit = "s"
+
+    def __post_init__(self) -> None:
+        if len(self.user) >= 2**31:
+            raise ValueError(f"at most {2**31 - 1} interactions, got {len(self.user)}")
+        for name, limit in (("user", self.n_users), ("item", self.n_items)):
+            # Checked before the conversion to int32, which would wrap around.
+            values = np.asarray(getattr(self, name))
+            if len(values) and (values.min() < 0 or values.max() >= limit):
+                raise ValueError(f"{name} rows must lie in 0..{limit - 1}")
+        for name, dtype in _COLUMNS.items():
+            values = getattr(self, name)
+            if values is None:
+                continue
+            values = np.ascontiguousarray(values, dtype=dtype)
+            if values.shape != (len(self.user),):
+                raise ValueError(f"{name} has shape {values.shape}, user has {np.shape(self.user)}")
+            values.flags.writeable = False
+            object.__setattr__(self, name, values)
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        yield "", counted(len(self), "pair")
+        yield "", f"{counted(self.n_users, 'user')} x {counted(self.n_items, 'item')}"
+        known = [
+            name
+            for name in ("time", "weight", "label", "behaviour")
+            if getattr(self, name) is not None
+        ]
+        if known:
+            yield "with", " and ".join(known)
+
+    def take(self, rows: np.ndarray) -> Interactions:
+        """Return some of the interactions, in the order of `rows`.
+
+        Args:
+            rows: positions, or a boolean mask [n].
+        """
+        kept = {
+            name: value[rows] for name in _COLUMNS if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **kept)
+
+    def user_counts(self) -> np.ndarray:
+        """Return the number of interactions of each user, int64 [n_users]."""
+        return np.bincount(self.user, minlength=self.n_users)
+
+    def item_counts(self) -> np.ndarray:
+        """Return the number of interactions of each item, int64 [n_items].
+
+        Repeated pairs count as often as they occur.
+        """
+        return np.bincount(self.item, minlength=self.n_items)
+
+    @cached_property
+    def csr(self) -> sp.csr_matrix:
+        """Binary matrix, float32 [n_users, n_items], 1 for each pair that occurs.
+
+        Column indices are sorted, repeated pairs are merged.
+        """
+        matrix = sp.csr_matrix(
+            (np.ones(len(self), dtype=np.float32), (self.user, self.item)),
+            shape=(self.n_users, self.n_items),
+        )
+        matrix.sum_duplicates()
+        matrix.data[:] = 1.0
+        return matrix
+
+    @cached_property
+    def key(self) -> np.ndarray:
+        """`user * n_items + item`, int64 [n]: one number per pair."""
+        return self.user.astype(np.int64) * self.n_items + self.item
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every column and both sizes."""
+        head = f"{self.n_users} {self.n_items} {self.behaviours} {self.time_unit}"
+        digest = hashlib.sha256(head.encode())
+        for name in _COLUMNS:
+            values = getattr(self, name)
+            digest.update(name.encode() if values is not None else b"-")
+            if values is not None:
+                digest.update(values.tobytes())
+        return digest.hexdigest()
+
+
+def join(first: Interactions, second: Interactions) -> Interactions:
+    """Return the interactions of both, those of `first` in front.
+
+    Times are in the finer of the two units. A column that one of them lacks is dropped.
+    """
+    unit = max(first.time_unit, second.time_unit, key=lambda each: TICKS[each])
+    columns: dict[str, Any] = {}
+    for name in _COLUMNS:
+        values = [getattr(each, name) for each in (first, second)]
+        if any(value is None for value in values):
+            columns[name] = None
+            continue
+        if name == "time":
+            units = (first.time_unit, second.time_unit)
+            values = [rescale(time, own, unit) for time, own in zip(values, units, strict=True)]
+        columns[name] = np.concatenate(values)
+    return replace(first, **columns, time_unit=unit)

@@ -1,0 +1,74 @@
+"""Interactions as they were read, with external ids, before they are prepared and numbered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from recsys.data.ids import unify_id_types
+
+__all__ = ["RawLog", "RawParts"]
+
+_PARTS = ("all", "train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class RawLog:
+    """The interactions of one file. This is what the reader of a format returns.
+
+    Args:
+        frame: one row per interaction. Columns `user` and `item`; `time`, `weight`, `label` and
+            `behaviour` where the file has them; `part` ("train", "valid" or "test") where one file
+            holds several parts.
+        users, items: the ids that exist, if the format numbers its ids, such as the rows and
+            columns of a matrix. Ids without interactions are included. None: the ids that occur.
+        notes: what was guessed, changed or left out.
+    """
+
+    frame: pl.DataFrame
+    users: range | None = None
+    items: range | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class RawParts:
+    """The interactions of a source: one log, or a split of train, valid and test.
+
+    Each frame has the columns `user` and `item` (Int64 or String) and, where known, `time`
+    (Datetime), `weight` (Float64), `label` (Int8) and `behaviour` (String). Ids have the same type
+    in all frames: a type that differs between files becomes text.
+
+    Args:
+        all: one log; None for a source that is already split.
+        train, valid, test: the parts of a source that is already split; each may be None.
+        users, items: the ids that exist, as in `RawLog`; None: the ids that occur.
+        history: what was read and guessed, one line a step.
+        in_file_order: whether the order of the rows has a meaning. It has none in a matrix, nor in
+            a folder of many files.
+    """
+
+    all: pl.DataFrame | None = None
+    train: pl.DataFrame | None = None
+    valid: pl.DataFrame | None = None
+    test: pl.DataFrame | None = None
+    users: range | None = None
+    items: range | None = None
+    history: tuple[str, ...] = ()
+    in_file_order: bool = True
+
+    def __post_init__(self) -> None:
+        frames = self.frames
+        for role in ("user", "item"):
+            columns = [frame[role] for frame in frames.values()]
+            if len({column.dtype for column in columns}) > 1:
+                for name, column in zip(frames, unify_id_types(columns), strict=True):
+                    frames[name] = frames[name].with_columns(column)
+        for name, frame in frames.items():
+            object.__setattr__(self, name, frame)
+
+    @property
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """The frames that exist, by the name of the part."""
+        return {name: frame for name in _PARTS if (frame := getattr(self, name)) is not None}

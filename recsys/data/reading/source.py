@@ -1,0 +1,146 @@
+"""Settings `[data]`: where interactions come from, how they are written, and which are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias
+
+from recsys.config import Bound, settings
+from recsys.data.reading.plugins import reader_plugins
+from recsys.errors import InputError, suggest
+
+__all__ = ["COLUMN_SETTINGS", "FILE_SETTINGS", "FORMATS", "NONE", "ROLES", "Column", "Source"]
+
+# Name or position (from 0) of a column; None: guess it.
+Column: TypeAlias = str | int | None
+Core = Annotated[int, Bound(ge=0)]
+
+# What a column can hold.
+ROLES = ("user", "item", "time", "weight", "label", "behaviour")
+# Value of a role: the data have no such column, so no usual name is tried.
+NONE = "none"
+# The formats of this package. `recsys.data.reading.formats` has a reader for each.
+FORMATS = (
+    "csv",
+    "parquet",
+    "inter",
+    "adjacency",
+    "users-dat",
+    "x-label",
+    "noise-flag",
+    "npz",
+    "npy",
+    "json-lists",
+)
+# Settings that only apply to files on disk, and settings that only apply to tables with columns.
+FILE_SETTINGS = (
+    "source",
+    "path",
+    "train",
+    "valid",
+    "test",
+    "format",
+    "separator",
+    "header",
+    "quote",
+)
+COLUMN_SETTINGS = (*ROLES, "nulls")
+
+
+@settings
+class Source:
+    """Where the interactions come from, and which of them are kept.
+
+    Ids of a text file become integers if all of them are whole numbers. Ids of Parquet and of a
+    data frame keep their type.
+
+    Args:
+        source: name of a data set of the catalogue. Other settings given here replace those of the
+            catalogue.
+        path: a file, a folder, or the folder (or the common beginning of the names) of files that
+            are already split.
+        train, valid, test: files that are already split, relative to `path` if that is a folder.
+        format: how the files are written: csv, parquet, inter, adjacency, users-dat, x-label,
+            noise-flag, npz, npy, json-lists, or a format that an installed package registers in the
+            entry-point group `recsys.readers`. "auto" recognises a format of this package by the
+            name and the first lines of a file; the history records the guess.
+        user, item, time, weight, label, behaviour: name or position (from 0) of each column. If not
+            given, the usual names are tried (user_id, CustomerID, movieId, timestamp, rating, ...),
+            and, in a file without header, the order user item weight time. A label (1 clean, 0
+            known noise) is only read if it is named. "none" for time, weight, label or behaviour:
+            the data have no such column, regardless of names. A column that is not named here and
+            holds no value is left out.
+        separator, header: of delimited text; recognised by the first lines if not given.
+        quote: the quote character of delimited text; "" if no character quotes. Default: `"`, but
+            none in text separated by tabs or `::`, where quotes are part of the values, nor in
+            .inter files.
+        ordered: the rows of data without a time column are in time order; the row number becomes
+            the time.
+        nulls: what to do with rows that lack a user or an item: "error" or "drop".
+        titles: table with a text per item, CSV or Parquet, with a column of item ids and a column
+            `title` or `name`.
+        features: item features by modality: files or folders as
+            `recsys.data.features.tables.feature_table` reads them, relative to the folder of the
+            interactions or to the working folder; or one folder of them. They are added to those of
+            the catalogue, and replace one of the same name. A run stores the absolute paths of
+            these and of `titles`.
+        min_weight: keep interactions with at least this weight. If not given, weights of 0 and
+            below are not positive; 0 or a negative number keeps them. With duplicates = "sum" or
+            "last" the threshold applies to the merged weight of a pair, otherwise to every row.
+        clean_weight: label each row by its weight: 1 (clean) if it is at least this, else 0
+            (noise), as for ratings where 3 is liked and 2 is not. Without min_weight all rows are
+            kept, those of 0 and below too.
+        behaviours: keep rows with these behaviours.
+        since, until: keep times from `since` (inclusive) to `until` (exclusive); ISO dates or unix
+            times, UTC.
+        duplicates: which of several rows of one user and item to keep: "first" or "last" (in time;
+            in the file without times), "sum" (the first, with the sum of the weights, 1 each
+            for data without weights), or "error".
+        user_core, item_core: remove users and items with fewer rows, repeatedly, until none is
+            left.
+        min_user: remove users with fewer rows, once, without filtering items (the LibCML protocol).
+    """
+
+    source: str | None = None
+    path: str | None = None
+    train: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    format: str = "auto"
+    user: Column = None
+    item: Column = None
+    time: Column = None
+    weight: Column = None
+    label: Column = None
+    behaviour: Column = None
+    separator: str | None = None
+    quote: str | None = None
+    header: bool | None = None
+    ordered: bool = False
+    nulls: Literal["error", "drop"] = "error"
+    titles: str | None = None
+    features: str | Mapping[str, str] | None = None
+    min_weight: float | None = None
+    clean_weight: float | None = None
+    behaviours: tuple[str, ...] | None = None
+    since: str | int | None = None
+    until: str | int | None = None
+    duplicates: Literal["first", "last", "sum", "error"] = "first"
+    user_core: Core = 0
+    item_core: Core = 0
+    min_user: Core = 0
+
+    def __post_init__(self) -> None:
+        known = ("auto", *FORMATS)
+        if self.format in known or self.format in reader_plugins():
+            return
+        names = sorted({*known, *reader_plugins()})
+        raise InputError(
+            f"format = {self.format!r} is not a valid choice",
+            remedy=f"{suggest(self.format, names)}; "
+            "a package can add a format through the entry-point group 'recsys.readers'",
+        )
+
+    def columns(self) -> dict[str, Column]:
+        """Return the name or position of the column of each role."""
+        return {role: getattr(self, role) for role in ROLES}
