@@ -25,16 +25,24 @@ __all__ = [
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write named tensors with plain metadata as one safetensors file."""
+    """Write named tensors with JSON metadata as one safetensors file.
+
+    Args:
+        path: the file; it appears when it is complete.
+        tensors: tensors by name, on any device.
+        meta: metadata that JSON can hold.
+
+    Raises:
+        InputError: the file cannot be written, or the disk is full.
+    """
     plain: dict[str, Tensor] = {}
-    homes: set[int] = set()
+    memories: set[int] = set()
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
-        home = value.untyped_storage().data_ptr()
-        plain[name] = (
-            value.clone() if home in homes else value
-        )  # safetensors refuses two names for one memory
-        homes.add(home)
+        memory = value.untyped_storage().data_ptr()
+        # safetensors refuses two names for one memory.
+        plain[name] = value.clone() if memory in memories else value
+        memories.add(memory)
     header = {"recsys": json.dumps(meta, sort_keys=True)}
 
     def produce(temporary: Path) -> None:
@@ -50,8 +58,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 
+    Returns:
+        The tensors by name, on the CPU, and the metadata.
+
     Raises:
-        InputError: missing, damaged, or not written here.
+        InputError: the file is missing or damaged, or was written by another program.
     """
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
@@ -63,7 +74,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
     except (safetensors.SafetensorError, OSError) as error:
         raise InputError(
-            f"is no readable safetensors file: {error}",
+            f"is not a readable safetensors file: {error}",
             place=str(path),
             remedy="it is damaged or foreign: run again",
         ) from None
@@ -83,17 +94,29 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
 
 
-def save_scorer(path: Path, scorer: Scorer, **about: Any) -> None:
-    """Save a scorer; `about` is kept beside its metadata."""
+def save_scorer(path: Path, scorer: Scorer, **about: object) -> None:
+    """Save a scorer.
+
+    Args:
+        path: the file.
+        scorer: any scorer.
+        about: more metadata that JSON can hold, returned by `load_scorer`.
+
+    Raises:
+        InputError: the file cannot be written, or the disk is full.
+    """
     tensors, meta = scorer.state()
     write_tensors(path, tensors, {"scorer": meta, **about})
 
 
 def load_scorer(path: Path) -> tuple[Scorer, dict[str, Any]]:
-    """The scorer and what was said about it when it was saved.
+    """Read what `save_scorer` wrote.
+
+    Returns:
+        The scorer, and the metadata of the file.
 
     Raises:
-        InputError: missing, damaged or foreign.
+        InputError: the file is missing or damaged, or holds no scorer.
     """
     tensors, meta = read_tensors(path)
     if "scorer" not in meta:

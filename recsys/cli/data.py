@@ -46,7 +46,7 @@ _STATES = {"yours": "user-defined", "by hand": "manual download"}
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List all data sets that are known by name."""
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
     rows: list[dict[str, Any]] = []
     for name in catalog.names():
@@ -75,7 +75,7 @@ def list_(json: Json = False) -> None:
 @app.command()
 def show(name: Name, json: Json = False) -> None:
     """Show a data set: its terms, its origin, and how it is read."""
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
     entry = catalog.entry(name)
     plain = _plain(entry)
@@ -115,7 +115,7 @@ def fetch(name: Name, json: Json = False) -> None:
         TransferSpeedColumn,
     )
 
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
     entry = catalog.entry(name)
     before = catalog.state(entry)
@@ -125,7 +125,7 @@ def fetch(name: Name, json: Json = False) -> None:
         *columns, console=console, transient=True, disable=json or not console.is_terminal
     ) as bar:
         task = bar.add_task("", total=None, visible=False)
-        folder = catalog.obtain(
+        folder = catalog.ensure_local(
             entry, lambda done, total: bar.update(task, completed=done, total=total, visible=True)
         )
     plain = _plain(entry)
@@ -219,12 +219,12 @@ def _content_rows(statistics: dict[str, Any]) -> list[list[str]]:
 def _plain(entry: Entry, *, brief: bool = False) -> dict[str, Any]:
     """Return an entry as plain values, with its state and the checksums of its files."""
     from recsys.config import to_dict
-    from recsys.data.catalog import cache, catalog
+    from recsys.data import catalog
 
     plain = {**to_dict(entry), "state": catalog.state(entry), "size": entry.size}
     if brief:
         return {key: plain.get(key) for key in _BRIEF}
-    trusted = cache.recorded(entry.name) if entry.files else {}
+    trusted = catalog.checksums(entry.name) if entry.files else {}
     plain["files"] = [
         {
             "name": file.name,

@@ -86,7 +86,7 @@ def add(
 ) -> None:
     """Name a user-defined data set, or give the location of a manual download."""
     from recsys.config import override
-    from recsys.data.catalog import catalog
+    from recsys.data import catalog
 
     columns = {
         "user": user,

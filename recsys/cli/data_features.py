@@ -116,8 +116,8 @@ def features(
 
     With --like, encode other items as an existing modality does.
     """
-    from recsys.data import feature_making as make
-    from recsys.data.features.encoder import read_encoder
+    from recsys.data.catalog import item_table
+    from recsys.data.features import read_encoder, write_features
 
     named: dict[str, Any] = {
         "item": item,
@@ -144,9 +144,9 @@ def features(
             raise InputError(
                 "--out is the table of --like", place=_COMMAND_LINE, remedy="choose another --out"
             )
-    frame, ids = make.item_table(source, options.get("item"))
+    frame, ids = item_table(source, options.get("item"))
     modality = _modality(frame, ids, source, options, kept)
-    written = make.write_features(
+    written = write_features(
         out, ids, modality.vectors, modality.present, modality.encoder, keep=kept is None
     )
     width, present = modality.vectors.shape[1], int(modality.present.sum())
@@ -205,11 +205,11 @@ def _require_one_kind(options: dict[str, Any]) -> None:
 
 def _options_of_kept(kept: Encoder, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of an encoder; only locations may differ from the time of its making."""
-    from recsys.data.features.encoder import PLACES
+    from recsys.data.features import PATH_OPTIONS
 
     for name, value in options.items():
-        before = kept.asked.get(name)
-        is_moved = name in PLACES and (before or name == "item")
+        before = kept.options.get(name)
+        is_moved = name in PATH_OPTIONS and (before or name == "item")
         if value != before and not is_moved:
             shown = ",".join(before) if isinstance(before, list) else before
             raise InputError(
@@ -217,7 +217,7 @@ def _options_of_kept(kept: Encoder, options: dict[str, Any]) -> dict[str, Any]:
                 place=_COMMAND_LINE,
                 remedy="leave it out",
             )
-    return {**kept.asked, **options}
+    return {**kept.options, **options}
 
 
 def _modality(
@@ -235,18 +235,17 @@ def _by_network(
     frame: pl.DataFrame, ids: pl.Series, source: str, options: dict[str, Any], kept: Encoder | None
 ) -> _Modality:
     """Encode texts or images with a pretrained network."""
-    from recsys.data import feature_making as make
-    from recsys.data.features.encoder import Encoder, digest
+    from recsys.data.features import Encoder, joined_texts, sha256_of_files
     from recsys.nn.pretrained import image_vectors, images_of, sentence_vectors
 
     network = options.get("encoder") or options["weights"]
     if "text" in options:
-        texts = make.joined_texts(frame, options["text"], source)
+        texts = joined_texts(frame, options["text"], source)
         vectors, present = sentence_vectors(texts, network)
     else:
         images = images_of(options["images"], ids.to_list())
         vectors, present = image_vectors(images, options["backbone"], network)
-    encoder = Encoder(options, {"sha256": digest(network)})
+    encoder = Encoder(options, {"sha256": sha256_of_files(network)})
     if kept is not None and encoder.id != kept.id:
         raise InputError(
             "is not the network that made the vectors of --like",
@@ -260,33 +259,23 @@ def _of_texts(
     frame: pl.DataFrame, source: str, options: dict[str, Any], kept: Encoder | None
 ) -> _Modality:
     """Encode texts by their terms."""
-    from recsys.data import feature_making as make
-    from recsys.data.features.encoder import Encoder
+    from recsys.data.features import TextVectorizer, fit_texts, joined_texts
 
-    texts = make.joined_texts(frame, options["text"], source)
-    words = options.get("words", False)
+    texts = joined_texts(frame, options["text"], source)
     if kept is not None:
-        arrays = kept.arrays
-        terms = make.Terms(words, kept.found["terms"], arrays["idf"], arrays["components"])
-        return _Modality(*terms.vectors(texts), kept)
-    terms, vectors, present = make.fitted_terms(texts, options["dim"], words=words)
-    encoder = Encoder(
-        options, {"terms": list(terms.terms)}, {"idf": terms.idf, "components": terms.components}
-    )
-    return _Modality(vectors, present, encoder)
+        return _Modality(*TextVectorizer.of(kept).vectors(texts), kept)
+    fitted, vectors, present = fit_texts(texts, options["dim"], words=options.get("words", False))
+    return _Modality(vectors, present, fitted.encoder(options))
 
 
 def _of_columns(
     frame: pl.DataFrame, source: str, options: dict[str, Any], kept: Encoder | None
 ) -> _Modality:
     """Encode numbers and categories."""
-    from recsys.data import feature_making as make
-    from recsys.data.features.encoder import Encoder
+    from recsys.data.features import ColumnVectorizer, fit_columns
 
     if kept is not None:
-        columns = make.Columns(kept.found["numbers"], kept.found["kinds"])
-        return _Modality(*columns.vectors(frame, source), kept)
+        return _Modality(*ColumnVectorizer.of(kept).vectors(frame, source), kept)
     requested = [options.get(name, []) for name in _COLUMN_KINDS]
-    columns = make.fitted_columns(frame, *requested, place=source)
-    fitted = {"numbers": [list(one) for one in columns.numbers], "kinds": dict(columns.kinds)}
-    return _Modality(*columns.vectors(frame, source), Encoder(options, fitted))
+    fitted = fit_columns(frame, *requested, place=source)
+    return _Modality(*fitted.vectors(frame, source), fitted.encoder(options))

@@ -27,7 +27,7 @@ def demo(folder: Path) -> None:
     from recsys.comparison.comparison import compare_runs
     from recsys.experiment.execution import data_of, execute, open_run
     from recsys.experiment.experiment import read
-    from recsys.serving.recommendations import write_recommendations
+    from recsys.serving import Request, write_recommendations
 
     started = time.perf_counter()
     experiments = {method: read(_configs() / f"{method}-online-retail.toml") for method in METHODS}
@@ -54,9 +54,8 @@ def demo(folder: Path) -> None:
 
     best = max(runs, key=lambda run: run.report("valid")[run.experiment.evaluate.monitor])
     out = folder / "recommendations.parquet"
-    job = write_recommendations(
-        out, best.scorer, best.train, k=10, titles=True, model=best.fingerprint
-    )
+    request = Request(k=10, titles=True)
+    job = write_recommendations(out, best.scorer, best.train, request, model=best.fingerprint)
     typer.echo(
         f"Chosen on validation: {best.name}. {job.rows:,} recommendations for all "
         f"{job.users:,} customers. Ten of them:\n"

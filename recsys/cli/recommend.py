@@ -157,9 +157,11 @@ def recommend(
     """Write the k best items of every user, in your own ids, with rank and score."""
     import torch
 
+    from recsys.data.ids import requested_ids
     from recsys.experiment.execution import open_run
     from recsys.scorer import unplaced
     from recsys.serving import recommendations as serving
+    from recsys.serving.request import Request
 
     _check_users(user, users, new_users)
     _check_new_items(candidates, new_items, only_new)
@@ -171,7 +173,7 @@ def recommend(
     excluded = _read_ids(run, exclude, "item")
     model = _extended(run, _Extensions(new_users, new_items, only_new))
     scorer, train = model.scorer, model.train
-    requested = serving.requested_ids(train.users.ids, named)
+    requested = requested_ids(train.users.ids, named)
     if users is not None and (train.users.rows(requested) < 0).all():
         train.users.require(requested, str(users))
     options: dict[str, Any] = {
@@ -190,7 +192,7 @@ def recommend(
     )
     if out is None:
         shown = requested if json or named is not None else requested.head(_SHOWN)
-        frame = serving.recommend(scorer, train, shown, k, **options)
+        frame = serving.recommend(scorer, train, Request(shown, k, **options))
         _print_lists(frame, shown, len(requested), json)
         popular = frame.filter(frame["source"] == "popular")["user"].n_unique()
         note_users_and_items(shown, train, answered, frame["user"].n_unique(), popular)
@@ -199,13 +201,11 @@ def recommend(
         out,
         scorer,
         train,
-        requested,
-        k,
+        Request(requested, k, **options),
         batch=batch,
         format=format.value,
         model=model.identity,
         training=_training(run),
-        **options,
     )
     _print_job(job, out, json)
     note_users_and_items(requested, train, answered, job.users + job.fallback, job.fallback)
@@ -241,12 +241,12 @@ def _check_new_items(candidates: Path | None, new_items: Path | None, only_new: 
 
 def _read_ids(run: Run, path: Path | None, role: str) -> pl.Series | None:
     """Read a file of users or items; None without a file."""
-    from recsys.serving import recommendations as serving
+    from recsys.data.id_files import read_ids
 
     if path is None:
         return None
     vocabulary = run.train.users if role == "user" else run.train.items
-    return serving.read_ids(path, vocabulary, _column(run, role))
+    return read_ids(path, vocabulary, _column(run, role))
 
 
 def _column(run: Run, role: str) -> str | int | None:

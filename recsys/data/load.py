@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from recsys.config import build
-from recsys.data.catalog import catalog
+from recsys.data import catalog
 from recsys.data.features.tables import feature_tables, seen_from
+from recsys.data.features.titles import read_titles
 from recsys.data.numbering import HeldOut, dataset
 from recsys.data.plausible import odd_times
 from recsys.data.prepare import prepare
@@ -19,7 +20,6 @@ from recsys.data.reading import (
     read,
     read_array,
     read_frame,
-    read_titles,
 )
 from recsys.data.types import Dataset, history_facts
 from recsys.notebook import Shown, counted, facts_html
@@ -116,7 +116,7 @@ def _settings_of(
         return chosen, None
     if resolve is not None:
         return _override(resolve(name), _changed(chosen)), None
-    return _override(catalog.resolve(name), _changed(chosen)), name
+    return _override(catalog.source_of(name), _changed(chosen)), name
 
 
 def catalogued(source: Source) -> Source:

@@ -28,7 +28,7 @@ from recsys.evaluation.slices import (
     popularity_group,
 )
 from recsys.ranking import TopK, ranks, top_k
-from recsys.scorer import Factors, MultiFactors, Scorer
+from recsys.scorer import Scorer, VectorScorer
 
 __all__ = ["FullRanking"]
 
@@ -76,7 +76,7 @@ class FullRanking:
         They have unit length for cosine similarity. None for a scorer without item embeddings.
         """
         scorer = self.scorer
-        if not isinstance(scorer, Factors | MultiFactors):
+        if not isinstance(scorer, VectorScorer):
             return None
         vectors = scorer.item
         if scorer.similarity == "cosine":

@@ -25,7 +25,7 @@ from recsys.evaluation.metrics import Metric
 from recsys.evaluation.settings import Evaluation
 from recsys.evaluation.slices import HeldOut, item_counts
 from recsys.ranking import score_blocks
-from recsys.scorer import Factors, Scorer
+from recsys.scorer import Gemm, Scorer
 
 __all__ = ["SampledRanking", "draw", "worthwhile"]
 
@@ -163,9 +163,10 @@ def draw(
     most = int(sizes.max(initial=0))
     tables: tuple[Tensor, Tensor] | None = None
     cells = scorer.n_items
-    if isinstance(scorer, Factors) and (width + sizes.mean()) * GATHER < scorer.n_items:
-        tables = scorer.as_dot()[:2]
-        cells = (width + most) * (scorer.user.shape[1] + 1)
+    plan = scorer.plan()
+    if isinstance(plan, Gemm) and (width + sizes.mean()) * GATHER < scorer.n_items:
+        tables = (plan.query, plan.key)
+        cells = (width + most) * (plan.query.shape[1] + 1)
     step = min((4 if tables else 16) * _SCORES // cells, _COMPARISONS // (1 + width * max(1, most)))
     step = max(1, step)
     weight = None if counts is None else counts + 1.0

@@ -1,24 +1,32 @@
-"""CDAE: what a user has met, with some of it hidden, and a vector of the user are to give back what was met.
+"""CDAE: reconstruct a user's interactions from a corrupted copy of them and a user vector.
 
-Symbols: x_u the row of user u in {0, 1}^items, x~_u the same with each 1 set to 0 with probability `dropout` and else divided by
-1 - dropout; W [items, dim], V [users, dim], b in R^dim the way in; W' [items, dim], b' in R^items the way out.
+Symbols: x_u is the row of user u in {0, 1}^items. x~_u is x_u with each 1 set to 0 with probability
+`dropout` and otherwise divided by 1 - dropout. W [items, dim], V [users, dim] and b in R^dim are
+the encoder; W' [items, dim] and b' in R^items are the decoder.
 
     h_u = tanh(W^T x~_u + V_u + b),   s(u, i) = W'_i . h_u + b'_i
 
-Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j of -log(1 - sigmoid(s(u, j))); every batch sees
-each of its users with something else hidden. `loss` may be another. With `normalise` a 1 of x_u counts (d_u d_i)^(-1/4), d_u and d_i the numbers of
-training pairs of user and item: divided by the root of the norms of its row and its column.
-Source: Wu, DuBois, Zheng, Ester, "Collaborative denoising auto-encoders for top-N recommender systems", WSDM 2016. tanh, 32 hidden
-units, half of the input hidden, `normalise` and binary cross-entropy against one sampled negative a pair are the form in which denoising studies
-use it as a backbone (DCF, KDD 2024; the SIGIR 2025 re-evaluation).
+Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j
+of -log(1 - sigmoid(s(u, j))). Every batch corrupts the interactions of its users again. `loss` may
+be another one. With `normalise` a 1 of x_u counts (d_u d_i)^(-1/4), where d_u and d_i are the
+numbers of training interactions of user and item: it is divided by the roots of the norms of its
+row and its column.
 
-What is ranked is an inner product: h_u, with nothing hidden, with W', plus b'.
+Source: Wu, DuBois, Zheng, Ester, "Collaborative denoising auto-encoders for top-N recommender
+systems", WSDM 2016. tanh, 32 hidden units, half of the input hidden, `normalise` and binary
+cross-entropy against one sampled negative per pair are the form in which denoising studies use it
+as a backbone (DCF, KDD 2024; the SIGIR 2025 re-evaluation).
 
-Differs: trained on batches of pairs, so that a denoiser meets each pair by itself, where the studies take whole users with as many negatives as
-positives; the released path of DCF puts probabilities into a loss for logits and does not run, so which of its details are behind published
-numbers is not known; the start, Xavier for all tables and 0 for the biases, is RECONSTRUCTED.
-Should reproduce (binary cross-entropy, mean over three seeds of the SIGIR 2025 re-evaluation, whose code hides 0.2): recall@20 / ndcg@20 0.3100 /
-0.1776 on Adressa.
+Items are ranked by an inner product: h_u, computed without corruption, with W', plus b'.
+
+Differs: it is trained on batches of pairs, so that a denoiser sees each pair alone, while the
+studies take whole users with as many negatives as positives. The released path of DCF puts
+probabilities into a loss for logits and does not run, so it is unknown which of its details are
+behind the published numbers. The start values, Xavier for all tables and 0 for the biases, are
+RECONSTRUCTED.
+
+Should reproduce (binary cross-entropy, mean over three seeds of the SIGIR 2025 re-evaluation, whose
+code hides 0.2): recall@20 / ndcg@20 0.3100 / 0.1776 on Adressa.
 """
 
 from __future__ import annotations
@@ -32,11 +40,12 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import distinct
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -46,20 +55,18 @@ _BLOCK = 4096  # users whose histories are gathered at a time
 
 
 @settings
-class CDAE:
-    """Collaborative denoising auto-encoder: a user's items, some hidden, and a user vector give back all (Wu et al., WSDM 2016)."""
+class CDAE(NeedsNegatives):
+    """Denoising auto-encoder of a user's items with a user vector (Wu et al., WSDM 2016)."""
 
     dim: Annotated[int, Bound(ge=1)] = 32
-    """Hidden units."""
+    """Number of hidden units."""
     dropout: Annotated[float, Bound(ge=0, lt=1)] = 0.5
     """Share of a user's items that are hidden in a step."""
     normalise: bool = True
-    """Let an item count less in a long history, and the less the more users it has; off: all count 1."""
+    """Weight an item less the longer the history is and the more users the item has; false: all
+    items count 1."""
     loss: Loss = Loss(kind="bce")
     sampler: Sampler = Sampler()
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _CDAE(self, train)
@@ -72,7 +79,8 @@ class _CDAE(Network):
     def __init__(self, recipe: CDAE, train: Dataset) -> None:
         super().__init__()
         self.recipe, self.sampler = recipe, recipe.sampler
-        users, items, dim = train.n_users, train.n_items, recipe.dim
+        users, items = train.n_users, train.n_items
+        dim = recipe.dim
         self.user = embedding(users, dim, (2 / (users + dim)) ** 0.5)
         self.input, self.output = (
             embedding(items, dim, (2 / (items + dim)) ** 0.5) for _ in range(2)
@@ -93,43 +101,33 @@ class _CDAE(Network):
         )
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the pairs [B] and of their negatives [B, K]: s."""
+        """Return s of the pairs [B] and of their negatives [B, K]."""
         users, (at,) = distinct(batch.user, n=len(self.user.weight))
         hidden = F.embedding(at, self._hidden(users))
         items = self.output(torch.cat([batch.pos, batch.neg.reshape(-1)]))
-        pos = near("dot", hidden, items[: len(batch)]) + self.bias[batch.pos]
-        negatives = items[len(batch) :]
-        neg = (
-            similarity_pool("dot", hidden, negatives)
-            if batch.shared
-            else near("dot", hidden, negatives.view(*batch.neg.shape, -1))
-        )
-        return pos, neg + self.bias[batch.neg]
+        pos, neg = pair_scores(batch, hidden, items[: len(batch)], items[len(batch) :])
+        return pos + self.bias[batch.pos], neg + self.bias[batch.neg]
 
     def _hidden(self, user: Tensor) -> Tensor:
-        """The hidden layer of users [B], [B, dim]; in training with some of their items left out."""
+        """Return the hidden layer of users [B], [B, dim]; in training, of corrupted histories."""
         item, owner, first = self.histories.of(user)
         keep = 1.0
         if self.training and self.recipe.dropout:
             keep = 1 - self.recipe.dropout
-            left = (torch.rand(len(item), device=item.device) < keep).nonzero()[:, 0]
-            item, owner = item.index_select(0, left), owner.index_select(0, left)
+            kept = (torch.rand(len(item), device=item.device) < keep).nonzero()[:, 0]
+            item, owner = item.index_select(0, kept), owner.index_select(0, kept)
             first = torch.searchsorted(owner, torch.arange(len(user), device=owner.device))
         value, table = self.by_user[user[owner]] * self.by_item[item] / keep, self.input.weight
-        met = F.embedding_bag(
+        history = F.embedding_bag(
             item, table, first, mode="sum", per_sample_weights=value.to(table.dtype)
         )
-        return torch.tanh(met + self.user(user) + self.hidden_bias)
+        return torch.tanh(history + self.user(user) + self.hidden_bias)
 
     @torch.no_grad()
     def scorer(self) -> Factors:
-        training, users = (
-            self.training,
-            torch.arange(len(self.user.weight), device=self.bias.device),
-        )
+        users = torch.arange(len(self.user.weight), device=self.bias.device)
+        training = self.training
         self.eval()
         hidden = torch.cat([self._hidden(block) for block in torch.split(users, _BLOCK)])
         self.train(training)
-        return Factors(
-            hidden, self.output.weight.detach().clone(), item_bias=self.bias.detach().clone()
-        )
+        return Factors(hidden, frozen(self.output), item_bias=frozen(self.bias))

@@ -1,20 +1,28 @@
-"""CLCRec: what an item looks like is drawn to what its users make of it, so that new items can be ranked by their looks.
+"""CLCRec: align an item's features with its collaborative vector, so that new items can be ranked.
 
-Symbols: e_u and e_i are learned; g(f) = W_2 leaky-relu(W_1 f) maps the features of an item, all modalities one after the other. A pair
-(u, i) has K sampled negatives j; x runs over i and all j. Objective: mean over observed pairs of
+Symbols: e_u and e_i are learned. g(f) = W_2 leaky-relu(W_1 f) maps the features of an item, all
+modalities concatenated. A pair (u, i) has K sampled negatives j; x runs over i and all j.
+Objective: mean over observed pairs of
 
     share * -log( exp(cos(e_i, g_i) / t) / sum over x of exp(cos(e_i, g_x) / t) )
     + (1 - share) * -log( exp(e_u . y_i / t') / sum over x of exp(e_u . y_x / t') )
     + l2 / 2 * (|e_u| + |e_i|),
 
-y_x = g_x with probability `mixed` and e_x otherwise, a coin for each x of each pair; the norms are not squared. Score: e_u . e_i for an item with a
-training pair, e_u . g_i for one without.
-Source: Wei, Wang, Li, Nie, Li, Li, Chua, "Contrastive learning for cold-start recommendation", MM 2021.
+where y_x = g_x with probability `mixed` and e_x otherwise, drawn for each x of each pair; the norms
+are not squared. Score: e_u . e_i for an item with a training interaction, e_u . g_i for one
+without.
 
-The released settings: on MovieLens share 0.5, temperature 2, 128 negatives, l2 0.1; on Amazon share 0.9, 512 negatives, l2 0.001.
-Differs from the released code: new items are those without a training pair, there those with the highest numbers; the temperature of the second
-term is a setting of its own, by default that of the first (RECONSTRUCTED), as are the slope of the leaky ReLU, torch's 0.01, and raw features.
-Others report on Amazon Baby in another split than MMRec's: recall@20 0.0610, ndcg@20 0.0284. Not run here.
+Source: Wei, Wang, Li, Nie, Li, Li, Chua, "Contrastive learning for cold-start recommendation", MM
+2021.
+
+The released settings: on MovieLens share 0.5, temperature 2, 128 negatives, l2 0.1; on Amazon share
+0.9, 512 negatives, l2 0.001.
+
+Differs from the released code: new items are those without a training interaction; there, those
+with the highest numbers. The temperature of the second term is a separate setting, equal to that of
+the first by default (RECONSTRUCTED). The slope of the leaky ReLU (0.01, the default of torch) and
+the use of raw features are also RECONSTRUCTED. Others report on Amazon Baby in another split than
+MMRec's: recall@20 0.0610, ndcg@20 0.0284. Not run here.
 """
 
 from __future__ import annotations
@@ -27,9 +35,8 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import similarity
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -40,9 +47,11 @@ from recsys.nn.feature_layers import (
     reader,
     side_by_side,
     warm_items,
-    xavier,
 )
 from recsys.nn.losses import Terms
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import negative_scores
+from recsys.nn.tables import xavier
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -50,34 +59,33 @@ __all__ = ["CLCRec"]
 
 
 @settings
-class CLCRec:
-    """Features of an item drawn to its vector by contrast, for new items (Wei et al., MM 2021)."""
+class CLCRec(NeedsNegatives):
+    """Item features aligned with item vectors by contrast, for new items (Wei et al., MM 2021)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     hidden: Annotated[int, Bound(ge=1)] = 256
-    """Width of the hidden layer of the map of features."""
+    """Width of the hidden layer of the feature map."""
     share: Annotated[float, Bound(ge=0, le=1)] = 0.5
-    """Of the contrast between features and items; the rest is that between users and items."""
+    """Weight of the contrast between features and items; the contrast between users and items has
+    the rest."""
     mixed: Annotated[float, Bound(ge=0, le=1)] = 0.5
-    """How likely an item is stood for by its features in the contrast with users."""
+    """Probability that an item is represented by its features in the contrast with users."""
     temperature: Annotated[float, Bound(gt=0)] = 2.0
-    """Of the contrast between features and items, by cosine."""
+    """Temperature of the contrast between features and items, by cosine."""
     user_temperature: Annotated[float, Bound(gt=0)] = 2.0
-    """Of the contrast between users and items, by inner product (RECONSTRUCTED)."""
+    """Temperature of the contrast between users and items, by inner product (RECONSTRUCTED)."""
     sampler: Sampler = Sampler(negatives=128)
-    """pool = "shared" draws the negatives once a batch, which is several times faster."""
+    """pool = "shared" draws the negatives once per batch, which is several times faster."""
     negatives_from: Pool = "warm"
-    """Whether negatives are items with a training pair alone, or all; all lets the features of new items push users away."""
+    """Draw negatives from items with a training interaction (warm) or from all items. With all, the
+    features of new items learn to push users away."""
     l2: Annotated[float, Bound(ge=0)] = 0.1
-    """Weight of the norms, not squared."""
+    """Weight of the norms, which are not squared."""
     scale: Scale = "none"
-    """row: every row of a modality has length 1."""
+    """row: scale every row of a modality to length 1."""
     impute: Impute = "mean"
-    """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+    """Replacement for a missing modality."""
 
     def build(self, train: Dataset) -> Network:
         return _CLCRec(self, train)
@@ -105,18 +113,21 @@ class _CLCRec(Network):
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
-        own, told = self.item(items), self.told(self.features(items))
+        own, by_features = self.item(items), self.told(self.features(items))
         user, item = self.user(batch.user), F.embedding(pos_at, own)
-        # Both ways an item may be stood for are scored, and a coin says which of them counts.
-        by_own, by_told = (
-            self._scores(user, table, pos_at, neg_at) / recipe.user_temperature
-            for table in (own, told)
+        # Items are scored by vector and by features; a random draw decides which of them counts.
+        own_scores, feature_scores = (
+            self._scores(batch, user, table, pos_at, neg_at) / recipe.user_temperature
+            for table in (own, by_features)
         )
-        coin = torch.rand(by_own.shape, device=by_own.device) < recipe.mixed
-        pair = (1 - recipe.share) * _contrast(torch.where(coin, by_told, by_own), batch.mask)
+        coin = torch.rand(own_scores.shape, device=own_scores.device) < recipe.mixed
+        scores = torch.where(coin, feature_scores, own_scores)
+        pair = (1 - recipe.share) * _contrast(scores, batch.mask)
         if recipe.share:
             alike = (
-                self._scores(F.normalize(item, dim=1), F.normalize(told, dim=1), pos_at, neg_at)
+                self._scores(
+                    batch, F.normalize(item, dim=1), F.normalize(by_features, dim=1), pos_at, neg_at
+                )
                 / recipe.temperature
             )
             pair = pair + recipe.share * _contrast(alike, batch.mask)
@@ -127,15 +138,13 @@ class _CLCRec(Network):
         )
         return Terms(pair, extra)
 
-    def _scores(self, anchor: Tensor, table: Tensor, pos_at: Tensor, neg_at: Tensor) -> Tensor:
-        """Inner products of anchors [B, d] with their positive and all negatives, [B, 1 + K]."""
-        negatives = F.embedding(neg_at, table)
-        neg = (
-            similarity_pool("dot", anchor, negatives)
-            if neg_at.dim() == 1
-            else near("dot", anchor, negatives)
-        )
-        return torch.cat([near("dot", anchor, F.embedding(pos_at, table))[:, None], neg], dim=1)
+    def _scores(
+        self, batch: Batch, anchor: Tensor, table: Tensor, pos_at: Tensor, neg_at: Tensor
+    ) -> Tensor:
+        """Return inner products of anchors [B, d] with positives and negatives, [B, 1 + K]."""
+        neg = negative_scores(batch, anchor, F.embedding(neg_at, table))
+        pos = similarity("dot", anchor, F.embedding(pos_at, table))
+        return torch.cat([pos[:, None], neg], dim=1)
 
     @torch.no_grad()
     def scorer(self) -> Factors:
@@ -146,7 +155,10 @@ class _CLCRec(Network):
 
 
 def _contrast(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Cross-entropy of the first of each row [B, 1 + K], what the mask [B, K] leaves out left out; [B]."""
+    """Return the cross-entropy of the first column [B] of scores [B, 1 + K].
+
+    Negatives that the mask [B, K] excludes do not count.
+    """
     if mask is not None:
         scores = torch.cat([scores[:, :1], scores[:, 1:].masked_fill(~mask, -torch.inf)], dim=1)
     return scores.logsumexp(1) - scores[:, 0]

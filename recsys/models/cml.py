@@ -1,28 +1,37 @@
-"""CML: collaborative metric learning, users and items as points of one space.
+"""CML: collaborative metric learning, with users and items as points of one metric space.
 
 Distance D(u, i) = |p_u - q_i|^2, score -D. Objective: mean over observed pairs of
-w_ui * [margin + D(u, i) - min_k D(u, k)]+ over sampled negatives k, every vector kept in the unit ball; w_ui = ln(rank + 1)
-with the rank of i estimated from the share of negatives within the margin (WARP), or 1 without it; plus `covariance.weight`
-times a penalty on the covariance C of the coordinates; plus `content.weight` times the mean of |f(x_i) - q_i|^2 over the items of the
-batch, f a small network on the features x of an item (CML+F).
+
+    w_ui * [margin + D(u, i) - min_k D(u, k)]+
+
+over sampled negatives k, with every vector kept in the unit ball. w_ui = ln(rank + 1), where the
+rank of i is estimated from the share of negatives within the margin (WARP), or 1 without weights.
+Two terms can be added: `covariance.weight` times a penalty on the covariance C of the coordinates,
+and `content.weight` times the mean of |f(x_i) - q_i|^2 over the items of the batch, where f is a
+small network on the features x of an item (CML+F).
+
 Source: Hsieh, Yang, Cui, Lin, Belongie, Estrin, "Collaborative metric learning", WWW 2017.
 
-The samplers of the later papers, all of them without weights (`loss.reduce = "each"` or "hardest"):
+The samplers of later papers, all without weights (`loss.reduce = "each"` or "hardest"):
 
     UniS   reduce = "each"
     PopS   reduce = "each", sampler = { proposal = "popularity", alpha = 1.0 }
     HarS   reduce = "hardest"
-    2stS   reduce = "hardest", second_stage = 10, sampler = { pool = "shared", strict = true, proposal = "popularity", alpha = 1.0,
-           negatives = 300 }: from a pool, items are drawn that resemble the positive (Tran et al., SIGIR 2019), RECONSTRUCTED
-           from the description of their code
+    2stS   reduce = "hardest", second_stage = 10, sampler = { pool = "shared", strict = true,
+           proposal = "popularity", alpha = 1.0, negatives = 300 }: items that are similar to the
+           positive are drawn from a pool (Tran et al., SIGIR 2019), RECONSTRUCTED from the
+           description of their code
 
-A step of UniS and PopS takes `batch_size` pairs of K triplets each; in the papers it takes `batch_size` triplets, K times as many steps:
-`sampler.unit = "triplet"`. CiteULike, P@3 of UniS: 7.99 by pairs, 7.26 by triplets, 7.34 published.
+A step of UniS and PopS takes `batch_size` pairs of K triplets each. In the papers it takes
+`batch_size` triplets and there are K times as many steps: `sampler.unit = "triplet"`. On CiteULike,
+P@3 of UniS is 7.99 by pairs, 7.26 by triplets, and 7.34 published.
 
-Differs from the paper: mean over the batch instead of the sum (with Adam or Adagrad the same but for the weight of the
-covariance); the printed covariance term takes its first norm unsquared, the released code adds up signed entries, so both are
-choices beside the evident meaning; only the rows that moved are put back into the ball, as no other can have left it; only
-the negatives that are kept are given a gradient, which is the same gradient, but with touched rows moves fewer rows.
+Differs from the paper: the loss is the mean over the batch instead of the sum, which is the same
+with Adam or Adagrad except for the weight of the covariance. The printed covariance term takes its
+first norm unsquared, and the released code sums signed entries, so both are choices in addition to
+the evident meaning. Only rows that moved are put back into the ball, as no other row can have left
+it. Only negatives that are kept receive a gradient: it is the same gradient, but fewer rows move if
+only touched rows are updated.
 """
 
 from __future__ import annotations
@@ -36,9 +45,11 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import Space, keep_in, near, project, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import Space, keep_in, project, similarity, similarity_pool
 from recsys.nn.losses import Loss, Terms, choose, pair_loss, refuse_fitting
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -47,53 +58,55 @@ __all__ = ["CML", "Content", "Covariance", "covariance", "second_stage"]
 
 @settings
 class Covariance:
-    """How correlated coordinates are punished."""
+    """The penalty on correlated coordinates."""
 
     weight: Annotated[float, Bound(ge=0)] = 0.0
     """0 turns it off (the paper tunes it around 10, for a sum over the batch)."""
     form: Literal["squared", "printed", "released"] = "squared"
-    """squared: (|C|_F^2 - |diag C|^2) / d. printed: (|C|_F - |diag C|^2) / n of n vectors. released: sum of the entries beside the
-    diagonal, with their signs, which can be negative."""
+    """squared: (|C|_F^2 - |diag C|^2) / d. printed: (|C|_F - |diag C|^2) / n for n vectors.
+    released: sum of the entries off the diagonal, with their signs, which can be negative."""
     over: Literal["batch", "all"] = "batch"
-    """The vectors of the batch, or of both whole tables at every step, as in the released code."""
+    """Compute C from the vectors of the batch, or from both whole tables at every step as in the
+    released code."""
 
 
 @settings
 class Content:
-    """The term that draws items to what their features say (CML+F)."""
+    """The term that pulls items towards the image of their features (CML+F)."""
 
     weight: Annotated[float, Bound(ge=0)] = 0.0
     """0 leaves features out; the paper has 1, and 0.5 on MovieLens."""
     hidden: Annotated[int, Bound(ge=1)] = 256
     """Width of the hidden layer."""
     dropout: Annotated[float, Bound(ge=0, lt=1)] = 0.5
-    """Share of the hidden units left out at a step."""
+    """Share of the hidden units that are dropped in a step."""
 
 
 @settings
-class CML:
-    """Collaborative metric learning: nearness in one space, with or without WARP weights (Hsieh et al., WWW 2017)."""
+class CML(NeedsNegatives):
+    """Distances in one space, with or without WARP weights (Hsieh et al., WWW 2017)."""
 
     reconstructed = "2stS"
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     loss: Loss = Loss(kind="hinge", reduce="warp", margin=1.0)
-    """reduce = "warp" is the paper's; "hardest" drops the weights; "each" counts every negative."""
+    """reduce = "warp" is the paper's; "hardest" has no weights; "each" counts every negative."""
     sampler: Sampler = Sampler(negatives=10)
     second_stage: Annotated[int, Bound(ge=0)] = 0
-    """Of a shared pool, so many negatives are drawn for each pair by their likeness to its positive (2stS); 0: all are used."""
+    """Number of negatives drawn from a shared pool for each pair by similarity to its positive
+    (2stS); 0: use the whole pool."""
     covariance: Covariance = Covariance()
     content: Content = Content()
     user_space: Space = "ball"
-    """Where users live: anywhere, within the ball of `radius`, or on its sphere."""
+    """Space of the user vectors: free, the ball of `radius`, or its sphere."""
     item_space: Space = "ball"
-    """Where items live."""
+    """Space of the item vectors, with the same choices."""
     radius: Annotated[float, Bound(gt=0)] = 1.0
-    """Of the ball or sphere."""
+    """Radius of the ball or sphere."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         refuse_fitting(self.loss, "CML")
         drawn_by = self.sampler.proposal == "popularity" and self.sampler.alpha > 0
         if (
@@ -102,8 +115,11 @@ class CML:
             and self.loss.correct
             and (self.loss.kind == "softmax" or self.loss.reduce in ("soft", "resampled"))
         ):
-            cause = "second_stage draws by likeness, with chances that are not known, and the loss corrects for the proposal of the sampler"
-            raise InputError(cause, remedy="use loss.correct = false, or second_stage = 0")
+            raise InputError(
+                "second_stage draws by similarity with unknown probabilities, "
+                "and the loss corrects for the proposal of the sampler",
+                remedy="use loss.correct = false, or second_stage = 0",
+            )
         if self.second_stage and self.sampler.pool != "shared":
             raise InputError(
                 f"second_stage = {self.second_stage} draws from a pool",
@@ -111,7 +127,8 @@ class CML:
             )
         if self.second_stage > self.sampler.negatives and self.second_stage:
             raise InputError(
-                f"second_stage = {self.second_stage} is more than the {self.sampler.negatives} of the pool",
+                f"second_stage = {self.second_stage} exceeds the {self.sampler.negatives} "
+                "negatives of the pool",
                 remedy="raise sampler.negatives",
             )
 
@@ -151,15 +168,15 @@ class _CML(Network):
         negatives = batch.neg.expand(len(batch), -1)
         negatives = negatives if kept is None else negatives.gather(1, kept)
         negatives = negatives if chosen is None else negatives.gather(1, chosen.place)
-        # Of all that was compared, only what is kept is read again with a gradient.
+        # Of all compared items, only those that are kept are read again with a gradient.
         item = self.item(batch.pos)
         if chosen is None and kept is None and batch.shared:
             others = self.item(batch.neg)
             neg = similarity_pool("euclidean", user, others)
         else:
             others = self.item(negatives)
-            neg = near("euclidean", user, others)
-        pos = near("euclidean", user, item)
+            neg = similarity("euclidean", user, others)
+        pos = similarity("euclidean", user, item)
         pair = pair_loss(
             recipe.loss,
             pos,
@@ -179,16 +196,14 @@ class _CML(Network):
         )
 
     def _compare(self, user: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Similarity of the positives [B] and of all candidates [B, K]."""
+        """Return the similarity of the positives [B] and of all candidates [B, K]."""
         weight = self.item.weight.detach()
-        pos = near("euclidean", user, weight.index_select(0, batch.pos))
-        others = weight.index_select(0, batch.neg.reshape(-1))
-        return pos, similarity_pool("euclidean", user, others) if batch.shared else near(
-            "euclidean", user, others.view(*batch.neg.shape, -1)
-        )
+        item = weight.index_select(0, batch.pos)
+        negatives = weight.index_select(0, batch.neg.reshape(-1))
+        return pair_scores(batch, user, item, negatives, "euclidean")
 
     def _second_stage(self, batch: Batch) -> Tensor | None:
-        """Places in the pool of the negatives drawn for each pair [B, second_stage]."""
+        """Return indices into the pool of the negatives drawn per pair, [B, second_stage]."""
         if not self.recipe.second_stage:
             return None
         weight = self.item.weight.detach()
@@ -200,7 +215,7 @@ class _CML(Network):
         )
 
     def _extra(self, user: Tensor, items: Tensor, rows: Tensor) -> Tensor | None:
-        """The terms that belong to no pair; `items` are the vectors of the item `rows` of the batch."""
+        """Return the terms that belong to no pair; `items` are the vectors of the item `rows`."""
         settings, extra = self.recipe.covariance, None
         if settings.weight:
             vectors = torch.cat(
@@ -208,9 +223,9 @@ class _CML(Network):
             )
             extra = settings.weight * covariance(vectors, settings.form)
         if self.content is not None:
-            said, known = self.content(rows), self.content.present[rows]
-            apart = (said - items).square().sum(1) * known
-            term = self.recipe.content.weight * apart.sum() / known.sum().clamp_min(1)
+            image, known = self.content(rows), self.content.present[rows]
+            distance = (image - items).square().sum(1) * known
+            term = self.recipe.content.weight * distance.sum() / known.sum().clamp_min(1)
             extra = term if extra is None else extra + term
         return extra
 
@@ -219,13 +234,11 @@ class _CML(Network):
         keep_in(self.item, self.recipe.item_space, self.recipe.radius)
 
     def scorer(self) -> Factors:
-        return Factors(
-            self.user.weight.detach().clone(), self.item.weight.detach().clone(), "euclidean"
-        )
+        return Factors(frozen(self.user), frozen(self.item), "euclidean")
 
 
 class _Features(nn.Module):
-    """f of the paper: all modalities side by side, one hidden layer, a point of the space."""
+    """f of the paper: all modalities concatenated, one hidden layer, a point of the space."""
 
     def __init__(self, settings: Content, train: Dataset, dim: int) -> None:
         super().__init__()
@@ -256,7 +269,7 @@ class _Features(nn.Module):
     present: Tensor
 
     def known(self) -> Tensor:
-        """Rows of the items that have features."""
+        """Return the rows of the items that have features."""
         return self.present.nonzero().view(-1)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -265,7 +278,10 @@ class _Features(nn.Module):
 
 
 def covariance(vectors: Tensor, form: str = "squared") -> Tensor:
-    """What correlated coordinates of vectors [n, d] cost, a scalar; C is their covariance [d, d], form as in `Covariance`."""
+    """Return the penalty on the covariance C [d, d] of vectors [n, d], a scalar.
+
+    The forms are those of `Covariance.form`.
+    """
     centred = vectors - vectors.mean(0)
     matrix = centred.T @ centred / len(vectors)
     if form == "released":
@@ -277,27 +293,29 @@ def covariance(vectors: Tensor, form: str = "squared") -> Tensor:
 
 
 def second_stage(positives: Tensor, pool: Tensor, n: int, mask: Tensor | None = None) -> Tensor:
-    """Draw n of a pool of items for each positive, without putting back, by the weight of their likeness t to it.
+    """Draw n items of a pool per positive without replacement, by similarity t to the positive.
 
-    The weight is the inverse of the density of the inner product of two random unit vectors, (1 - t^2)^(1 - (d - 1) / 2), so that likely
-    likenesses count little; 0 where t <= 0. Where fewer than n have a weight, the rest is drawn evenly from those that have none.
-    Source: Tran, Sweeney, Lalmas, "Improving collaborative metric learning with efficient negative sampling", SIGIR 2019.
+    The weight is the inverse of the density of the inner product of two random unit vectors, (1 -
+    t^2)^(1 - (d - 1) / 2), so that frequent similarities count little; it is 0 where t <= 0. If
+    fewer than n items have a weight, the rest is drawn uniformly from the others.
+
+    Source: Tran, Sweeney, Lalmas, "Improving collaborative metric learning with efficient negative
+    sampling", SIGIR 2019.
 
     Args:
         positives: item vectors [B, d].
         pool: item vectors [K, d].
-        n: how many.
-        mask: bool [B, K], False where an item of the pool must not be drawn unless there is no other; None: anywhere.
+        n: number of items to draw for each positive.
+        mask: bool [B, K], False where an item is drawn only if the others are used up; None: all
+            may be drawn.
 
     Returns:
-        Places in the pool, int64 [B, n].
+        Indices into the pool, int64 [B, n].
     """
-    likeness = nn.functional.normalize(positives, dim=1) @ nn.functional.normalize(pool, dim=1).T
-    log_weight = (1 - (pool.shape[1] - 1) / 2) * torch.log(
-        1 - likeness.clamp(-1, 1).square() + 1e-8
-    )
-    # Weight 0 as a number so small that any other comes first; the log of a uniform number twice makes the draw (Gumbel).
-    log_weight = torch.where(likeness > 0, log_weight, -1e6)
+    cosine = nn.functional.normalize(positives, dim=1) @ nn.functional.normalize(pool, dim=1).T
+    log_weight = (1 - (pool.shape[1] - 1) / 2) * torch.log(1 - cosine.clamp(-1, 1).square() + 1e-8)
+    # Weight 0 is a logarithm below all others; the draw adds Gumbel noise, -log(-log(uniform)).
+    log_weight = torch.where(cosine > 0, log_weight, -1e6)
     if mask is not None:
         log_weight = torch.where(mask, log_weight, -1e9)
     noise = -torch.log(-torch.log(torch.rand_like(log_weight).clamp(1e-12, 1 - 1e-7)))

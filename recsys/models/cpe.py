@@ -1,25 +1,35 @@
-"""CPE: collaborative preference embedding; a positive is to be nearer than a negative by a fixed amount, neither less nor more.
+"""CPE: collaborative preference embedding, with a margin that is kept from both sides.
 
-Symbols: user u and item i have vectors p_u, q_i of norm at most `radius`; D(u, i) = |p_u - q_i|^2, score -D; k is a sampled negative.
-Objective over observed pairs (u, i):
+Symbols: user u and item i have vectors p_u, q_i of norm at most `radius`; D(u, i) = |p_u - q_i|^2,
+score -D; k is a sampled negative. Objective over observed pairs (u, i):
 
-    mean over pairs of  sum or mean over k of |D(u, k) - D(u, i) - margin|  +  covariance (tr C - log det(C + eps I))
+    mean over pairs of  sum or mean over k of |D(u, k) - D(u, i) - margin|
+        +  covariance (tr C - log det(C + eps I))
 
-The first part is [t - margin]+ + [margin - t]+ of the difference t: a hinge on either side. C [d, d] is the covariance of the vectors
-of users and items; tr C - log det C is what is variable in the divergence of a Gaussian with that covariance from the standard one,
-and least for C = I: it keeps coordinates uncorrelated and none of them unused.
-Source: Bao, Xu, Ma, Yang, Cao, Huang, "Collaborative preference embedding against sparse labels", ACM MM 2019.
+The first part is [t - margin]+ + [margin - t]+ of the difference t: a hinge on either side. C [d,
+d] is the covariance of the vectors of users and items. tr C - log det C is the variable part of the
+divergence of a Gaussian with that covariance from the standard one, and is least for C = I: it
+keeps coordinates uncorrelated and all of them in use.
 
-`reduce` says what is done with the negatives: "sum" is the authors' first code (30 of them), "each" the mean the paper writes, and
-"hardest" the library they released later (the nearest of 10; without the covariance).
+Source: Bao, Xu, Ma, Yang, Cao, Huang, "Collaborative preference embedding against sparse labels",
+ACM MM 2019.
 
-Differs: mean over the batch, where the code takes a sum, so under "sum" `covariance` is theirs divided by the pairs of a batch (16); vectors
-start from N(0, 1/d) and are put into the ball, where theirs start from U(-1, 1), which puts all of them on its surface; the covariance
-looks at the users and positives of the batch (`over = "all"` restores the whole tables, at the price of a pass over them per step), by
-log-determinant, where the later library takes complex eigenvalues of the scatter matrix and drops what is imaginary. With fewer
-vectors in a batch than coordinates, C has no full rank, and eps alone keeps the determinant above 0. The value of eps is not known.
-Settings of the paper for ML-100k: dim 300, margin 1.2, covariance 5e-3 (theirs), 30 negatives, adagrad, lr 0.05, 16 pairs a step;
-P@30 / MAP 0.3633 / 0.2938 are published for a random split of 4:1 of ratings >= 4, which is not available.
+`reduce` combines the negatives: "sum" is the authors' first code (30 negatives), "each" is the mean
+that the paper writes, and "hardest" is the library that they released later (the nearest of 10,
+without the covariance).
+
+Differs: the loss is the mean over the batch, where the code takes a sum, so under "sum"
+`covariance` is theirs divided by the pairs of a batch (16). Vectors start from N(0, 1/d) and are
+put into the ball, where theirs start from U(-1, 1), which puts all of them on its surface. The
+covariance is that of the users and positives of the batch (`over = "all"` restores the whole
+tables, at the price of a pass over them per step). It is computed by log-determinant, where the
+later library takes complex eigenvalues of the scatter matrix and drops the imaginary part. With
+fewer vectors in a batch than coordinates, C does not have full rank, and only eps keeps the
+determinant above 0. The published value of eps is not known.
+
+Settings of the paper for ML-100k: dim 300, margin 1.2, covariance 5e-3 (theirs), 30 negatives,
+adagrad, lr 0.05, 16 pairs a step. P@30 / MAP 0.3633 / 0.2938 are published for a random split of
+4:1 of ratings >= 4, which is not available.
 """
 
 from __future__ import annotations
@@ -31,9 +41,11 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import keep_in, near, project, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import keep_in, project
 from recsys.nn.losses import Terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -43,27 +55,24 @@ Reduce = Literal["each", "sum", "hardest"]
 
 
 @settings
-class CPE:
-    """Collaborative preference embedding: a margin kept from both sides, coordinates kept uncorrelated (Bao et al., MM 2019)."""
+class CPE(NeedsNegatives):
+    """A margin kept from both sides, and uncorrelated coordinates (Bao et al., MM 2019)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     margin: float = 1.2
-    """By how much a negative should be further away than the positive, in squared distance."""
+    """Target difference of the squared distances to a negative and to the positive."""
     reduce: Reduce = "each"
-    """Over the K negatives: mean of each, their sum, or only the nearest."""
+    """Reduction over the K negatives: their mean, their sum, or the nearest only."""
     sampler: Sampler = Sampler(negatives=30)
     covariance: Annotated[float, Bound(ge=0)] = 0.0
     """Weight of the covariance term."""
     over: Literal["batch", "all"] = "batch"
-    """Whose covariance: of the users and positives of the batch, or of both tables."""
+    """Compute the covariance from the users and positives of the batch, or from both tables."""
     eps: Annotated[float, Bound(gt=0)] = 1e-4
     """Added to the diagonal of the covariance within the determinant."""
     radius: Annotated[float, Bound(gt=0)] = 1.0
-    """Of the ball every vector is kept in."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+    """Radius of the ball of all vectors."""
 
     def build(self, train: Dataset) -> Network:
         return _CPE(self, train)
@@ -86,12 +95,7 @@ class _CPE(Network):
         user = self.user(batch.user)
         items = self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
         item, negatives = items[: len(batch)], items[len(batch) :]
-        pos = near("euclidean", user, item)
-        neg = (
-            similarity_pool("euclidean", user, negatives)
-            if batch.shared
-            else near("euclidean", user, negatives.view(*batch.neg.shape, -1))
-        )
+        pos, neg = pair_scores(batch, user, item, negatives, "euclidean")
         pair = two_sided(pos, neg, recipe.margin, recipe.reduce, batch.mask)
         if not recipe.covariance:
             return Terms(pair)
@@ -105,26 +109,24 @@ class _CPE(Network):
             keep_in(table, "ball", self.recipe.radius)
 
     def scorer(self) -> Factors:
-        return Factors(
-            self.user.weight.detach().clone(), self.item.weight.detach().clone(), "euclidean"
-        )
+        return Factors(frozen(self.user), frozen(self.item), "euclidean")
 
 
 def two_sided(
     pos: Tensor, neg: Tensor, margin: float, reduce: Reduce, mask: Tensor | None = None
 ) -> Tensor:
-    """|pos - neg - margin| of each pair with its negatives, [B]; 0 for a pair without any.
+    """Return |pos - neg - margin| of each pair, [B], reduced over its negatives; 0 without any.
 
     Args:
-        pos, neg: minus the squared distances of the positives [B] and of the negatives [B, K].
-        margin: what the difference should be.
-        reduce: over the negatives, as in the recipe.
-        mask: bool [B, K], False where a candidate is no negative, or None.
+        pos, neg: negated squared distances of the positives [B] and of the negatives [B, K].
+        margin: target of the difference.
+        reduce: reduction over the negatives, as in the recipe.
+        mask: bool [B, K], False where a candidate is not a negative, or None.
     """
     if reduce == "hardest":
         usable = neg if mask is None else neg.masked_fill(~mask, -torch.inf)
-        place = usable.detach().argmax(1, keepdim=True)
-        neg, mask = neg.gather(1, place), None if mask is None else mask.gather(1, place)
+        nearest = usable.detach().argmax(1, keepdim=True)
+        neg, mask = neg.gather(1, nearest), None if mask is None else mask.gather(1, nearest)
     each = (pos[:, None] - neg - margin).abs()
     if mask is None:
         return each.mean(1) if reduce == "each" else each.sum(1)
@@ -133,18 +135,14 @@ def two_sided(
 
 
 def log_det_divergence(vectors: Tensor, eps: float) -> Tensor:
-    """The covariance term: tr C - log det(C + eps I) of the covariance C [d, d] of vectors [n, d], a scalar.
+    """Return tr C - log det(C + eps I) of the covariance C [d, d] of vectors [n, d], a scalar.
 
-    It is least where every coordinate has variance 1 - eps and none goes with another.
+    It is least if every coordinate has variance 1 - eps and all are uncorrelated.
     """
-    # A determinant of a rounded covariance may be negative.
+    # In half precision the rounded covariance may have a negative determinant.
     with torch.autocast(vectors.device.type, enabled=False):
         centred = vectors - vectors.mean(0)
         matrix = centred.T @ centred / len(vectors)
         trace = matrix.diagonal().sum()
-        return (
-            trace
-            - torch.linalg.slogdet(
-                matrix + eps * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-            )[1]
-        )
+        identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+        return trace - torch.linalg.slogdet(matrix + eps * identity)[1]

@@ -1,35 +1,44 @@
-"""DeCA: two models of the same likes, which agree on what is clean and not on noise.
+"""DeCA: denoising by cross-model agreement; two models agree on clean interactions, not on noise.
 
-Symbols: f and g probabilities that user u likes item i, of a target and an auxiliary model; h1 = P(observed | not liked), h2 = P(observed |
-liked), of two more; each the logistic function of an inner product of its own vectors. C1, C2 > 0 stand for minus the log of what is held to be
-nearly impossible.
+Symbols: f and g are the probabilities that user u likes item i, of a target and an auxiliary model.
+h1 = P(observed | not liked) and h2 = P(observed | liked), of two more models. Each is the logistic
+function of an inner product of its own vectors. C1, C2 > 0 replace minus the log of a probability
+that is taken to be nearly 0.
 
 Objective: mean over observed pairs and negatives (each pair with the mean of its negatives) of
 
-    alpha KL(g || f) + (1 - alpha) KL(f || g) - E,      KL that of two coins,
+    alpha KL(g || f) + (1 - alpha) KL(f || g) - E,      KL that of two Bernoulli distributions,
 
-and E the expected log likelihood of what was observed when the truth is drawn from f. Steps take turns:
+where E is the expected log likelihood of the observation if the truth is drawn from f. Steps
+alternate:
 
-    against false positives    observed  (1 - f) log h1                 negative  (1 - f) log(1 - h1) - C1 f
-    against false negatives    observed  f log h2 - C2 (1 - f)          negative  f log(1 - h2)
+    against false positives    observed  (1 - f) log h1         negative  (1 - f) log(1 - h1) - C1 f
+    against false negatives    observed  f log h2 - C2 (1 - f)  negative  f log(1 - h2)
 
-+ l2 / (2 |U|) times the squared norm of the target, |U| the number of users; g, h1 and h2 have no norm to pay for. Every log of KL
-and E is that of a probability + 1e-5: without it a pair that f and g see as certain and opposite has a gradient without bound. What
-ranks is f.
-DeCA(p), `pretrain` > 0: g is of the kind of f, learns alone by binary cross-entropy for so many epochs, l2 falling on it, and stays as
-it is from then on.
-Source: Wang, Xin, Meng, Jose, Feng, He, "Learning robust recommenders through cross-model agreement", WWW 2022 ("denoising with cross-model
-agreement").
+plus l2 / (2 |U|) times the squared norm of the target, |U| the number of users; the norms of g, h1
+and h2 are not penalised. Every log of KL and E is that of a probability + 1e-5: without it, a pair
+that f and g are certain about in opposite ways has an unbounded gradient. Items are ranked by f.
 
-Differs: which turn it is follows epoch + step, so that a run can be resumed (the first step of the released code takes both sides at
-once, by mistake it seems); the target is what `target` and `layers` say, and the auxiliary model matrix factorisation as in the paper;
-h1 and h2 are matrix factorisation for every target; several negatives of a pair are averaged, where the code adds them up; a CDAE
-learns from pairs with negatives of their own and pays l2 for squared norms, where the code draws as many zeros of whole rows and adds
-up norms. The loss has no labels that `[train] denoise` could weigh, and needs none.
-Settings of the released code, the target dim 32, lr 1e-3, 2,048 pairs a step: C1 1000 and C2 10 by default, searched from 1 to 1000
-(C1 100 or 1000 in most cells), alpha in 0, 0.5, 1, l2 in 0 to 1000 (0.01 to 1 in most cells), by data and target.
-Should reproduce (Adressa, LightGCN, mean of three seeds, SIGIR 2025 re-evaluation): recall@20 0.1384 for DeCA and 0.2251 for DeCA(p), beside 0.2226
-for plain cross-entropy.
+DeCA(p), `pretrain` > 0: g has the architecture of f and is trained alone by binary cross-entropy
+for that many epochs, with l2 on it. Afterwards it is frozen.
+
+Source: Wang, Xin, Meng, Jose, Feng, He, "Learning robust recommenders through cross-model
+agreement", WWW 2022 ("denoising with cross-model agreement").
+
+Differs: the kind of a step follows epoch + step, so that a run can be resumed (the first step of
+the released code is of both kinds at once, apparently by mistake). The target is given by `target`
+and `layers`, and the auxiliary model is matrix factorisation as in the paper; h1 and h2 are matrix
+factorisation for every target. Several negatives of a pair are averaged, where the code adds them
+up. A CDAE is trained on pairs with their own negatives and l2 on squared norms, where the code
+draws as many zeros of whole rows and adds up norms. The loss has no labels that `[train] denoise`
+could weight, and needs none.
+
+Settings of the released code, the target dim 32, lr 1e-3, 2,048 pairs a step: C1 1000 and C2 10 by
+default, searched from 1 to 1000 (C1 100 or 1000 in most cells), alpha in 0, 0.5, 1, l2 in 0 to 1000
+(0.01 to 1 in most cells), by data and target.
+
+Should reproduce (Adressa, LightGCN, mean of three seeds, SIGIR 2025 re-evaluation): recall@20
+0.1384 for DeCA and 0.2251 for DeCA(p), against 0.2226 for plain cross-entropy.
 """
 
 from __future__ import annotations
@@ -44,14 +53,12 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.models.cdae import CDAE
-from recsys.models.gmf import GMF
-from recsys.models.lightgcn import LightGCN
-from recsys.models.neumf import NeuMF
-from recsys.nn.distance import near
+from recsys.models import NeedsNegatives, Network
+from recsys.models import recipe as recipe_of
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
-from recsys.nn.losses import Terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, half_square
+from recsys.nn.terms import Terms, mean_of
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, Scorer
 
@@ -59,35 +66,38 @@ __all__ = ["DeCA", "agreement", "expectation"]
 
 
 @settings
-class DeCA:
+class DeCA(NeedsNegatives):
     """Denoising by the agreement of two models (Wang et al., WWW 2022)."""
 
     dim: Annotated[int, Bound(ge=1)] = 32
-    """Length of a vector of each model."""
+    """Embedding dimension of each model."""
     target: Literal["mf", "gmf", "neumf", "cdae"] = "mf"
-    """The model that ranks; one other than mf starts and has settings as it has by itself, but for `dim`."""
+    """The model that ranks; one other than mf has the start and the settings of its own method,
+    except for `dim`."""
     layers: Annotated[int, Bound(ge=0, le=10)] = 0
-    """Propagations over the graph, which make LightGCN of the target mf."""
+    """Number of propagations over the graph, which turn the target mf into LightGCN."""
     alpha: Annotated[float, Bound(ge=0, le=1)] = 0.5
     """Weight of KL(g || f); KL(f || g) has the rest."""
     c1: Annotated[float, Bound(gt=0)] = 1000.0
-    """Cost of an unobserved pair that the target likes, in turns against false positives."""
+    """Cost of an unobserved pair that the target likes, in steps against false positives."""
     c2: Annotated[float, Bound(gt=0)] = 10.0
-    """Cost of an observed pair that the target does not like, in turns against false negatives."""
+    """Cost of an observed pair that the target does not like, in steps against false negatives."""
     pretrain: Annotated[int, Bound(ge=0)] = 0
-    """DeCA(p): epochs in which only the auxiliary model learns, to be left alone afterwards; patience counts them too. 0: both learn
-    together."""
+    """DeCA(p): epochs in which only the auxiliary model is trained; it is frozen afterwards.
+    Patience counts these epochs too. 0: both are trained together."""
     sampler: Sampler = Sampler()
     l2: Annotated[float, Bound(ge=0)] = 0.0
-    """Weight of the squared norm of the target (while it learns first, of the auxiliary model), over the number of users."""
+    """Weight of the squared norm of the target, over the number of users; of the auxiliary model
+    while that is trained alone."""
     init_std: Annotated[float, Bound(gt=0)] = 0.01
-    """Standard deviation of the start values of matrix factorisation; a target with layers starts as LightGCN does, at 0.1."""
+    """Standard deviation of the start values of matrix factorisation; a target with layers starts
+    as LightGCN does, with 0.1."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler)
+        super().__post_init__()
         if self.sampler.pool != "own":
             raise InputError(
-                f"sampler.pool = '{self.sampler.pool}', but every pair has negatives of its own here",
+                f"sampler.pool = '{self.sampler.pool}', but the method draws negatives per pair",
                 remedy='use pool = "own"',
             )
         if self.layers and self.target != "mf":
@@ -103,7 +113,8 @@ class DeCA:
 class _DeCA(Network):
     def __init__(self, recipe: DeCA, train: Dataset) -> None:
         super().__init__()
-        self.recipe, self.sampler, self.n_users = recipe, recipe.sampler, train.n_users
+        self.recipe, self.sampler = recipe, recipe.sampler
+        self.n_users = train.n_users
         adjacency = normalised_adjacency(train.pairs) if recipe.layers else None
         self.target = _target(recipe, train, adjacency)
         self.auxiliary = (
@@ -123,7 +134,7 @@ class _DeCA(Network):
                 g = self.auxiliary.eval().logits(batch)
         else:
             g = self.auxiliary.logits(batch)
-        positives = (batch.epoch + batch.step) % 2 == 0  # whose turn it is
+        positives = (batch.epoch + batch.step) % 2 == 0  # a step against false positives
         likelihood = self.false_positive if positives else self.true_positive
         h, cost = likelihood.logits(batch), recipe.c1 if positives else recipe.c2
         terms = [
@@ -134,31 +145,27 @@ class _DeCA(Network):
         return self._terms(terms[0], terms[1], batch, self.target)
 
     def _terms(self, pos: Tensor, neg: Tensor, batch: Batch, ranking: _Model) -> Terms:
-        mean = (
-            neg.mean(1)
-            if batch.mask is None
-            else (neg * batch.mask).sum(1) / batch.mask.sum(1).clamp_min(1)
-        )
         extra = (
             self.recipe.l2 / self.n_users * half_square(*ranking.parameters())
             if self.recipe.l2
             else None
         )
         if batch.epoch == 0 and batch.step == 0:
-            # A gradient of 0 for all, once: an optimiser has a state of every parameter from the first step on, as a checkpoint wants it.
-            nothing = 0 * half_square(*self.parameters())
-            extra = nothing if extra is None else extra + nothing
-        return Terms(pos + mean, extra)
+            # Give every parameter a gradient of 0 once: checkpoints need an optimiser state of each
+            # parameter from the first step on.
+            zero = 0 * half_square(*self.parameters())
+            extra = zero if extra is None else extra + zero
+        return Terms(pos + mean_of(neg, batch.mask), extra)
 
     def scorer(self) -> Scorer:
         return self.target.scorer()
 
 
 class _Model(Protocol):
-    """One of the networks of DeCA: says how likely pairs are, and the target and an auxiliary of its kind rank."""
+    """A network of DeCA: it returns logits of pairs; the target and its auxiliary can rank."""
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the pairs [B] and of their negatives [B, K]."""
+        """Return the logits of the pairs [B] and of their negatives [B, K]."""
 
     def scorer(self) -> Scorer: ...
 
@@ -170,60 +177,60 @@ class _Model(Protocol):
 def _target(recipe: DeCA, train: Dataset, adjacency: Tensor | None) -> _Model:
     if recipe.target == "mf":
         return _Likes(recipe, train, adjacency)
-    backbone: type[GMF | NeuMF | CDAE] = {"gmf": GMF, "neumf": NeuMF, "cdae": CDAE}[recipe.target]
-    return cast("_Model", backbone(dim=recipe.dim, sampler=recipe.sampler).build(train))
+    backbone = recipe_of(recipe.target)(dim=recipe.dim, sampler=recipe.sampler)
+    return cast("_Model", backbone.build(train))
 
 
 class _Likes(nn.Module):
-    """Logits of one probability for every user and item: of vectors, or of vectors averaged over the graph."""
+    """Logits of a probability per user and item, from vectors, averaged over the graph or not."""
 
     def __init__(self, recipe: DeCA, train: Dataset, adjacency: Tensor | None) -> None:
         super().__init__()
         self.n_users, self.layers = train.n_users, recipe.layers
-        std = recipe.init_std if adjacency is None else LightGCN().init_std
+        std = recipe.init_std if adjacency is None else float(recipe_of("lightgcn")().init_std)
         self.nodes = embedding(train.n_users + train.n_items, recipe.dim, std)
         self.register_buffer("adjacency", adjacency, persistent=False)
         self.adjacency: Tensor | None
 
     def vectors(self) -> Tensor:
-        return (
-            self.nodes.weight
-            if self.adjacency is None
-            else mean_layers(self.adjacency, self.nodes.weight, self.layers)
-        )
+        if self.adjacency is None:
+            return self.nodes.weight
+        return mean_layers(self.adjacency, self.nodes.weight, self.layers)
 
     def scorer(self) -> Factors:
         vectors = self.vectors().detach()
         return Factors(vectors[: self.n_users].clone(), vectors[self.n_users :].clone())
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits of the pairs [B] and of their negatives [B, K]."""
-        size, wanted = (
-            len(batch),
-            torch.cat([batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)]),
+        """Return the logits of the pairs [B] and of their negatives [B, K]."""
+        size = len(batch)
+        nodes = torch.cat(
+            [batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)]
         )
         if self.adjacency is None:
-            vectors = self.nodes(wanted)
+            vectors = self.nodes(nodes)
         else:
-            rows, where = torch.unique(wanted, return_inverse=True)
-            vectors = F.embedding(
-                where, mean_layers_rows(self.adjacency, self.nodes.weight, rows, self.layers)[0]
-            )
-        user, pos, neg = vectors[:size], vectors[size : 2 * size], vectors[2 * size :]
-        return near("dot", user, pos), near("dot", user, neg.view(*batch.neg.shape, -1))
+            rows, index = torch.unique(nodes, return_inverse=True)
+            mean, _ = mean_layers_rows(self.adjacency, self.nodes.weight, rows, self.layers)
+            vectors = F.embedding(index, mean)
+        return pair_scores(batch, vectors[:size], vectors[size : 2 * size], vectors[2 * size :])
 
 
-# What is added within every logarithm, as in the released code: a log is at least -11.5, a slope at most 1e5 times that of its probability.
+# Added within every logarithm, as in the released code: a log is at least -11.5, and its slope at
+# most 1e5 times that of the probability.
 _WITHIN = 1e-5
 
 
 def bounded_log(logit: Tensor) -> Tensor:
-    """Return log(sigma(x) + 1e-5) of logits x, the same shape; of 1 - sigma(x) with -x."""
+    """Return log(sigma(x) + 1e-5) of logits x, the same shape; pass -x for 1 - sigma(x)."""
     return torch.log(torch.sigmoid(logit) + _WITHIN)
 
 
 def agreement(f: Tensor, g: Tensor, alpha: float) -> Tensor:
-    """Disagreement: alpha KL(g || f) + (1 - alpha) KL(f || g) of two coins given by their logits; the shape of both."""
+    """Return the disagreement of two Bernoulli distributions, given by logits of any shape.
+
+    It is alpha KL(g || f) + (1 - alpha) KL(f || g), in the shape of both.
+    """
     yes, no = bounded_log(g) - bounded_log(f), bounded_log(-g) - bounded_log(-f)
     p, q = torch.sigmoid(f), torch.sigmoid(g)
     other_p, other_q = torch.sigmoid(-f), torch.sigmoid(-g)
@@ -231,13 +238,13 @@ def agreement(f: Tensor, g: Tensor, alpha: float) -> Tensor:
 
 
 def expectation(f: Tensor, h: Tensor, *, observed: bool, positives: bool, cost: float) -> Tensor:
-    """E: the expected log likelihood of what was observed.
+    """Return E, the expected log likelihood of the observation.
 
     Args:
         f: logits of the target.
-        h: logits of h1 in turns against false positives, of h2 in the others; the shape of `f`.
-        observed: of observed pairs, or of negatives.
-        positives: whether it is the turn against false positives.
+        h: logits of h1 in steps against false positives, of h2 in the others; the shape of `f`.
+        observed: True for observed pairs, False for negatives.
+        positives: True in a step against false positives.
         cost: C1 or C2.
     """
     liked, unliked = torch.sigmoid(f), torch.sigmoid(-f)

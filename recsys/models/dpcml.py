@@ -1,34 +1,45 @@
-"""DPCML: diversity-promoting collaborative metric learning; every user has several vectors, and the nearest one counts.
+"""DPCML: diversity-promoting collaborative metric learning, with several vectors per user.
 
-Symbols: user i has vectors u_i^1 .. u_i^C, item j one vector v_j; s(i, j) = min_c |u_i^c - v_j|^2; score -s(i, j).
-Objective over observed pairs (i, j) with sampled negatives k:
+Symbols: user i has vectors u_i^1 .. u_i^C, item j one vector v_j; s(i, j) = min_c |u_i^c - v_j|^2,
+so the nearest vector counts; score -s(i, j). Objective over observed pairs (i, j) with sampled
+negatives k:
 
-    mean over pairs of  l_ij  +  weight / B * mean over users of DCRS_i        (B pairs a step, one or K triplets each)
+    mean over pairs of  l_ij  +  weight / B * mean over users of DCRS_i
     l_ij = mean over the hardest kept k of [margin + s(i, j) - s(i, k)]+
 
-users on the unit sphere, items in the unit ball. `loss.reduce` says which negatives are kept, `assign` how many vectors a user has:
+with B pairs a step (one or K triplets each), users on the unit sphere and items in the unit ball.
+`loss.reduce` selects the negatives, `assign` the number of vectors of a user:
 
-    "each"                every one of the K: DPCML1 of the paper (BPA+UniS), where a step has `batch_size` triplets and not, as here,
-                          pairs of K triplets each: `sampler.unit = "triplet"` is that
+    "each"                every one of the K: DPCML1 of the paper (BPA+UniS), where a step has
+                          `batch_size` triplets instead of, as here, pairs of K triplets each:
+                          `sampler.unit = "triplet"` is that
     "hardest"             the hardest: DPCML2 (BPA+HarS)
-    "top" with `share`    the hardest beta K: DiHarS, the smooth form of one-way partial AUC; `sampler.pool = "all"` takes all
-                          items that the user has not met as candidates
-    assign = "adaptive"   APA: a user with n training pairs has min(C, max(floor(log2 n), 1)) vectors
+    "top" with `share`    the hardest beta K: DiHarS, the smooth form of one-way partial AUC;
+                          `sampler.pool = "all"` takes all items without an interaction of the
+                          user as candidates
+    assign = "adaptive"   APA: a user with n training pairs has min(C, max(floor(log2 n), 1))
+                          vectors
 
-vectors = 1 without DCRS is CML without weights: UniS ("each"), PopS (sampler.proposal = "popularity", alpha = 1), HarS ("hardest").
-similarity = "dot" with items on the sphere too is GFJA, the same order by another loss.
+vectors = 1 without DCRS is CML without weights: UniS ("each"), PopS (sampler.proposal =
+"popularity", alpha = 1), HarS ("hardest"). similarity = "dot" with items on the sphere too is GFJA,
+the same ranking with another loss.
 
-Sources: Bao, Xu, Yang, He, Cao, Huang, "The minority matters: a diversity-promoting collaborative metric learning algorithm",
-NeurIPS 2022 (certain); Bao et al., "Improved diversity-promoting collaborative metric learning for recommendation", TPAMI 2024,
-for adaptive assignment and DiHarS. Of the latter no code and no full text could be read: that the number of vectors grows with the
-history and that DiHarS is the average of the largest losses are certain; the rule log2, its rounding, the size of the candidate
-pool and the way the threshold gamma is found are RECONSTRUCTED, and therefore fields.
+Sources: Bao, Xu, Yang, He, Cao, Huang, "The minority matters: a diversity-promoting collaborative
+metric learning algorithm", NeurIPS 2022 (certain); Bao et al., "Improved diversity-promoting
+collaborative metric learning for recommendation", TPAMI 2024, for adaptive assignment and DiHarS.
+No code and no full text of the latter was available. It is certain that the number of vectors grows
+with the history and that DiHarS is the average of the largest losses. The rule log2, its rounding,
+the size of the candidate pool and the way the threshold gamma is found are RECONSTRUCTED, and
+therefore settings.
 
-Differs from the released code: the loss is a mean over the batch and the weight of DCRS is divided accordingly, so that eta of the
-paper is `diversity.weight` here; DCRS looks at the users of the batch (`diversity.over = "all"` restores the authors'); users start
-on the sphere instead of being put there after the first step; only negatives that are kept, and of each user only the vectors that
-win, are given a gradient, which is the same gradient.
-Reproduces (author split of Steam-200k): P@3 / MAP 29.88 / 24.10 (DPCML2), 25.39 / 22.26 (DPCML1), 26.66 / 23.25 (HarS) are published.
+Differs from the released code: the loss is a mean over the batch and the weight of DCRS is divided
+accordingly, so that eta of the paper is `diversity.weight` here. DCRS looks at the users of the
+batch (`diversity.over = "all"` restores the authors' form). Users start on the sphere instead of
+being put there after the first step. Only negatives that are kept, and of each user only the
+vectors that win, receive a gradient, which is the same gradient.
+
+Reproduces (author split of Steam-200k): P@3 / MAP 29.88 / 24.10 (DPCML2), 25.39 / 22.26 (DPCML1),
+26.66 / 23.25 (HarS) are published.
 """
 
 from __future__ import annotations
@@ -43,10 +54,11 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, embedding, require_negatives
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import Space, keep_in, project, similarity_multi, similarity_of_winner
 from recsys.nn.diversity import Diversity, diversity
 from recsys.nn.losses import Chosen, Loss, Terms, choose, pair_loss, refuse_fitting
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, MultiFactors
 
@@ -54,45 +66,49 @@ __all__ = ["DPCML", "vector_counts"]
 
 
 @settings
-class DPCML:
-    """Several vectors per user, the nearest counts, kept diverse (Bao et al., NeurIPS 2022, TPAMI 2024); UniS, PopS, HarS, GFJA within."""
+class DPCML(NeedsNegatives):
+    """Several diverse vectors per user, the nearest counts (Bao et al., 2022, TPAMI 2024)."""
 
     reconstructed = "APA, DiHarS"
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     vectors: Annotated[int, Bound(ge=1)] = 5
-    """C: vectors per user, at most."""
+    """C: maximum number of vectors per user."""
     assign: Literal["basic", "adaptive"] = "basic"
-    """basic (BPA): every user has C vectors. adaptive (APA): the more pairs, the more vectors."""
+    """basic (BPA): every user has C vectors. adaptive (APA): users with more pairs have more
+    vectors."""
     growth: Literal["log2", "sqrt", "linear"] = "log2"
-    """adaptive: how the number of vectors grows with the number n of training pairs: log2 n, sqrt n, or n / 10."""
+    """adaptive: growth of the number of vectors with the number n of training pairs: log2 n, sqrt
+    n, or n / 10."""
     rounding: Literal["floor", "round", "ceil"] = "floor"
-    """adaptive: of that number."""
+    """adaptive: rounding of that number."""
     loss: Loss = Loss(kind="hinge", reduce="hardest", margin=1.0)
     sampler: Sampler = Sampler(negatives=10)
     gamma: Literal["closed", "learned"] = "closed"
-    """Of reduce = "top": the mean of the largest losses directly, or gamma + sum of [loss - gamma]+ with a learned threshold gamma per
-    pair, whose minimum over gamma is the same."""
+    """For reduce = "top". closed: the mean of the largest losses. learned: gamma + sum of [loss -
+    gamma]+ with a learned threshold gamma per pair, whose minimum over gamma is the same."""
     gamma_rate: Annotated[float, Bound(gt=0)] = 10.0
-    """learned: the step size of gamma as a multiple of the step size of the vectors."""
+    """learned: the step size of gamma, as a multiple of the step size of the vectors."""
     diversity: Diversity = Diversity()
     similarity: Literal["euclidean", "dot"] = "euclidean"
-    """euclidean: -|u - v|^2; dot: u.v, which is GFJA when items are on the sphere."""
+    """euclidean: -|u - v|^2; dot: u.v, which is GFJA if items are on the sphere."""
     user_space: Space = "sphere"
-    """Where the vectors of users live, of norm 1 or at most 1; free: anywhere."""
+    """Space of the user vectors: norm 1 (sphere), at most 1 (ball), or free."""
     item_space: Literal["free", "ball", "lazy-ball", "sphere"] = "ball"
-    """lazy-ball: an item is put back into the ball when it is next looked up, as in the authors' code, so that what is shipped may be outside."""
+    """lazy-ball: an item is put back into the ball when it is next looked up, as in the authors'
+    code, so the saved vectors may be outside of it."""
     user_std: Annotated[float, Bound(gt=0)] = 0.01
-    """Standard deviation of the start values of users; on the sphere only their direction remains."""
+    """Standard deviation of the start values of users; on the sphere only their direction
+    remains."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         if self.similarity == "euclidean":
             refuse_fitting(self.loss, "DPCML with similarity = 'euclidean'")
         if self.gamma == "learned" and (self.loss.reduce != "top" or self.loss.kind != "hinge"):
             raise InputError(
-                "gamma = 'learned' is the threshold of the largest hinge losses",
+                "gamma = 'learned' needs hinge losses of which the largest are kept",
                 remedy="use loss.kind = 'hinge' and loss.reduce = 'top'",
             )
 
@@ -142,13 +158,13 @@ class _DPCML(Network):
             keep_in(self.item, "ball", rows=torch.cat([batch.pos, batch.neg.reshape(-1)]))
         users = self.user(batch.user).view(len(batch), recipe.vectors, -1)
         value, winner = self._compare(users, batch)
-        # A threshold that is learned has to see every negative.
+        # A learned threshold needs the losses of all negatives.
         chosen = None if self.gamma is not None else self._choose(value, batch)
         negatives = batch.neg.expand(len(batch), -1)
         if chosen is not None:
             negatives = negatives.gather(1, chosen.place)
             winner = torch.cat([winner[:, :1], winner[:, 1:].gather(1, chosen.place)], dim=1)
-        # Of all that was compared, only the winners are read again with a gradient.
+        # Of all compared vectors, only the winners are read again with a gradient.
         items = self.item(torch.cat([batch.pos[:, None], negatives], dim=1))
         value = similarity_of_winner(recipe.similarity, users, items, winner)
         pos, neg = value[:, 0], value[:, 1:]
@@ -178,7 +194,10 @@ class _DPCML(Network):
 
     @torch.no_grad()
     def _compare(self, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Similarity of the positive and the negatives with the nearest vector of the user, and which one that is, [B, 1 + K] each."""
+        """Return the similarity to the nearest vector of the user, and the index of that vector.
+
+        Both are [B, 1 + K], the positive first and then the negatives.
+        """
         weight, similarity = self.item.weight.detach(), self.recipe.similarity
         if batch.shared:
             pos = similarity_multi(
@@ -200,7 +219,7 @@ class _DPCML(Network):
         return each.max(1)
 
     def _valid(self, users: Tensor | None = None) -> Tensor | None:
-        """Which vectors users have, bool [n, C]; None: all."""
+        """Return which vectors users have, bool [n, C]; None: all of them."""
         if self.count is None:
             return None
         count = self.count if users is None else self.count[users]
@@ -209,14 +228,16 @@ class _DPCML(Network):
     def _above_threshold(
         self, gamma: nn.Embedding, pos: Tensor, neg: Tensor, batch: Batch
     ) -> Tensor:
-        """The value gamma + sum_k [l_k - gamma]+ / kappa: an upper bound of the mean of the kappa largest l_k, and equal to it at the best gamma."""
+        """Return gamma + sum_k [l_k - gamma]+ / kappa of each pair, [B].
+
+        It bounds the mean of the kappa largest l_k from above, and equals it at the best gamma.
+        """
         each = F.relu(self.recipe.loss.margin - pos[:, None] + neg)
         if batch.mask is not None:
             each = each * batch.mask
         threshold = gamma(batch.row) * self.recipe.gamma_rate
-        return threshold[:, 0] + F.relu(each - threshold).sum(1) / self.recipe.loss.n_kept(
-            neg.shape[1]
-        )
+        kappa = self.recipe.loss.n_kept(neg.shape[1])
+        return threshold[:, 0] + F.relu(each - threshold).sum(1) / kappa
 
     def _spread(self, users: Tensor, batch: Batch, kept: int) -> Tensor | None:
         if not self._diverse:
@@ -230,7 +251,7 @@ class _DPCML(Network):
             )
         else:
             each = diversity(settings, users, self._valid(batch.user))
-        # The published weight stands beside a sum over the triplets of a batch, this one beside their mean.
+        # The published weight is for a sum over the triplets of a batch, not for their mean.
         triplets = len(batch) * (kept if self.recipe.loss.reduce == "each" else 1)
         return settings.weight / triplets * each.mean()
 
@@ -243,7 +264,7 @@ class _DPCML(Network):
                 self.gamma.weight.clamp_(min=0)
 
     def scorer(self) -> Factors | MultiFactors:
-        users, items = self.user.weight.detach().clone(), self.item.weight.detach().clone()
+        users, items = frozen(self.user), frozen(self.item)
         if self.recipe.vectors == 1:
             return Factors(users, items, self.recipe.similarity)
         count = None if self.count is None else self.count.clone()
@@ -255,7 +276,9 @@ class _DPCML(Network):
 def vector_counts(
     pairs: np.ndarray, most: int, growth: str = "log2", rounding: str = "floor"
 ) -> np.ndarray:
-    """How many vectors each user has, int64 [n_users]: min(most, max(growth(n), 1)) of the number of training pairs. RECONSTRUCTED.
+    """Return the number of vectors of each user, int64 [n_users]. RECONSTRUCTED.
+
+    It is min(most, max(growth(n), 1)), where n is the number of training pairs.
 
     Args:
         pairs: training pairs per user [n_users].
@@ -264,7 +287,7 @@ def vector_counts(
     """
     n = np.maximum(pairs, 1).astype(np.float64)
     value = {"log2": np.log2(n), "sqrt": np.sqrt(n), "linear": n / 10}[growth]
-    # 1e-9: the logarithm of a power of two is to count as whole.
+    # 1e-9: the logarithm of a power of two must count as whole.
     whole = {
         "floor": np.floor(value + 1e-9),
         "round": np.floor(value + 0.5),

@@ -1,26 +1,31 @@
-"""DUIF: a user's vector against a linear map of an item's features, and nothing else about the item.
+"""DUIF: score a user's vector against a linear map of an item's features; items have no vectors.
 
-Symbols: f_i are the features of item i, all modalities one after the other; p_u and W are learned. Score: s(u, i) = p_u . W f_i, for items with
-and without training pairs alike. Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i) - s(u, j)) + l2 * (|p_u|^2 + |W f_i|^2 +
-|W f_j|^2), j the sampled negatives.
-Source: Geng, Zhang, Bian, Chua, "Learning image and user features for recommendation in social networks", ICCV 2015.
+Symbols: f_i are the features of item i, all modalities concatenated; p_u and W are learned. Score:
+s(u, i) = p_u . W f_i, for items with and without training interactions alike. Objective: mean over
+observed pairs (u, i) of
 
-RECONSTRUCTED from descriptions and from its place in later work: the loss, the regularisation, the features scaled to length 1 by row. It is MILK
-with one map of all modalities instead of one for each, and without its alignment and its environments. Reproduces nothing published.
+    -log sigmoid(s(u, i) - s(u, j)) + l2 * (|p_u|^2 + |W f_i|^2 + |W f_j|^2),
+
+where j are the sampled negatives.
+
+Source: Geng, Zhang, Bian, Chua, "Learning image and user features for recommendation in social
+networks", ICCV 2015.
+
+RECONSTRUCTED from descriptions and from its place in later work: the loss, the regularisation, and
+the features scaled to length 1 by row. It is MILK with one map of all modalities instead of one for
+each, and without alignment and environments. Reproduces nothing published.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
@@ -33,37 +38,36 @@ from recsys.nn.feature_layers import (
     side_by_side,
 )
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
-__all__ = ["DUIF", "Pool", "from_pool"]
-
-Pool = Literal["all", "warm"]
+__all__ = ["DUIF"]
 
 
 @settings
-class DUIF:
+class DUIF(NeedsNegatives):
     """Users against a linear map of item features, for new items too (Geng et al., ICCV 2015)."""
 
     reconstructed = "all of it"
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
     negatives_from: Pool = "warm"
-    """Whether negatives are items with a training pair alone, or all; all lets the features of new items push users away."""
+    """Draw negatives from items with a training interaction (warm) or from all items. With all, the
+    features of new items learn to push users away."""
     l2: Annotated[float, Bound(ge=0)] = 1e-4
     """Weight of the squared norms of the vectors of a pair."""
     init_std: Annotated[float, Bound(gt=0)] = 0.1
-    """Standard deviation of the users' start values."""
+    """Standard deviation of the start values of the users."""
     scale: Scale = "row"
-    """row: every row of a modality has length 1 (RECONSTRUCTED)."""
+    """row: scale every row of a modality to length 1 (RECONSTRUCTED)."""
     impute: Impute = "mean"
-    """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+    """Replacement for a missing modality."""
 
     def build(self, train: Dataset) -> Network:
         return _DUIF(self, train)
@@ -83,17 +87,9 @@ class _DUIF(Network):
         recipe = self.recipe
         items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
         vectors = self.map(self.features(items))
-        user, item, negatives = (
-            self.user(batch.user),
-            F.embedding(pos_at, vectors),
-            F.embedding(neg_at, vectors),
-        )
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives)
-        )
+        user = self.user(batch.user)
+        item, negatives = F.embedding(pos_at, vectors), F.embedding(neg_at, vectors)
+        pos, neg = pair_scores(batch, user, item, negatives)
         pair = pair_loss(
             recipe.loss,
             pos,
@@ -114,8 +110,3 @@ class _DUIF(Network):
             self.map(self.features.values),
             content=chain_of_all(self.read, layer(self.map)),
         )
-
-
-def from_pool(sampler: Sampler, pool: Pool) -> Sampler:
-    """The sampler, held to items that have a training pair if `pool` is "warm"."""
-    return replace(sampler, items="warm") if pool == "warm" else sampler

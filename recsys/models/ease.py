@@ -5,15 +5,17 @@ Paper: Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
     min_B |X - X B|_F^2 + l2 |B|_F^2   subject to   B_ii = 0,
     P = (X^T X + l2 I)^-1,    B_ij = -P_ij / P_jj  (i != j),    scores X B,
 
-X the binary users x items matrix, B [items, items].
+where X is the binary users x items matrix and B is [items, items].
 
-Differs from the paper: the matrix is scaled to a unit diagonal before it is inverted, which takes most of the rounding error of
-float32 away and leaves P the same after scaling back; the inverse is taken in place, block by block, so the whole needs little more
-than one n x n float32 matrix, and no LAPACK call sees more than one block: 32-bit LAPACK fails beyond n = 32,767. `keep` makes B
-sparse after the fact by dropping the smallest entries of each column; the paper's own sparse approximation is another one.
+Differs from the paper: the matrix is scaled to a unit diagonal before it is inverted, which removes
+most of the rounding error of float32 and leaves P the same after scaling back. The inverse is
+computed in place, block by block. So the whole needs little more than one n x n float32 matrix, and
+no LAPACK call sees more than one block: 32-bit LAPACK fails beyond n = 32,767. `keep` makes B
+sparse afterwards by dropping the smallest entries of each column; the paper's own sparse
+approximation is a different one.
 
-Reproduces: the formula in float64 (`pytest tests/test_ease.py`). Published for the LightGCN split of Gowalla with l2 80: recall@20
-0.1765, ndcg@20 0.1467; not repeated yet, it takes 7.4 GB.
+Reproduces: the formula in float64 (`pytest tests/models/test_ease.py`). Published for the LightGCN
+split of Gowalla with l2 80: recall@20 0.1765, ndcg@20 0.1467; not repeated yet, it takes 7.4 GB.
 """
 
 from __future__ import annotations
@@ -44,28 +46,28 @@ class EASE:
     l2: Annotated[float, Bound(gt=0)] = 200.0
     """Weight of the squared weights."""
     keep: Annotated[int, Bound(ge=1)] | None = None
-    """Entries per column of B that are kept, the largest in absolute value; none: all, a dense B."""
+    """Number of entries per column of B that are kept, those of largest absolute value; none: all,
+    a dense B."""
     memory_gb: Annotated[float, Bound(gt=0)] | None = None
-    """Do not use more than this; none: what the machine has free."""
+    """Limit on the memory to use, in GB; none: the free memory of the machine."""
 
     def build(self, train: Dataset) -> Product:
         n = train.n_items
         self._check_memory(n)
-        met = train.pairs.csr
-        diagonal = np.bincount(met.indices, minlength=n) + self.l2
+        observed = train.pairs.csr
+        diagonal = np.bincount(observed.indices, minlength=n) + self.l2
         scale = 1 / np.sqrt(diagonal)
-        matrix = _gram(met, scale, self.l2)
+        matrix = _gram(observed, scale, self.l2)
         invert_lower(matrix)
         _to_weights(matrix, torch.from_numpy(scale.astype(np.float32)))
         return Product(
-            (met, matrix if self.keep is None else _largest(matrix, self.keep)), "history"
+            (observed, matrix if self.keep is None else _largest(matrix, self.keep)), "history"
         )
 
     def _check_memory(self, n: int) -> None:
         gigabyte = 1e9
-        needed = (
-            4 * n * n + 4 * 4 * n * _BLOCK
-        ) / gigabyte  # the matrix, and four panels of it while it is worked on
+        # The matrix, and four panels of it during the inversion.
+        needed = (4 * n * n + 4 * 4 * n * _BLOCK) / gigabyte
         if self.keep is not None:
             needed += 2 * 12 * n * min(self.keep, n) / gigabyte
         free = available_bytes() / gigabyte
@@ -79,38 +81,42 @@ class EASE:
             raise InputError(
                 f"EASE needs {needed:.1f} GB for {n:,} items, and {why}",
                 place="[model] ease",
-                remedy="keep fewer items with item_core in [data], or use another method: itemknn, gfcf and ials need no item x item matrix",
+                remedy="keep fewer items with item_core in [data], or use another method: "
+                "itemknn, gfcf and ials need no item x item matrix",
             )
 
 
 def available_bytes() -> int:
-    """Memory this process may still take: what the machine has free, or the rest of its control group's share if that is less."""
-    found = []
+    """Return the bytes that this process may still allocate.
+
+    It is the free memory of the machine, or the rest of the control group's limit if that is less.
+    """
+    limits = []
     try:
         free = (
             Path("/proc/meminfo").read_text(encoding="ascii").split("MemAvailable:")[1].split()[0]
         )
-        found.append(int(free) * 1024)
+        limits.append(int(free) * 1024)
     except (OSError, ValueError, IndexError):  # not Linux
         pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
-        found.append(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
+        limits.append(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
     try:
         group = Path("/sys/fs/cgroup")
         share = int((group / "memory.max").read_text(encoding="ascii"))
-        found.append(max(0, share - int((group / "memory.current").read_text(encoding="ascii"))))
-    except (OSError, ValueError):  # no such group, or no limit ("max")
+        limits.append(max(0, share - int((group / "memory.current").read_text(encoding="ascii"))))
+    except (OSError, ValueError):  # the group does not exist or has no limit ("max")
         pass
-    return min(found)
+    return min(limits)
 
 
-def _gram(met: sp.csr_matrix, scale: np.ndarray, l2: float) -> Tensor:
-    """diag(scale) (X^T X + l2 I) diag(scale), dense float32 [n, n], made a span of rows at a time."""
-    scaled = (met @ sp.diags(scale)).tocsr().astype(np.float32)
-    turned = scaled.T.tocsr()
+def _gram(observed: sp.csr_matrix, scale: np.ndarray, l2: float) -> Tensor:
+    """Return diag(scale) (X^T X + l2 I) diag(scale), dense float32 [n, n], by blocks of rows."""
+    scaled = (observed @ sp.diags(scale)).tocsr().astype(np.float32)
+    transposed = scaled.T.tocsr()
     n = len(scale)
     matrix = torch.empty(n, n)
     for a in range(0, n, _BLOCK):
-        matrix[a : a + _BLOCK] = torch.from_numpy((turned[a : a + _BLOCK] @ scaled).toarray())
+        matrix[a : a + _BLOCK] = torch.from_numpy((transposed[a : a + _BLOCK] @ scaled).toarray())
     matrix.diagonal().add_(torch.from_numpy((l2 * scale**2).astype(np.float32)))
     return matrix
 
@@ -118,17 +124,18 @@ def _gram(met: sp.csr_matrix, scale: np.ndarray, l2: float) -> Tensor:
 def invert_lower(matrix: Tensor, block: int = _BLOCK) -> None:
     """Invert a symmetric positive definite matrix in place, by its lower triangle.
 
-    The symmetric sweep: for each diagonal block P with the block column C of which it is part, the rest becomes
-    A - C P^-1 C^T, the column C P^-1 and the block -P^-1; after the last, A is minus its inverse. n^3 operations, nearly all in
-    products of large blocks; the blocks P are inverted in float64. Beside the matrix it needs three panels [n, block].
+    The symmetric sweep: for each diagonal block P with its block column C, the rest becomes A - C
+    P^-1 C^T, the column C P^-1 and the block -P^-1; after the last block, A is minus its inverse.
+    This takes n^3 operations, nearly all in products of large blocks; the blocks P are inverted in
+    float64. In addition to the matrix it needs three panels [n, block].
 
     Args:
-        matrix: float32 [n, n], contiguous; only the lower triangle is read. Afterwards its lower triangle holds the inverse's, and
-            what is above the diagonal blocks is without meaning.
+        matrix: float32 [n, n], contiguous; only the lower triangle is read. Afterwards its lower
+            triangle holds that of the inverse; values above the diagonal blocks are undefined.
         block: width of a panel.
 
     Raises:
-        InputError: the matrix is not positive definite to the precision of float32.
+        InputError: the matrix is not positive definite in the precision of float32.
     """
     n = len(matrix)
     for a in range(0, n, block):
@@ -157,12 +164,12 @@ def invert_lower(matrix: Tensor, block: int = _BLOCK) -> None:
 
 
 def _to_weights(matrix: Tensor, scale: Tensor) -> None:
-    """From the lower triangle of the scaled inverse Q, P = diag(scale) Q diag(scale), to the full B, in place."""
+    """Turn the lower triangle of the scaled inverse Q into the full B, in place.
+
+    P = diag(scale) Q diag(scale), so B_ij = -Q_ij scale_i / (Q_jj scale_j).
+    """
     n = len(matrix)
-    row, column = (
-        scale.neg(),
-        1 / (matrix.diagonal() * scale),
-    )  # B_ij = -Q_ij scale_i / (Q_jj scale_j)
+    row, column = scale.neg(), 1 / (matrix.diagonal() * scale)
     for a in range(0, n, _BLOCK):
         i = slice(a, min(a + _BLOCK, n))
         for c in range(0, a, _BLOCK):
@@ -177,7 +184,7 @@ def _to_weights(matrix: Tensor, scale: Tensor) -> None:
 
 
 def _largest(matrix: Tensor, keep: int) -> sp.csr_matrix:
-    """The `keep` entries of largest absolute value of each column, CSR float32 [n, n]."""
+    """Return the `keep` entries of largest absolute value per column, CSR float32 [n, n]."""
     n = len(matrix)
     keep = min(keep, n - 1)
     if keep < 1:
@@ -186,9 +193,9 @@ def _largest(matrix: Tensor, keep: int) -> sp.csr_matrix:
     values: list[np.ndarray] = []
     for c in range(0, n, _BLOCK):
         panel = matrix[:, c : c + _BLOCK].T.contiguous()
-        place = panel.abs().topk(keep, dim=1).indices.sort(dim=1).values
-        rows.append(place.int().numpy())
-        values.append(panel.gather(1, place).numpy())
+        largest = panel.abs().topk(keep, dim=1).indices.sort(dim=1).values
+        rows.append(largest.int().numpy())
+        values.append(panel.gather(1, largest).numpy())
     indptr = np.arange(0, n * keep + 1, keep)
     return sp.csc_matrix(
         (np.concatenate(values).ravel(), np.concatenate(rows).ravel(), indptr), shape=(n, n)

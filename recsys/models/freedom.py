@@ -1,20 +1,29 @@
-"""FREEDOM: LightGCN on a thinned user-item graph, and items averaged over a frozen graph of items that look alike.
+"""FREEDOM: LightGCN on a pruned user-item graph, plus a frozen graph of similar items.
 
-Symbols: E_u and E_i are learned. The item graph S joins every item with its k nearest by the cosine of raw features in each modality, itself among
-them, each with weight 1 / k; the graphs of the modalities are added up by `shares`. h = S E_i. The user-item graph of an epoch keeps a share
-1 - prune of the observed pairs, drawn without putting back with weights 1 / sqrt(d_u d_i), and is normalised anew; e_u and g_i are the mean of
-layers 0..L of LightGCN on it, e_i = g_i + h_i. Objective: mean over observed pairs (u, i) of
+Symbols: E_u and E_i are learned. The item graph S joins every item with its k nearest by the cosine
+of raw features in each modality, including itself, each with weight 1 / k; the graphs of the
+modalities are summed with weights `shares`. h = S E_i. The user-item graph of an epoch keeps a
+share 1 - prune of the observed pairs, drawn without replacement with weights 1 / sqrt(d_u d_i), and
+is normalised again. e_u and g_i are the mean of layers 0..L of LightGCN on it, e_i = g_i + h_i.
+Objective: mean over observed pairs (u, i) of
 
-    -log sigmoid(e_u . e_i - e_u . e_j)  +  content * sum_m -log sigmoid(e_u . z_i^m - e_u . z_j^m),     z_i^m = W_m x_i^m + b_m,
+    -log sigmoid(e_u . e_i - e_u . e_j)
+        +  content * sum_m -log sigmoid(e_u . z_i^m - e_u . z_j^m),     z_i^m = W_m x_i^m + b_m,
 
-j the sampled negatives. Items are ranked by e_u . e_i on the whole graph.
-Source: Zhou, Shen, "A tale of two graphs: freezing and denoising graph structures for multimodal recommendation", MM 2023.
+where j are the sampled negatives. Items are ranked by e_u . e_i on the whole graph.
 
-How a step is made cheap, without changing its result: h and z are computed at the items of the batch alone; the item graph is K numbers an item.
+Source: Zhou, Shen, "A tale of two graphs: freezing and denoising graph structures for multimodal
+recommendation", MM 2023.
 
-Differs from the released code: shares are given in the order of the features of the data (there: 0.1 for images, 0.9 for text), all alike by
-default; W_m starts at Xavier's normal distribution (RECONSTRUCTED).
-Others report on MMRec's split of Amazon Baby: recall@10 / 20 0.0627 / 0.0992, ndcg@10 / 20 0.0330 / 0.0424. Not run here.
+How a step is made cheap without changing its result: h and z are computed at the items of the batch
+only; the item graph has K numbers per item.
+
+Differs from the released code: shares are given in the order of the features of the data (there:
+0.1 for images, 0.9 for text), equal by default. W_m starts at Xavier's normal distribution
+(RECONSTRUCTED).
+
+Others report on MMRec's split of Amazon Baby: recall@10 / 20 0.0627 / 0.0992, ndcg@10 / 20 0.0330 /
+0.0424. Not run here.
 """
 
 from __future__ import annotations
@@ -27,33 +36,36 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
-from recsys.errors import InputError
-from recsys.models import Network, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, distinct, values_and_known
-from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, normalised_adjacency
+from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.item_graph import as_matrix, nearest_items
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.modality_shares import shares_of
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import pair_scores
 from recsys.nn.sparse_product import SparseProduct
+from recsys.nn.tables import node_table
 from recsys.sampling import Batch, Sampler, stream_seed
 from recsys.scorer import Factors
 
-__all__ = ["FREEDOM", "shares_of", "thinned"]
+__all__ = ["FREEDOM", "thinned"]
 
 
 @settings
-class FREEDOM:
-    """LightGCN on a thinned graph beside a frozen graph of similar items (Zhou, Shen, MM 2023)."""
+class FREEDOM(NeedsNegatives):
+    """LightGCN on a pruned graph, and a frozen graph of similar items (Zhou, Shen, MM 2023)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     layers: Annotated[int, Bound(ge=0, le=10)] = 2
-    """Propagations over the user-item graph."""
+    """Number of propagations over the user-item graph."""
     k: Annotated[int, Bound(ge=1)] = 10
-    """Neighbours of an item in each modality, itself among them; an item that lacks it has itself alone, unless `impute` lends it a vector."""
+    """Neighbours of an item in each modality, including itself. An item that lacks the modality has
+    only itself, unless `impute` gives it the vector of another item."""
     shares: tuple[Annotated[float, Bound(ge=0)], ...] = ()
-    """Of each modality in the item graph, in the order of the features of the data; empty: all alike."""
+    """Share of each modality in the item graph, in the order of the features of the data; empty:
+    equal shares."""
     prune: Annotated[float, Bound(ge=0, lt=1)] = 0.8
     """Share of the pairs that the graph of an epoch leaves out; the paper tunes 0.8 and 0.9."""
     content: Annotated[float, Bound(ge=0)] = 1e-3
@@ -61,16 +73,15 @@ class FREEDOM:
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
     negatives_from: Pool = "warm"
-    """Whether negatives are items with a training pair alone, as in the released code, or all."""
+    """Draw negatives from items with a training interaction (warm), as in the released code, or
+    from all items."""
     train_features: bool = True
-    """Whether the feature tables move in the losses of the modalities; true in the released code. The item graph is of the raw ones."""
+    """Train the feature tables in the losses of the modalities; true in the released code. The item
+    graph is that of the raw features."""
     scale: Scale = "none"
-    """row: every row of features has length 1 at the start."""
+    """row: scale every row of features to length 1 at the start."""
     impute: Impute = "mean"
-    """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+    """Replacement for a missing modality."""
 
     def build(self, train: Dataset) -> Network:
         return _FREEDOM(self, train)
@@ -82,7 +93,8 @@ class _FREEDOM(Network):
     def __init__(self, recipe: FREEDOM, train: Dataset) -> None:
         super().__init__()
         self.recipe, self.sampler = recipe, from_pool(recipe.sampler, recipe.negatives_from)
-        self.n_users, self.n_items, self.pairs = train.n_users, train.n_items, train.pairs
+        self.n_users, self.n_items = train.n_users, train.n_items
+        self.pairs = train.pairs
         self.nodes = node_table(train.n_users, train.n_items, recipe.dim)
         values, known = values_and_known(train, impute=recipe.impute, scale=recipe.scale)
         shares = shares_of(recipe.shares, list(values))
@@ -96,14 +108,15 @@ class _FREEDOM(Network):
             nearest_items(value, recipe.k, known=known[name]) for name, value in values.items()
         ]
         weight = [
-            torch.full(found.shape, share / found.shape[1])
-            for found, share in zip(neighbours, shares, strict=True)
+            torch.full(nearest.shape, share / nearest.shape[1])
+            for nearest, share in zip(neighbours, shares, strict=True)
         ]
         self.alike = SparseProduct(
             as_matrix(torch.cat(neighbours, dim=1), torch.cat(weight, dim=1))
         )
         self.register_buffer("adjacency", normalised_adjacency(train.pairs), persistent=False)
-        # The graph of an epoch is a function of this number and the epoch: a run that goes on from a checkpoint draws the same.
+        # The graph of an epoch is a function of this seed and the epoch, so a resumed run draws the
+        # same graph.
         self.seed = int(torch.randint(1 << 62, (), device="cpu"))
         self.thin: tuple[int, Tensor] | None = None
 
@@ -120,23 +133,18 @@ class _FREEDOM(Network):
 
         def pairs(vectors: Tensor) -> Tensor:
             negatives = F.embedding(neg_at, vectors)
-            pos = near("dot", user, F.embedding(pos_at, vectors))
-            neg = (
-                similarity_pool("dot", user, negatives)
-                if batch.shared
-                else near("dot", user, negatives)
-            )
+            pos, neg = pair_scores(batch, user, F.embedding(pos_at, vectors), negatives)
             return pair_loss(
                 recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
             )
 
         pair = pairs(item)
-        for told in self.told(items):
-            pair = pair + recipe.content * pairs(told)
+        for projected in self.told(items):
+            pair = pair + recipe.content * pairs(projected)
         return Terms(pair)
 
     def _graph(self, epoch: int) -> Tensor:
-        """The user-item graph of an epoch."""
+        """Return the user-item graph of an epoch."""
         if not self.recipe.prune:
             return self.adjacency
         if self.thin is None or self.thin[0] != epoch:
@@ -154,43 +162,19 @@ class _FREEDOM(Network):
         return Factors(user.clone(), item + self.alike(start[self.n_users :]), by_features=True)
 
 
-def shares_of(shares: tuple[float, ...], names: list[str]) -> tuple[float, ...]:
-    """One share a modality: those given, or all alike.
-
-    Raises:
-        InputError: there are not as many as modalities, or all are 0.
-    """
-    if shares and len(shares) != len(names):
-        cause = f"shares has {len(shares)} numbers, and there are {len(names)} modalities: {', '.join(names)}"
-        raise InputError(cause, place="[model]", remedy="give one for each, in this order")
-    if shares and not sum(shares):
-        raise InputError(
-            "shares are all 0, so no modality counts",
-            place="[model]",
-            remedy="give one a share above 0, or leave shares out",
-        )
-    return shares or (1 / len(names),) * len(names)
-
-
 def thinned(pairs: Interactions, prune: float, generator: torch.Generator) -> Interactions:
-    """A share 1 - prune of the distinct pairs, at least one, drawn without putting back with weights 1 / sqrt(d_u d_i).
+    """Return a random share 1 - prune of the distinct pairs, at least one.
 
-    Drawn one after the other, each with probability in proportion to its weight among those left, is the same as taking the largest of
+    Pairs are drawn without replacement with weights 1 / sqrt(d_u d_i). Drawing one after the other,
+    each in proportion to its weight among the remaining ones, is the same as taking the largest of
     log weight + Gumbel noise.
     """
-    met = pairs.csr.tocoo()
-    user, item = (
-        torch.from_numpy(met.row.astype("int64")),
-        torch.from_numpy(met.col.astype("int64")),
-    )
-    log_weight = (
-        -(torch.bincount(user)[user].double().log() + torch.bincount(item)[item].double().log()) / 2
-    )
+    observed = pairs.csr.tocoo()
+    user = torch.from_numpy(observed.row.astype("int64"))
+    item = torch.from_numpy(observed.col.astype("int64"))
+    user_degree, item_degree = torch.bincount(user).double(), torch.bincount(item).double()
+    log_weight = -(user_degree.log()[user] + item_degree.log()[item]) / 2
     uniform = torch.rand(len(user), generator=generator, dtype=torch.float64).clamp_min(1e-300)
-    kept = (
-        (log_weight - (-uniform.log()).log())
-        .topk(max(1, int((1 - prune) * len(user))))
-        .indices.sort()
-        .values
-    )
+    keys = log_weight - (-uniform.log()).log()
+    kept = keys.topk(max(1, int((1 - prune) * len(user)))).indices.sort().values
     return Interactions(user[kept].numpy(), item[kept].numpy(), pairs.n_users, pairs.n_items)

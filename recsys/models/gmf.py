@@ -1,22 +1,30 @@
-"""GMF: generalised matrix factorisation; the coordinates of an inner product are weighed by a vector that all pairs share.
+"""GMF: generalised matrix factorisation, an inner product with a learned weight per coordinate.
 
-Symbols: user u and item i have vectors p_u, q_i in R^dim; a in R^dim are the output weights, c the output bias; * is the product by coordinate.
+Symbols: user u and item i have vectors p_u, q_i in R^dim; a in R^dim are the output weights, c the
+output bias; * is the product by coordinate.
 
     s(u, i) = a . (p_u * q_i) + c
 
-Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j of -log(1 - sigmoid(s(u, j)))
-+ l2 / (2 B) * (|p_u|^2 + |q_i|^2 + sum_j |q_j|^2), B the pairs of the batch. `loss` may be another.
-Source: He, Liao, Zhang, Nie, Hu, Chua, "Neural collaborative filtering", WWW 2017, equation 9 with the logistic output; dim 32 and one negative
-a pair are the setting of the denoising studies that use it as a backbone (Wang, Feng, He, Nie, Chua, "Denoising implicit feedback for
-recommendation", WSDM 2021), 4 negatives that of the paper.
+Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j
+of -log(1 - sigmoid(s(u, j))) + l2 / (2 B) * (|p_u|^2 + |q_i|^2 + sum_j |q_j|^2), where B is the
+number of pairs of the batch. `loss` may be another one.
 
-Since a . (p * q) = (a * p) . q, what is ranked is an inner product.
+Source: He, Liao, Zhang, Nie, Hu, Chua, "Neural collaborative filtering", WWW 2017, equation 9 with
+the logistic output. dim 32 and one negative per pair are the setting of the denoising studies that
+use it as a backbone (Wang, Feng, He, Nie, Chua, "Denoising implicit feedback for recommendation",
+WSDM 2021); 4 negatives are that of the paper.
 
-Differs: a denoising study takes the mean over positives and negatives together, half of what is minimised here with one negative a pair; Adam
-does not tell the two apart. The start is the studies': N(0, 0.01^2) for vectors, U(-sqrt(3 / dim), sqrt(3 / dim)) for a, 0 for c.
-Should reproduce (Yelp, Amazon-Book and Adressa with ratings below 3 or short visits as noise, plain binary cross-entropy, batch 1024, lr 1e-3):
-recall@50 0.0840 / 0.0609 on Yelp / Amazon-Book and recall@20 0.2141 on Adressa, from the training logs of the WSDM 2021 authors; 0.2178 on
-Adressa in the mean over three seeds of the SIGIR 2025 re-evaluation. The public copy of their data lacks all three train files.
+Since a . (p * q) = (a * p) . q, items are ranked by an inner product.
+
+Differs: a denoising study takes the mean over positives and negatives together, half of the
+objective here with one negative per pair; this makes no difference to Adam. The start values are
+those of the studies: N(0, 0.01^2) for vectors, U(-sqrt(3 / dim), sqrt(3 / dim)) for a, 0 for c.
+
+Should reproduce (Yelp, Amazon-Book and Adressa with ratings below 3 or short visits as noise, plain
+binary cross-entropy, batch 1024, lr 1e-3): recall@50 0.0840 / 0.0609 on Yelp / Amazon-Book and
+recall@20 0.2141 on Adressa, from the training logs of the WSDM 2021 authors; 0.2178 on Adressa in
+the mean over three seeds of the SIGIR 2025 re-evaluation. The public copy of their data lacks all
+three train files.
 """
 
 from __future__ import annotations
@@ -28,9 +36,10 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -38,20 +47,17 @@ __all__ = ["GMF"]
 
 
 @settings
-class GMF:
-    """Generalised matrix factorisation: an inner product with learned weights, trained on labels (He et al., WWW 2017)."""
+class GMF(NeedsNegatives):
+    """An inner product with learned weights, trained on labels (He et al., WWW 2017)."""
 
     dim: Annotated[int, Bound(ge=1)] = 32
-    """Length of a vector."""
+    """Embedding dimension."""
     loss: Loss = Loss(kind="bce")
     sampler: Sampler = Sampler()
     l2: Annotated[float, Bound(ge=0)] = 0.0
     """Weight of the squared norms of the rows of a batch."""
     init_std: Annotated[float, Bound(gt=0)] = 0.01
     """Standard deviation of the start values of the vectors."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _GMF(self, train)
@@ -84,7 +90,7 @@ class _GMF(Network):
         )
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the pairs [B] and of their negatives [B, K]: s."""
+        """Return s of the pairs [B] and of their negatives [B, K]."""
         return self._logits(batch, *self._looked_up(batch))
 
     def _looked_up(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -92,19 +98,13 @@ class _GMF(Network):
 
     def _logits(self, batch: Batch, user: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         item, negatives = items[: len(batch)], items[len(batch) :]
-        weighed = user * self.output
-        pos = near("dot", weighed, item) + self.bias
-        neg = (
-            similarity_pool("dot", weighed, negatives)
-            if batch.shared
-            else near("dot", weighed, negatives.view(*batch.neg.shape, -1))
-        )
-        return pos, neg + self.bias
+        pos, neg = pair_scores(batch, user * self.output, item, negatives)
+        return pos + self.bias, neg + self.bias
 
     def scorer(self) -> Factors:
-        """The weights a go into the user vectors; c, the same for all items, is their bias, so that a score is a logit."""
-        user, item = (
-            self.user.weight.detach() * self.output.detach(),
-            self.item.weight.detach().clone(),
-        )
+        """Return factors whose scores are logits.
+
+        The weights a go into the user vectors, and c is the bias of every item.
+        """
+        user, item = self.user.weight.detach() * self.output.detach(), frozen(self.item)
         return Factors(user, item, item_bias=self.bias.detach().repeat(len(item)))

@@ -37,9 +37,10 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -49,7 +50,7 @@ Convolution: TypeAlias = Literal["gcn", "sage", "gat", "lg", "ngcf"]
 
 
 @settings
-class GNN:
+class GNN(NeedsNegatives):
     """Graph convolutions of torch-geometric over the interaction graph (Fey, Lenssen, 2019)."""
 
     convolution: Convolution = "sage"
@@ -74,7 +75,7 @@ class GNN:
     """Standard deviation of the initial table."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         if self.convolution == "gat" and self.dim % self.heads:
             raise InputError(
                 f"dim = {self.dim} is not a multiple of heads = {self.heads}",
@@ -105,12 +106,7 @@ class _GNN(Network):
         recipe, size = self.recipe, len(batch)
         users, items = torch.split(self._encode(), [self.n_users, self.n_items])
         user, negatives = F.embedding(batch.user, users), F.embedding(batch.neg, items)
-        pos = near("dot", user, F.embedding(batch.pos, items))
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives.view(*batch.neg.shape, -1))
-        )
+        pos, neg = pair_scores(batch, user, F.embedding(batch.pos, items), negatives)
         extra = None
         if recipe.l2:
             rows = [batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)]

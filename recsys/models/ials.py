@@ -1,69 +1,68 @@
 """Implicit alternating least squares with exact row solves.
 
-Papers: Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008; the objective is that of Rendle,
-Krichene, Zhang, Koren, "Revisiting the performance of iALS on item recommendation benchmarks", RecSys 2022:
+Papers: Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008;
+the objective is that of Rendle, Krichene, Zhang, Koren, "Revisiting the performance of iALS on item
+recommendation benchmarks", RecSys 2022:
 
     L = sum_{(u,i) observed} (s_ui - 1)^2 + a0 sum_{u,i} s_ui^2
-        + l2 [ sum_u (|I_u| + a0 |I|)^nu |w_u|^2 + sum_i (|U_i| + a0 |U|)^nu |h_i|^2 ],      s_ui = w_u . h_i,
+        + l2 [ sum_u (|I_u| + a0 |I|)^nu |w_u|^2 + sum_i (|U_i| + a0 |U|)^nu |h_i|^2 ],
+    s_ui = w_u . h_i,
 
-|I| and |U| the numbers of items and users, I_u the items of u, U_i the users of i, a0 = `unobserved`. A sweep solves every w_u for
-fixed H, then every h_i for fixed W, each exactly, so L never rises. Start: N(0, (init_std / sqrt(dim))^2).
+where |I| and |U| are the numbers of items and users, I_u the items of u, U_i the users of i, and a0
+= `unobserved`. A sweep solves every w_u for fixed H, then every h_i for fixed W, each exactly, so L
+never rises. Start: N(0, (init_std / sqrt(dim))^2).
 
-How the row solve is made cheap, without changing its result. The minimiser for a row with items H_u [L, d] is
+How the row solve is made cheap without changing its result: the minimiser for a row with items H_u
+[L, d] is
 
     w = (H_u^T H_u + a0 H^T H + r I)^-1 H_u^T 1,      r = l2 (L + a0 |I|)^nu.
 
-With H^T H = Q diag(e) Q^T, computed once a half sweep, a0 H^T H + r I is diag(m) in the basis Q for every row at once, m = a0 e + r.
-Let F = H_u Q diag(m)^-1/2. Then Q^T w = diag(m)^-1/2 (F^T F + I)^-1 F^T 1 = diag(m)^-1/2 F^T (F F^T + I)^-1 1: a system of size
-min(L, d) instead of d, and most rows are short. Rows of similar length are solved together.
+With H^T H = Q diag(e) Q^T, computed once per half sweep, a0 H^T H + r I is diag(m) in the basis Q
+for every row at once, m = a0 e + r. Let F = H_u Q diag(m)^-1/2. Then
 
-Differs from the released code: it solves blocks of coordinates in turn (iALS++) or each row by a full Cholesky factorisation; the
-objective is the same and the row solve here is the exact one. Strengths (`weight`) are not used: a pair is observed or not.
+    Q^T w = diag(m)^-1/2 (F^T F + I)^-1 F^T 1 = diag(m)^-1/2 F^T (F F^T + I)^-1 1,
 
-Reproduces nothing published. On the LightGCN split of Gowalla `recsys run configs/ials-gowalla.toml` gives recall@20 0.1642, ndcg@20
-0.1357; its settings were chosen on a ninth of train that was kept back for it.
+a system of size min(L, d) instead of d, and most rows are short. Rows of similar length are solved
+together. The code is `recsys.nn.als` and `recsys.scorer.als_fold_in`.
+
+Differs from the released code: it solves blocks of coordinates in turn (iALS++) or each row by a
+full Cholesky factorisation; the objective is the same and the row solve here is the exact one.
+Strengths (`weight`) are not used: a pair is observed or not.
+
+Reproduces nothing published. On the LightGCN split of Gowalla `recsys run
+configs/ials-gowalla.toml` gives recall@20 0.1642, ndcg@20 0.1357; its settings were chosen on a
+ninth of train that was held out for it.
 """
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import torch
-
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
+from recsys.nn.als import ALS
 from recsys.scorer import Factors
-from recsys.scorer.als_fold_in import RowSolve, solve_rows
 
 __all__ = ["IALS"]
 
 
 @settings
-class IALS:
-    """Implicit alternating least squares, exact row solves (Hu et al., 2008; Rendle et al., 2022)."""
+class IALS(ALS):
+    """Implicit alternating least squares, exact row solves (Hu et al., 2008; Rendle et al.)."""
 
     dim: Annotated[int, Bound(ge=1)] = 128
-    """Length of a vector."""
+    """Embedding dimension."""
     unobserved: Annotated[float, Bound(gt=0)] = 0.1
-    """Weight of a pair that was not observed, a0; an observed one has 1 + a0. Tune it together with `l2`."""
+    """Weight a0 of an unobserved pair; an observed one has 1 + a0. Tune it together with `l2`."""
     l2: Annotated[float, Bound(gt=0)] = 0.003
     """Weight of the squared norms."""
     nu: Annotated[float, Bound(ge=0, le=2)] = 1.0
-    """How much more the vectors of frequent users and items are held back; 0: all alike."""
+    """How much more the vectors of frequent users and items are regularised; 0: all equally."""
     sweeps: Annotated[int, Bound(ge=1)] = 16
-    """Times that all users and all items are solved."""
+    """Number of times that all users and items are solved."""
     init_std: Annotated[float, Bound(gt=0)] = 0.1
     """Standard deviation of the start values, times sqrt(dim)."""
     seed: int = 0
 
     def build(self, train: Dataset) -> Factors:
-        met = train.pairs.csr
-        met_by = met.T.tocsr()
-        generator = torch.Generator().manual_seed(self.seed)
-        scale = self.init_std / self.dim**0.5
-        item = torch.randn(train.n_items, self.dim, generator=generator).mul_(scale)
-        user = torch.zeros(train.n_users, self.dim)
-        for _ in range(self.sweeps):
-            user = solve_rows(met, item, self.unobserved, self.l2, self.nu)
-            item = solve_rows(met_by, user, self.unobserved, self.l2, self.nu)
-        return Factors(user, item, solve=RowSolve(self.unobserved, self.l2, self.nu))
+        return self.factors(train)

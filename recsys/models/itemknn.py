@@ -1,21 +1,25 @@
-"""Item neighbours: an item is scored by its similarity to what the user has met.
+"""Item neighbours: an item is scored by its similarity to the items of the user's history.
 
-Papers: Sarwar, Karypis, Konstan, Riedl, "Item-based collaborative filtering recommendation algorithms", WWW 2001; Deshpande,
-Karypis, "Item-based top-N recommendation algorithms", TOIS 2004; powers instead of fixed roots after Aiolli, "Efficient top-N
-recommendation for very large scale binary rated datasets", RecSys 2013.
+Papers: Sarwar, Karypis, Konstan, Riedl, "Item-based collaborative filtering recommendation
+algorithms", WWW 2001; Deshpande, Karypis, "Item-based top-N recommendation algorithms", TOIS 2004;
+powers instead of fixed roots after Aiolli, "Efficient top-N recommendation for very large scale
+binary rated datasets", RecSys 2013.
 
-    s(u, j) = sum_{i met by u, i among the k most similar to j} S_ij,
+    s(u, j) = sum over items i of u's history among the k most similar to j of S_ij,
     S_ij = sum_v x_vi x_vj / (n_i^history_power n_j^target_power + shrink),
 
-n_i the number of users of i, x_vi = d_v^(-user_power / 2) for an observed pair, d_v the number of items of v, times what `weighting`
-adds (`recsys.nn.neighbours.weigh`). No item is its own neighbour; equal similarities are taken in the order of the item rows.
-The cosine of the papers is user_power 0 and both powers 1/2. With user_power 1, both powers 1/2 and every neighbour it is the linear
-part of GF-CF. A target_power below 1/2 favours popular items.
+where n_i is the number of users of i, x_vi = d_v^(-user_power / 2) for an observed pair, d_v the
+number of items of v, times the factor of `weighting` (`recsys.nn.neighbours.weigh`). An item is
+never its own neighbour; equal similarities are ordered by item row. The cosine of the papers is
+user_power 0 and both powers 1/2. With user_power 1, both powers 1/2 and all neighbours it is the
+linear part of GF-CF. A target_power below 1/2 favours popular items.
 
-Differs from the papers: in being all of them at once. The scale of an item is a power of its count also where entries are weighted.
+Differs from the papers: it includes all of them. The scale of an item is a power of its count also
+if entries are weighted.
 
-Reproduces nothing published. On the LightGCN split of Gowalla `recsys run configs/itemknn-gowalla.toml` gives recall@20 0.1844,
-ndcg@20 0.1514; its settings were chosen on a ninth of train that was kept back for it.
+Reproduces nothing published. On the LightGCN split of Gowalla `recsys run
+configs/itemknn-gowalla.toml` gives recall@20 0.1844, ndcg@20 0.1514; its settings were chosen on a
+ninth of train that was held out for it.
 """
 
 from __future__ import annotations
@@ -34,27 +38,27 @@ __all__ = ["ItemKNN"]
 
 @settings
 class ItemKNN:
-    """Item neighbours: cosine, TF-IDF or BM25, with powers for the activity of users and the popularity of items (Sarwar et al., 2001)."""
+    """Item neighbours by cosine, TF-IDF or BM25, with adjustable powers (Sarwar et al., 2001)."""
 
     k: Annotated[int, Bound(ge=1)] = 200
-    """Neighbours per item; the number of items or more keeps all."""
+    """Neighbours per item; a k of the number of items or more keeps all."""
     weighting: Weighting = "cosine"
     user_power: Annotated[float, Bound(ge=0, le=4)] = 0.0
-    """How much less the long history of a user tells; 1: in inverse proportion to its length."""
+    """How much less the long history of a user counts; 1: inversely to its length."""
     history_power: Annotated[float, Bound(ge=0, le=2)] = 0.5
-    """How much less a popular item in the history tells."""
+    """How much less a popular item in the history counts."""
     target_power: Annotated[float, Bound(ge=0, le=2)] = 0.5
-    """How much a popular item is held back as a recommendation."""
+    """How much a popular item is penalised as a recommendation."""
     shrink: Annotated[float, Bound(ge=0)] = 0.0
-    """Holds back similarities that rest on few users."""
+    """Reduces similarities that are based on few users."""
     k1: Annotated[float, Bound(ge=0)] = 1.2
-    """Of "bm25" alone: reward for a short row."""
+    """Only for "bm25": reward for a short row."""
     b: Annotated[float, Bound(ge=0, le=1)] = 0.75
-    """Of "bm25" alone: how much the length of a row counts."""
+    """Only for "bm25": how much the length of a row counts."""
 
     def build(self, train: Dataset) -> Product:
-        met = train.pairs.csr
-        users_of = met.T.tocsr()
+        observed = train.pairs.csr
+        users_of = observed.T.tocsr()
         count = np.maximum(np.diff(users_of.indptr), 1).astype(np.float64)
         rows = weigh(users_of, self.weighting, self.user_power, self.k1, self.b)
         similar = nearest(
@@ -64,4 +68,4 @@ class ItemKNN:
             right=count**self.history_power,
             shrink=self.shrink,
         )
-        return Product((met, similar.T.tocsr()), "history")
+        return Product((observed, similar.T.tocsr()), "history")

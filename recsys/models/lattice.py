@@ -1,26 +1,35 @@
-"""LATTICE: items averaged over a graph of items that look alike, part of which is learned.
+"""LATTICE: items averaged over a graph of similar items, part of which is learned.
 
-Symbols: E_u and E_i are learned. In each modality m two graphs join every item with its k nearest by cosine, itself among them: one of the raw
-features x^m, fixed, and one of W_m x^m + b_m, learned. Their weights are the cosines, normalised to w_ij / sqrt(d_i d_j). With a = softmax of one
-learned number a modality,
+Symbols: E_u and E_i are learned. In each modality m, two graphs join every item with its k nearest
+by cosine, including itself: one of the raw features x^m, which is fixed, and one of W_m x^m + b_m,
+which is learned. Their weights are the cosines, normalised to w_ij / sqrt(d_i d_j). With a =
+softmax of one learned number per modality,
 
-    S = sum_m a_m (keep S_raw^m + (1 - keep) S_learned^m),        h = S E_i,        e_i = g_i + h_i / |h_i|,
+    S = sum_m a_m (keep S_raw^m + (1 - keep) S_learned^m),    h = S E_i,    e_i = g_i + h_i / |h_i|,
 
-e_u and g_i the mean of layers 0..L of (D + I)^-1 (A + I), A the user-item graph. Objective: mean over observed pairs (u, i) of
--log sigmoid(e_u . e_i - e_u . e_j) + l2 / (2 B) * squared norms of e_u, e_i, e_j over the batch, j the sampled negatives.
+where e_u and g_i are the mean of layers 0..L of (D + I)^-1 (A + I), A the user-item graph.
+Objective: mean over observed pairs (u, i) of -log sigmoid(e_u . e_i - e_u . e_j) + l2 / (2 B) *
+squared norms of e_u, e_i, e_j over the batch, where j are the sampled negatives.
 
-The learned graph is found anew at the first step of an epoch, which alone has a gradient through it; it stands still for the rest of the epoch, and
-it is the one that ranks.
-Source: Zhang, Zhu, Liu, Wu, Wang, Wang, "Mining latent structures for multimedia recommendation", MM 2021.
+The learned graph is computed at the first step of an epoch, which is the only one with a gradient
+through it. It is fixed for the rest of the epoch and used for ranking.
 
-How a step is made cheap, without changing its result: similarities are compared a block of rows at a time and k an item are kept, where the released
-code holds n x n matrices; while the graphs stand still, h is one sparse product; with N = (D + I)^-1/2 (A + I) (D + I)^-1/2 the layers are
-(D + I)^-1/2 N^l (D + I)^1/2 E, symmetric but for two scales, so that the backward pass needs no other matrix.
+Source: Zhang, Zhu, Liu, Wu, Wang, Wang, "Mining latent structures for multimedia recommendation",
+MM 2021.
 
-Differs from the released code: similarities below zero count as zero, so that no degree is negative; `normalise` says whether graphs are
-normalised before or after they are mixed over the modalities (RECONSTRUCTED); its decay of the step size, 0.96^(epoch / 50), is left to the training
-settings; the regularisation is divided by the batch, there by 2048 also for a smaller one.
-Others report on MMRec's split of Amazon Baby: recall@10 / 20 0.0547 / 0.0850, ndcg@10 / 20 0.0292 / 0.0370. Not run here.
+How a step is made cheap without changing its result: similarities are compared a block of rows at a
+time and k per item are kept, where the released code holds n x n matrices. While the graphs are
+fixed, h is one sparse product. With N = (D + I)^-1/2 (A + I) (D + I)^-1/2 the layers are (D +
+I)^-1/2 N^l (D + I)^1/2 E, symmetric except for two scales, so that the backward pass needs no other
+matrix.
+
+Differs from the released code: similarities below zero count as zero, so that no degree is
+negative. `normalise` selects whether graphs are normalised before or after they are mixed over the
+modalities (RECONSTRUCTED). Its decay of the step size, 0.96^(epoch / 50), is left to the training
+settings. The regularisation is divided by the batch; there, by 2048 also for a smaller one.
+
+Others report on MMRec's split of Amazon Baby: recall@10 / 20 0.0547 / 0.0850, ndcg@10 / 20 0.0292 /
+0.0370. Not run here.
 """
 
 from __future__ import annotations
@@ -35,14 +44,15 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
-from recsys.models import Network, half_square, require_negatives
-from recsys.models.duif import Pool, from_pool
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, distinct, values_and_known
-from recsys.nn.graph import mean_layers, mean_layers_rows, node_table, symmetric
+from recsys.nn.graph import mean_layers, mean_layers_rows, symmetric
 from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities, spread
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.negative_pool import Pool, from_pool
+from recsys.nn.scores import pair_scores
 from recsys.nn.sparse_product import SparseProduct
+from recsys.nn.tables import half_square, node_table
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -50,34 +60,34 @@ __all__ = ["LATTICE", "looped"]
 
 
 @settings
-class LATTICE:
-    """Items averaged over a learned graph of similar items, beside the user-item graph (Zhang et al., MM 2021)."""
+class LATTICE(NeedsNegatives):
+    """LightGCN plus a partly learned graph of similar items (Zhang et al., MM 2021)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     layers: Annotated[int, Bound(ge=0, le=10)] = 2
-    """Propagations over the user-item graph."""
+    """Number of propagations over the user-item graph."""
     k: Annotated[int, Bound(ge=1)] = 10
-    """Neighbours of an item in each graph, itself among them; an item that lacks a modality has itself alone, unless `impute` lends it a vector."""
+    """Neighbours of an item in each graph, including itself. An item that lacks a modality has only
+    itself, unless `impute` gives it the vector of another item."""
     keep: Annotated[float, Bound(ge=0, le=1)] = 0.9
-    """Share of the graphs of raw features; the rest is learned."""
+    """Share of the graphs of raw features; the learned graphs have the rest."""
     normalise: Literal["each", "mixed"] = "each"
-    """each: the graph of every modality for itself. mixed: their sum (RECONSTRUCTED)."""
+    """each: normalise the graph of every modality separately. mixed: normalise their sum
+    (RECONSTRUCTED)."""
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
     negatives_from: Pool = "warm"
-    """Whether negatives are items with a training pair alone, as in the released code, or all."""
+    """Draw negatives from items with a training interaction (warm), as in the released code, or
+    from all items."""
     l2: Annotated[float, Bound(ge=0)] = 1e-4
     """Weight of the squared norms of the vectors of a batch (RECONSTRUCTED: its value)."""
     train_features: bool = True
-    """Whether the feature tables move, at the first step of an epoch (RECONSTRUCTED)."""
+    """Train the feature tables, at the first step of an epoch (RECONSTRUCTED)."""
     scale: Scale = "none"
-    """row: every row of features has length 1 at the start."""
+    """row: scale every row of features to length 1 at the start."""
     impute: Impute = "mean"
-    """What stands where a modality is missing."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+    """Replacement for a missing modality."""
 
     def build(self, train: Dataset) -> Network:
         return _LATTICE(self, train)
@@ -110,19 +120,15 @@ class _LATTICE(Network):
             for value, known in zip(values.values(), self.known, strict=True)
         ]
         weight = [
-            similarities(value, found)
-            for value, found in zip(values.values(), neighbours, strict=True)
+            similarities(value, nearest)
+            for value, nearest in zip(values.values(), neighbours, strict=True)
         ]
         self.register_buffer("raw_neighbours", torch.stack(neighbours), persistent=False)
         self.register_buffer("raw_weight", torch.stack(weight), persistent=False)
-        # What the steps after the first of an epoch and the scorer read; kept in a checkpoint.
+        # Read by the scorer and by all steps but the first of an epoch; part of a checkpoint.
         self.register_buffer("learned_neighbours", torch.zeros_like(self.raw_neighbours))
-        self.register_buffer(
-            "weight",
-            torch.zeros(
-                train.n_items, 2 * self.raw_neighbours.shape[0] * self.raw_neighbours.shape[2]
-            ),
-        )
+        modalities, _, k = self.raw_neighbours.shape
+        self.register_buffer("weight", torch.zeros(train.n_items, 2 * modalities * k))
         self.still: tuple[int, SparseProduct] | None = None
         with torch.no_grad():
             self._learn()
@@ -144,17 +150,9 @@ class _LATTICE(Network):
         else:
             alike = self._alike()(self.nodes.weight[self.n_users :], items)
         vectors = mean[len(users) :] + F.normalize(alike, dim=1)
-        user, item, negatives = (
-            F.embedding(user_at, mean[: len(users)]),
-            F.embedding(pos_at, vectors),
-            F.embedding(neg_at, vectors),
-        )
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives)
-        )
+        user = F.embedding(user_at, mean[: len(users)])
+        item, negatives = F.embedding(pos_at, vectors), F.embedding(neg_at, vectors)
+        pos, neg = pair_scores(batch, user, item, negatives)
         pair = pair_loss(
             recipe.loss, pos, neg, n_items=self.n_items, mask=batch.mask, log_q=batch.log_q
         )
@@ -163,21 +161,26 @@ class _LATTICE(Network):
         )
 
     def _learn(self) -> Tensor:
-        """Find the learned graph anew and note it; the weights of all graphs [n_items, K], with a gradient."""
-        told = self.told()
+        """Recompute and store the learned graph.
+
+        Returns:
+            The weights of all graphs [n_items, K], with a gradient.
+        """
+        projected = self.told()
         with torch.no_grad():
             nearest = (
                 nearest_items(vectors, self.recipe.k, known=known)
-                for vectors, known in zip(told, self.known, strict=True)
+                for vectors, known in zip(projected, self.known, strict=True)
             )
             self.learned_neighbours.copy_(torch.stack(list(nearest)))
         learned = torch.stack(
             [
-                similarities(vectors, found)
-                for vectors, found in zip(told, self.learned_neighbours, strict=True)
+                similarities(vectors, nearest)
+                for vectors, nearest in zip(projected, self.learned_neighbours, strict=True)
             ]
         )
-        raw, neighbours, share = self.raw_weight, self.learned_neighbours, self.mix.softmax(0)
+        raw, neighbours = self.raw_weight, self.learned_neighbours
+        share = self.mix.softmax(0)
         if self.recipe.normalise == "each":
             raw, learned = (
                 torch.stack([normalised(n, w) for n, w in zip(*both, strict=True)])
@@ -194,7 +197,7 @@ class _LATTICE(Network):
         return weight
 
     def _neighbours(self, items: Tensor) -> Tensor:
-        """Of some items in all graphs, [R, K]."""
+        """Return the neighbours of some items in all graphs, [R, K]."""
         return torch.cat(
             [
                 _flat(part.index_select(1, items))
@@ -204,14 +207,12 @@ class _LATTICE(Network):
         )
 
     def _alike(self) -> SparseProduct:
-        """All graphs as they were noted, made anew when they were."""
-        noted = self.weight._version
-        if self.still is None or self.still[0] != noted:
+        """Return the sum of the stored graphs, which is cached until they change."""
+        version = self.weight._version
+        if self.still is None or self.still[0] != version:
             every = torch.arange(self.n_items, device=self.weight.device)
-            self.still = (
-                noted,
-                SparseProduct(as_matrix(self._neighbours(every), self.weight)).to(self.weight),
-            )
+            graph = SparseProduct(as_matrix(self._neighbours(every), self.weight))
+            self.still = version, graph.to(self.weight)
         return self.still[1]
 
     @torch.no_grad()
@@ -219,29 +220,24 @@ class _LATTICE(Network):
         start = self.nodes.weight
         mean = mean_layers(self.adjacency, start * self.root, self.recipe.layers) / self.root
         user, item = torch.split(mean, [self.n_users, self.n_items])
-        return Factors(
-            user.clone(),
-            item + F.normalize(self._alike()(start[self.n_users :]), dim=1),
-            by_features=True,
-        )
+        similar = F.normalize(self._alike()(start[self.n_users :]), dim=1)
+        return Factors(user.clone(), item + similar, by_features=True)
 
 
 def _flat(tables: Tensor) -> Tensor:
-    """[M, R, k] side by side, [R, M k]."""
+    """Concatenate tables [M, R, k] to [R, M k]."""
     return tables.transpose(0, 1).flatten(1)
 
 
 def looped(pairs: Interactions) -> tuple[Tensor, Tensor]:
-    """The user-item graph with a loop at every node, (D + I)^-1/2 (A + I) (D + I)^-1/2, and the root of D + I.
+    """Return (D + I)^-1/2 (A + I) (D + I)^-1/2 of the user-item graph A, and the root of D + I.
 
     Returns:
         Sparse CSR float32 [N, N] with int32 indices, symmetric, and [N, 1].
     """
-    met = pairs.csr.astype(np.float64)
-    whole = sp.bmat([[None, met], [met.T, None]], format="csr") + sp.identity(
-        pairs.n_users + pairs.n_items, format="csr"
-    )
+    observed = pairs.csr.astype(np.float64)
+    bipartite = sp.bmat([[None, observed], [observed.T, None]], format="csr")
+    whole = bipartite + sp.identity(pairs.n_users + pairs.n_items, format="csr")
     root = np.sqrt(np.asarray(whole.sum(1)).ravel())
-    return symmetric((sp.diags(1 / root) @ whole @ sp.diags(1 / root)).tocsr()), torch.from_numpy(
-        root.astype(np.float32)
-    )[:, None]
+    graph = symmetric((sp.diags(1 / root) @ whole @ sp.diags(1 / root)).tocsr())
+    return graph, torch.from_numpy(root.astype(np.float32))[:, None]

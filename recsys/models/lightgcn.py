@@ -1,20 +1,26 @@
-"""LightGCN: matrix factorisation whose vectors are averaged over the user-item graph.
+"""LightGCN: matrix factorisation with vectors averaged over the user-item graph.
 
-Layers: E^(0) is learned; E^(l) = A E^(l-1) with A = D^-1/2 [[0, R], [R^T, 0]] D^-1/2; the vector of a node is the mean of
-E^(0..L) at it; the score is the inner product. Objective: BPR over pairs + l2 / (2 B) * squared norms of E^(0) at the batch.
-Source: He, Deng, Wang, Li, Zhang, Wang, "LightGCN: simplifying and powering graph convolution network for recommendation",
-SIGIR 2020.
+Layers: E^(0) is learned; E^(l) = A E^(l-1) with A = D^-1/2 [[0, R], [R^T, 0]] D^-1/2; the vector of
+a node is the mean of E^(0..L) at it; the score is the inner product. Objective: BPR over pairs + l2
+/ (2 B) * squared norms of E^(0) at the batch.
 
-`mix` is MixGCF: the negative of a pair is none of its K candidates, but made of them layer by layer,
+Source: He, Deng, Wang, Li, Zhang, Wang, "LightGCN: simplifying and powering graph convolution
+network for recommendation", SIGIR 2020.
 
-    e'^(l) = a_l e_i^(l) + (1 - a_l) e_j^(l),   a_l from U(0, 1) for each pair and layer, j the candidate of largest e_u . e_j^(l),
+`mix` is MixGCF: the negative of a pair is not one of its K candidates, but is synthesised from them
+layer by layer,
 
-e_u the vector of the user, the mean over layers; the mean of e'^(0..L) is compared with it. Huang et al., "MixGCF: an improved training method
-for graph neural network-based recommender systems", KDD 2021: 16 to 64 candidates, l2 1e-4. RECONSTRUCTED: in l2, e'^(0) stands for the negative.
-Should reproduce (LightGCN split of Yelp2018, 64 candidates, lr 1e-3, batch 2048): recall@20 0.0713 with and 0.0628 without, selected on test.
+    e'^(l) = a_l e_i^(l) + (1 - a_l) e_j^(l),
 
-Differs from the released code: an epoch visits every observed pair once, where the code draws users uniformly and then a
-pair of theirs. `loss` and `sampler` are open as in matrix factorisation.
+with a_l from U(0, 1) for each pair and layer, and j the candidate of largest e_u . e_j^(l), where
+e_u is the vector of the user, the mean over layers. The mean of e'^(0..L) is the negative. Huang et
+al., "MixGCF: an improved training method for graph neural network-based recommender systems", KDD
+2021: 16 to 64 candidates, l2 1e-4. RECONSTRUCTED: in l2, e'^(0) replaces the negative. Should
+reproduce (LightGCN split of Yelp2018, 64 candidates, lr 1e-3, batch 2048): recall@20 0.0713 with
+and 0.0628 without, selected on test.
+
+Differs from the released code: an epoch visits every observed pair once, where the code draws users
+uniformly and then one of their pairs. `loss` and `sampler` are free as in matrix factorisation.
 """
 
 from __future__ import annotations
@@ -27,12 +33,14 @@ import torch.nn.functional as F
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.models.simgcl import noisy_layers_rows
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import similarity
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.hardness import hardest_layers, mixed
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.noisy_layers import noisy_layers_rows
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -40,32 +48,37 @@ __all__ = ["LightGCN"]
 
 
 @settings
-class LightGCN:
+class LightGCN(NeedsNegatives):
     """Matrix factorisation over graph-averaged vectors (He et al., SIGIR 2020)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     layers: Annotated[int, Bound(ge=0, le=10)] = 3
-    """Propagations over the graph; 0 is plain matrix factorisation."""
+    """Number of propagations over the graph; 0 is plain matrix factorisation."""
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
     mix: bool = False
-    """The negative is a mix of the positive with the hardest candidate of each layer (MixGCF); wants several candidates, 16 to 64."""
+    """Mix the negative from the positive and the hardest candidate of each layer (MixGCF); needs
+    several candidates, 16 to 64."""
     l2: Annotated[float, Bound(ge=0)] = 1e-4
     """Weight of the squared norms of layer 0 at the rows of a batch."""
     init_std: Annotated[float, Bound(gt=0)] = 0.1
     """Standard deviation of the start values."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         if self.mix and (self.sampler.pool != "own" or self.sampler.negatives < 2):
-            cause = f"mix = true takes the hardest of a pair's own candidates, and {_candidates(self.sampler)}"
             raise InputError(
-                cause, remedy='use sampler.pool = "own" and sampler.negatives = 16, or more'
+                "mix = true takes the hardest of several candidates per pair, "
+                f"got {_candidates(self.sampler)}",
+                remedy='use sampler.pool = "own" and sampler.negatives = 16, or more',
             )
         if self.mix and self.loss.reduce != "each":
-            cause = f"mix = true leaves one negative of a pair, and loss.reduce = '{self.loss.reduce}' is about several"
-            raise InputError(cause, remedy='use loss.reduce = "each"')
+            raise InputError(
+                f"mix = true gives one negative per pair, and loss.reduce = '{self.loss.reduce}' "
+                "needs several",
+                remedy='use loss.reduce = "each"',
+            )
 
     def build(self, train: Dataset) -> Network:
         return _LightGCN(self, train)
@@ -85,19 +98,11 @@ class _LightGCN(Network):
         if self.recipe.mix:
             return self._mixed(batch)
         recipe, size = self.recipe, len(batch)
-        wanted = torch.cat(
-            [batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)]
-        )
-        rows, where = torch.unique(wanted, return_inverse=True)
+        rows, where = torch.unique(self._nodes_of(batch), return_inverse=True)
         mean, zeroth = mean_layers_rows(self.adjacency, self.nodes.weight, rows, recipe.layers)
         vectors = F.embedding(where, mean)
-        user, item, negatives = vectors[:size], vectors[size : 2 * size], vectors[2 * size :]
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives.view(*batch.neg.shape, -1))
-        )
+        user, item = vectors[:size], vectors[size : 2 * size]
+        pos, neg = pair_scores(batch, user, item, vectors[2 * size :])
         extra = recipe.l2 / size * half_square(F.embedding(where, zeroth)) if recipe.l2 else None
         return pair_terms(
             recipe.loss,
@@ -109,41 +114,45 @@ class _LightGCN(Network):
             extra=extra,
         )
 
-    def _mixed(self, batch: Batch) -> Terms:
-        """The loss with one synthetic negative of each pair."""
-        recipe, size = self.recipe, len(batch)
-        wanted = torch.cat(
+    def _nodes_of(self, batch: Batch) -> torch.Tensor:
+        """Return the nodes of users, positives and negatives, in this order, [2 B + B K or K]."""
+        return torch.cat(
             [batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)]
         )
-        rows, where = torch.unique(wanted, return_inverse=True)
+
+    def _mixed(self, batch: Batch) -> Terms:
+        """Return the loss with one synthetic negative per pair."""
+        recipe, size = self.recipe, len(batch)
+        rows, where = torch.unique(self._nodes_of(batch), return_inverse=True)
         layers = self._layers(rows)
         # All layers in one table: layer l of row r is its row l * R + r.
-        table, each = (
-            layers.flatten(0, 1),
-            torch.arange(len(layers), device=rows.device) * len(rows),
-        )
+        table = layers.flatten(0, 1)
+        each = torch.arange(len(layers), device=rows.device) * len(rows)
         user, item = (
             F.embedding(at[:, None] + each, table) for at in where[: 2 * size].split(size)
         )
         mean, candidates = user.mean(1), where[2 * size :].view(batch.neg.shape)
-        place = hardest_layers(
+        index = hardest_layers(
             mean[:, None], F.embedding(candidates[:, :, None] + each, table.detach()), batch.mask
         )
-        # Only what is taken is read again with a gradient.
-        hardest = F.embedding(candidates.gather(1, place) + each, table)
+        # Only the chosen candidates are read again with a gradient.
+        hardest = F.embedding(candidates.gather(1, index) + each, table)
         synthetic = mixed(user, item, hardest[:, None])
-        pos, neg = near("dot", mean, item.mean(1)), near("dot", mean, synthetic.mean(1))[:, None]
+        pos, neg = (
+            similarity("dot", mean, item.mean(1)),
+            similarity("dot", mean, synthetic.mean(1))[:, None],
+        )
         mask = None if batch.mask is None else batch.mask.any(1, keepdim=True)
         extra = (
             recipe.l2 / size * half_square(user[:, 0], item[:, 0], synthetic[:, 0])
             if recipe.l2
             else None
         )
-        # What is made up was not drawn: there is no proposal to correct for.
+        # A synthetic negative was not drawn: so no proposal needs a correction.
         return pair_terms(recipe.loss, pos, neg, n_items=self.n_items, mask=mask, extra=extra)
 
     def _layers(self, rows: torch.Tensor) -> torch.Tensor:
-        """Layers 0..L at distinct nodes, [L + 1, R, d]."""
+        """Return layers 0..L at distinct nodes, [L + 1, R, d]."""
         if not self.recipe.layers:
             return self.nodes.weight.index_select(0, rows)[None]
         above, zeroth = noisy_layers_rows(
@@ -157,9 +166,7 @@ class _LightGCN(Network):
 
 
 def _candidates(sampler: Sampler) -> str:
-    """What is wrong with the candidates of a sampler."""
-    return (
-        f"sampler.pool = '{sampler.pool}' has none"
-        if sampler.pool != "own"
-        else f"sampler.negatives = {sampler.negatives}"
-    )
+    """Return the setting that leaves a pair without several candidates of its own."""
+    if sampler.pool != "own":
+        return f"sampler.pool = '{sampler.pool}'"
+    return f"sampler.negatives = {sampler.negatives}"

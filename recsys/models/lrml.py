@@ -1,21 +1,27 @@
-"""LRML: latent relational metric learning; a user and an item are near when a relation, read from a shared memory, leads from one to the other.
+"""LRML: latent relational metric learning, with relation vectors that are read from a memory.
 
-Symbols: user u and item i have vectors p_u, q_i of norm at most `radius`; K [d, m] are keys, M [m, d] is the memory, both shared by all.
+Symbols: user u and item i have vectors p_u, q_i of norm at most `radius`; K [d, m] are keys, M [m,
+d] is the memory, both shared by all.
 
-    a_ui = softmax((p_u * q_i) K) in R^m,   r_ui = a_ui M,   D(u, i) = |p_u + r_ui - q_i|^2,   score -D
+    a_ui = softmax((p_u * q_i) K) in R^m,  r_ui = a_ui M,  D(u, i) = |p_u + r_ui - q_i|^2,  score -D
 
-Objective: mean over observed pairs (u, i) of [margin + D(u, i) - D(u, k)]+ over sampled negatives k (`loss` may be another). In
-training the relation r_ui of the positive also stands in the distances of its negatives (`share_relation`); when items are ranked, each has
-its own.
-Source: Tay, Luu, Hui, "Latent relational metric learning via memory-based attention for collaborative ranking", WWW 2018.
+Objective: mean over observed pairs (u, i) of [margin + D(u, i) - D(u, k)]+ over sampled negatives k
+(`loss` may be another one). In training, the relation r_ui of the positive is also used in the
+distances of its negatives (`share_relation`); in ranking, each item has its own.
 
-Differs from the paper and its released code: squared distance, where the code has the root of it plus 1e-3 (the same order of items);
-mean over the batch instead of the sum, with no limit on single gradient entries (`train.clip` limits the norm of all); several
-negatives a pair, as in later comparisons; tables and memory start from N(0, 1/d) and keys from N(0, 1), where the code has a uniform
-start of the tables and is tuned otherwise. share_relation = false is the variant that the authors of HLR (RecSys 2021) found better.
-The released code is an excerpt that promises no numbers; as a baseline, P@3 / MAP 14.91 / 12.24 are published for the author split of
-Steam-200k (Bao et al., NeurIPS 2022) and 20.65 / 13.48 for that of ML-100k (Bao et al., TPAMI 2023: dim 256, m 20, margin 1.5, adagrad,
-lr 0.01).
+Source: Tay, Luu, Hui, "Latent relational metric learning via memory-based attention for
+collaborative ranking", WWW 2018.
+
+Differs from the paper and its released code: squared distance, where the code has the root of it
+plus 1e-3 (the same order of items); mean over the batch instead of the sum, without a limit on
+single gradient entries (`train.clip` limits the norm of all); several negatives per pair, as in
+later comparisons. Tables and memory start from N(0, 1/d) and keys from N(0, 1), where the code has
+a uniform start of the tables and is tuned differently. share_relation = false is the variant that
+the authors of HLR (RecSys 2021) found better.
+
+The released code is an excerpt that promises no numbers. As a baseline, P@3 / MAP 14.91 / 12.24 are
+published for the author split of Steam-200k (Bao et al., NeurIPS 2022) and 20.65 / 13.48 for that
+of ML-100k (Bao et al., TPAMI 2023: dim 256, m 20, margin 1.5, adagrad, lr 0.01).
 """
 
 from __future__ import annotations
@@ -27,9 +33,11 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, require_negatives
-from recsys.nn.distance import keep_in, near, project, similarity_pool
+from recsys.models import NeedsNegatives, Network
+from recsys.nn.distance import keep_in, project, similarity
 from recsys.nn.losses import Loss, Terms, pair_loss, refuse_fitting
+from recsys.nn.scores import negative_scores
+from recsys.nn.tables import embedding, frozen
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Relational
 
@@ -37,24 +45,25 @@ __all__ = ["LRML"]
 
 
 @settings
-class LRML:
-    """Latent relational metric learning: user plus relation is near item, relations from a memory (Tay et al., WWW 2018)."""
+class LRML(NeedsNegatives):
+    """Distance from user plus relation to item, relations from a memory (Tay et al., WWW 2018)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     memories: Annotated[int, Bound(ge=1)] = 20
-    """m: vectors of the memory that relations are mixed from."""
+    """m: number of vectors of the memory."""
     loss: Loss = Loss(kind="hinge", reduce="each", margin=1.0)
     sampler: Sampler = Sampler(negatives=10)
     share_relation: bool = True
-    """Negatives are compared under the relation of their positive; off, each under its own."""
+    """Compare negatives under the relation of their positive; false: each under its own."""
     clip: Literal["step", "lookup"] = "step"
-    """When vectors are put into the ball: after each step, or, as in the authors' code, whenever they are read, within the gradient."""
+    """step: put vectors into the ball after each step. lookup: whenever they are read, within the
+    gradient, as in the authors' code."""
     radius: Annotated[float, Bound(gt=0)] = 1.0
-    """Of the ball of users and items; relations are as long as they are."""
+    """Radius of the ball of users and items; relations have any length."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         refuse_fitting(self.loss, "LRML")
 
     def build(self, train: Dataset) -> Network:
@@ -83,18 +92,18 @@ class _LRML(Network):
         items = self._within(self.item(torch.cat([batch.pos, batch.neg.reshape(-1)])))
         item, negatives = items[: len(batch)], items[len(batch) :]
         moved = user + self._relation(user, item)
-        pos = near("euclidean", moved, item)
+        pos = similarity("euclidean", moved, item)
         if not recipe.share_relation:
-            # A shared pool has a relation with each user, too: no product of two tables gives these distances.
-            each = (negatives if batch.shared else negatives.view(*batch.neg.shape, -1)).expand(
-                len(batch), -1, -1
-            )
+            # Every user has its own relation with each item of a shared pool, so no product of two
+            # tables gives these distances.
+            each = negatives if batch.shared else negatives.view(*batch.neg.shape, -1)
+            each = each.expand(len(batch), -1, -1)
             own = user[:, None] + self._relation(user[:, None], each)
-            neg = near("euclidean", own.flatten(0, 1), each.flatten(0, 1)).view(len(batch), -1)
-        elif batch.shared:
-            neg = similarity_pool("euclidean", moved, negatives)
+            neg = similarity("euclidean", own.flatten(0, 1), each.flatten(0, 1)).view(
+                len(batch), -1
+            )
         else:
-            neg = near("euclidean", moved, negatives.view(*batch.neg.shape, -1))
+            neg = negative_scores(batch, moved, negatives, "euclidean")
         pair = pair_loss(
             recipe.loss,
             pos,
@@ -106,16 +115,15 @@ class _LRML(Network):
         return Terms(pair)
 
     def _relation(self, user: Tensor, item: Tensor) -> Tensor:
-        """The relation of users and items, of their common shape [..., d]."""
+        """Return the relation of users and items, of their common shape [..., d]."""
         return torch.softmax((user * item) @ self.key, dim=-1) @ self.memory
 
     def _within(self, vectors: Tensor) -> Tensor:
-        """Vectors as they are read."""
+        """Return the vectors, put into the ball if that is done at lookup."""
+        radius = self.recipe.radius
         if self.recipe.clip == "step":
             return vectors
-        return vectors * (
-            self.recipe.radius / vectors.norm(dim=-1, keepdim=True).clamp_min(self.recipe.radius)
-        )
+        return vectors * (radius / vectors.norm(dim=-1, keepdim=True).clamp_min(radius))
 
     def constrain(self, batch: Batch) -> None:
         if self.recipe.clip == "step":
@@ -127,6 +135,4 @@ class _LRML(Network):
             self._within(self.user.weight.detach()),
             self._within(self.item.weight.detach()),
         )
-        return Relational(
-            user.clone(), item.clone(), self.key.detach().clone(), self.memory.detach().clone()
-        )
+        return Relational(user.clone(), item.clone(), frozen(self.key), frozen(self.memory))

@@ -1,13 +1,16 @@
 """M2F: matrix factorisation with several vectors per user, and MGMF, its generalised form.
 
 Score s(u, i) = max_c sum_d h_d p_ud^c q_id; h = 1 (M2F) or learned (MGMF, `weights = true`).
-Objective: mean over observed pairs of loss(s(u, i), {s(u, j)}) + l2 / (2 B) * (squared norms of the rows of the batch)
-+ weight / B * mean over users of DCRS; j the sampled negatives, B pairs a step. The loss of M2F is the square, target 1 for the pair and
-0 for its negatives; that of MGMF binary cross-entropy: loss = { kind = "bce" }.
-Sources: Guo, Mitra, Karampatziakis, Hoffmann, "The stereotyping problem in collaboratively filtered recommender systems", EAAMO 2021, for
-M2F; its generalised form is a baseline of Bao et al., NeurIPS 2022. RECONSTRUCTED: neither code nor settings could be read.
+Objective: mean over observed pairs of loss(s(u, i), {s(u, j)}) + l2 / (2 B) * (squared norms of the
+rows of the batch) + weight / B * mean over users of DCRS, where j are the sampled negatives and B
+is the number of pairs of a step. The loss of M2F is the square, with target 1 for the pair and 0
+for its negatives; that of MGMF is binary cross-entropy: loss = { kind = "bce" }.
 
-Differs from the papers: M2F was made for ratings; here the unobserved is sampled.
+Sources: Guo, Mitra, Karampatziakis, Hoffmann, "The stereotyping problem in collaboratively filtered
+recommender systems", EAAMO 2021, for M2F; its generalised form is a baseline of Bao et al., NeurIPS
+2022. RECONSTRUCTED: neither code nor settings were available.
+
+Differs from the papers: M2F was designed for ratings; here unobserved pairs are sampled.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import similarity_multi, similarity_of_winner
 from recsys.nn.diversity import Diversity, diversity
 from recsys.nn.losses import Loss, Terms, pair_loss
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import MultiFactors
 
@@ -30,17 +34,17 @@ __all__ = ["M2F"]
 
 
 @settings
-class M2F:
-    """Matrix factorisation with several vectors per user, of which the best counts: M2F, and with weights MGMF (Guo et al., 2021)."""
+class M2F(NeedsNegatives):
+    """Several vectors per user, the best counts: M2F, and with weights MGMF (Guo et al., 2021)."""
 
     reconstructed = "all of it"
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     vectors: Annotated[int, Bound(ge=1)] = 3
-    """Vectors per user."""
+    """Number of vectors per user."""
     weights: bool = False
-    """A learned weight per coordinate (MGMF)."""
+    """Learn a weight per coordinate (MGMF)."""
     loss: Loss = Loss(kind="square")
     sampler: Sampler = Sampler(negatives=4)
     l2: Annotated[float, Bound(ge=0)] = 1e-4
@@ -48,9 +52,6 @@ class M2F:
     diversity: Diversity = Diversity(weight=0.0)
     init_std: Annotated[float, Bound(gt=0)] = 0.1
     """Standard deviation of the start values."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _M2F(self, train)
@@ -96,9 +97,9 @@ class _M2F(Network):
         return extra
 
     def scorer(self) -> MultiFactors:
-        users = self.user.weight.detach().clone().view(self.n_users, self.recipe.vectors, -1)
+        users = frozen(self.user).view(self.n_users, self.recipe.vectors, -1)
         return MultiFactors(
             users if self.weight is None else users * self.weight.detach(),
-            self.item.weight.detach().clone(),
+            frozen(self.item),
             "dot",
         )

@@ -1,13 +1,18 @@
 """Matrix factorisation trained on pairs: BPR-MF and its relatives.
 
-Score: s(u, i) = p_u . q_i + b_i, or the cosine of p_u and q_i.
-Objective: mean over observed pairs (u, i) of loss(s(u, i), {s(u, j)}) + l2 / (2 B) * (|p_u|^2 + |q_i|^2 + sum_j |q_j|^2),
-j the sampled negatives, B the batch. With the default loss this is BPR-MF: Rendle, Freudenthaler, Gantner, Schmidt-Thieme,
-"BPR: Bayesian personalized ranking from implicit feedback", UAI 2009. `loss` and `sampler` make it the other members of
-the family: sampled softmax, cosine contrastive (MF-CCL), WARP, binary cross-entropy.
+Score: s(u, i) = p_u . q_i + b_i, or the cosine of p_u and q_i. Objective: mean over observed pairs
+(u, i) of
 
-Differs from the paper: negatives are drawn anew for every pair of an epoch that visits each pair once, instead of drawing
-pairs with replacement; the regularisation is that of the batch's rows, divided by the batch, as LightGCN's authors have it.
+    loss(s(u, i), {s(u, j)}) + l2 / (2 B) * (|p_u|^2 + |q_i|^2 + sum_j |q_j|^2),
+
+where j are the sampled negatives and B is the batch. With the default loss this is BPR-MF: Rendle,
+Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian personalized ranking from implicit feedback",
+UAI 2009. `loss` and `sampler` select the other members of the family: sampled softmax, cosine
+contrastive (MF-CCL), WARP, binary cross-entropy.
+
+Differs from the paper: an epoch visits each pair once and draws new negatives for it, instead of
+drawing pairs with replacement. The regularisation is that of the batch's rows, divided by the
+batch, as in the code of LightGCN's authors.
 """
 
 from __future__ import annotations
@@ -19,9 +24,10 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.losses import Loss, Terms, pair_terms, refuse_fitting
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors, Similarity
 
@@ -29,11 +35,11 @@ __all__ = ["MF"]
 
 
 @settings
-class MF:
-    """Matrix factorisation on pairs: BPR-MF by default, or sampled softmax, cosine contrastive, WARP (Rendle et al., 2009)."""
+class MF(NeedsNegatives):
+    """BPR-MF by default, or sampled softmax, cosine contrastive, WARP (Rendle et al., 2009)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
     similarity: Similarity = "dot"
@@ -42,10 +48,10 @@ class MF:
     init_std: Annotated[float, Bound(gt=0)] = 0.1
     """Standard deviation of the start values."""
     item_bias: bool = False
-    """One number per item, added to its scores."""
+    """Add a learned number per item to its scores."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         if self.similarity == "euclidean" and not self.item_bias:
             refuse_fitting(self.loss, "MF with similarity = 'euclidean'")
 
@@ -68,12 +74,7 @@ class _MF(Network):
         # One lookup for positives and negatives: one sparse gradient to add up instead of two.
         items = self.item(torch.cat([batch.pos, batch.neg.reshape(-1)]))
         item, negatives = items[: len(batch)], items[len(batch) :]
-        pos = near(recipe.similarity, user, item)
-        neg = (
-            similarity_pool(recipe.similarity, user, negatives)
-            if batch.shared
-            else near(recipe.similarity, user, negatives.view(*batch.neg.shape, -1))
-        )
+        pos, neg = pair_scores(batch, user, item, negatives, recipe.similarity)
         if self.bias is not None:
             pos, neg = pos + self.bias[batch.pos], neg + self.bias[batch.neg]
         extra = self._l2(user, items, len(batch))
@@ -91,10 +92,10 @@ class _MF(Network):
         return self.recipe.l2 / size * half_square(user, items) if self.recipe.l2 else None
 
     def scorer(self) -> Factors:
-        bias = None if self.bias is None else self.bias.detach().clone()
+        bias = None if self.bias is None else frozen(self.bias)
         return Factors(
-            self.user.weight.detach().clone(),
-            self.item.weight.detach().clone(),
+            frozen(self.user),
+            frozen(self.item),
             self.recipe.similarity,
             bias,
         )

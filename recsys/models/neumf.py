@@ -1,26 +1,34 @@
-"""NeuMF: an inner product with learned weights beside a tower of layers over user and item, added up.
+"""NeuMF: a weighted inner product plus a tower of layers over user and item.
 
-Symbols: user u and item i have two vectors each, p_u, q_i in R^dim for the product and p'_u, q'_i in R^(dim 2^(depth - 1)) for the
-tower, each of whose `depth` layers halves its input, so that it ends at dim: h_0 = [p'_u ; q'_i], h_l = relu(W_l h_(l-1) + b_l). With output
-weights a, a' in R^dim and bias c,
+Symbols: user u and item i have two vectors each, p_u, q_i in R^dim for the product and p'_u, q'_i
+in R^(dim 2^(depth - 1)) for the tower. Each of its `depth` layers halves its input, so that it ends
+at dim: h_0 = [p'_u ; q'_i], h_l = relu(W_l h_(l-1) + b_l). With output weights a, a' in R^dim and
+bias c,
 
     s(u, i) = a . (p_u * q_i) + a' . h_depth + c
 
-Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j of -log(1 - sigmoid(s(u, j)))
-+ l2 / (2 B) * squared norms of all vectors of the batch, B its pairs. `loss` may be another.
-Source: He, Liao, Zhang, Nie, Hu, Chua, "Neural collaborative filtering", WWW 2017, equation 12; without pre-training ("NeuMF-end"), dim 32, depth
-3 and one negative a pair are the setting of the denoising studies that use it as a backbone (Wang et al., WSDM 2021): tables of 128 and a
-tower of 256, 128, 64, 32. The paper's is dim 8, 4 negatives, batch 256, lr 1e-3.
+Objective: mean over observed pairs (u, i) of -log sigmoid(s(u, i)) + mean over sampled negatives j
+of -log(1 - sigmoid(s(u, j))) + l2 / (2 B) * squared norms of all vectors of the batch, B its pairs.
+`loss` may be another one.
 
-The first layer is the sum of a product with p'_u and one with q'_i: each is computed once for a user or an item, however often a batch has it, and
-`recsys.scorer.Deep` ranks without ever putting a user beside an item.
+Source: He, Liao, Zhang, Nie, Hu, Chua, "Neural collaborative filtering", WWW 2017, equation 12;
+without pre-training ("NeuMF-end"). dim 32, depth 3 and one negative per pair are the setting of the
+denoising studies that use it as a backbone (Wang et al., WSDM 2021): tables of 128 and a tower of
+256, 128, 64, 32. The paper's is dim 8, 4 negatives, batch 256, lr 1e-3.
 
-Differs: a denoising study takes the mean over positives and negatives together, half of what is minimised here with one negative a pair; Adam
-does not tell the two apart. Dropout hides the same of a vector throughout a batch, and other things of every pair in the layers above. The start
-is the studies': N(0, 0.01^2) for vectors, Xavier for the tower,
-U(-sqrt(3 / (2 dim)), sqrt(3 / (2 dim))) for a and a', 0 for every bias.
-Should reproduce (binary cross-entropy, batch 1024, lr 1e-3): recall@50 0.0750 / 0.0512 on Yelp / Amazon-Book and recall@20 0.3159 on Adressa,
-from the training logs of the WSDM 2021 authors; 0.3119 on Adressa in the mean over three seeds of the SIGIR 2025 re-evaluation.
+The first layer is the sum of a product with p'_u and one with q'_i. Each is computed once for a
+user or an item, regardless of how often it occurs in a batch, and `recsys.scorer.Deep` ranks
+without concatenating a user and an item.
+
+Differs: a denoising study takes the mean over positives and negatives together, half of the
+objective here with one negative per pair; this makes no difference to Adam. Dropout hides the same
+coordinates of a vector throughout a batch, and different ones of every pair in the layers above.
+The start values are those of the studies: N(0, 0.01^2) for vectors, Xavier for the tower, U(-sqrt(3
+/ (2 dim)), sqrt(3 / (2 dim))) for a and a', 0 for every bias.
+
+Should reproduce (binary cross-entropy, batch 1024, lr 1e-3): recall@50 0.0750 / 0.0512 on Yelp /
+Amazon-Book and recall@20 0.3159 on Adressa, from the training logs of the WSDM 2021 authors; 0.3119
+on Adressa in the mean over three seeds of the SIGIR 2025 re-evaluation.
 """
 
 from __future__ import annotations
@@ -33,10 +41,11 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.feature_layers import distinct
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Deep
 
@@ -44,13 +53,13 @@ __all__ = ["NeuMF"]
 
 
 @settings
-class NeuMF:
-    """A weighted inner product beside a tower of layers over user and item (He et al., WWW 2017)."""
+class NeuMF(NeedsNegatives):
+    """A weighted inner product plus a tower of layers over user and item (He et al., WWW 2017)."""
 
     dim: Annotated[int, Bound(ge=1)] = 32
     """Length of a vector of the product, and of the last layer of the tower."""
     depth: Annotated[int, Bound(ge=1, le=8)] = 3
-    """Layers of the tower; its vectors have length dim * 2^(depth - 1)."""
+    """Number of layers of the tower; its vectors have length dim * 2^(depth - 1)."""
     loss: Loss = Loss(kind="bce")
     sampler: Sampler = Sampler()
     dropout: Annotated[float, Bound(ge=0, lt=1)] = 0.0
@@ -59,9 +68,6 @@ class NeuMF:
     """Weight of the squared norms of the rows of a batch."""
     init_std: Annotated[float, Bound(gt=0)] = 0.01
     """Standard deviation of the start values of the vectors."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _NeuMF(self, train)
@@ -72,7 +78,7 @@ class _NeuMF(Network):
         super().__init__()
         self.recipe, self.sampler = recipe, recipe.sampler
         wide = recipe.dim * 2 ** (recipe.depth - 1)
-        # One row holds the vector of the product and, behind it, that of the tower: one lookup for both.
+        # A row holds the vector of the product, then that of the tower: one lookup for both.
         self.user = embedding(train.n_users, recipe.dim + wide, recipe.init_std)
         self.item = embedding(train.n_items, recipe.dim + wide, recipe.init_std)
         self.rows = (self.user, self.item)
@@ -108,15 +114,18 @@ class _NeuMF(Network):
         )
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the pairs [B] and of their negatives [B, K]: s."""
-        rows, places = self._looked_up(batch)
-        return self._logits(batch, *rows, *places)
+        """Return s of the pairs [B] and of their negatives [B, K]."""
+        rows, index = self._looked_up(batch)
+        return self._logits(batch, *rows, *index)
 
     def _looked_up(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
-        """Rows of the distinct users and items of a batch, and where among them its users, positives and negatives are."""
+        """Return the rows of the distinct users and items of a batch.
+
+        The second value is the index among them of its users, positives and negatives.
+        """
         users, (user_at,) = distinct(batch.user, n=self.user.num_embeddings)
-        items, places = distinct(batch.pos, batch.neg, n=self.item.num_embeddings)
-        return (self.user(users), self.item(items)), (user_at, *places)
+        items, index = distinct(batch.pos, batch.neg, n=self.item.num_embeddings)
+        return (self.user(users), self.item(items)), (user_at, *index)
 
     def _logits(
         self,
@@ -127,49 +136,43 @@ class _NeuMF(Network):
         pos_at: Tensor,
         neg_at: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        # What is done to a user or an item alone is done once, however often the batch has it.
+        # Each user and each item is transformed once, regardless of how often it is in the batch.
         a, tall = self.output[: self.recipe.dim], self.output[self.recipe.dim :]
         (user_short, user_long), (item_short, item_long) = (
             self._parts(rows) for rows in (user, item)
         )
-        weighed, by_user = (
-            F.embedding(user_at, user_short * a),
-            F.embedding(user_at, self._first(user_long, user=True)),
-        )
+        weighted = F.embedding(user_at, user_short * a)
+        by_user = F.embedding(user_at, self._first(user_long, user=True))
         by_item = self._first(item_long, user=False)
 
         def added(product: Tensor, first: Tensor) -> Tensor:
             return product + self._rest(first) @ tall + self.bias
 
-        pos = added(
-            near("dot", weighed, F.embedding(pos_at, item_short)),
-            by_user + F.embedding(pos_at, by_item),
+        pos, neg = pair_scores(
+            batch, weighted, F.embedding(pos_at, item_short), F.embedding(neg_at, item_short)
         )
-        short, wide = F.embedding(neg_at, item_short), F.embedding(neg_at, by_item)
-        neg = (
-            similarity_pool("dot", weighed, short) if batch.shared else near("dot", weighed, short)
+        return (
+            added(pos, by_user + F.embedding(pos_at, by_item)),
+            added(neg, by_user[:, None] + F.embedding(neg_at, by_item)),
         )
-        return pos, added(neg, by_user[:, None] + wide)
 
     def _tower(self) -> list[nn.Linear]:
         return [layer for layer in self.tower if isinstance(layer, nn.Linear)]
 
     def _parts(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The vectors of the product and those of the tower."""
+        """Return the vectors of the product and those of the tower."""
         return rows[..., : self.recipe.dim], rows[..., self.recipe.dim :]
 
     def _first(self, vectors: Tensor, *, user: bool) -> Tensor:
-        """What vectors [.., wide] give to the first layer, the user's with its bias, [.., wide]."""
+        """Return the summand of vectors [.., wide] in the first layer, the user's with its bias."""
         layer, wide = self._tower()[0], vectors.shape[-1]
         vectors = F.dropout(vectors, self.recipe.dropout, self.training)
-        return (
-            F.linear(vectors, layer.weight[:, :wide], layer.bias)
-            if user
-            else F.linear(vectors, layer.weight[:, wide:])
-        )
+        if user:
+            return F.linear(vectors, layer.weight[:, :wide], layer.bias)
+        return F.linear(vectors, layer.weight[:, wide:])
 
     def _rest(self, first: Tensor) -> Tensor:
-        """The end of the tower, from the sum of what user and item gave, [.., dim]."""
+        """Return the output of the tower, [.., dim], from the first layer before its relu."""
         hidden = F.relu(first)
         for layer in self._tower()[1:]:
             hidden = F.relu(layer(F.dropout(hidden, self.recipe.dropout, self.training)))
@@ -182,11 +185,6 @@ class _NeuMF(Network):
         user, item = (self._parts(table.weight) for table in (self.user, self.item))
         parts = self._first(user[1], user=True), self._first(item[1], user=False)
         self.train(training)
-        layers = tuple(
-            (layer.weight.detach().clone(), layer.bias.detach().clone())
-            for layer in self._tower()[1:]
-        )
+        layers = tuple((frozen(layer.weight), frozen(layer.bias)) for layer in self._tower()[1:])
         a, tall = torch.split(self.output.detach(), dim)
-        return Deep(
-            user[0] * a, item[0].clone(), *parts, layers, tall.clone(), self.bias.detach().clone()
-        )
+        return Deep(user[0] * a, item[0].clone(), *parts, layers, tall.clone(), frozen(self.bias))

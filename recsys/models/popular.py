@@ -1,10 +1,12 @@
-"""The most popular items, the same for everybody: the least that any method must beat.
+"""The most popular items, the same for every user: the baseline that any method must beat.
 
-Score: s(u, i) = sum over the distinct users v of i of 2^(-(now - t_vi) / half_life), t_vi the last time v met i and now the last
-time in training. Without `half_life`, or without times, every summand is 1 and the score is the number of users of i. Equal
-scores are ranked by a hash of the item, as `recsys.ranking` does for every method.
+Score: s(u, i) = sum over the distinct users v of i of 2^(-(now - t_vi) / half_life), where t_vi is
+the time of the last interaction of v and i, and now is the last time in training. Without
+`half_life` every summand is 1 and the score is the number of users of i. Equal scores are ranked by
+a hash of the item, as `recsys.ranking` does for every method.
 
-Reproduces: recall@20 0.0416, ndcg@20 0.0317 on the LightGCN split of Gowalla (`recsys run configs/popular-gowalla.toml`).
+Reproduces: recall@20 0.0416, ndcg@20 0.0317 on the LightGCN split of Gowalla (`recsys run
+configs/popular-gowalla.toml`).
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ _DAY = 86_400
 
 @settings
 class Popular:
-    """The most popular items, recent ones more if wanted; equal counts by a hash of the item."""
+    """The most popular items, optionally weighted by recency; ties by a hash of the item."""
 
     half_life: Annotated[float, Bound(gt=0)] | None = None
-    """Days after which a meeting counts half; none: all count alike. Needs times."""
+    """Days after which an interaction counts half; none: all count equally. Needs times."""
 
     def build(self, train: Dataset) -> Product:
         score = torch.from_numpy(_counts(train.pairs, self.half_life).astype(np.float32))
@@ -38,12 +40,12 @@ class Popular:
 
 
 def _counts(pairs: Interactions, half_life: float | None) -> np.ndarray:
-    """Weighted number of distinct users of each item, float64 [n_items]."""
+    """Return the weighted number of distinct users of each item, float64 [n_items]."""
     if half_life is None:
         return np.bincount(pairs.csr.indices, minlength=pairs.n_items).astype(np.float64)
     if pairs.time is None:
         raise InputError(
-            "half_life needs to know when, and these interactions have no time",
+            "half_life needs times, and these interactions have no time",
             place="[model] half_life",
             remedy="name the time column, or drop half_life",
         )

@@ -1,24 +1,33 @@
-"""SimpleX: a user is a vector of its own and the items it has met, trained by the cosine contrastive loss with very many negatives.
+"""SimpleX: a user vector plus the user's items, with a cosine contrastive loss and many negatives.
 
-Symbols: p_u, q_i vectors of user u and item i in R^dim, I_u the training items of u (at most `history` of them), V, K [dim, dim] and b, w in
-R^dim learned, g = `own`.
+Symbols: p_u, q_i are vectors of user u and item i in R^dim, I_u the training items of u (at most
+`history` of them), V, K [dim, dim] and b, w in R^dim are learned, g = `own`.
 
     z_u = g p_u + (1 - g) V sum_{i in I_u} a_ui q_i,
-    a_ui = 1 / |I_u| ("mean"),  softmax over I_u of tanh(K q_i + b) . p_u ("user"),  softmax over I_u of tanh(K q_i + b) . w ("self")
+    a_ui = 1 / |I_u| ("mean"),
+           softmax over I_u of tanh(K q_i + b) . p_u ("user"),
+           softmax over I_u of tanh(K q_i + b) . w ("self")
 
     s(u, i) = dropout(z_u / |z_u|) . q_i / |q_i|
 
-Objective: mean over observed pairs (u, i) of [1 - s(u, i)]+ + weight * mean over sampled negatives j of [s(u, j) - margin]+
-+ l2 / 2 * squared norms of all p and q. The history of u holds the item i of the pair. Items are ranked by the cosine of z_u and q_i.
-Source: Mao, Zhu, Wang, Dai, Dong, Xiao, He, "SimpleX: a simple and strong baseline for collaborative filtering", CIKM 2021; dropout, the form of
-the two attentions and the start N(0, 1e-8), Xavier for V, K, w, as in the released code.
+Objective: mean over observed pairs (u, i) of [1 - s(u, i)]+ + weight * mean over sampled negatives
+j of [s(u, j) - margin]+ + l2 / 2 * squared norms of all p and q. The history of u contains the item
+i of the pair. Items are ranked by the cosine of z_u and q_i.
 
-Differs: the negatives are one pool that the batch shares, where the code draws for each pair its own (`sampler.pool = "own"`, at the price of
-B x negatives vectors a step); attention weights are not dropped out; of a longer history the last `history` pairs of the training data are
-kept; the biases that the code can add are left out. own = 1 is MF-CCL.
-The defaults are the setting of Amazon-Book (lr 1e-3, batch 1024). Should reproduce (LightGCN splits, selected on test, from the BARS leaderboard):
-recall@20 / ndcg@20 on Amazon-Book 0.0583 / 0.0468; on Gowalla 0.1872 / 0.1557 with aggregate "user", own 0.8, 2000 negatives, margin 0.9,
-weight 250, l2 1e-7, lr 1e-4, batch 256; on Yelp2018 0.0701 / 0.0575 with own 1, 1000 negatives, margin 0.9, weight 150, l2 1e-8, lr 1e-4, batch 512.
+Source: Mao, Zhu, Wang, Dai, Dong, Xiao, He, "SimpleX: a simple and strong baseline for
+collaborative filtering", CIKM 2021. Dropout, the form of the two attentions and the start N(0,
+1e-8), Xavier for V, K, w, are those of the released code.
+
+Differs: the negatives are one pool that the batch shares, where the code draws them for each pair
+(`sampler.pool = "own"`, at the price of B x negatives vectors a step). Attention weights are not
+dropped out. Of a longer history the last `history` pairs of the training data are kept. The
+optional biases of the code are left out. own = 1 is MF-CCL.
+
+The defaults are the setting of Amazon-Book (lr 1e-3, batch 1024). Should reproduce (LightGCN
+splits, selected on test, from the BARS leaderboard): recall@20 / ndcg@20 on Amazon-Book 0.0583 /
+0.0468; on Gowalla 0.1872 / 0.1557 with aggregate "user", own 0.8, 2000 negatives, margin 0.9,
+weight 250, l2 1e-7, lr 1e-4, batch 256; on Yelp2018 0.0701 / 0.0575 with own 1, 1000 negatives,
+margin 0.9, weight 150, l2 1e-8, lr 1e-4, batch 512.
 """
 
 from __future__ import annotations
@@ -31,10 +40,11 @@ from torch import Tensor, nn
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.models import Network, embedding, half_square, require_negatives
-from recsys.nn.distance import near, similarity_pool
+from recsys.models import NeedsNegatives, Network
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
+from recsys.nn.scores import pair_scores
+from recsys.nn.tables import embedding, frozen, half_square
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
 
@@ -44,28 +54,26 @@ _BLOCK = 4096  # users whose histories are gathered at a time
 
 
 @settings
-class SimpleX:
-    """A user vector and the mean of the user's items, cosine contrastive loss, many negatives (Mao et al., CIKM 2021)."""
+class SimpleX(NeedsNegatives):
+    """User vector plus the user's items, cosine contrastive loss (Mao et al., CIKM 2021)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     own: Annotated[float, Bound(ge=0, le=1)] = 0.5
-    """Share of a user's own vector, the gamma of the paper; the rest is the history."""
+    """Weight of a user's vector, gamma of the paper; the history has the rest."""
     aggregate: Literal["mean", "user", "self"] = "mean"
-    """How the items of a history are weighted: all alike, by attention of the user, by attention of a query that all share."""
+    """Weights of the items of a history: equal, by attention of the user, or by attention of a
+    query that all users share."""
     history: Annotated[int, Bound(ge=1)] = 500
-    """Items of a user that are looked at, at most."""
+    """Maximum number of items of a user."""
     loss: Loss = Loss(kind="ccl", margin=0.4, weight=300.0)
     sampler: Sampler = Sampler(negatives=1000, pool="shared")
     dropout: Annotated[float, Bound(ge=0, lt=1)] = 0.1
     """Share of the coordinates of a user that are set to 0 in a step."""
     l2: Annotated[float, Bound(ge=0)] = 1e-6
-    """Weight of half the squared norms of all vectors, whether a batch holds them or not."""
+    """Weight of half the squared norms of all vectors, in the batch or not."""
     init_std: Annotated[float, Bound(gt=0)] = 1e-4
     """Standard deviation of the start values of the vectors."""
-
-    def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
 
     def build(self, train: Dataset) -> Network:
         return _SimpleX(self, train)
@@ -74,7 +82,8 @@ class SimpleX:
 class _SimpleX(Network):
     def __init__(self, recipe: SimpleX, train: Dataset) -> None:
         super().__init__()
-        self.recipe, self.sampler, dim = recipe, recipe.sampler, recipe.dim
+        self.recipe, self.sampler = recipe, recipe.sampler
+        dim = recipe.dim
         self.user = embedding(train.n_users, dim, recipe.init_std)
         self.item = embedding(train.n_items, dim, recipe.init_std)
         if recipe.own < 1:
@@ -97,12 +106,7 @@ class _SimpleX(Network):
         )
         items = F.normalize(self.item(torch.cat([batch.pos, batch.neg.reshape(-1)])), dim=-1)
         item, negatives = items[:size], items[size:]
-        pos = near("dot", user, item)
-        neg = (
-            similarity_pool("dot", user, negatives)
-            if batch.shared
-            else near("dot", user, negatives.view(*batch.neg.shape, -1))
-        )
+        pos, neg = pair_scores(batch, user, item, negatives)
         extra = recipe.l2 * half_square(self.user.weight, self.item.weight) if recipe.l2 else None
         return pair_terms(
             recipe.loss,
@@ -115,7 +119,7 @@ class _SimpleX(Network):
         )
 
     def _vectors(self, user: Tensor) -> Tensor:
-        """The vectors z of users [B], [B, d]."""
+        """Return the vectors z of users [B], [B, d]."""
         own = self.user(user)
         if self.recipe.own == 1:
             return own
@@ -134,16 +138,20 @@ class _SimpleX(Network):
         return self.recipe.own * own + (1 - self.recipe.own) * self.value(mixed)
 
     def _attention(self, own: Tensor, item: Tensor, owner: Tensor, first: Tensor) -> Tensor:
-        """Softmax of the logits of each history, [P]; sums to 1 for each user that has one.
+        """Return the softmax of the logits of each history, [P]; it sums to 1 for each user.
 
-        Rows are gathered and added up by embedding operations, whose gradients are the same bytes every time on an accelerator, too.
+        Rows are gathered and summed by embedding operations, whose gradients are deterministic on
+        accelerators, too.
+
+        Args:
+            own: vectors of the users, [B, d].
+            item: items of the users, one user after the other, int64 [P].
+            owner: index of the user of each item, int64 [P], ascending.
+            first: index of the first item of each user, int64 [B].
         """
         keys = torch.tanh(self.key(F.embedding(item, self.item.weight)))
-        logits = (
-            (keys * F.embedding(owner, own)).sum(-1)
-            if self.recipe.aggregate == "user"
-            else keys @ self.query
-        )
+        by_user = self.recipe.aggregate == "user"
+        logits = (keys * F.embedding(owner, own)).sum(-1) if by_user else keys @ self.query
         highest = logits.new_full((len(own),), -torch.inf).scatter_reduce(
             0, owner, logits.detach(), "amax"
         )
@@ -157,4 +165,4 @@ class _SimpleX(Network):
     def scorer(self) -> Factors:
         users = torch.arange(len(self.user.weight), device=self.user.weight.device)
         vectors = torch.cat([self._vectors(block) for block in torch.split(users, _BLOCK)])
-        return Factors(vectors.clone(), self.item.weight.detach().clone(), "cosine")
+        return Factors(vectors.clone(), frozen(self.item), "cosine")

@@ -1,17 +1,23 @@
-"""XSimGCL: SimGCL whose contrast is between two layers of the one noisy propagation that is also trained to rank.
+"""XSimGCL: SimGCL with a contrast between two layers of one noisy propagation, which also ranks.
 
-Symbols and noise as in SimGCL: E^(l) = A E^(l-1) + eps * sign(A E^(l-1)) * n. From a single such propagation come the vectors e that are
-ranked, the mean of layers 1..L, and the other side of the contrast, z = E^(l*) at the layer l* = `contrast_layer`. Objective:
+Symbols and noise are those of SimGCL: E^(l) = A E^(l-1) + eps * sign(A E^(l-1)) * n. A single such
+propagation gives the vectors e that are ranked, the mean of layers 1..L, and the other side of the
+contrast, z = E^(l*) at the layer l* = `contrast_layer`. Objective:
 
-    mean over observed pairs (u, i) of -log sigmoid(e_u . e_i - e_u . e_j)  +  l2 / (2 B) * squared norms of E^(0) at the batch
-    + contrast * (InfoNCE over the distinct users of the batch + InfoNCE over its distinct positives), between e and z by cosine.
+    mean over observed pairs (u, i) of -log sigmoid(e_u . e_i - e_u . e_j)
+    + l2 / (2 B) * squared norms of E^(0) at the batch
+    + contrast * (InfoNCE over the distinct users of the batch + over its distinct positives),
+      between e and z by cosine.
 
 One propagation a step instead of three. Items are ranked by the propagation without noise.
-Source: Yu, Xia, Chen, Cui, Hung, Yin, "XSimGCL: towards extremely simple graph contrastive learning for recommendation", TKDE 2023.
+
+Source: Yu, Xia, Chen, Cui, Hung, Yin, "XSimGCL: towards extremely simple graph contrastive learning
+for recommendation", TKDE 2023.
 
 Differs from the authors' library (SELFRec) as SimGCL does: l2 is half a squared norm of E^(0).
-Should reproduce (LightGCN split of Yelp2018, these settings, batch 2048, lr 1e-3): recall@20 / ndcg@20 0.0723 / 0.0604, from the README of
-SELFRec, selected on test.
+
+Should reproduce (LightGCN split of Yelp2018, these settings, batch 2048, lr 1e-3): recall@20 /
+ndcg@20 0.0723 / 0.0604, from the README of SELFRec, selected on test.
 """
 
 from __future__ import annotations
@@ -21,41 +27,42 @@ from typing import Annotated
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
-from recsys.models import Network, require_negatives
-from recsys.models.simgcl import GraphContrast, Rows, noisy_layers_rows
+from recsys.models import NeedsNegatives, Network
+from recsys.models._graph_contrast import GraphContrast, Rows
 from recsys.nn.losses import Loss, Terms
+from recsys.nn.noisy_layers import noisy_layers_rows
 from recsys.sampling import Batch, Sampler
 
 __all__ = ["XSimGCL"]
 
 
 @settings
-class XSimGCL:
-    """LightGCN with noise, and a contrast between one of its layers and their mean (Yu et al., TKDE 2023)."""
+class XSimGCL(NeedsNegatives):
+    """LightGCN with noise and a contrast of one layer with the mean (Yu et al., TKDE 2023)."""
 
     dim: Annotated[int, Bound(ge=1)] = 64
-    """Length of a vector."""
+    """Embedding dimension."""
     layers: Annotated[int, Bound(ge=1, le=10)] = 3
-    """Propagations over the graph."""
+    """Number of propagations over the graph."""
     contrast_layer: Annotated[int, Bound(ge=1, le=10)] = 1
-    """Which layer the mean of all is contrasted with, l* of the paper; at most `layers`."""
+    """Layer that the mean of all layers is contrasted with, l* of the paper; at most `layers`."""
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
     contrast: Annotated[float, Bound(ge=0)] = 0.2
     """Weight of the contrast, lambda of the paper."""
     temperature: Annotated[float, Bound(gt=0)] = 0.15
-    """Of the contrast."""
+    """Temperature of the contrast."""
     eps: Annotated[float, Bound(ge=0)] = 0.2
     """Length of the noise that is added to a node at every layer."""
     l2: Annotated[float, Bound(ge=0)] = 1e-4
     """Weight of the squared norms of layer 0 at the rows of a batch."""
 
     def __post_init__(self) -> None:
-        require_negatives(self.sampler, self.loss)
+        super().__post_init__()
         if self.contrast_layer > self.layers:
             raise InputError(
-                f"contrast_layer = {self.contrast_layer}, and there are {self.layers} layers",
-                remedy="contrast with one of them",
+                f"contrast_layer must be at most layers = {self.layers}, got {self.contrast_layer}",
+                remedy="use one of the layers",
             )
 
     def build(self, train: Dataset) -> Network:

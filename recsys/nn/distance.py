@@ -1,6 +1,7 @@
-"""How near a user is to an item: inner product, cosine, squared Euclidean distance (negated, so that more is nearer).
+"""Similarities of users and items, and the spaces of their vectors.
 
-And the spaces that vectors live in: the whole of it, a ball, or the sphere around it.
+A similarity is an inner product, a cosine, or a negated squared Euclidean distance, so that higher
+is closer. A space is all of R^d, a ball, or its sphere.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ __all__ = [
     "Space",
     "clip_to_ball",
     "keep_in",
-    "near",
     "project",
+    "similarity",
     "similarity_multi",
     "similarity_of_winner",
     "similarity_pool",
@@ -28,10 +29,16 @@ __all__ = [
 Space = Literal["free", "ball", "sphere"]
 
 
-def near(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
-    """Similarity of each user with its own items.
+def similarity(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
+    """Return the similarity of each user with the items of that user.
 
-    Shapes: user [B, d]; item [B, d] -> [B], or item [B, K, d] -> [B, K].
+    Args:
+        kind: dot, cosine, or euclidean (the negated squared distance); higher is closer.
+        user: float [B, d].
+        item: one item per user, float [B, d], or K of them, [B, K, d].
+
+    Returns:
+        float [B], or [B, K].
     """
     if kind == "cosine":
         user, item = F.normalize(user, dim=-1), F.normalize(item, dim=-1)
@@ -45,7 +52,7 @@ def near(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
 
 
 def similarity_pool(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
-    """Similarity of each user with every item of one pool, by one matrix product.
+    """Return the similarity of each user with every item of one pool, by one matrix product.
 
     Shapes: user [B, d], item [K, d] -> [B, K].
     """
@@ -58,7 +65,7 @@ def similarity_pool(kind: Similarity, user: Tensor, item: Tensor) -> Tensor:
 
 
 def similarity_multi(kind: Similarity, users: Tensor, items: Tensor) -> Tensor:
-    """Similarity of each of a user's vectors with each of the user's own items, or with every item of one pool.
+    """Return the similarity of each vector of a user with each item of that user or of a pool.
 
     Shapes: users [B, C, d]; items [B, K, d], or [K, d] for a pool -> [B, C, K].
     """
@@ -78,13 +85,13 @@ def similarity_multi(kind: Similarity, users: Tensor, items: Tensor) -> Tensor:
 
 
 def similarity_of_winner(kind: Similarity, users: Tensor, items: Tensor, winner: Tensor) -> Tensor:
-    """Similarity of items with one chosen vector of their user, [B, K].
+    """Return the similarity of items with one chosen vector of their user, [B, K].
 
     Args:
-        kind: which similarity.
+        kind: dot, cosine, or euclidean.
         users: float [B, C, d].
         items: float [B, K, d].
-        winner: which of the user's vectors each item is compared with, int64 [B, K].
+        winner: index of the user's vector that an item is compared with, int64 [B, K].
     """
     if kind == "cosine":
         users, items = F.normalize(users, dim=-1), F.normalize(items, dim=-1)
@@ -93,7 +100,7 @@ def similarity_of_winner(kind: Similarity, users: Tensor, items: Tensor, winner:
 
 
 class _Winner(torch.autograd.Function):
-    """The gradient by hand: one product and one sum by row, where autograd would keep a chain of copies of [B, K, d]."""
+    """One product and one sum by row in the gradient; autograd would keep copies of [B, K, d]."""
 
     @staticmethod
     def forward(ctx: Any, users: Tensor, items: Tensor, winner: Tensor, euclidean: bool) -> Tensor:
@@ -116,18 +123,18 @@ class _Winner(torch.autograd.Function):
             by_user, sign = by_item, -1.0
         else:
             flat, chosen, items = ctx.saved_tensors
-            by_item, by_user, sign = (
-                chosen * grads[0][:, :, None],
-                items * grads[0][:, :, None],
-                1.0,
-            )
+            by_item, by_user = chosen * grads[0][:, :, None], items * grads[0][:, :, None]
+            sign = 1.0
         total = by_item.new_zeros(ctx.shape[0] * ctx.shape[1], ctx.shape[2])
         total.index_add_(0, flat, by_user.view(-1, ctx.shape[2]), alpha=sign)
         return total.view(ctx.shape), by_item, None, None
 
 
 def project(rows: Tensor, space: Space, radius: float = 1.0) -> Tensor:
-    """Each row put into its space, in place. A row of zeros has no direction, and stays where it is even on the sphere."""
+    """Project each row onto its space, in place.
+
+    A row of zeros has no direction and is unchanged, even on the sphere.
+    """
     if space == "free":
         return rows
     if space == "ball":
@@ -136,7 +143,7 @@ def project(rows: Tensor, space: Space, radius: float = 1.0) -> Tensor:
 
 
 def clip_to_ball(rows: Tensor, radius: float = 1.0) -> Tensor:
-    """Each row scaled back to norm `radius` where it is longer, in place; shorter rows stay as they are."""
+    """Scale each row that is longer to norm `radius`, in place; shorter rows are unchanged."""
     norm = rows.norm(dim=-1, keepdim=True)
     return rows.mul_(radius / norm.clamp_min(radius))
 
@@ -150,13 +157,13 @@ def keep_in(
     rows: Tensor | None = None,
     vectors: int = 1,
 ) -> None:
-    """Put back what has left its space: the given rows, or those the last step has moved, which with a sparse gradient are few.
+    """Project rows back onto their space: the given ones, or those that the last step has moved.
 
     Args:
-        table: of n rows, each holding `vectors` vectors.
-        space, radius: where a vector belongs.
-        rows: which; None: those with a gradient.
-        vectors: per row.
+        table: n rows of `vectors` vectors each.
+        space, radius: space of a vector.
+        rows: rows to project; None: those with a gradient, which are few if it is sparse.
+        vectors: number of vectors per row.
     """
     if space == "free":
         return

@@ -43,7 +43,6 @@ __all__ = [
     "side_by_side",
     "values_and_known",
     "warm_items",
-    "xavier",
 ]
 
 Scale = Literal["none", "row"]
@@ -384,10 +383,3 @@ def affine(
     if start == "xavier":
         nn.init.xavier_normal_(layer.weight)
     return layer
-
-
-def xavier(n: int, dim: int) -> nn.Embedding:
-    """Draw a table [n, dim] from Xavier's U(-a, a), a = sqrt(6 / (n + dim))."""
-    table = nn.Embedding(n, dim, _weight=torch.empty(n, dim))
-    nn.init.xavier_uniform_(table.weight)
-    return table

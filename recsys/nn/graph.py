@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys.data.types import Interactions
 from recsys.nn.sparse_product import product
@@ -19,7 +19,6 @@ from recsys.nn.sparse_product import product
 __all__ = [
     "mean_layers",
     "mean_layers_rows",
-    "node_table",
     "normalised_adjacency",
     "normalised_pairs",
     "symmetric",
@@ -66,15 +65,6 @@ def symmetric(graph: sp.csr_matrix) -> Tensor:
         return torch.sparse_csr_tensor(
             start, column, value, size=graph.shape, check_invariants=False
         )
-
-
-def node_table(n_users: int, n_items: int, dim: int) -> nn.Embedding:
-    """Layer 0, [n_users + n_items, dim]: users and items each drawn from Xavier's uniform distribution of a table of their own."""
-    table = nn.Embedding(n_users + n_items, dim, _weight=torch.empty(n_users + n_items, dim))
-    with torch.no_grad():
-        for part in torch.split(table.weight, [n_users, n_items]):
-            nn.init.xavier_uniform_(part)
-    return table
 
 
 def mean_layers(adjacency: Tensor, start: Tensor, layers: int) -> Tensor:

@@ -1,58 +1,64 @@
-"""What a scorer can say of users and items that no training pair holds: the scorer declares it, and whatever serves or judges asks.
+"""Whether a scorer's scores are informative for users and items without a training interaction.
 
-A row of the vocabulary is not yet known to the model. Without a training pair it has the vector it started with, or zeros, and its
-scores tell nothing, unless the method places it by something else: items by their features, users by a second method or because
-everybody is served alike. A user whose history is folded in has pairs, and needs no such ability.
+Every user and item of the vocabulary has a score. Without a training interaction the score comes
+from an initial vector or from zeros and carries no information, unless the method places the row in
+another way: items by their features; users because all users get the same list, or by a second
+method. Serving and evaluation ask the scorer.
 
-A scorer declares by an attribute `places`; one that has none places nobody.
+A scorer declares this by an attribute `places`. A scorer without one places neither users nor
+items. A user whose history was folded in has interactions and needs no such declaration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from recsys.data.types import Dataset
+from recsys.scorer.base import Scorer
 
 __all__ = ["Places", "places_of", "shared_by", "unplaced"]
 
 
 @dataclass(frozen=True)
 class Places:
-    """Whether scores mean something without a training pair.
+    """Whether scores are informative without a training interaction.
 
     Args:
-        users: the scores of a user who has none.
-        items: the scores of an item that nobody has met.
+        users: for users without one.
+        items: for items without one.
     """
 
     users: bool = False
     items: bool = False
 
 
-def places_of(scorer: Any) -> Places:
-    """Return what a scorer declares; a scorer that declares nothing places neither."""
+def places_of(scorer: Scorer) -> Places:
+    """Return what a scorer declares; without a declaration it places neither users nor items."""
     declared = getattr(scorer, "places", None)
     return declared if isinstance(declared, Places) else Places()
 
 
-def shared_by(parts: Iterable[Any]) -> Places:
-    """Return what all parts of a scorer place: in a sum, one part that knows nothing spoils the order."""
-    each = [places_of(part) for part in parts]
+def shared_by(parts: Iterable[Scorer]) -> Places:
+    """Return what all parts of a scorer place: one uninformative part spoils the order."""
+    declared = [places_of(part) for part in parts]
     return Places(
-        bool(each) and all(one.users for one in each), bool(each) and all(one.items for one in each)
+        users=bool(declared) and all(part.users for part in declared),
+        items=bool(declared) and all(part.items for part in declared),
     )
 
 
-def unplaced(scorer: Any, train: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return which users and which items the model knows nothing of, bool [n_users] and [n_items].
+def unplaced(scorer: Scorer, train: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the users and the items whose scores carry no information.
 
     Args:
-        scorer: what ranks.
-        train: the pairs by which its users are known, and how many it has learned from of each item.
+        scorer: a scorer of the users and items of `train`.
+        train: training interactions of the users, and the training counts of the items.
+
+    Returns:
+        Two masks, bool [n_users] and bool [n_items].
     """
     places = places_of(scorer)
     users = np.bincount(train.pairs.user, minlength=train.n_users) == 0

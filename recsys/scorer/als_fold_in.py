@@ -1,7 +1,8 @@
-"""Exact row solves of least squares over all pairs, observed or not: one side's best vectors for fixed vectors of the other.
+"""Exact row solves of alternating least squares over all pairs, observed or not.
 
-`recsys.models.ials` says what is minimised and how a row is solved cheaply. It stands here because a user who came after training is one more such
-row, for whom a saved scorer solves.
+One side's best vectors are solved for fixed vectors of the other side. `recsys.models.ials` gives
+the objective and says how a row is solved cheaply. The solve is part of the scorer, because a user
+who comes after training is one more such row.
 """
 
 from __future__ import annotations
@@ -16,21 +17,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.errors import InputError
-
-__all__ = ["RowSolve", "no_fold_in", "solve_rows"]
+__all__ = ["RowSolve", "solve_rows"]
 
 _BLOCK_BYTES = 16 << 20  # of the gathered factors [B, L, d] of the rows that are solved together
 
 
 @dataclass(frozen=True)
 class RowSolve:
-    """The weights with which the vector of a row is solved.
+    """The weights of the least squares problem of one row.
 
     Args:
-        unobserved: weight of a pair that was not observed, a0.
+        unobserved: weight of a pair without an interaction, a0.
         l2: weight of the squared norm.
-        nu: how much more the vectors of long rows are held back.
+        nu: exponent by which the squared norm of a row counts more, the longer the row is.
     """
 
     unobserved: float
@@ -38,40 +37,31 @@ class RowSolve:
     nu: float
 
 
-def no_fold_in(kind: str) -> InputError:
-    """What to say where a history alone makes no scores."""
-    return InputError(
-        f"this scorer ('{kind}') has something of each user that training found, and cannot make it of a history",
-        remedy="use itemknn, ease, gfcf, ials, contentknn or popular, which can; or train again with these users",
-    )
-
-
 def solve_rows(
-    met: sp.csr_matrix, other: Tensor, unobserved: float, l2: float, nu: float
+    observed: sp.csr_matrix, other: Tensor, unobserved: float, l2: float, nu: float
 ) -> Tensor:
-    """The best vectors of one side for fixed vectors of the other.
+    """Return the best vectors of one side for fixed vectors of the other.
 
     Args:
-        met: CSR [n, m], its pattern says what was observed.
-        other: float32 [m, d], the fixed side.
+        observed: CSR [n, m]; its pattern holds the interactions.
+        other: vectors of the fixed side, float32 [m, d].
         unobserved, l2, nu: as in `RowSolve`.
 
     Returns:
-        float32 [n, d]; rows without observations are zero.
+        float32 [n, d]; rows without interactions are zero.
     """
-    length = np.diff(met.indptr)
+    length = np.diff(observed.indptr)
     e, basis = torch.linalg.eigh((other.T @ other).double())
-    floor = unobserved * e.clamp_(min=0)  # [d]; what rounding makes negative is zero
-    turned = F.pad(
-        other @ basis.float(), (0, 0, 0, 1)
-    )  # the last row, of zeros, fills short rows up
-    solved = torch.zeros(met.shape[0], other.shape[1])
+    floor = unobserved * e.clamp_(min=0)  # [d]; rounding may give a negative eigenvalue
+    # The last row, of zeros, pads short rows.
+    turned = F.pad(other @ basis.float(), (0, 0, 0, 1))
+    solved = torch.zeros(observed.shape[0], other.shape[1])
 
     def solve(rows: np.ndarray) -> None:
         own = length[rows]
-        strength = torch.from_numpy(l2 * (own + unobserved * met.shape[1]) ** nu)
+        strength = torch.from_numpy(l2 * (own + unobserved * observed.shape[1]) ** nu)
         root = (floor + strength[:, None]).rsqrt_().float()  # m^-1/2 [B, d]
-        members = torch.from_numpy(_members(met, rows, own))
+        members = torch.from_numpy(_members(observed, rows, own))
         gathered = turned.index_select(0, members.view(-1)).view(*members.shape, -1)
         solved[torch.from_numpy(rows)] = _solve(gathered.mul_(root[:, None, :]), root)
 
@@ -88,7 +78,7 @@ def solve_rows(
 
 
 def _solve(scaled: Tensor, root: Tensor) -> Tensor:
-    """diag(root) F^T (F F^T + I)^-1 1 for F = scaled [B, L, d]; by the smaller of the two systems."""
+    """Return diag(root) F^T (F F^T + I)^-1 1 for F = scaled [B, L, d], by the smaller system."""
     size, length, dim = scaled.shape
     if length <= dim:
         system = torch.bmm(scaled, scaled.mT)
@@ -104,7 +94,10 @@ def _solve(scaled: Tensor, root: Tensor) -> Tensor:
 
 
 def _groups(length: np.ndarray, dim: int) -> Iterator[np.ndarray]:
-    """Rows of similar length, longest first: at most a fifth of what is gathered is filling, and a group fits the block."""
+    """Yield rows of similar length, longest first.
+
+    At most a fifth of the gathered vectors is padding, and the vectors of a group fit the block.
+    """
     order = np.argsort(-length, kind="stable")
     order = order[length[order] > 0]
     start = 0
@@ -117,10 +110,11 @@ def _groups(length: np.ndarray, dim: int) -> Iterator[np.ndarray]:
         start = stop
 
 
-def _members(met: sp.csr_matrix, rows: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Columns of the rows, int64 [B, longest]; where a row has ended, the number of columns."""
-    place = np.arange(own.max())
-    inside = place < own[:, None]
-    members = np.full(inside.shape, met.shape[1], dtype=np.int64)
-    members[inside] = met.indices[(met.indptr[rows].astype(np.int64)[:, None] + place)[inside]]
+def _members(observed: sp.csr_matrix, rows: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return the columns of the rows, int64 [B, longest]; padded with the number of columns."""
+    position = np.arange(own.max())
+    inside = position < own[:, None]
+    members = np.full(inside.shape, observed.shape[1], dtype=np.int64)
+    start = observed.indptr[rows].astype(np.int64)[:, None]
+    members[inside] = observed.indices[(start + position)[inside]]
     return members

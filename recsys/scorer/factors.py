@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.data.types import FeatureTable
 from recsys.scorer.ability import Places
-from recsys.scorer.als_fold_in import RowSolve, no_fold_in, solve_rows
-from recsys.scorer.feature_encoder import ContentEncoder, no_new_items, under
+from recsys.scorer.als_fold_in import RowSolve, solve_rows
+from recsys.scorer.base import FoldsIn, Similarity, TakesItems, lacks
+from recsys.scorer.feature_encoder import ContentEncoder
+from recsys.scorer.nested_state import prefixed, under
+from recsys.scorer.plan import BestOfSeveral, Gemm
 
 __all__ = ["Factors", "MultiFactors", "Similarity"]
-
-Similarity = Literal["dot", "cosine", "euclidean"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +27,16 @@ class Factors:
     """One vector per user and per item.
 
     Args:
-        user: float32 [n_users, d].
-        item: float32 [n_items, d].
+        user: user vectors, float32 [n_users, d].
+        item: item vectors, float32 [n_items, d].
         similarity: "dot" u.v, "cosine", or "euclidean" -|u - v|^2.
-        item_bias: float32 [n_items] added to each score, or None.
-        content: what makes an item's vector of its features, where the method ranks items without a training pair so; takes no part in a score.
-        solve: how a user's vector follows from the user's items, where it does; takes no part in a score.
-        by_features: the vector of an item without a training pair comes from features that training had, even where `content` is None and
-            no later item can be placed so; takes no part in a score.
+        item_bias: float32 [n_items], added to each score; None: zero.
+        content: computes the vector of a new item from its features, for methods that place items
+            without a training interaction in this way. Not used in a score.
+        solve: weights of the least squares problem that gives a user's vector from the user's
+            items, for methods that have one. Not used in a score.
+        by_features: whether the vectors of items without a training interaction come from features,
+            even where `content` is None and no later item can be placed. Not used in a score.
     """
 
     user: Tensor
@@ -43,7 +47,8 @@ class Factors:
     solve: RowSolve | None = None
     by_features: bool = False
 
-    kind = "factors"
+    kind: ClassVar[str] = "factors"
+    count: ClassVar[None] = None
 
     @property
     def n_users(self) -> int:
@@ -57,69 +62,71 @@ class Factors:
     def device(self) -> torch.device:
         return self.item.device
 
+    @property
+    def places(self) -> Places:
+        """Items, where their vectors come from features. Never users."""
+        return Places(items=self.by_features or self.content is not None)
+
     def to(self, device: torch.device | str) -> Factors:
         bias = None if self.item_bias is None else self.item_bias.to(device)
         return replace(self, user=self.user.to(device), item=self.item.to(device), item_bias=bias)
 
-    @property
-    def places(self) -> Places:
-        """Items, where their vectors are made of features; no user: a vector without a pair is what training began with."""
-        return Places(items=self.by_features or self.content is not None)
-
     def reads(self) -> dict[str, int]:
-        """The modalities of which the vector of an item is made that was not in training, and the length of a vector of each.
+        """Return the modalities that a new item needs, and the dimension of each.
 
         Raises:
-            InputError: the method makes no vector of features.
+            InputError: the method does not compute item vectors from features.
         """
-        if self.content is None:
-            raise no_new_items(self.kind)
-        return {modality.name: modality.dim for modality in self.content.read.modalities}
+        return {modality.name: modality.dim for modality in self._encoder().read.modalities}
 
     def with_items(self, features: Mapping[str, FeatureTable]) -> Factors:
-        """The same scorer with more items at the end, known by their features alone.
+        """Return the scorer with new items at the end, whose vectors come from their features.
 
         Args:
-            features: a table for every modality of training, a row per item.
+            features: a table of n rows for each modality of training, one row per new item.
 
         Raises:
-            InputError: the method makes no vector of features.
+            InputError: the method does not compute item vectors from features.
         """
-        if self.content is None:
-            raise no_new_items(self.kind)
-        vectors, biases = self.content(features)
+        vectors, biases = self._encoder()(features)
+        item_bias = self.item_bias
+        if item_bias is not None:
+            item_bias = torch.cat([item_bias, biases.to(item_bias)])
         item = torch.cat([self.item, vectors.to(self.item)])
-        return replace(
-            self,
-            item=item,
-            item_bias=None
-            if self.item_bias is None
-            else torch.cat([self.item_bias, biases.to(self.item_bias)]),
-        )
+        return replace(self, item=item, item_bias=item_bias)
 
-    def fold_in(self, met: sp.csr_matrix) -> Factors:
-        """The scorer of other users, whose vectors are solved for their items; see `Product.fold_in`.
+    def _encoder(self) -> ContentEncoder:
+        if self.content is None:
+            raise lacks(self, TakesItems, "rank new items")
+        return self.content
+
+    def fold_in(self, histories: sp.csr_matrix) -> Factors:
+        """Return the scorer of other users, whose vectors are solved for their items.
+
+        Args:
+            histories: CSR [n, n_items] over the items of training; its pattern counts.
 
         Raises:
-            InputError: a user's vector is no function of the user's items.
+            InputError: a user's vector is not a function of the user's items.
         """
         if self.solve is None:
-            raise no_fold_in(self.kind)
-        user = solve_rows(met, self.item.cpu(), **asdict(self.solve))
+            raise lacks(self, FoldsIn, "serve new users")
+        user = solve_rows(histories, self.item.cpu(), **asdict(self.solve))
         return replace(self, user=user.to(self.item))
 
     def as_dot(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The same ranking as inner products: queries [n_users, d'], keys [n_items, d'], and a term per user [n_users].
+        """Return the same scores as inner products: score(u, i) = query_u . key_i + term_u.
 
-        score = query . key + term. Distances become 2uv - |v|^2 with -|u|^2 as the term; a bias becomes one more column.
+        A distance becomes 2 u.v - |v|^2 with the term -|u|^2; a bias becomes one more column.
+
+        Returns:
+            Queries float32 [n_users, d'], keys float32 [n_items, d'], terms float32 [n_users] or
+            None.
         """
-        user, item, term = self.user, self.item, None
-        bias = self.item_bias
+        user, item = self.user, self.item
+        bias, term = self.item_bias, None
         if self.similarity == "cosine":
-            user, item = (
-                torch.nn.functional.normalize(user, dim=-1),
-                torch.nn.functional.normalize(item, dim=-1),
-            )
+            user, item = F.normalize(user, dim=-1), F.normalize(item, dim=-1)
         elif self.similarity == "euclidean":
             term = -user.square().sum(-1)
             squares = -item.square().sum(-1)
@@ -130,10 +137,12 @@ class Factors:
             item = torch.cat([item, bias[:, None]], dim=1)
         return user.contiguous(), item.contiguous(), term
 
+    def plan(self) -> Gemm:
+        return Gemm(*self.as_dot())
+
     def score(self, users: Tensor) -> Tensor:
-        query, key, term = Factors(
-            self.user[users], self.item, self.similarity, self.item_bias
-        ).as_dot()
+        some = Factors(self.user[users], self.item, self.similarity, self.item_bias)
+        query, key, term = some.as_dot()
         scores = query @ key.T
         return scores if term is None else scores + term[:, None]
 
@@ -144,7 +153,7 @@ class Factors:
         meta: dict[str, Any] = {"kind": self.kind, "similarity": self.similarity}
         if self.content is not None:
             inner, meta["content"] = self.content.state()
-            tensors |= {f"content.{name}": tensor for name, tensor in inner.items()}
+            tensors |= prefixed("content.", inner)
         if self.solve is not None:
             meta["solve"] = asdict(self.solve)
         if self.by_features:
@@ -153,32 +162,30 @@ class Factors:
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Factors:
-        content = (
-            ContentEncoder.restore(under("content.", tensors), meta["content"])
-            if "content" in meta
-            else None
-        )
-        solve = RowSolve(**meta["solve"]) if "solve" in meta else None
+        content = None
+        if "content" in meta:
+            content = ContentEncoder.restore(under("content.", tensors), meta["content"])
         return cls(
             tensors["user"],
             tensors["item"],
             meta["similarity"],
             tensors.get("item_bias"),
             content,
-            solve,
+            RowSolve(**meta["solve"]) if "solve" in meta else None,
             bool(meta.get("by_features", False)),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class MultiFactors:
-    """Several vectors per user and one per item: a user's score for an item is that of the best of the user's vectors.
+    """Several vectors per user and one per item; the best of a user's vectors gives the score.
 
     Args:
-        user: float32 [n_users, C, d].
-        item: float32 [n_items, d].
+        user: user vectors, float32 [n_users, C, d].
+        item: item vectors, float32 [n_items, d].
         similarity: "dot" max_c u_c.v, "cosine", or "euclidean" -min_c |u_c - v|^2.
-        count: int64 [n_users], how many of the C vectors a user has, the first ones, at least 1; None: all.
+        count: int64 [n_users], at least 1: how many of the C vectors a user has, the first ones.
+            None: all of them.
     """
 
     user: Tensor
@@ -186,8 +193,9 @@ class MultiFactors:
     similarity: Similarity = "dot"
     count: Tensor | None = None
 
-    kind = "multi-factors"
-    places = Places()
+    kind: ClassVar[str] = "multi-factors"
+    item_bias: ClassVar[None] = None
+    places: ClassVar[Places] = Places()
 
     @property
     def n_users(self) -> int:
@@ -203,53 +211,40 @@ class MultiFactors:
 
     @property
     def valid(self) -> Tensor:
-        """Which vectors a user has, bool [n_users, C]."""
-        place = torch.arange(self.user.shape[1], device=self.device)
-        return (
-            torch.ones(self.user.shape[:2], dtype=torch.bool, device=self.device)
-            if self.count is None
-            else place < self.count[:, None]
-        )
+        """Which of the C vectors a user has, bool [n_users, C]."""
+        if self.count is None:
+            return torch.ones(self.user.shape[:2], dtype=torch.bool, device=self.device)
+        index = torch.arange(self.user.shape[1], device=self.device)
+        return index < self.count[:, None]
 
     def to(self, device: torch.device | str) -> MultiFactors:
-        return MultiFactors(
-            self.user.to(device),
-            self.item.to(device),
-            self.similarity,
-            None if self.count is None else self.count.to(device),
-        )
+        count = None if self.count is None else self.count.to(device)
+        return MultiFactors(self.user.to(device), self.item.to(device), self.similarity, count)
 
     def as_dot(self) -> tuple[Tensor, Tensor]:
-        """The same scores as the largest of inner products: queries [n_users, C, d'], keys [n_items, d'].
+        """Return the same scores as the largest of inner products: max_c query_uc . key_i.
 
-        Distances become 2 u.v - |u|^2 - |v|^2 by two more columns. A vector that a user lacks repeats the user's first, so it never wins alone.
+        A distance becomes 2 u.v - |u|^2 - |v|^2 by two more columns. A vector that a user lacks is
+        replaced by the user's first vector, so it never wins alone.
+
+        Returns:
+            Queries float32 [n_users, C, d'], keys float32 [n_items, d'].
         """
         user, item = self.user, self.item
         if self.count is not None:
             user = torch.where(self.valid[:, :, None], user, user[:, :1])
         if self.similarity == "cosine":
-            user, item = (
-                torch.nn.functional.normalize(user, dim=-1),
-                torch.nn.functional.normalize(item, dim=-1),
-            )
+            user, item = F.normalize(user, dim=-1), F.normalize(item, dim=-1)
         elif self.similarity == "euclidean":
             one = user.new_ones(())
-            user = torch.cat(
-                [2 * user, -user.square().sum(-1, keepdim=True), one.expand(*user.shape[:2], 1)],
-                dim=2,
-            )
-            item = torch.cat(
-                [item, one.expand(len(item), 1), -item.square().sum(-1, keepdim=True)], dim=1
-            )
+            lengths = -user.square().sum(-1, keepdim=True)
+            user = torch.cat([2 * user, lengths, one.expand(*user.shape[:2], 1)], dim=2)
+            lengths = -item.square().sum(-1, keepdim=True)
+            item = torch.cat([item, one.expand(len(item), 1), lengths], dim=1)
         return user.contiguous(), item.contiguous()
 
-    def fold_in(self, met: sp.csr_matrix) -> MultiFactors:
-        """Refused: the vectors of a user are learned.
-
-        Raises:
-            InputError: always.
-        """
-        raise no_fold_in(self.kind)
+    def plan(self) -> BestOfSeveral:
+        return BestOfSeveral(*self.as_dot())
 
     def score(self, users: Tensor) -> Tensor:
         count = None if self.count is None else self.count[users]

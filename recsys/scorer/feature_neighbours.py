@@ -1,9 +1,9 @@
-"""Items that resemble each other by their features, and what is kept of the items there are, so that one that came later finds its neighbours.
+"""Item neighbours by item features, kept with a scorer so that new items find theirs.
 
-Symbols: x_i^m are the features of item i in modality m, less the mean that was found in training, M_i the modalities that item i has, w_m the share
-of modality m. The likeness of two items is
+Symbols: x_i^m are the features of item i in modality m, less the mean over training, M_i the
+modalities that item i has, w_m the share of modality m. The similarity of two items is
 
-    S_ij = sum_{m in both} w_m cos(x_i^m, x_j^m) / sum_{m in both} w_m,        m in both M_i and M_j; 0 if there is none.
+    S_ij = sum_m w_m cos(x_i^m, x_j^m) / sum_m w_m,   m in both M_i and M_j; 0 without such m.
 
 `recsys.models.contentknn` has the method and its source.
 """
@@ -24,17 +24,17 @@ from recsys.data.types import FeatureTable
 
 __all__ = ["Aspect", "Resemblance", "best_columns", "nearest_among"]
 
-_BLOCK_NUMBERS = 1 << 23  # similarities that are held at a time
+_BLOCK_NUMBERS = 1 << 23  # similarities in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Aspect:
-    """How a modality is compared.
+    """How one modality is compared.
 
     Args:
-        name: as in the data.
-        mean: float32 [d], taken off first.
-        share: w, its part in a likeness.
+        name: name of the modality, as in the data.
+        mean: float32 [d], subtracted first.
+        share: w, the weight of the modality in a similarity.
     """
 
     name: str
@@ -42,21 +42,22 @@ class Aspect:
     share: float = 1.0
 
     def read(self, table: FeatureTable) -> Tensor:
-        """Vectors of the length sqrt(share), zeros for an item that lacks the modality, float32 [n, d]."""
-        apart = torch.from_numpy(np.array(table.values, dtype=np.float32)) - self.mean
-        apart[torch.from_numpy(~table.present)] = 0.0
-        return F.normalize(apart, dim=1).mul_(self.share**0.5)
+        """Return vectors of length sqrt(share), float32 [n, d]; zeros where the item has none."""
+        centred = torch.from_numpy(np.array(table.values, dtype=np.float32)) - self.mean
+        centred[torch.from_numpy(~table.present)] = 0.0
+        return F.normalize(centred, dim=1).mul_(self.share**0.5)
 
 
 @dataclass(frozen=True, eq=False)
 class Resemblance:
-    """The features of the items that may be neighbours: what places an item by its own.
+    """The features of all items that can be neighbours of a new item.
 
     Args:
         aspects: the modalities, in the order of training.
-        rows: ascending item rows of those that may be neighbours, int64 [W].
-        vectors: float32 [W, sum of d_m], their modalities one after the other, as `Aspect.read` makes them.
-        present: bool [W, M], which they have.
+        rows: item rows of the possible neighbours, ascending, int64 [W].
+        vectors: their modalities side by side, as `Aspect.read` returns them,
+            float32 [W, sum of d_m].
+        present: which modalities they have, bool [W, M].
         k: neighbours of an item, at most.
 
     Raises:
@@ -71,15 +72,14 @@ class Resemblance:
 
     def __post_init__(self) -> None:
         width = sum(len(aspect.mean) for aspect in self.aspects)
-        if self.vectors.shape != (len(self.rows), width) or self.present.shape != (
-            len(self.rows),
-            len(self.aspects),
-        ):
+        n = len(self.rows)
+        if self.vectors.shape != (n, width) or self.present.shape != (n, len(self.aspects)):
             raise ValueError(
-                f"{len(self.rows)} items with vectors {list(self.vectors.shape)} and modalities {list(self.present.shape)}"
+                f"{n} items with vectors {list(self.vectors.shape)} "
+                f"and modalities {list(self.present.shape)}"
             )
-        if len(self.rows) and (int(self.rows[0]) < 0 or bool((self.rows.diff() <= 0).any())):
-            raise ValueError("rows of items that do not ascend")
+        if n and (int(self.rows[0]) < 0 or bool((self.rows.diff() <= 0).any())):
+            raise ValueError("rows of items do not ascend")
 
     @classmethod
     def of(
@@ -89,56 +89,61 @@ class Resemblance:
         among: np.ndarray,
         k: int,
     ) -> Resemblance:
-        """Of the items for which `among` holds, bool [n]."""
-        kept = {
+        """Return the resemblance to some of the items.
+
+        Args:
+            features: a table of n rows for each modality.
+            aspects, k: as in `Resemblance`.
+            among: the items that can be neighbours, bool [n].
+        """
+        tables = {
             aspect.name: FeatureTable(
                 features[aspect.name].values[among], features[aspect.name].present[among]
             )
             for aspect in aspects
         }
-        vectors, present = _read(kept, aspects)
+        vectors, present = _read(tables, aspects)
         return cls(aspects, torch.from_numpy(np.flatnonzero(among)), vectors, present, k)
 
     def neighbours(
         self, features: Mapping[str, FeatureTable], n_items: int, *, own: bool = False
     ) -> sp.csr_matrix:
-        """The k most similar of each item, and how similar they are; what is not above zero is no neighbour.
+        """Return the k most similar items of each item, with their similarities, if positive.
 
         Args:
-            features: a table for every modality of training, a row per item.
-            n_items: of the catalogue that `rows` are of.
-            own: whether the items are that catalogue: then none is its own neighbour.
+            features: a table of n rows for each modality of training.
+            n_items: size of the catalogue that `rows` refers to.
+            own: whether the n items are that catalogue: no item is then its own neighbour.
 
         Returns:
             CSR float32 [n, n_items].
         """
         vectors, present = _read(features, self.aspects)
         scale = torch.tensor([aspect.share for aspect in self.aspects]).sqrt()
-        place = torch.full((len(vectors),), -1, dtype=torch.int64)
+        itself = torch.full((len(vectors),), -1, dtype=torch.int64)
         if own:
-            place[self.rows] = torch.arange(len(self.rows))
-        found = nearest_among(
-            vectors, present * scale, self.vectors, self.present * scale, place, self.k
+            itself[self.rows] = torch.arange(len(self.rows))
+        nearest = nearest_among(
+            vectors, present * scale, self.vectors, self.present * scale, itself, self.k
         )
         return sp.csr_matrix(
-            (found.data, self.rows.numpy()[found.indices], found.indptr),
+            (nearest.data, self.rows.numpy()[nearest.indices], nearest.indptr),
             shape=(len(vectors), n_items),
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain metadata from which `restore` makes an equal one."""
+        """Return tensors and JSON metadata from which `restore` builds an equal value."""
         tensors = {"rows": self.rows, "vectors": self.vectors, "present": self.present}
-        tensors |= {f"mean.{place}": aspect.mean for place, aspect in enumerate(self.aspects)}
-        return tensors, {
-            "k": self.k,
-            "aspects": [[aspect.name, aspect.share] for aspect in self.aspects],
-        }
+        tensors |= {f"mean.{index}": aspect.mean for index, aspect in enumerate(self.aspects)}
+        aspects = [[aspect.name, aspect.share] for aspect in self.aspects]
+        return tensors, {"k": self.k, "aspects": aspects}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Resemblance:
+        """Build the value that `state` described."""
         aspects = tuple(
-            Aspect(str(name), tensors[f"mean.{place}"], float(share))
-            for place, (name, share) in enumerate(meta["aspects"])
+            Aspect(str(name), tensors[f"mean.{index}"], float(share))
+            for index, (name, share) in enumerate(meta["aspects"])
         )
         return cls(aspects, tensors["rows"], tensors["vectors"], tensors["present"], int(meta["k"]))
 
@@ -146,58 +151,58 @@ class Resemblance:
 def _read(
     features: Mapping[str, FeatureTable], aspects: tuple[Aspect, ...]
 ) -> tuple[Tensor, Tensor]:
+    """Return vectors [n, sum of d_m] and the modalities that items have, bool [n, M]."""
     vectors = torch.cat([aspect.read(features[aspect.name]) for aspect in aspects], dim=1)
-    present = torch.from_numpy(
-        np.stack([features[aspect.name].present for aspect in aspects], axis=1)
-    )
-    return vectors, present
+    present = np.stack([features[aspect.name].present for aspect in aspects], axis=1)
+    return vectors, torch.from_numpy(present)
 
 
 def nearest_among(
     vectors: Tensor,
     present: Tensor,
-    theirs: Tensor,
-    have: Tensor,
-    place: Tensor,
+    pool_vectors: Tensor,
+    pool_present: Tensor,
+    itself: Tensor,
     k: int,
     *,
     block: int | None = None,
 ) -> sp.csr_matrix:
-    """The k of some items that are most similar to each of others: x_i . x_j / (p_i . p_j), 0 where the divisor is; the lower row among equals.
+    """Return the k most similar items of a pool for each item, with their similarities.
+
+    The similarity is x_i . x_j / (p_i . p_j), and 0 where the divisor is 0. Of equal similarities
+    the lower row is taken.
 
     Args:
-        vectors: x of those that ask, float32 [n, d], the modalities of an item one after the other, each of the length sqrt(its share), or zeros
-            where it is missing.
-        present: p of those that ask, float32 [n, M], sqrt(share) of the modalities that an item has, zeros for the others.
-        theirs, have: x [W, d] and p [W, M] of those that may be neighbours.
-        place: int64 [n], which of those an item is itself, or -1: none is its own neighbour.
-        k: how many at most; what is not above zero is no neighbour.
-        block: items at a time; None: as many as keep the working memory near 32 MB a matrix.
+        vectors: x of the items, float32 [n, d]: the modalities side by side, each of length
+            sqrt(its share), or zeros where it is missing.
+        present: p of the items, float32 [n, M]: sqrt(share) of each modality that the item has, 0
+            for the others.
+        pool_vectors, pool_present: x [W, d] and p [W, M] of the pool.
+        itself: int64 [n], position of the item in the pool, or -1: no item is its own neighbour.
+        k: neighbours at most; a similarity that is not positive is left out.
+        block: items at a time; None: as many as keep the working memory near 32 MB per matrix.
 
     Returns:
         CSR float32 [n, W], column indices ascending.
     """
-    n, size = len(vectors), block or max(1, _BLOCK_NUMBERS // max(1, len(theirs)))
-    found: list[tuple[np.ndarray, ...]] = [
-        (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    ]
+    n, pool = len(vectors), len(pool_vectors)
+    size = block or max(1, _BLOCK_NUMBERS // max(1, pool))
+    parts = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
     for start in range(0, n, size):
         rows = slice(start, start + size)
-        both = present[rows] @ have.T
-        likeness = (vectors[rows] @ theirs.T).div_(torch.where(both > 0, both, torch.inf))
-        own = place[rows]
-        at = (own >= 0).nonzero().view(-1)
-        likeness[at, own[at]] = -torch.inf
-        columns = best_columns(likeness, min(k, len(theirs)))
-        weight = likeness.gather(1, columns)
+        common = present[rows] @ pool_present.T
+        similarity = vectors[rows] @ pool_vectors.T
+        similarity.div_(torch.where(common > 0, common, torch.inf))
+        own = itself[rows]
+        in_pool = (own >= 0).nonzero().view(-1)
+        similarity[in_pool, own[in_pool]] = -torch.inf
+        columns = best_columns(similarity, min(k, pool))
+        weight = similarity.gather(1, columns)
         row, kept = (weight > 0).nonzero(as_tuple=True)
-        found.append(
-            tuple(part.numpy() for part in (row + start, columns[row, kept], weight[row, kept]))
-        )
-    rows_of, columns_of, values = (np.concatenate(part) for part in zip(*found, strict=True))
-    matrix = sp.csr_matrix(
-        (values, (rows_of, columns_of)), shape=(n, len(theirs)), dtype=np.float32
-    )
+        cells = (row + start).numpy(), columns[row, kept].numpy(), weight[row, kept].numpy()
+        parts.append(cells)
+    row_of, column_of, value = (np.concatenate(part) for part in zip(*parts, strict=True))
+    matrix = sp.csr_matrix((value, (row_of, column_of)), shape=(n, pool), dtype=np.float32)
     matrix.sort_indices()
     return matrix
 
@@ -205,30 +210,32 @@ def nearest_among(
 def best_columns(
     scores: Tensor, k: int, *, first: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
-    """The columns of the k largest of each row [B, n], ascending; int64 [B, k], k at most n.
+    """Return the columns of the k largest scores of each row, ascending, int64 [B, k].
 
     Args:
-        scores: of any float type.
-        k: how many.
-        first: says for some rows of `scores`, int64 [T], by int32 [T, n], none below 0, which of equal columns are taken: those where it is
-            largest. None: the lower columns.
+        scores: [B, n], of any float type.
+        k: at most n.
+        first: breaks ties. It gets some rows of `scores`, int64 [T], and returns priorities,
+            int32 [T, n], not negative: of equal scores those of highest priority are taken. None:
+            those of the lowest columns.
     """
     n = scores.shape[1]
     if k in (0, n):
         return torch.arange(k, device=scores.device).expand(len(scores), k)
     value, column = scores.topk(k + 1, dim=1)
-    found = column[:, :k]
-    tied = (value[:, k - 1] == value[:, k]).nonzero()[:, 0]  # only there is it open which k
+    best = column[:, :k]
+    # Only where the (k + 1)-th score equals the k-th is it open which columns are taken.
+    tied = (value[:, k - 1] == value[:, k]).nonzero()[:, 0]
     if len(tied):
         least = value[tied, k - 1 : k]
-        turn = (
-            torch.arange(n - 1, -1, -1, dtype=torch.int32, device=scores.device)
-            if first is None
-            else first(tied)
-        )
-        chosen = torch.where(scores[tied] == least, turn, -1).topk(k, dim=1).indices
-        place = torch.arange(k, device=scores.device) - (value[tied, :k] > least).sum(
-            1, keepdim=True
-        )
-        found[tied] = torch.where(place < 0, found[tied], chosen.gather(1, place.clamp_min(0)))
-    return found.sort(1).values
+        priority = _lowest_first(scores) if first is None else first(tied)
+        chosen = torch.where(scores[tied] == least, priority, -1).topk(k, dim=1).indices
+        above = (value[tied, :k] > least).sum(1, keepdim=True)
+        index = torch.arange(k, device=scores.device) - above
+        best[tied] = torch.where(index < 0, best[tied], chosen.gather(1, index.clamp_min(0)))
+    return best.sort(1).values
+
+
+def _lowest_first(scores: Tensor) -> Tensor:
+    """Return priorities of the columns of `scores` [B, n] that fall to the right, int32 [n]."""
+    return torch.arange(scores.shape[1] - 1, -1, -1, dtype=torch.int32, device=scores.device)

@@ -1,36 +1,40 @@
-"""Scorers in which a user and an item meet in more than an inner product; they are scored in blocks that a cache holds."""
+"""Scorers in which user and item interact in more than an inner product.
+
+They are scored in small blocks whose intermediate values fit into a cache.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from recsys.scorer.ability import Places
-from recsys.scorer.als_fold_in import no_fold_in
+from recsys.scorer.plan import Blocks
 
 __all__ = ["Deep", "Relational"]
 
-_ROOM = 1 << 18  # numbers that are held at a time
+_ROOM = 1 << 18  # intermediate values in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Relational:
-    """One vector per user and per item, and between the two a relation that is mixed from a memory which all share.
+    """One vector per user and per item, and a relation between the two from a shared memory.
 
-    score = -|u + r - v|^2 with r = a M and a = softmax((u * v) K). Relations are never built: with E = M M' the score is
-    -(|u|^2 + |v|^2 - 2 u.v + 2 a.(M u) - 2 a.(M v) + a' E a), which needs of each user and item the m numbers a alone.
-    Source: Tay, Luu, Hui, "Latent relational metric learning via memory-based attention for collaborative ranking", WWW 2018.
+    score = -|u + r - v|^2 with r = a M and a = softmax((u * v) K). The relations are never built:
+    with E = M M' the score is -(|u|^2 + |v|^2 - 2 u.v + 2 a.(M u) - 2 a.(M v) + a' E a), which
+    needs only the m attention weights a of each pair.
+    Source: Tay, Luu, Hui, "Latent relational metric learning via memory-based attention for
+    collaborative ranking", WWW 2018.
 
     Args:
-        user: float32 [n_users, d].
-        item: float32 [n_items, d].
-        key: float32 [d, m].
-        memory: float32 [m, d].
+        user: user vectors, float32 [n_users, d].
+        item: item vectors, float32 [n_items, d].
+        key: keys K of the memory, float32 [d, m].
+        memory: memory slots M, float32 [m, d].
     """
 
     user: Tensor
@@ -38,8 +42,8 @@ class Relational:
     key: Tensor
     memory: Tensor
 
-    kind = "relational"
-    places = Places()
+    kind: ClassVar[str] = "relational"
+    places: ClassVar[Places] = Places()
 
     @property
     def n_users(self) -> int:
@@ -58,12 +62,16 @@ class Relational:
             self.user.to(device), self.item.to(device), self.key.to(device), self.memory.to(device)
         )
 
+    def plan(self) -> Blocks:
+        return Blocks()
+
     def score(self, users: Tensor) -> Tensor:
         user, memories = self.user[users], len(self.memory)
         scores = user.new_empty(len(users), self.n_items)
         for rows in _blocks(len(users), _ROOM // (64 * memories)):
             some = user[rows]
-            # Keys as each user sees them, so that all logits of a user and an item are one row of a matrix product: [B m, d].
+            # Keys as each user sees them, so that all logits of a user and an item are one row of a
+            # matrix product: [B m, d].
             query = (some[:, None, :] * self.key.T).reshape(-1, some.shape[1])
             by_user, at_user = some.square().sum(-1, keepdim=True), some @ self.memory.T
             for columns in _blocks(self.n_items, _ROOM // max(1, len(query))):
@@ -85,35 +93,32 @@ class Relational:
         return scores
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return {"user": self.user, "item": self.item, "key": self.key, "memory": self.memory}, {
-            "kind": self.kind
-        }
-
-    def fold_in(self, met: sp.csr_matrix) -> Relational:
-        """Refused: what is known of a user is learned.
-
-        Raises:
-            InputError: always.
-        """
-        raise no_fold_in(self.kind)
+        tensors = {"user": self.user, "item": self.item, "key": self.key, "memory": self.memory}
+        return tensors, {"kind": self.kind}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Relational:
         return cls(tensors["user"], tensors["item"], tensors["key"], tensors["memory"])
 
 
+_TABLES = ("user", "item", "user_part", "item_part")
+
+
 @dataclass(frozen=True, eq=False)
 class Deep:
-    """An inner product plus a small network over user and item, whose first layer is taken apart into what each of the two gives to it.
+    """An inner product plus a small network over user and item.
 
-    score = p_u.q_i + c + a.h_L,  h_1 = relu(x_u + y_i),  h_(l+1) = relu(W_l h_l + b_l). A user and an item meet only at x_u + y_i, so no
-    layer of the width of both is computed for a pair.
-    Source: He, Liao, Zhang, Nie, Hu, Chua, "Neural collaborative filtering", WWW 2017, whose NeuMF it is.
+    score = p_u.q_i + c + a.h_L,  h_1 = relu(x_u + y_i),  h_(l+1) = relu(W_l h_l + b_l). The first
+    layer of the network is split into the contributions x of the user and y of the item, which are
+    computed once. No layer of the width of both is computed for a pair.
+    Source: He, Liao, Zhang, Nie, Hu, Chua, "Neural collaborative filtering", WWW 2017 (NeuMF).
 
     Args:
-        user, item: p float32 [n_users, d] and q [n_items, d], the weights of the inner product's coordinates within p.
-        user_part, item_part: x float32 [n_users, h_1], with the bias of the first layer, and y [n_items, h_1].
-        layers: W_l float32 [h_(l+1), h_l] and b_l [h_(l+1)] of the layers after the first.
+        user, item: p float32 [n_users, d] and q float32 [n_items, d]; the weights of the
+            coordinates of the inner product are multiplied into p.
+        user_part, item_part: x float32 [n_users, h_1], with the bias of the first layer, and
+            y float32 [n_items, h_1].
+        layers: W_l float32 [h_(l+1), h_l] and b_l float32 [h_(l+1)] of the layers after the first.
         output: a float32 [h_L].
         bias: c, float32 [].
     """
@@ -126,8 +131,8 @@ class Deep:
     output: Tensor
     bias: Tensor
 
-    kind = "deep"
-    places = Places()
+    kind: ClassVar[str] = "deep"
+    places: ClassVar[Places] = Places()
 
     @property
     def n_users(self) -> int:
@@ -142,20 +147,20 @@ class Deep:
         return self.item.device
 
     def to(self, device: torch.device | str) -> Deep:
-        user, item, user_part, item_part = (
-            tensor.to(device) for tensor in (self.user, self.item, self.user_part, self.item_part)
-        )
+        tables = {name: getattr(self, name).to(device) for name in _TABLES}
         layers = tuple((weight.to(device), bias.to(device)) for weight, bias in self.layers)
         return Deep(
-            user, item, user_part, item_part, layers, self.output.to(device), self.bias.to(device)
+            **tables, layers=layers, output=self.output.to(device), bias=self.bias.to(device)
         )
+
+    def plan(self) -> Blocks:
+        return Blocks()
 
     def score(self, users: Tensor) -> Tensor:
         scores = torch.addmm(self.bias, self.user[users], self.item.T)
         part, width = self.user_part[users], self.user_part.shape[1]
-        room = (
-            _ROOM if self.device.type == "cpu" else _ROOM << 8
-        )  # an accelerator has little to do with what fits a cache
+        # Blocks that fit a cache are too small to keep an accelerator busy.
+        room = _ROOM if self.device.type == "cpu" else _ROOM << 8
         for rows in _blocks(len(users), room // (64 * width)):
             for columns in _blocks(self.n_items, room // (width * max(1, len(part[rows])))):
                 hidden = (part[rows, None] + self.item_part[None, columns]).relu_().view(-1, width)
@@ -165,35 +170,22 @@ class Deep:
         return scores
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {
-            name: getattr(self, name)
-            for name in ("user", "item", "user_part", "item_part", "output", "bias")
-        }
+        tensors = {name: getattr(self, name) for name in (*_TABLES, "output", "bias")}
         for index, (weight, bias) in enumerate(self.layers):
             tensors |= {f"{index}.weight": weight, f"{index}.bias": bias}
         return tensors, {"kind": self.kind, "layers": len(self.layers)}
 
-    def fold_in(self, met: sp.csr_matrix) -> Deep:
-        """Refused: what is known of a user is learned.
-
-        Raises:
-            InputError: always.
-        """
-        raise no_fold_in(self.kind)
-
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Deep:
+        tables = {name: tensors[name] for name in _TABLES}
         layers = tuple(
             (tensors[f"{index}.weight"], tensors[f"{index}.bias"])
             for index in range(meta["layers"])
         )
-        user, item, user_part, item_part = (
-            tensors[name] for name in ("user", "item", "user_part", "item_part")
-        )
-        return cls(user, item, user_part, item_part, layers, tensors["output"], tensors["bias"])
+        return cls(**tables, layers=layers, output=tensors["output"], bias=tensors["bias"])
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:
-    """0..n in stretches of `size`, at least 1."""
+    """Yield slices of 0..n-1 with at most `size` rows, and at least 1."""
     size = max(1, size)
     return (slice(start, min(start + size, n)) for start in range(0, n, size))

@@ -1,7 +1,8 @@
-"""Users and items that came after training, served by a scorer as it is saved: nothing is trained.
+"""Users and items that come after training, served by a saved scorer. Nothing is trained.
 
-An item enters by its features, where the method makes an item's vector of them; a user by what the user has met, where scores are a function of that.
-Both give a scorer and a data set as a run has them, only larger or of other users, and whatever ranks goes on from there.
+A new item is scored by its features, if the method computes item vectors from features. A new user
+is scored by their history, if scores are a function of it. Both give a scorer and a data set like
+those of a run, only with more items or with other users, so that ranking works as before.
 """
 
 from __future__ import annotations
@@ -15,30 +16,28 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.data.features.new_items import arrivals
+from recsys.data.features import read_new_items
 from recsys.data.ids import require_id_type
 from recsys.data.load import load
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
-from recsys.scorer import Blend, Scorer, Sum
-from recsys.scorer import feature_encoder as by_features
-from recsys.scorer.als_fold_in import no_fold_in
-from recsys.scorer.blend import folded_parts
-from recsys.scorer.feature_encoder import numbered
+from recsys.scorer import FoldsIn, Scorer, TakesItems, require
 
 __all__ = ["ExtendedScorer", "add_items", "fold_in", "read_items", "serve_users"]
+
+_NEW_ITEMS = "rank new items"  # what the ability is needed for, in messages
 
 
 @dataclass(frozen=True, eq=False)
 class ExtendedScorer:
-    """A scorer of more items, or of other users.
+    """A scorer with more items, or of other users.
 
     Args:
-        scorer: what ranks.
-        train: the ids, and what the users have met; without features.
-        new: outside ids of what came in.
-        identity: SHA-256 of what came in.
-        notes: what of it could not be used.
+        scorer: the new scorer.
+        train: its ids, and the histories of its users; without features.
+        new: outside ids of the new users or items.
+        identity: SHA-256 of the new data.
+        notes: which of the new data could not be used.
     """
 
     scorer: Scorer
@@ -51,129 +50,106 @@ class ExtendedScorer:
 def read_items(
     path: str | Path, scorer: Scorer, encoders: Mapping[str, str] | None = None
 ) -> tuple[pl.Series, dict[str, FeatureTable]]:
-    """Items and their features from a file or folder, as `recsys.data.features.new_items` reads them, in the modalities of the scorer's training.
+    """Read new items and their features, in the modalities of the scorer's training.
 
     Args:
-        path: of the file or folder.
-        scorer: of a run.
-        encoders: id of what made the vectors of training by modality, as `Run.encoders` has them.
+        path: file or folder, as `recsys.data.features.new_items` reads it.
+        scorer: the scorer of a run.
+        encoders: identity of the encoder of each modality in training, as in `Run.encoders`.
+
+    Returns:
+        Outside ids [n], and a table of n rows for each modality.
 
     Raises:
-        InputError: the scorer makes no vectors of features, or the file is none of such items, or its vectors are another encoder's.
+        InputError: the scorer cannot rank new items, the file does not hold items with these
+            features, or the features come from another encoder.
     """
-    return arrivals(path, by_features.reads_of(scorer), encoders)
+    able = require(scorer, TakesItems, _NEW_ITEMS)
+    return read_new_items(path, able.reads(), encoders)
 
 
 def add_items(
     scorer: Scorer, train: Dataset, ids: pl.Series, features: Mapping[str, FeatureTable]
 ) -> ExtendedScorer:
-    """The scorer with items that were not in training at the end of its catalogue.
+    """Return the scorer with items that were not in training at the end of its items.
 
     Args:
-        scorer: of a run.
-        train: what it learned from.
+        scorer: the scorer of a run.
+        train: its training data.
         ids: outside ids of the new items [n].
-        features: a table of n rows for every modality of training.
+        features: a table of n rows for each modality of training.
 
     Returns:
-        The larger scorer, and `train` with the new ids, whom nobody has met; a title that is not known is null.
+        The larger scorer, and `train` with the new ids, without interactions and titles.
 
     Raises:
-        InputError: the method, or the part of a joined one that has to, makes nothing of features; an id that the run knows or that is there twice,
-            or of another type than the run's; a modality that is missing or of another width.
+        InputError: the method, or a part of a joined one, cannot rank new items; an id that the run
+            knows, a duplicate id, or an id of another type; a missing modality, or one of another
+            dimension.
     """
-    _check_tables(by_features.reads_of(scorer), len(ids), features)
+    able = require(scorer, TakesItems, _NEW_ITEMS)
+    _check_tables(able.reads(), len(ids), features)
     ids = require_id_type(ids, train.items.ids.dtype, "new items")
-    known = np.flatnonzero(train.items.rows(ids) >= 0)
-    if len(known):
-        cause = f"item {ids[int(known[0])]!r} is not new: it was in training ({len(known)} of {len(ids)} were)"
-        raise InputError(cause, place="new items", remedy="leave it out: it is ranked already")
-    if ids.n_unique() < len(ids):
-        raise InputError(
-            f"item {ids.filter(ids.is_duplicated())[0]!r} is there twice",
-            place="new items",
-            remedy="give each once",
-        )
-    grown: Scorer = by_features.grown(scorer, features)
-    pairs = replace(train.pairs, n_items=grown.n_items)
-    titles = (
-        None
-        if train.titles is None
-        else pl.concat(
-            [train.titles, pl.Series(train.titles.name, [None] * len(ids), dtype=pl.String)]
-        )
-    )
+    _check_new(ids, train.items)
+    larger = able.with_items(features)
+    titles = train.titles
+    if titles is not None:
+        titles = pl.concat([titles, pl.Series(titles.name, [None] * len(ids), dtype=pl.String)])
+    learned = None if train.learned is None else np.pad(train.learned, (0, len(ids)))
     items = Vocab(pl.concat([train.items.ids.alias("item"), ids.alias("item")]), train.items.name)
-    digest = hashlib.sha256(
-        " ".join(
-            [
-                Vocab(ids).fingerprint,
-                *(f"{name} {features[name].fingerprint}" for name in sorted(features)),
-            ]
-        ).encode()
+    pairs = replace(train.pairs, n_items=larger.n_items)
+    dataset = Dataset(
+        pairs, train.users, items, titles=titles, history=train.history, learned=learned
     )
-    return ExtendedScorer(
-        grown,
-        Dataset(
-            pairs,
-            train.users,
-            items,
-            titles=titles,
-            history=train.history,
-            learned=None if train.learned is None else np.pad(train.learned, (0, len(ids))),
-        ),
-        ids,
-        digest.hexdigest(),
-    )
+    return ExtendedScorer(larger, dataset, ids, _identity(ids, features))
 
 
-def fold_in(scorer: Scorer, met: sp.csr_matrix) -> Scorer:
-    """The scorer of other users, known by what they have met alone.
+def _identity(ids: pl.Series, features: Mapping[str, FeatureTable]) -> str:
+    """Return the SHA-256 of new items and their features."""
+    tables = [f"{name} {features[name].fingerprint}" for name in sorted(features)]
+    return hashlib.sha256(" ".join([Vocab(ids).fingerprint, *tables]).encode()).hexdigest()
 
-    Exact for neighbourhood and linear models, whose scores are the user's items times a matrix, and for popularity; the row solve of iALS gives what
-    training gives once it has converged. Every other method has learned something of each user, or keeps no network that reads a history.
+
+def fold_in(scorer: Scorer, histories: sp.csr_matrix) -> Scorer:
+    """Return the scorer of other users, known by their histories alone.
+
+    Exact for neighbourhood and linear models, whose scores are the user's items times a matrix, and
+    for popularity. The row solve of iALS gives the vectors of training once training has converged.
+    Every other method has learned a vector per user, or keeps no network that reads a history.
 
     Args:
-        scorer: of a run.
-        met: CSR [n, n_items] over the items of training; its pattern counts.
+        scorer: the scorer of a run.
+        histories: CSR [n, n_items] over the items of training; its pattern counts.
 
     Raises:
-        InputError: another number of items, or a scorer that cannot.
+        InputError: another number of items, or a scorer that cannot serve new users.
     """
-    if met.shape[1] != scorer.n_items:
+    if histories.shape[1] != scorer.n_items:
         raise InputError(
-            f"histories over {met.shape[1]} items, and the scorer has {scorer.n_items}",
+            f"histories over {histories.shape[1]} items, and the scorer has {scorer.n_items}",
             remedy="number items as in training",
         )
-    if isinstance(scorer, Sum | Blend):
-        return replace(
-            scorer,
-            parts=folded_parts(
-                scorer.kind, numbered(scorer.parts), lambda part: fold_in(part, met)
-            ),
-        )
-    able = getattr(scorer, "fold_in", None)
-    if able is None:
-        raise no_fold_in(str(getattr(scorer, "kind", type(scorer).__name__)))
-    folded: Scorer = able(met)
-    return folded
+    return require(scorer, FoldsIn, "serve new users").fold_in(histories)
 
 
 def serve_users(
     scorer: Scorer, train: Dataset, source: str | Path | pl.DataFrame
 ) -> ExtendedScorer:
-    """The scorer of the users of a log, from what that log says of them and nothing else; users of training among them are served anew.
+    """Return the scorer of the users of a log, known by this log alone.
 
-    Items that were not in training say nothing of a user: their rows are left out, and a note says how many there are. A user who has no other
-    row stays, as one without a pair.
+    Users of training among them are served by the log, too. Rows with items that were not in
+    training are left out, and a note gives their number. A user with no other row stays, without an
+    interaction.
 
     Args:
-        scorer: of a run.
-        train: what it learned from.
-        source: pairs with outside ids, a file or a frame as `recsys.data.load` reads them: columns `user` and `item`.
+        scorer: the scorer of a run.
+        train: its training data.
+        source: interactions with outside ids, a file or a frame as `recsys.data.load` reads it,
+            with columns `user` and `item`.
 
     Raises:
-        InputError: the file is none, no item of it was in training, or a scorer that cannot.
+        InputError: the file cannot be read, none of its items was in training, or the scorer cannot
+            serve new users.
     """
     data = load(source if isinstance(source, pl.DataFrame) else Path(source)).dataset
     items = train.items.rows(data.items.ids)
@@ -183,20 +159,21 @@ def serve_users(
     pairs = Interactions(
         data.pairs.user[kept], items[data.pairs.item[kept]], data.n_users, train.n_items
     )
-    grown = Dataset(pairs, data.users, train.items, titles=train.titles, learned=train.item_counts)
+    served = Dataset(pairs, data.users, train.items, titles=train.titles, learned=train.item_counts)
     notes: tuple[str, ...] = ()
     if not kept.all():
         strange = np.flatnonzero(items < 0)
         notes = (
-            f"{len(strange):,} of {len(items):,} items of the new users unknown to the run, such as "
-            f"{data.items.ids[int(strange[0])]!r}: {(~kept).sum():,} of {len(kept):,} rows left out",
+            f"{len(strange):,} of {len(items):,} items of the new users unknown to the run, "
+            f"such as {data.items.ids[int(strange[0])]!r}: "
+            f"{(~kept).sum():,} of {len(kept):,} rows left out",
         )
-    return ExtendedScorer(
-        fold_in(scorer, pairs.csr), grown, data.users.ids, grown.fingerprint, notes
-    )
+    folded = fold_in(scorer, pairs.csr)
+    return ExtendedScorer(folded, served, data.users.ids, served.fingerprint, notes)
 
 
 def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, FeatureTable]) -> None:
+    """Refuse features that lack a modality, or have another shape than [n, dimension]."""
     for name, dim in reads.items():
         table = features.get(name)
         if table is None:
@@ -206,7 +183,27 @@ def _check_tables(reads: Mapping[str, int], n: int, features: Mapping[str, Featu
                 remedy="give them, or mark them as missing",
             )
         if table.values.shape != (n, dim):
-            cause = f"features '{name}' are {table.values.shape[0]} x {table.dim}, and training had {dim} numbers for each of {n}"
             raise InputError(
-                cause, place="new items", remedy="make them by the same encoder, a row per item"
+                f"features '{name}' are {table.values.shape[0]} x {table.dim}, "
+                f"and training had {dim} numbers for each of {n}",
+                place="new items",
+                remedy="compute them with the same encoder, a row per item",
             )
+
+
+def _check_new(ids: pl.Series, items: Vocab) -> None:
+    """Refuse ids that the run knows, and duplicate ids."""
+    known = np.flatnonzero(items.rows(ids) >= 0)
+    if len(known):
+        raise InputError(
+            f"item {ids[int(known[0])]!r} is not new: it was in training "
+            f"({len(known)} of {len(ids)} were)",
+            place="new items",
+            remedy="leave it out: it is ranked already",
+        )
+    if ids.n_unique() < len(ids):
+        raise InputError(
+            f"duplicate item id {ids.filter(ids.is_duplicated())[0]!r}",
+            place="new items",
+            remedy="give each item once",
+        )

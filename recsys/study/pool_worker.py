@@ -17,9 +17,10 @@ import torch
 from recsys.errors import InputError
 from recsys.study.artifact import open_study
 from recsys.study.pool_task import PoolTask, error_to_json
-from recsys.study.progress import Event, TrainingEvent, TrialBegun, TrialDone, event_to_json
+from recsys.study.progress import Event, TrialBegun, TrialDone, event_to_json
 from recsys.study.train_valid import train_valid_of
 from recsys.study.worker import Worker
+from recsys.training.progress import Event as TrainingEvent
 
 __all__ = ["main"]
 

@@ -15,7 +15,6 @@ __all__ = [
     "DataLoaded",
     "Event",
     "Note",
-    "TrainingEvent",
     "TrialBegun",
     "TrialDone",
     "Watch",

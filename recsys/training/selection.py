@@ -172,5 +172,5 @@ def _held_out_stream(network: Network, job: Job) -> PairStream | None:
         batch_size=config.batch_size,
         seed=stream_seed(config.seed, "held"),
         device=job.device,
-        met=job.train.pairs,
+        also_observed=job.train.pairs,
     )

@@ -527,7 +527,7 @@ def test_recommend_to_users_of_a_log(here: Path) -> None:
     code, _, err = invoke(f"recommend runs/one --new-users {here / 'visits.csv'}")
     assert code == 2
     assert (
-        "runs/one (mf): this scorer ('factors') has something of each user that training found"
+        "runs/one (mf): cannot serve new users: this 'factors' scorer has a learned vector per user"
         in err
     )
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from recsys.cli.data import app
-from recsys.data.catalog import catalog
+from recsys.data import catalog
 from recsys.data.features.encoder import encoder_of
 from recsys.errors import InputError
 
@@ -161,7 +161,7 @@ def test_add_a_path(log):
         False,
         "drop",
     )
-    assert "there already" in str(wrong("add", "mine", "--path", str(log)))
+    assert "already exists" in str(wrong("add", "mine", "--path", str(log)))
     said("add", "mine", "--path", str(log), "--replace")
     assert "did you mean 'user'" in str(wrong("add", "other", "--path", str(log), "--set", "usr=1"))
 
@@ -221,7 +221,7 @@ def test_features_of_the_built_in_items(tmp_path):
         (("--text", "title", "--numeric", "price"), "separate modalities"),
         (("--text", "titel"), "did you mean 'title'"),
         (("--text", "title", "--dim", "9"), "ask for 1 or fewer"),
-        (("--numeric", "title"), "'red cup' is no number"),
+        (("--numeric", "title"), "'red cup' is not a number"),
         (("--numeric", "price", "--words"), "--words does not go"),
         (("--numeric", "price", "--dim", "8"), "--dim does not go"),
         (("--text", "title", "--encoder", "nowhere", "--dim", "8"), "--dim does not go"),

@@ -23,6 +23,7 @@ from recsys.comparison.comparison import compare_runs
 from recsys.errors import InputError
 from recsys.experiment.execution import Run, execute, open_run
 from recsys.experiment.experiment import from_tree
+from recsys.experiment.run_meta import RunMeta
 from recsys.notebook import facts_html, table_html
 from recsys.study.tuning import tune
 
@@ -308,7 +309,8 @@ def test_the_words_hold_the_numbers(values: dict[str, Any]) -> None:
 
 
 def test_a_value_that_is_not_finished_is_shown_too(values: dict[str, Any], tmp_path: Path) -> None:
-    running = Run(tmp_path, {"status": "running", "name": "x", "method": "mf"})
+    meta = RunMeta(format=1, status="running", name="x", method="mf", experiment="0")
+    running = Run(tmp_path, meta)
     assert repr(running).startswith("Run(x, mf, running")
     assert running._repr_html_()
     bare = replace(values["Split"], valid=None, test=None, rule="")

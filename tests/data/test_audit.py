@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recsys.data.audit.checks import audit, table, worst
-from recsys.data.audit.leakage import partial_correlation, prophet
+from recsys.data.audit.popularity import oracle_bound
+from recsys.data.audit.ranks import GivenRanks
 from recsys.data.finding import Finding
 from recsys.data.load import load
 from recsys.data.splitting.splits import SplitRule
@@ -27,7 +28,7 @@ DAY = 86_400
 
 
 def world(seed: int = 0) -> Interactions:
-    """About 24 distinct items per user, of skewed popularity and four camps, at random moments of 200 days."""
+    """Draw about 24 distinct items per user: skewed popularity, four camps, 200 days."""
     rng = np.random.default_rng(seed)
     rate = rng.lognormal(0, 1, ITEMS)
     camp_of_user, camp_of_item = rng.integers(CAMPS, size=USERS), np.arange(ITEMS) % CAMPS
@@ -38,7 +39,7 @@ def world(seed: int = 0) -> Interactions:
 
 
 def content(pairs: Interactions, seed: int = 1) -> FeatureTable:
-    """What an honest table looks like: the camp, and a number that goes with popularity, both blurred; a tenth is missing."""
+    """Return an honest table: blurred camp and popularity; a tenth of the rows is missing."""
     rng = np.random.default_rng(seed)
     popularity = np.random.default_rng(0).lognormal(0, 1, ITEMS)
     camp = np.eye(CAMPS)[np.arange(ITEMS) % CAMPS] + rng.normal(0, 0.5, (ITEMS, CAMPS))
@@ -429,10 +430,8 @@ def test_the_bound_lies_between_what_rates_know_and_what_counts_know() -> None:
         train, asked = rng.poisson(rates), rng.poisson(later)
         known = (train + asked) > 0
         train, asked, later = train[known], asked[known], later[known]
-        strength = partial_correlation(
-            np.column_stack([later, train + asked]), asked.astype(float), train
-        )[0]
-        assert strength[0] < prophet(train, asked, rng) < strength[1]
+        strength = GivenRanks(train).correlations(np.column_stack([later, train + asked]), asked)
+        assert strength[0] < oracle_bound(train, asked, rng) < strength[1]
 
 
 def test_partial_correlation_against_its_definition() -> None:
@@ -449,7 +448,9 @@ def test_partial_correlation_against_its_definition() -> None:
         return ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
 
     expected = [np.corrcoef(rest(column), rest(target))[0, 1] for column in columns.T]
-    np.testing.assert_allclose(partial_correlation(columns, target, given_)[0], expected, atol=1e-9)
+    np.testing.assert_allclose(
+        GivenRanks(given_).correlations(columns, target), expected, atol=1e-9
+    )
 
 
 def test_features_that_only_test_items_have() -> None:
@@ -486,7 +487,7 @@ def test_features_learnt_from_test_pairs() -> None:
 
 
 def test_likeness_in_a_sitting_is_a_hint_at_most() -> None:
-    """Each user turns to one camp in the end: honest content is then more alike in a test by time."""
+    """Each user ends with one camp: honest content is then more alike in a test by time."""
     rng = np.random.default_rng(0)
     user, late = np.repeat(np.arange(USERS), 24), np.arange(USERS * 24) % 24 >= 16
     camp = np.where(late, user % CAMPS, rng.integers(CAMPS, size=len(user)))
@@ -498,7 +499,7 @@ def test_likeness_in_a_sitting_is_a_hint_at_most() -> None:
         features={"x": content(pairs)},
     )
     assert finding.severity == "warning"
-    assert "one sitting" in finding.message
+    assert "one session" in finding.message
 
 
 def test_rows_that_feign_to_be_there() -> None:
@@ -592,7 +593,7 @@ def test_the_table_shows_the_gravest_first() -> None:
 
 
 def test_a_published_split_whose_validation_is_part_of_its_test(shared_data: Path) -> None:
-    """The Amazon-Electronics 14-core data of NBPO, and the same with valid copied into test as one public split has it."""
+    """The Amazon-Electronics 14-core data of NBPO, and a public split with valid inside test."""
     parts = [
         json.loads((shared_data / "amazon-electronics-14core" / f"{name}_data.json").read_text())
         for name in ("train", "validation", "test")

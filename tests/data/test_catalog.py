@@ -1,4 +1,4 @@
-"""Named data sets: the shipped ones, the user's own, and what happens between a url and a folder."""
+"""Data sets by name: shipped entries, the user's entries, and the way from a url to a folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.data.catalog import cache, catalog
-from recsys.data.features.tables import Texts, feature_table, texts
+from recsys.data import catalog
+from recsys.data.features import ItemTable, feature_table, read_titles
 from recsys.data.load import load
 from recsys.data.reading import read
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 
 CSV = "user,item,rating,time\n1,10,5,100\n1,11,3,200\n2,10,4,300\n"
+RATINGS = "userId,movieId,rating,timestamp\n1,10,5.0,978300760\n2,20,3.0,978302109\n"
 SHIPPED = tomllib.loads((Path(catalog.__file__).parent / "catalog.toml").read_text())
 
 
@@ -119,11 +120,11 @@ def test_unknown_name_is_helped():
         catalog.entry("ml100k")
     assert "recsys data list" in caught.value.remedy
     with pytest.raises(InputError, match="no data set is called"):
-        catalog.resolve("../../etc/passwd")
+        catalog.source_of("../../etc/passwd")
 
 
 def test_builtin_data_set():
-    source = catalog.resolve("online-retail")
+    source = catalog.source_of("online-retail")
     assert Path(source.path).is_file()
     data = load("online-retail").dataset
     assert (data.n_users, data.n_items, len(data.pairs)) == (4335, 3659, 266_226)
@@ -160,7 +161,7 @@ def test_features_and_titles_follow_any_vocabulary():
 
 def test_by_hand(home):
     with pytest.raises(InputError, match="cannot be downloaded") as caught:
-        catalog.resolve("retailrocket")
+        catalog.source_of("retailrocket")
     assert "recsys data add retailrocket --path" in caught.value.remedy
     assert not home.exists()
 
@@ -168,19 +169,19 @@ def test_by_hand(home):
 def test_offline_forbids(monkeypatch, home):
     monkeypatch.setenv("RECSYS_OFFLINE", "1")
     with pytest.raises(InputError, match="RECSYS_OFFLINE"):
-        catalog.resolve("gowalla")
+        catalog.source_of("gowalla")
     assert not home.exists()
-    assert catalog.resolve("online-retail").path
+    assert catalog.source_of("online-retail").path
 
 
 def test_folders(monkeypatch, tmp_path):
     monkeypatch.delenv("RECSYS_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "d"))
-    assert cache.data_folder() == tmp_path / "c" / "recsys" / "data"
+    assert catalog.data_folder() == tmp_path / "c" / "recsys" / "data"
     assert catalog.catalogue_folder() == tmp_path / "d" / "recsys" / "catalog"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.data_folder() == Path.home() / ".cache" / "recsys" / "data"
+    assert catalog.data_folder() == Path.home() / ".cache" / "recsys" / "data"
 
 
 # --- from a url to a folder
@@ -189,13 +190,13 @@ def test_folders(monkeypatch, tmp_path):
 def test_download_of_a_file(csv, home):
     catalog.add("mine", urls=[csv.as_uri()], read={"weight": "rating"})
     assert catalog.state(catalog.entry("mine")) == "to fetch"
-    source = catalog.resolve("mine")
+    source = catalog.source_of("mine")
     assert Path(source.path) == home / "data" / "mine" / "ratings.csv"
     assert read(source).all.height == 3
     assert catalog.state(catalog.entry("mine")) == "cached"
     assert sorted(p.name for p in (home / "data").iterdir()) == ["mine", "mine.sha256"]
     csv.unlink()
-    assert catalog.resolve("mine") == source  # from the cache
+    assert catalog.source_of("mine") == source  # from the cache
 
 
 def test_download_of_an_archive(tmp_path, home):
@@ -236,35 +237,35 @@ def test_several_files(tmp_path):
     catalog.add(
         "mine", urls=urls, read={"train": "train.txt", "test": "test.txt", "format": "adjacency"}
     )
-    parts = read(catalog.resolve("mine"))
+    parts = read(catalog.source_of("mine"))
     assert (parts.train.height, parts.test.height) == (3, 3)
 
 
 def test_published_checksum_is_enforced(csv, home):
     catalog.add("mine", urls=[csv.as_uri()], sha256=["0" * 64])
     with pytest.raises(InputError, match="SHA-256 is"):
-        catalog.resolve("mine")
+        catalog.source_of("mine")
     assert not (home / "data" / "mine").exists()
-    assert cache.recorded("mine") == {}
+    assert catalog.checksums("mine") == {}
 
 
 def test_unknown_checksum_is_trusted_once_and_compared_ever_after(csv, home):
     catalog.add("mine", urls=[csv.as_uri()])
-    catalog.resolve("mine")
-    assert cache.recorded("mine") == {"ratings.csv": sha(csv)}
+    catalog.source_of("mine")
+    assert catalog.checksums("mine") == {"ratings.csv": sha(csv)}
     shutil.rmtree(home / "data" / "mine")
-    catalog.resolve("mine")  # the same file again
+    catalog.source_of("mine")  # the same file again
     shutil.rmtree(home / "data" / "mine")
     csv.write_text(CSV + "3,10,1,400\n")
     with pytest.raises(InputError, match="SHA-256 is") as caught:
-        catalog.resolve("mine")
+        catalog.source_of("mine")
     assert str(home / "data" / "mine.sha256") in caught.value.remedy
     assert not (home / "data" / "mine").exists()
     (home / "data" / "mine.sha256").unlink()
-    assert read(catalog.resolve("mine")).all.height == 4
+    assert read(catalog.source_of("mine")).all.height == 4
     (home / "data" / "mine.sha256").write_text("nonsense\n")
     with pytest.raises(InputError, match="not a list of checksums"):
-        cache.recorded("mine")
+        catalog.checksums("mine")
 
 
 def test_a_data_set_is_whole_or_absent(tmp_path, csv, home):
@@ -274,10 +275,10 @@ def test_a_data_set_is_whole_or_absent(tmp_path, csv, home):
         read={"train": "ratings.csv", "test": "missing.csv"},
     )
     with pytest.raises(InputError, match="No such file"):
-        catalog.resolve("mine")
+        catalog.source_of("mine")
     assert not (home / "data" / "mine").exists()
     (tmp_path / "missing.csv").write_text(CSV)
-    assert read(catalog.resolve("mine")).test.height == 3
+    assert read(catalog.source_of("mine")).test.height == 3
     assert sorted(p.name for p in (home / "data").iterdir()) == ["mine", "mine.sha256"]
 
 
@@ -288,20 +289,20 @@ def test_hostile_archive_leaves_nothing(tmp_path, home):
         made.writestr("../../evil.csv", CSV)
     catalog.add("mine", urls=[archive.as_uri()], read={"path": "ratings.csv"})
     with pytest.raises(InputError, match="out of the folder"):
-        catalog.resolve("mine")
+        catalog.source_of("mine")
     assert not (home / "data" / "mine").exists()
     assert not list(tmp_path.rglob("evil.csv"))
 
 
 def test_file_that_the_entry_does_not_find(csv):
     catalog.add("mine", urls=[csv.as_uri()], read={"path": "ratings.csv"})
-    catalog.resolve("mine")
+    catalog.source_of("mine")
     catalog.add(
         "other", urls=[csv.as_uri(), csv.with_name("x").as_uri()], read={"path": "else.csv"}
     )
     csv.with_name("x").write_text("x")
-    with pytest.raises(InputError, match=r"'else.csv' is not there") as caught:
-        catalog.resolve("other")
+    with pytest.raises(InputError, match=r"does not hold 'else.csv'") as caught:
+        catalog.source_of("other")
     assert "ratings.csv, x" in caught.value.remedy
 
 
@@ -311,7 +312,7 @@ def test_several_at_once(csv, home):
 
     def go():
         try:
-            found.append(catalog.resolve("mine"))
+            found.append(catalog.source_of("mine"))
         except BaseException as error:
             found.append(error)
 
@@ -336,7 +337,7 @@ def test_several_at_once(csv, home):
     ],
 )
 def test_name_on_the_disk(url, name):
-    assert cache.File(url=url).name == name
+    assert catalog.File(url=url).name == name
 
 
 # --- the user's own entries
@@ -353,8 +354,8 @@ def test_added_path_is_read(csv):
     assert len(load("my-log").dataset.pairs) == 3
     assert len(load("my-log", min_weight=4).dataset.pairs) == 2
     csv.unlink()
-    with pytest.raises(InputError, match=r"'ratings.csv' is not there"):
-        catalog.resolve("my-log")
+    with pytest.raises(InputError, match=r"does not hold 'ratings.csv'"):
+        catalog.source_of("my-log")
 
 
 def test_folder_that_is_gone(tmp_path):
@@ -365,7 +366,7 @@ def test_folder_that_is_gone(tmp_path):
     assert len(load("my-log").dataset.pairs) == 3
     shutil.rmtree(folder)
     with pytest.raises(InputError, match="gone"):
-        catalog.resolve("my-log")
+        catalog.source_of("my-log")
 
 
 def test_a_shipped_name_says_where_it_lies(tmp_path):
@@ -383,7 +384,8 @@ def test_a_shipped_name_says_where_it_lies(tmp_path):
     assert catalog.names().count("ml-100k") == 1
     events = tmp_path / "elsewhere.csv"
     events.write_text(
-        "timestamp,visitorid,event,itemid,transactionid\n1433221332117,5,view,7,\n1433221332118,5,transaction,7,1\n"
+        "timestamp,visitorid,event,itemid,transactionid\n"
+        "1433221332117,5,view,7,\n1433221332118,5,transaction,7,1\n"
     )
     catalog.add("retailrocket", path=events)
     found = load("retailrocket", duplicates="last").dataset.pairs
@@ -396,11 +398,11 @@ SAMPLES = {  # a few lines in the form of each publisher: two users, items 10 an
         "ml-1m/movies.dat": "10::Toy's Story::A\n20::Heat::B\n",
     },
     "ml-20m": {
-        "ml-20m/ratings.csv": "userId,movieId,rating,timestamp\n1,10,5.0,978300760\n2,20,3.0,978302109\n",
+        "ml-20m/ratings.csv": RATINGS,
         "ml-20m/movies.csv": "movieId,title,genres\n10,Toy's Story,A\n20,Heat,B\n",
     },
     "ml-32m": {
-        "ml-32m/ratings.csv": "userId,movieId,rating,timestamp\n1,10,5.0,978300760\n2,20,3.0,978302109\n",
+        "ml-32m/ratings.csv": RATINGS,
         "ml-32m/movies.csv": "movieId,title,genres\n10,Toy's Story,A\n20,Heat,B\n",
     },
     "amazon-2014-beauty": {"ratings_Beauty.csv": "1,10,5.0,978300760\n2,20,3.0,978302109\n"},
@@ -421,7 +423,7 @@ def test_each_publisher_is_read_as_it_writes(tmp_path, name):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
     catalog.add(name, path=tmp_path)
-    data = load(dataclasses.replace(catalog.resolve(name), user_core=0, item_core=0)).dataset
+    data = load(dataclasses.replace(catalog.source_of(name), user_core=0, item_core=0)).dataset
     assert data.users.ids.to_list() == [1, 2]
     assert data.items.ids.to_list() == [10, 20]
     assert data.pairs.weight.tolist() == [5, 3]
@@ -448,7 +450,8 @@ def test_noise_labels_of_adressa(tmp_path):
 def test_hours_of_steam(tmp_path):
     file = tmp_path / "steam-200k.csv"
     file.write_text(
-        '1,"Fallout 4, again",purchase,1.0,0\n1,"Fallout 4, again",play,87.0,0\n2,Dota 2,purchase,1.0,0\n'
+        '1,"Fallout 4, again",purchase,1.0,0\n1,"Fallout 4, again",play,87.0,0\n'
+        "2,Dota 2,purchase,1.0,0\n"
     )
     catalog.add("steam-200k", path=file)
     data = load("steam-200k").dataset
@@ -458,20 +461,20 @@ def test_hours_of_steam(tmp_path):
 
 def test_replacing_a_url_forgets_what_it_brought(csv, tmp_path):
     catalog.add("mine", urls=[csv.as_uri()])
-    assert read(catalog.resolve("mine")).all.height == 3
+    assert read(catalog.source_of("mine")).all.height == 3
     other = tmp_path / "other" / "ratings.csv"
     other.parent.mkdir()
     other.write_text(CSV + "3,10,1,400\n")
     catalog.add("mine", urls=[other.as_uri()], replace=True)
-    assert read(catalog.resolve("mine")).all.height == 4
+    assert read(catalog.source_of("mine")).all.height == 4
 
 
 @pytest.mark.parametrize(
     ("name", "given", "match"),
     [
-        ("My Set", {"path": "CSV"}, "no name"),
-        ("../x", {"path": "CSV"}, "no name"),
-        ("a.b", {"path": "CSV"}, "no name"),
+        ("My Set", {"path": "CSV"}, "not a valid name"),
+        ("../x", {"path": "CSV"}, "not a valid name"),
+        ("a.b", {"path": "CSV"}, "not a valid name"),
         ("online-retail", {"path": "CSV"}, "built in"),
         ("mine", {}, "either a path or urls"),
         ("mine", {"path": "CSV", "urls": ["https://h/f.csv"]}, "either a path or urls"),
@@ -481,13 +484,13 @@ def test_replacing_a_url_forgets_what_it_brought(csv, tmp_path):
             {"urls": ["https://h/f.csv"], "sha256": ["0" * 64, "1" * 64]},
             "2 checksums for 1",
         ),
-        ("mine", {"urls": ["https://h/f.csv"], "sha256": ["abc"]}, "no SHA-256"),
+        ("mine", {"urls": ["https://h/f.csv"], "sha256": ["abc"]}, "not a SHA-256"),
         ("mine", {"urls": ["https://h/f.csv", "https://g/f.csv"]}, "same name"),
         ("mine", {"path": "CSV", "read": {"usr": 1}}, "did you mean 'user'"),
         ("mine", {"path": "CSV", "read": {"format": "xls"}}, "format"),
         ("mine", {"path": "CSV", "about": {"licens": "x"}}, "did you mean 'licence'"),
         ("gowalla", {"path": "CSV"}, "several files"),
-        ("ml-1m", {"path": "FOLDER"}, "ratings.dat' is not there"),
+        ("ml-1m", {"path": "FOLDER"}, "does not hold '.*ratings.dat'"),
     ],
 )
 def test_what_cannot_be_added(csv, home, name, given, match):
@@ -504,7 +507,7 @@ def test_what_cannot_be_added(csv, home, name, given, match):
 
 def test_an_entry_is_not_overwritten_unasked(csv):
     catalog.add("mine", path=csv, about={"title": "first"})
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         catalog.add("mine", path=csv, about={"title": "second"})
     assert catalog.entry("mine").title == "first"
     catalog.add("mine", path=csv, about={"title": "second"}, replace=True)
@@ -517,12 +520,12 @@ def test_an_entry_is_not_overwritten_unasked(csv):
         ("titel = 'x'\nfolder = '/tmp'\n[read]\n", "did you mean 'title'"),
         ("folder = '/tmp'\n", "'read' is missing"),
         ("folder = 3\n[read]\n", "folder = 3"),
-        ("[read]\npath = '/tmp/x'\n", "not said where"),
-        ("folder = '/tmp'\nfiles = [{ url = 'https://h/f' }]\n[read]\n", "one of folder and files"),
-        ("files = 'https://h/f'\n[read]\n", "no list of tables"),
+        ("[read]\npath = '/tmp/x'\n", "names no location"),
+        ("folder = '/tmp'\nfiles = [{ url = 'https://h/f' }]\n[read]\n", "more than one location"),
+        ("files = 'https://h/f'\n[read]\n", "must be a list of tables"),
         ("files = [{ link = 'https://h/f' }]\n[read]\n", "files 1: key 'url' is missing"),
         ("files = [{ url = 'https://h/f', sha = 'x' }]\n[read]\n", "did you mean 'sha256'"),
-        ("files = [{ url = 'https://h/f', sha256 = 'XYZ' }]\n[read]\n", "no SHA-256"),
+        ("files = [{ url = 'https://h/f', sha256 = 'XYZ' }]\n[read]\n", "not a SHA-256"),
         ("builtin = true\n[read]\n", "builtin = true"),
         ("name = 'other'\nfolder = '/tmp'\n[read]\n", "unknown key 'name'"),
         ("folder = '/tmp'\n[read]\nsepartor = ','\n", "did you mean 'separator'"),
@@ -539,7 +542,7 @@ def test_entries_of_the_user_are_read_strictly(home, text, match):
 
 def test_a_bad_name_of_a_file(home):
     mine(home, "My Set", "folder = '/tmp'\n[read]\n")
-    with pytest.raises(InputError, match="no name"):
+    with pytest.raises(InputError, match="not a valid name"):
         catalog.entry("My Set")
 
 
@@ -566,7 +569,7 @@ def test_feature_tables_of_any_width(tmp_path, kind):
         ({"item": [1, 2], "values": [[1.0], [float("nan")]]}, "not a finite"),
         ({"item": [1, 2], "values": [[1.0], []]}, "empty for item 2"),
         ({"item": [1, 2], "values": [None, None]}, "is Null"),
-        ({"item": [1], "values": [["a"]]}, "no numbers"),
+        ({"item": [1], "values": [["a"]]}, "must hold numbers"),
         ({"item": [1], "values": [1.0]}, "is Float64"),
         ({"item": [1], "vector": [[1.0]]}, "cannot be read"),
         ({"item": [], "values": []}, "`values`"),
@@ -585,26 +588,36 @@ def test_missing_feature_table(tmp_path):
         feature_table(tmp_path / "f.parquet", Vocab(pl.Series([1]), "item"))
 
 
-def test_texts(tmp_path):
+TITLES = ItemTable(path="items.csv", item="item", title="name")
+
+
+@pytest.mark.parametrize("form", [TITLES, None], ids=["by the entry", "by the usual names"])
+def test_titles(tmp_path, form):
     path = tmp_path / "items.csv"
-    path.write_text('id,name\n2,"Heat, the"\n1,first\n1,second\n')
-    how = Texts(path="items.csv", item="id", title="name")
-    assert texts(path, how, Vocab(pl.Series([1, 2, 3]), "item")).to_list() == [
-        "first",
-        "Heat, the",
-        None,
-    ]
-    assert texts(path, how, Vocab(pl.Series(["2", "x"]), "item")).to_list() == ["Heat, the", None]
+    path.write_text('item,name\n2,"Heat, the"\n1,first\n1,second\n')
+    titles = read_titles(path, Vocab(pl.Series([1, 2, 3]), "item"), form)
+    assert titles.name == "title"
+    assert titles.to_list() == ["first", "Heat, the", None]
+    of_strings = read_titles(path, Vocab(pl.Series(["2", "x"]), "item"), form)
+    assert of_strings.to_list() == ["Heat, the", None]
+    path.write_text("item,words\n2,Heat\n")
+    with pytest.raises(InputError, match=r"name|title"):
+        read_titles(path, Vocab(pl.Series([1]), "item"), form)
+
+
+def test_titles_that_the_entry_describes_wrongly(tmp_path):
+    path, items = tmp_path / "items.csv", Vocab(pl.Series([1]), "item")
+    path.write_text('id,name\n2,"Heat, the"\n1,first\n')
     with pytest.raises(InputError, match="did you mean 'name'"):
-        texts(path, Texts(path="x", item="id", title="nam"), Vocab(pl.Series([1]), "item"))
+        read_titles(path, items, ItemTable(path="x", item="id", title="nam"))
     with pytest.raises(InputError, match="no column 7"):
-        texts(path, Texts(path="x", item=0, title=7), Vocab(pl.Series([1]), "item"))
+        read_titles(path, items, ItemTable(path="x", item=0, title=7))
     path.write_bytes(b"id,name\n1,\xe9\n")
     with pytest.raises(InputError, match="cannot be read"):
-        texts(path, how, Vocab(pl.Series([1]), "item"))
+        read_titles(path, items, TITLES)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="cannot be read"):
-        texts(path, how, Vocab(pl.Series([1]), "item"))
+        read_titles(path, items, TITLES)
 
 
 # --- real data, where it is

@@ -13,18 +13,22 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from recsys.data.feature_making import (
-    Columns,
-    column_vectors,
-    fitted_columns,
-    fitted_terms,
-    item_table,
+from recsys.data.catalog import item_table
+from recsys.data.features import (
+    ColumnVectorizer,
+    Encoder,
+    encoder_of,
+    feature_table,
+    feature_tables,
+    fit_columns,
+    fit_texts,
     joined_texts,
-    text_vectors,
+    read_encoder,
+    sha256_of_files,
     write_features,
 )
-from recsys.data.features.encoder import Encoder, beside, encoder_of, read_encoder
-from recsys.data.features.tables import feature_table, feature_tables
+from recsys.data.features.column_vectors import Scaling
+from recsys.data.features.encoder import encoder_path
 from recsys.data.load import load
 from recsys.data.reading import Source
 from recsys.data.types import Vocab
@@ -141,7 +145,7 @@ def test_ids_that_are_none(tmp_path, ids, says):
     [
         (
             np.array(["a", "b"], dtype=object),
-            "write it again by numpy.save as text, with .astype(str), or one a line in f.ids.txt instead",
+            "write it again by numpy.save as text, with .astype(str), or one a line in f.ids.txt",
         ),
         (np.array([b"a", b"b"]), "holds |S1, not ids"),
         (np.array(["2020-01-01"] * 2, dtype="datetime64[D]"), "holds datetime64[D], not ids"),
@@ -189,9 +193,9 @@ def test_a_table_that_is_not_there(tmp_path):
     [
         (np.ones(3), None, ITEMS, "shape"),
         (np.ones((3, 2)), None, ITEMS, "3 rows and no ids"),
-        (np.ones((3, 2)), None, NAMED, "no row numbers"),
+        (np.ones((3, 2)), None, NAMED, "not row numbers"),
         (np.ones((2, 2)), "a\n", NAMED, "1 ids for 2 rows"),
-        (np.ones((2, 2)), "a\na\n", NAMED, "'a' is there twice"),
+        (np.ones((2, 2)), "a\na\n", NAMED, "duplicate item id 'a'"),
         (np.array([[object()]]), None, ITEMS, "cannot be read as an array"),
         (np.array([["x", "y"]]), None, ITEMS, "not numbers"),
     ],
@@ -218,7 +222,7 @@ def test_a_folder_of_modalities(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no feature table"):
         feature_tables("empty", tmp_path, ITEMS)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         feature_tables("image_feat.npy", tmp_path, ITEMS)
     with pytest.raises(InputError, match="no item of the data"):
         feature_tables({"price": "price.parquet"}, tmp_path, Vocab(pl.Series([8]), "item"))
@@ -276,11 +280,11 @@ def test_features_at_hand(tmp_path, kind):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (3, "int is no feature table"),
+        (3, "int is not a feature table"),
         (([1, 2], np.ones(2)), "2 ids and float64 [2]"),
         (([1], np.ones((2, 2))), "1 ids and float64 [2, 2]"),
-        (pl.DataFrame({"id": [1]}), "is no feature table"),
-        (pd.DataFrame({"item": [1]}), "is no feature table"),
+        (pl.DataFrame({"id": [1]}), "is not a feature table"),
+        (pd.DataFrame({"item": [1]}), "is not a feature table"),
         (pd.DataFrame({"item": [0], "values": ["words"]}), "`values` is String"),
         (([7], np.ones((1, 2))), "no item of the data is in the table of 'text'"),
     ],
@@ -293,6 +297,16 @@ def test_what_is_at_hand_and_no_feature_table(given, says):
 
 
 # --- making
+
+
+def text_vectors(texts, dim, *, words=False):
+    _, vectors, present = fit_texts(texts, dim, words=words)
+    return vectors, present
+
+
+def column_vectors(frame, *columns):
+    fitted = fit_columns(frame, *columns)
+    return *fitted.vectors(frame), fitted.words
 
 
 def test_text_vectors_are_of_the_texts():
@@ -391,11 +405,11 @@ def test_columns():
         ({}, "no column is named"),
         ({"numeric": ["prise"]}, "did you mean 'price'"),
         ({"numeric": ["price"], "logged": ["price"]}, "named twice"),
-        ({"numeric": ["word"]}, "row 1: 'x' is no number"),
+        ({"numeric": ["word"]}, "row 1: 'x' is not a number"),
         ({"logged": ["zero"]}, "row 2: 0 is not above 0"),
         ({"numeric": ["same"]}, "the same for every item"),
         ({"numeric": ["far"]}, "not a finite number"),
-        ({"categorical": ["same"]}, "has 1 kinds"),
+        ({"categorical": ["same"]}, "has 1 categories"),
     ],
 )
 def test_bad_columns(settings, match):
@@ -409,7 +423,7 @@ def test_bad_columns(settings, match):
         }
     )
     with pytest.raises(InputError, match=match):
-        column_vectors(frame, **settings)
+        fit_columns(frame, **settings)
 
 
 def test_item_tables(tmp_path):
@@ -423,7 +437,7 @@ def test_item_tables(tmp_path):
     assert len(ids) == 3659
     for text, match in (
         ("a,b\n1,2\n", "looks like the items"),
-        ("item,b\n1,2\n1,3\n", "'1' is there twice"),
+        ("item,b\n1,2\n1,3\n", "duplicate item id '1'"),
         ("item,b\n,2\n1,3\n", "1 of 2 ids"),
     ):
         path.write_text(text)
@@ -502,7 +516,7 @@ WORDS = ["red", "blue", "green", "white", "cup", "lamp", "bag", "tea"]
 def test_fitted_terms_make_the_same_of_the_same_texts(words):
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, 4)) if at % 7 else None for at in range(40)]
-    terms, vectors, present = fitted_terms([*texts, "zzzqqq"], 3, words=words)
+    terms, vectors, present = fit_texts([*texts, "zzzqqq"], 3, words=words)
     again, there = terms.vectors([*texts[::-1], "zzzqqq", "yyyxxx"])
     np.testing.assert_allclose(again[:40][::-1], vectors[:40], atol=1e-5)
     assert there.tolist() == [*present[:40][::-1], False, False]
@@ -515,7 +529,7 @@ def test_fitted_columns_make_the_same_of_the_same_values():
     frame = pl.DataFrame(
         {"price": ["1", "10", "100", None], "size": [1, 2, 3, None], "kind": ["b", "a", "b", None]}
     )
-    fitted = fitted_columns(frame, ["size"], ["price"], ["kind"])
+    fitted = fit_columns(frame, ["size"], ["price"], ["kind"])
     vectors, _, _ = column_vectors(frame, ["size"], ["price"], ["kind"])
     again, there = fitted.vectors(frame[[2]])
     assert np.array_equal(again, vectors[[2]]), "alone, by the means and kinds of all"
@@ -527,7 +541,7 @@ def test_fitted_columns_make_the_same_of_the_same_values():
     values, there = fitted.vectors(other)
     assert there.tolist() == [False, True], "a kind that was not met says nothing"
     np.testing.assert_allclose(values, np.zeros((2, 4)), atol=1e-7)
-    with pytest.raises(InputError, match="row 1: 'x' is no number"):
+    with pytest.raises(InputError, match="row 1: 'x' is not a number"):
         fitted.vectors(other.with_columns(size=pl.lit("x")))
     with pytest.raises(InputError, match="no column 'kind'"):
         fitted.vectors(other.drop("kind"))
@@ -547,17 +561,17 @@ def test_an_encoder_is_kept_beside_its_table(tmp_path):
         "f.parquet",
     ]
     kept = read_encoder(path)
-    assert (kept.asked, kept.found, kept.id) == (made.asked, made.found, made.id)
+    assert (kept.options, kept.fitted, kept.id) == (made.options, made.fitted, made.id)
     assert {name: array.tolist() for name, array in kept.arrays.items()} == {
         "idf": [1, 2],
         "components": [[1, 1]],
     }
     assert encoder_of(path) == made.id
     assert feature_table(path, NAMED).encoder == made.id
-    assert Encoder({**made.asked, "item": "id"}, made.found, made.arrays).id == made.id, (
+    assert Encoder({**made.options, "item": "id"}, made.fitted, made.arrays).id == made.id, (
         "where something lies does not matter"
     )
-    other = Encoder(made.asked, made.found, {**made.arrays, "idf": np.array([1.0, 2.5])})
+    other = Encoder(made.options, made.fitted, {**made.arrays, "idf": np.array([1.0, 2.5])})
     assert other.id != made.id
     write_features(
         tmp_path / "g.parquet",
@@ -567,25 +581,68 @@ def test_an_encoder_is_kept_beside_its_table(tmp_path):
         other,
         keep=False,
     )
-    assert not beside(tmp_path / "g.parquet").exists()
+    assert not encoder_path(tmp_path / "g.parquet").exists()
     for write, match in (
-        (lambda file: None, "has no encoder beside it"),
-        (lambda file: file.write_bytes(b"nonsense"), "is no encoder"),
-        (lambda file: file.write_bytes(beside(path).read_bytes()), r"did not make g\.parquet"),
+        (lambda file: None, "encoder of the table is missing"),
+        (lambda file: file.write_bytes(b"nonsense"), "not an encoder"),
+        (
+            lambda file: file.write_bytes(encoder_path(path).read_bytes()),
+            r"did not make g\.parquet",
+        ),
     ):
-        write(beside(tmp_path / "g.parquet"))
+        write(encoder_path(tmp_path / "g.parquet"))
         with pytest.raises(InputError, match=match):
             read_encoder(tmp_path / "g.parquet")
     with pytest.raises(InputError, match="no such file"):
         read_encoder(tmp_path / "h.parquet")
-    assert Columns([("price", True, 0.0, 1.0)], {"kind": ["a"]}).words == ["log price", "kind = a"]
+    scaling = Scaling("price", True, 0.0, 1.0)
+    assert ColumnVectorizer([scaling], {"kind": ["a"]}).words == ["log price", "kind = a"]
+
+
+def test_the_id_of_an_encoder_is_that_of_earlier_versions():
+    encoder = Encoder(
+        {"text": ["title"], "item": "sku"},
+        {"terms": ["cup", "lämp"]},
+        {"idf": np.array([1.0, 2.0]), "components": np.ones((1, 2), np.float32)},
+    )
+    assert encoder.id == "482a4e17ff12fc922b724a7405d8878dbee5a1674e6c05f7b798e1cabb9d36b1"
+
+
+def test_weights_are_known_by_their_bytes(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_bytes(b"1")
+    (tmp_path / "y").write_bytes(b"2")
+    assert (
+        sha256_of_files(tmp_path)
+        == "e456b7d254e190a24997e37883a79a38510c924ebc089507c8c453c9d64c95d9"
+    )
+    before = sha256_of_files(tmp_path / "y")
+    (tmp_path / "y").write_bytes(b"3")
+    assert sha256_of_files(tmp_path / "y") != before
+    with pytest.raises(InputError, match="no such file or folder"):
+        sha256_of_files(tmp_path / "gone")
+
+
+def test_a_table_that_cannot_be_written_keeps_the_old_one(tmp_path, monkeypatch):
+    ids, present = pl.Series(["a"]), np.array([True])
+    encoder = Encoder({"numeric": ["price"]}, {})
+    path = write_features(tmp_path / "f.parquet", ids, np.ones((1, 2)), present, encoder)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(self, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Encoder, "save", full)
+    with pytest.raises(InputError, match="the disk is full"):
+        write_features(path, ids, np.zeros((1, 2)), present, encoder)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 # --- networks that the user has
 
 
 def test_a_sentence_encoder_is_local(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="none is downloaded"):
+    with pytest.raises(InputError, match="nothing is downloaded"):
         sentence_vectors(["a cup"], tmp_path / "all-MiniLM-L6-v2")
     with pytest.raises(InputError, match="no item has a text"):
         sentence_vectors([None], tmp_path)
@@ -599,7 +656,7 @@ def test_images_by_id(tmp_path):
     (tmp_path / "9.PNG").touch()
     (tmp_path / "8.txt").touch()
     assert images_of(tmp_path, [7, 8, "9"]) == [tmp_path / "7.jpg", None, tmp_path / "9.PNG"]
-    with pytest.raises(InputError, match="none of them of an item"):
+    with pytest.raises(InputError, match="none is named after an item"):
         images_of(tmp_path, [8])
     (tmp_path / "7.png").touch()
     with pytest.raises(InputError, match="two images"):
@@ -607,10 +664,10 @@ def test_images_by_id(tmp_path):
 
 
 def test_an_image_backbone_has_its_weights_here(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="none are downloaded"):
+    with pytest.raises(InputError, match="nothing is downloaded"):
         image_vectors([None], "resnet18", tmp_path / "resnet18.safetensors")
     (tmp_path / "resnet18.pth").touch()
-    with pytest.raises(InputError, match=r"no \.safetensors file"):
+    with pytest.raises(InputError, match=r"expected a \.safetensors file"):
         image_vectors([None], "resnet18", tmp_path / "resnet18.pth")
     (tmp_path / "resnet18.safetensors").touch()
     monkeypatch.setitem(sys.modules, "timm", None)

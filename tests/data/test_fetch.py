@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.catalog.download import fetch, locked
+from recsys.data.catalog.downloads import download, locked
 from recsys.errors import InputError
 from recsys.files import disk_error
 
@@ -150,7 +150,7 @@ def files(folder: Path) -> list[str]:
 def test_whole_file_arrives_and_nothing_else_stays(site, tmp_path):
     url, page = site.serve()
     seen = []
-    got = fetch(
+    got = download(
         url,
         tmp_path / "deep" / "file.bin",
         SHA.upper(),
@@ -167,8 +167,8 @@ def test_present_file_is_not_fetched_again(site, tmp_path):
     url, page = site.serve()
     target = tmp_path / "file.bin"
     target.write_bytes(BODY)
-    assert fetch(url, target, SHA).downloaded == 0
-    assert fetch(url, target).sha256 == SHA
+    assert download(url, target, SHA).downloaded == 0
+    assert download(url, target).sha256 == SHA
     assert page.asked == []
 
 
@@ -176,7 +176,7 @@ def test_present_file_with_wrong_checksum_is_replaced(site, tmp_path):
     url, _ = site.serve()
     target = tmp_path / "file.bin"
     target.write_bytes(OTHER)
-    assert fetch(url, target, SHA).downloaded == len(BODY)
+    assert download(url, target, SHA).downloaded == len(BODY)
     assert target.read_bytes() == BODY
 
 
@@ -185,7 +185,7 @@ def test_present_file_with_wrong_checksum_is_replaced(site, tmp_path):
 )
 def test_cut_connection_is_resumed(site, tmp_path, validator):
     url, page = site.serve(cuts=[120_000, 200_000], **validator)
-    got = fetch(url, tmp_path / "f", backoff=0.01)
+    got = download(url, tmp_path / "f", backoff=0.01)
     assert got.path.read_bytes() == BODY
     assert page.asked == [None, "bytes=120000-", "bytes=320000-"]
     assert got.downloaded == len(BODY)
@@ -193,32 +193,32 @@ def test_cut_connection_is_resumed(site, tmp_path, validator):
 
 def test_server_without_ranges_starts_over(site, tmp_path):
     url, page = site.serve(cuts=[300_000], ranges=False)
-    assert fetch(url, tmp_path / "f", backoff=0.01).path.read_bytes() == BODY
+    assert download(url, tmp_path / "f", backoff=0.01).path.read_bytes() == BODY
     assert page.asked == [None, "bytes=300000-"]
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
 def test_without_a_validator_pieces_are_joined_only_under_a_checksum(site, tmp_path, etag):
     url, page = site.serve(cuts=[300_000], etag=etag)
-    assert fetch(url, tmp_path / "f", backoff=0.01).path.read_bytes() == BODY
+    assert download(url, tmp_path / "f", backoff=0.01).path.read_bytes() == BODY
     assert page.asked == [None, None]
     url, page = site.serve(cuts=[300_000], etag=etag)
-    assert fetch(url, tmp_path / "g", SHA, backoff=0.01).path.read_bytes() == BODY
+    assert download(url, tmp_path / "g", SHA, backoff=0.01).path.read_bytes() == BODY
     assert page.asked == [None, "bytes=300000-"]
 
 
 def test_file_that_changes_between_attempts_is_never_a_mixture(site, tmp_path):
     url, page = site.serve(cuts=[300_000], then=OTHER)
-    assert fetch(url, tmp_path / "f", backoff=0.01).path.read_bytes() == OTHER
+    assert download(url, tmp_path / "f", backoff=0.01).path.read_bytes() == OTHER
     assert page.asked == [None, "bytes=300000-"]
     # A server that goes on regardless is found out by the new ETag in its answer ...
     url, page = site.serve(cuts=[300_000], then=OTHER, if_range=False)
-    assert fetch(url, tmp_path / "g", backoff=0.01).path.read_bytes() == OTHER
+    assert download(url, tmp_path / "g", backoff=0.01).path.read_bytes() == OTHER
     assert page.asked == [None, "bytes=300000-", None]
     # ... and without one by the checksum.
     url, page = site.serve(cuts=[300_000], then=OTHER, etag=None)
     assert (
-        fetch(
+        download(
             url, tmp_path / "h", hashlib.sha256(OTHER).hexdigest(), backoff=0.01
         ).path.read_bytes()
         == OTHER
@@ -229,19 +229,19 @@ def test_file_that_changes_between_attempts_is_never_a_mixture(site, tmp_path):
 def test_part_of_another_url_is_not_built_on(site, tmp_path):
     first, _ = site.serve("/one", cuts=[300_000] * 9, body=OTHER, ranges=False)
     with pytest.raises(InputError, match="connection broke"):
-        fetch(first, tmp_path / "f", retries=1, backoff=0.01)
+        download(first, tmp_path / "f", retries=1, backoff=0.01)
     second, page = site.serve("/two")
-    assert fetch(second, tmp_path / "f").path.read_bytes() == BODY
+    assert download(second, tmp_path / "f").path.read_bytes() == BODY
     assert page.asked == [None]
 
 
 def test_complete_part_needs_no_more_bytes(site, tmp_path):
     url, page = site.serve(cuts=[300_000] * 9, ranges=False)
     with pytest.raises(InputError):
-        fetch(url, tmp_path / "f", retries=0)
+        download(url, tmp_path / "f", retries=0)
     (tmp_path / "f.part").write_bytes(BODY)
     page.ranges, page.cuts = True, []
-    assert fetch(url, tmp_path / "f").path.read_bytes() == BODY
+    assert download(url, tmp_path / "f").path.read_bytes() == BODY
     assert page.asked[-1] == f"bytes={len(BODY)}-"
 
 
@@ -259,7 +259,7 @@ def test_any_sequence_of_cuts_gives_the_same_bytes(
     url, _ = running.serve("/cuts", cuts=list(cuts), ranges=ranges, etag=etag)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("no_proxy", "127.0.0.1")
-        got = fetch(url, folder / "f", SHA if known else None, retries=6, backoff=0.0)
+        got = download(url, folder / "f", SHA if known else None, retries=6, backoff=0.0)
     assert got.path.read_bytes() == BODY
     assert files(folder) == ["f"]
     shutil.rmtree(folder)
@@ -268,7 +268,7 @@ def test_any_sequence_of_cuts_gives_the_same_bytes(
 def test_wrong_checksum_keeps_nothing(site, tmp_path):
     url, page = site.serve()
     with pytest.raises(InputError, match=f"SHA-256 is {SHA}, expected {'0' * 64}") as caught:
-        fetch(url, tmp_path / "f", "0" * 64)
+        download(url, tmp_path / "f", "0" * 64)
     assert caught.value.place == url
     assert caught.value.remedy
     assert files(tmp_path) == []
@@ -281,7 +281,7 @@ def test_wrong_checksum_keeps_nothing(site, tmp_path):
 def test_refusals_are_final(site, tmp_path, status, word):
     url, page = site.serve(statuses=[status])
     with pytest.raises(InputError, match=str(status)) as caught:
-        fetch(url, tmp_path / "f")
+        download(url, tmp_path / "f")
     assert word in caught.value.remedy
     assert len(page.asked) == 1
     assert files(tmp_path) == []
@@ -289,27 +289,27 @@ def test_refusals_are_final(site, tmp_path, status, word):
 
 def test_passing_troubles_are_tried_again(site, tmp_path):
     url, page = site.serve(statuses=[500, 503, 429], headers={"Retry-After": "0"})
-    assert fetch(url, tmp_path / "f", backoff=0.01).path.read_bytes() == BODY
+    assert download(url, tmp_path / "f", backoff=0.01).path.read_bytes() == BODY
     assert len(page.asked) == 4
 
 
 def test_lasting_trouble_ends(site, tmp_path):
     url, page = site.serve(statuses=[500] * 9)
     with pytest.raises(InputError, match="500") as caught:
-        fetch(url, tmp_path / "f", retries=2, backoff=0.01)
+        download(url, tmp_path / "f", retries=2, backoff=0.01)
     assert "3 times" in caught.value.remedy
     assert len(page.asked) == 3
 
 
 def test_attempts_that_bring_something_new_do_not_count(site, tmp_path):
     url, page = site.serve(cuts=[100_000] * 6)
-    assert fetch(url, tmp_path / "f", retries=1, backoff=0.0).path.read_bytes() == BODY
+    assert download(url, tmp_path / "f", retries=1, backoff=0.0).path.read_bytes() == BODY
     assert len(page.asked) == 7
 
 
 def test_server_that_falls_silent(site, tmp_path):
     url, page = site.serve(stalls=1)
-    assert fetch(url, tmp_path / "f", timeout=0.2, backoff=0.01).path.read_bytes() == BODY
+    assert download(url, tmp_path / "f", timeout=0.2, backoff=0.01).path.read_bytes() == BODY
     assert len(page.asked) == 2
 
 
@@ -319,13 +319,13 @@ def test_nobody_there(tmp_path, monkeypatch):
     url = f"http://127.0.0.1:{server.server_address[1]}/f"
     server.server_close()
     with pytest.raises(InputError, match="no connection"):
-        fetch(url, tmp_path / "f", retries=1, backoff=0.01)
+        download(url, tmp_path / "f", retries=1, backoff=0.01)
 
 
 def test_endless_body_stops_at_the_bound(site, tmp_path):
     url, _ = site.serve(body=b"", length=False, endless=True, etag=None)
     with pytest.raises(InputError, match="larger than the limit of 1,000,000 bytes"):
-        fetch(url, tmp_path / "f", size_limit=1_000_000)
+        download(url, tmp_path / "f", size_limit=1_000_000)
     assert files(tmp_path) == []
 
 
@@ -333,25 +333,25 @@ def test_announced_size_beyond_the_bound_is_not_read(site, tmp_path):
     url, _ = site.serve()
     seen = []
     with pytest.raises(InputError, match="larger than the limit"):
-        fetch(
+        download(
             url,
             tmp_path / "f",
             size_limit=len(BODY) - 1,
             progress=lambda done, total: seen.append(done),
         )
     assert seen == []
-    assert fetch(url, tmp_path / "f", size_limit=len(BODY)).size == len(BODY)
+    assert download(url, tmp_path / "f", size_limit=len(BODY)).size == len(BODY)
 
 
 def test_body_without_length(site, tmp_path):
     url, _ = site.serve(length=False)
-    assert fetch(url, tmp_path / "f").path.read_bytes() == BODY
+    assert download(url, tmp_path / "f").path.read_bytes() == BODY
 
 
 def test_redirection_is_followed_and_ranges_with_it(site, tmp_path):
     target, page = site.serve("/target", cuts=[300_000])
     url, _ = site.serve("/from", statuses=[302, 302], headers={"Location": target})
-    assert fetch(url, tmp_path / "f", backoff=0.01).path.read_bytes() == BODY
+    assert download(url, tmp_path / "f", backoff=0.01).path.read_bytes() == BODY
     assert page.asked == [None, "bytes=300000-"]
 
 
@@ -359,7 +359,7 @@ def test_redirection_is_followed_and_ranges_with_it(site, tmp_path):
 def test_redirection_to_another_scheme_is_refused(site, tmp_path, away):
     url, _ = site.serve(statuses=[302], headers={"Location": away})
     with pytest.raises(InputError):
-        fetch(url, tmp_path / "f")
+        download(url, tmp_path / "f")
     assert files(tmp_path) == []
 
 
@@ -367,7 +367,7 @@ def test_redirection_in_a_circle_ends(site, tmp_path):
     url, page = site.serve(statuses=[302] * 50)
     page.headers["Location"] = url
     with pytest.raises(InputError):
-        fetch(url, tmp_path / "f")
+        download(url, tmp_path / "f")
 
 
 def test_web_page_in_place_of_data(site, tmp_path):
@@ -375,7 +375,7 @@ def test_web_page_in_place_of_data(site, tmp_path):
         body=b"<html>please log in</html>", headers={"Content-Type": "text/html; charset=utf-8"}
     )
     with pytest.raises(InputError, match="web page"):
-        fetch(url, tmp_path / "data.zip")
+        download(url, tmp_path / "data.zip")
     assert files(tmp_path) == []
 
 
@@ -394,7 +394,7 @@ def test_web_page_in_place_of_data(site, tmp_path):
 )
 def test_what_is_no_url(tmp_path, url):
     with pytest.raises(InputError) as caught:
-        fetch(url, tmp_path / "f")
+        download(url, tmp_path / "f")
     assert caught.value.place == url
     assert files(tmp_path) == []
 
@@ -402,13 +402,13 @@ def test_what_is_no_url(tmp_path, url):
 def test_file_urls(tmp_path):
     source = tmp_path / "a source.bin"
     source.write_bytes(BODY)
-    assert fetch(source.as_uri(), tmp_path / "f", SHA).path.read_bytes() == BODY
+    assert download(source.as_uri(), tmp_path / "f", SHA).path.read_bytes() == BODY
     with pytest.raises(InputError, match="larger than"):
-        fetch(source.as_uri(), tmp_path / "g", size_limit=10)
+        download(source.as_uri(), tmp_path / "g", size_limit=10)
     with pytest.raises(InputError, match="No such file"):
-        fetch((tmp_path / "nothing").as_uri(), tmp_path / "g")
+        download((tmp_path / "nothing").as_uri(), tmp_path / "g")
     with pytest.raises(InputError):
-        fetch("file://elsewhere/f", tmp_path / "g")
+        download("file://elsewhere/f", tmp_path / "g")
     assert files(tmp_path) == ["a source.bin", "f"]
 
 
@@ -416,7 +416,7 @@ def test_full_disk(site, tmp_path, monkeypatch):
     url, _ = site.serve()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(InputError, match="1 are free"):
-        fetch(url, tmp_path / "f")
+        download(url, tmp_path / "f")
     assert not (tmp_path / "f").exists()
     assert (
         "full" in disk_error(OSError(errno.ENOSPC, "No space left on device", "x"), tmp_path).cause
@@ -427,14 +427,14 @@ def test_target_that_cannot_be_written(site, tmp_path):
     url, _ = site.serve()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        fetch(url, tmp_path / "file" / "f")
+        download(url, tmp_path / "file" / "f")
 
 
 def test_of_several_threads_one_downloads(site, tmp_path):
     url, page = site.serve(pause=0.005)
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda: found.append(fetch(url, tmp_path / "f").downloaded))
+        threading.Thread(target=lambda: found.append(download(url, tmp_path / "f").downloaded))
         for _ in range(6)
     ]
     for thread in threads:
@@ -448,8 +448,8 @@ def test_of_several_threads_one_downloads(site, tmp_path):
 
 CHILD = """
 import sys
-from recsys.data.catalog.download import fetch
-print(fetch(*sys.argv[1:]).downloaded)
+from recsys.data.catalog.downloads import download
+print(download(*sys.argv[1:]).downloaded)
 """
 
 
@@ -488,7 +488,7 @@ def test_killed_in_the_middle_leaves_no_target_and_goes_on(site, tmp_path):
     assert 0 < kept < len(BODY)
     assert not target.exists()
     page.pause = 0.0
-    got = fetch(url, target)  # the lock of the dead does not hold
+    got = download(url, target)  # the lock of the dead does not hold
     assert target.read_bytes() == BODY
     assert page.asked == [None, f"bytes={kept}-"]
     assert got.downloaded == len(BODY) - kept

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 
 from recsys.config import build, to_dict
 from recsys.data.load import load
-from recsys.data.splitting.inject_noise import Noise, inject, labelled
+from recsys.data.splitting.noise import Noise, inject, labelled
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Interactions, Split
 from recsys.errors import InputError

@@ -89,7 +89,7 @@ def test_an_item_with_one_modality_keeps_it_and_rows_that_are_gone_are_zeros():
 
 @pytest.mark.parametrize("names", [(), ("text",)])
 def test_nothing_can_be_lost_where_items_have_one_modality(names):
-    with pytest.raises(InputError, match="none has two"):
+    with pytest.raises(InputError, match="no item has two"):
         lose({name: WHOLE[name] for name in names}, WARM, Missing(new=0.5))
 
 
@@ -229,7 +229,7 @@ def test_donors_are_kept_where_one_may_be_asked():
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("cold", [(), ("b",)])
 def test_items_that_come_later_find_the_same_donor(dtype, cold):
-    """A table of all items, and donors made of some of them: the same vectors, also for a modality that no warm item has."""
+    """Donors made of some items lend the same vectors, also of a modality no warm item has."""
     rng = np.random.default_rng(2)
     tables = {
         name: FeatureTable(rng.normal(3, 1, (90, dim)).astype(dtype), rng.random(90) < share)
@@ -276,7 +276,7 @@ def test_items_that_come_later_find_the_same_donor(dtype, cold):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_who_loses_a_modality_does_not_hang_on_who_is_in_the_test(seed):
-    """Split and mask with the same seed: of the new items of valid and of those of test about as many lose one."""
+    """With one seed for split and mask, as many new items of valid as of test lose one."""
     items = np.repeat(np.arange(2000), 2)
     pairs = Interactions(
         np.tile(np.arange(100), 40).astype(np.int32), items.astype(np.int32), 100, 2000

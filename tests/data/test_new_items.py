@@ -1,4 +1,4 @@
-"""Methods for items without a training pair: such items are ranked, and nothing of them is seen in training."""
+"""Methods for new items: such items are ranked, and training sees nothing of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ import torch
 from mistakes import invoke
 from planted import two_camps
 
-from recsys.data.catalog import catalog
-from recsys.data.feature_making import write_features
-from recsys.data.features.encoder import Encoder
-from recsys.data.features.new_items import arrivals
+from recsys.data import catalog
+from recsys.data.features import Encoder, read_new_items, write_features
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
@@ -96,7 +94,7 @@ def test_users_like_the_new_items_of_their_camp(name):
 
 @pytest.mark.parametrize("name", list(WARM))
 def test_features_of_new_items_are_not_seen_in_training(name):
-    """Warm negatives: whatever new items look like, users and warm items are the same to the bit."""
+    """With warm negatives, the features of new items change no bit of users and warm items."""
     first, second = learned(WARM[name], TRAIN), learned(WARM[name], changed())
     warm = warm_items(TRAIN)
     assert torch.equal(first.user, second.user)
@@ -167,7 +165,7 @@ BY_ENCODER |= {
 def test_features_given_after_training_are_as_good_as_features_given_before(
     name: str, tmp_path: Path
 ) -> None:
-    """What the table had of new items and what the saved encoder makes of the same features are one vector; one of the items has no text."""
+    """The saved encoder makes the vector the table had, also for an item without a text."""
     made = learned(BY_ENCODER[name], TRAIN)
     kept = np.setdiff1d(np.arange(TRAIN.n_items), NEW)
     bias = None if made.item_bias is None else made.item_bias[kept]
@@ -201,7 +199,7 @@ def test_features_given_after_training_are_as_good_as_features_given_before(
 
 
 def test_items_that_were_never_there() -> None:
-    """MILK trained without a trace of the items; the same weights over a table that has them give the same scores."""
+    """MILK trained without the items scores like the same weights over a table with them."""
     rows = NEW
     before = without(TRAIN, rows)
     torch.manual_seed(0)
@@ -228,13 +226,11 @@ def test_items_that_were_never_there() -> None:
 def test_methods_that_make_no_vector_of_features_say_so(recipe: Any) -> None:
     made = fit(recipe, TRAIN, None, replace(CONFIG, epochs=1)).scorer
     ids, tables = of(TRAIN, NEW)
-    with pytest.raises(
-        InputError, match="this 'factors' scorer makes nothing of an item's features"
-    ) as caught:
+    with pytest.raises(InputError, match="cannot rank new items: this 'factors' scorer") as caught:
         add_items(made, TRAIN, ids + 100, tables)
     assert (
-        "use milk, duif, dropoutnet, heater, clcrec or contentknn, or vbpr or bm3 with new_items = 'content'"
-        in str(caught.value)
+        "use milk, duif, dropoutnet, heater, clcrec or contentknn, "
+        "or vbpr or bm3 with new_items = 'content'" in str(caught.value)
     )
 
 
@@ -243,7 +239,7 @@ def test_what_is_no_new_item_is_refused() -> None:
     ids, tables = of(TRAIN, NEW)
     for given, what, says in (
         (ids, tables, "item 3 is not new|is not new: it was in training \\(9 of 9 were\\)"),
-        (pl.Series([100] * 9), tables, "item 100 is there twice"),
+        (pl.Series([100] * 9), tables, "duplicate item id 100"),
         (pl.Series([f"n{i}" for i in range(9)]), tables, "id 'n0' is not a valid Int64"),
         (ids + 100, {"text": tables["text"]}, "no features 'image'"),
         (
@@ -344,23 +340,23 @@ def test_new_items_and_new_users_at_once(parts: Any) -> None:
     [
         (
             lambda of: Blend((of["itemknn"], of["contentknn"]), (0.5, 0.5)),
-            "the first part of this blend: this 'product' scorer makes nothing of",
+            "the first part of this blend: cannot rank new items: this 'product'",
         ),
         (
             lambda of: Blend((of["milk"], of["itemknn"]), (0.5, 0.5)),
-            "the second part of this blend: this 'product' scorer",
+            "the second part of this blend: cannot rank new items: this 'product' scorer",
         ),
         (
             lambda of: Sum((of["milk"], of["milk"], of["milk"], of["itemknn"]), (1.0,) * 4),
-            "the 4th part of this sum: this 'product' scorer",
+            "the 4th part of this sum: cannot rank new items: this 'product' scorer",
         ),
         (
             lambda of: Fallback(of["milk"], of["itemknn"], KNOWN),
-            "the second part of this fallback: this 'product' scorer",
+            "the second part of this fallback: cannot rank new items: this 'product' scorer",
         ),
         (
             lambda of: Blend((of["milk"], Fallback(of["milk"], of["itemknn"], KNOWN)), (0.5, 0.5)),
-            "the second part of this blend: the second part of this fallback: this 'product' scorer",
+            "the second part of this blend: the second part of this fallback: cannot rank new",
         ),
     ],
 )
@@ -415,7 +411,10 @@ def test_a_file_and_a_folder_of_features_say_the_same(tmp_path: Path) -> None:
     )
     vectors(tmp_path / "new" / "text.parquet", item=["a", "c"], values=[[1.0, 2.0], [3.0, 4.0]])
     vectors(tmp_path / "new" / "image.parquet", id=["a", "b"], values=[[1, 2, 3], [4, 5, 6]])
-    (ids, tables), (others, theirs) = arrivals(one, dims), arrivals(tmp_path / "new", dims)
+    (ids, tables), (others, theirs) = (
+        read_new_items(one, dims),
+        read_new_items(tmp_path / "new", dims),
+    )
     assert ids.to_list() == ["a", "b", "c"]
     assert others.to_list() == ["a", "c", "b"]
     order = [0, 2, 1]
@@ -423,7 +422,7 @@ def test_a_file_and_a_folder_of_features_say_the_same(tmp_path: Path) -> None:
         np.testing.assert_array_equal(table.values, theirs[name].values[order])
         np.testing.assert_array_equal(table.present, theirs[name].present[order])
     assert tables["text"].present.tolist() == [True, False, True]
-    single, found = arrivals(
+    single, found = read_new_items(
         vectors(tmp_path / "single.parquet", id=[7, 8], values=[[1.0, 2.0], [0.0, 1.0]]),
         {"text": 2},
     )
@@ -437,15 +436,21 @@ def test_a_file_and_a_folder_of_features_say_the_same(tmp_path: Path) -> None:
         ({"text": [[1.0, 2.0]]}, "no column 'item'"),
         ({"item": [1.5], "text": [[1.0, 2.0]]}, "'item' holds Float64"),
         ({"item": ["a", None], "text": [[1.0, 2.0]] * 2}, "1 of 2 ids is missing"),
-        ({"item": ["a", "a"], "text": [[1.0, 2.0]] * 2}, "item 'a' is there twice"),
+        ({"item": ["a", "a"], "text": [[1.0, 2.0]] * 2}, "duplicate item id 'a'"),
         ({"item": ["a"], "texts": [[1.0, 2.0]]}, "no column 'text'; did you mean 'texts'"),
         ({"item": ["a"], "text": ["words"]}, "'text' is String, not a list of numbers"),
         (
             {"item": ["a"], "text": [["words", "more"]]},
-            "'text' holds no numbers but lists of String",
+            "'text' must hold lists of numbers, got lists of String",
         ),
-        ({"item": ["a"], "text": [["1.0", "2.0"]]}, "'text' holds no numbers but lists of String"),
-        ({"item": ["a"], "text": [[True, False]]}, "'text' holds no numbers but lists of Boolean"),
+        (
+            {"item": ["a"], "text": [["1.0", "2.0"]]},
+            "'text' must hold lists of numbers, got lists of String",
+        ),
+        (
+            {"item": ["a"], "text": [[True, False]]},
+            "'text' must hold lists of numbers, got lists of Boolean",
+        ),
         (
             {"item": ["a", "b"], "text": [[1.0, 2.0], [1.0]]},
             "item 'b' has a vector of 1 numbers for 'text'; training had 2",
@@ -478,7 +483,7 @@ def test_a_file_that_is_none_of_new_items(
 ) -> None:
     path = vectors(tmp_path / "new.parquet", **columns)
     with pytest.raises(InputError) as caught:
-        arrivals(path, {"text": 2})
+        read_new_items(path, {"text": 2})
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -490,7 +495,7 @@ def test_a_column_of_nulls_is_a_modality_that_nobody_has(tmp_path: Path) -> None
         text=[None, None],
         image=[[1.0], [2.0]],
     )
-    ids, tables = arrivals(path, {"text": 2, "image": 1})
+    ids, tables = read_new_items(path, {"text": 2, "image": 1})
     assert ids.to_list() == ["a", "b"]
     assert not tables["text"].present.any()
     assert tables["text"].values.shape == (2, 2)
@@ -528,29 +533,29 @@ def test_vectors_of_another_encoder_are_refused(tmp_path: Path) -> None:
     code, _, err = invoke(f"recommend {tmp_path / 'run'} --new-items {folder} -k 3")
     assert code == 2
     assert (
-        f"{folder / 'text.parquet'}: vectors of another encoder than those of 'text' in training; make them by `recsys data features NEW --like`"
-        in err
+        f"{folder / 'text.parquet'}: vectors of another encoder than those of 'text' in training; "
+        "make them by `recsys data features NEW --like`" in err
     )
 
 
 def test_a_folder_that_lacks_a_modality(tmp_path: Path) -> None:
     vectors(tmp_path / "text.parquet", item=["a"], values=[[1.0, 2.0]])
-    with pytest.raises(InputError, match=r"has no image.parquet; there is text.parquet"):
-        arrivals(tmp_path, {"text": 2, "image": 3})
+    with pytest.raises(InputError, match=r"has no image.parquet; it holds text.parquet"):
+        read_new_items(tmp_path, {"text": 2, "image": 3})
     with pytest.raises(InputError, match="no such file or folder"):
-        arrivals(tmp_path / "gone", {"text": 2})
+        read_new_items(tmp_path / "gone", {"text": 2})
     (tmp_path / "text.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
-        arrivals(tmp_path / "text.parquet", {"text": 2})
+        read_new_items(tmp_path / "text.parquet", {"text": 2})
     vectors(tmp_path / "text.parquet", item=["a"], values=[[1.0, 2.0]])
     vectors(tmp_path / "image.parquet", item=[1], values=[[1.0, 2.0, 3.0]])
     with pytest.raises(InputError, match="ids are Int64 in one file and String in another"):
-        arrivals(tmp_path, {"text": 2, "image": 3})
+        read_new_items(tmp_path, {"text": 2, "image": 3})
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A catalogue with the camps under the ids c00, c01, ..., but for nine items that come later, and a run of MILK on it."""
+    """Add the camps as c00, c01, ... without nine later items, and run MILK on them."""
     folder = tmp_path_factory.mktemp("shop")
     data = without(two_camps(users=80)[0], LATER)
     names = pl.Series([f"c{i:02d}" for i in data.items.ids.to_list()])
@@ -617,7 +622,7 @@ def features_of_later(folder: Path) -> Path:
 
 
 def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: Path) -> None:
-    """A run by new items, its report in three views, and items that it has never seen, by their features alone."""
+    """A run by new items: its report in three views, and unseen items by features alone."""
     report = open_run("runs/milk").report()
     assert report.names == (
         "recall@5[new]",
@@ -681,7 +686,7 @@ def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: P
         ),
         ("--new-items gone.parquet", "gone.parquet: no such file or folder"),
         ("--new-items text.parquet", "no column 'text'"),
-        ("--new-users log.csv", "has something of each user"),
+        ("--new-users log.csv", "cannot serve new users"),
         ("--new-users log.csv --user 3", "--user and --users do not go with --new-users"),
     ],
 )
@@ -753,7 +758,8 @@ def test_new_items_for_new_users_on_the_command_line(home: Path, tmp_path: Path)
     pl.DataFrame({"user": ["visitor"] * 3, "item": met}).write_csv(tmp_path / "visits.csv")
     out = tmp_path / "out.parquet"
     code, _, err = invoke(
-        f"recommend runs/both --new-users {tmp_path / 'visits.csv'} --new-items {features_of_later(tmp_path)} -k 3 --only-new --out {out}"
+        f"recommend runs/both --new-users {tmp_path / 'visits.csv'} "
+        f"--new-items {features_of_later(tmp_path)} -k 3 --only-new --out {out}"
     )
     assert (code, err) == (0, ""), err
     frame = pl.read_parquet(out)
@@ -774,5 +780,6 @@ def test_a_run_whose_part_cannot_is_one_line(home: Path, tmp_path: Path) -> None
     code, _, err = invoke(f"recommend runs/refused --new-items {features_of_later(tmp_path)}")
     assert code == 2
     assert err.startswith(
-        "recsys: runs/refused (blend): the second part of this blend: this 'product' scorer makes nothing of an item's features"
+        "recsys: runs/refused (blend): the second part of this blend: "
+        "cannot rank new items: this 'product' scorer does"
     )

@@ -182,7 +182,7 @@ def make(raw: Path, out: Path, **environment: str) -> subprocess.CompletedProces
 
 
 def test_script_makes_what_is_shipped(raw, tmp_path):
-    """To the byte under the versions that README.md names, whatever the number of threads; else the same up to rounding."""
+    """The same bytes under the versions README.md names; else equal up to rounding."""
     pytest.importorskip("sklearn")
     done = make(raw, tmp_path, POLARS_MAX_THREADS="1")
     assert done.returncode == 0, done.stderr

@@ -60,6 +60,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "freedom": BPR | {"layers": 2, "k": 10, "prune": 0.8, "content": 1e-3, "train_features": True},
     "gfcf": {"rank": 256, "low_pass": 0.3},
     "gmf": BCE | {"dim": 32, "init_std": 0.01, "l2": 0.0},
+    "gnn": BPR | {"convolution": "sage", "dim": 64, "layers": 2, "combine": "mean", "dropout": 0.0},
     "heater": TOWERS | {"experts": 5, "gate": "tanh", "mixed": 0.5, "likeness": 1.0},
     "ials": IALS | {"dim": 128},
     "itemknn": {"k": 200, "weighting": "cosine", "shrink": 0.0, "k1": 1.2, "b": 0.75}
@@ -118,6 +119,7 @@ LEARNS: dict[str, set[str]] = {
     "duif": {"user", "map"},
     "freedom": READ,
     "gmf": {"user", "item", "output", "bias"},
+    "gnn": {"nodes", "convolutions"},
     "heater": TOWER | {"experts.gate", "experts.maps"},
     "lattice": READ | {"mix"},
     "lightgcn": {"nodes"},

@@ -20,8 +20,9 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 
+from recsys.data.features.titles import read_titles
 from recsys.data.load import load
-from recsys.data.reading import RawParts, Source, read, read_frame, read_titles
+from recsys.data.reading import RawParts, Source, read, read_frame
 from recsys.data.reading.delimited import open_delimited
 from recsys.data.types import Vocab
 from recsys.errors import InputError

@@ -25,7 +25,7 @@ import recsys
 from recsys.data import numbering
 from recsys.data.load import LoadedData, load
 from recsys.data.splitting import splits as splitting
-from recsys.data.splitting.inject_noise import Noise
+from recsys.data.splitting.noise import Noise
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Interactions, Split, Vocab
 from recsys.ranking import top_k
@@ -244,7 +244,7 @@ def test_every_method_gives_the_same_numbers(name: str) -> None:
     (first, _), (second, _) = both()
     scorers = [trained(name, parted).scorer for parted in (first, second)]
     reports = [
-        recsys.evaluate(scorer, parted, metrics=METRICS)
+        recsys.evaluate(scorer, parted, reason="test", metrics=METRICS)
         for scorer, parted in zip(scorers, (first, second), strict=True)
     ]
     assert [reports[0][name] for name in METRICS] == [reports[1][name] for name in METRICS]
@@ -284,6 +284,7 @@ def test_sampled_candidates_are_the_same(draw: Any) -> None:
         report = recsys.evaluate(
             scorer,
             parted,
+            reason="test",
             metrics=("recall@3", "ndcg@5"),
             candidates="sampled",
             sampled=10,

@@ -1,4 +1,4 @@
-"""Rows beside the log that match nothing in it: how many, an example and the near miss, wherever data are looked at."""
+"""Rows of item tables that match nothing in the log: count, example and near miss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     vectors = [[float(k), 1.0] for k in range(6)]
     pl.DataFrame({"item": LOST, "values": vectors}).write_parquet(tmp_path / "text.parquet")
     (tmp_path / "f.toml").write_text(
-        '[data]\npath = "log.csv"\nfeatures = { text = "text.parquet" }\n[model]\nname = "popular"\n'
+        '[data]\npath = "log.csv"\nfeatures = { text = "text.parquet" }\n'
+        '[model]\nname = "popular"\n'
         '[evaluate]\nmetrics = ["recall@2"]\nmonitor = "recall@2"\n'
     )
     monkeypatch.chdir(tmp_path)

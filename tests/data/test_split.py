@@ -1,4 +1,4 @@
-"""Splits: nothing lost, nothing twice, sizes as documented, the same whatever the order of the file."""
+"""Splits: no row lost or twice, sizes as documented, the same for any order of the file."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_every_row_is_as_likely_to_be_held_back() -> None:
 
 
 def test_large_times_and_groups_take_the_long_way() -> None:
-    """Times too far apart to share one sorting key with the user give what close ones in the same order give."""
+    """Times too far apart for one sorting key split like close times in the same order."""
     near = load(
         log({(user, item) for user in range(6) for item in range(9)}).with_columns(
             time=pl.int_range(54)
@@ -263,7 +263,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", test_from=2.5)),
-        "no fraction",
+        "is not a fraction",
     ),
     (
         lambda: split(load(log({(0, 0), (0, 1)})), SplitRule(by="time", valid_from=9, test_from=5)),
@@ -344,13 +344,13 @@ def test_gowalla(shared_data: Path) -> None:
     [
         (
             {"warm_share": 0.2},
-            "warm_share means nothing with by = 'auto'; it is for by = 'new-item'",
+            "warm_share has no effect with by = 'auto'; it is for by = 'new-item'",
         ),
-        ({"by": "ratio", "new_items": 0.5}, "new_items means nothing with by = 'ratio'"),
+        ({"by": "ratio", "new_items": 0.5}, "new_items has no effect with by = 'ratio'"),
         ({"by": "last", "ratios": (0.5, 0.25, 0.25)}, "it is for by = 'ratio'; leave it out"),
-        ({"by": "ratio", "k": 2}, "k means nothing with by = 'ratio'"),
-        ({"by": "ratio", "test_from": 0.8}, "test_from means nothing"),
-        ({"by": "ratio", "valid_share": 0.1}, "valid_share means nothing"),
+        ({"by": "ratio", "k": 2}, "k has no effect with by = 'ratio'"),
+        ({"by": "ratio", "test_from": 0.8}, "test_from has no effect"),
+        ({"by": "ratio", "valid_share": 0.1}, "valid_share has no effect"),
     ],
 )
 def test_settings_of_another_rule_are_refused(settings, said):
@@ -368,14 +368,14 @@ def test_settings_that_the_data_have_no_use_for_are_refused(tmp_path: Path) -> N
     with pytest.raises(
         InputError,
         match=re.escape(
-            "[split]: ratios means nothing with by = 'auto' on data that are split already; it is for by"
+            "[split]: ratios has no effect with by = 'auto' on data that are split already"
         ),
     ):
         split(whole, SplitRule(ratios=(0.5, 0.25, 0.25)))
     with pytest.raises(
         InputError,
         match=re.escape(
-            "[split]: valid_share means nothing with by = 'auto' on one log; it is for by = 'presplit'"
+            "[split]: valid_share has no effect with by = 'auto' on one log; it is for by"
         ),
     ):
         split(one, SplitRule(valid_share=0.1))

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import torch
 from oracle import by_id
 
-from recsys.data.catalog import catalog
+from recsys.data import catalog
 from recsys.data.load import LoadedData, load
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Interactions, Split

@@ -20,6 +20,7 @@ from mistakes import invoke
 from oracle import tie
 from test_methods import METHODS, TRAIN, fitted, recipe, scores
 
+from recsys.api import recommend
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.evaluation.evaluator import Evaluation, evaluate
@@ -34,6 +35,7 @@ from recsys.models.userknn import UserKNN
 from recsys.ranking import top_k
 from recsys.scorer import (
     Blend,
+    Blocks,
     Factors,
     Fallback,
     MultiFactors,
@@ -44,8 +46,8 @@ from recsys.scorer import (
     places_of,
     unplaced,
 )
+from recsys.serving import Job, Request, similar_items, write_recommendations
 from recsys.serving.cold_start import add_items, fold_in, serve_users
-from recsys.serving.recommendations import Job, recommend, similar_items, write_recommendations
 from recsys.serving.vector_export import export
 
 STRANGER, NEW = TRAIN.n_users - 1, TRAIN.n_items - 1  # no pair; nobody has met it
@@ -129,7 +131,7 @@ def test_every_method_serves_whom_it_knows_and_ranks_what_it_knows(name: str) ->
     skipped = recommend(scorer, TRAIN, [users[STRANGER]], 3, unknown="skip")
     assert skipped.height == (3 if name in FOR_EVERYBODY else 0)
     if name not in FOR_EVERYBODY:
-        with pytest.raises(InputError, match="60 has no training pair, so the model knows nothing"):
+        with pytest.raises(InputError, match="60 has no training interaction, so the model"):
             recommend(scorer, TRAIN, users[:61], 3, unknown="error")
 
 
@@ -249,7 +251,11 @@ def test_scores_that_bar_items_are_no_scores() -> None:
     table = torch.tensor([[1.0, -torch.inf, 1.0], [1.0, -torch.inf, 2.0], [-torch.inf] * 3])
     scorer = Product((torch.eye(3), torch.zeros(3, 3)))
     given = SimpleNamespace(
-        n_users=3, n_items=3, device=scorer.device, score=lambda users: table[users]
+        n_users=3,
+        n_items=3,
+        device=scorer.device,
+        score=lambda users: table[users],
+        plan=Blocks,
     )
     assert top_k(given, np.arange(3), 2, flat=True).flat.tolist() == [True, False, False]
     assert top_k(given, np.arange(3), 2).flat is None
@@ -266,7 +272,9 @@ def test_items_that_nobody_has_met_are_candidates_only_if_asked_for() -> None:
     assert recommend(scorer, train, ["u01"], 5, candidates=["i12", "i11"])["item"].to_list() == [
         "i11"
     ]
-    with pytest.raises(InputError, match=r"none of the 1 candidates has a training pair.*--unmet"):
+    with pytest.raises(
+        InputError, match=r"none of the 1 candidates has a training interaction.*--unmet"
+    ):
         recommend(scorer, train, ["u01"], candidates=["i12"])
     assert recommend(scorer, train, ["u01"], candidates=["i12"], unmet=True).height == 1
     able = Factors(torch.ones(13, 1), torch.arange(13.0)[:, None], by_features=True)
@@ -277,7 +285,7 @@ def test_similar_items_are_of_those_that_were_met() -> None:
     train = island()
     scorer = Factors(torch.ones(13, 1), torch.ones(13, 1))
     assert "i12" not in similar_items(scorer, train, ["i03"], 20)["similar"]
-    with pytest.raises(InputError, match="item 'i12' has no training pair"):
+    with pytest.raises(InputError, match="item 'i12' has no training interaction"):
         similar_items(scorer, train, ["i03", "i12"])
     able = Factors(torch.ones(13, 1), torch.ones(13, 1), by_features=True)
     assert "i12" in similar_items(able, train, ["i03"], 20)["similar"]
@@ -332,8 +340,7 @@ def test_a_job_counts_who_was_answered_by_what(tmp_path: Path, ending: str) -> N
         tmp_path / "job",
         scorer,
         train,
-        asked,
-        3,
+        Request(asked, 3),
         batch=2,
         format=ending,  # type: ignore[arg-type]
     )
@@ -344,8 +351,7 @@ def test_a_job_counts_who_was_answered_by_what(tmp_path: Path, ending: str) -> N
         tmp_path / "job",
         scorer,
         train,
-        asked,
-        3,
+        Request(asked, 3),
         batch=2,
         format=ending,  # type: ignore[arg-type]
     )
@@ -355,18 +361,18 @@ def test_a_job_counts_who_was_answered_by_what(tmp_path: Path, ending: str) -> N
             tmp_path / "job",
             scorer,
             train,
-            asked,
-            3,
+            Request(asked, 3, unmet=True),
             batch=2,
-            format=ending,
-            unmet=True,  # type: ignore[arg-type]
+            format=ending,  # type: ignore[arg-type]
         )
     out = tmp_path / f"skip.{ending}"
-    skipped = write_recommendations(out, scorer, train, asked, 3, unknown="skip")
+    skipped = write_recommendations(out, scorer, train, Request(asked, 3, unknown="skip"))
     assert skipped == Job((out,), users=2, fallback=0, rows=6)
     for user in ("late", "who"):
         with pytest.raises(InputError, match=user):
-            write_recommendations(tmp_path / "no", scorer, train, ["u00", user], unknown="error")
+            write_recommendations(
+                tmp_path / "no", scorer, train, Request(["u00", user], unknown="error")
+            )
         assert not (tmp_path / "no").exists(), "refused before anything is written"
 
 

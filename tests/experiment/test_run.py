@@ -78,7 +78,7 @@ def test_a_run_holds_all_it_takes_to_use_and_check_it(tmp_path: Path) -> None:
 
 
 def test_a_run_needs_no_raw_data_to_recommend(tmp_path: Path) -> None:
-    from recsys.serving.recommendations import recommend
+    from recsys.api import recommend
 
     raw = log(tmp_path)
     execute(experiment(tmp_path), tmp_path / "run")

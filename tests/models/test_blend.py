@@ -1,4 +1,4 @@
-"""Blend and fallback: one ranking of two methods, by hand, against loops, through a file, and out of the folders of runs."""
+"""Blend and fallback: one ranking of two methods, against loops, from files and from runs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,11 @@ def test_scales_have_no_say_in_a_blend():
 
 
 def test_a_fallback_by_hand():
-    """Known: items 0 and 1, of mean 2 and deviation 1 by the first, 15 and 5 by the second; item 2 is three deviations above."""
+    """Rescale item 2, which is three standard deviations above the mean by the second method.
+
+    Known items are 0 and 1, with mean 2 and deviation 1 by the first method, 15 and 5 by the
+    second.
+    """
     first, second = fixed([[1.0, 3.0, -99.0]]), fixed([[10.0, 20.0, 30.0]])
     known = torch.tensor([True, True, False])
     assert everybody(Fallback(first, second, known)).tolist() == [[1.0, 3.0, 5.0]]
@@ -235,9 +239,9 @@ def test_parts_that_do_not_go_together():
             make()
     with pytest.raises(InputError, match="1 scorers and 2 weights"):
         Blend((normal(0),), (1.0, 2.0))
-    with pytest.raises(InputError, match="which items are known"):
+    with pytest.raises(InputError, match="mask of known items must be bool"):
         Fallback(normal(0), normal(1), KNOWN[:-1])
-    with pytest.raises(InputError, match="which users are known"):
+    with pytest.raises(InputError, match="mask of known users must be bool"):
         Fallback(normal(0), normal(1), KNOWN, torch.ones(USERS))
 
 
@@ -266,7 +270,7 @@ def test_users_who_came_later():
     ):
         again = made.fold_in(train.pairs.csr[[3, 20, 5]])  # user 20 has met nothing
         assert np.allclose(everybody(again), everybody(made)[[3, 20, 5]], atol=1e-6)
-    with pytest.raises(InputError, match="cannot make it of a history"):
+    with pytest.raises(InputError, match="cannot be computed from a history"):
         Blend((normal(0), normal(1)), (1.0, 1.0)).fold_in(train.pairs.csr)
 
 
@@ -288,7 +292,7 @@ def test_of_the_training_data():
 
 
 def test_new_items_are_ranked_among_the_old_ones():
-    """Of 20 items of a camp, four or so are new: about a share as large of the best, and hardly any of the other camp."""
+    """About 4 of 20 items of a camp are new: the same share of the best, few of the other camp."""
     alone = fit(IALS(dim=4), TRAIN).scorer
     scorer = fit(FallbackRecipe(), TRAIN).scorer
     users, right = np.arange(120), 0
@@ -358,7 +362,8 @@ def test_runs_that_do_not_fit(tmp_path: Path) -> None:
             ({"model": given | {"first": "mf"}}, "'mf' has to be trained"),
             (
                 {"model": given | {"first": "itemkn"}},
-                "'itemkn' is neither the folder of a finished run nor a method; did you mean 'itemknn'",
+                "'itemkn' is neither the folder of a finished run nor a method; "
+                "did you mean 'itemknn'",
             ),
             (
                 {"model": given | {"second": str(tmp_path)}},

@@ -76,7 +76,8 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
     return 1 - float(a @ b) / max(float(a.norm() * b.norm()), 1e-8)
 
 
-# Layers 1 and 2 of: total, norms of the gradients of E_u, E_i, X_v, X_t, W_v, b_v, W_t, W_p, b_p, and the scores of user 0.
+# Layers 1 and 2 of: total, norms of the gradients of E_u, E_i, X_v, X_t, W_v, b_v, W_t, W_p, b_p,
+# and the scores of user 0.
 KNOWN = {
     1: (
         9.83909046,
@@ -270,7 +271,7 @@ def test_what_is_missing_is_the_mean_of_training_items():
 
 
 def test_the_gradient_of_a_trained_table_is_that_of_autograd():
-    """Its memory is used again: what a step before has written is gone, and what is added up is not lost."""
+    """The gradient memory is reused: old values are cleared, and accumulated gradients are kept."""
     torch.manual_seed(0)
     table, plain = Table(torch.randn(9, 3), train=True), torch.randn(9, 3, requires_grad=True)
     for step, (rows, clear) in enumerate(

@@ -187,7 +187,8 @@ def test_singular_vectors_agree_with_lapack(shape, seed, monkeypatch):
     assert got.shape == (shape[1], rank)
     np.testing.assert_allclose(got.T @ got, np.eye(rank), atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(matrix @ got, axis=0), value, rtol=1e-3)
-    # What lies between two singular values that nearly agree is up to rounding; the projector weighed by the values is not.
+    # The space between two nearly equal singular values depends on rounding; the projector weighted
+    # by the values does not.
     np.testing.assert_allclose(
         got @ np.diag(value**2) @ got.T,
         want.T @ np.diag(value**2) @ want,
@@ -227,7 +228,10 @@ def test_who_never_came_gets_numbers_all_the_same():
     ],
 )
 def test_gowalla(method, overrides, recall, ndcg, shared_data):
-    """Popularity and GF-CF: the published values, to four digits. The others: what their settings gave, which a seed may move a little."""
+    """Popularity and GF-CF: the published values, to four digits.
+
+    The others: the values of their settings, which a seed may change a little.
+    """
     source = Source(
         path=str(shared_data / "gowalla"), train="train.txt", test="test.txt", format="adjacency"
     )

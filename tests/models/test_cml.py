@@ -71,7 +71,7 @@ def test_the_loss_is_its_definition(reduce, pool):
 
 
 def test_no_gradient_goes_through_the_rank():
-    """A positive ahead of all negatives by the margin has rank 0, weight ln 1 = 0 and no gradient."""
+    """A positive that leads all negatives by the margin has weight ln 1 = 0 and no gradient."""
     pos, neg = (
         torch.tensor([2.0], requires_grad=True),
         torch.tensor([[0.5, 0.2]], requires_grad=True),
@@ -229,5 +229,5 @@ def test_two_stage_sampling_trains():
 def test_settings_that_do_not_go_together():
     with pytest.raises(InputError, match="second_stage = 3 draws from a pool"):
         CML(second_stage=3)
-    with pytest.raises(InputError, match="second_stage = 30 is more than the 20 of the pool"):
+    with pytest.raises(InputError, match="second_stage = 30 exceeds the 20 negatives of the pool"):
         CML(second_stage=30, sampler=Sampler(pool="shared", negatives=20))

@@ -1,4 +1,4 @@
-"""Content neighbours against loops over items and modalities; what a missing modality does; new items."""
+"""Content neighbours against loops over items and modalities; missing modalities; new items."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_it_beats_popularity_for_new_items():
 
 
 def test_settings_that_do_not_fit():
-    with pytest.raises(InputError, match="shares has 3 numbers, and there are 2 modalities: a, b"):
+    with pytest.raises(InputError, match="shares has 3 numbers for 2 modalities: a, b"):
         ContentKNN(shares=(1.0, 1.0, 1.0)).build(data())
     with pytest.raises(InputError, match="shares are all 0, so no modality counts"):
         ContentKNN(shares=(0.0, 0.0)).build(data())
@@ -210,7 +210,7 @@ def before(train: Dataset) -> Dataset:
 
 
 def later(train: Dataset) -> tuple[pl.Series, dict[str, FeatureTable]]:
-    """The last three items: their ids, and what is told of them; what stands where a modality is missing is not."""
+    """Return the ids of the last three items and the features of their known modalities."""
     tables = {
         name: FeatureTable(
             np.where(table.present[:, None], table.values, np.nan)[10:], table.present[10:]
@@ -231,7 +231,10 @@ def later(train: Dataset) -> tuple[pl.Series, dict[str, FeatureTable]]:
     ],
 )
 def test_an_item_that_comes_later_is_scored_by_the_definition(recipe, seed, tmp_path):
-    """Out of the file of a scorer that has never seen it: the value of the loop, and what it would have had in the table without a pair."""
+    """Score items that the saved scorer has never seen.
+
+    The scores are those of the loop, and those of the item in the table without an interaction.
+    """
     train = data(seed)
     save_scorer(tmp_path / "scorer.safetensors", recipe.build(before(train)))
     grown = add_items(load_scorer(tmp_path / "scorer.safetensors")[0], before(train), *later(train))
@@ -274,9 +277,7 @@ def test_a_scorer_of_an_earlier_version_and_a_damaged_one():
         {k: v for k, v in meta.items() if k != "content"},
     )
     assert torch.equal(old.score(torch.arange(USERS)), made.score(torch.arange(USERS)))
-    with pytest.raises(
-        InputError, match="this 'product' scorer makes nothing of an item's features"
-    ):
+    with pytest.raises(InputError, match="cannot rank new items: this 'product' scorer"):
         add_items(old, before(train), *later(train))
     faults = {
         "content.rows": tensors["content.rows"] + 1000,
@@ -292,7 +293,7 @@ def test_a_scorer_of_an_earlier_version_and_a_damaged_one():
         from_state(
             {name: tensor for name, tensor in tensors.items() if name != "content.mean.1"}, meta
         )
-    with pytest.raises(ValueError, match="no product of histories"):
+    with pytest.raises(ValueError, match="needs a product of histories"):
         Product(made.matrices, "users", made.content)
 
 

@@ -1,4 +1,4 @@
-"""DeCA: its terms against plain Python, whose turn it is, and the auxiliary model of DeCA(p) that stays as it is."""
+"""DeCA: its terms against plain Python, the kinds of steps, and the frozen auxiliary of DeCA(p)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_terms_are_their_definitions():
                 assert float(found) == pytest.approx(
                     expected(sigma(f), sigma(h), observed, positives, 3.0)
                 )
-    # Certain and opposite: KL is log((1 + 1e-5) / 1e-5) either way, where without the constant it would be 60.
+    # Certain and opposite: KL is log((1 + 1e-5) / 1e-5) either way; without the constant, 60.
     opposite = agreement(torch.tensor(60.0), torch.tensor(-60.0), 0.5)
     assert float(opposite) == pytest.approx(math.log(1.00001 / 0.00001), rel=1e-5)
 
@@ -62,7 +62,10 @@ def test_terms_are_their_definitions():
 @pytest.mark.parametrize("positives", [True, False])
 @pytest.mark.parametrize("observed", [True, False])
 def test_gradients_are_those_of_the_formula_at_any_logit(alpha, positives, observed):
-    """Central differences of the loss of one pair, in plain Python; at logits of 9 and more the constant makes most of them."""
+    """Compare central differences of the loss of one pair in plain Python.
+
+    At logits of 9 and more the constant accounts for most of them.
+    """
 
     def value(f: float, g: float, h: float) -> float:
         p, q, r = sigma(f), sigma(g), sigma(h)
@@ -106,7 +109,7 @@ def test_models_start_as_in_the_released_code():
 
 @pytest.mark.parametrize("step", [0, 1])
 def test_only_the_target_pays_for_its_norm(step):
-    """The gradient of l2 alone: l2 / |U| times the weights of the target, and nothing for the others."""
+    """The gradient of l2 is l2 / |U| times the weights of the target, and 0 for the others."""
     grads = []
     for l2 in (0.0, 3.0):
         torch.manual_seed(0)
@@ -274,5 +277,5 @@ def test_bad_settings_are_refused():
             DeCA(**bad)
     with pytest.raises(InputError, match="has no graph"):
         DeCA(target="gmf", layers=2)
-    with pytest.raises(InputError, match="negatives of its own"):
+    with pytest.raises(InputError, match="draws negatives per pair"):
         DeCA(sampler=Sampler(pool="in-batch"))

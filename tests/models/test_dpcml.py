@@ -1,4 +1,4 @@
-"""DPCML against a loop over triplets and vectors, and the equivalences that tie the family together."""
+"""DPCML against a loop over triplets and vectors, and the equivalences within the family."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_gradient_is_that_of_the_plain_formula(reduce):
 
 @pytest.mark.parametrize("reduce", ["each", "hardest"])
 def test_one_vector_is_unis_and_hars(reduce):
-    """DPCML1 and DPCML2 with C = 1 and without DCRS, against CML without weights: the same training to the last digits."""
+    """DPCML1 and DPCML2 with C = 1 and without DCRS train exactly as CML without weights."""
     one = DPCML(
         dim=8,
         vectors=1,
@@ -161,7 +161,10 @@ def test_hars_is_the_hardest_one():
 
 
 def test_dihars_is_the_least_of_its_learned_form():
-    """min over gamma of gamma + sum [l - gamma]+ / kappa is the mean of the kappa largest, attained at the kappa-th largest."""
+    """The minimum over gamma of gamma + sum [l - gamma]+ / kappa is the mean of the kappa largest.
+
+    It is attained at the kappa-th largest.
+    """
     common = {
         "dim": 6,
         "vectors": 3,
@@ -206,7 +209,7 @@ def test_a_learned_threshold_goes_to_its_place():
 
 
 def test_dihars_over_all_negatives_is_partial_auc_of_the_training_items():
-    """With every item as a candidate the loss is 0 exactly when all positives are a margin nearer than the hardest share."""
+    """With all items, the loss is 0 iff positives lead the hardest share by the margin."""
     recipe = DPCML(
         dim=2, vectors=1, sampler=Sampler(pool="all"), diversity=NONE, loss=hinge("top", share=1.0)
     )
@@ -345,7 +348,7 @@ def test_more_pairs_never_mean_fewer_vectors():
 
 
 def test_settings_that_do_not_go_together():
-    with pytest.raises(InputError, match="gamma = 'learned' is the threshold"):
+    with pytest.raises(InputError, match="gamma = 'learned' needs hinge losses"):
         DPCML(gamma="learned")
     with pytest.raises(InputError, match="negatives = 0"):
         DPCML(sampler=Sampler(negatives=0))

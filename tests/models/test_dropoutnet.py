@@ -9,8 +9,9 @@ from differences import check_gradients
 from planted import two_camps
 
 from recsys.errors import InputError
-from recsys.models.dropoutnet import DropoutNet, Tower
+from recsys.models.dropoutnet import DropoutNet
 from recsys.models.ials import IALS
+from recsys.nn.towers import Tower
 from recsys.sampling import PairStream, Sampler
 from recsys.training.loop import Train, fit
 
@@ -30,7 +31,7 @@ def batch_of(net, size=9):
 
 
 def inputs(net, items: torch.Tensor) -> torch.Tensor:
-    return torch.cat([net.taught_item, net.features.values], dim=1)[items]
+    return torch.cat([net.teacher_item, net.features.values], dim=1)[items]
 
 
 @pytest.mark.parametrize("pool", ["own", "shared"])
@@ -40,7 +41,7 @@ def test_the_loss_is_its_definition(pool):
     rows = torch.cat([batch.pos, batch.neg.reshape(-1)])
     with torch.no_grad():
         user, made = (
-            net.user(net.taught_user[batch.user]),
+            net.user(net.teacher_user[batch.user]),
             net.item(inputs(net, rows)),
         )  # moments are of the whole batch
     expected = []
@@ -51,7 +52,7 @@ def test_the_loss_is_its_definition(pool):
             if batch.mask is None or batch.mask[b, k]
         ]
         errors = [
-            float(user[b] @ made[p] - net.taught_user[batch.user[b]] @ net.taught_item[rows[p]])
+            float(user[b] @ made[p] - net.teacher_user[batch.user[b]] @ net.teacher_item[rows[p]])
             ** 2
             for p in places
         ]
@@ -80,9 +81,9 @@ def test_what_is_left_out_is_the_vector_of_the_input():
 def test_what_is_reproduced_is_ials():
     net = start()
     taught = IALS(dim=4, sweeps=3).build(TRAIN)
-    assert torch.equal(net.taught_user, taught.user)
-    assert torch.equal(net.taught_item[:40], taught.item[:40])
-    assert not net.taught_item[40].any()
+    assert torch.equal(net.teacher_user, taught.user)
+    assert torch.equal(net.teacher_item[:40], taught.item[:40])
+    assert not net.teacher_item[40].any()
     assert not any(name.startswith("taught") for name in net.state_dict())
 
 
@@ -95,7 +96,7 @@ def test_ranking_uses_the_running_moments_and_leaves_the_mode():
     net.eval()
     with torch.no_grad():
         assert torch.allclose(scorer.item, net.item(inputs(net, torch.arange(41))), atol=1e-6)
-        assert torch.allclose(scorer.user, net.user(net.taught_user), atol=1e-6)
+        assert torch.allclose(scorer.user, net.user(net.teacher_user), atol=1e-6)
     net.scorer()
     assert not net.training
 

@@ -147,9 +147,7 @@ def test_without_items_that_look_alike_it_is_lightgcn():
 def test_settings_that_do_not_go_together():
     with pytest.raises(InputError, match="compares with negatives"):
         FREEDOM(sampler=Sampler(negatives=0))
-    with pytest.raises(
-        InputError, match="shares has 3 numbers, and there are 2 modalities: text, image"
-    ):
+    with pytest.raises(InputError, match="shares has 3 numbers for 2 modalities: text, image"):
         start(shares=(0.1, 0.2, 0.7))
     with pytest.raises(InputError, match="shares are all 0"):
         start(shares=(0.0, 0.0))

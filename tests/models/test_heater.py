@@ -61,9 +61,9 @@ def test_the_loss_is_its_definition(pool, mixed):
     rows = torch.cat([batch.pos, batch.neg.reshape(-1)])
     with torch.no_grad():
         told = net.experts(net.features.values)
-        given = told if mixed else net.taught_item
+        given = told if mixed else net.teacher_item
         user, made = (
-            net.user(net.taught_user[batch.user]),
+            net.user(net.teacher_user[batch.user]),
             net.item(given[rows]),
         )  # moments are of the whole batch
     expected = []
@@ -74,7 +74,7 @@ def test_the_loss_is_its_definition(pool, mixed):
             if batch.mask is None or batch.mask[b, k]
         ]
         errors = [
-            float(user[b] @ made[p] - net.taught_user[batch.user[b]] @ net.taught_item[rows[p]])
+            float(user[b] @ made[p] - net.teacher_user[batch.user[b]] @ net.teacher_item[rows[p]])
             ** 2
             for p in places
         ]
@@ -82,7 +82,7 @@ def test_the_loss_is_its_definition(pool, mixed):
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx(expected, rel=1e-4)
     items = sorted(set(rows.tolist()))
-    apart = [float((told[i] - net.taught_item[i]).square().sum()) for i in items]
+    apart = [float((told[i] - net.teacher_item[i]).square().sum()) for i in items]
     assert terms.extra.item() == pytest.approx(0.3 * sum(apart) / len(items), rel=1e-4)
     assert start(likeness=0.0).loss(batch).extra is None
 
@@ -96,7 +96,7 @@ def test_a_coin_says_how_an_item_enters():
     net, seen = start(mixed=0.3, sampler=Sampler(negatives=20)), []
     net.item.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     batch = batch_of(net, 50)
-    told, own = net.experts(net.features.values).detach(), net.taught_item
+    told, own = net.experts(net.features.values).detach(), net.teacher_item
     by_features = []
     for _ in range(30):
         seen.clear()
@@ -121,7 +121,7 @@ def test_an_item_without_a_pair_enters_by_its_features_and_has_no_vector_to_be_l
     told = net.experts(net.features.values).detach()
     assert torch.allclose(seen[0][3:], told[40].expand(3, -1), atol=1e-6)
     distinct = sorted(set(batch.pos.tolist()))
-    apart = [float((told[i] - net.taught_item[i]).square().sum()) for i in distinct]
+    apart = [float((told[i] - net.teacher_item[i]).square().sum()) for i in distinct]
     assert extra.item() == pytest.approx(0.3 * sum(apart) / len(distinct), rel=1e-4)
 
 
@@ -134,11 +134,11 @@ def test_what_is_ranked():
     assert net.training
     net.eval()
     with torch.no_grad():
-        rows = net.taught_item.clone()
+        rows = net.teacher_item.clone()
         assert torch.equal(rows[:40], TEACHER.build(TRAIN).item[:40])
         rows[40] = net.experts(net.features.values[40:])[0]
         assert torch.allclose(scorer.item, net.item(rows), atol=1e-6)
-        assert torch.allclose(scorer.user, net.user(net.taught_user), atol=1e-6)
+        assert torch.allclose(scorer.user, net.user(net.teacher_user), atol=1e-6)
     assert not any(name.startswith("taught") for name in net.state_dict())
 
 

@@ -1,4 +1,7 @@
-"""LightGCN with made-up negatives (MixGCF) against a loop over pairs, layers and candidates; test_graph and test_train look at it without them."""
+"""LightGCN with synthetic negatives (MixGCF) against a loop over pairs, layers and candidates.
+
+`tests/nn/test_graph.py` and `tests/training/test_train.py` cover it without them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def built(recipe: LightGCN, batch_size: int = 30):
 @pytest.mark.parametrize("layers", [0, 1, 3])
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_step_is_that_of_a_plain_loop(kind, layers, masked):
-    """Value and gradient, with the shares that are drawn; a pair without a negative has no loss of one."""
+    """Value and gradient with the drawn shares; a pair without negatives has no loss from them."""
     network, batch = built(
         LightGCN(
             dim=5,
@@ -95,7 +98,7 @@ def test_a_step_is_that_of_a_plain_loop(kind, layers, masked):
             for x in (terms.total(), pairs.mean() + 0.3 / len(batch) * square)
         )
     else:
-        # Of a pair without a negative the regularisation takes one of the candidates, whichever that is.
+        # For a pair without negatives, the regularisation takes any one of the candidates.
         (got,), (expected,) = (
             torch.autograd.grad(x.mean(), network.nodes.weight) for x in (terms.pair, pairs)
         )
@@ -107,7 +110,8 @@ def test_a_mix_of_candidates_that_are_one_item_is_between_it_and_the_positive():
     batch.neg[:] = batch.neg[:, :1]
     plain, _ = built(LightGCN(dim=5, layers=2, init_std=1.0))
     single = plain.loss(batch).pair
-    # At each layer another share of the way to the positive, in the mean over draws half of it; a softplus is undone by log(expm1).
+    # Each layer draws its own share of the way to the positive, with mean 1/2; log(expm1) inverts a
+    # softplus.
     torch.manual_seed(7)
     draws = (
         torch.stack([network.loss(batch).pair.detach() for _ in range(2000)]).expm1().log().mean(0)
@@ -150,5 +154,5 @@ def test_a_mix_wants_several_candidates_of_a_pairs_own(sampler, says):
 
 @pytest.mark.parametrize("reduce", ["hardest", "top", "warp", "soft"])
 def test_a_mix_leaves_nothing_to_reduce(reduce):
-    with pytest.raises(InputError, match=f"'{reduce}' is about several"):
+    with pytest.raises(InputError, match=f"'{reduce}' needs several"):
         LightGCN(mix=True, sampler=Sampler(negatives=4), loss=Loss(reduce=reduce))

@@ -208,7 +208,7 @@ def test_with_an_empty_memory_it_is_cml():
 
 
 def test_what_is_ranked_is_what_was_trained():
-    """A negative under its own relation has the score that the scorer gives it, clipped as it was read."""
+    """A negative under its own relation has the score of the scorer, clipped at lookup."""
     net = start(
         share_relation=False,
         clip="lookup",

@@ -20,7 +20,7 @@ from recsys import models
 from recsys.config import build, from_toml, schema, settings, to_dict, to_toml
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
-from recsys.models import Network
+from recsys.models import Network, _registry
 from recsys.ranking import top_k
 from recsys.sampling import stream
 from recsys.scorer import Scorer, from_state
@@ -288,7 +288,7 @@ def test_degenerate_data(name, pairs):
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_a_pair_given_twice_counts_once(name):
-    """A closed form works on who met what, not on how often the file says so; a network visits every row."""
+    """A closed form depends on distinct pairs only; a network visits every row."""
     twice = TRAIN.with_pairs(TRAIN.pairs.take(np.r_[np.arange(len(TRAIN.pairs)), np.arange(50)]))
     assert np.allclose(
         scores(fit(recipe(name), twice, None, CONFIG).scorer),
@@ -299,7 +299,7 @@ def test_a_pair_given_twice_counts_once(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_table_within_keeps_the_defaults_of_the_method(name):
-    """A file that names one key of [model.loss] says nothing of the others: they are those of the method, not of the class."""
+    """One key of [model.loss] in a file keeps the other defaults of the method, not of Loss."""
     cls = models.recipe(name)
     if any(
         field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -340,7 +340,7 @@ def test_a_file_holds_one_recipe(monkeypatch):
             raise AssertionError
 
     One.__module__ = module.__name__
-    monkeypatch.setattr(models, "_module", lambda _: module)
+    monkeypatch.setattr(_registry, "_module", lambda _: module)
     with pytest.raises(InputError, match="has 0 recipes"):
         models.recipe("mf")
     module.One = One

@@ -228,7 +228,10 @@ def test_negatives_are_of_the_pool(recipe, pool):
 
 
 def test_new_items_are_ranked_by_what_they_look_like():
-    """The new item, an even one, has an image and no text: even users have it ahead of most odd items, odd users behind most even ones."""
+    """The new item, an even one, has an image and no text.
+
+    Even users rank it above most odd items, odd users below most even ones.
+    """
     scorer = fit(
         MILK(dim=8), TRAIN, None, Train(epochs=12, batch_size=64, lr=0.03, device="cpu")
     ).scorer

@@ -1,4 +1,4 @@
-"""Mult-VAE against its formula, with rows of the matrix written out, and against torch's distributions."""
+"""Mult-VAE against its formula with full rows of the matrix, and torch's distributions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NBPO: gradients by hand, by finite differences and by autograd; one step as its authors take it."""
+"""NBPO: gradients by hand, by finite differences and by autograd; one step of the authors' code."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_surrogate_gradient(r, g):
 @pytest.mark.parametrize(("r", "g"), GRID)
 @pytest.mark.parametrize("observed", [True, False])
 def test_it_is_that_of_the_sum_with_each_factor_divided_out(r, g, observed):
-    """Every product of the sum of probabilities, factor by factor: the derivative of the factor over the factor."""
+    """Divide the derivative of every factor in the sum of probabilities by the factor."""
     phi, like = sigma(g), sigma(r)
     products = (
         [[("like", like), ("not flip", 1 - phi)]]
@@ -99,7 +99,7 @@ def test_it_is_that_of_the_sum_with_each_factor_divided_out(r, g, observed):
 
 
 def test_there_is_no_function_behind_it():
-    """The field has a curl: d(dR)/dg and d(dg)/dR differ, so weights with a gradient would be another method."""
+    """The field has a curl: d(dR)/dg and d(dg)/dR differ, so it is not a gradient."""
     slope, r, g = 1e-5, 0.3, -0.8
     for observed in (True, False):
         uphill = [
@@ -128,7 +128,10 @@ def test_extreme_logits_are_finite():
 
 @pytest.mark.parametrize("variant", ["nbpo", "nbpo-o", "nbpo-s", "bpo"])
 def test_a_step_is_that_of_a_plain_loop(variant):
-    """Gradients added up over pairs and negatives, a positive once a negative, and decay of every row, with lr = eta B K."""
+    """Sum gradients over pairs and negatives, with decay of every row, at lr = eta B K.
+
+    A positive counts once per negative.
+    """
     recipe = NBPO(
         variant=variant, dim=3, flip_dim=2, l2=0.5, flip_l2=2.0, sampler=Sampler(negatives=4)
     )
@@ -178,7 +181,10 @@ def test_a_step_is_that_of_a_plain_loop(variant):
 
 
 def test_the_step_shrinks_by_a_hundredth_an_epoch():
-    """eta is multiplied by 0.99 before every epoch: with lr = 0.99 eta B K, one block an epoch, the weights are those of a plain loop."""
+    """With lr = 0.99 eta B K and one block an epoch, the weights are those of a plain loop.
+
+    eta is multiplied by 0.99 before every epoch.
+    """
     recipe, eta, size = NBPO(dim=3, flip_dim=2), 0.02, len(TRAIN.pairs)
     config = Train(
         epochs=4,
@@ -217,7 +223,10 @@ def test_it_starts_without_flips():
 
 
 def test_likes_that_went_unobserved_are_pushed_down_less():
-    """The mean score of unobserved pairs of the own camp, over that of the other: NBPO leaves them higher than BPO does."""
+    """Divide the mean score of unobserved pairs of the own camp by that of the other camp.
+
+    NBPO leaves them higher than BPO does.
+    """
     train, _ = two_camps(users=40, items=30, each=6, kept=0)
     camp = (np.arange(41)[:, None] - np.arange(31)[None, :]) % 2 == 0
     camp[40], camp[:, 30] = False, False
@@ -240,5 +249,5 @@ def test_bpo_is_a_loss_by_labels_and_can_be_denoised():
     assert fit(NBPO(variant="bpo", dim=4), TRAIN, None, config).history[-1].denoise["dropped"] >= 20
     with pytest.raises(InputError, match="loss by labels"):
         fit(NBPO(dim=4), TRAIN, None, config)
-    with pytest.raises(InputError, match="negatives of its own"):
+    with pytest.raises(InputError, match="draws negatives per pair"):
         NBPO(sampler=Sampler(pool="shared", negatives=5))

@@ -1,4 +1,4 @@
-"""What had to be rebuilt without text or code is marked where a person chooses a method: in README's table and in `recsys models`."""
+"""README's table and `recsys models` mark what was rebuilt without text or code."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rows() -> dict[str, str]:
 
 
 def marked(line: str) -> set[str]:
-    """The methods of a row that it marks: those named before the word, or all of them where none is."""
+    """Return the methods that a row marks: those named before the word, otherwise all."""
     before, word, _ = line.split("|")[2].partition("reconstructed")
     if not word:
         return set()

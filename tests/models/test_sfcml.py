@@ -34,7 +34,10 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 def problem(
     users: int, items: int, dim: int, share: float, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Users within the unit ball, items on the sphere, and who met what; the last user has met everything, the first may have met nothing."""
+    """Draw users in the unit ball, items on the sphere, and interactions.
+
+    The last user has all items; the first may have none.
+    """
     user = F.normalize(normal(users, dim, seed=seed)) * torch.rand(
         users, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
@@ -58,7 +61,7 @@ def naive(
     margin: float,
     loss: Callable[[Tensor], Tensor] = torch.square,
 ) -> Tensor:
-    """NaiveCML: every pair of a met and an unmet item, one at a time, by their distances; a user without such a pair has 0."""
+    """NaiveCML: every pair of a positive and another item, by distances; 0 without a pair."""
     values = []
     for place, point in enumerate(user):
         mine = set(met[owner == place].tolist())
@@ -93,7 +96,7 @@ def test_it_is_the_double_loop(form, users, items, dim, share, margin, seed):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_are_those_of_the_double_loop(form):
-    """Along the sphere, where items live: off it the double loop sees their norms, and the loss does not."""
+    """Differentiate along the sphere of the items: off it, only the loop depends on norms."""
     user, item, met, owner = problem(4, 6, 3, 0.4, 3)
     weight = normal(4, seed=9)
     ours = torch.autograd.grad(
@@ -218,7 +221,7 @@ def test_without_decay_there_is_no_extra():
 
 
 def in_place(net: Any, space: str, radius: float) -> bool:
-    """Whether items are on the sphere, and users too or within; rows of zeros, which have no direction, left aside."""
+    """Return whether items are on the sphere and users on or in it, except for rows of zeros."""
     users, items = (
         norm[norm > 0]
         for norm in (table.weight.detach().norm(dim=1) for table in (net.user, net.item))

@@ -109,7 +109,7 @@ def test_what_is_ranked_is_what_was_trained(aggregate, monkeypatch):
 
 
 def test_dropout_is_of_the_scaled_user():
-    """A coordinate is gone or doubled after the scaling, so that what is left is no cosine any more."""
+    """A coordinate is dropped or doubled after the scaling, so the result is not a cosine."""
     net = start(
         dropout=0.5, own=1.0, sampler=Sampler(negatives=1), loss=Loss(kind="ccl", margin=5.0)
     )

@@ -31,7 +31,7 @@ def batch_of(net, size=9):
 
 
 def random_pairs(n: int = 70, seed: int = 0) -> Interactions:
-    """Some pairs twice; the last user and item stand alone, and an item may have one user that met nothing else."""
+    """Some pairs are twice; the last user and item have none; an item may have one user."""
     rng = np.random.default_rng(seed)
     return Interactions(
         np.append(rng.integers(0, 9, n), 9), np.append(rng.integers(0, 13, n), 13), 11, 15

@@ -11,8 +11,8 @@ from torch import Tensor
 from recsys.nn.distance import (
     clip_to_ball,
     keep_in,
-    near,
     project,
+    similarity,
     similarity_multi,
     similarity_of_winner,
     similarity_pool,
@@ -44,9 +44,9 @@ def test_all_forms_agree_with_the_definition(kind, size, k, dim, seed):
         normal(size, k, dim, seed=seed + 2),
         normal(k, dim, seed=seed + 3),
     )
-    one = near(kind, user, own)
+    one = similarity(kind, user, own)
     assert one.tolist() == pytest.approx([naive(kind, user[b], own[b]) for b in range(size)])
-    each = near(kind, user, several)
+    each = similarity(kind, user, several)
     assert each.shape == (size, k)
     assert each.flatten().tolist() == pytest.approx(
         [naive(kind, user[b], several[b, j]) for b in range(size) for j in range(k)]
@@ -66,7 +66,7 @@ def test_gradients(kind):
         normal(3, 2, 4, seed=2).requires_grad_(),
     )
     assert torch.autograd.gradcheck(lambda u, v: similarity_pool(kind, u, v), (user, pool))
-    assert torch.autograd.gradcheck(lambda u, v: near(kind, u, v), (user, several))
+    assert torch.autograd.gradcheck(lambda u, v: similarity(kind, u, v), (user, several))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ def test_several_vectors_agree_with_one_at_a_time(kind):
     own, shared = similarity_multi(kind, users, items), similarity_multi(kind, users, pool)
     assert (own.shape, shared.shape) == ((3, 4, 6), (3, 4, 7))
     for c in range(4):
-        assert torch.allclose(own[:, c], near(kind, users[:, c], items))
+        assert torch.allclose(own[:, c], similarity(kind, users[:, c], items))
         assert torch.allclose(shared[:, c], similarity_pool(kind, users[:, c], pool))
     with torch.no_grad():  # the other way to multiply
         assert torch.allclose(similarity_multi(kind, users, items), own)
@@ -136,7 +136,7 @@ def test_a_table_is_kept_in_its_space_where_it_has_moved(vectors):
 
 def test_a_zero_vector_has_a_cosine_of_zero_and_a_finite_gradient():
     user, item = torch.zeros(1, 3, requires_grad=True), torch.ones(1, 3, requires_grad=True)
-    value = near("cosine", user, item)
+    value = similarity("cosine", user, item)
     value.sum().backward()
     assert value.item() == 0
     assert torch.isfinite(user.grad).all()

@@ -339,7 +339,7 @@ def test_inner_products_and_biases_may_be_above_0():
 def test_a_second_stage_has_no_proposal_that_is_known():
     popular = Sampler(pool="shared", negatives=9, proposal="popularity")
     for loss in (Loss(kind="softmax"), Loss(reduce="soft"), Loss(reduce="resampled")):
-        with pytest.raises(InputError, match="chances that are not known"):
+        with pytest.raises(InputError, match="unknown probabilities"):
             CML(loss=loss, second_stage=4, sampler=popular)
         for right in (
             CML(loss=replace(loss, correct=False), second_stage=4, sampler=popular),

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
-from recsys.models.duif import from_pool
 from recsys.nn.feature_layers import (
     FeatureProjection,
     Table,
@@ -21,8 +20,9 @@ from recsys.nn.feature_layers import (
     side_by_side,
     values_and_known,
     warm_items,
-    xavier,
 )
+from recsys.nn.negative_pool import from_pool
+from recsys.nn.tables import xavier
 from recsys.sampling import Sampler
 
 
@@ -107,7 +107,10 @@ def test_distinct_rows_and_their_places(n):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("block", [1, 7, 1 << 18])
 def test_rows_that_are_projected(block, bias, monkeypatch):
-    """Values and all gradients are those of autograd, step after step in the same memory, also where gradients of two steps are added up."""
+    """Values and gradients are those of autograd, step after step in the same memory.
+
+    Also where the gradients of two steps are added up.
+    """
     monkeypatch.setattr("recsys.nn.feature_layers._BLOCK_NUMBERS", block)
     torch.manual_seed(0)
     table, linear = Table(torch.randn(9, 3), train=True).double(), affine(3, 4, bias=bias).double()

@@ -1,4 +1,4 @@
-"""Users who came after training: served by what they have met, as if they had been there, or refused in one sentence."""
+"""New users: served by their histories as if they had been in training, or refused in one line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 from planted import two_camps
 
+from recsys.api import recommend
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.models.contentknn import ContentKNN
@@ -21,9 +22,18 @@ from recsys.models.ials import IALS
 from recsys.models.itemknn import ItemKNN
 from recsys.models.popular import Popular
 from recsys.models.userknn import UserKNN
-from recsys.scorer import Blend, Deep, Factors, Fallback, MultiFactors, Product, Relational, Sum
-from recsys.serving.cold_start import fold_in, serve_users
-from recsys.serving.recommendations import recommend
+from recsys.scorer import (
+    Blend,
+    Deep,
+    Factors,
+    Fallback,
+    FoldsIn,
+    MultiFactors,
+    Product,
+    Relational,
+    Sum,
+)
+from recsys.serving import fold_in, serve_users
 from recsys.tensors import load_scorer, save_scorer
 
 TRAIN = two_camps(users=60)[0]
@@ -49,7 +59,7 @@ def saved(scorer: Any, folder: Path) -> Any:
 
 @pytest.mark.parametrize("name", list(EXACT))
 def test_a_training_user_is_served_as_in_training(name: str, tmp_path: Path) -> None:
-    """Their own history, in another order and among strangers, gives the scores they have; after the scorer was on disk, too."""
+    """Their history, in another order and among others, gives their scores; also after saving."""
     scorer = saved(EXACT[name].build(TRAIN), tmp_path)
     rows = np.array([7, 0, 60, 33])  # 60 has met nothing
     folded = fold_in(scorer, TRAIN.pairs.csr[rows])
@@ -80,13 +90,12 @@ def test_a_joined_scorer_says_which_part_cannot() -> None:
             "second part of this blend: the third part of this blend",
         ),
     ):
-        asked = [lambda scorer=scorer: fold_in(scorer, met)] + (
-            [] if isinstance(scorer, Sum) else [lambda scorer=scorer: scorer.fold_in(met)]
-        )
-        for ask in asked:
+        for ask in (
+            lambda scorer=scorer: fold_in(scorer, met),
+            lambda scorer=scorer: scorer.fold_in(met),
+        ):
             with pytest.raises(
-                InputError,
-                match=rf"the {part}: this scorer \('factors'\) has something of each user",
+                InputError, match=rf"the {part}: cannot serve new users: this 'factors' scorer has"
             ):
                 ask()
 
@@ -108,7 +117,7 @@ def test_a_history_that_nobody_has_is_a_sum_of_its_items() -> None:
 
 
 def test_ials_solves_the_row_that_training_solves(tmp_path: Path) -> None:
-    """At convergence the two are the same; before, the solved row is the best for the items there are."""
+    """At convergence both are the same; before, the solved row is the best for the given items."""
     recipe = IALS(dim=4, sweeps=300, l2=0.01, unobserved=0.2)
     scorer = saved(recipe.build(TRAIN), tmp_path)
     folded = fold_in(scorer, TRAIN.pairs.csr[:10])
@@ -140,16 +149,18 @@ def refused() -> dict[str, Any]:
 @pytest.mark.parametrize("kind", list(refused()))
 def test_what_learned_its_users_says_so(kind: str) -> None:
     scorer = refused()[kind]
-    for ask in (
-        lambda: scorer.fold_in(sp.csr_matrix((1, 4))),
-        lambda: fold_in(scorer, sp.csr_matrix((1, 4))),
-    ):
+    histories = sp.csr_matrix((1, 4))
+    calls = [lambda: fold_in(scorer, histories)]
+    if isinstance(scorer, FoldsIn):  # some scorers of the class can, this one cannot
+        calls.append(lambda: scorer.fold_in(histories))
+    for call in calls:
         with pytest.raises(
-            InputError, match=rf"this scorer \('{kind}'\) has something of each user"
+            InputError, match=rf"cannot serve new users: this '{kind}' scorer has a learned"
         ) as caught:
-            ask()
+            call()
         assert "use itemknn, ease, gfcf, ials, contentknn or popular" in str(caught.value)
-    with pytest.raises(InputError, match="has something of each user"):
+    assert isinstance(scorer, FoldsIn) == (kind in ("factors", "product"))
+    with pytest.raises(InputError, match="second part of this sum: cannot serve new users"):
         fold_in(
             Sum(
                 (ItemKNN(k=2).build(TRAIN), Factors(torch.ones(61, 2), torch.ones(41, 2))),
@@ -160,9 +171,9 @@ def test_what_learned_its_users_says_so(kind: str) -> None:
 
 
 def test_a_product_says_what_its_first_matrix_is() -> None:
-    """The same matrices, but nobody said that the first is history: no guess is made of their shape."""
+    """The same matrices, but without first = "history": it is not guessed from their shapes."""
     square = sp.csr_matrix(np.eye(4, dtype=np.float32))
-    with pytest.raises(InputError, match="something of each user"):
+    with pytest.raises(InputError, match="cannot serve new users"):
         Product((square, square)).fold_in(square)
     assert Product((square, square), "history").fold_in(square[:2]).n_users == 2
 

@@ -1,4 +1,4 @@
-"""Exported vectors and indexes give the ranking that was measured; folders are whole or not there."""
+"""Exported vectors and indexes give the measured ranking; folders are complete or absent."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from oracle import tie
 from planted import two_camps
 
+from recsys.api import recommend
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.models.cml import CML
@@ -32,7 +33,6 @@ from recsys.models.mf import MF
 from recsys.ranking import top_k
 from recsys.scorer import Factors, MultiFactors, Product, Relational, Scorer, Sum
 from recsys.serving.ann_index import build_index, nearest, read_index
-from recsys.serving.recommendations import recommend
 from recsys.serving.vector_export import export, vectors
 from recsys.training.loop import Train, fit
 
@@ -48,7 +48,7 @@ def normal(*shape: int, seed: int, whole: bool = False) -> torch.Tensor:
 
 
 def factors(similarity: Any, bias: bool, *, seed: int = 0, whole: bool = False) -> Factors:
-    # Under distances a whole bias is made a square below the largest, so that its root is exact, too.
+    # Under distances an integer bias is a square below the largest, so that its root is exact.
     term = (
         4 - normal(ITEMS, seed=seed + 2, whole=True).square()
         if whole
@@ -109,7 +109,7 @@ def by_index(
 
 
 def same(scorer: Scorer, k: int, seen: sp.csr_matrix | None = None, *, exact: bool = False) -> None:
-    """The index and `top_k` agree: scores within rounding, items exactly, but where scores are equal within rounding."""
+    """The index and `top_k` agree: scores within rounding, items unless scores are that close."""
     items, scores = by_index(scorer, k, seen)
     best = top_k(scorer, np.arange(scorer.n_users), k, seen=seen)
     np.testing.assert_array_equal(items < 0, best.item < 0)
@@ -157,7 +157,7 @@ def test_a_flat_index_ranks_as_evaluation_does(
 def test_equal_scores_stand_in_the_order_of_their_hashes(
     seed: int, k: int, similarity: Any, kind: str, masked: bool
 ) -> None:
-    """Whole numbers: no rounding, so items and scores are the same to the last bit, however many are equal."""
+    """Integers are not rounded, so items and scores are the same bits, with any number of ties."""
     one = factors(similarity, kind == "bias", seed=seed, whole=True)
     scorer = (
         one
@@ -196,7 +196,7 @@ def test_trained_methods_rank_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", MANY)
 def test_the_vectors_hold_the_score(name: str) -> None:
-    """score = inner product, or offset - distance^2, of the best of a user's vectors, in plain numpy."""
+    """score = inner product, or offset - distance^2, of the best of a user's vectors, in numpy."""
     made = vectors(MANY[name])
     assert (made.user.dtype, made.item.dtype) == (np.float32, np.float32)
     assert made.user.shape[2] == made.item.shape[1] == made.dim == DIM + ("bias" in name)
@@ -285,12 +285,12 @@ def test_hnsw_finds_most(scorer: Scorer, one_thread: None) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"k": 0}, "k = 0"),
+        ({"k": 0}, "k must be at least 1, got 0"),
         ({"users": np.zeros((2, 3, DIM + 1))}, "vectors of 6"),
         ({"users": np.zeros(DIM)}, "shape"),
         ({"users": np.full((2, 3, DIM), np.nan)}, "not finite"),
         ({"count": np.array([1, 0])}, "at least 1"),
-        ({"count": np.array([1])}, "2 numbers"),
+        ({"count": np.array([1])}, "2 integers"),
         ({"seen": sp.csr_matrix((2, ITEMS + 1))}, "seen has shape"),
         ({"ids": pl.Series(["a"])}, "1 ids for 300 items"),
     ],
@@ -311,7 +311,9 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_scorers_are_refused(kind: str) -> None:
-    with pytest.raises(InputError, match=f"kind '{kind}'.*; export a factor method"):
+    with pytest.raises(
+        InputError, match=f"cannot export vectors: this '{kind}' scorer.*; use a factor method"
+    ):
         vectors(OTHERS[kind])
 
 
@@ -346,7 +348,7 @@ def a_run(folder: Path, scorer: Scorer, *, titles: bool = True, numbers: bool = 
         folder=folder,
         name="tried",
         fingerprint="ab" * 32,
-        meta={"method": "dpcml"},
+        meta=SimpleNamespace(method="dpcml"),
     )
 
 
@@ -451,7 +453,7 @@ def test_an_empty_folder_may_be_filled_and_a_full_one_not(tmp_path: Path) -> Non
     (tmp_path / "out").mkdir()
     export(run, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    with pytest.raises(InputError, match="exists already and is not empty"):
+    with pytest.raises(InputError, match="already exists and is not empty"):
         export(run, tmp_path / "out")
     assert before == {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
@@ -512,6 +514,6 @@ def test_an_index_that_cannot_be_read(tmp_path: Path, content: Any) -> None:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(
-        InputError, match=r"items\.faiss: (no such file|is no index that faiss can read); "
+        InputError, match=r"items\.faiss: (no such file|is not an index that faiss can read); "
     ):
         read_index(path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,22 +19,28 @@ from hypothesis import strategies as st
 from oracle import best_first, tie
 
 import recsys
+from recsys import serving
+from recsys.api import recommend
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.scorer import Factors, Product
-from recsys.serving.recommendations import (
-    Job,
-    read_ids,
-    recommend,
-    similar_items,
-    write_recommendations,
-)
+from recsys.serving import Job, Request, read_ids, similar_items, write_recommendations
 
 USERS, ITEMS, SIZE = 23, 17, 3
+OF_REQUEST = {field.name for field in dataclasses.fields(Request)}
+
+
+def write(
+    out: Path, scorer: Any, train: Dataset, users: Any = None, k: int = 10, **options: Any
+) -> Job:
+    """Write recommendations, the options of the request and those of the files in one mapping."""
+    asked = {name: value for name, value in options.items() if name in OF_REQUEST}
+    others = {name: value for name, value in options.items() if name not in OF_REQUEST}
+    return write_recommendations(out, scorer, train, Request(users, k, **asked), **others)
 
 
 def world(seed: int = 0, *, numbers: bool = False) -> tuple[Factors, Dataset]:
-    """Whole-numbered vectors, so that scores are exact and many of them equal; one user has seen nothing, one everything."""
+    """Return integer vectors, for exact scores with ties; one user has seen nothing, one all."""
     rng = np.random.default_rng(seed)
     user, item = (
         torch.from_numpy(rng.integers(-2, 3, (n, SIZE)).astype(np.float32)) for n in (USERS, ITEMS)
@@ -185,7 +193,7 @@ def test_titles() -> None:
 def test_ids_of_any_kind(users: object) -> None:
     scorer, train = world(numbers=True)
     expected = naive(scorer, train, [7, 14], 3)
-    answer = recommend(scorer, train, users, 3)
+    answer = serving.recommend(scorer, train, Request(users, 3))
     assert answer.rows() == expected
     assert answer["user"].dtype == pl.Int64
 
@@ -211,7 +219,7 @@ def test_ids_are_read_as_the_loader_reads_them_and_keep_their_type(
 ) -> None:
     """Numbers stay numbers for all, unless somebody who is none gets a list."""
     scorer, train = world(numbers=True)
-    found = recommend(scorer, train, users, 1, unknown=unknown)
+    found = serving.recommend(scorer, train, Request(users, 1, unknown=unknown))
     assert found.select("user", "source").rows() == rows
     assert found["user"].dtype == (
         pl.String if any(isinstance(user, str) for user, _ in rows) else pl.Int64
@@ -268,7 +276,7 @@ def test_a_missing_id_is_an_error(users: object, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 of 2 ids is missing"):
         recommend(scorer, train, users, 3)
     with pytest.raises(InputError, match="1 of 2 ids is missing"):
-        write_recommendations(tmp_path / "job", scorer, train, users, 3)
+        write(tmp_path / "job", scorer, train, users, 3)
     assert not (tmp_path / "job").exists()
 
 
@@ -306,20 +314,20 @@ def test_pandas_in_pandas_out() -> None:
         ({"candidates": "i01"}, "candidates: str cannot be read as a list of ids"),
         ({"exclude": 3}, "exclude: int cannot be read as a list of ids"),
         ({"exclude": ["i01", None]}, "exclude: 1 of 2 ids is missing"),
-        ({"k": 2.5}, "k = 2.5 is no whole number"),
-        ({"k": "3"}, "k = '3' is no whole number"),
-        ({"k": 0}, "k = 0 recommends nothing"),
-        ({"unknown": "foo"}, "unknown = 'foo' is none of them; known: error, popular, skip"),
+        ({"k": 2.5}, "k must be an integer, got 2.5"),
+        ({"k": "3"}, "k must be an integer, got '3'"),
+        ({"k": 0}, "k must be at least 1, got 0"),
+        ({"unknown": "foo"}, "got 'foo'; known: error, popular, skip"),
         ({"unknown": "skipp"}, "did you mean 'skip'?"),
-        ({"unknown": None}, "unknown = None is none of them"),
-        ({"format": "xml"}, "format = 'xml' is none of them; known: csv, jsonl, parquet"),
-        ({"batch": 0}, "batch = 0: a part holds at least one user"),
+        ({"unknown": None}, "unknown must be 'popular' or 'skip' or 'error', got None"),
+        ({"format": "xml"}, "got 'xml'; known: csv, jsonl, parquet"),
+        ({"batch": 0}, "batch must be at least 1, got 0"),
     ],
 )
 def test_what_is_no_argument_is_one_line(tmp_path: Path, arguments: dict, says: str) -> None:
     scorer, train = world()
     with pytest.raises(InputError, match=re.escape(says)):
-        write_recommendations(tmp_path / "job", scorer, train, **arguments)
+        write(tmp_path / "job", scorer, train, **arguments)
     assert not (tmp_path / "job").exists()
     if not arguments.keys() & {"format", "batch"}:
         with pytest.raises(InputError, match=re.escape(says)):
@@ -330,8 +338,8 @@ def test_what_is_no_argument_is_one_line(tmp_path: Path, arguments: dict, says: 
     ("items", "k", "says"),
     [
         ("i01", 3, "items: str cannot be read"),
-        (["i01"], 0, "k = 0"),
-        (["i01"], -5, "k = -5"),
+        (["i01"], 0, "k must be at least 1, got 0"),
+        (["i01"], -5, "k must be at least 1, got -5"),
         (["i01"], 1.5, "1.5"),
     ],
 )
@@ -343,7 +351,7 @@ def test_what_is_no_question_of_similar_items(items: object, k: object, says: st
 
 def test_nothing_to_ask_for() -> None:
     scorer, train = world()
-    with pytest.raises(InputError, match="k = 0"):
+    with pytest.raises(InputError, match="k must be at least 1"):
         recommend(scorer, train, k=0)
     with pytest.raises(InputError, match=r"candidates: unknown item 'i99'.*did you mean"):
         recommend(scorer, train, candidates=["i01", "i99"])
@@ -357,9 +365,7 @@ def test_a_file(tmp_path: Path, ending: str) -> None:
     scorer, train = world()
     out = tmp_path / "deep" / f"best.{ending}"
     told = []
-    job = write_recommendations(
-        out, scorer, train, ["u02", "who"], 3, tell=lambda *done: told.append(done)
-    )
+    job = write(out, scorer, train, ["u02", "who"], 3, tell=lambda *done: told.append(done))
     assert job == Job((out,), users=1, fallback=1, rows=6)
     assert told == [(2, 2)]
     assert read(out).rows() == naive(scorer, train, ["u02", "who"], 3)
@@ -379,7 +385,7 @@ def read(path: Path) -> pl.DataFrame:
 def test_parts_together_are_the_whole(tmp_path: Path, ending: str, asked: list[str] | None) -> None:
     scorer, train = world()
     told = []
-    job = write_recommendations(
+    job = write(
         tmp_path / "job",
         scorer,
         train,
@@ -410,9 +416,7 @@ def test_parts_together_are_the_whole(tmp_path: Path, ending: str, asked: list[s
     assert sorted(path.name for path in (tmp_path / "job").iterdir()) == sorted(
         [*manifest["files"], "manifest.json"]
     )
-    again = write_recommendations(
-        tmp_path / "job", scorer, train, asked, 4, batch=2, format=ending, model="m"
-    )
+    again = write(tmp_path / "job", scorer, train, asked, 4, batch=2, format=ending, model="m")
     assert (again.rows, again.users, again.fallback, again.reused) == (
         job.rows,
         job.users,
@@ -427,7 +431,7 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     scorer, train = world()
     options = {"k": 4, "batch": 5, "format": ending, "model": "m"}
-    write_recommendations(tmp_path / "whole", scorer, train, **options)
+    write(tmp_path / "whole", scorer, train, **options)
     stopped = 0
     for after in (5, 15):
 
@@ -436,12 +440,12 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            write_recommendations(tmp_path / "cut", scorer, train, tell=stop, **options)
+            write(tmp_path / "cut", scorer, train, tell=stop, **options)
         stopped += 1
         assert json.loads((tmp_path / "cut" / "manifest.json").read_text())["status"] == "running"
         assert len(list((tmp_path / "cut").glob("part-*"))) == after // 5
     kept = (tmp_path / "cut" / f"part-00000.{ending}").stat().st_mtime_ns
-    job = write_recommendations(tmp_path / "cut", scorer, train, **options)
+    job = write(tmp_path / "cut", scorer, train, **options)
     assert (stopped, job.reused) == (2, 3)
     assert (tmp_path / "cut" / f"part-00000.{ending}").stat().st_mtime_ns == kept, (
         "a finished part is not made again"
@@ -457,7 +461,7 @@ def test_a_killed_write_leaves_no_part(tmp_path: Path, monkeypatch: pytest.Monke
         lambda frame, path, format: (path.write_bytes(b"half"), 1 / 0),
     )
     with pytest.raises(ZeroDivisionError):
-        write_recommendations(tmp_path / "job", scorer, train)
+        write(tmp_path / "job", scorer, train)
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["manifest.json"]
 
 
@@ -478,19 +482,19 @@ OTHERS = {
 def test_parts_of_another_job_are_refused(tmp_path: Path, what: str) -> None:
     scorer, train = world()
     usual = {"k": 4, "batch": 5, "model": "m"}
-    write_recommendations(tmp_path / "job", scorer, train, **usual)
+    write(tmp_path / "job", scorer, train, **usual)
     before = {path.name: path.read_bytes() for path in (tmp_path / "job").iterdir()}
     with pytest.raises(InputError, match=rf"parts of another job \({what} differ\)"):
-        write_recommendations(tmp_path / "job", scorer, train, **(usual | OTHERS[what]))
+        write(tmp_path / "job", scorer, train, **(usual | OTHERS[what]))
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "job").iterdir()}
 
 
 def test_other_learning_data_are_another_job(tmp_path: Path) -> None:
     scorer, train = world()
-    write_recommendations(tmp_path / "job", scorer, train)
+    write(tmp_path / "job", scorer, train)
     fewer = train.with_pairs(train.pairs.take(np.arange(len(train.pairs)) > 0))
     with pytest.raises(InputError, match="seen_fingerprint differ"):
-        write_recommendations(tmp_path / "job", scorer, fewer)
+        write(tmp_path / "job", scorer, fewer)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -498,9 +502,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     for out in (tmp_path, tmp_path / "mine"):
         with pytest.raises(InputError, match="not the folder of a job"):
-            write_recommendations(out, scorer, train)
+            write(out, scorer, train)
     with pytest.raises(InputError, match=r"unknown ending '\.xlsx'"):
-        write_recommendations(tmp_path / "best.xlsx", scorer, train)
+        write(tmp_path / "best.xlsx", scorer, train)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 

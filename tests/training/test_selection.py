@@ -38,7 +38,7 @@ def softplus(x: float) -> float:
 
 
 def held(valid: Interactions = VALID, size: int = 7) -> PairStream:
-    return PairStream(valid, MODEL.sampler, batch_size=size, seed=3, met=TRAIN.pairs)
+    return PairStream(valid, MODEL.sampler, batch_size=size, seed=3, also_observed=TRAIN.pairs)
 
 
 @pytest.mark.parametrize("trim", [0.0, 0.2, 0.9])

@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 
-from recsys.data.catalog import catalog
+from recsys.data import catalog
 from recsys.data.load import LoadedData, load
 from recsys.data.numbering import dataset
 from recsys.data.prepare import duplicates, k_core, min_user, positives, prepare, window

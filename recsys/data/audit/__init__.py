@@ -1,12 +1,19 @@
 """Audit: what may be wrong with a data set and its split.
 
-    checks   The checks, in order.
-    leakage  Features and labels that leak the test set.
+    checks      The checks, in order.
+    overlap     Pairs that occur more than once.
+    time_order  Held-out pairs that are older than what is known.
+    coverage    Unknown users and items, unused items, a lost k-core.
+    shift       Popularity that differs between the parts.
+    leakage     Features and labels that leak the held-out interactions.
+    popularity  Features that know the held-out popularity.
+    ranks       Rank correlations.
 
 The names below are public; the modules behind them are internal and may change.
 """
 
 from recsys.data.audit.checks import audit, table, worst
 from recsys.data.audit.leakage import feature_findings, label_findings
+from recsys.data.audit.popularity import oracle_bound
 
-__all__ = ["audit", "feature_findings", "label_findings", "table", "worst"]
+__all__ = ["audit", "feature_findings", "label_findings", "oracle_bound", "table", "worst"]

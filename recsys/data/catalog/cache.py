@@ -1,126 +1,119 @@
-"""Downloads on this machine: each data set in a folder of its own, whole or not at all, with the checksums it came with."""
+"""Local copies of data sets: each in a folder of its own, complete or absent, with checksums."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
-from recsys.config import settings
-from recsys.data.catalog.download import ROOM, Progress, fetch, locked
-from recsys.data.catalog.unpack import unpack
+from recsys.data.catalog.downloads import ROOM, Progress, download, locked
+from recsys.data.catalog.entries import File
+from recsys.data.catalog.folders import data_folder
+from recsys.data.catalog.unpacking import unpack
 from recsys.errors import InputError
 from recsys.files import disk_error, write_text
 
-__all__ = ["File", "bring", "data_folder", "home", "record", "recorded"]
+__all__ = ["checksums", "checksums_path", "download_files"]
 
 
-@settings
-class File:
-    """One download.
+def download_files(name: str, files: Sequence[File], progress: Progress | None = None) -> Path:
+    """Download and unpack the files of a data set into its folder.
+
+    The folder appears when all files are complete and all checksums are right, never before. If the
+    only file is an archive, it is unpacked into the folder; several archives each get a subfolder.
+    Of several processes, one downloads and the others wait.
 
     Args:
-        url: http, https or file.
-        sha256: published checksum; None: recorded at the first download, compared at later ones.
-        size: bytes, for information.
-        unpack: it is an archive.
-    """
+        name: of the data set.
+        files: to download.
+        progress: called with the bytes of the current file so far, and its size if known.
 
-    url: str
-    sha256: str | None = None
-    size: int | None = None
-    unpack: bool = False
-
-    @property
-    def name(self) -> str:
-        """What it is called on the disk."""
-        name = Path(urllib.parse.unquote(urllib.parse.urlsplit(self.url).path)).name
-        return name if name.strip(".") else "download"
-
-
-def data_folder() -> Path:
-    """Where downloads go: $RECSYS_HOME/data, else $XDG_CACHE_HOME/recsys/data, else ~/.cache/recsys/data."""
-    return home("XDG_CACHE_HOME", ".cache", "data")
-
-
-def home(variable: str, default: str, leaf: str) -> Path:
-    """A folder of ours: $RECSYS_HOME/leaf, else ${variable}/recsys/leaf, else ~/default/recsys/leaf."""
-    if root := os.environ.get("RECSYS_HOME"):
-        return Path(root).expanduser().absolute() / leaf
-    return Path(os.environ.get(variable) or Path.home() / default) / "recsys" / leaf
-
-
-def bring(name: str, files: Sequence[File], progress: Progress | None = None) -> Path:
-    """Download the files of a data set into its folder, which appears when everything is there and every checksum right.
-
-    An archive that is the only file is unpacked into the folder itself, several each into a folder named after it.
+    Returns:
+        The folder of the data set.
 
     Raises:
-        InputError: as `fetch` and `unpack`, or a file differs from the one that was downloaded first.
+        InputError: as `download` and `unpack`, or a file differs from the one downloaded first.
     """
     folder = data_folder() / name
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder):
             if not folder.is_dir():
-                _bring(name, files, folder, progress)
+                _download_into(folder, name, files, progress)
     except OSError as error:
         raise disk_error(error, folder, ROOM) from None
     return folder
 
 
-def _bring(name: str, files: Sequence[File], folder: Path, progress: Progress | None) -> None:
-    incoming, new = (folder.with_name(f".{folder.name}.{word}") for word in ("incoming", "new"))
-    trusted, sums = recorded(name), {}
+def checksums(name: str) -> dict[str, str]:
+    """Return the recorded SHA-256 of each file of a data set, by file name.
+
+    They are recorded at the first download on this machine; later downloads must match.
+
+    Raises:
+        InputError: the file of checksums is damaged.
+    """
+    path = checksums_path(name)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = [line.split("  ", 1) for line in lines if line.strip()]
+    if not all(len(pair) == 2 and re.fullmatch(r"[0-9a-f]{64}", pair[0]) for pair in pairs):
+        raise InputError(
+            "not a list of checksums",
+            place=str(path),
+            remedy="delete it; it is written again at the next download",
+        )
+    return {file: digest for digest, file in pairs}
+
+
+def checksums_path(name: str) -> Path:
+    """Return the file of a data set's checksums: next to its folder, in the format of sha256sum."""
+    return data_folder() / f"{name}.sha256"
+
+
+def _download_into(
+    folder: Path, name: str, files: Sequence[File], progress: Progress | None
+) -> None:
+    """Download the files, unpack them into a temporary folder, and rename it to `folder`."""
+    incoming = folder.with_name(f".{folder.name}.incoming")
+    complete = folder.with_name(f".{folder.name}.new")
+    recorded = checksums(name)
+    digests: dict[str, str] = {}
     for file in files:
-        try:
-            sums[file.name] = fetch(
-                file.url,
-                incoming / file.name,
-                file.sha256 or trusted.get(file.name),
-                progress=progress,
-            ).sha256
-        except InputError as error:
-            if file.sha256 or "SHA-256" not in error.cause:
-                raise
-            remedy = f"the publisher has replaced it since the first download here; if that is well, delete {record(name)}"
-            raise InputError(error.cause, place=error.place, remedy=remedy) from None
-    shutil.rmtree(new, ignore_errors=True)
-    archives = [file for file in files if file.unpack]
-    if len(files) > 1 or not archives:
-        new.mkdir()
+        digests[file.name] = _download_one(name, file, incoming, recorded, progress)
+    shutil.rmtree(complete, ignore_errors=True)
+    if len(files) > 1 or not any(file.unpack for file in files):
+        complete.mkdir()
     for file in files:
-        if file.unpack:
-            unpack(
-                incoming / file.name, new if len(files) == 1 else new / file.name.partition(".")[0]
-            )
+        source = incoming / file.name
+        if not file.unpack:
+            os.replace(source, complete / file.name)
+        elif len(files) == 1:
+            unpack(source, complete)
         else:
-            os.replace(incoming / file.name, new / file.name)
-    lines = "".join(f"{value}  {file}\n" for file, value in (trusted | sums).items())
-    write_text(record(name), lines)
-    os.replace(new, folder)
+            unpack(source, complete / file.name.partition(".")[0])
+    lines = "".join(f"{digest}  {file}\n" for file, digest in (recorded | digests).items())
+    write_text(checksums_path(name), lines)
+    os.replace(complete, folder)
     shutil.rmtree(incoming, ignore_errors=True)
 
 
-def recorded(name: str) -> dict[str, str]:
-    """SHA-256 of the files of a data set, by file name, as they were at the first download here."""
+def _download_one(
+    name: str, file: File, incoming: Path, recorded: dict[str, str], progress: Progress | None
+) -> str:
+    """Download a file into the folder `incoming` and return its SHA-256."""
+    expected = file.sha256 or recorded.get(file.name)
     try:
-        lines = record(name).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    found = [line.split("  ", 1) for line in lines if line.strip()]
-    if not all(len(pair) == 2 and re.fullmatch(r"[0-9a-f]{64}", pair[0]) for pair in found):
-        raise InputError(
-            "not a list of checksums",
-            place=str(record(name)),
-            remedy="delete it; it is written again at the next download",
+        return download(file.url, incoming / file.name, expected, progress=progress).sha256
+    except InputError as error:
+        if file.sha256 or "SHA-256" not in error.cause:
+            raise
+        remedy = (
+            "the publisher has replaced it since the first download here; "
+            f"to accept the new file, delete {checksums_path(name)}"
         )
-    return {pair[1]: pair[0] for pair in found}
-
-
-def record(name: str) -> Path:
-    """Where the checksums of a data set are kept: beside its folder, in the form that `sha256sum` reads."""
-    return data_folder() / f"{name}.sha256"
+        raise InputError(error.cause, place=error.place, remedy=remedy) from None

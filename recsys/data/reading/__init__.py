@@ -4,7 +4,6 @@
     reader         The file or files of a source.
     frames         Data frames in memory.
     arrays         Matrices and arrays in memory.
-    title_table    Titles of items.
 
     location       Files and format of a path.
     formats        The table of formats, with those of other packages.
@@ -28,7 +27,6 @@ from recsys.data.reading.arrays import is_array, read_array
 from recsys.data.reading.frames import read_frame
 from recsys.data.reading.reader import read
 from recsys.data.reading.source import ROLES, Source
-from recsys.data.reading.title_table import read_titles
 
 __all__ = [
     "ROLES",
@@ -39,5 +37,4 @@ __all__ = [
     "read",
     "read_array",
     "read_frame",
-    "read_titles",
 ]

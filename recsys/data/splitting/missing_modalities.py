@@ -1,8 +1,9 @@
-"""Missing modalities: taken away on purpose, and what is put in their place.
+"""Missing modalities: removed from items on purpose, and imputed where a method needs them.
 
-Protocol of the first: Bai et al., "Multimodality invariant learning for multimedia-based new item recommendation" (MILK), SIGIR 2024. Its
-settings are named by what train items and new items have: FTFT (both all of theirs), FTMT (new items lose some; the paper: 50 % of them lose one),
-MTMT (train items lose some too; the paper: 30 % of them lose one). Here both shares are free, so that a curve can be drawn.
+Removal follows Bai et al., "Multimodality invariant learning for multimedia-based new item
+recommendation" (MILK), SIGIR 2024. Its settings are named after train items and new items: FTFT
+(both have all modalities), FTMT (new items lose some; in the paper 50 % of them lose one), MTMT
+(train items lose some too; in the paper 30 % of them lose one). Here both shares are free.
 """
 
 from __future__ import annotations
@@ -22,119 +23,161 @@ __all__ = ["Donors", "Impute", "Missing", "filling", "lose", "without"]
 Impute: TypeAlias = Literal["mean", "zero", "nearest"]
 Share: TypeAlias = Annotated[float, Bound(ge=0, le=1)]
 
-_BLOCK_NUMBERS = 1 << 23  # similarities that are held at a time
+_BLOCK_NUMBERS = 1 << 23  # similarities that are computed at a time
 
 
 @settings
 class Missing:
-    """Modalities that items lose: `[split.missing]`. An item always keeps one, so only items with two or more can lose any."""
+    """Modalities that items lose: `[split.missing]`.
+
+    An item always keeps one modality, so only items with at least two can lose any.
+    """
 
     train: Share = 0.0
-    """Share of the items with a training pair that lose something, of those that can."""
+    """Share of the items with a training interaction that lose something, of those that can."""
     new: Share = 0.0
-    """The same of items without a training pair."""
+    """Likewise, of the items without a training interaction."""
     lose: Literal["one", "some"] = "one"
-    """one: a modality at random. some: between one and all but one of those an item has, every number as likely."""
+    """one: a random modality. some: between one and all but one of the item's modalities, each
+    number being equally likely."""
     seed: Annotated[int, Bound(ge=0)] = 0
-    """Of the draw. With the same seed who loses something at one share also does at a larger one, and loses the same."""
+    """Seed of the draw. With the same seed, an item that loses something at one share loses the
+    same at every larger share."""
 
 
 def without(train: Dataset, missing: Missing) -> Dataset:
-    """The data with modalities taken away as asked, and a line in its history.
+    """Return the data with modalities removed, and a line about it in the history.
+
+    Args:
+        train: the training data with its features.
+        missing: which items lose how much.
 
     Raises:
         InputError: no item has two modalities.
     """
     if not missing.train and not missing.new:
         return train
-    warm = np.bincount(train.pairs.item, minlength=train.n_items) > 0
+    warm = train.pairs.item_counts() > 0
     features = lose(train.features, warm, missing)
-    before, after = (
-        np.stack([table.present for table in some.values()]) for some in (train.features, features)
-    )
+    before = np.stack([table.present for table in train.features.values()])
+    after = np.stack([table.present for table in features.values()])
     fewer = (before & ~after).any(0)
-    lost = f"missing: {int((fewer & warm).sum())} train and {int((fewer & ~warm).sum())} new items lose {missing.lose}, seed {missing.seed}"
-    return replace(train, features=features, history=(*train.history, lost))
+    line = (
+        f"missing: {int((fewer & warm).sum())} train and {int((fewer & ~warm).sum())} new items "
+        f"lose {missing.lose}, seed {missing.seed}"
+    )
+    return replace(train, features=features, history=(*train.history, line))
 
 
 def lose(
     features: Mapping[str, FeatureTable], warm: np.ndarray, missing: Missing
 ) -> dict[str, FeatureTable]:
-    """The same tables with less present; rows that are gone are zeros, so that nothing can read them by mistake.
+    """Return the tables with fewer rows present; removed rows are zeros.
 
     Args:
         features: at least two modalities of n items.
-        warm: which items have a training pair, bool [n].
-        missing: who loses how much.
+        warm: which items have a training interaction, bool [n].
+        missing: which items lose how much.
 
     Raises:
         InputError: no item has two modalities.
     """
-    present = (
-        np.stack([table.present for table in features.values()], axis=1)
-        if features
-        else np.zeros((len(warm), 0), dtype=bool)
-    )
-    owned = present.sum(1)
-    if not (owned > 1).any():
-        cause = (
-            f"an item keeps one modality, and none has two ({', '.join(features) or 'no modality'})"
-        )
+    present = np.zeros((len(warm), 0), dtype=bool)
+    if features:
+        present = np.stack([table.present for table in features.values()], axis=1)
+    n_owned = present.sum(1)
+    if not (n_owned > 1).any():
+        names = ", ".join(features) or "no modality"
         raise InputError(
-            cause,
+            f"an item keeps one modality, and no item has two ({names})",
             place="[split] missing",
             remedy="give a second modality in [data] features, or leave it out",
         )
-    # All draws are made for all items, whatever the shares: this is what makes masks of larger shares hold those of smaller ones.
-    # A stream of its own: the split draws new items by a seed as well, and the same numbers would take modalities from those of valid first.
-    rng = np.random.default_rng([missing.seed, *b"missing"])
-    turn, order, number = (
-        rng.permutation(len(warm)),
-        rng.random(present.shape),
-        rng.random(len(warm)),
-    )
-    gone = np.zeros(len(warm), dtype=np.int64)
-    for group, share in ((warm, missing.train), (~warm, missing.new)):
-        able = turn[(group & (owned > 1))[turn]]
-        chosen = able[: round(share * len(able))]
-        gone[chosen] = (
-            1
-            if missing.lose == "one"
-            else 1 + (number[chosen] * (owned[chosen] - 1)).astype(np.int64)
-        )
-    place = (
-        np.where(present, order, np.inf).argsort(1).argsort(1)
-    )  # of each modality in the order in which the item loses them
-    kept = present & (place >= gone[:, None])
-    made = {}
+    n_lost, order = _draw(present.shape, n_owned, warm, missing)
+    # The rank of each modality in the order in which its item loses them.
+    rank = np.where(present, order, np.inf).argsort(1).argsort(1)
+    kept = present & (rank >= n_lost[:, None])
+    tables = {}
     for column, (name, table) in enumerate(features.items()):
         values = table.values.copy()
         values[~kept[:, column]] = 0
-        made[name] = FeatureTable(values, kept[:, column].copy(), table.encoder)
-    return made
+        tables[name] = FeatureTable(values, kept[:, column].copy(), table.encoder)
+    return tables
+
+
+def _draw(
+    shape: tuple[int, ...], n_owned: np.ndarray, warm: np.ndarray, missing: Missing
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw how many modalities each item loses, int64 [n], and in which order, float64 [n, m].
+
+    All numbers are drawn for all items, regardless of the shares: this is why the items of a
+    smaller share are among those of a larger one. The seed has a suffix of its own, because the
+    split draws new items by a seed too: with equal numbers, the new items of valid would lose
+    theirs first.
+    """
+    rng = np.random.default_rng([missing.seed, *b"missing"])
+    turn = rng.permutation(len(warm))
+    order = rng.random(shape)
+    number = rng.random(len(warm))
+    n_lost = np.zeros(len(warm), dtype=np.int64)
+    for group, share in ((warm, missing.train), (~warm, missing.new)):
+        able = turn[(group & (n_owned > 1))[turn]]
+        chosen = able[: round(share * len(able))]
+        if missing.lose == "one":
+            n_lost[chosen] = 1
+        else:
+            n_lost[chosen] = 1 + (number[chosen] * (n_owned[chosen] - 1)).astype(np.int64)
+    return n_lost, order
 
 
 def filling(table: FeatureTable, warm: np.ndarray, impute: Impute) -> np.ndarray:
-    """What stands where nothing but the modality itself is known, float32 [d]: the mean, also for "nearest", or zeros."""
+    """Return the vector of a missing modality, if no other modality can help.
+
+    Args:
+        table: of the modality, n items.
+        warm: which items have a training interaction, bool [n].
+        impute: "zero": zeros. "mean" or "nearest": the mean of the warm items that have it.
+
+    Returns:
+        float32 [d].
+    """
     known = _known(table, warm)
     if impute == "zero" or not known.any():
         return np.zeros(table.dim, dtype=np.float32)
     values = np.asarray(table.values, dtype=np.float32)
-    return np.asarray(
-        (values if known.all() else values[known]).mean(0, dtype=np.float64).astype(np.float32)
-    )
+    chosen = values if known.all() else values[known]
+    return np.asarray(chosen.mean(0, dtype=np.float64).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Directions of one modality, which items and donors are compared by.
+
+    Args:
+        asked: directions of the m items to fill, float32 [m, d].
+        asked_present: which of them have the modality, bool [m].
+        donors: directions of the donors, float32 [D, d].
+        donors_present: which of them have the modality, bool [D].
+    """
+
+    asked: np.ndarray
+    asked_present: np.ndarray
+    donors: np.ndarray
+    donors_present: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Donors:
-    """Items of training, one of which lends its vector to an item that lacks the modality: the nearest by the modalities both have.
+    """Items of training that lend their vectors to items that lack a modality.
 
-    Near is the mean of the cosines of their vectors less the mean vector; of equals the first is taken. A donor of a modality has it and a training
-    pair; where no item has both, all that have it are.
+    The donor of an item is the nearest by the modalities that both have. Similarity is the mean of
+    the cosines of their vectors less the mean vector; of equal donors the first is taken. A donor
+    of a modality has it and a training interaction; if no item has both, every item that has the
+    modality is a donor.
 
     Args:
-        features: their modalities, in the order of training, in the type they came in.
-        warm: which have a training pair, bool [D].
+        features: modalities of the D donors, in the order and type of training.
+        warm: which donors have a training interaction, bool [D].
     """
 
     features: Mapping[str, FeatureTable]
@@ -142,20 +185,23 @@ class Donors:
 
     @classmethod
     def of(cls, features: Mapping[str, FeatureTable], warm: np.ndarray) -> Donors:
-        """Those among the items of training that may lend something; tables are shared, not copied, where all may."""
+        """Return the items of training that can lend a vector.
+
+        Tables are shared, not copied, if all items can.
+        """
         able = np.any([_known(table, warm) for table in features.values()], axis=0)
         if able.all():
             return cls(dict(features), warm)
-        return cls(
-            {
-                name: FeatureTable(table.values[able], table.present[able])
-                for name, table in features.items()
-            },
-            warm[able],
-        )
+        tables = {
+            name: FeatureTable(table.values[able], table.present[able])
+            for name, table in features.items()
+        }
+        return cls(tables, warm[able])
 
     def lend(self, features: Mapping[str, FeatureTable]) -> dict[str, FeatureTable]:
-        """The same tables with gaps filled; one stays where an item shares no modality with a donor.
+        """Return the tables with missing rows filled.
+
+        A row stays missing if its item shares no modality with a donor.
 
         Args:
             features: the modalities of training, a row per item; other tables are left out.
@@ -163,65 +209,75 @@ class Donors:
         return {name: self._lent(name, features) for name in self.features}
 
     def _lent(self, name: str, features: Mapping[str, FeatureTable]) -> FeatureTable:
+        """Return the table of one modality with missing rows filled."""
         table = features[name]
         rows, nearest = self._nearest(name, features)
         if not len(rows):
             return table
-        values, present = np.asarray(table.values, dtype=np.float32), table.present.copy()
-        values = values.copy() if values is table.values else values
-        values[rows], present[rows] = self.features[name].values[nearest], True
+        values = np.asarray(table.values, dtype=np.float32)
+        if values is table.values:
+            values = values.copy()
+        present = table.present.copy()
+        values[rows] = self.features[name].values[nearest]
+        present[rows] = True
         return FeatureTable(values, present)
 
     def _nearest(
         self, name: str, features: Mapping[str, FeatureTable]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Items that lack a modality and share another with a donor of it, and the nearest donor of each; rows, both [m]."""
-        known, gaps = (
-            np.flatnonzero(_known(self.features[name], self.warm)),
-            np.flatnonzero(~features[name].present),
-        )
+        """Return the items to fill, and the nearest donor of each; rows, int64 [m] both.
+
+        They lack the modality `name` and share another one with a donor of it.
+        """
+        donors = np.flatnonzero(_known(self.features[name], self.warm))
+        gaps = np.flatnonzero(~features[name].present)
         empty = np.empty(0, dtype=np.int64)
-        if not len(known) or not len(gaps):
+        if not len(donors) or not len(gaps):
             return empty, empty
-        others = []
-        for other, theirs in self.features.items():
-            if other != name:
-                mean, asking = filling(theirs, self.warm, "mean"), features[other]
-                others.append(
-                    (
-                        _directions(asking, gaps, mean),
-                        asking.present[gaps],
-                        _directions(theirs, known, mean),
-                        theirs.present[known],
-                    )
-                )
+        shared = [
+            self._shared(table, features[other], gaps, donors)
+            for other, table in self.features.items()
+            if other != name
+        ]
         rows, nearest = [], []
-        for start in range(0, len(gaps), block := max(1, _BLOCK_NUMBERS // len(known))):
+        block = max(1, _BLOCK_NUMBERS // len(donors))
+        for start in range(0, len(gaps), block):
             part = slice(start, start + block)
             asked = gaps[part]
-            total, shared = (
-                np.zeros((len(asked), len(known)), dtype=np.float32),
-                np.zeros((len(asked), len(known)), dtype=np.float32),
-            )
-            for unit, has, theirs_unit, they_have in others:
-                total += unit[part] @ theirs_unit.T
-                shared += np.outer(has[part], they_have)
-            closeness = np.where(shared > 0, total / np.maximum(shared, 1), -np.inf)
-            some = (shared > 0).any(1)
-            rows.append(asked[some])
-            nearest.append(known[closeness.argmax(1)[some]])
+            total = np.zeros((len(asked), len(donors)), dtype=np.float32)
+            count = np.zeros((len(asked), len(donors)), dtype=np.float32)
+            for one in shared:
+                total += one.asked[part] @ one.donors.T
+                count += np.outer(one.asked_present[part], one.donors_present)
+            similarity = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+            comparable = (count > 0).any(1)
+            rows.append(asked[comparable])
+            nearest.append(donors[similarity.argmax(1)[comparable]])
         return np.concatenate([empty, *rows]), np.concatenate([empty, *nearest])
+
+    def _shared(
+        self, own: FeatureTable, asked: FeatureTable, gaps: np.ndarray, donors: np.ndarray
+    ) -> _Shared:
+        """Return the directions of one modality of the rows `gaps` and of the donors."""
+        mean = filling(own, self.warm, "mean")
+        return _Shared(
+            _directions(asked, gaps, mean),
+            asked.present[gaps],
+            _directions(own, donors, mean),
+            own.present[donors],
+        )
 
 
 def _known(table: FeatureTable, warm: np.ndarray) -> np.ndarray:
+    """Return which items have the modality and are warm; without such items, which have it."""
     both = table.present & warm
     return both if both.any() else table.present
 
 
 def _directions(table: FeatureTable, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Vectors of some rows less the mean, of length 1; zeros where there is none. float32 [len(rows), d]."""
-    apart = np.where(
+    """Return vectors less the mean, scaled to length 1; zeros if missing. float32 [rows, d]."""
+    centred = np.where(
         table.present[rows, None], np.asarray(table.values[rows], dtype=np.float32) - mean, 0
     )
-    length = np.linalg.norm(apart, axis=1, keepdims=True)
-    return np.divide(apart, length, out=np.zeros_like(apart), where=length > 0)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)

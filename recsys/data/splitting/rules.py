@@ -1,4 +1,4 @@
-"""The rules by which one log is parted: each from interactions to a part number per row, 0 train, 1 valid, 2 test."""
+"""The rules that split one log. Each returns the part of every row: 0 train, 1 valid, 2 test."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsys.data.hashing import hash_ids, hash_pairs
+from recsys.data.hashing import hash_pairs
 from recsys.data.times import Unit, moment, ticks_at
-from recsys.data.types import Dataset, Interactions
+from recsys.data.types import Interactions
 from recsys.errors import InputError, one_of
 
 __all__ = [
@@ -21,12 +21,12 @@ __all__ = [
     "by_ratio",
     "by_time",
     "check_ratios",
-    "cut_ties",
     "libcml",
-    "tie_keys",
 ]
 
-TRAIN, VALID, TEST = 0, 1, 2
+TRAIN = 0
+VALID = 1
+TEST = 2
 
 Moment = str | int | float | None
 
@@ -40,24 +40,25 @@ def by_ratio(
     seed: int = 0,
     ties: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Shares of each user's rows, or of all rows.
+    """Split into shares of each user's rows, or of all rows.
 
-    Of n rows, test and valid take the floor of their shares, and train the rest. Per user a share above 0 whose floor is 0
-    takes one row, test before valid, as long as train keeps one: n = 1 is all train, 2 is one train and one test, 3 one of each.
+    Of n rows, test and valid take the floor of their shares, and train the rest. Per user, a share
+    above 0 whose floor is 0 takes one row, test before valid, as long as train keeps one: a single
+    row goes to train, two go to train and test, three give one row to each part.
 
     Args:
-        pairs: the interactions.
+        pairs: the interactions, n rows.
         ratios: shares of train, valid, test.
         per: "user" or "all".
-        order: "random", or "time": the earliest are train, the latest test.
+        order: "random"; or "time": the earliest rows are train, the latest test.
         seed: of the random order.
-        ties: what orders equal times, [n]; by default as in `tie_keys`.
+        ties: order of rows with equal times, [n]; by default as `tie_keys`.
 
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
 
     Raises:
-        InputError: order "time" without times.
+        InputError: order "time" without times, or ratios that are not shares.
     """
     check_ratios(ratios)
     one_of(per, ("user", "all"), "per")
@@ -65,33 +66,34 @@ def by_ratio(
     group = pairs.user if per == "user" else np.zeros(len(pairs), dtype=np.int32)
     if order == "time":
         time = _times(pairs, "order = 'time'")
-        place, counts = _places(group, _tie_order(pairs, seed, ties), time)
+        rank, counts = _ranks(group, _tie_order(pairs, seed, ties), time)
     else:
-        # One random number per row, given out by user and item, so that the order of the rows cannot matter.
+        # One random number per row, assigned in order of user and item: the order of the rows
+        # cannot matter.
         canonical = _canonical(pairs)
         draw = np.empty(len(pairs), dtype=np.int64)
         draw[canonical] = np.random.default_rng(seed).integers(0, 2**32, len(pairs))
-        place, counts = _places(group, canonical, draw)
+        rank, counts = _ranks(group, canonical, draw)
     shares = [np.floor(counts * share + 1e-9).astype(np.int64) for share in ratios[1:]]
     if per == "user":
         for i in (1, 0):
             free = counts - shares[0] - shares[1] > 1
             shares[i] += (ratios[1 + i] > 0) & (shares[i] == 0) & free
-    return _cut(place, counts, shares[0], shares[1])
+    return _cut(rank, counts, shares[0], shares[1])
 
 
 def by_last(
     pairs: Interactions, k: int = 1, *, seed: int = 0, ties: np.ndarray | None = None
 ) -> np.ndarray:
-    """Hold back the last k rows of each user as test, and the k before them as valid.
+    """Hold out the last k rows of each user as test, and the k before them as valid.
 
     Train keeps at least one row, and test is served before valid.
 
     Args:
-        pairs: the interactions.
+        pairs: the interactions, n rows.
         k: rows of each user in test, and in valid.
-        seed: of the hash that orders equal times where the source has no order.
-        ties: what orders equal times, [n]; by default as in `tie_keys`.
+        seed: of the hash that orders equal times if the source has no order.
+        ties: order of rows with equal times, [n]; by default as `tie_keys`.
 
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
@@ -100,38 +102,38 @@ def by_last(
         InputError: the interactions have no times.
     """
     time = _times(pairs, "by = 'last'")
-    place, counts = _places(pairs.user, _tie_order(pairs, seed, ties), time)
+    rank, counts = _ranks(pairs.user, _tie_order(pairs, seed, ties), time)
     test = np.minimum(k, np.maximum(counts - 1, 0))
     valid = np.minimum(k, np.maximum(counts - test - 1, 0))
-    return _cut(place, counts, valid, test)
+    return _cut(rank, counts, valid, test)
 
 
 def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.ndarray:
-    """Two points in time for all users: train < valid_from <= valid < test_from <= test.
+    """Split at two points in time: train < valid_from <= valid < test_from <= test.
 
     Args:
-        pairs: the interactions.
-        valid_from, test_from: an ISO date, unix seconds, or a share of the time span as a fraction; None for `valid_from`: no valid.
+        pairs: the interactions, n rows.
+        valid_from, test_from: an ISO date, unix seconds, or a fraction of the time span;
+            `valid_from` None: no valid part.
 
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
 
     Raises:
-        InputError: no times, points that cannot be read or stand the wrong way round, no row before the first point or after the last.
+        InputError: no times; points that cannot be read or are in the wrong order; no row at or
+            after `test_from`.
     """
     time = _times(pairs, "by = 'time'")
-    points = [
-        _point(value, time, pairs.time_unit, name)
-        for value, name in ((valid_from, "valid_from"), (test_from, "test_from"))
-    ]
-    last = points[1]
+    first = _point(valid_from, time, pairs.time_unit, "valid_from")
+    last = _point(test_from, time, pairs.time_unit, "test_from")
     if last is None:
         raise InputError(
             "test_from is missing",
             place="[split]",
             remedy="give an ISO date, unix seconds, or a fraction of the time span",
         )
-    first = last if points[0] is None else points[0]
+    if first is None:
+        first = last
     if first > last:
         raise InputError(
             f"valid_from {valid_from} is later than test_from {test_from}",
@@ -139,9 +141,10 @@ def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.nd
             remedy="exchange them",
         )
     if len(time) and last > time.max():
-        remedy = "choose an earlier point, or a fraction of the time span such as 0.9"
         raise InputError(
-            f"no row is at or after test_from {test_from}", place="[split]", remedy=remedy
+            f"no row is at or after test_from {test_from}",
+            place="[split]",
+            remedy="choose an earlier point, or a fraction of the time span such as 0.9",
         )
     return ((time >= first).astype(np.int8) + (time >= last)).astype(np.int8)
 
@@ -149,10 +152,16 @@ def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.nd
 def by_new_item(
     pairs: Interactions, share: float = 0.2, *, warm_share: float = 0.0, seed: int = 0
 ) -> np.ndarray:
-    """A random share of the items is new and leaves train with all its rows: half of them are valid, half test items.
+    """Hold out a random share of the items with all their rows: half for valid, half for test.
 
-    The protocol of MILK (Bai et al., SIGIR 2024) for new items. Only items that occur are drawn. Of each user's rows of the other items
-    `warm_share` is held back too, half and half, as `by_ratio` takes it.
+    The protocol for new items of MILK (Bai et al., SIGIR 2024). Only items that occur are drawn.
+
+    Args:
+        pairs: the interactions, n rows.
+        share: of the items that are new.
+        warm_share: share of each user's rows of the other items that is held out too, half for
+            valid, half for test, as `by_ratio` does it.
+        seed: of the draw.
 
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
@@ -161,17 +170,18 @@ def by_new_item(
         InputError: too few items for a new one in both parts.
     """
     items = np.unique(pairs.item)
-    new = int(share * len(items) + 1e-9)
-    if new < 2:
+    n_new = int(share * len(items) + 1e-9)
+    if n_new < 2:
         raise InputError(
-            f"{share:g} of {len(items)} items is {new}, too few for valid and test",
+            f"{share:g} of {len(items)} items is {n_new}, too few for valid and test",
             place="[split] new_items",
             remedy="raise the share",
         )
-    drawn = np.random.default_rng(seed).permutation(items)[:new]
-    role = np.zeros(pairs.n_items, dtype=np.int8)
-    role[drawn[: new // 2]], role[drawn[new // 2 :]] = VALID, TEST
-    part = role[pairs.item]
+    drawn = np.random.default_rng(seed).permutation(items)[:n_new]
+    part_of_item = np.zeros(pairs.n_items, dtype=np.int8)
+    part_of_item[drawn[: n_new // 2]] = VALID
+    part_of_item[drawn[n_new // 2 :]] = TEST
+    part = part_of_item[pairs.item]
     if warm_share:
         warm = np.flatnonzero(part == TRAIN)
         part[warm] = by_ratio(
@@ -187,19 +197,23 @@ def libcml(
     users: np.ndarray | None = None,
     items: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Split by the recipe behind the matrices of LibCML, DPCML and SFCML (released code).
+    """Split as the released code of LibCML, DPCML and SFCML does.
 
-    User by user in the order of their ids, the items in the order of theirs are shuffled. The first int(n * 3 / 5)
-    are train, the next int(n * 1 / 5) valid, the rest test. One legacy generator serves all users in turn. So this
-    rule alone depends on how ids are numbered: that is the recipe.
+    Users are taken in the order of their ids; the items of each, in the order of theirs, are
+    shuffled. The first int(n * 3 / 5) are train, the next int(n * 1 / 5) valid, the rest test. One
+    legacy generator serves all users in turn. So this rule alone depends on how ids are numbered.
 
     Args:
-        pairs: the interactions.
-        seed: of the generator.
-        users, items: position of each row's id among the sorted ids, [n_users] and [n_items]; by default the row.
+        pairs: the interactions, n rows.
+        seed: of the generator, below 2**32.
+        users, items: rank of each row's id among the sorted ids, [n_users] and [n_items]; by
+            default the row number.
 
     Returns:
         0 train, 1 valid, 2 test; int8 [n].
+
+    Raises:
+        InputError: the seed does not fit 32 bits.
     """
     if not 0 <= seed < 2**32:
         raise InputError(
@@ -211,7 +225,7 @@ def libcml(
     item = pairs.item if items is None else items[pairs.item]
     order = np.lexsort((item, user))
     ends = np.cumsum(np.bincount(user, minlength=pairs.n_users))
-    generator = np.random.RandomState(seed)  # the released split is a draw of the legacy generator
+    generator = np.random.RandomState(seed)  # the released splits were drawn by this generator
     part = np.empty(len(pairs), dtype=np.int8)
     start = 0
     for end in ends:
@@ -225,36 +239,21 @@ def libcml(
     return part
 
 
-def tie_keys(data: Dataset, seed: int = 0) -> np.ndarray:
-    """Return what orders rows of equal times, [n]: the row of the source, or else a hash.
+def check_ratios(ratios: Sequence[float]) -> None:
+    """Refuse ratios that are not shares of train, valid and test.
 
-    The hash is of (seed, user id, item id), so that neither a row number nor the spelling of ids, as far as
-    luck allows, favours anybody. It serves sources without an order: matrices and folders of many files.
+    Raises:
+        InputError: not three numbers of at least 0 that add up to 1, with a train part.
     """
-    pairs = data.pairs
-    if pairs.position is not None:
-        return pairs.position
-    user, item = hash_ids(data.users.ids), hash_ids(data.items.ids)
-    return hash_pairs(user[pairs.user], item[pairs.item], seed)
-
-
-def cut_ties(pairs: Interactions, part: np.ndarray) -> tuple[int, int]:
-    """Count the users whose parts meet among rows of equal time, and the users who are cut at all.
-
-    Args:
-        pairs: the interactions, with times.
-        part: 0 train, 1 valid, 2 test; [n].
-    """
-    assert pairs.time is not None
-    order = np.lexsort((part, pairs.time, pairs.user))
-    user, time, part = pairs.user[order], pairs.time[order], part[order]
-    cut = (user[1:] == user[:-1]) & (part[1:] != part[:-1])
-    tied = cut & (time[1:] == time[:-1])
-    return len(np.unique(user[1:][tied])), len(np.unique(user[1:][cut]))
+    if len(ratios) != 3 or min(ratios) < 0 or not abs(sum(ratios) - 1) < 1e-6 or ratios[0] <= 0:
+        raise InputError(
+            f"ratios = {list(ratios)} must be shares of train, valid and test that add up to 1",
+            remedy="correct them, as in ratios = [0.8, 0.1, 0.1]",
+        )
 
 
 def _tie_order(pairs: Interactions, seed: int, ties: np.ndarray | None) -> np.ndarray:
-    """The rows in the order that equal times have [n]."""
+    """Return the rows in the order that decides between equal times [n]."""
     if ties is None:
         ties = pairs.position
     if ties is None:
@@ -263,7 +262,7 @@ def _tie_order(pairs: Interactions, seed: int, ties: np.ndarray | None) -> np.nd
 
 
 def _canonical(pairs: Interactions) -> np.ndarray:
-    """The order by user, item and time [n]; what `dataset` makes stands in it already."""
+    """Return the rows in order of user, item and time [n]; those of `dataset` are in it already."""
     key = pairs.key
     if len(key) < 2 or (key[1:] > key[:-1]).all():
         return np.arange(len(key))
@@ -275,35 +274,45 @@ def _canonical(pairs: Interactions) -> np.ndarray:
     return np.lexsort((*columns, key))
 
 
-def _places(
+def _ranks(
     group: np.ndarray, canonical: np.ndarray, value: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each row its place 0, 1, ... in its group when that is sorted by `value` (integers), and the size of the group; int64 [n] both."""
+    """Return the rank of each row within its group, and the size of the group; int64 [n] both.
+
+    Args:
+        group: of each row, integers >= 0 [n].
+        canonical: the rows in the order that decides between equal values [n].
+        value: integers that are ranked in ascending order [n].
+    """
     low = int(value.min()) if len(value) else 0
     bits = (int(value.max()) - low).bit_length() if len(value) else 0
-    if (
-        bits + int(group.max(initial=0)).bit_length() < 63
-    ):  # one stable sort of one key, several times faster than two
+    if bits + int(group.max(initial=0)).bit_length() < 63:
+        # One stable sort of one key is several times faster than a sort of two.
         key = ((group.astype(np.int64) << bits) | (value - low))[canonical]
         order = canonical[np.argsort(key, kind="stable")]
     else:
         order = canonical[np.lexsort((value[canonical], group[canonical]))]
     sizes = np.bincount(group) if len(group) else np.zeros(1, dtype=np.int64)
-    place = np.empty(len(group), dtype=np.int64)
-    place[order] = np.arange(len(group)) - (np.cumsum(sizes) - sizes)[group[order]]
-    return place, sizes[group]
+    rank = np.empty(len(group), dtype=np.int64)
+    rank[order] = np.arange(len(group)) - (np.cumsum(sizes) - sizes)[group[order]]
+    return rank, sizes[group]
 
 
-def _cut(place: np.ndarray, counts: np.ndarray, valid: np.ndarray, test: np.ndarray) -> np.ndarray:
-    return ((place >= counts - test - valid).astype(np.int8) + (place >= counts - test)).astype(
-        np.int8
-    )
+def _cut(rank: np.ndarray, counts: np.ndarray, valid: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Return the parts of rows: of each group, the last are test, those before them valid."""
+    held = (rank >= counts - test - valid).astype(np.int8)
+    return (held + (rank >= counts - test)).astype(np.int8)
 
 
-def _times(pairs: Interactions, what: str) -> np.ndarray:
+def _times(pairs: Interactions, setting: str) -> np.ndarray:
+    """Return the times of the interactions.
+
+    Raises:
+        InputError: the data lacks them; it names the setting that needs them.
+    """
     if pairs.time is None:
         raise InputError(
-            f"{what} needs times, which the data lacks",
+            f"{setting} needs times, which the data lacks",
             place="[split]",
             remedy='name the column in [data]: time = "..."; or choose another rule',
         )
@@ -311,12 +320,17 @@ def _times(pairs: Interactions, what: str) -> np.ndarray:
 
 
 def _point(value: Moment, time: np.ndarray, unit: Unit, name: str) -> int | None:
+    """Return a point in time in ticks of the data's unit.
+
+    Raises:
+        InputError: a fraction that is not between 0 and 1, or an unreadable date.
+    """
     if value is None:
         return None
     if isinstance(value, float):
         if not 0 < value < 1:
             raise InputError(
-                f"{name} = {value:g} is no fraction",
+                f"{name} = {value:g} is not a fraction between 0 and 1",
                 place="[split]",
                 remedy="give a number between 0 and 1, an ISO date, or whole unix seconds",
             )
@@ -325,10 +339,3 @@ def _point(value: Moment, time: np.ndarray, unit: Unit, name: str) -> int | None
         low, high = int(time.min()), int(time.max())
         return low + int(np.ceil(value * (high - low)))
     return ticks_at(moment(value, f"[split] {name}"), unit)
-
-
-def check_ratios(ratios: Sequence[float]) -> None:
-    """Refuse what are no shares of train, valid and test."""
-    if len(ratios) != 3 or min(ratios) < 0 or not abs(sum(ratios) - 1) < 1e-6 or ratios[0] <= 0:
-        cause = f"ratios = {list(ratios)} are no shares of train, valid and test that add up to 1"
-        raise InputError(cause, remedy="correct them, as in ratios = [0.8, 0.1, 0.1]")

@@ -15,12 +15,13 @@ from oracle import tie
 
 from recsys.errors import InputError
 from recsys.ranking import TopK, ranks, score_blocks, top_k
-from recsys.scorer import Factors, MultiFactors, Product, Sum
+from recsys.scorer import Blocks, Factors, MultiFactors, Product, Sum
 
 
 class Table:
     """Scores that are simply given."""
 
+    kind = "table"
     device = torch.device("cpu")
 
     def __init__(self, scores: np.ndarray) -> None:
@@ -29,6 +30,9 @@ class Table:
 
     def score(self, users: torch.Tensor) -> torch.Tensor:
         return self.scores[users]
+
+    def plan(self) -> Blocks:
+        return Blocks()
 
 
 @contextmanager
@@ -144,7 +148,10 @@ def test_one_order_for_everybody_is_a_stable_sort(case, k):
 
 @pytest.mark.parametrize("candidates", [None, np.arange(0, 300, 3)], ids=["all", "some"])
 def test_one_order_for_many_is_what_each_would_get(candidates):
-    """To the byte, for more users than are served at a time, some of whom have met everything; what scores minus infinity is in no list."""
+    """To the byte, for more users than fit a block, some of whom have seen all items.
+
+    An item with the score minus infinity is in no list.
+    """
     rng = np.random.default_rng(0)
     score = rng.integers(0, 9, (1, 300)).astype(np.float32)
     score[0, :30] = [np.inf, -np.inf, -0.0] * 10
@@ -302,7 +309,7 @@ def test_infinite_scores_are_ranked():
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_a_list_holds_something(k):
-    with pytest.raises(InputError, match="k = "):
+    with pytest.raises(InputError, match="k must be at least 1"):
         top_k(Table(np.zeros((1, 3))), np.array([0]), k)
 
 

@@ -196,10 +196,10 @@ class _Bomb:
 def test_nothing_is_unpickled(tmp_path):
     trap, path = tmp_path / "sprung", tmp_path / "scorer.safetensors"
     path.write_bytes(pickle.dumps(_Bomb(trap)))
-    with pytest.raises(InputError, match="no readable safetensors"):
+    with pytest.raises(InputError, match="not a readable safetensors"):
         load_scorer(path)
     torch.save({"a": torch.ones(2)}, path)
-    with pytest.raises(InputError, match="no readable safetensors"):
+    with pytest.raises(InputError, match="not a readable safetensors"):
         load_scorer(path)
     assert not trap.exists()
 

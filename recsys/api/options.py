@@ -1,0 +1,133 @@
+"""Types of the keyword arguments of the Python interface.
+
+Each class has the keys of one settings class, which documents them and checks their values:
+`recsys.data.reading.Source` for `[data]`, `SplitRule` for `[split]`, `Train` for `[train]`,
+`Evaluation` for `[evaluate]`. `tests/test_public_api.py` compares the keys and the choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias, TypedDict
+
+from recsys.data.splitting import Missing, Noise
+from recsys.nn.denoise import Denoise
+
+__all__ = ["EvaluateOptions", "LoadOptions", "SplitOptions", "TrainOptions"]
+
+Column: TypeAlias = str | int | None  # name of a column, or its position from 0
+Moment: TypeAlias = str | int | float | None  # ISO date, unix seconds, or a share of the time span
+Table: TypeAlias = Mapping[str, object]  # settings within a setting, as in TOML
+
+
+class LoadOptions(TypedDict, total=False):
+    """Settings `[data]` without `source`; `features` also takes tables in memory."""
+
+    path: str | None
+    train: str | None
+    valid: str | None
+    test: str | None
+    format: Literal[
+        "auto",
+        "csv",
+        "parquet",
+        "inter",
+        "adjacency",
+        "users-dat",
+        "x-label",
+        "noise-flag",
+        "npz",
+        "npy",
+        "json-lists",
+    ]
+    user: Column
+    item: Column
+    time: Column
+    weight: Column
+    label: Column
+    behaviour: Column
+    separator: str | None
+    quote: str | None
+    header: bool | None
+    ordered: bool
+    nulls: Literal["error", "drop"]
+    titles: str | None
+    features: str | Path | Mapping[str, object] | None
+    min_weight: float | None
+    clean_weight: float | None
+    behaviours: Sequence[str] | None
+    since: str | int | None
+    until: str | int | None
+    duplicates: Literal["first", "last", "sum", "error"]
+    user_core: int
+    item_core: int
+    min_user: int
+
+
+class SplitOptions(TypedDict, total=False):
+    """Settings `[split]`."""
+
+    by: Literal["auto", "ratio", "last", "time", "new-item", "label", "presplit", "libcml"]
+    ratios: Sequence[float]
+    per: Literal["user", "all"]
+    order: Literal["random", "time"]
+    k: int
+    valid_from: Moment
+    test_from: Moment
+    new_items: float
+    warm_share: float
+    valid_share: float
+    seed: int
+    drop_cold: bool
+    noise: Noise | Table
+    clean_valid: bool
+    missing: Missing | Table
+
+
+class TrainOptions(TypedDict, total=False):
+    """Settings `[train]`."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: Literal["adam", "adamw", "adagrad", "sgd"]
+    rows: Literal["dense", "touched"]
+    weight_decay: float
+    schedule: Literal["constant", "linear", "cosine", "exponential"]
+    lr_decay: float
+    warmup: int
+    clip: float | None
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
+    eval_every: int
+    patience: int | None
+    min_epochs: int | Literal["auto"]
+    select: Literal["metric", "loss"]
+    trim: float
+    denoise: Denoise | Table
+    seed: int
+    device: str
+    checkpoint_seconds: float
+
+
+Candidates: TypeAlias = Literal[
+    "all", "new", "new in all", "warm", "warm in all", "cold users", "warm users"
+]
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """Settings `[evaluate]`."""
+
+    metrics: Sequence[str]
+    monitor: str
+    skip_short_users: bool
+    min_test_full: int
+    keep_valid: bool
+    candidates: Candidates | Literal["sampled"] | Sequence[Candidates]
+    sampled: int
+    sampled_by: Literal["uniform", "popularity"]
+    estimator: Literal["none", "rank", "bv", "mle", "bv_mle", "entropy"]
+    seed: int
+    block: int
+    groups: bool

@@ -1,0 +1,129 @@
+"""A request for recommendations: users, list length, candidates, treatment of unknown users."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from recsys.data.ids import Ids, match_id_type
+from recsys.data.types import Vocab
+from recsys.errors import InputError, one_of
+from recsys.scorer import Scorer
+
+__all__ = ["Request", "Unknown", "allowed_rows", "length_of", "without_unplaced"]
+
+Unknown = Literal["popular", "skip", "error"]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A request for recommendations, in outside ids.
+
+    Args:
+        users: ids, in the order of the answer; None: every user of the run.
+        k: items per user, at least 1; a user with fewer candidates gets fewer rows.
+        filter_seen: whether to leave out the user's training items.
+        candidates: ids of the only items to recommend; None: all.
+        exclude: ids of items never to recommend.
+        unknown: what users get whom the scorer does not know. "popular": the most popular
+            candidates; "skip": no rows; "error": an error. Unknown is a user who is not in the
+            training data; who has no training interaction, unless the scorer places such users; or
+            whose candidates all have the same score.
+        unmet: whether items without a training interaction are candidates even if the scorer does
+            not place them.
+        titles: whether to add a column with the titles of the items, where the data have them.
+
+    Raises:
+        InputError: k is not an integer of at least 1, or `unknown` is not a valid choice.
+    """
+
+    users: Ids | None = None
+    k: int = 10
+    filter_seen: bool = True
+    candidates: Ids | None = None
+    exclude: Ids | None = None
+    unknown: Unknown = "popular"
+    unmet: bool = False
+    titles: bool = False
+
+    def __post_init__(self) -> None:
+        one_of(self.unknown, get_args(Unknown), "unknown")
+        object.__setattr__(self, "k", length_of(self.k))
+
+
+def length_of(k: int) -> int:
+    """Return the length of a list as an integer.
+
+    Raises:
+        InputError: k is not an integer, or is below 1.
+    """
+    try:
+        length = operator.index(k)
+    except TypeError:
+        raise InputError(
+            f"k must be an integer, got {k!r}", remedy="ask for 1 or more items"
+        ) from None
+    if length < 1:
+        raise InputError(f"k must be at least 1, got {k}", remedy="ask for 1 or more items")
+    return length
+
+
+def allowed_rows(items: Vocab, request: Request) -> np.ndarray | None:
+    """Return the item rows that may be recommended, ascending; None: all.
+
+    Args:
+        items: ids of the items.
+        request: with the ids of `candidates` and `exclude`.
+
+    Raises:
+        InputError: an unknown id, or no item is left.
+    """
+    if request.candidates is None and request.exclude is None:
+        return None
+    allowed = np.arange(len(items))
+    if request.candidates is not None:
+        allowed = _rows(items, request.candidates, "candidates")
+    if request.exclude is not None:
+        allowed = np.setdiff1d(allowed, _rows(items, request.exclude, "exclude"))
+    if not len(allowed):
+        raise InputError(
+            "no item is left to recommend",
+            place="candidates",
+            remedy="give more candidates, or exclude fewer items",
+        )
+    return allowed
+
+
+def _rows(items: Vocab, ids: Ids, place: str) -> np.ndarray:
+    return np.unique(items.require(match_id_type(ids, items.ids.dtype, place), place))
+
+
+def without_unplaced(
+    allowed: np.ndarray | None, unplaced: np.ndarray, scorer: Scorer
+) -> np.ndarray | None:
+    """Return the allowed item rows that a scorer can rank; None: all items.
+
+    Args:
+        allowed: item rows; None: all.
+        unplaced: items whose scores carry no information, bool [n_items].
+        scorer: the scorer, for the message.
+
+    Raises:
+        InputError: no item is left.
+    """
+    if not unplaced.any():
+        return allowed
+    pool = np.flatnonzero(~unplaced) if allowed is None else allowed[~unplaced[allowed]]
+    if not len(pool):
+        n = len(unplaced) if allowed is None else len(allowed)
+        raise InputError(
+            f"none of the {n} candidates has a training interaction, and this '{scorer.kind}' "
+            "scorer cannot place items without one",
+            place="candidates",
+            remedy="give other candidates, use a method that places items by their features, "
+            "or rank them all the same: --unmet",
+        )
+    return pool
