@@ -189,13 +189,13 @@ def page(desk: Desk) -> str:
     lines = [
         "# What happens when the input is wrong",
         "",
-        f"{len(ALL)} mistakes, each with the answer of `recsys`: one line on standard error, exit",
-        "code 2, no partial output. `make bad-input` writes this page, and a test checks that it is",
+        f"{len(ALL)} mistakes, each with the answer of `recsys`: one line on standard error,",
+        "exit code 2, no partial output. `make bad-input` writes this page; a test checks that it is",
         "current. Three dots replace words of a library or of the operating system, which differ",
         "between machines, and long lists of known names.",
         "",
-        "The working folder has `log.csv` (user, item, rating, time; 30 users, 30 items, 240 rows),",
-        "the experiment `mf.toml`, and the runs `done`, `other` (another dimension), `seed` (another",
+        "The folder has `log.csv` (user, item, rating, time; 30 users, 30 items, 240 rows), the",
+        "experiment `mf.toml`, and the runs `done`, `other` (another dimension), `seed` (another",
         "split), `few` (of `few.csv`, 20 users), `refit`, and `half`, which was interrupted.",
     ]
     for number, (group, case) in enumerate(ALL):
