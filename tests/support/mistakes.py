@@ -1308,7 +1308,7 @@ RECOMMENDING = [
         "recommend runs/late --user u31 --unknown error",
         (
             "users: user 'u31' has no training interaction",
-            "(1 of 1 are so)",
+            "(1 of 1 users)",
             "--unknown popular or skip",
         ),
         LATE,
@@ -1491,7 +1491,7 @@ EXPORTING = [
     Case(
         "A method without vectors",
         "export runs/knn --out vectors",
-        ("runs/knn: cannot export vectors: this 'product' scorer", "export a factor method"),
+        ("runs/knn: cannot export vectors: this 'product' scorer", "use a factor method"),
         {"knn.toml": MF.replace('name = "mf"\ndim = 8', 'name = "itemknn"')},
         before=(
             "`recsys run knn.toml --out runs/knn` ran before",
