@@ -417,3 +417,21 @@ def test_a_method_that_cannot_be_imported_is_told_by_its_package(tmp_path: Path)
     assert "recsys_shelf.shelf" in asked.stderr
     assert "nothing_of_this_name" in asked.stderr
     assert "Traceback" not in asked.stderr
+
+
+def test_the_lines_of_the_readme_run() -> None:
+    """With one epoch in place of twenty; each statement as it is written there."""
+    readme = (EXAMPLE.parents[1] / "README.md").read_text(encoding="utf-8")
+    lines = readme.split("```python\n")[1].split("```")[0]
+    assert "epochs=20" in lines
+    done = subprocess.run(
+        [sys.executable, "-c", lines.replace("epochs=20", "epochs=1")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1]), "OMP_NUM_THREADS": "1"},
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "recall@20" in done.stdout
+    assert "12347" in done.stdout
