@@ -167,11 +167,31 @@ def pair_loss(
         n_items: size of the catalogue, for the rank estimate of "warp".
         mask: bool [B, K], False for a candidate that is not a negative; None: all are.
         log_q: log proposal of the positives [B] and of the negatives [B, K] or [K]; None if
-        uniform.
+            uniform.
         chosen: the result of `choose` if `neg` holds only the chosen negatives; `mask` is then
-        ignored.
+            ignored.
     """
-    pair = _pair_loss(loss, pos, neg, n_items, mask, log_q, chosen)
+    if loss.kind == "softmax":
+        pair = _softmax(loss, pos, neg, mask, log_q)
+        return pair if loss.pairs == "all" else _some_pairs(loss, pair, pos)
+    if chosen is None and loss.reduce in _CHOOSING:
+        chosen = choose(loss, pos, neg, n_items=n_items, mask=mask, log_q=log_q)
+        neg = neg if chosen is None else neg.gather(1, chosen.place)
+    each = _per_negative(loss.kind)(loss, pos, neg)
+    if chosen is not None:
+        pair = mean_of(each, chosen.mask)
+        pair = pair if chosen.weight is None else chosen.weight * pair
+    elif loss.reduce == "soft":
+        weights = soft_weights(each.detach(), loss.rho, log_q=_proposal(loss, log_q), mask=mask)
+        pair = (each * weights).sum(1)
+    else:
+        pair = _reduce(loss, each if mask is None else each * mask, neg, pos, mask, n_items)
+    if loss.kind == "bce":
+        pair = F.softplus(-pos) + pair
+    elif loss.kind == "square":
+        pair = (1 - pos).square() + pair
+    elif loss.kind == "ccl":
+        pair = F.relu(1 - pos) + pair
     return pair if loss.pairs == "all" else _some_pairs(loss, pair, pos)
 
 
@@ -221,48 +241,10 @@ def _some_pairs(loss: Loss, pair: Tensor, pos: Tensor) -> Tensor:
     return pair * torch.zeros_like(pair).index_fill_(0, kept_pairs, len(pos) / kept)
 
 
-def _pair_loss(
-    loss: Loss,
-    pos: Tensor,
-    neg: Tensor,
-    n_items: int,
-    mask: Tensor | None,
-    log_q: tuple[Tensor, Tensor] | None,
-    chosen: Chosen | None,
-) -> Tensor:
-    if loss.kind == "softmax":
-        return _softmax(loss, pos, neg, mask, log_q)
-    if chosen is None and loss.reduce in _CHOOSING:
-        chosen = choose(loss, pos, neg, n_items=n_items, mask=mask, log_q=log_q)
-        neg = neg if chosen is None else neg.gather(1, chosen.place)
-    each = _each(loss, pos, neg)
-    if chosen is not None:
-        reduced = (
-            mean_of(each, chosen.mask)
-            if chosen.weight is None
-            else chosen.weight * mean_of(each, chosen.mask)
-        )
-    elif loss.reduce == "soft":
-        reduced = (
-            each * soft_weights(each.detach(), loss.rho, log_q=_proposal(loss, log_q), mask=mask)
-        ).sum(1)
-    else:
-        reduced = _reduce(loss, each if mask is None else each * mask, neg, pos, mask, n_items)
-    if loss.kind == "bce":
-        return F.softplus(-pos) + reduced
-    if loss.kind == "square":
-        return (1 - pos).square() + reduced
-    if loss.kind == "ccl":
-        return F.relu(1 - pos) + reduced
-    return reduced
-
-
-def _each(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:
-    """Return the contribution of every negative, [B, K]."""
-    per_negative = _PER_NEGATIVE.get(loss.kind)
-    if per_negative is None:
-        per_negative = plugins.load("losses", loss.kind)
-    return per_negative(loss, pos, neg)
+def _per_negative(kind: str) -> PerNegative:
+    """Return the function that gives the contribution of every negative, [B, K]."""
+    own = _PER_NEGATIVE.get(kind)
+    return own if own is not None else plugins.load("losses", kind)
 
 
 def _bpr(loss: Loss, pos: Tensor, neg: Tensor) -> Tensor:

@@ -61,7 +61,12 @@ class Learner:
             self._set_lr(done)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(batch)
+        mixed = self.config.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+            terms = self.loss(batch)
+            if self.denoiser is not None and isinstance(batch, Batch):
+                terms = self.denoiser(terms, batch.row, batch.epoch, batch.step)
+            loss = terms.total()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip is not None:
             clip(self.network, self.config.clip)
@@ -69,14 +74,6 @@ class Learner:
             optimizer.step()
         self.network.constrain(batch)
         return loss.detach()
-
-    def _loss(self, batch: Batch | UserBatch) -> Tensor:
-        mixed = self.config.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
-            terms = self.loss(batch)
-            if self.denoiser is not None and isinstance(batch, Batch):
-                terms = self.denoiser(terms, batch.row, batch.epoch, batch.step)
-            return terms.total()
 
     def _set_lr(self, done: int) -> None:
         config = self.config
