@@ -91,7 +91,7 @@ class _FileRow:
         name: on disk.
         url: where it is downloaded from.
         size: in bytes, None if not known.
-        sha256: published checksum, None if there is none.
+        sha256: published checksum, None if not published.
         recorded: checksum of the first download, None before it.
     """
 
