@@ -31,7 +31,7 @@ def config_of(method: str) -> Path:
 def methods() -> None:
     """Print a line for each method of the conformance suite."""
     suite = next((ROOT / "tests").rglob("test_methods.py"))
-    sys.path[:0] = [str(suite.parent), str(ROOT / "tests"), str(ROOT)]
+    sys.path[:0] = [str(suite.parent), str(ROOT / "tests" / "support"), str(ROOT)]
     import test_methods
 
     for name in test_methods.METHODS:

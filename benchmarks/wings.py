@@ -12,7 +12,10 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-WIDTH, ROW, BOX, GAP = 1000, 86, 150, 18
+WIDTH = 1000
+ROW = 86
+BOX = 150
+GAP = 18
 
 
 def main(out: Path) -> None:

@@ -32,7 +32,7 @@ def names(group: str) -> list[str]:
 
 
 def module_of(group: str, name: str) -> str | None:
-    """Return the object reference of an extension, such as "package.module:object", if it exists."""
+    """Return the object reference of an extension, "package.module:object", if it exists."""
     return next((point.value for point in _points(group) if point.name == name), None)
 
 

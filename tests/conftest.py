@@ -15,7 +15,7 @@ hypothesis.settings.load_profile("untimed")
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of data sets that may not be redistributed; tests that need it are skipped where it is absent."""
+    """Return the folder of data that may not be redistributed; without it the test is skipped."""
     folder = Path(
         os.environ.get("RECSYS_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")
     )

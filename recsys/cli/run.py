@@ -159,7 +159,7 @@ def _new(config: Path | None, overrides: list[str]) -> Experiment:
 
     if config is None:
         raise InputError(
-            "there is nothing to run: neither an experiment nor a run is given",
+            "no experiment to run was given",
             remedy="give a TOML file, or --resume RUN",
         )
     experiment = read(config, overrides)

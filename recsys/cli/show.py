@@ -145,9 +145,8 @@ class Follow:
         from rich.console import Console
 
         self.quiet, self.monitor = quiet, monitor
-        self.console = Console(
-            stderr=True, soft_wrap=True, markup=False
-        )  # ndcg@20[new] is no style
+        # Without markup: [new] in ndcg@20[new] is not a style.
+        self.console = Console(stderr=True, soft_wrap=True, markup=False)
         self.bar: Any = None
         self.task: Any = None
 

@@ -156,7 +156,7 @@ def start(
 def _check_resume(config: Path | None, resume: Path | None, out: Path | None) -> None:
     if config is None and resume is None:
         raise InputError(
-            "there is nothing to tune: neither an experiment nor a study is given",
+            "no experiment to tune was given",
             remedy="give a TOML file, or --resume STUDY",
         )
     if resume is not None and out is not None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import optuna
 
+from recsys.experiment.environment import current_environment, now
 from recsys.experiment.experiment import Experiment
 from recsys.files import LOCK, write_text
 from recsys.study.artifact import JOURNAL, Opened, Study, open_study
@@ -75,8 +71,8 @@ def create(
         objectives=objectives(experiment),
         queue=tuple(queue),
         known=tuple(imported),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        environment=_environment(),
+        started=now(),
+        environment=current_environment(),
     )
     if url is None:
         open_journal(folder / JOURNAL)
@@ -138,18 +134,3 @@ def forget(folder: Path) -> None:
             path.unlink()
     with contextlib.suppress(FileNotFoundError):
         (folder / "trials").rmdir()
-
-
-def _environment() -> dict[str, Any]:
-    packages = {}
-    for name in ("recsys", "torch", "numpy", "optuna"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "not installed"
-    return {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "cpus": os.cpu_count(),
-        "packages": packages,
-    }

@@ -64,7 +64,7 @@ def _warm(folder: Path, experiment: Experiment) -> Experiment:
             raise error.at(place) from None
     if earlier.method != experiment.method:
         raise InputError(
-            f"{folder} is of the method '{earlier.method}', expected '{experiment.method}'",
+            f"{folder} is of the method '{earlier.method}', not '{experiment.method}'",
             place=place,
             remedy="leave it out",
         )

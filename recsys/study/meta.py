@@ -6,13 +6,13 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
 from recsys.config import build, settings
 from recsys.errors import InputError
 from recsys.experiment.experiment import Experiment
+from recsys.experiment.run_meta import Environment
 from recsys.files import read_json, write_json
 
 __all__ = [
@@ -109,8 +109,8 @@ class StudyMeta:
     """Imported trials."""
     started: str = ""
     """Time at which the study was begun, in ISO 8601."""
-    environment: dict[str, Any] = field(default_factory=dict)
-    """Versions of Python and of the packages."""
+    environment: Environment = Environment()
+    """The environment in which it was begun."""
     used: Used | None = None
     best: BestTrial | None = None
 

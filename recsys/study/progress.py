@@ -100,8 +100,8 @@ class WorkerLost:
 
 
 Event = Note | DataLoaded | TrialBegun | TrialDone | WorkerLost
-# Events of the training of a trial are passed on unchanged.
 Watch = Callable[[Event | TrainingEvent], None]
+"""Called with each event of a study; the events of the training of a trial are passed on."""
 
 # Names of the events that worker processes send.
 _NAMES: Mapping[type[Event], str] = {TrialBegun: "begun", TrialDone: "trial"}

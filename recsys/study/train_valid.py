@@ -65,7 +65,7 @@ def train_valid_of(experiment: Experiment, split: Split | None = None) -> TrainV
     split = split or data_of(experiment)
     if split.valid is None or not len(split.valid):
         raise InputError(
-            "a study needs a validation part, and this split has none",
+            "a study selects on valid, and this split has no validation part",
             place="[split]",
             remedy="give valid a share in [split] ratios, valid_share or valid_from",
         )

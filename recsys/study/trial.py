@@ -210,8 +210,8 @@ def run_trial(
         elif isinstance(event, EpochDone):
             epoch, value = event.entry.epoch, event.entry.metric(evaluation.monitor)
             history.append(event.entry)
-            worse = not math.isnan(value) and prune(epoch, value)
-            if worse and epoch < experiment.train.epochs:  # one that is at its end is not ended
+            is_worse = not math.isnan(value) and prune(epoch, value)
+            if is_worse and epoch < experiment.train.epochs:  # after its last epoch it is complete
                 raise TrialFailed(
                     "pruned", f"worse than earlier trials after epoch {epoch}", "pruned"
                 )

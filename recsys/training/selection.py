@@ -162,7 +162,7 @@ def _held_out_stream(network: Network, job: Job) -> PairStream | None:
         return None
     if network.sampler is None:
         raise InputError(
-            "select = 'loss' needs a loss per interaction, and this method trains on whole users",
+            "select = 'loss' looks at pairs, and this method trains on whole users",
             place="[train] select",
             remedy='set select = "metric"',
         )

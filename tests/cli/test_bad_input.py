@@ -29,7 +29,7 @@ PAGE = ROOT / "docs" / "bad-input.md"
 
 @dataclass(frozen=True)
 class Found:
-    """What a case did: its exit code, standard output and error, and the files that are new, gone or different."""
+    """The outcome of a case: exit code, standard output and error, and files that changed."""
 
     code: object
     out: str
@@ -89,8 +89,13 @@ def furnish(folder: Path) -> None:
     (folder / "few.csv").write_text("".join(LOG.splitlines(keepends=True)[:161]))
     (folder / "mf.toml").write_text(MF)
     with at_work(folder):
-        changes = {"done": "name=done", "other": "name=other model.dim=4", "seed": "name=seed split.seed=1", "refit": "name=refit refit=true",
-                   "few": "name=few data.path=few.csv"}  # fmt: skip
+        changes = {
+            "done": "name=done",
+            "other": "name=other model.dim=4",
+            "seed": "name=seed split.seed=1",
+            "refit": "name=refit refit=true",
+            "few": "name=few data.path=few.csv",
+        }
         for name, settings in changes.items():
             code, _, err = invoke(f"run mf.toml -q --out runs/{name} {settings}")
             assert code == 0, err
@@ -147,7 +152,7 @@ def attempt(case: Case, usual: Mapping[str, bytes], folder: Path) -> Found:
 
 
 class Desk:
-    """Where mistakes are made: each once, when it is first asked for, all in one folder, so that paths are the same."""
+    """The place of all mistakes. Each is made once, in one folder, so that paths are equal."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve() / "work"
@@ -163,7 +168,7 @@ class Desk:
 
 
 def line_of(case: Case, found: Found) -> str:
-    """What was printed, with dots for words that differ from machine to machine, and for lists that grow with each new method or setting."""
+    """Return the output, with dots for words of the machine and for lists that grow."""
     line = found.err.strip()
     if case.theirs:
         hit = re.search(case.theirs, line)
@@ -184,12 +189,14 @@ def page(desk: Desk) -> str:
     lines = [
         "# What happens when the input is wrong",
         "",
-        f"{len(ALL)} mistakes, each with what `recsys` answers: one line on standard error, exit code 2, nothing half-written. The page is made by",
-        "`make bad-input`, which makes every mistake; `tests/cli/test_bad_input.py` checks that the page is current. Three dots stand for",
-        "words of a library or of the operating system, which differ from machine to machine, and for long lists of what is known.",
+        f"{len(ALL)} mistakes, each with the answer of `recsys`: one line on standard error,",
+        "exit code 2, no partial output. `make bad-input` writes this page; a test checks that it",
+        "is current. Three dots replace words of a library or of the operating system, which differ",
+        "between machines, and long lists of known names.",
         "",
-        "The working folder holds `log.csv` (user, item, rating, time; 30 users, 30 items, 240 rows), the experiment `mf.toml`, and the runs `done`, `other`",
-        "(another dimension), `seed` (another split), `few` (of `few.csv`, 20 users), `refit`, and `half`, which was interrupted.",
+        "The folder has `log.csv` (user, item, rating, time; 30 users, 30 items, 240 rows), the",
+        "experiment `mf.toml`, and the runs `done`, `other` (another dimension), `seed` (another",
+        "split), `few` (of `few.csv`, 20 users), `refit`, and `half`, which was interrupted.",
     ]
     for number, (group, case) in enumerate(ALL):
         if case is GROUPS[group][0]:

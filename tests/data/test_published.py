@@ -1,4 +1,4 @@
-"""Defaults of every named method, written down again from the sources that the heads of the files name, and what must not learn."""
+"""Defaults of every method, copied from the sources that its file names, and fixed buffers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ HINGE = {"loss.kind": "hinge", "loss.margin": 1.0, "sampler.negatives": 10}
 IALS = {"unobserved": 0.1, "l2": 0.003, "nu": 1.0, "sweeps": 16, "init_std": 0.1}
 TOWERS = {"hidden": (200, 100)} | {f"preference.{key}": value for key, value in IALS.items()}
 
-# Settings by dotted path. What a line leaves out is ours (a seed, a block) or has no published value.
+# Settings by dotted path. What a line leaves out is ours (a seed, a block) or has no published
+# value.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "blend": {"share": 0.5, "scale": "zscore"},
     "bm3": {"layers": 1, "dropout": 0.5, "content": 2.0, "l2": 0.1, "norms": "released"}
@@ -102,7 +103,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {"l2": 1e-4},
 }
 
-# The parameters that a network has, by what they belong to. What is not here is data, a teacher or a graph, and stays as it is.
+# The parameters that a network has, by what they belong to. What is not here is data, a teacher or
+# a graph, and stays as it is.
 TOWER = {"user.maps", "user.norms", "user.out", "item.maps", "item.norms", "item.out"}
 READ = {"nodes", "told.maps", "told.tables"}
 LEARNS: dict[str, set[str]] = {
@@ -178,7 +180,7 @@ def test_every_network_is_listed():
 
 @pytest.mark.parametrize("name", sorted(LEARNS))
 def test_nothing_learns_but_what_should(name):
-    """Neither as a parameter, nor by steps: of all buffers only counts and moments of batches move."""
+    """No hidden learning: of all buffers only counts and batch moments change."""
     torch.manual_seed(0)
     net = small(name).build(TRAIN)
     assert {owner(parameter) for parameter, _ in net.named_parameters()} == LEARNS[name]
@@ -228,7 +230,10 @@ def test_features_of_milk_are_what_was_given():
 
 
 def test_by_default_one_modality_of_milk_has_nearly_all_the_weight():
-    """Of Dirichlet(0.1, 0.1) the larger of two weights is above 0.9 in 0.81 of the draws; with alpha 0.2 in 0.67, with 1 in 0.2."""
+    """The larger of two Dirichlet(0.1, 0.1) weights is above 0.9 in 0.81 of the draws.
+
+    With alpha 0.2 it is 0.67, with alpha 1 it is 0.2.
+    """
     torch.manual_seed(0)
     most = torch.stack([environments(MILK().alpha, 2)[1].max() for _ in range(2000)])
     share = {alpha: 2 * scipy.stats.beta(alpha, alpha).sf(0.9) for alpha in (0.1, 0.2, 1.0)}
@@ -239,7 +244,7 @@ def test_by_default_one_modality_of_milk_has_nearly_all_the_weight():
 
 @pytest.mark.parametrize("pretrain", [0, 2])
 def test_a_ready_teacher_of_deca_does_not_learn(pretrain):
-    """With `pretrain` the auxiliary model has no gradient once the target learns; without, it has one."""
+    """The auxiliary model has a gradient while the target learns only without `pretrain`."""
     torch.manual_seed(0)
     net = DeCA(dim=4, pretrain=pretrain, init_std=0.5, l2=0.3).build(TRAIN)
     for batch in stream(TRAIN.pairs, net.sampler, batch_size=30, seed=0).epoch(2):

@@ -1,8 +1,8 @@
 """Renaming users and items permutes every result and changes no number.
 
 Two logs differ only in the ids of users and items. Every step from the log to the report
-must give the same arrays, so that no spelling decides what is last, what is drawn, or which of equal
-scores comes first.
+must give the same arrays, so that no spelling decides what is last, what is drawn, or which of
+equal scores comes first.
 """
 
 from __future__ import annotations

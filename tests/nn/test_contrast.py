@@ -1,4 +1,4 @@
-"""InfoNCE in blocks against the whole matrix by autograd, and nodes with counts against nodes that are written out."""
+"""InfoNCE in blocks against the whole matrix by autograd; nodes with counts against copies."""
 
 from __future__ import annotations
 

@@ -155,7 +155,8 @@ def test_tce_is_the_mean_over_the_least_losses(negatives):
     ]
     kept = int(0.85 * len(entries) + 1e-9)
     ranked = sorted(entries, key=lambda entry: entry[0] if entry[1] else 0.0)[:kept]
-    # A negative counts 1 / K, as in the loss without a denoiser; with K = 1 this is twice the mean over what is kept.
+    # A negative counts 1 / K, as in the loss without a denoiser; with K = 1 this is twice the mean
+    # over what is kept.
     expected = sum(loss * weight for loss, _, weight in ranked) * len(entries) / kept / 20
     assert float(pair.detach().mean()) == pytest.approx(expected, rel=1e-5)
     assert int(denoiser.state["dropped"].sum()) == len(entries) - kept
@@ -223,7 +224,7 @@ def test_rce_weighs_by_the_probability_of_the_label():
 def naive_dcf(
     course: list[list[float]], how: Denoise, epochs: int
 ) -> tuple[list[list[str]], list[float], list[int]]:
-    """What becomes of each pair in each epoch, whose logits are given; one batch an epoch, one negative per pair."""
+    """Return the fate of each pair in each epoch for given logits; one negative per pair."""
     size = len(course[0])
     window: list[list[float]] = [[] for _ in range(size)]
     kept, label, verdicts = [1] * size, [1] * size, []
@@ -310,7 +311,8 @@ def test_released_dcf_keeps_what_it_says_it_relabels_and_mixes_up_histories():
             int((denoiser.state["weight"] == 0).sum()) == 6
         )  # of 40 losses the 10 largest, of which the 4 largest stay
     assert not denoiser.state["relabelled"].any()
-    # The first epoch has no history to mix up: the pairs of largest loss are kept, those after them dropped.
+    # The first epoch has no history to mix up: the pairs of largest loss are kept, those after them
+    # dropped.
     first = made(how, pairs=20, epochs=4)
     first(Terms(torch.zeros(20), None, Logits(pos, neg)), torch.arange(20), 0, 0)
     assert first.state["weight"].tolist() == [1.0] * 4 + [0.0] * 6 + [1.0] * 10
@@ -502,7 +504,7 @@ def test_longer_is_another_course_only_where_it_is(tmp_path):
 
 
 def test_planted_noise_is_found():
-    """Two camps, and some users have met items of the other: these have the larger losses, and are dropped."""
+    """Pairs of users with items of the other camp have larger losses and are dropped."""
     train, _ = two_camps(users=60, items=40, each=8, kept=2)
     rng = np.random.default_rng(0)
     user = rng.permutation(60)[:30]

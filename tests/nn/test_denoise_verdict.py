@@ -1,4 +1,4 @@
-"""Verdicts: the quick ones are those of the definition, nothing waits for the device, and what is put by is written when somebody looks."""
+"""Verdicts: quick ones equal the definition, no step waits for the device, buffers are flushed."""
 
 from __future__ import annotations
 

@@ -258,7 +258,7 @@ class Power(Exception):
 @pytest.mark.parametrize("reduce", RULES)
 @pytest.mark.parametrize("recipe", METHODS, ids=IDS)
 def test_a_fit_with_any_rule_resumes_to_the_same_bytes(recipe, reduce, tmp_path):
-    """Chance is a function of seed, epoch and step, with every pool; rules that look for what distances never are, are refused."""
+    """Random choices depend on seed, epoch and step; a rule unfit for distances is refused."""
 
     def made(sampler: Sampler) -> object:
         return replace(recipe, loss=replace(recipe.loss, reduce=reduce, top=2), sampler=sampler)
@@ -298,7 +298,7 @@ def test_a_fit_with_any_rule_resumes_to_the_same_bytes(recipe, reduce, tmp_path)
 def test_methods_that_give_a_gradient_to_the_chosen_alone_have_the_loss_of_all_scores(
     recipe, sampler, reduce
 ):
-    """Of what their scorer says of the same batch, with the same random numbers and the same proposal."""
+    """The loss equals that of the scorer on the same batch, random numbers and proposal."""
     if reduce == "fitting" and (
         isinstance(recipe, CML | LRML) or getattr(recipe, "similarity", "") == "euclidean"
     ):

@@ -44,7 +44,8 @@ def test_of_equals_every_row_has_itself_and_some_that_differ_from_row_to_row():
     assert (found == torch.arange(400)[:, None]).any(1).all()
     assert all(len(set(row)) == 10 for row in found.tolist())
     assert not (found[torch.arange(400) != 4] == 4).any()
-    # Each is the neighbour of about as many as it has; by the lower row the first ten would be of all 400.
+    # Each is the neighbour of about as many as it has; by the lower row the first ten would be of
+    # all 400.
     assert int(torch.bincount(found.flatten(), minlength=400).max()) <= 12
     assert torch.equal(found, nearest_items(table, 10, block=7))
     # Nor are they the next rows, whose ids may be alike because the items are.

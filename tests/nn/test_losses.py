@@ -1,4 +1,4 @@
-"""Losses against a double loop in plain Python, their gradients, and the estimators they promise to be."""
+"""Losses against a double loop in plain Python, their gradients, and what they estimate."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_shared_pool_takes_one_log_q_for_all():
 
 
 def test_the_corrected_sampled_softmax_tends_to_the_softmax():
-    """With K draws from q its gradient tends to that of the cross-entropy over the whole catalogue, which uncorrected it does not."""
+    """With K draws from q, only the corrected gradient tends to that of the full cross-entropy."""
     generator = torch.Generator().manual_seed(0)
     score = torch.randn(8, generator=generator, dtype=torch.float64)
     q = torch.softmax(2 * torch.randn(8, generator=generator, dtype=torch.float64), 0)
@@ -346,7 +346,7 @@ def test_the_square_loss_is_not_largest_at_the_highest_score():
 @pytest.mark.parametrize(("pairs", "end"), [("hardest", "two-way"), ("easiest", "lower-left")])
 @pytest.mark.parametrize("share", [0.1, 0.4, 1.0])
 def test_partial_auc_of_a_batch_is_its_closed_form(pairs, end, share):
-    """Pairs that share one pool of scores: the mean over pairs is the linear-time formula over the two sets."""
+    """With one pool of scores, the mean over pairs is the linear-time formula over the two sets."""
     generator = torch.Generator().manual_seed(2)
     pos = torch.randn(11, generator=generator, dtype=torch.float64).requires_grad_()
     neg = torch.randn(9, generator=generator, dtype=torch.float64).requires_grad_()
@@ -416,7 +416,7 @@ def placed(
 def test_a_rule_that_chooses_is_the_mean_over_what_it_chose(
     kind, reduce, correct, proposal, masked
 ):
-    """One value and one gradient: of the definition, of all scores given, and of the chosen scores alone."""
+    """The definition, all scores and the chosen scores alone give one value and one gradient."""
     pos, neg, mask, log_q = case(masked, proposal)
     loss = Loss(
         kind=kind,
@@ -518,10 +518,13 @@ def test_softmax_needs_no_rule(reduce):
 
 
 def test_with_every_item_as_a_candidate_the_corrected_softmax_is_the_softmax():
-    """Each item as often as it is expected, the positive masked: the cross-entropy over the catalogue, if the positive is expected once.
+    """With each item as often as expected and the positive masked, this is the cross-entropy.
 
-    In general the negatives weigh as much as the draws that are expected to be the positive, K q of it: the correction of Yi et al. counts the
-    positive as one draw among others, and a mask takes these others out.
+    It is that over the catalogue, if the positive is expected once.
+
+    In general the negatives weigh as much as the draws that are expected to be the positive, K q of
+    it: the correction of Yi et al. counts the positive as one draw among others, and a mask takes
+    these others out.
     """
     generator = torch.Generator().manual_seed(0)
     score = torch.randn(6, generator=generator, dtype=torch.float64)

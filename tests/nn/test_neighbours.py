@@ -39,7 +39,8 @@ def binary(seed, n, m, density):
     st.integers(1, 5000),
 )
 def test_every_pair_compared_in_a_loop_gives_the_same(seed, n, m, density, k, shrink, block_bytes):
-    # Powers of two as scales: quotients that are equal in exact arithmetic are equal in float32 too, and ties are many.
+    # Powers of two as scales: quotients that are equal in exact arithmetic are equal in float32
+    # too, and ties are many.
     rows = binary(seed, n, m, density)
     rng = np.random.default_rng(seed + 1)
     left, right = 2.0 ** rng.integers(0, 3, n), 2.0 ** rng.integers(0, 2, n)

@@ -86,7 +86,8 @@ def test_without_momentum_an_untouched_row_does_not_move_in_either(kind):
 
 def test_some_rows_touched_is_sparse_adam():
     steps = batches(partial=True)
-    # A small eps, as SparseAdam adds it after the bias correction of the second moment, and the dense Adam before.
+    # A small eps, as SparseAdam adds it after the bias correction of the second moment, and the
+    # dense Adam before.
     ours = train(lambda params: RowOptimizer(params, "adam", lr=0.1, eps=1e-12), True, steps)
     assert torch.allclose(
         ours,

@@ -111,7 +111,14 @@ def test_a_record_of_an_earlier_version_is_read_and_comes_back(tmp_path: Path) -
     assert read_meta(tmp_path) == meta
     record = json.loads((tmp_path / "study.json").read_text())
     assert list(record) == [*EARLIER, "used", "best"]
-    assert {key: record[key] for key in EARLIER} == EARLIER
+    environment = record.pop("environment")
+    assert {key: environment[key] for key in ("python", "cpus", "gpu")} == {
+        "python": "3.11.7",
+        "cpus": 2,
+        "gpu": None,
+    }
+    kept = {key: value for key, value in EARLIER.items() if key != "environment"}
+    assert record == {**kept, "used": None, "best": None}
     used = {"trials": 2, "seconds": 3.5, "device_seconds": 1.25}
     best = {"number": 1, "values": [0.5, 2.0]}
     meta = read_meta(written(tmp_path, used=used, best=best))

@@ -237,7 +237,7 @@ def square(entries: list[tuple[int, int]], size: int) -> bytes:
 COMMANDS = [
     Case("A command that is none", "runn mf.toml", ("'runn'", "recsys --help"), real=plain),
     Case(
-        "An option that is none",
+        "An unknown option",
         "run mf.toml --outt runs/new",
         ("--outt", "--out", "recsys run --help"),
     ),
@@ -255,7 +255,7 @@ COMMANDS = [
         theirs=r"'--k': ([^;]*)",
     ),
     Case(
-        "A count that is none",
+        "An invalid count",
         "recommend runs/done --batch many",
         ("--batch",),
         theirs=r"'--batch': ([^;]*)",
@@ -273,12 +273,12 @@ COMMANDS = [
     ),
     Case("A method that is none", "models lightgnc", ("'lightgnc'", "did you mean 'lightgcn'?")),
     Case(
-        "A data set that is none",
+        "An unknown data set",
         "data show gowala",
         ("'gowala'", "did you mean 'gowalla'?", "recsys data list"),
     ),
     Case(
-        "A name that no data set may have",
+        "An invalid name for a data set",
         "data add 'My Data' --path log.csv",
         ("'My Data'", "lower-case"),
     ),
@@ -303,7 +303,7 @@ SETTINGS = [
         theirs=r"read: ([^;]*)",
     ),
     Case(
-        "TOML that is none",
+        "Invalid TOML",
         "check bad.toml",
         ("bad.toml", "line 2"),
         {"bad.toml": '[model]\nname = mf"\n'},
@@ -360,7 +360,7 @@ SETTINGS = [
         ("mf.toml: [model] name", "did you mean 'mf'?"),
     ),
     Case(
-        "A method that is no word",
+        "A method that is not a string",
         "check mf.toml model.name=3",
         ("mf.toml: [model] name", "'3'", "known: "),
     ),
@@ -385,7 +385,7 @@ SETTINGS = [
         ("mf.toml: [evaluate]", "metrics is empty"),
     ),
     Case(
-        "A monitor that is no metric",
+        "A monitor that is not a metric",
         "check mf.toml evaluate.monitor=loss",
         ("mf.toml: [evaluate]", "monitor", "known: "),
     ),
@@ -411,14 +411,14 @@ SETTINGS = [
         ("mf.toml: [evaluate]", "keep_valid = 'maybe'"),
     ),
     Case(
-        "Yes or no as text, outside of the sections",
+        "A boolean as text, outside of the sections",
         "check mf.toml refit=yes",
         ("mf.toml", "'refit' is true or false"),
     ),
     Case("A dimension of 0", "check mf.toml model.dim=0", ("mf.toml: [model]", "dim = 0")),
     Case("A negative step size", "check mf.toml train.lr=-0.1", ("mf.toml: [train]", "lr = -0.1")),
     Case(
-        "A step size that is no number",
+        "A learning rate that is not a number",
         "check mf.toml train.lr=nan",
         ("mf.toml: [train]", "lr = nan"),
     ),
@@ -463,17 +463,17 @@ SETTINGS = [
     Case(
         "An unknown loss",
         "check mf.toml model.loss.kind=bpr2",
-        ("mf.toml: [model] loss", "kind = 'bpr2'", "bpr"),
+        ("mf.toml: [model] loss", "got 'bpr2'", "bpr"),
     ),
     Case(
-        "A rule of hardness for a loss that needs none",
+        "A rule of hardness for a loss that has no use for it",
         "check mf.toml model.loss.kind=softmax model.loss.reduce=soft",
         ("mf.toml: [model] loss", "reduce = 'soft'", "kind = 'softmax'"),
     ),
     Case(
         "A rule of hardness that distances cannot follow",
         "check mf.toml model.name=cml model.loss.reduce=fitting",
-        ("mf.toml: [model]", "CML scores by minus a distance", 'use reduce = "hardest"'),
+        ("mf.toml: [model]", "CML scores by a negated distance", 'use reduce = "hardest"'),
     ),
     Case(
         "A mix of one negative",
@@ -496,7 +496,7 @@ SETTINGS = [
         ("mf.toml: [split]", "ratios", "missing"),
     ),
     Case(
-        "A share that is no number",
+        "A share that is not a number",
         "check mf.toml split.ratios=[0.8,nan,0.2]",
         ("mf.toml: [split]", "ratios"),
     ),
@@ -511,7 +511,7 @@ SETTINGS = [
         ("[train] rows", "adamw", "rows = 'dense'"),
     ),
     Case(
-        "A device that is none",
+        "An unknown device",
         "run mf.toml -q --out runs/new train.device=gpu",
         ("[train] device", "'gpu'", "use auto or cpu"),
         theirs=r"used: ([^;]*)",
@@ -582,7 +582,7 @@ DATA = [
         {"a.csv": HEAD + "u1,i1,5\n"},
     ),
     Case(
-        "A rating that is no number",
+        "A rating that is not a number",
         "data stats a.csv",
         ("a.csv, line 3, column 'rating'", "'good'"),
         {"a.csv": HEAD + "u1,i1,5\nu1,i2,good\n"},
@@ -606,7 +606,7 @@ DATA = [
         {"a.csv": HEAD + "u1,i1,5\n,i2,4\n"},
     ),
     Case(
-        "A time that is none",
+        "An invalid time",
         "data stats a.csv",
         ("a.csv, line 3, column 'time'", "'soon'", "unix seconds"),
         {"a.csv": "user,item,time\nu1,i1,1700000000\nu1,i2,soon\n"},
@@ -635,7 +635,7 @@ DATA = [
         ("log.csv", "'users'", "did you mean 'user'?"),
     ),
     Case(
-        "Columns that nobody could guess",
+        "Columns that cannot be guessed",
         "data stats a.csv",
         ("a.csv", "no column looks like the users", "who, what"),
         {"a.csv": "who,what\n1,2\n"},
@@ -662,7 +662,7 @@ DATA = [
         {"a.csv": "user,item,item\nu1,i1,i2\n"},
     ),
     Case(
-        "A header that may be none",
+        "A first line that may not be a header",
         "data stats a.csv",
         ("a.csv, line 1", "header = true"),
         {"a.csv": "anna,bread\nbert,cheese\n"},
@@ -744,7 +744,7 @@ DATA = [
         {"s_adj_mat.npz": square([(0, 2), (2, 0)], 3)},
     ),
     Case(
-        "An array that holds no pairs",
+        "An array without interactions",
         "data stats a.npy",
         ("a.npy: holds float64 [2, 3]", "[n, 2]", "numpy.save"),
         {"a.npy": npy(np.ones((2, 3)))},
@@ -887,7 +887,7 @@ DATA = [
     ),
     Case("A negative core", "data stats log.csv user_core=-2", ("user_core = -2",)),
     Case(
-        "A date that is none",
+        "An invalid date",
         "data stats log.csv since=yesterday",
         ("since", "'yesterday'", "ISO date"),
         theirs=r"as in (\d{4}-\d\d-\d\d)",
@@ -940,7 +940,7 @@ SPLITS = [
         ("[split]", "later than", "exchange"),
     ),
     Case(
-        "A point in time that is none",
+        "An invalid point in time",
         "run mf.toml -q --out runs/new split.by=time split.test_from=soon",
         ("[split] test_from", "'soon'"),
         theirs=r"as in (\d{4}-\d\d-\d\d)",
@@ -964,7 +964,7 @@ SPLITS = [
 
 TRAINING = [
     Case(
-        "A step size far too large",
+        "A learning rate far too large",
         "run mf.toml -q --out runs/new train.optimizer=sgd train.lr=1e30",
         ("epoch 1", "loss", "lower train.lr"),
     ),
@@ -1027,7 +1027,7 @@ TRAINING = [
         theirs=r"written: ([^;]*)",
     ),
     Case(
-        "Resuming what is no run",
+        "Resuming a folder that is not a run",
         "run -q --resume runs",
         ("runs: is not the folder of a run", "`recsys run` printed"),
     ),
@@ -1082,7 +1082,7 @@ TRAINING = [
     Case(
         "A pickle for a checkpoint",
         "run -q --resume runs/half",
-        ("runs/half/fit/checkpoint.safetensors", "no readable safetensors"),
+        ("runs/half/fit/checkpoint.safetensors", "not a readable safetensors"),
         {"runs/half/fit/checkpoint.safetensors": pickle.dumps({"w": [1.0] * 9})},
         theirs=r"file: ([^;]*)",
     ),
@@ -1090,7 +1090,7 @@ TRAINING = [
 
 RUNS = [
     Case(
-        "Recommending from what is no run",
+        "Recommending from a folder that is not a run",
         "recommend log.csv",
         ("log.csv: is not the folder of a run",),
     ),
@@ -1253,7 +1253,7 @@ RUNS = [
         ("runs/done: is given twice", "each run once"),
     ),
     Case(
-        "A baseline that is none",
+        "An unknown baseline",
         "compare runs/done runs/other --baseline dune",
         ("'dune'", "did you mean 'done'?"),
     ),
@@ -1263,9 +1263,9 @@ RUNS = [
         ("[evaluate]", "did you mean 'recall@5'?"),
     ),
     Case(
-        "A metric that is no list",
+        "Metrics that are not a list",
         "evaluate runs/done metrics=ndcg@5",
-        ("[evaluate]", "a list is wanted", 'write metrics = ["ndcg@5"]'),
+        ("[evaluate]", "must be a list", 'write metrics = ["ndcg@5"]'),
     ),
     Case(
         "A setting that is not of evaluation",
@@ -1273,7 +1273,7 @@ RUNS = [
         ("[evaluate]", "'epochs'", "known: "),
     ),
     Case(
-        "A part that is none",
+        "An unknown part",
         "evaluate runs/done --part train",
         ("runs/done", "'train'", "test and valid"),
     ),
@@ -1299,14 +1299,18 @@ RUNS = [
 
 RECOMMENDING = [
     Case(
-        "A user that nobody knows",
+        "An unknown user",
         "recommend runs/done --user u77 --unknown error",
         ("users", "'u77'", "did you mean '"),
     ),
     Case(
-        "A user without a training pair",
+        "A user without a training interaction",
         "recommend runs/late --user u31 --unknown error",
-        ("users: user 'u31' has no training pair", "(1 of 1 are so)", "--unknown popular or skip"),
+        (
+            "users: user 'u31' has no training interaction",
+            "(1 of 1 users)",
+            "--unknown popular or skip",
+        ),
         LATE,
         before=(
             "`recsys run late.toml --out runs/late` ran before",
@@ -1314,9 +1318,9 @@ RECOMMENDING = [
         ),
     ),
     Case(
-        "Candidates that training has not met",
+        "Candidates without a training interaction",
         "recommend runs/late --candidates items.txt",
-        ("candidates: none of the 1 candidates has a training pair", "'factors'", "--unmet"),
+        ("candidates: none of the 1 candidates has a training interaction", "'factors'", "--unmet"),
         {**LATE, "items.txt": "i77\n"},
         before=(
             "`recsys run late.toml --out runs/late` ran before",
@@ -1379,7 +1383,7 @@ RECOMMENDING = [
         theirs=r"quote \(([^)]*)\)",
     ),
     Case(
-        "Users of whom the run knows none",
+        "Users that the run does not know",
         "recommend runs/done --users people.csv",
         ("people.csv: unknown user 'U01' (2 of 2 are unknown)",),
         {"people.csv": "user,age\nU01,31\nU02,44\n"},
@@ -1391,7 +1395,7 @@ RECOMMENDING = [
         {"ids.parquet": parquet(pl.DataFrame({"user": [["u01"]]}))},
     ),
     Case(
-        "New users with no item that the run knows",
+        "New users without an item that the run knows",
         "recommend runs/done --new-users visits.csv",
         ("new users", "'x1' (2 of 2 are unknown)"),
         {"visits.csv": "user,item\nzoe,x1\nmax,x2\n"},
@@ -1409,7 +1413,7 @@ RECOMMENDING = [
         {"ids.parquet": parquet(pl.DataFrame({"id": ["u01", None]}))},
     ),
     Case(
-        "An item that nobody knows",
+        "An unknown item",
         "recommend runs/done --candidates items.txt",
         ("candidates", "'i98'", "1 of 2"),
         {"items.txt": "i01\ni98\n"},
@@ -1421,19 +1425,19 @@ RECOMMENDING = [
         {"items.txt": "i01\n"},
     ),
     Case(
-        "An ending that is none",
+        "An unknown file ending",
         "recommend runs/done --out best.xlsx",
         ("best.xlsx", "'.xlsx'", ".parquet, .csv, .jsonl"),
     ),
     Case(
         "A folder that holds something else",
         "recommend runs/done --out runs",
-        ("runs: exists already", "another folder"),
+        ("runs: already exists", "another folder"),
     ),
     Case(
         "A file where the folder should be",
         "recommend runs/done --out plain",
-        ("plain: exists already", "another folder"),
+        ("plain: already exists", "another folder"),
         {"plain": "mine\n"},
     ),
     Case(
@@ -1485,9 +1489,9 @@ RECOMMENDING = [
 
 EXPORTING = [
     Case(
-        "A method that has no vectors",
+        "A method without vectors",
         "export runs/knn --out vectors",
-        ("runs/knn: a scorer of kind 'product'", "export a factor method"),
+        ("runs/knn: cannot export vectors: this 'product' scorer", "use a factor method"),
         {"knn.toml": MF.replace('name = "mf"\ndim = 8', 'name = "itemknn"')},
         before=(
             "`recsys run knn.toml --out runs/knn` ran before",
@@ -1496,14 +1500,14 @@ EXPORTING = [
     ),
     Case("No folder to export to", "export runs/done", ("--out", "recsys export --help")),
     Case(
-        "An index that is none",
+        "An unknown kind of index",
         "export runs/done --out vectors --index annoy",
         ("--index", "annoy", "hnsw"),
     ),
     Case(
         "A folder that is not empty",
         "export runs/done --out runs",
-        ("runs: exists already and is not empty", "another --out"),
+        ("runs: already exists and is not empty", "another --out"),
     ),
     Case(
         "Exporting a run that was interrupted",
@@ -1533,7 +1537,7 @@ EXPORTING = [
 TUNING = [
     Case("No experiment", "tune --trials 3", ("no experiment to tune", "--resume STUDY")),
     Case(
-        "A field that is none",
+        "An unknown field",
         "tune mf.toml --out runs/new 'tune.space.train.lrr={low=0.1,high=0.2}'",
         ('mf.toml: [tune.space] "train.lrr"', "no field 'lrr'", "did you mean 'lr'?"),
     ),
@@ -1543,7 +1547,7 @@ TUNING = [
         ("did you mean 'dim'?",),
     ),
     Case(
-        "A section that is none",
+        "An unknown section",
         "tune mf.toml --out runs/new 'tune.space.mdoel.dim={low=8,high=16}'",
         ("'mdoel'", "did you mean 'model'?"),
     ),
@@ -1563,14 +1567,14 @@ TUNING = [
         ("for numbers", "'adam'"),
     ),
     Case(
-        "A choice that is none",
+        "An invalid choice",
         "tune mf.toml --out runs/new 'tune.space.train.optimizer={choices=[\"adma\"]}'",
         ("'adma'", "'adam'"),
     ),
     Case(
         "Choices without their name",
         "tune bad.toml --out runs/new",
-        ("'train.optimizer' is a table, not a list", "{ choices = ["),
+        ("'train.optimizer' must be a table, got a list", "{ choices = ["),
         {"bad.toml": MF + '[tune.space]\n"train.optimizer" = ["adam", "sgd"]\n'},
     ),
     Case(
@@ -1579,7 +1583,7 @@ TUNING = [
         ("1.0 twice", "each value once"),
     ),
     Case(
-        "A bound that is no number",
+        "A bound that is not a number",
         "tune mf.toml --out runs/new 'tune.space.train.lr={low=nan,high=0.1}'",
         ("low = nan", "finite number"),
     ),
@@ -1628,12 +1632,12 @@ TUNING = [
         ("did you mean 'lr'?",),
     ),
     Case(
-        "A sampler that is none",
+        "An unknown sampler",
         "tune mf.toml --out runs/new tune.sampler=tpee",
         ("sampler = 'tpee'", "'tpe'"),
     ),
     Case(
-        "A sampler that takes no choices",
+        "A sampler that does not support choices",
         "tune mf.toml --out runs/new tune.sampler=cma",
         ("takes numbers, not choices", "sampler = 'tpe'"),
     ),
@@ -1643,7 +1647,7 @@ TUNING = [
         ("no end without a step", "step"),
     ),
     Case(
-        "An objective that is none",
+        "An unknown objective",
         """tune mf.toml --out runs/new 'tune.objectives=["loss"]'""",
         ("[tune] objectives", "latency"),
     ),
@@ -1658,7 +1662,7 @@ TUNING = [
         ("[split]", "selects on valid"),
     ),
     Case(
-        "A monitor that no user has",
+        "A monitor that is defined for no user",
         """tune mf.toml -q --out runs/new evaluate.skip_short_users=true """
         """'evaluate.metrics=["ndcg@5"]'""",
         (
@@ -1680,7 +1684,7 @@ TUNING = [
     Case(
         "An experiment for a space",
         "tune mf.toml --out runs/new --space mf.toml",
-        ("mf.toml: is no space", "[tune.space]"),
+        ("mf.toml: is not a search space", "[tune.space]"),
     ),
     Case(
         "A folder that is taken",
@@ -1688,12 +1692,12 @@ TUNING = [
         ("runs/done: exists already", "another --out"),
     ),
     Case(
-        "Resuming what is no study",
+        "Resuming a folder that is not a study",
         "tune --resume runs/done",
         ("runs/done: is not the folder of a study",),
     ),
     Case(
-        "Showing what is no study",
+        "Showing a folder that is not a study",
         "tune show runs",
         ("runs: is not the folder of a study", "`recsys tune` printed"),
     ),
@@ -1747,7 +1751,7 @@ TUNING = [
         ),
     ),
     Case(
-        "Trials that are none",
+        "A file without trials",
         "tune mf.toml --out runs/new --import log.csv",
         ("log.csv: holds no trials", "trials.parquet"),
     ),
@@ -1762,7 +1766,7 @@ TUNING = [
         ("'mf', not 'ease'", "leave it out"),
     ),
     Case(
-        "A database that is none",
+        "An invalid database",
         "tune mf.toml --out runs/new --storage nonsense",
         ("nonsense", "cannot be used", "postgresql://"),
         theirs=r"used: ([^;]*)",
