@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +14,7 @@ from recsys.errors import InputError
 
 if TYPE_CHECKING:
     from recsys.data.catalog.catalog import Entry
+    from recsys.data.summary import Statistics
 
 __all__ = ["app"]
 
@@ -24,18 +28,7 @@ Name = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-# Keys of an entry in the list, and lines of `show`.
-_BRIEF = (
-    "name",
-    "title",
-    "users",
-    "items",
-    "interactions",
-    "licence",
-    "redistribution",
-    "state",
-    "size",
-)
+# Fields of an entry that `show` prints as they are.
 _DETAILS = ("title", "licence", "home", "note", "users", "items", "interactions", "folder")
 _COUNTS = ("users", "items", "interactions")
 
@@ -43,29 +36,97 @@ _COUNTS = ("users", "items", "interactions")
 _STATES = {"yours": "user-defined", "by hand": "manual download"}
 
 
+@dataclass(frozen=True)
+class _ListRow:
+    """One data set in the list; of a broken entry, only name, title and state are known.
+
+    Args:
+        name: of the data set.
+        title: in words; of a broken entry, what is wrong.
+        users, items, interactions: as published, None if not known.
+        licence: in words.
+        redistribution: whether the terms clearly allow passing the data on.
+        state: of `recsys.data.catalog.state`, or "broken".
+        size: bytes to download, None if not known.
+    """
+
+    name: str
+    title: str
+    users: int | None = None
+    items: int | None = None
+    interactions: int | None = None
+    licence: str = ""
+    redistribution: bool = False
+    state: str = "broken"
+    size: int | None = None
+
+    @classmethod
+    def of(cls, entry: Entry) -> _ListRow:
+        from recsys.data import catalog
+
+        return cls(
+            name=entry.name,
+            title=entry.title,
+            users=entry.users,
+            items=entry.items,
+            interactions=entry.interactions,
+            licence=entry.licence,
+            redistribution=entry.redistribution,
+            state=catalog.state(entry),
+            size=entry.size,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as plain values."""
+        if self.state == "broken":
+            return {"name": self.name, "title": self.title, "state": self.state}
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class _FileRow:
+    """One file of an entry.
+
+    Args:
+        name: on disk.
+        url: where it is downloaded from.
+        size: in bytes, None if not known.
+        sha256: published checksum, None if not published.
+        recorded: checksum of the first download, None before it.
+    """
+
+    name: str
+    url: str
+    size: int | None
+    sha256: str | None
+    recorded: str | None
+
+
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List all data sets that are known by name."""
     from recsys.data import catalog
 
-    rows: list[dict[str, Any]] = []
+    rows: list[_ListRow] = []
     for name in catalog.names():
         try:
             entry = catalog.entry(name)
         except InputError as error:  # one broken user-defined entry must not hide the others
-            rows.append({"name": name, "title": str(error), "state": "broken"})
+            rows.append(_ListRow(name, str(error)))
             continue
-        rows.append(_plain(entry, brief=True))
+        rows.append(_ListRow.of(entry))
     if json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
         return
     cells = [
         [
-            row["name"],
-            row["title"],
-            *(_count(row.get(key)) for key in _COUNTS),
-            row.get("licence", ""),
-            _where(row),
+            row.name,
+            row.title,
+            _count(row.users),
+            _count(row.items),
+            _count(row.interactions),
+            row.licence,
+            _where(row.state, row.size),
         ]
         for row in rows
     ]
@@ -78,26 +139,23 @@ def show(name: Name, json: Json = False) -> None:
     from recsys.data import catalog
 
     entry = catalog.entry(name)
-    plain = _plain(entry)
+    files, read = _file_rows(entry), _read_settings(entry)
     if json:
-        print_json(plain)
+        print_json(_entry_json(entry, files, read))
         return
     rows = [
         [key, value if isinstance(value, str) else _count(value)]
         for key in _DETAILS
-        if (value := plain.get(key)) not in (None, "")
+        if (value := getattr(entry, key)) not in (None, "")
     ]
     rows.insert(2, ["may be passed on", "yes" if entry.redistribution else "no, or not clearly"])
-    rows.append(["where", _where(plain)])
-    rows += [
-        ["file", f"{file['url']}{_bytes(file['size'])}; {_checksum(file)}"]
-        for file in plain["files"]
-    ]
+    rows.append(["where", _where(catalog.state(entry), entry.size)])
+    rows += [["file", f"{file.url}{_bytes(file.size)}; {_checksum(file)}"] for file in files]
     rows += [
         ["manual download" if number == 1 else "", f"({number}) {step}"]
         for number, step in enumerate(entry.manual, 1)
     ]
-    rows.append(["read", ", ".join(f"{key} = {value!r}" for key, value in plain["read"].items())])
+    rows.append(["read", ", ".join(f"{key} = {value!r}" for key, value in read.items())])
     if entry.features:
         rows.append(["features", ", ".join(entry.features)])
     table(["", name], rows)
@@ -128,15 +186,16 @@ def fetch(name: Name, json: Json = False) -> None:
         folder = catalog.ensure_local(
             entry, lambda done, total: bar.update(task, completed=done, total=total, visible=True)
         )
-    plain = _plain(entry)
+    files = _file_rows(entry)
     if json:
-        print_json({"name": name, "folder": str(folder), "before": before, "files": plain["files"]})
+        shown = [dataclasses.asdict(file) for file in files]
+        print_json({"name": name, "folder": str(folder), "before": before, "files": shown})
         return
     remark = "" if before == "to fetch" else f" ({before}, nothing to do)"
     typer.echo(f"{name} is in {folder}{remark}")
     typer.echo(f"licence: {entry.licence}")
-    for file in plain["files"]:
-        typer.echo(f"{file['name']}: {_checksum(file)}")
+    for file in files:
+        typer.echo(f"{file.name}: {_checksum(file)}")
 
 
 @app.command()
@@ -167,88 +226,95 @@ def stats(
         )
     statistics = summary(load(what, **options))
     if json:
-        print_json(statistics)
+        print_json(statistics.to_json())
         return
     rows = [*_size_rows(statistics), *_content_rows(statistics)]
-    for number, line in enumerate(statistics["history"]):
+    for number, line in enumerate(statistics.history):
         rows.append(["" if number else "read", line])
-    rows += [[f"note: {note['check']}", note["message"]] for note in statistics["findings"]]
-    rows.append(["fingerprint", statistics["fingerprint"]])
+    rows += [[f"note: {finding.check}", finding.message] for finding in statistics.findings]
+    rows.append(["fingerprint", statistics.fingerprint])
     table(["", what], rows)
 
 
-def _size_rows(statistics: dict[str, Any]) -> list[list[str]]:
+def _size_rows(statistics: Statistics) -> list[list[str]]:
     """Return the lines about the numbers of users, items and interactions."""
-    interactions = f"{statistics['interactions']:,}"
-    for part in ("valid", "test"):
-        if statistics[part] is not None:
-            interactions += f" + {statistics[part]:,} {part}"
+    interactions = f"{statistics.interactions:,}"
+    for part, size in (("valid", statistics.valid), ("test", statistics.test)):
+        if size is not None:
+            interactions += f" + {size:,} {part}"
     rows = [
-        ["users", f"{statistics['users']:,}" + _unused(statistics, "users")],
-        ["items", f"{statistics['items']:,}" + _unused(statistics, "items")],
+        ["users", _vocabulary_size(statistics.users, statistics.users_that_occur)],
+        ["items", _vocabulary_size(statistics.items, statistics.items_that_occur)],
         ["interactions", interactions],
-        ["density", f"{statistics['density']:.4%}"],
+        ["density", f"{statistics.density:.4%}"],
     ]
-    for key in ("per_user", "per_item"):
-        values = "  ".join(f"{share} {value:,.0f}" for share, value in statistics[key].items())
-        rows.append([key.replace("_", " "), values])
+    for label, shares in (("per user", statistics.per_user), ("per item", statistics.per_item)):
+        values = "  ".join(f"{share} {value:,.0f}" for share, value in shares.items())
+        rows.append([label, values])
     return rows
 
 
-def _content_rows(statistics: dict[str, Any]) -> list[list[str]]:
+def _vocabulary_size(size: int, occurring: int) -> str:
+    """Return the number of users or items, and how many of them have no interaction."""
+    unused = size - occurring
+    return f"{size:,}" + (f" ({unused:,} of them never occur)" if unused else "")
+
+
+def _content_rows(statistics: Statistics) -> list[list[str]]:
     """Return the lines about times, weights, labels, behaviours, features and titles."""
-    time, weight = statistics["time"], statistics["weight"]
-    rows = [["time", " to ".join(time) if time else "none"]]
-    if weight:
-        low, mean, high = weight
-        rows.append(["weight", f"{low:g} to {high:g}, mean {mean:.3g}"])
-    clean = statistics["labels"]
+    rows = [["time", " to ".join(statistics.time) if statistics.time else "none"]]
+    weight, clean = statistics.weight, statistics.labels
+    if weight is not None:
+        shown = f"{weight.least:g} to {weight.most:g}, mean {weight.mean:.3g}"
+        rows.append(["weight", shown])
     if clean is not None:
         rows.append(["labels", f"{clean:.2%} clean, {1 - clean:.2%} noise"])
-    if statistics["behaviours"]:
-        counts = (f"{name} {count:,}" for name, count in statistics["behaviours"].items())
+    if statistics.behaviours:
+        counts = (f"{name} {count:,}" for name, count in statistics.behaviours.items())
         rows.append(["behaviours", ", ".join(counts)])
-    for name, modality in statistics["features"].items():
-        size = f"{modality['dim']} numbers, {modality['present']:.1%} of the items"
+    for name, modality in statistics.features.items():
+        size = f"{modality.dim} numbers, {modality.present:.1%} of the items"
         rows.append([f"feature {name}", size])
-    if statistics["titles"] is not None:
-        rows.append(["titles", f"{statistics['titles']:.1%} of the items"])
+    if statistics.titles is not None:
+        rows.append(["titles", f"{statistics.titles:.1%} of the items"])
     return rows
 
 
-def _plain(entry: Entry, *, brief: bool = False) -> dict[str, Any]:
+def _file_rows(entry: Entry) -> list[_FileRow]:
+    """Return the files of an entry, with their checksums."""
+    from recsys.data import catalog
+
+    trusted = catalog.checksums(entry.name) if entry.files else {}
+    return [
+        _FileRow(file.name, file.url, file.size, file.sha256, trusted.get(file.name))
+        for file in entry.files
+    ]
+
+
+def _read_settings(entry: Entry) -> dict[str, Any]:
+    """Return the settings of the reader that are not at their defaults."""
+    from recsys.config import to_dict
+
+    defaults = to_dict(type(entry.read)())
+    return {key: value for key, value in to_dict(entry.read).items() if defaults.get(key) != value}
+
+
+def _entry_json(entry: Entry, files: Sequence[_FileRow], read: dict[str, Any]) -> dict[str, Any]:
     """Return an entry as plain values, with its state and the checksums of its files."""
     from recsys.config import to_dict
     from recsys.data import catalog
 
     plain = {**to_dict(entry), "state": catalog.state(entry), "size": entry.size}
-    if brief:
-        return {key: plain.get(key) for key in _BRIEF}
-    trusted = catalog.checksums(entry.name) if entry.files else {}
-    plain["files"] = [
-        {
-            "name": file.name,
-            "url": file.url,
-            "size": file.size,
-            "sha256": file.sha256,
-            "recorded": trusted.get(file.name),
-        }
-        for file in entry.files
-    ]
-    defaults = to_dict(type(entry.read)())
-    plain["read"] = {
-        key: value for key, value in plain["read"].items() if defaults.get(key) != value
-    }
-    return plain
+    return {**plain, "files": [dataclasses.asdict(file) for file in files], "read": read}
 
 
-def _checksum(file: dict[str, Any]) -> str:
+def _checksum(file: _FileRow) -> str:
     """Return what is known of the checksum of a file."""
-    if file["sha256"]:
-        return f"SHA-256 {file['sha256']}, published, checked at download"
-    if file["recorded"]:
+    if file.sha256:
+        return f"SHA-256 {file.sha256}, published, checked at download"
+    if file.recorded:
         return (
-            f"SHA-256 {file['recorded']}, not published: recorded at the first download here, "
+            f"SHA-256 {file.recorded}, not published: recorded at the first download here, "
             "compared at every later one"
         )
     return (
@@ -257,11 +323,10 @@ def _checksum(file: dict[str, Any]) -> str:
     )
 
 
-def _where(row: dict[str, Any]) -> str:
+def _where(state: str, size: int | None) -> str:
     """Return where the files of an entry are, in words."""
-    state = row["state"]
     if state == "to fetch":
-        return state + _bytes(row.get("size"))
+        return state + _bytes(size)
     return _STATES.get(state, state)
 
 
@@ -271,9 +336,3 @@ def _bytes(size: int | None) -> str:
 
 def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
-
-
-def _unused(statistics: dict[str, Any], which: str) -> str:
-    """Return how many users or items have no interaction."""
-    unused = statistics[which] - statistics[f"{which}_that_occur"]
-    return f" ({unused:,} of them never occur)" if unused else ""

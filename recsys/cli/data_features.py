@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +23,6 @@ __all__ = ["features"]
 
 _COMMAND_LINE = "command line"
 _DIM = 128  # of a vector of a text
-_COLUMN_KINDS = ("numeric", "log", "categorical")
 
 
 def _columns_option(help: str) -> Any:
@@ -81,6 +82,66 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True)
+class _Options:
+    """The options that describe a modality.
+
+    The order of the fields is that of the keys in the file of an encoder.
+
+    Args:
+        dim: length of a text vector.
+        item: column of the item ids.
+        words: whether terms are words and pairs of words.
+        backbone: name of an image network in timm.
+        text: columns of texts.
+        numeric, log, categorical: columns of numbers and categories.
+        encoder: folder of a sentence encoder.
+        images: folder of the images.
+        weights: file with the weights of the image network.
+    """
+
+    dim: int | None = None
+    item: str | None = None
+    words: bool = False
+    backbone: str | None = None
+    text: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    encoder: str | None = None
+    images: str | None = None
+    weights: str | None = None
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> _Options:
+        """Return the options that `to_json` gave; unknown keys are ignored."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in plain.items()
+            if name in names
+        }
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the given options as plain values, for the file of an encoder."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value
+        }
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of numbers and categories."""
+        return self.numeric + self.log + self.categorical
+
+    def given(self, *names: str) -> list[str]:
+        """Return those of some options that are given."""
+        return [name for name in names if getattr(self, name)]
+
+
+@dataclass(frozen=True)
 class _Modality:
     """The vectors of one modality.
 
@@ -119,32 +180,31 @@ def features(
     from recsys.data.catalog import item_table
     from recsys.data.features import read_encoder, write_features
 
-    named: dict[str, Any] = {
-        "item": item,
-        "dim": dim,
-        "words": words,
-        "backbone": backbone,
-        "text": _names(text),
-        "numeric": _names(numeric),
-        "log": _names(log),
-        "categorical": _names(categorical),
-        "encoder": _absolute(encoder),
-        "images": _absolute(images),
-        "weights": _absolute(weights),
-    }
-    options = {name: value for name, value in named.items() if value}
+    options = _Options(
+        item=item,
+        dim=dim,
+        words=words,
+        backbone=backbone,
+        text=_names(text),
+        numeric=_names(numeric),
+        log=_names(log),
+        categorical=_names(categorical),
+        encoder=_absolute(encoder),
+        images=_absolute(images),
+        weights=_absolute(weights),
+    )
     kept = None if like is None else read_encoder(like)
     if kept is None:
         _require_one_kind(options)
         if text and not encoder:
-            options = {"dim": _DIM} | options
+            options = dataclasses.replace(options, dim=options.dim or _DIM)
     else:
         options = _options_of_kept(kept, options)
         if like is not None and out.resolve() == like.resolve():
             raise InputError(
                 "--out is the table of --like", place=_COMMAND_LINE, remedy="choose another --out"
             )
-    frame, ids = item_table(source, options.get("item"))
+    frame, ids = item_table(source, options.item)
     modality = _modality(frame, ids, source, options, kept)
     written = write_features(
         out, ids, modality.vectors, modality.present, modality.encoder, keep=kept is None
@@ -158,20 +218,20 @@ def features(
         typer.echo(f'to use it, write in [data]: features = {{ {out.stem} = "{written}" }}')
 
 
-def _names(text: str | None) -> list[str]:
+def _names(text: str | None) -> tuple[str, ...]:
     """Return the names in a list with commas."""
-    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+    names = (name.strip() for name in (text or "").split(","))
+    return tuple(name for name in names if name)
 
 
 def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
 
 
-def _require_one_kind(options: dict[str, Any]) -> None:
+def _require_one_kind(options: _Options) -> None:
     """Refuse options that do not describe exactly one modality."""
-    has_columns = any(name in options for name in _COLUMN_KINDS)
-    given = {"--text": "text" in options, "columns": has_columns, "--images": "images" in options}
-    kinds = [kind for kind, is_given in given.items() if is_given]
+    given = {"--text": options.text, "columns": options.columns, "--images": options.images}
+    kinds = [kind for kind, value in given.items() if value]
     if len(kinds) != 1:
         cause = "no features are requested"
         if kinds:
@@ -182,7 +242,7 @@ def _require_one_kind(options: dict[str, Any]) -> None:
             remedy="give --text, or --numeric, --log and --categorical, or --images: a file for "
             "each modality; or --like with an existing modality",
         )
-    if kinds == ["--images"] and not {"backbone", "weights"} <= set(options):
+    if kinds == ["--images"] and not (options.backbone and options.weights):
         raise InputError(
             "--images needs a network",
             place=_COMMAND_LINE,
@@ -190,11 +250,11 @@ def _require_one_kind(options: dict[str, Any]) -> None:
         )
     strays: list[str] = []
     if kinds != ["--text"]:
-        strays += [name for name in ("encoder", "words", "dim") if name in options]
+        strays += options.given("encoder", "words", "dim")
     if kinds != ["--images"]:
-        strays += [name for name in ("backbone", "weights") if name in options]
-    if "encoder" in options:
-        strays += [name for name in ("words", "dim") if name in options]
+        strays += options.given("backbone", "weights")
+    if options.encoder:
+        strays += options.given("words", "dim")
     if strays:
         raise InputError(
             f"--{strays[0]} does not go with the other options",
@@ -203,11 +263,12 @@ def _require_one_kind(options: dict[str, Any]) -> None:
         )
 
 
-def _options_of_kept(kept: Encoder, options: dict[str, Any]) -> dict[str, Any]:
+def _options_of_kept(kept: Encoder, options: _Options) -> _Options:
     """Return the options of an encoder; only locations may differ from the time of its making."""
     from recsys.data.features import PATH_OPTIONS
 
-    for name, value in options.items():
+    given = options.to_json()
+    for name, value in given.items():
         before = kept.options.get(name)
         is_moved = name in PATH_OPTIONS and (before or name == "item")
         if value != before and not is_moved:
@@ -217,35 +278,39 @@ def _options_of_kept(kept: Encoder, options: dict[str, Any]) -> dict[str, Any]:
                 place=_COMMAND_LINE,
                 remedy="leave it out",
             )
-    return {**kept.options, **options}
+    return _Options.of({**kept.options, **given})
 
 
 def _modality(
-    frame: pl.DataFrame, ids: pl.Series, source: str, options: dict[str, Any], kept: Encoder | None
+    frame: pl.DataFrame, ids: pl.Series, source: str, options: _Options, kept: Encoder | None
 ) -> _Modality:
     """Encode items with a kept encoder, or with one that is fitted to them."""
-    if "encoder" in options or "weights" in options:
+    if options.encoder or options.weights:
         return _by_network(frame, ids, source, options, kept)
-    if "text" in options:
+    if options.text:
         return _of_texts(frame, source, options, kept)
     return _of_columns(frame, source, options, kept)
 
 
 def _by_network(
-    frame: pl.DataFrame, ids: pl.Series, source: str, options: dict[str, Any], kept: Encoder | None
+    frame: pl.DataFrame, ids: pl.Series, source: str, options: _Options, kept: Encoder | None
 ) -> _Modality:
     """Encode texts or images with a pretrained network."""
     from recsys.data.features import Encoder, joined_texts, sha256_of_files
     from recsys.nn.pretrained import image_vectors, images_of, sentence_vectors
 
-    network = options.get("encoder") or options["weights"]
-    if "text" in options:
-        texts = joined_texts(frame, options["text"], source)
+    network = options.encoder or options.weights
+    assert network is not None
+    if options.text:
+        texts = joined_texts(frame, options.text, source)
         vectors, present = sentence_vectors(texts, network)
     else:
-        images = images_of(options["images"], ids.to_list())
-        vectors, present = image_vectors(images, options["backbone"], network)
-    encoder = Encoder(options, {"sha256": sha256_of_files(network)})
+        assert options.images is not None
+        assert options.backbone is not None
+        images = images_of(options.images, ids.to_list())
+        vectors, present = image_vectors(images, options.backbone, network)
+    plain = options.to_json() if kept is None else kept.options
+    encoder = Encoder(plain, {"sha256": sha256_of_files(network)})
     if kept is not None and encoder.id != kept.id:
         raise InputError(
             "is not the network that made the vectors of --like",
@@ -256,26 +321,26 @@ def _by_network(
 
 
 def _of_texts(
-    frame: pl.DataFrame, source: str, options: dict[str, Any], kept: Encoder | None
+    frame: pl.DataFrame, source: str, options: _Options, kept: Encoder | None
 ) -> _Modality:
     """Encode texts by their terms."""
     from recsys.data.features import TextVectorizer, fit_texts, joined_texts
 
-    texts = joined_texts(frame, options["text"], source)
+    texts = joined_texts(frame, options.text, source)
     if kept is not None:
         return _Modality(*TextVectorizer.of(kept).vectors(texts), kept)
-    fitted, vectors, present = fit_texts(texts, options["dim"], words=options.get("words", False))
-    return _Modality(vectors, present, fitted.encoder(options))
+    dim = options.dim or _DIM
+    fitted, vectors, present = fit_texts(texts, dim, words=options.words)
+    return _Modality(vectors, present, fitted.encoder(options.to_json()))
 
 
 def _of_columns(
-    frame: pl.DataFrame, source: str, options: dict[str, Any], kept: Encoder | None
+    frame: pl.DataFrame, source: str, options: _Options, kept: Encoder | None
 ) -> _Modality:
     """Encode numbers and categories."""
     from recsys.data.features import ColumnVectorizer, fit_columns
 
     if kept is not None:
         return _Modality(*ColumnVectorizer.of(kept).vectors(frame, source), kept)
-    requested = [options.get(name, []) for name in _COLUMN_KINDS]
-    fitted = fit_columns(frame, *requested, place=source)
-    return _Modality(*fitted.vectors(frame, source), fitted.encoder(options))
+    fitted = fit_columns(frame, options.numeric, options.log, options.categorical, place=source)
+    return _Modality(*fitted.vectors(frame, source), fitted.encoder(options.to_json()))

@@ -44,27 +44,26 @@ def export(
     from recsys.serving.vector_export import export as write_vectors
 
     done = write_vectors(open_run(folder), out, None if index is None else index.value, unmet=unmet)
-    manifest = done.manifest
+    manifest, several = done.description, done.description.vectors_per_user.most > 1
     if json:
-        print_json({"folder": done.folder, "files": done.files, **manifest})
+        print_json({"folder": done.folder, "files": done.files, **done.manifest})
         return
-    each = manifest["vectors_per_user"]
-    several = (
-        f"{each['all']:,} vectors of {manifest['users']:,} users"
-        if each["most"] > 1
-        else f"{manifest['users']:,} users"
-    )
+    users = f"{manifest.users:,} users"
+    if several:
+        users = f"{manifest.vectors_per_user.all:,} vectors of {users}"
     holds = {
-        "items.parquet": f"{manifest['items']:,} items x {manifest['dim']}",
-        "users.parquet": f"{several} x {manifest['dim']}",
+        "items.parquet": f"{manifest.items:,} items x {manifest.dim}",
+        "users.parquet": f"{users} x {manifest.dim}",
         "items.faiss": f"{index.value if index else ''} index of the items",
         "manifest.json": "how to search",
     }
     table(["file", "holds"], [[str(path), holds[path.name]] for path in done.files])
-    best = ", the best of a user's vectors" if each["most"] > 1 else ""
-    offset = f" (offset {manifest['offset']:.6g})" if manifest["score"].startswith("offset") else ""
-    typer.echo(f"score = {manifest['score']}{offset}{best}")
-    gone = [f"{n:,} {what}" for what, n in manifest["without_training_pair_left_out"].items() if n]
+    best = ", the best of a user's vectors" if several else ""
+    offset = f" (offset {manifest.offset:.6g})" if manifest.score.startswith("offset") else ""
+    typer.echo(f"score = {manifest.score}{offset}{best}")
+    left_out = manifest.without_training_pair_left_out
+    counts = (("users", left_out.users), ("items", left_out.items))
+    gone = [f"{count:,} {what}" for what, count in counts if count]
     if gone:
         typer.echo(
             f"left out, without a training pair: {' and '.join(gone)}; --unmet writes them too"

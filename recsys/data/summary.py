@@ -2,87 +2,164 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from recsys.data.finding import Finding
 from recsys.data.load import LoadedData
 from recsys.data.times import iso_time
 from recsys.data.types import Dataset, Interactions, Sealed, Split
 
-__all__ = ["QUANTILES", "summary"]
+__all__ = ["QUANTILES", "Statistics", "TableSize", "TimeSpan", "WeightRange", "summary"]
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-def summary(loaded: LoadedData) -> dict[str, Any]:
-    """Return the figures of a data set as plain values, ready for JSON.
+class TimeSpan(NamedTuple):
+    """The first and the last time of the interactions, ISO 8601 in UTC."""
 
-    For a source that is already split, the figures are those of its train part.
+    first: str
+    last: str
+
+
+class WeightRange(NamedTuple):
+    """The smallest, mean and largest weight of the interactions."""
+
+    least: float
+    mean: float
+    most: float
+
+
+@dataclass(frozen=True)
+class TableSize:
+    """The size of a feature table.
+
+    Args:
+        dim: length of a vector.
+        present: share of items with a vector.
+    """
+
+    dim: int
+    present: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The figures of a data set; of its train part, if the source is already split.
+
+    Args:
+        users, items: sizes of the vocabularies.
+        users_that_occur, items_that_occur: number of those with interactions.
+        interactions: number of interactions.
+        valid, test: number of interactions of a part; None for a part that does not exist.
+        density: interactions over users times items.
+        per_user, per_item: quantiles of the interactions per user or item that occurs, by name,
+            such as "50%"; empty without interactions.
+        time: first and last time, or None.
+        weight: smallest, mean and largest weight, or None.
+        labels: share of clean interactions, or None.
+        behaviours: number of interactions by name, or None.
+        features: size of each feature table, by modality.
+        titles: share of items with a title, or None.
+        history: what was done while reading, one line a step.
+        findings: the results of the checks that are not in order.
+        fingerprint: SHA-256 over all parts.
+    """
+
+    users: int
+    items: int
+    users_that_occur: int
+    items_that_occur: int
+    interactions: int
+    valid: int | None
+    test: int | None
+    density: float
+    per_user: Mapping[str, float]
+    per_item: Mapping[str, float]
+    time: TimeSpan | None
+    weight: WeightRange | None
+    labels: float | None
+    behaviours: Mapping[str, int] | None
+    features: Mapping[str, TableSize]
+    titles: float | None
+    history: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain values; of a finding, only check, severity and message."""
+        findings = [
+            {"check": finding.check, "severity": finding.severity, "message": finding.message}
+            for finding in self.findings
+        ]
+        return {**dataclasses.asdict(self), "findings": findings}
+
+
+def summary(loaded: LoadedData) -> Statistics:
+    """Return the figures of a data set.
 
     Args:
         loaded: what `load` returns.
-
-    Returns:
-        A dict with the keys
-        users, items: sizes of the vocabularies;
-        users_that_occur, items_that_occur: those with interactions;
-        interactions, valid, test: number of pairs, None for a part that does not exist;
-        density: pairs over users times items;
-        per_user, per_item: quantiles of the counts of those that occur;
-        time: first and last time, ISO 8601 in UTC, or None;
-        weight: smallest, mean and largest weight, or None;
-        labels: share of clean pairs, or None;
-        behaviours: count by name, or None;
-        features: `dim` and share of items that are `present`, by name;
-        titles: share of items with a title, or None;
-        history: what was done while reading, one line a step;
-        findings: check, severity and message of each warning;
-        fingerprint: SHA-256 over all parts.
     """
     data = loaded.dataset
+    pairs = data.pairs
     valid, test = loaded.parts or (None, None)
-    per_user, per_item = data.pairs.user_counts(), data.pairs.item_counts()
-    return {
-        "users": data.n_users,
-        "items": data.n_items,
-        "users_that_occur": int((per_user > 0).sum()),
-        "items_that_occur": int((per_item > 0).sum()),
-        "interactions": len(data.pairs),
-        "valid": None if valid is None else len(valid),
-        "test": None if test is None else len(test),
-        "density": len(data.pairs) / max(1, data.n_users * data.n_items),
-        "per_user": _quantiles(per_user),
-        "per_item": _quantiles(per_item),
-        **_of_columns(data.pairs),
-        "features": {
-            name: {"dim": table.dim, "present": float(table.present.mean())}
+    per_user, per_item = pairs.user_counts(), pairs.item_counts()
+    return Statistics(
+        users=data.n_users,
+        items=data.n_items,
+        users_that_occur=int((per_user > 0).sum()),
+        items_that_occur=int((per_item > 0).sum()),
+        interactions=len(pairs),
+        valid=None if valid is None else len(valid),
+        test=None if test is None else len(test),
+        density=len(pairs) / max(1, data.n_users * data.n_items),
+        per_user=_quantiles(per_user),
+        per_item=_quantiles(per_item),
+        time=_time_span(pairs),
+        weight=_weight_range(pairs),
+        labels=_share_of_clean(pairs),
+        behaviours=_behaviour_counts(pairs),
+        features={
+            name: TableSize(table.dim, float(table.present.mean()))
             for name, table in data.features.items()
         },
-        "titles": _share_of_titles(data),
-        "history": list(data.history),
-        "findings": [
-            {"check": finding.check, "severity": finding.severity, "message": finding.message}
-            for finding in data.findings
-        ],
-        "fingerprint": _fingerprint(loaded),
-    }
+        titles=_share_of_titles(data),
+        history=tuple(data.history),
+        findings=tuple(data.findings),
+        fingerprint=_fingerprint(loaded),
+    )
 
 
-def _of_columns(pairs: Interactions) -> dict[str, Any]:
-    """Return the figures of time, weight, labels and behaviours; None for a missing column."""
-    time = weight = labels = behaviours = None
-    if pairs.time is not None and len(pairs):
-        ends = (pairs.time.min(), pairs.time.max())
-        time = [iso_time(int(end), pairs.time_unit) for end in ends]
-    if pairs.weight is not None and len(pairs):
-        weight = [float(figure(pairs.weight)) for figure in (np.min, np.mean, np.max)]
-    if pairs.label is not None and len(pairs):
-        labels = float((pairs.label == 1).mean())
-    if pairs.behaviour is not None:
-        counts = np.bincount(pairs.behaviour, minlength=len(pairs.behaviours))
-        behaviours = dict(zip(pairs.behaviours, counts.tolist(), strict=True))
-    return {"time": time, "weight": weight, "labels": labels, "behaviours": behaviours}
+def _time_span(pairs: Interactions) -> TimeSpan | None:
+    if pairs.time is None or not len(pairs):
+        return None
+    first, last = int(pairs.time.min()), int(pairs.time.max())
+    return TimeSpan(iso_time(first, pairs.time_unit), iso_time(last, pairs.time_unit))
+
+
+def _weight_range(pairs: Interactions) -> WeightRange | None:
+    weight = pairs.weight
+    if weight is None or not len(pairs):
+        return None
+    return WeightRange(float(np.min(weight)), float(np.mean(weight)), float(np.max(weight)))
+
+
+def _share_of_clean(pairs: Interactions) -> float | None:
+    if pairs.label is None or not len(pairs):
+        return None
+    return float((pairs.label == 1).mean())
+
+
+def _behaviour_counts(pairs: Interactions) -> dict[str, int] | None:
+    if pairs.behaviour is None:
+        return None
+    counts = np.bincount(pairs.behaviour, minlength=len(pairs.behaviours))
+    return dict(zip(pairs.behaviours, counts.tolist(), strict=True))
 
 
 def _share_of_titles(data: Dataset) -> float | None:

@@ -20,6 +20,7 @@ from recsys.errors import InputError, one_of
 
 __all__ = [
     "HNSW",
+    "HnswSizes",
     "Index",
     "IndexKind",
     "Search",
@@ -34,9 +35,25 @@ IndexKind = Literal["flat", "hnsw"]
 Search = Literal["dot", "euclidean"]
 Index: TypeAlias = Any  # a faiss index
 
-# Links per item, and candidates while the index is built and while it is searched.
-HNSW = {"links": 32, "build": 200, "search": 64}
 _ROOM = 1 << 21  # hits in memory at a time
+
+
+@dataclass(frozen=True)
+class HnswSizes:
+    """Sizes of an HNSW index.
+
+    Args:
+        links: links per item.
+        build: candidates while the index is built.
+        search: candidates while it is searched.
+    """
+
+    links: int
+    build: int
+    search: int
+
+
+HNSW = HnswSizes(links=32, build=200, search=64)
 
 
 def build_index(items: np.ndarray, search: Search, kind: IndexKind = "flat") -> Index:
@@ -58,8 +75,8 @@ def build_index(items: np.ndarray, search: Search, kind: IndexKind = "flat") -> 
         index = faiss.IndexFlatL2(dim) if search == "euclidean" else faiss.IndexFlatIP(dim)
     else:
         metric = faiss.METRIC_L2 if search == "euclidean" else faiss.METRIC_INNER_PRODUCT
-        index = faiss.IndexHNSWFlat(dim, HNSW["links"], metric)
-        index.hnsw.efConstruction, index.hnsw.efSearch = HNSW["build"], HNSW["search"]
+        index = faiss.IndexHNSWFlat(dim, HNSW.links, metric)
+        index.hnsw.efConstruction, index.hnsw.efSearch = HNSW.build, HNSW.search
     index.add(items)
     return index
 

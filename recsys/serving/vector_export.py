@@ -21,9 +21,10 @@ features (`recsys.scorer.ability`) or they are asked for.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,11 +37,20 @@ import pyarrow.parquet as pq
 from recsys.errors import InputError
 from recsys.experiment.execution import Run
 from recsys.files import write_atomic, write_json
-from recsys.scorer import unplaced
-from recsys.serving.ann_index import HNSW, Index, IndexKind, build_index, owned, serialized
+from recsys.scorer import Similarity, unplaced
+from recsys.serving.ann_index import (
+    HNSW,
+    HnswSizes,
+    Index,
+    IndexKind,
+    Search,
+    build_index,
+    owned,
+    serialized,
+)
 from recsys.serving.plain_vectors import Vectors, vectors
 
-__all__ = ["Exported", "export"]
+__all__ = ["Exported", "IndexFacts", "LeftOut", "Manifest", "VectorCounts", "export"]
 
 _FORMAT = 1  # version of the folder's layout
 _ROWS = 1 << 16  # rows of a table that are written at a time
@@ -67,18 +77,111 @@ _ELSEWHERE = {
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """How many users and items were left out because they have no training interaction."""
+
+    users: int
+    items: int
+
+
+@dataclass(frozen=True)
+class VectorCounts:
+    """The least and the most vectors of a user, and the vectors of all users together."""
+
+    least: int
+    most: int
+    all: int
+
+
+@dataclass(frozen=True)
+class IndexFacts:
+    """The index in the folder.
+
+    Args:
+        kind: of the index.
+        file: its name.
+        row: which item a row of the index is, in words.
+        hnsw: sizes of an HNSW index; None for a flat one.
+    """
+
+    kind: IndexKind
+    file: str = "items.faiss"
+    row: str = "that of items.parquet"
+    hnsw: HnswSizes | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as manifest.json has them."""
+        sizes = {} if self.hnsw is None else dataclasses.asdict(self.hnsw)
+        return {"file": self.file, "kind": self.kind, "row": self.row, **sizes}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of manifest.json, in its order.
+
+    Args:
+        format: version of the folder's layout.
+        run: name of the run.
+        method: name of its method, None if the run does not name it.
+        fingerprint: of the run.
+        similarity: of the scorer itself.
+        search: how to search the vectors.
+        score: the score that the search gives, in words.
+        offset: score = offset - |user - item|^2 for distances with a bias; else 0.
+        added: what a column holds that the scorer's own vectors do not have, in words; or None.
+        dim: length of a vector.
+        users, items: how many are in the tables.
+        without_training_pair_left_out: how many are not.
+        vectors_per_user: how many vectors the users have.
+        merge: how to combine the vectors of a user, in words.
+        index: the index, None if none was asked for.
+        elsewhere: name of the search in other systems, and what it returns.
+        libraries: versions of the libraries that wrote the folder.
+    """
+
+    format: int
+    run: str
+    method: str | None
+    fingerprint: str
+    similarity: Similarity
+    search: Search
+    score: str
+    offset: float
+    added: str | None
+    dim: int
+    users: int
+    items: int
+    without_training_pair_left_out: LeftOut
+    vectors_per_user: VectorCounts
+    merge: str
+    index: IndexFacts | None
+    elsewhere: Mapping[str, str]
+    libraries: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content as plain values."""
+        index = None if self.index is None else self.index.to_json()
+        return {**dataclasses.asdict(self), "index": index}
+
+
+@dataclass(frozen=True)
 class Exported:
     """What was written.
 
     Args:
         folder: the folder.
         files: paths of the files in it.
-        manifest: the content of manifest.json.
+        description: how to search the vectors, and what was left out.
     """
 
     folder: Path
     files: tuple[Path, ...]
-    manifest: dict[str, Any]
+    description: Manifest
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The content of manifest.json as plain values."""
+        return self.description.to_json()
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +237,7 @@ def export(
     temporary = home.with_name(f".{home.name}.{os.getpid()}.tmp")
     try:
         files = _write_folder(temporary, run, written, rows, built)
-        write_json(temporary / "manifest.json", manifest)
+        write_json(temporary / "manifest.json", manifest.to_json())
         if out.exists():
             out.rmdir()
         temporary.replace(home)
@@ -216,47 +319,39 @@ def _write_table(path: Path, frames: Iterator[pl.DataFrame]) -> None:
     write_atomic(path, produce)
 
 
-def _manifest(run: Run, written: Vectors, rows: _Rows, index: IndexKind | None) -> dict[str, Any]:
-    """Return the content of manifest.json."""
+def _manifest(run: Run, written: Vectors, rows: _Rows, index: IndexKind | None) -> Manifest:
     score = "inner product"
     if written.search == "euclidean":
         score = "minus the squared Euclidean distance"
         if written.added:
             score = "offset minus the squared Euclidean distance"
-    return {
-        "format": _FORMAT,
-        "run": run.name,
-        "method": run.meta.method,
-        "fingerprint": run.fingerprint,
-        "similarity": written.similarity,
-        "search": written.search,
-        "score": score,
-        "offset": written.offset,
-        "added": written.added or None,
-        "dim": written.dim,
-        "users": len(written.user),
-        "items": len(written.item),
-        "without_training_pair_left_out": {
-            "users": run.train.n_users - len(rows.users),
-            "items": run.train.n_items - len(rows.items),
-        },
-        "vectors_per_user": {
-            "least": int(written.count.min()),
-            "most": int(written.count.max()),
-            "all": int(written.count.sum()),
-        },
-        "merge": _MERGE,
-        "index": _index_facts(index),
-        "elsewhere": _ELSEWHERE[written.search],
-        "libraries": _libraries(index),
-    }
-
-
-def _index_facts(index: IndexKind | None) -> dict[str, Any] | None:
-    if index is None:
-        return None
-    facts = {"file": "items.faiss", "kind": index, "row": "that of items.parquet"}
-    return facts | (HNSW if index == "hnsw" else {})
+    return Manifest(
+        format=_FORMAT,
+        run=run.name,
+        method=run.meta.method,
+        fingerprint=run.fingerprint,
+        similarity=written.similarity,
+        search=written.search,
+        score=score,
+        offset=written.offset,
+        added=written.added or None,
+        dim=written.dim,
+        users=len(written.user),
+        items=len(written.item),
+        without_training_pair_left_out=LeftOut(
+            users=run.train.n_users - len(rows.users),
+            items=run.train.n_items - len(rows.items),
+        ),
+        vectors_per_user=VectorCounts(
+            least=int(written.count.min()),
+            most=int(written.count.max()),
+            all=int(written.count.sum()),
+        ),
+        merge=_MERGE,
+        index=None if index is None else IndexFacts(index, hnsw=HNSW if index == "hnsw" else None),
+        elsewhere=_ELSEWHERE[written.search],
+        libraries=_libraries(index),
+    )
 
 
 def _libraries(index: IndexKind | None) -> dict[str, str]:

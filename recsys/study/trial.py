@@ -260,16 +260,19 @@ def _measured(
     assert whole.tune is not None
     names, limits = objectives(whole), whole.tune.limits
     entry = next(entry for entry in fitted.history if entry.epoch == fitted.best_epoch)
-    measured = {"seconds": _seconds(fitted.history), "memory": peak_mb(device)}
+    seconds, memory = _seconds(fitted.history), peak_mb(device)
+    measured = {"seconds": seconds, "memory": memory}
+    latency = None
     if "latency" in names or limits.latency_ms is not None:
-        measured["latency"] = latency_ms(fitted.scorer, material)
+        latency = latency_ms(fitted.scorer, material)
+        measured["latency"] = latency
     facts = Facts(
         best_epoch=fitted.best_epoch,
         stopping=fitted.stopping,
         valid=entry.valid or {},
-        seconds=round(measured["seconds"], 6),
-        memory=round(measured["memory"], 6),
-        latency=round(measured["latency"], 6) if "latency" in measured else None,
+        seconds=round(seconds, 6),
+        memory=round(memory, 6),
+        latency=None if latency is None else round(latency, 6),
     )
     values = tuple(
         float(measured[name] if name in MEASURED else entry.metric(name)) for name in names

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from recsys.cli.data import app
 from recsys.data import catalog
-from recsys.data.features.encoder import encoder_of
+from recsys.data.features.encoder import encoder_of, read_encoder
 from recsys.errors import InputError
 
 
@@ -318,6 +318,27 @@ def test_new_items_encoded_like_the_old(tmp_path, options, differs, says):
             )
         )
     assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ["--item", "id", "--text", "title, kind", "--words", "--dim", "2"],
+            '{"dim": 2, "item": "id", "words": true, "text": ["title", "kind"]}',
+        ),
+        (
+            ["--categorical", "kind", "--log", "price"],
+            '{"log": ["price"], "categorical": ["kind"]}',
+        ),
+    ],
+)
+def test_options_in_the_file_of_an_encoder(tmp_path, arguments, text):
+    """Their order and the absence of those that are not given are part of the bytes."""
+    items, out = tmp_path / "items.csv", tmp_path / "made.parquet"
+    items.write_text("id,title,price,kind\n" + ITEMS)
+    said("features", str(items), *arguments, "--out", str(out))
+    assert json.dumps(dict(read_encoder(out).options)) == text
 
 
 def test_networks_are_told_by_their_weights(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -33,7 +34,7 @@ from recsys.models.mf import MF
 from recsys.ranking import top_k
 from recsys.scorer import Factors, MultiFactors, Product, Relational, Scorer, Sum
 from recsys.serving.ann_index import build_index, nearest, read_index
-from recsys.serving.vector_export import export, vectors
+from recsys.serving.vector_export import VectorCounts, export, vectors
 from recsys.training.loop import Train, fit
 
 USERS, ITEMS, DIM = 40, 300, 6
@@ -433,6 +434,8 @@ def test_what_other_readers_see(tmp_path: Path) -> None:
         "inner product",
     )
     assert manifest["vectors_per_user"] == {"least": 1, "most": 5, "all": len(users)}
+    assert done.description.vectors_per_user == VectorCounts(1, 5, len(users))
+    assert list(manifest) == [field.name for field in dataclasses.fields(done.description)]
     assert (manifest["index"], manifest["method"], manifest["fingerprint"]) == (
         None,
         "dpcml",

@@ -73,14 +73,10 @@ def normalise(
         columns.append(time)
         if unit not in ("seconds", "dates"):
             notes.append(f"times in '{chosen['time']}' read as {unit}")
-    if "weight" in chosen:
-        columns.append(_weights(frame["weight"], where, chosen["weight"]))
-    if "label" in chosen:
-        columns.append(_labels(frame["label"], where, chosen["label"]))
-    if "behaviour" in chosen:
-        columns.append(_behaviours(frame["behaviour"], where, chosen["behaviour"]))
-    if "part" in chosen:
-        columns.append(_parts(frame["part"], where, chosen["part"]))
+    parsers = {"weight": _weights, "label": _labels, "behaviour": _behaviours, "part": _parts}
+    for role, parse in parsers.items():
+        if role in chosen:
+            columns.append(parse(frame[role], where, chosen[role]))
     return pl.DataFrame(columns), notes
 
 

@@ -277,17 +277,27 @@ def _without_cold_users(parts: _Parts) -> _Parts:
     """Leave out the held-out rows of users without a row in train."""
     train = parts.train
     warm = train.pairs.user_counts() > 0
-    held = {"valid": parts.valid, "test": parts.test}
+    valid, test = _rows_of(parts.valid, warm), _rows_of(parts.test, warm)
     dropped = []
-    for name, part in held.items():
-        if part is None or (keep := warm[part.user]).all():
-            continue
-        dropped.append(f"{int((~keep).sum())} {name}")
-        held[name] = part.take(keep)
+    for name, before, after in (("valid", parts.valid, valid), ("test", parts.test, test)):
+        if before is not None and after is not None and len(after) < len(before):
+            dropped.append(f"{len(before) - len(after)} {name}")
     if not dropped:
         return parts
     words = f"{parts.words}; {' and '.join(dropped)} rows of users without train rows dropped"
-    return _Parts(train, held["valid"], held["test"], words)
+    return _Parts(train, valid, test, words)
+
+
+def _rows_of(part: Interactions | None, chosen: np.ndarray) -> Interactions | None:
+    """Return the rows of the chosen users.
+
+    Args:
+        part: held-out interactions, or None.
+        chosen: whether a user is chosen, bool [n_users].
+    """
+    if part is None or chosen[part.user].all():
+        return part
+    return part.take(chosen[part.user])
 
 
 def _with_noise(parts: _Parts, noise: Noise) -> _Parts:
