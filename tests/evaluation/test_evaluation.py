@@ -354,7 +354,7 @@ def test_popularity_slices_select_and_are_broken_down():
         Train(epochs=3, batch_size=64, device="cpu"),
         evaluation,
     )
-    values = [entry["valid"]["recall@5[tail]"] for entry in fitted.history]
+    values = [entry.valid["recall@5[tail]"] for entry in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmax(values))
     names = tuple(f"ndcg@5[{group}]" for group in GROUPS)
     test = parts.test.open("a test")

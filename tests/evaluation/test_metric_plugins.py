@@ -146,7 +146,7 @@ def test_it_is_named_in_toml_monitored_and_tuned_on(plugin):
     code, _, err = invoke(f"run {config} --out {plugin / 'run'} -q")
     assert (code, err) == (0, "")
     run = open_run(plugin / "run")
-    values = [entry["valid"]["first@5"] for entry in run.history]
+    values = [entry.valid["first@5"] for entry in run.history]
     assert run.stopping.best_epoch == 1 + int(np.argmax(values))
     assert "first@5" in run.report("test").names
     code, _, err = invoke(f"tune {config} --out {plugin / 'study'} -q")

@@ -68,7 +68,7 @@ def test_recsys_models_says_it() -> None:
         assert f"[reconstructed: {mark}]" in models.summary(name)
         assert models.summary(name) in printed
     assert printed.count("[reconstructed:") == len(EXPECTED)
-    assert f"reconstructed of it: {Denoise.reconstructed}" in printed
+    assert f"reconstructed: {Denoise.reconstructed}" in printed
     assert Denoise.reconstructed == 'DCF in its mode "paper"'
 
 

@@ -223,7 +223,7 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
     journal = tmp_path / "study" / "study.journal"
     lines: Any = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(lines[0] + b"garbage\n" + b"".join(lines[1:]))
-    with pytest.raises(InputError, match=r"study.journal: is not a whole journal"):
+    with pytest.raises(InputError, match=r"study.journal: is not a journal"):
         tune(None, tmp_path / "study", resume=True)
     journal.unlink()
     with pytest.raises(InputError, match="no such file"):
