@@ -147,9 +147,9 @@ def _space(model: str, given: Any, path: Path, place: str) -> dict[str, Any]:
         return {}
     if given is not None and not isinstance(given, str):
         raise InputError(
-            "a space must be a table, the name of a TOML file, or 'none'",
+            f"space must be a table, the name of a TOML file, or 'none', got {given!r}",
             place=f"{place} space",
-            remedy="correct the value",
+            remedy='write space = { ... }, space = "FILE.toml" or space = "none"',
         )
     file = spaces() / f"{model}.toml" if given is None else near(given, path)
     if given is None and not file.is_file():

@@ -143,7 +143,7 @@ def _values(
                 raise InputError(
                     f"{metric} must be a number, got {value!r}",
                     place=f"{place} {method}",
-                    remedy="correct the value",
+                    remedy="write a number",
                 )
             values[method, metric] = value / block.scale
     return values

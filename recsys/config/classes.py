@@ -68,8 +68,8 @@ def settings(cls: type[T]) -> type[T]:
 def _check_bits(key: str, value: Any) -> None:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise InputError(
-            f"{key} = {short(value)}: expected an integer of at most 64 bits, as in TOML",
-            remedy="correct the value",
+            f"{key} must be an integer of at most 64 bits, got {short(value)}",
+            remedy="choose a smaller number",
         )
 
 

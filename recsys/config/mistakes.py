@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,33 @@ from recsys.config.aliases import ALIASES
 from recsys.config.toml import value_text
 from recsys.errors import InputError, suggest
 
-__all__ = ["first_mistake", "short"]
+__all__ = ["first_mistake", "requirement", "short"]
+
+# What a value must be, by the type of pydantic's complaint.
+_TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "decimal": "a number",
+    "bool": "true or false",
+    "string": "text in quotes",
+    "finite_number": "a finite number",
+    "dict": "a table",
+    "mapping": "a table",
+}
+_REMEDIES = {
+    "an integer": "write an integer, without quotes",
+    "a number": "write a number, without quotes",
+    "true or false": "write true or false, without quotes",
+    "text in quotes": "put the text into quotes",
+    "a finite number": "write a finite number",
+    "a table": "write { key = value }",
+}
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "above"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "below"),
+}
 
 
 def first_mistake(error: pydantic.ValidationError, cls: type) -> InputError:
@@ -59,15 +86,44 @@ def _wrong_value(detail: Any, message: str, more: str, *, is_only: bool) -> Inpu
             f"{key} must be a table, got {short(value)}{more}",
             remedy=f"write {key} = {{ key = value }}",
         )
+    required = requirement(detail)
     if isinstance(value, float) and not math.isfinite(value):
         # If several types are allowed, the first complaint may be about another one.
-        message = "input should be a finite number"
+        required = "a finite number"
     if detail["type"] == "tuple_type" and is_only and not isinstance(value, Mapping):
         return InputError(
             f"{root} must be a list, got {short(value)}{more}",
             remedy=f"write {root} = [{value_text(value)}]",
         )
-    return InputError(f"{root} = {short(value)}: {message}{more}", remedy="correct the value")
+    if required is None:
+        cause = f"{root} = {short(value)}: {message}{more}"
+        return InputError(cause, remedy="choose a value that the setting accepts")
+    cause = f"{root} must be {required}, got {short(value)}{more}"
+    if detail["type"] == "literal_error":
+        words = re.findall(r"'([^']*)'", required)
+        return InputError(cause, remedy=suggest(str(value), words))
+    return InputError(cause, remedy=_REMEDIES.get(required, f"choose a value that is {required}"))
+
+
+def requirement(detail: Any) -> str | None:
+    """Return what a value must be, in words such as "an integer" or "at least 1".
+
+    Args:
+        detail: one complaint of pydantic.
+
+    Returns:
+        None for a complaint that is neither about a type, a bound nor a choice.
+    """
+    kind = detail["type"]
+    if kind == "literal_error":
+        return str(detail["ctx"]["expected"])
+    for name, (bound, words) in _BOUNDS.items():
+        if kind == name:
+            return f"{words} {detail['ctx'][bound]:g}"
+    for prefix, words in _TYPES.items():
+        if kind.startswith(prefix):
+            return words
+    return None
 
 
 def short(value: Any) -> str:

@@ -106,7 +106,7 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> RunMeta:
         remedy = "choose another --out"
         if (folder / "run.json").exists():
             remedy += f", or go on with it: recsys run --resume {folder}"
-        raise InputError("exists already and is not empty", place=str(folder), remedy=remedy)
+        raise InputError("already exists and is not empty", place=str(folder), remedy=remedy)
     return RunMeta(
         format=FORMAT,
         status="running",

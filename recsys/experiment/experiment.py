@@ -181,9 +181,9 @@ def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") 
     name, refit = tree.get("name", ""), tree.get("refit", False)
     if not isinstance(name, str) or not isinstance(refit, bool):
         raise InputError(
-            "'name' is a text and 'refit' is true or false",
+            f"name must be text and refit true or false, got {name!r} and {refit!r}",
             place=place or None,
-            remedy="correct the value",
+            remedy='write name = "..." and refit = true or false',
         )
     data = _absolute(sections.pop("data"))
     tune = _tune(tree, place) if "tune" in tree else None

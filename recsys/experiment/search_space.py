@@ -213,9 +213,9 @@ def _dimension(path: str, range_: Range, field: SearchedField) -> Dimension:
     field.check(range_.high, f"{place} high")
     if kind == "int" and range_.step is not None and not isinstance(range_.step, int):
         raise InputError(
-            f"step = {range_.step}: the field takes whole numbers",
+            f"step must be an integer, got {range_.step}",
             place=place,
-            remedy="correct the value",
+            remedy="the field takes integers: choose an integer step",
         )
     return Dimension(path, kind, range_, field.absence)
 

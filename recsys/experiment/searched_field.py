@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from recsys.config import ALIASES, build, defaults
+from recsys.config.mistakes import requirement
 from recsys.errors import InputError, suggest
 
 __all__ = ["Absence", "SearchedField", "field_names", "look_up"]
@@ -81,11 +82,14 @@ class SearchedField:
         try:
             return adapter.validate_python(value)
         except pydantic.ValidationError as error:
-            cause = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            detail = error.errors(include_url=False)[0]
+            required = requirement(detail)
+            if required is None:
+                required = f"valid: {detail['msg'].removeprefix('Value error, ')}"
             raise InputError(
-                f"{value!r}: {cause[0].lower()}{cause[1:]}",
+                f"must be {required}, got {value!r}",
                 place=place,
-                remedy="correct the value",
+                remedy="choose values that the field accepts",
             ) from None
 
     def words(self) -> str:

@@ -65,7 +65,7 @@ class Range:
 
     def _check_step(self, step: float, low: float, high: float) -> None:
         if step <= 0:
-            raise InputError(f"step = {step} is not above 0", remedy="correct the value")
+            raise InputError(f"step must be above 0, got {step}", remedy="choose a positive step")
         if self.log:
             raise InputError(
                 "step and log do not go together",

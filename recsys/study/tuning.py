@@ -243,4 +243,4 @@ def _check_free(folder: Path) -> None:
     remedy = "choose another --out"
     if is_study(folder):
         remedy = f"choose another --out, or go on with it: recsys tune --resume {folder}"
-    raise InputError("exists already and is not empty", place=str(folder), remedy=remedy)
+    raise InputError("already exists and is not empty", place=str(folder), remedy=remedy)

@@ -160,7 +160,7 @@ TOUCHED = {"rows": "touched", "optimizer": "adam"}
     ("changes", "said"),
     [
         ({"seed": 3}, "did you mean 'seeds'"),
-        ({"trials": 0}, "trials = 0"),
+        ({"trials": 0}, "trials must be at least 1, got 0"),
         ({"methods": ["esae"]}, "unknown method 'esae'; did you mean 'ease'"),
         ({"methods": ["lrml", "mf"]}, "no space ships for 'lrml'"),
         ({"methods": ["ease"], "method": {}}, "at least two methods to compare"),

@@ -621,7 +621,7 @@ def test_other_settings_or_other_data_cannot_go_on(tmp_path: Path) -> None:
             InputError, match=f"study: was begun with other settings: {said}; resume without"
         ):
             tune(small(tmp_path, **change), tmp_path / "study", resume=True)
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         tune(small(tmp_path), tmp_path / "study")
     (tmp_path / "log.csv").write_text((tmp_path / "log.csv").read_text() + "u1,i59\nu2,i58\n")
     before = (tmp_path / "study" / "study.json").read_bytes()
