@@ -33,7 +33,7 @@ class LoadOptions(TypedDict, total=False):
     item: Column
     time: Column
     weight: Column
-    label: Column
+    clean: Column
     behaviour: Column
     separator: str | None
     quote: str | None

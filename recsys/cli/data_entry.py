@@ -37,7 +37,15 @@ User = Annotated[str | None, _text_option("Column of users, a name or a position
 Item = Annotated[str | None, _text_option("Column of items.")]
 Time = Annotated[str | None, _text_option("Column of times.")]
 Weight = Annotated[str | None, _text_option("Column of ratings or counts.")]
-Label = Annotated[str | None, _text_option("Column of labels, 1 clean, 0 noise.")]
+Clean = Annotated[
+    str | None,
+    typer.Option(
+        "--clean",
+        "--label",
+        help="Column of noise flags, 1 clean, 0 noise. Its earlier name is --label.",
+        show_default=False,
+    ),
+]
 Behaviour = Annotated[str | None, _text_option("Column of behaviours.")]
 Separator = Annotated[str | None, _text_option("Character between two fields.")]
 Header = Annotated[
@@ -72,7 +80,7 @@ def add(
     item: Item = None,
     time: Time = None,
     weight: Weight = None,
-    label: Label = None,
+    clean: Clean = None,
     behaviour: Behaviour = None,
     separator: Separator = None,
     header: Header = None,
@@ -93,7 +101,7 @@ def add(
         "item": item,
         "time": time,
         "weight": weight,
-        "label": label,
+        "clean": clean,
         "behaviour": behaviour,
     }
     read: dict[str, Any] = {

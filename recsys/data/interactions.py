@@ -23,14 +23,17 @@ _COLUMNS = {
     "time": np.int64,
     "position": np.int32,
     "weight": np.float64,
-    "label": np.int8,
+    "clean": np.int8,
     "behaviour": np.int16,
 }
+
+# Columns that a fingerprint calls by an earlier name, so that stored fingerprints stay valid.
+_HASHED_AS = {"clean": "label"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions(Shown):
-    """Pairs of user and item with what is known of each: time, weight, label, behaviour.
+    """Pairs of user and item with what is known of each: time, weight, behaviour.
 
     The arrays are read-only.
 
@@ -41,7 +44,7 @@ class Interactions(Shown):
         position: row in the source, int32 [n]; it orders interactions of the same time. None if
             no two times are equal, or if the rows of the source have no order.
         weight: rating or count, float64 [n], or None.
-        label: 1 for a pair known to be clean, 0 for one known to be noise, int8 [n], or None.
+        clean: 1 for a pair known to be clean, 0 for one known to be noise, int8 [n], or None.
             Never used in training, only to evaluate a denoising method.
         behaviour: code of the kind of interaction (view, purchase), int16 [n], an index into
             `behaviours`, or None.
@@ -58,7 +61,7 @@ class Interactions(Shown):
     n_items: int
     time: np.ndarray | None = None
     weight: np.ndarray | None = None
-    label: np.ndarray | None = None
+    clean: np.ndarray | None = None
     behaviour: np.ndarray | None = None
     behaviours: tuple[str, ...] = ()
     position: np.ndarray | None = None
@@ -90,7 +93,7 @@ class Interactions(Shown):
         yield "", f"{counted(self.n_users, 'user')} x {counted(self.n_items, 'item')}"
         known = [
             name
-            for name in ("time", "weight", "label", "behaviour")
+            for name in ("time", "weight", "clean", "behaviour")
             if getattr(self, name) is not None
         ]
         if known:
@@ -144,7 +147,8 @@ class Interactions(Shown):
         digest = hashlib.sha256(head.encode())
         for name in _COLUMNS:
             values = getattr(self, name)
-            digest.update(name.encode() if values is not None else b"-")
+            hashed = _HASHED_AS.get(name, name)
+            digest.update(hashed.encode() if values is not None else b"-")
             if values is not None:
                 digest.update(values.tobytes())
         return digest.hexdigest()

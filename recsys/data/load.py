@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recsys.config import build
+from recsys.config import build, current_names
 from recsys.data import catalog
 from recsys.data.features.tables import feature_tables, seen_from
 from recsys.data.features.titles import read_titles
@@ -174,7 +174,7 @@ def _changed(source: Source) -> dict[str, Any]:
 def _override(source: Source, settings: Mapping[str, Any]) -> Source:
     """Return a source with some settings replaced and checked."""
     values = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
-    return build(Source, values | dict(settings))
+    return build(Source, values | current_names(Source, settings))
 
 
 def _is_path(text: str) -> bool:

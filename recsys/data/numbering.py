@@ -98,7 +98,7 @@ def interactions(
             columns["time"] = frame["time"].to_numpy()
     if position is not None:
         columns["position"] = position
-    for name in ("weight", "label"):
+    for name in ("weight", "clean"):
         if name in frame.columns:
             columns[name] = frame[name].to_numpy()
     names: tuple[str, ...] = ()

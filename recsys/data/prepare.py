@@ -151,7 +151,7 @@ def labels(frame: pl.DataFrame, clean_weight: float) -> StepResult:
         InputError: the data have no weights, or already have labels.
     """
     _need(frame, "weight", "clean_weight")
-    if "label" in frame.columns:
+    if "clean" in frame.columns:
         raise InputError(
             "the data have labels already",
             place="[data] clean_weight",
@@ -160,7 +160,7 @@ def labels(frame: pl.DataFrame, clean_weight: float) -> StepResult:
     clean = (frame["weight"].cast(pl.Float64) >= clean_weight).cast(pl.Int8)
     n_noise = frame.height - clean.sum()
     return (
-        frame.with_columns(label=clean),
+        frame.with_columns(clean=clean),
         f"clean_weight {_exact(clean_weight)}: {n_noise} of {frame.height} rows labelled as noise",
     )
 

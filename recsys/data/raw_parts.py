@@ -18,7 +18,7 @@ class RawLog:
     """The interactions of one file. This is what the reader of a format returns.
 
     Args:
-        frame: one row per interaction. Columns `user` and `item`; `time`, `weight`, `label` and
+        frame: one row per interaction. Columns `user` and `item`; `time`, `weight`, `clean` and
             `behaviour` where the file has them; `part` ("train", "valid" or "test") where one file
             holds several parts.
         users, items: the ids that exist, if the format numbers its ids, such as the rows and
@@ -37,7 +37,7 @@ class RawParts:
     """The interactions of a source: one log, or a split of train, valid and test.
 
     Each frame has the columns `user` and `item` (Int64 or String) and, where known, `time`
-    (Datetime), `weight` (Float64), `label` (Int8) and `behaviour` (String). Ids have the same type
+    (Datetime), `weight` (Float64), `clean` (Int8) and `behaviour` (String). Ids have the same type
     in all frames: a type that differs between files becomes text.
 
     Args:

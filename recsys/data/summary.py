@@ -150,9 +150,9 @@ def _weight_range(pairs: Interactions) -> WeightRange | None:
 
 
 def _share_of_clean(pairs: Interactions) -> float | None:
-    if pairs.label is None or not len(pairs):
+    if pairs.clean is None or not len(pairs):
         return None
-    return float((pairs.label == 1).mean())
+    return float((pairs.clean == 1).mean())
 
 
 def _behaviour_counts(pairs: Interactions) -> dict[str, int] | None:

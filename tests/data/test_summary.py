@@ -20,7 +20,7 @@ def test_every_number(tmp_path):
     path.write_text(
         "user,item,rating,time,event,clean\n1,a,2,0,view,1\n1,b,4,86400,buy,0\n2,a,6,10,view,1\n"
     )
-    found = summary(load(str(path), label="clean"))
+    found = summary(load(str(path), clean="clean"))
     assert (
         found.users,
         found.items,

@@ -33,7 +33,7 @@ def normalise(
             if all of them are whole numbers.
 
     Returns:
-        A frame with user and item (Int64 or String), time (Datetime), weight (Float64), label
+        A frame with user and item (Int64 or String), time (Datetime), weight (Float64), clean
         (Int8), behaviour and part (String), as far as `chosen` names them; and notes on what was
         done.
 
@@ -73,7 +73,7 @@ def normalise(
         columns.append(time)
         if unit not in ("seconds", "dates"):
             notes.append(f"times in '{chosen['time']}' read as {unit}")
-    parsers = {"weight": _weights, "label": _labels, "behaviour": _behaviours, "part": _parts}
+    parsers = {"weight": _weights, "clean": _labels, "behaviour": _behaviours, "part": _parts}
     for role, parse in parsers.items():
         if role in chosen:
             columns.append(parse(frame[role], where, chosen[role]))
@@ -136,7 +136,7 @@ def _labels(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
     numbers = values.cast(pl.Float64, strict=False)
     bad = ~numbers.is_in([0.0, 1.0]).fill_null(value=False)
     refuse_rows(bad, values, where, column, _not_a_label, "a label is 1 (clean) or 0 (noise)")
-    return numbers.cast(pl.Int8).alias("label")
+    return numbers.cast(pl.Int8).alias("clean")
 
 
 def _behaviours(values: pl.Series, where: RowPlace, column: str) -> pl.Series:

@@ -16,7 +16,7 @@ Column: TypeAlias = str | int | None
 Core = Annotated[int, Bound(ge=0)]
 
 # What a column can hold.
-ROLES = ("user", "item", "time", "weight", "label", "behaviour")
+ROLES = ("user", "item", "time", "weight", "clean", "behaviour")
 # Value of a role: the data have no such column, so no usual name is tried.
 NONE = "none"
 # The formats of this package. `recsys.data.reading.formats` has a reader for each.
@@ -64,11 +64,12 @@ class Source:
             noise-flag, npz, npy, json-lists, or a format that an installed package registers in the
             entry-point group `recsys.readers`. "auto" recognises a format of this package by the
             name and the first lines of a file; the history records the guess.
-        user, item, time, weight, label, behaviour: name or position (from 0) of each column. If not
+        user, item, time, weight, clean, behaviour: name or position (from 0) of each column. If not
             given, the usual names are tried (user_id, CustomerID, movieId, timestamp, rating, ...),
-            and, in a file without header, the order user item weight time. A label (1 clean, 0
-            known noise) is only read if it is named. "none" for time, weight, label or behaviour:
-            the data have no such column, regardless of names. A column that is not named here and
+            and, in a file without header, the order user item weight time. `clean` (1
+            clean, 0 known noise) is only read if it is named; its earlier name `label` still works.
+            "none" for time, weight, clean or behaviour: the data have no such column, regardless of
+            names. A column that is not named here and
             holds no value is left out.
         separator, header: of delimited text; recognised by the first lines if not given.
         quote: the quote character of delimited text; "" if no character quotes. Default: `"`, but
@@ -101,6 +102,9 @@ class Source:
         min_user: remove users with fewer rows, once, without filtering items (the LibCML protocol).
     """
 
+    # Keys of earlier versions that still work, with their current names.
+    RENAMED = (("label", "clean"),)
+
     source: str | None = None
     path: str | None = None
     train: str | None = None
@@ -111,7 +115,7 @@ class Source:
     item: Column = None
     time: Column = None
     weight: Column = None
-    label: Column = None
+    clean: Column = None
     behaviour: Column = None
     separator: str | None = None
     quote: str | None = None

@@ -268,7 +268,7 @@ def _canonical(pairs: Interactions) -> np.ndarray:
         return np.arange(len(key))
     columns = [
         values
-        for name in ("label", "behaviour", "weight", "time")
+        for name in ("clean", "behaviour", "weight", "time")
         if (values := getattr(pairs, name)) is not None
     ]
     return np.lexsort((*columns, key))

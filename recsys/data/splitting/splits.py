@@ -331,14 +331,14 @@ def _clean_test(parts: _Parts) -> _Parts:
     test = parts.test
     if test is None:
         return replace(parts, words=f"{parts.words}, by label")
-    if test.label is None:
+    if test.clean is None:
         raise InputError(
             "by = 'label' keeps noise out of the test, but no row is labelled",
             place="[split]",
-            remedy='name the labels in [data], as in label = "clean" or clean_weight = 3, '
+            remedy='name the labels in [data], as in clean = "kept" or clean_weight = 3, '
             "or choose another rule",
         )
-    clean = test.label == 1
+    clean = test.clean == 1
     return replace(
         parts,
         test=test.take(clean) if clean.any() else None,
@@ -352,12 +352,12 @@ def _clean_valid(result: Split) -> Split:
     Raises:
         InputError: the valid part is missing or has no labels.
     """
-    if result.valid is None or result.valid.label is None:
+    if result.valid is None or result.valid.clean is None:
         raise InputError(
             "clean_valid leaves noise out of valid, but the split has no valid part with labels",
             place="[split]",
-            remedy='name the labels in [data], as in label = "clean", or leave out clean_valid',
+            remedy='name the labels in [data], as in clean = "kept", or leave out clean_valid',
         )
-    clean = result.valid.label == 1
+    clean = result.valid.clean == 1
     words = f"{result.rule}; {int((~clean).sum())} noisy valid rows left out"
     return replace(result, valid=result.valid.take(clean), rule=words)
