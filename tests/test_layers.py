@@ -36,6 +36,7 @@ DATA: tuple[tuple[str, ...], ...] = (
     ("types",),
     ("plausible", "unmatched"),
     ("reading",),
+    ("sessions",),
     ("numbering", "prepare", "features"),
     ("catalog",),
     ("load",),

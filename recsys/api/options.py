@@ -35,6 +35,7 @@ class LoadOptions(TypedDict, total=False):
     weight: Column
     clean: Column
     behaviour: Column
+    session: Column
     separator: str | None
     quote: str | None
     header: bool | None
@@ -44,6 +45,7 @@ class LoadOptions(TypedDict, total=False):
     features: str | Path | Mapping[str, object] | None
     min_weight: float | None
     clean_weight: float | None
+    session_gap: float | None
     behaviours: Sequence[str] | None
     since: str | int | None
     until: str | int | None

@@ -47,6 +47,7 @@ Clean = Annotated[
     ),
 ]
 Behaviour = Annotated[str | None, _text_option("Column of behaviours.")]
+Session = Annotated[str | None, _text_option("Column of sessions, such as invoices or visits.")]
 Separator = Annotated[str | None, _text_option("Character between two fields.")]
 Header = Annotated[
     bool | None,
@@ -82,6 +83,7 @@ def add(
     weight: Weight = None,
     clean: Clean = None,
     behaviour: Behaviour = None,
+    session: Session = None,
     separator: Separator = None,
     header: Header = None,
     setting: Settings = None,
@@ -103,6 +105,7 @@ def add(
         "weight": weight,
         "clean": clean,
         "behaviour": behaviour,
+        "session": session,
     }
     read: dict[str, Any] = {
         role: int(column) if column.isdigit() else column

@@ -25,10 +25,13 @@ _COLUMNS = {
     "weight": np.float64,
     "clean": np.int8,
     "behaviour": np.int16,
+    "session": np.int32,
 }
 
 # Columns that a fingerprint calls by an earlier name, so that stored fingerprints stay valid.
 _HASHED_AS = {"clean": "label"}
+# Columns of later versions: a fingerprint does not mention them where they are missing.
+_LATER = ("session",)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,6 +52,8 @@ class Interactions(Shown):
         behaviour: code of the kind of interaction (view, purchase), int16 [n], an index into
             `behaviours`, or None.
         behaviours: names of the codes.
+        session: row of the session in `Dataset.sessions`, int32 [n], or None. A session is a visit,
+            an invoice or a basket; it has one user.
         time_unit: "s", "ms", "us" or "ns": the coarsest unit that holds every time exactly.
 
     Raises:
@@ -66,6 +71,7 @@ class Interactions(Shown):
     behaviours: tuple[str, ...] = ()
     position: np.ndarray | None = None
     time_unit: Unit = "s"
+    session: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.user) >= 2**31:
@@ -93,7 +99,7 @@ class Interactions(Shown):
         yield "", f"{counted(self.n_users, 'user')} x {counted(self.n_items, 'item')}"
         known = [
             name
-            for name in ("time", "weight", "clean", "behaviour")
+            for name in ("time", "weight", "clean", "behaviour", "session")
             if getattr(self, name) is not None
         ]
         if known:
@@ -147,6 +153,8 @@ class Interactions(Shown):
         digest = hashlib.sha256(head.encode())
         for name in _COLUMNS:
             values = getattr(self, name)
+            if values is None and name in _LATER:
+                continue
             hashed = _HASHED_AS.get(name, name)
             digest.update(hashed.encode() if values is not None else b"-")
             if values is not None:

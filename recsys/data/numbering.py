@@ -50,6 +50,7 @@ def dataset(data: RawParts | pl.DataFrame) -> tuple[Dataset, HeldOut]:
     orders = {name: _log_order(frame, parts.in_file_order) for name, frame in frames.items()}
     users = _vocab(frames, orders, "user", parts.users)
     items = _vocab(frames, orders, "item", parts.items)
+    sessions = _sessions(frames, orders)
     named = [frame["behaviour"] for frame in frames.values() if "behaviour" in frame.columns]
     # The parts share one numbering of behaviours.
     behaviours = Vocab.of(pl.concat(named), "behaviour") if named else None
@@ -58,11 +59,13 @@ def dataset(data: RawParts | pl.DataFrame) -> tuple[Dataset, HeldOut]:
     start = 0
     for name, frame in frames.items():
         position = np.arange(start, start + frame.height) if tied else None
-        pairs[name] = interactions(frame, users, items, behaviours, unit=unit, position=position)
+        pairs[name] = interactions(
+            frame, users, items, behaviours, sessions=sessions, unit=unit, position=position
+        )
         start += frame.height
     if parts.all is not None:
-        return Dataset(pairs["all"], users, items, history=parts.history), None
-    train = Dataset(pairs["train"], users, items, history=parts.history)
+        return Dataset(pairs["all"], users, items, history=parts.history, sessions=sessions), None
+    train = Dataset(pairs["train"], users, items, history=parts.history, sessions=sessions)
     return train, (pairs.get("valid"), pairs.get("test"))
 
 
@@ -72,6 +75,7 @@ def interactions(
     items: Vocab,
     behaviours: Vocab | None = None,
     *,
+    sessions: Vocab | None = None,
     unit: Unit = "s",
     position: np.ndarray | None = None,
 ) -> Interactions:
@@ -81,6 +85,7 @@ def interactions(
         frame: user, item and optional columns; `time` as Datetime, or as integers of `unit`.
         users, items: the vocabularies.
         behaviours: names of the behaviours; None: those of the frame.
+        sessions: ids of the sessions; None: do not read them.
         unit: of times that are integers.
         position: row of each interaction in the source [n], if equal times have an order.
 
@@ -106,6 +111,8 @@ def interactions(
         vocab = behaviours or Vocab.of(frame["behaviour"], "behaviour")
         names = tuple(str(name) for name in vocab.ids)
         columns["behaviour"] = vocab.rows(frame["behaviour"])
+    if sessions is not None and "session" in frame.columns:
+        columns["session"] = sessions.require(frame["session"])
     key = columns["user"].astype(np.int64) * len(items) + columns["item"]
     if len(key) > 1 and not (key[1:] > key[:-1]).all():
         order = np.argsort(key, kind="stable")
@@ -166,6 +173,14 @@ def _has_ties(frame: pl.DataFrame, order: np.ndarray | None) -> bool:
     return bool((ordered[1:] == ordered[:-1]).any())
 
 
+def _sessions(
+    frames: dict[str, pl.DataFrame], orders: dict[str, np.ndarray | None]
+) -> Vocab | None:
+    """Return the ids of the sessions of all parts that have some; None if no part has."""
+    named = {name: frame for name, frame in frames.items() if "session" in frame.columns}
+    return _vocab(named, orders, "session", None) if named else None
+
+
 def _vocab(
     frames: dict[str, pl.DataFrame],
     orders: dict[str, np.ndarray | None],
@@ -177,7 +192,7 @@ def _vocab(
     Args:
         frames: the parts.
         orders: as from `_log_order`.
-        role: "user" or "item".
+        role: "user", "item" or "session".
         numbered: ids that exist even without interactions, if the format numbers its ids.
     """
     columns = [

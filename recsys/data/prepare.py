@@ -16,6 +16,7 @@ import polars as pl
 
 from recsys.data.raw_parts import RawParts
 from recsys.data.reading.source import Source
+from recsys.data.sessions import with_sessions
 from recsys.data.times import count_ticks, moment, ticks_at
 from recsys.data.types import Vocab
 from recsys.errors import InputError, suggest
@@ -50,6 +51,7 @@ def prepare(parts: RawParts, source: Source) -> RawParts:
             set).
     """
     _check_cores(parts, source)
+    parts = with_sessions(parts, source)
     frames = parts.frames
     history = list(parts.history)
     for step in steps_of(source):

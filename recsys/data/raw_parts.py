@@ -18,9 +18,9 @@ class RawLog:
     """The interactions of one file. This is what the reader of a format returns.
 
     Args:
-        frame: one row per interaction. Columns `user` and `item`; `time`, `weight`, `clean` and
-            `behaviour` where the file has them; `part` ("train", "valid" or "test") where one file
-            holds several parts.
+        frame: one row per interaction. Columns `user` and `item`; `time`, `weight`, `clean`,
+            `behaviour` and `session` where the file has them; `part` ("train", "valid" or "test")
+            where one file holds several parts.
         users, items: the ids that exist, if the format numbers its ids, such as the rows and
             columns of a matrix. Ids without interactions are included. None: the ids that occur.
         notes: what was guessed, changed or left out.
@@ -37,8 +37,8 @@ class RawParts:
     """The interactions of a source: one log, or a split of train, valid and test.
 
     Each frame has the columns `user` and `item` (Int64 or String) and, where known, `time`
-    (Datetime), `weight` (Float64), `clean` (Int8) and `behaviour` (String). Ids have the same type
-    in all frames: a type that differs between files becomes text.
+    (Datetime), `weight` (Float64), `clean` (Int8), `behaviour` (String) and `session`. Ids have the
+    same type in all frames: a type that differs between files becomes text.
 
     Args:
         all: one log; None for a source that is already split.
@@ -60,10 +60,11 @@ class RawParts:
 
     def __post_init__(self) -> None:
         frames = self.frames
-        for role in ("user", "item"):
-            columns = [frame[role] for frame in frames.values()]
+        for role in ("user", "item", "session"):
+            names = [name for name, frame in frames.items() if role in frame.columns]
+            columns = [frames[name][role] for name in names]
             if len({column.dtype for column in columns}) > 1:
-                for name, column in zip(frames, unify_id_types(columns), strict=True):
+                for name, column in zip(names, unify_id_types(columns), strict=True):
                     frames[name] = frames[name].with_columns(column)
         for name, frame in frames.items():
             object.__setattr__(self, name, frame)

@@ -88,6 +88,7 @@ class Dataset(Shown):
         history: what was done to the raw log, one line a step, such as
             `min_weight 4: 100000 -> 55375 rows`.
         findings: warnings about the log and its tables, found while reading and splitting.
+        sessions: the ids of the sessions, or None if the interactions have none.
         learned: number of interactions per item that a model was trained on, int64 [n_items], if
             `pairs` are other interactions, such as those of users who came after training.
     """
@@ -100,6 +101,7 @@ class Dataset(Shown):
     history: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     learned: np.ndarray | None = None
+    sessions: Vocab | None = None
 
     @property
     def item_counts(self) -> np.ndarray:
@@ -139,7 +141,8 @@ class Dataset(Shown):
     @cached_property
     def pairs_fingerprint(self) -> str:
         """SHA-256 over interactions and vocabularies, without features."""
-        return _combine(self.pairs.fingerprint, self.users.fingerprint, self.items.fingerprint)
+        vocabs = [self.users, self.items] + ([] if self.sessions is None else [self.sessions])
+        return _combine(self.pairs.fingerprint, *(vocab.fingerprint for vocab in vocabs))
 
     @cached_property
     def fingerprint(self) -> str:

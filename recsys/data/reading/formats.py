@@ -55,7 +55,17 @@ def _open_parquet(path: Path, source: Source) -> ParquetTable:
     return open_parquet(path)
 
 
-_OF_X_LABEL = ("user", "item", "time", "weight", "behaviour", "separator", "quote", "ordered")
+_OF_X_LABEL = (
+    "user",
+    "item",
+    "time",
+    "weight",
+    "behaviour",
+    "session",
+    "separator",
+    "quote",
+    "ordered",
+)
 _TABLE = (*ROLES, "ordered", "nulls")
 _FORMATS: Mapping[str, FileFormat] = {
     "csv": FileFormat(partial(read_table, open_csv), (*_TABLE, "separator", "quote", "header")),

@@ -34,8 +34,8 @@ def normalise(
 
     Returns:
         A frame with user and item (Int64 or String), time (Datetime), weight (Float64), clean
-        (Int8), behaviour and part (String), as far as `chosen` names them; and notes on what was
-        done.
+        (Int8), behaviour (String), session (as ids) and part (String), as far as `chosen` names
+        them; and notes on what was done.
 
     Raises:
         InputError: an empty id or one that lost digits, a weight that is not a finite number, a
@@ -77,6 +77,9 @@ def normalise(
     for role, parse in parsers.items():
         if role in chosen:
             columns.append(parse(frame[role], where, chosen[role]))
+    if "session" in chosen:
+        sessions = _sessions(frame["session"], where, chosen["session"])
+        columns.append(sessions if typed else whole_numbers(sessions, strip_zero_fraction=True))
     return pl.DataFrame(columns), notes
 
 
@@ -145,6 +148,14 @@ def _behaviours(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
     remedy = 'fill it in, or set behaviour = "none"'
     refuse_rows(text.is_null(), values, where, column, lambda _: "the behaviour is empty", remedy)
     return text
+
+
+def _sessions(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
+    """Return the ids of sessions as Int64 or String; a missing one is an error."""
+    ids = read_id_column(values, where, column)
+    remedy = 'fill it in, or set session = "none"'
+    refuse_rows(ids.is_null(), values, where, column, lambda _: "the session is empty", remedy)
+    return ids
 
 
 def _parts(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
