@@ -38,7 +38,7 @@ DATA: tuple[tuple[str, ...], ...] = (
     ("reading",),
     ("sessions",),
     ("numbering", "prepare", "features"),
-    ("catalog",),
+    ("catalog", "event_log"),
     ("load",),
     ("splitting",),
     ("audit", "summary", "id_files"),

@@ -46,6 +46,7 @@ class LoadOptions(TypedDict, total=False):
     min_weight: float | None
     clean_weight: float | None
     session_gap: float | None
+    keep_log: bool | None
     behaviours: Sequence[str] | None
     since: str | int | None
     until: str | int | None

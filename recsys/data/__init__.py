@@ -5,6 +5,7 @@ reading         Files, frames and arrays to interactions with external ids.
 prepare         Which interactions are kept.
 sessions        Which events of a user belong together.
 numbering       External ids to row numbers.
+event_log       Every event, also those that the pairs leave out.
 splitting       A data set to train, valid and test.
 catalog         Data sets by name.
 features        Item features and titles.

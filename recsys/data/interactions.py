@@ -116,6 +116,25 @@ class Interactions(Shown):
         }
         return replace(self, **kept)
 
+    @cached_property
+    def chronological(self) -> np.ndarray:
+        """Rows in the order in which they happened, int64 [n]: by time, then by position.
+
+        Without times and positions the rows have no order, and are returned as they are.
+        """
+        keys = [values for values in (self.position, self.time) if values is not None]
+        return np.lexsort(keys) if keys else np.arange(len(self))
+
+    def ordered(self) -> Interactions:
+        """Return the interactions in order of user, item, time and position."""
+        keys = [values for values in (self.position, self.time) if values is not None]
+        return self.take(np.lexsort((*keys, self.key)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of users and number of items."""
+        return self.n_users, self.n_items
+
     def user_counts(self) -> np.ndarray:
         """Return the number of interactions of each user, int64 [n_users]."""
         return np.bincount(self.user, minlength=self.n_users)

@@ -20,7 +20,7 @@ from recsys.data.times import Unit, count_ticks
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 
-__all__ = ["HeldOut", "dataset", "interactions"]
+__all__ = ["HeldOut", "dataset", "has_ties", "interactions", "log_order", "with_ticks"]
 
 # Valid and test of a source that is already split; None for one log.
 HeldOut: TypeAlias = tuple[Interactions | None, Interactions | None] | None
@@ -46,15 +46,15 @@ def dataset(data: RawParts | pl.DataFrame) -> tuple[Dataset, HeldOut]:
     parts = RawParts(all=data) if isinstance(data, pl.DataFrame) else data
     if parts.all is None and parts.train is None:
         raise InputError("the train part is missing", place="[data]", remedy="give train")
-    frames, unit = _with_ticks(parts.frames)
-    orders = {name: _log_order(frame, parts.in_file_order) for name, frame in frames.items()}
+    frames, unit = with_ticks(parts.frames)
+    orders = {name: log_order(frame, parts.in_file_order) for name, frame in frames.items()}
     users = _vocab(frames, orders, "user", parts.users)
     items = _vocab(frames, orders, "item", parts.items)
     sessions = _sessions(frames, orders)
     named = [frame["behaviour"] for frame in frames.values() if "behaviour" in frame.columns]
     # The parts share one numbering of behaviours.
     behaviours = Vocab.of(pl.concat(named), "behaviour") if named else None
-    tied = parts.in_file_order and any(_has_ties(frames[name], orders[name]) for name in frames)
+    tied = parts.in_file_order and any(has_ties(frames[name], orders[name]) for name in frames)
     pairs = {}
     start = 0
     for name, frame in frames.items():
@@ -128,7 +128,7 @@ def interactions(
     )
 
 
-def _with_ticks(frames: dict[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], Unit]:
+def with_ticks(frames: dict[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], Unit]:
     """Return the frames with times as integers of one unit, and the unit."""
     timed = [name for name, frame in frames.items() if "time" in frame.columns]
     ticks, unit = count_ticks([frames[name]["time"] for name in timed])
@@ -139,7 +139,7 @@ def _with_ticks(frames: dict[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame
     return frames | changed, unit
 
 
-def _log_order(frame: pl.DataFrame, in_file_order: bool) -> np.ndarray | None:
+def log_order(frame: pl.DataFrame, in_file_order: bool) -> np.ndarray | None:
     """Return the rows of a frame in the order of the log [n]; None if they already are.
 
     Args:
@@ -159,12 +159,12 @@ def _log_order(frame: pl.DataFrame, in_file_order: bool) -> np.ndarray | None:
     return order[np.argsort(time[order], kind="stable")]
 
 
-def _has_ties(frame: pl.DataFrame, order: np.ndarray | None) -> bool:
+def has_ties(frame: pl.DataFrame, order: np.ndarray | None) -> bool:
     """Return whether two rows of a log have the same time.
 
     Args:
         frame: with times as integers, if there are any.
-        order: as from `_log_order`.
+        order: as from `log_order`.
     """
     if "time" not in frame.columns:
         return False
@@ -191,7 +191,7 @@ def _vocab(
 
     Args:
         frames: the parts.
-        orders: as from `_log_order`.
+        orders: as from `log_order`.
         role: "user", "item" or "session".
         numbered: ids that exist even without interactions, if the format numbers its ids.
     """

@@ -7,7 +7,7 @@ source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -53,6 +53,7 @@ def prepare(parts: RawParts, source: Source) -> RawParts:
     _check_cores(parts, source)
     parts = with_sessions(parts, source)
     frames = parts.frames
+    logs = _logs(frames, source) if source.keep_log else {}
     history = list(parts.history)
     for step in steps_of(source):
         for name in list(frames):
@@ -77,7 +78,15 @@ def prepare(parts: RawParts, source: Source) -> RawParts:
         items=None if source.item_core else parts.items,
         history=tuple(history),
         in_file_order=parts.in_file_order,
+        logs=logs,
     )
+
+
+def _logs(frames: Mapping[str, pl.DataFrame], source: Source) -> dict[str, pl.DataFrame]:
+    """Return every event of each part between `since` and `until`."""
+    if source.since is None and source.until is None:
+        return dict(frames)
+    return {name: window(each, source.since, source.until)[0] for name, each in frames.items()}
 
 
 def steps_of(source: Source) -> list[Step]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -45,6 +46,7 @@ class RawParts:
         train, valid, test: the parts of a source that is already split; each may be None.
         users, items: the ids that exist, as in `RawLog`; None: the ids that occur.
         history: what was read and guessed, one line a step.
+        logs: every event of each part, before rows were left out or merged, if they are kept.
         in_file_order: whether the order of the rows has a meaning. It has none in a matrix, nor in
             a folder of many files.
     """
@@ -57,6 +59,7 @@ class RawParts:
     items: range | None = None
     history: tuple[str, ...] = ()
     in_file_order: bool = True
+    logs: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         frames = self.frames

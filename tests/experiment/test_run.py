@@ -196,6 +196,20 @@ def test_a_run_that_calls_the_noise_flag_label_opens_resumes_and_verifies(tmp_pa
     assert "label" in pl.read_parquet(tmp_path / "run" / "seen.parquet").columns
 
 
+def test_a_kept_log_changes_no_scorer_of_pairs(tmp_path: Path) -> None:
+    log(tmp_path)
+    plain = execute(experiment(tmp_path, refit=True), tmp_path / "plain")
+    columns = {"path": str(tmp_path / "log.csv"), "user": "user", "item": "item", "time": "time"}
+    kept = experiment(tmp_path, refit=True, data={**columns, "keep_log": True})
+    run = execute(kept, tmp_path / "kept")
+    assert run.fingerprint == plain.fingerprint
+    assert run.pairs_fingerprint == plain.pairs_fingerprint
+    assert "keep_log" not in plain.experiment.deciding["data"]  # earlier fingerprints hold
+    assert open_run(tmp_path / "kept").experiment == kept
+    assert all(check.holds for check in verify(tmp_path / "kept"))
+    assert len(data_of(kept).train.log) > len(data_of(kept).train.pairs)
+
+
 def test_a_split_without_valid_and_test_still_gives_a_scorer(tmp_path: Path) -> None:
     log(tmp_path)
     run = execute(experiment(tmp_path, split={"ratios": [1.0, 0.0, 0.0]}), tmp_path / "run")

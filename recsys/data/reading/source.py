@@ -93,6 +93,8 @@ class Source:
             kept, those of 0 and below too.
         session_gap: make sessions of the times: a new one begins after more than this many seconds
             without an event of the user. Not with `session`.
+        keep_log: keep every event in `Dataset.log`, those too that `behaviours`, `min_weight` and
+            `duplicates` leave out of the pairs.
         behaviours: keep rows with these behaviours.
         since, until: keep times from `since` (inclusive) to `until` (exclusive); ISO dates or unix
             times, UTC.
@@ -130,6 +132,8 @@ class Source:
     min_weight: float | None = None
     clean_weight: float | None = None
     session_gap: Annotated[float, Bound(gt=0)] | None = None
+    # None, not False: the fingerprints of earlier runs do not mention it.
+    keep_log: bool | None = None
     behaviours: tuple[str, ...] | None = None
     since: str | int | None = None
     until: str | int | None = None
