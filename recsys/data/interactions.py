@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from recsys.data.times import TICKS, Unit, rescale
 from recsys.notebook import Shown, counted
 
-__all__ = ["Interactions", "join"]
+__all__ = ["Interactions", "contains", "join"]
 
 # Types of the columns.
 _COLUMNS = {
@@ -198,3 +198,18 @@ def join(first: Interactions, second: Interactions) -> Interactions:
             values = [rescale(time, own, unit) for time, own in zip(values, units, strict=True)]
         columns[name] = np.concatenate(values)
     return replace(first, **columns, time_unit=unit)
+
+
+def contains(known: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return which keys occur among the known ones, bool [n].
+
+    A binary search per key: `np.isin` would sort or hash all known keys each time.
+
+    Args:
+        known: keys in ascending order [m].
+        keys: the keys to look for, in any order [n].
+    """
+    if not len(known):
+        return np.zeros(len(keys), dtype=bool)
+    index = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return known[index] == keys

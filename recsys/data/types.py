@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from recsys.data.finding import Finding
-from recsys.data.interactions import Interactions, join
+from recsys.data.interactions import Interactions, contains, join
 from recsys.data.vocab import Vocab
 from recsys.notebook import Shown, counted, facts_html
 
@@ -160,10 +160,10 @@ class Dataset(Shown):
         if log is None and self.events is not None:
             log = pairs
             if self.events is not self.pairs:
-                gone = np.setdiff1d(self.pairs.key, pairs.key)
                 log = self.events
-                if len(gone):
-                    log = log.take(~np.isin(log.key, gone))
+                if pairs is not self.pairs:
+                    gone = self.pairs.key[~contains(np.sort(pairs.key), self.pairs.key)]
+                    log = log.take(~contains(np.sort(gone), log.key))
         history = (*self.history, note) if note else self.history
         return replace(self, pairs=pairs, events=log, history=history)
 

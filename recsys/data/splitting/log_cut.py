@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from recsys.data.interactions import contains
 from recsys.data.splitting.rules import TEST, VALID, Moment, time_point
 from recsys.data.splitting.settings import SplitRule
 from recsys.data.times import rescale
@@ -109,7 +110,7 @@ def cut_presplit(
         valid_log = None if valid_log is None else without_pairs(valid_log, test)
     if valid is None:
         return CutLog(log, valid_log)
-    of_valid = np.isin(log.key, valid.key)
+    of_valid = _among(log, valid.key)
     moved = log.take(of_valid)
     joined = moved if valid_log is None else join(moved, valid_log).ordered()
     return CutLog(log.take(~of_valid), joined)
@@ -117,7 +118,13 @@ def cut_presplit(
 
 def without_pairs(log: Interactions, pairs: Interactions) -> Interactions:
     """Return the events whose user and item are not among the pairs."""
-    return log.take(~np.isin(log.key, pairs.key))
+    return log.take(~_among(log, pairs.key))
+
+
+def _among(log: Interactions, keys: np.ndarray) -> np.ndarray:
+    """Return which events have one of the keys of pairs, bool [m]."""
+    is_sorted = bool((keys[1:] >= keys[:-1]).all())
+    return contains(keys if is_sorted else np.sort(keys), log.key)
 
 
 def _kept(data: Dataset, held: np.ndarray, cut: LogCut, point: Moment) -> np.ndarray:
@@ -130,7 +137,7 @@ def _kept(data: Dataset, held: np.ndarray, cut: LogCut, point: Moment) -> np.nda
         point: the point in time, for the order "time".
     """
     log, pairs = data.log, data.pairs
-    kept = ~np.isin(log.key, pairs.key[held])
+    kept = ~_among(log, pairs.key[held])
     if cut.order == "new-item":
         left = np.bincount(pairs.item[~held], minlength=pairs.n_items) > 0
         return kept & left[log.item]
@@ -148,5 +155,5 @@ def _kept(data: Dataset, held: np.ndarray, cut: LogCut, point: Moment) -> np.nda
     else:
         limits = np.full(pairs.n_users, held_time.min(), dtype=np.int64)
     limit_of_event = limits[log.user]
-    tied = (log.time == limit_of_event) & np.isin(log.key, pairs.key[~held])
+    tied = (log.time == limit_of_event) & _among(log, pairs.key[~held])
     return kept & ((log.time < limit_of_event) | tied)

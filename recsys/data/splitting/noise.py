@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from recsys.config import Bound, settings
+from recsys.data.interactions import contains
 from recsys.data.types import Interactions
 
 __all__ = ["Noise", "inject", "labelled"]
@@ -135,20 +136,9 @@ def _draw(
         _, first = np.unique(key, return_index=True)
         good = np.zeros(len(key), dtype=bool)
         good[first] = True
-        good &= ~_contains(known, key)
+        good &= ~contains(known, key)
         accepted.append(key[good])
         known = np.union1d(known, key[good])
         waiting = waiting[~good]
     keys = np.sort(np.concatenate([*accepted, np.empty(0, dtype=np.int64)]))
     return keys // n_items, keys % n_items
-
-
-def _contains(known: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return which keys occur in the sorted array of known ones, bool [n].
-
-    A binary search per key: `np.isin` would sort or hash all known keys in every round.
-    """
-    if not len(known):
-        return np.zeros(len(keys), dtype=bool)
-    index = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    return known[index] == keys
