@@ -23,7 +23,7 @@ from recsys.data.splitting.rules import (
 from recsys.data.splitting.settings import EITHER, SplitRule, refuse_unused
 from recsys.data.splitting.splitters import parts_by
 from recsys.data.splitting.ties import tie_keys, tie_words
-from recsys.data.types import Dataset, Interactions, Sealed, Split, Vocab
+from recsys.data.types import Dataset, Interactions, Sealed, Split, Vocab, join
 from recsys.errors import InputError
 
 __all__ = ["SplitRule", "presplit", "split"]
@@ -67,6 +67,8 @@ def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
     """
     rule = rule or SplitRule()
     loaded = data if isinstance(data, LoadedData) else LoadedData(data)
+    if rule.join_parts:
+        loaded = _joined(loaded)
     by = rule.by
     if by == "auto":
         by = "presplit" if loaded.parts is not None else "ratio"
@@ -86,6 +88,25 @@ def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
     if rule.clean_valid:
         result = _clean_valid(result)
     return replace(result, train=without(result.train, rule.missing))
+
+
+def _joined(loaded: LoadedData) -> LoadedData:
+    """Return the parts of a source that is split already as one log, in the order of the parts.
+
+    Raises:
+        InputError: the source is one log.
+    """
+    if loaded.parts is None:
+        raise InputError(
+            "join_parts has no effect, because the source is one log",
+            place="[split]",
+            remedy="leave it out",
+        )
+    whole = loaded.dataset
+    for part in loaded.parts:
+        if part is not None:
+            whole = whole.with_pairs(join(whole.pairs, part))
+    return LoadedData(whole)
 
 
 def presplit(
