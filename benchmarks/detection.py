@@ -36,7 +36,7 @@ def detection_auc(scorer: Scorer, pairs: Interactions) -> float:
         scorer: the final model.
         pairs: training interactions with labels, 0 for noise.
     """
-    assert pairs.label is not None
+    assert pairs.clean is not None
     score = np.empty(len(pairs), dtype=np.float32)
     order = np.argsort(pairs.user, kind="stable")
     users, first = np.unique(pairs.user[order], return_index=True)
@@ -47,7 +47,7 @@ def detection_auc(scorer: Scorer, pairs: Interactions) -> float:
         with torch.inference_mode():
             scores = scorer.score(torch.as_tensor(block, dtype=torch.int64)).numpy()
         score[rows] = scores[np.searchsorted(block, pairs.user[rows]), pairs.item[rows]]
-    return area(-score, pairs.label == 0) or 0.5
+    return area(-score, pairs.clean == 0) or 0.5
 
 
 def held(run: Run) -> tuple[float, float] | None:
@@ -68,7 +68,7 @@ def lines(plan_path: Path, changes: list[str], out: Path | None) -> Iterator[str
     folder = out or Path("runs") / plan.settings.name
     for data in plan.data:
         pairs = data_of(plan.cells[data, plan.methods[0]]).train.pairs
-        if pairs.label is None:
+        if pairs.clean is None:
             raise InputError(
                 "has no noise labels", place=data, remedy="use data with labels, or [split] noise"
             )

@@ -33,8 +33,9 @@ class LoadOptions(TypedDict, total=False):
     item: Column
     time: Column
     weight: Column
-    label: Column
+    clean: Column
     behaviour: Column
+    session: Column
     separator: str | None
     quote: str | None
     header: bool | None
@@ -44,6 +45,8 @@ class LoadOptions(TypedDict, total=False):
     features: str | Path | Mapping[str, object] | None
     min_weight: float | None
     clean_weight: float | None
+    session_gap: float | None
+    keep_log: bool | None
     behaviours: Sequence[str] | None
     since: str | int | None
     until: str | int | None

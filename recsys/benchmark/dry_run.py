@@ -77,6 +77,7 @@ def miniature(train: Dataset) -> Dataset:
     }
     return replace(
         train,
+        events=None,
         pairs=replace(some, user=user, item=item, n_users=len(users), n_items=len(items)),
         users=Vocab(train.users.ids[users.tolist()], train.users.name),
         items=Vocab(train.items.ids[items.tolist()], train.items.name),

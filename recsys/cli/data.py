@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -212,7 +212,7 @@ def stats(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Count users, items and interactions; show times, labels and features."""
+    """Count users, items, interactions, sessions and events; show times, labels and features."""
     from recsys.config import override
     from recsys.data.load import load
     from recsys.data.summary import summary
@@ -228,7 +228,7 @@ def stats(
     if json:
         print_json(statistics.to_json())
         return
-    rows = [*_size_rows(statistics), *_content_rows(statistics)]
+    rows = [*_size_rows(statistics), *_event_rows(statistics), *_content_rows(statistics)]
     for number, line in enumerate(statistics.history):
         rows.append(["" if number else "read", line])
     rows += [[f"note: {finding.check}", finding.message] for finding in statistics.findings]
@@ -249,8 +249,30 @@ def _size_rows(statistics: Statistics) -> list[list[str]]:
         ["density", f"{statistics.density:.4%}"],
     ]
     for label, shares in (("per user", statistics.per_user), ("per item", statistics.per_item)):
-        values = "  ".join(f"{share} {value:,.0f}" for share, value in shares.items())
-        rows.append([label, values])
+        rows.append([label, _quantile_text(shares)])
+    return rows
+
+
+def _quantile_text(quantiles: Mapping[str, float]) -> str:
+    return "  ".join(f"{share} {value:,.0f}" for share, value in quantiles.items())
+
+
+def _event_rows(statistics: Statistics) -> list[list[str]]:
+    """Return the lines about the log, equal times and sessions, as far as they are known."""
+    rows = []
+    log, sessions = statistics.log, statistics.sessions
+    if log is not None:
+        rows.append(
+            ["events", f"{log.events:,}, {log.repeated:.2%} of them repeat an item of the user"]
+        )
+        rows.append(["events per user", _quantile_text(log.per_user)])
+    if statistics.tied is not None:
+        rows.append(
+            ["equal times", f"{statistics.tied:.2%} of the events, with another of the user"]
+        )
+    if sessions is not None:
+        rows.append(["sessions", f"{sessions.count:,}"])
+        rows.append(["per session", _quantile_text(sessions.per_session)])
     return rows
 
 

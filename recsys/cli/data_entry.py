@@ -37,8 +37,17 @@ User = Annotated[str | None, _text_option("Column of users, a name or a position
 Item = Annotated[str | None, _text_option("Column of items.")]
 Time = Annotated[str | None, _text_option("Column of times.")]
 Weight = Annotated[str | None, _text_option("Column of ratings or counts.")]
-Label = Annotated[str | None, _text_option("Column of labels, 1 clean, 0 noise.")]
+Clean = Annotated[
+    str | None,
+    typer.Option(
+        "--clean",
+        "--label",
+        help="Column of noise flags, 1 clean, 0 noise. Its earlier name is --label.",
+        show_default=False,
+    ),
+]
 Behaviour = Annotated[str | None, _text_option("Column of behaviours.")]
+Session = Annotated[str | None, _text_option("Column of sessions, such as invoices or visits.")]
 Separator = Annotated[str | None, _text_option("Character between two fields.")]
 Header = Annotated[
     bool | None,
@@ -72,8 +81,9 @@ def add(
     item: Item = None,
     time: Time = None,
     weight: Weight = None,
-    label: Label = None,
+    clean: Clean = None,
     behaviour: Behaviour = None,
+    session: Session = None,
     separator: Separator = None,
     header: Header = None,
     setting: Settings = None,
@@ -93,8 +103,9 @@ def add(
         "item": item,
         "time": time,
         "weight": weight,
-        "label": label,
+        "clean": clean,
         "behaviour": behaviour,
+        "session": session,
     }
     read: dict[str, Any] = {
         role: int(column) if column.isdigit() else column

@@ -21,7 +21,7 @@ The names below are public; the modules behind them are internal and may change.
 """
 
 from recsys.config.aliases import ALIASES
-from recsys.config.classes import Bound, defaults, settings
+from recsys.config.classes import Bound, current_names, defaults, settings
 from recsys.config.reference import describe, schema
 from recsys.config.toml import from_toml, override, read_toml, to_toml
 from recsys.config.trees import build, difference, to_dict
@@ -30,6 +30,7 @@ __all__ = [
     "ALIASES",
     "Bound",
     "build",
+    "current_names",
     "defaults",
     "describe",
     "difference",

@@ -18,6 +18,7 @@ from recsys.errors import InputError
 
 __all__ = [
     "Bound",
+    "current_names",
     "default_of",
     "defaults",
     "field_types",
@@ -55,6 +56,7 @@ def settings(cls: type[T]) -> type[T]:
             )
         for key, value in values.items():
             _check_bits(key, value)
+        values = current_names(cls, values)
         try:
             construct(self, **{key: _tuples(value) for key, value in values.items()})
         except pydantic.ValidationError as error:
@@ -63,6 +65,31 @@ def settings(cls: type[T]) -> type[T]:
     checked.__init__ = __init__
     checked.__settings__ = True
     return typing.cast(type[T], checked)
+
+
+def current_names(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with the current names of keys that had another name in earlier versions.
+
+    A settings class lists them in the attribute `RENAMED`, as (earlier, current).
+
+    Args:
+        cls: a class made by `settings`.
+        values: values by key; those under an earlier name keep their meaning.
+
+    Raises:
+        InputError: a value is given under both names.
+    """
+    renamed: dict[str, str] = dict(getattr(cls, "RENAMED", ()))
+    current = {key: value for key, value in values.items() if key not in renamed}
+    for earlier in renamed.keys() & values.keys():
+        name = renamed[earlier]
+        if current.get(name) is not None:
+            raise InputError(
+                f"{earlier} was renamed to {name}, and both are given",
+                remedy=f"leave out {earlier}",
+            )
+        current[name] = values[earlier]
+    return current
 
 
 def _check_bits(key: str, value: Any) -> None:

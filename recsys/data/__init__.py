@@ -3,6 +3,8 @@
     load          A name, path, frame or array to a `LoadedData`; reads, prepares and numbers.
     reading       Files, frames and arrays to interactions with external ids.
     prepare       Which interactions are kept.
+    sessions      Which events of a user belong together.
+    event_log     Every event, also those that the pairs leave out.
     numbering     External ids to row numbers.
     splitting     A data set to train, valid and test.
     catalog       Data sets by name.

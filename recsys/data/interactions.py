@@ -23,14 +23,20 @@ _COLUMNS = {
     "time": np.int64,
     "position": np.int32,
     "weight": np.float64,
-    "label": np.int8,
+    "clean": np.int8,
     "behaviour": np.int16,
+    "session": np.int32,
 }
+
+# Columns that a fingerprint calls by an earlier name, so that stored fingerprints stay valid.
+_HASHED_AS = {"clean": "label"}
+# Columns of later versions: a fingerprint does not mention them where they are missing.
+_LATER = ("session",)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions(Shown):
-    """Pairs of user and item with what is known of each: time, weight, label, behaviour.
+    """Pairs of user and item with what is known of each: time, weight, behaviour.
 
     The arrays are read-only.
 
@@ -41,11 +47,13 @@ class Interactions(Shown):
         position: row in the source, int32 [n]; it orders interactions of the same time. None if
             no two times are equal, or if the rows of the source have no order.
         weight: rating or count, float64 [n], or None.
-        label: 1 for a pair known to be clean, 0 for one known to be noise, int8 [n], or None.
+        clean: 1 for a pair known to be clean, 0 for one known to be noise, int8 [n], or None.
             Never used in training, only to evaluate a denoising method.
         behaviour: code of the kind of interaction (view, purchase), int16 [n], an index into
             `behaviours`, or None.
         behaviours: names of the codes.
+        session: row of the session in `Dataset.sessions`, int32 [n], or None. A session is a visit,
+            an invoice or a basket; it has one user.
         time_unit: "s", "ms", "us" or "ns": the coarsest unit that holds every time exactly.
 
     Raises:
@@ -58,11 +66,12 @@ class Interactions(Shown):
     n_items: int
     time: np.ndarray | None = None
     weight: np.ndarray | None = None
-    label: np.ndarray | None = None
+    clean: np.ndarray | None = None
     behaviour: np.ndarray | None = None
     behaviours: tuple[str, ...] = ()
     position: np.ndarray | None = None
     time_unit: Unit = "s"
+    session: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.user) >= 2**31:
@@ -90,7 +99,7 @@ class Interactions(Shown):
         yield "", f"{counted(self.n_users, 'user')} x {counted(self.n_items, 'item')}"
         known = [
             name
-            for name in ("time", "weight", "label", "behaviour")
+            for name in ("time", "weight", "clean", "behaviour", "session")
             if getattr(self, name) is not None
         ]
         if known:
@@ -106,6 +115,25 @@ class Interactions(Shown):
             name: value[rows] for name in _COLUMNS if (value := getattr(self, name)) is not None
         }
         return replace(self, **kept)
+
+    @cached_property
+    def chronological(self) -> np.ndarray:
+        """Rows in the order in which they happened, int64 [n]: by time, then by position.
+
+        Without times and positions the rows have no order, and are returned as they are.
+        """
+        keys = [values for values in (self.position, self.time) if values is not None]
+        return np.lexsort(keys) if keys else np.arange(len(self))
+
+    def ordered(self) -> Interactions:
+        """Return the interactions in order of user, item, time and position."""
+        keys = [values for values in (self.position, self.time) if values is not None]
+        return self.take(np.lexsort((*keys, self.key)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of users and number of items."""
+        return self.n_users, self.n_items
 
     def user_counts(self) -> np.ndarray:
         """Return the number of interactions of each user, int64 [n_users]."""
@@ -144,7 +172,10 @@ class Interactions(Shown):
         digest = hashlib.sha256(head.encode())
         for name in _COLUMNS:
             values = getattr(self, name)
-            digest.update(name.encode() if values is not None else b"-")
+            if values is None and name in _LATER:
+                continue
+            hashed = _HASHED_AS.get(name, name)
+            digest.update(hashed.encode() if values is not None else b"-")
             if values is not None:
                 digest.update(values.tobytes())
         return digest.hexdigest()

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recsys.config import build
+from recsys.config import build, current_names
 from recsys.data import catalog
+from recsys.data.event_log import with_log
 from recsys.data.features.tables import feature_tables, seen_from
 from recsys.data.features.titles import read_titles
 from recsys.data.numbering import HeldOut, dataset
@@ -21,7 +22,8 @@ from recsys.data.reading import (
     read_array,
     read_frame,
 )
-from recsys.data.types import Dataset, history_facts
+from recsys.data.types import Dataset, Interactions, history_facts, join
+from recsys.errors import InputError
 from recsys.notebook import Shown, counted, facts_html
 
 __all__ = ["LoadedData", "catalogued", "folder_of", "load"]
@@ -38,10 +40,36 @@ class LoadedData(Shown):
         dataset: all interactions, or the train part of a source that is already split.
         parts: (valid, test) of a source that is already split, either may be None; None for one
             log.
+        valid_log: every event of the valid part, if they are kept.
     """
 
     dataset: Dataset
     parts: HeldOut = None
+    valid_log: Interactions | None = None
+
+    def joined(self) -> LoadedData:
+        """Return the parts of a source that is already split as one log, in their order.
+
+        Raises:
+            InputError: the source is one log, or every event of it is kept.
+        """
+        if self.parts is None:
+            raise InputError(
+                "join_parts has no effect, because the source is one log",
+                place="[split]",
+                remedy="leave it out",
+            )
+        if self.valid_log is not None or self.dataset.log is not self.dataset.pairs:
+            raise InputError(
+                "join_parts joins interactions, not the logs of the parts",
+                place="[split]",
+                remedy="leave out join_parts, or [data] keep_log",
+            )
+        whole = self.dataset
+        for part in self.parts:
+            if part is not None:
+                whole = whole.with_pairs(join(whole.pairs, part))
+        return LoadedData(whole)
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         yield from self.dataset._facts()
@@ -80,7 +108,10 @@ def load(
         raw = read_array(source, chosen)
     else:
         raw = read_frame(source, chosen)
-    data, held_out = dataset(prepare(raw, chosen))
+    prepared = prepare(raw, chosen)
+    data, held_out = dataset(prepared)
+    logged = with_log(data, held_out, prepared)
+    data = logged.dataset
     findings = odd_times([data.pairs, *(part for part in held_out or () if part is not None)])
     tell = findings.append
     titles = None
@@ -94,7 +125,7 @@ def load(
     if given := tables if tables is not None else chosen.features:
         features |= feature_tables(given, folder, data.items, tell)
     data = dataclasses.replace(data, titles=titles, features=features, findings=tuple(findings))
-    return LoadedData(data, held_out)
+    return LoadedData(data, held_out, logged.valid_log)
 
 
 def _settings_of(
@@ -174,7 +205,7 @@ def _changed(source: Source) -> dict[str, Any]:
 def _override(source: Source, settings: Mapping[str, Any]) -> Source:
     """Return a source with some settings replaced and checked."""
     values = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
-    return build(Source, values | dict(settings))
+    return build(Source, values | current_names(Source, settings))
 
 
 def _is_path(text: str) -> bool:

@@ -20,7 +20,7 @@ from recsys.data.times import Unit, count_ticks
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 
-__all__ = ["HeldOut", "dataset", "interactions"]
+__all__ = ["HeldOut", "dataset", "has_ties", "interactions", "log_order", "with_ticks"]
 
 # Valid and test of a source that is already split; None for one log.
 HeldOut: TypeAlias = tuple[Interactions | None, Interactions | None] | None
@@ -46,23 +46,26 @@ def dataset(data: RawParts | pl.DataFrame) -> tuple[Dataset, HeldOut]:
     parts = RawParts(all=data) if isinstance(data, pl.DataFrame) else data
     if parts.all is None and parts.train is None:
         raise InputError("the train part is missing", place="[data]", remedy="give train")
-    frames, unit = _with_ticks(parts.frames)
-    orders = {name: _log_order(frame, parts.in_file_order) for name, frame in frames.items()}
+    frames, unit = with_ticks(parts.frames)
+    orders = {name: log_order(frame, parts.in_file_order) for name, frame in frames.items()}
     users = _vocab(frames, orders, "user", parts.users)
     items = _vocab(frames, orders, "item", parts.items)
+    sessions = _sessions(frames, orders)
     named = [frame["behaviour"] for frame in frames.values() if "behaviour" in frame.columns]
     # The parts share one numbering of behaviours.
     behaviours = Vocab.of(pl.concat(named), "behaviour") if named else None
-    tied = parts.in_file_order and any(_has_ties(frames[name], orders[name]) for name in frames)
+    tied = parts.in_file_order and any(has_ties(frames[name], orders[name]) for name in frames)
     pairs = {}
     start = 0
     for name, frame in frames.items():
         position = np.arange(start, start + frame.height) if tied else None
-        pairs[name] = interactions(frame, users, items, behaviours, unit=unit, position=position)
+        pairs[name] = interactions(
+            frame, users, items, behaviours, sessions=sessions, unit=unit, position=position
+        )
         start += frame.height
     if parts.all is not None:
-        return Dataset(pairs["all"], users, items, history=parts.history), None
-    train = Dataset(pairs["train"], users, items, history=parts.history)
+        return Dataset(pairs["all"], users, items, history=parts.history, sessions=sessions), None
+    train = Dataset(pairs["train"], users, items, history=parts.history, sessions=sessions)
     return train, (pairs.get("valid"), pairs.get("test"))
 
 
@@ -72,6 +75,7 @@ def interactions(
     items: Vocab,
     behaviours: Vocab | None = None,
     *,
+    sessions: Vocab | None = None,
     unit: Unit = "s",
     position: np.ndarray | None = None,
 ) -> Interactions:
@@ -81,6 +85,7 @@ def interactions(
         frame: user, item and optional columns; `time` as Datetime, or as integers of `unit`.
         users, items: the vocabularies.
         behaviours: names of the behaviours; None: those of the frame.
+        sessions: ids of the sessions; None: do not read them.
         unit: of times that are integers.
         position: row of each interaction in the source [n], if equal times have an order.
 
@@ -98,7 +103,7 @@ def interactions(
             columns["time"] = frame["time"].to_numpy()
     if position is not None:
         columns["position"] = position
-    for name in ("weight", "label"):
+    for name in ("weight", "clean"):
         if name in frame.columns:
             columns[name] = frame[name].to_numpy()
     names: tuple[str, ...] = ()
@@ -106,6 +111,8 @@ def interactions(
         vocab = behaviours or Vocab.of(frame["behaviour"], "behaviour")
         names = tuple(str(name) for name in vocab.ids)
         columns["behaviour"] = vocab.rows(frame["behaviour"])
+    if sessions is not None and "session" in frame.columns:
+        columns["session"] = sessions.require(frame["session"])
     key = columns["user"].astype(np.int64) * len(items) + columns["item"]
     if len(key) > 1 and not (key[1:] > key[:-1]).all():
         order = np.argsort(key, kind="stable")
@@ -121,7 +128,7 @@ def interactions(
     )
 
 
-def _with_ticks(frames: dict[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], Unit]:
+def with_ticks(frames: dict[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], Unit]:
     """Return the frames with times as integers of one unit, and the unit."""
     timed = [name for name, frame in frames.items() if "time" in frame.columns]
     ticks, unit = count_ticks([frames[name]["time"] for name in timed])
@@ -132,7 +139,7 @@ def _with_ticks(frames: dict[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame
     return frames | changed, unit
 
 
-def _log_order(frame: pl.DataFrame, in_file_order: bool) -> np.ndarray | None:
+def log_order(frame: pl.DataFrame, in_file_order: bool) -> np.ndarray | None:
     """Return the rows of a frame in the order of the log [n]; None if they already are.
 
     Args:
@@ -152,18 +159,26 @@ def _log_order(frame: pl.DataFrame, in_file_order: bool) -> np.ndarray | None:
     return order[np.argsort(time[order], kind="stable")]
 
 
-def _has_ties(frame: pl.DataFrame, order: np.ndarray | None) -> bool:
+def has_ties(frame: pl.DataFrame, order: np.ndarray | None) -> bool:
     """Return whether two rows of a log have the same time.
 
     Args:
         frame: with times as integers, if there are any.
-        order: as from `_log_order`.
+        order: as from `log_order`.
     """
     if "time" not in frame.columns:
         return False
     time = frame["time"].to_numpy()
     ordered = time if order is None else time[order]
     return bool((ordered[1:] == ordered[:-1]).any())
+
+
+def _sessions(
+    frames: dict[str, pl.DataFrame], orders: dict[str, np.ndarray | None]
+) -> Vocab | None:
+    """Return the ids of the sessions of all parts that have some; None if no part has."""
+    named = {name: frame for name, frame in frames.items() if "session" in frame.columns}
+    return _vocab(named, orders, "session", None) if named else None
 
 
 def _vocab(
@@ -176,8 +191,8 @@ def _vocab(
 
     Args:
         frames: the parts.
-        orders: as from `_log_order`.
-        role: "user" or "item".
+        orders: as from `log_order`.
+        role: "user", "item" or "session".
         numbered: ids that exist even without interactions, if the format numbers its ids.
     """
     columns = [

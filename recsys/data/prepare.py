@@ -7,7 +7,7 @@ source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -16,6 +16,7 @@ import polars as pl
 
 from recsys.data.raw_parts import RawParts
 from recsys.data.reading.source import Source
+from recsys.data.sessions import with_sessions
 from recsys.data.times import count_ticks, moment, ticks_at
 from recsys.data.types import Vocab
 from recsys.errors import InputError, suggest
@@ -50,7 +51,9 @@ def prepare(parts: RawParts, source: Source) -> RawParts:
             set).
     """
     _check_cores(parts, source)
+    parts = with_sessions(parts, source)
     frames = parts.frames
+    logs = _logs(frames, source) if source.keep_log else {}
     history = list(parts.history)
     for step in steps_of(source):
         for name in list(frames):
@@ -75,7 +78,15 @@ def prepare(parts: RawParts, source: Source) -> RawParts:
         items=None if source.item_core else parts.items,
         history=tuple(history),
         in_file_order=parts.in_file_order,
+        logs=logs,
     )
+
+
+def _logs(frames: Mapping[str, pl.DataFrame], source: Source) -> dict[str, pl.DataFrame]:
+    """Return every event of each part between `since` and `until`."""
+    if source.since is None and source.until is None:
+        return dict(frames)
+    return {name: window(each, source.since, source.until)[0] for name, each in frames.items()}
 
 
 def steps_of(source: Source) -> list[Step]:
@@ -151,7 +162,7 @@ def labels(frame: pl.DataFrame, clean_weight: float) -> StepResult:
         InputError: the data have no weights, or already have labels.
     """
     _need(frame, "weight", "clean_weight")
-    if "label" in frame.columns:
+    if "clean" in frame.columns:
         raise InputError(
             "the data have labels already",
             place="[data] clean_weight",
@@ -160,7 +171,7 @@ def labels(frame: pl.DataFrame, clean_weight: float) -> StepResult:
     clean = (frame["weight"].cast(pl.Float64) >= clean_weight).cast(pl.Int8)
     n_noise = frame.height - clean.sum()
     return (
-        frame.with_columns(label=clean),
+        frame.with_columns(clean=clean),
         f"clean_weight {_exact(clean_weight)}: {n_noise} of {frame.height} rows labelled as noise",
     )
 

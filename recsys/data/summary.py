@@ -14,7 +14,16 @@ from recsys.data.load import LoadedData
 from recsys.data.times import iso_time
 from recsys.data.types import Dataset, Interactions, Sealed, Split
 
-__all__ = ["QUANTILES", "Statistics", "TableSize", "TimeSpan", "WeightRange", "summary"]
+__all__ = [
+    "QUANTILES",
+    "LogSize",
+    "SessionSize",
+    "Statistics",
+    "TableSize",
+    "TimeSpan",
+    "WeightRange",
+    "summary",
+]
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -48,6 +57,34 @@ class TableSize:
 
 
 @dataclass(frozen=True)
+class LogSize:
+    """The events of a log that was kept.
+
+    Args:
+        events: number of events.
+        per_user: quantiles of the events of a user, by name, such as "50%".
+        repeated: share of events whose user had an earlier event with the same item.
+    """
+
+    events: int
+    per_user: Mapping[str, float]
+    repeated: float
+
+
+@dataclass(frozen=True)
+class SessionSize:
+    """The sessions of the events.
+
+    Args:
+        count: number of sessions with an event.
+        per_session: quantiles of the events of a session, by name, such as "50%".
+    """
+
+    count: int
+    per_session: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Statistics:
     """The figures of a data set; of its train part, if the source is already split.
 
@@ -62,7 +99,11 @@ class Statistics:
         time: first and last time, or None.
         weight: smallest, mean and largest weight, or None.
         labels: share of clean interactions, or None.
-        behaviours: number of interactions by name, or None.
+        behaviours: number of events of the log by name, or None.
+        log: size of the log; None if it is not kept.
+        tied: share of events of the log whose user has another event at the same time; None
+            without times.
+        sessions: number and lengths of the sessions in the log, or None.
         features: size of each feature table, by modality.
         titles: share of items with a title, or None.
         history: what was done while reading, one line a step.
@@ -84,6 +125,9 @@ class Statistics:
     weight: WeightRange | None
     labels: float | None
     behaviours: Mapping[str, int] | None
+    log: LogSize | None
+    tied: float | None
+    sessions: SessionSize | None
     features: Mapping[str, TableSize]
     titles: float | None
     history: tuple[str, ...]
@@ -123,7 +167,10 @@ def summary(loaded: LoadedData) -> Statistics:
         time=_time_span(pairs),
         weight=_weight_range(pairs),
         labels=_share_of_clean(pairs),
-        behaviours=_behaviour_counts(pairs),
+        behaviours=_behaviour_counts(data.log),
+        log=None if data.events is None else _log_size(data.events),
+        tied=_share_of_ties(data.log),
+        sessions=_session_size(data.log),
         features={
             name: TableSize(table.dim, float(table.present.mean()))
             for name, table in data.features.items()
@@ -150,9 +197,31 @@ def _weight_range(pairs: Interactions) -> WeightRange | None:
 
 
 def _share_of_clean(pairs: Interactions) -> float | None:
-    if pairs.label is None or not len(pairs):
+    if pairs.clean is None or not len(pairs):
         return None
-    return float((pairs.label == 1).mean())
+    return float((pairs.clean == 1).mean())
+
+
+def _log_size(log: Interactions) -> LogSize:
+    repeated = 1 - len(np.unique(log.key)) / max(1, len(log))
+    return LogSize(len(log), _quantiles(log.user_counts()), repeated)
+
+
+def _share_of_ties(log: Interactions) -> float | None:
+    if log.time is None or not len(log):
+        return None
+    order = np.lexsort((log.time, log.user))
+    user, time = log.user[order], log.time[order]
+    equal = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
+    tied = np.append(equal, False) | np.append(False, equal)
+    return float(tied.mean())
+
+
+def _session_size(log: Interactions) -> SessionSize | None:
+    if log.session is None:
+        return None
+    counts = np.bincount(log.session)
+    return SessionSize(int((counts > 0).sum()), _quantiles(counts))
 
 
 def _behaviour_counts(pairs: Interactions) -> dict[str, int] | None:

@@ -88,6 +88,10 @@ class Dataset(Shown):
         history: what was done to the raw log, one line a step, such as
             `min_weight 4: 100000 -> 55375 rows`.
         findings: warnings about the log and its tables, found while reading and splitting.
+        events: every event, if `[data] keep_log` kept them: rows that the pairs leave out or merge
+            too, with the behaviours and positions of the log. It is `pairs` itself if nothing
+            differs. Read it as `log`.
+        sessions: the ids of the sessions, or None if the interactions have none.
         learned: number of interactions per item that a model was trained on, int64 [n_items], if
             `pairs` are other interactions, such as those of users who came after training.
     """
@@ -100,6 +104,20 @@ class Dataset(Shown):
     history: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     learned: np.ndarray | None = None
+    events: Interactions | None = None
+    sessions: Vocab | None = None
+
+    def __post_init__(self) -> None:
+        if self.events is not None and self.events.shape != self.pairs.shape:
+            raise ValueError("the log and the pairs must have the same users and items")
+
+    @property
+    def log(self) -> Interactions:
+        """Every event, repeats included; `pairs` itself if nothing else is known.
+
+        Rows are in order of user and item; `log.chronological` orders them in time.
+        """
+        return self.pairs if self.events is None else self.events
 
     @property
     def item_counts(self) -> np.ndarray:
@@ -118,6 +136,8 @@ class Dataset(Shown):
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         yield from self.pairs._facts()
+        if self.log is not self.pairs:
+            yield "log", counted(len(self.log), "event")
         if self.features:
             each = (f"{name} ({table.dim:,})" for name, table in self.features.items())
             yield "features", " and ".join(each)
@@ -127,14 +147,25 @@ class Dataset(Shown):
     def _repr_html_(self) -> str:
         return facts_html(type(self).__name__, [*self._facts(), *history_facts(self.history)])
 
-    def with_pairs(self, pairs: Interactions, note: str | None = None) -> Dataset:
+    def with_pairs(
+        self, pairs: Interactions, note: str | None = None, *, log: Interactions | None = None
+    ) -> Dataset:
         """Return the same vocabularies and features with other interactions.
 
         Args:
             pairs: the new interactions.
             note: a line to add to the history.
+            log: the new log; None: the log without the events of pairs that are left out.
         """
-        return replace(self, pairs=pairs, history=(*self.history, note) if note else self.history)
+        if log is None and self.events is not None:
+            log = pairs
+            if self.events is not self.pairs:
+                gone = np.setdiff1d(self.pairs.key, pairs.key)
+                log = self.events
+                if len(gone):
+                    log = log.take(~np.isin(log.key, gone))
+        history = (*self.history, note) if note else self.history
+        return replace(self, pairs=pairs, events=log, history=history)
 
     @cached_property
     def pairs_fingerprint(self) -> str:
@@ -143,16 +174,14 @@ class Dataset(Shown):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over interactions, vocabularies and features.
+        """SHA-256 over interactions, vocabularies, features and the log.
 
-        Equal to `pairs_fingerprint` for a data set without features.
+        Equal to `pairs_fingerprint` for a data set without features and without another log.
         """
-        if not self.features:
-            return self.pairs_fingerprint
-        return _combine(
-            self.pairs_fingerprint,
-            *(f"{name} {table.fingerprint}" for name, table in self.features.items()),
-        )
+        further = [f"{name} {table.fingerprint}" for name, table in self.features.items()]
+        if self.log is not self.pairs:
+            further.append(f"log {self.log.fingerprint}")
+        return _combine(self.pairs_fingerprint, *further) if further else self.pairs_fingerprint
 
 
 class Sealed:
@@ -194,12 +223,14 @@ class Split(Shown):
         valid: what early stopping and tuning select on, or None.
         test: what is reported, sealed; None for a split without a test set.
         rule: how the split was made, in words.
+        valid_log: the events that join the log of train when valid does, or None.
     """
 
     train: Dataset
     valid: Interactions | None
     test: Sealed | None
     rule: str = ""
+    valid_log: Interactions | None = None
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         yield "", f"{len(self.train.pairs):,} train"
@@ -250,10 +281,16 @@ class Split(Shown):
         if self.valid is None:
             return self
         pairs = join(self.train.pairs, self.valid)
+        log = None
+        if self.train.log is not self.train.pairs:
+            log = self.train.log
+            if self.valid_log is not None:
+                log = join(log, self.valid_log).ordered()
         return replace(
             self,
-            train=self.train.with_pairs(pairs, f"refit: train + valid = {len(pairs)}"),
+            train=self.train.with_pairs(pairs, f"refit: train + valid = {len(pairs)}", log=log),
             valid=None,
+            valid_log=None,
         )
 
 

@@ -330,8 +330,9 @@ def _write_vocabularies(folder: Path, train: Dataset) -> None:
     if train.titles is not None:
         items = items.with_columns(train.titles.alias("title"))
     seen = pl.DataFrame({"user": train.pairs.user, "item": train.pairs.item})
-    if train.pairs.label is not None:
-        seen = seen.with_columns(label=train.pairs.label)
+    if train.pairs.clean is not None:
+        # Called as in the files of earlier versions.
+        seen = seen.with_columns(label=train.pairs.clean)
     frames = {"users": pl.DataFrame({"id": train.users.ids}), "items": items, "seen": seen}
     for name, frame in frames.items():
         write_atomic(folder / f"{name}.parquet", partial(frame.write_parquet, compression="zstd"))

@@ -26,7 +26,7 @@ from recsys.experiment.search_space import Dimension, Tune, check, flatten
 from recsys.models import Recipe
 from recsys.training.settings import Train
 
-__all__ = ["SECTIONS", "Experiment", "from_tree", "read"]
+__all__ = ["SECTIONS", "Experiment", "earlier_names", "from_tree", "read"]
 
 SECTIONS: Mapping[str, type] = {
     "data": Source,
@@ -131,9 +131,24 @@ class Experiment:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the result."""
-        return hashlib.sha256(
-            json.dumps(self.deciding, sort_keys=True, default=str).encode()
-        ).hexdigest()
+        tree = earlier_names(self.deciding)
+        return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def earlier_names(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain values with renamed keys under their earlier name, for a fingerprint.
+
+    So the fingerprints that runs and studies of earlier versions hold stay valid.
+
+    Args:
+        tree: the values, by section.
+    """
+    named = dict(tree)
+    for section, cls in SECTIONS.items():
+        earlier = {name: key for key, name in getattr(cls, "RENAMED", ())}
+        if earlier and section in named:
+            named[section] = {earlier.get(key, key): value for key, value in named[section].items()}
+    return named
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:

@@ -99,7 +99,13 @@ def add_items(
     items = Vocab(pl.concat([train.items.ids.alias("item"), ids.alias("item")]), train.items.name)
     pairs = replace(train.pairs, n_items=larger.n_items)
     dataset = Dataset(
-        pairs, train.users, items, titles=titles, history=train.history, learned=learned
+        pairs,
+        train.users,
+        items,
+        titles=titles,
+        history=train.history,
+        learned=learned,
+        sessions=train.sessions,
     )
     return ExtendedScorer(larger, dataset, ids, _identity(ids, features))
 

@@ -17,7 +17,7 @@ import polars as pl
 from optuna.trial import TrialState, create_trial
 
 from recsys.errors import InputError
-from recsys.experiment.experiment import Experiment
+from recsys.experiment.experiment import Experiment, earlier_names
 from recsys.experiment.search_space import Dimension
 from recsys.files import write_atomic
 from recsys.study.attributes import IMPORTED, Facts, TrialAttributes
@@ -45,7 +45,7 @@ _DIFFERENT = ("data or another split", "settings or another space", "objectives"
 
 def fixed(experiment: Experiment) -> str:
     """Return the SHA-256 of all settings that decide a trial, except the searched fields."""
-    tree = json.loads(json.dumps(experiment.to_tree(), default=str))
+    tree = json.loads(json.dumps(earlier_names(experiment.to_tree()), default=str))
     tree.pop("tune", None)
     tree.pop("name", None)
     tree.pop("refit", None)

@@ -46,8 +46,8 @@ class Learner:
         self.loss = torch.compile(network.loss) if config.compile else network.loss
         self.denoiser = _denoiser(network, job, steps)
         # Known noise. It is only compared with the denoiser's choices at the end of an epoch.
-        label = job.train.pairs.label
-        self.noise = None if label is None else torch.tensor(label == 0, device=job.device)
+        clean = job.train.pairs.clean
+        self.noise = None if clean is None else torch.tensor(clean == 0, device=job.device)
 
     def step(self, batch: Batch | UserBatch) -> Tensor:
         """Update the network with one batch.

@@ -623,6 +623,17 @@ def test_data(here: Path) -> None:
     stats = plain("data stats log.csv --json")
     assert (stats["users"], stats["items"], stats["interactions"]) == (30, 30, 240)
     assert "240" in run("data stats log.csv min_weight=1")
+    assert (stats["log"], stats["sessions"]) == (None, None)
+    more = plain("data stats log.csv keep_log=true session_gap=86400 --json")
+    assert more["log"]["events"] == 240
+    assert more["sessions"]["count"] == 30  # every user came on eight days in a row
+    assert more["fingerprint"] != stats["fingerprint"]
+    shown = run("data stats log.csv keep_log=true session_gap=80000")
+    for words in ("events per user", "repeat an item", "equal times", "sessions", "per session"):
+        assert words in shown
+    (here / "visits.csv").write_text("user,item,visit\n1,1,a\n1,2,a\n1,3,b\n")
+    run(f"data add visits --path {here}/visits.csv --session visit")
+    assert plain("data stats visits --json")["sessions"]["count"] == 2
     run("data add mine --path log.csv")
     assert plain("data stats mine --json")["fingerprint"] == stats["fingerprint"]
 

@@ -527,9 +527,9 @@ def test_a_table_of_another_catalogue() -> None:
 
 
 def labelled(rng: np.random.Generator, **columns: np.ndarray) -> Split:
-    label = columns.pop("label", rng.random(len(PAIRS)) < 0.8)
+    label = columns.pop("clean", rng.random(len(PAIRS)) < 0.8)
     return parted(
-        replace(PAIRS, label=label, **columns), np.where(np.arange(len(PAIRS)) % 5 == 4, 2, 0)
+        replace(PAIRS, clean=label, **columns), np.where(np.arange(len(PAIRS)) % 5 == 4, 2, 0)
     )
 
 
@@ -537,15 +537,15 @@ def test_columns_that_give_the_label_away() -> None:
     rng = np.random.default_rng(0)
     label = rng.random(len(PAIRS)) < 0.8
     assert (
-        found(labelled(rng, label=label, weight=rng.random(len(PAIRS))), "labels").severity == "ok"
+        found(labelled(rng, clean=label, weight=rng.random(len(PAIRS))), "labels").severity == "ok"
     )
     finding = found(
-        labelled(rng, label=label, weight=np.where(label, 1, -1) * rng.random(len(PAIRS))), "labels"
+        labelled(rng, clean=label, weight=np.where(label, 1, -1) * rng.random(len(PAIRS))), "labels"
     )
     assert (finding.severity, finding.count) == ("error", 1)
     assert "weight" in finding.message
     cancelled = found(
-        labelled(rng, label=label, behaviour=np.where(label, 0, 1), behaviours=("buy", "cancel")),
+        labelled(rng, clean=label, behaviour=np.where(label, 0, 1), behaviours=("buy", "cancel")),
         "labels",
     )
     assert cancelled.count == 2
@@ -555,7 +555,7 @@ def test_columns_that_give_the_label_away() -> None:
 def test_an_item_column_that_gives_the_label_away() -> None:
     rng = np.random.default_rng(0)
     bad = rng.random(ITEMS) < 0.2
-    split = labelled(rng, label=~bad[PAIRS.item])
+    split = labelled(rng, clean=~bad[PAIRS.item])
     finding = found(
         split, "labels", features=one_column(np.column_stack([rng.normal(size=ITEMS), bad]))
     )
@@ -567,8 +567,8 @@ def test_an_item_column_that_gives_the_label_away() -> None:
 def test_noise_among_the_answers() -> None:
     split = labelled(np.random.default_rng(0))
     finding = found(split, "noisy answers")
-    assert (finding.severity, finding.count) == ("warning", int((test_of(split).label == 0).sum()))
-    clean = with_pairs(split, "test", test_of(split).take(test_of(split).label == 1))
+    assert (finding.severity, finding.count) == ("warning", int((test_of(split).clean == 0).sum()))
+    clean = with_pairs(split, "test", test_of(split).take(test_of(split).clean == 1))
     assert "noisy answers" not in {finding.check for finding in audit(clean)}
 
 

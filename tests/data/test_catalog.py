@@ -128,7 +128,7 @@ def test_builtin_data_set():
     assert Path(source.path).is_file()
     data = load("online-retail").dataset
     assert (data.n_users, data.n_items, len(data.pairs)) == (4335, 3659, 266_226)
-    assert int((data.pairs.label == 0).sum()) == 6904
+    assert int((data.pairs.clean == 0).sum()) == 6904
     assert data.pairs.weight.max() == 63
     assert {name: table.dim for name, table in data.features.items()} == {"text": 64, "price": 11}
     folder = catalog.builtin_folder()
@@ -443,7 +443,7 @@ def test_noise_labels_of_adressa(tmp_path):
         (tmp_path / f"adressa.{part}").write_text(text)
     catalog.add("adressa", path=tmp_path)
     found = load("adressa")
-    assert found.dataset.pairs.label.tolist() == [1, 0]
+    assert found.dataset.pairs.clean.tolist() == [1, 0]
     assert [len(part) for part in found.parts] == [1, 1]
 
 

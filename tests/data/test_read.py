@@ -323,7 +323,7 @@ def test_parts_without_times_get_none_beside_one_that_has_them(tmp_path: Path) -
         ("a.parquet", {"separator": ","}),
         ("a.parquet", {"header": True}),
         ("a.inter", {"header": False}),
-        ("x.inter", {"label": "x_label"}),
+        ("x.inter", {"clean": "x_label"}),
         ("x.rating", {"time": 2}),
     ],
 )
@@ -458,13 +458,13 @@ def test_noise_flags_and_ratings(tmp_path: Path) -> None:
         parts = read(Source(path=str(path)))
         assert parts.train is not None
         assert parts.test is not None
-        assert parts.train["label"].to_list() == [1, 0]
+        assert parts.train["clean"].to_list() == [1, 0]
         assert parts.test.rows() == [(0, 6), (2, 5)]
         assert (parts.users, parts.items) == (range(4), range(7))
     rated = read(Source(path=str(tmp_path), weight=2)).train
     assert rated is not None
     assert rated["weight"].to_list() == [1.0, 0.0]
-    assert "label" not in rated.columns
+    assert "clean" not in rated.columns
 
 
 def test_x_label(tmp_path: Path) -> None:
@@ -694,7 +694,7 @@ BROKEN: list[tuple[str, str | bytes, dict[str, object], str]] = [
         {"duplicates": "error"},
         "user 1 interacted with item 2 more than once",
     ),
-    ("a.csv", "user,item,ok\n1,2,2\n", {"label": "ok"}, "line 2, column 'ok': '2' is not a label"),
+    ("a.csv", "user,item,ok\n1,2,2\n", {"clean": "ok"}, "line 2, column 'ok': '2' is not a label"),
     ("a.csv.gz", b"user,item\n1,2\n", {}, "damaged or not what its name says"),
     ("a.csv.gz", gzip.compress(b"user,item\n" + b"1,2\n" * 9999, mtime=0)[:40], {}, "damaged"),
     ("a.csv.xz", lzma.compress(b"user,item\n" + b"1,2\n" * 9999)[:60], {}, "damaged"),
@@ -849,8 +849,14 @@ def test_float_ids_that_have_lost_digits_are_refused(kind: pl.DataType, exact: i
 
 def test_a_column_named_label_is_only_read_when_asked() -> None:
     log = pl.DataFrame({"user": [1, 2], "item": [1, 2], "label": [0, 1]})
-    assert load(log).dataset.pairs.label is None
-    label = load(log, label="label").dataset.pairs.label
+    assert load(log).dataset.pairs.clean is None
+    for name in ("clean", "label"):  # the current name of the setting, and the earlier one
+        flags = load(log, **{name: "label"}).dataset.pairs.clean
+        assert flags is not None
+        assert flags.tolist() == [0, 1]
+    with pytest.raises(InputError, match="label was renamed to clean, and both are given"):
+        load(log, label="label", clean="label")
+    label = load(log, clean="label").dataset.pairs.clean
     assert label is not None
     assert label.tolist() == [0, 1]
 
@@ -913,13 +919,13 @@ def test_known_sizes(
 
 def test_noise_in_known_data(shared_data: Path) -> None:
     loaded = load(folder(shared_data, "ml-100k-noisy"))
-    label = loaded.dataset.pairs.label
+    label = loaded.dataset.pairs.clean
     assert label is not None
     assert (label == 0).sum() == 11_899
     valid = loaded.parts[0] if loaded.parts else None
     assert valid is not None
-    assert valid.label is not None
-    assert (valid.label == 0).sum() == 1_532
+    assert valid.clean is not None
+    assert (valid.clean == 0).sum() == 1_532
 
 
 def test_likes_are_the_ratings_of_four_and_more(shared_data: Path) -> None:

@@ -257,7 +257,7 @@ def test_none_is_a_way_to_ask_for_no_column(tmp_path: Path) -> None:
     )
     flags = tmp_path / "x.rating"
     flags.write_text("0\t1\t0\n1\t2\t1\n")
-    assert load(flags, label="none").dataset.pairs.label is None
+    assert load(flags, clean="none").dataset.pairs.clean is None
     named_so = pl.DataFrame({"user": [1], "item": [2], "none": [3.0]})
     weight = load(named_so, weight="none").dataset.pairs.weight
     assert weight is not None

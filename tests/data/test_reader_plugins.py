@@ -56,6 +56,10 @@ def text_in_range(path, source):
     return RawLog(pl.DataFrame({"user": ["a"], "item": [1]}), users=range(3))
 
 
+def labelled(path, source):
+    return RawLog(pl.DataFrame({"user": [0, 1], "item": [1, 0], "label": [1, 0]}))
+
+
 def a_frame(path, source):
     return pl.DataFrame({"user": [0], "item": [1]})
 '''
@@ -68,6 +72,7 @@ READERS = {
     "text-in-range": "shop_clicks:text_in_range",
     "a-frame": "shop_clicks:a_frame",
     "gone": "shop_clicks:gone",
+    "labelled": "shop_clicks:labelled",
     "csv": "shop_clicks:in_parts",
 }
 
@@ -184,3 +189,13 @@ def test_the_command_line_reads_the_format_of_another_package(tmp_path: Path) ->
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "log.clicks: clicks, 1 clicks files, 2 rows" in " ".join(ran.stdout.split())
+
+
+def test_a_reader_of_an_earlier_version_calls_the_noise_flag_label(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("")
+    clean = load(path, format="labelled").dataset.pairs.clean
+    assert clean is not None
+    assert clean.tolist() == [1, 0]

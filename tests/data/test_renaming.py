@@ -103,7 +103,7 @@ def parts(parted: Split) -> list[Any]:
 
 
 def loaded(frame: pl.DataFrame, **source: Any) -> LoadedData:
-    return load(frame, label="clean", **source)
+    return load(frame, clean="clean", **source)
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -20,7 +20,7 @@ def test_every_number(tmp_path):
     path.write_text(
         "user,item,rating,time,event,clean\n1,a,2,0,view,1\n1,b,4,86400,buy,0\n2,a,6,10,view,1\n"
     )
-    found = summary(load(str(path), label="clean"))
+    found = summary(load(str(path), clean="clean"))
     assert (
         found.users,
         found.items,
@@ -74,3 +74,52 @@ def test_quantiles_equal_a_count(pairs):
             [np.quantile(counts, q) for q in QUANTILES]
         )
     assert list(found.per_user) == ["0%", "10%", "25%", "50%", "75%", "90%", "100%"]
+
+
+def naive_ties(rows: list[tuple[int, int, int]]) -> float:
+    """Share of (user, item, time) with another row of the same user and time."""
+    moments = [(user, time) for user, _, time in rows]
+    return sum(moments.count(moment) > 1 for moment in moments) / len(rows)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=40
+    ),
+    st.integers(1, 4),
+)
+def test_events_ties_and_sessions_equal_a_count(rows, gap):
+    frame = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    found = summary(load(frame, keep_log=True, session_gap=gap))
+    assert found.log.events == len(rows)
+    assert found.log.repeated == pytest.approx(1 - len({row[:2] for row in rows}) / len(rows))
+    lengths = list(np.unique([user for user, _, _ in rows], return_counts=True)[1])
+    assert list(found.log.per_user.values()) == pytest.approx(
+        [np.quantile(lengths, q) for q in QUANTILES]
+    )
+    assert found.tied == pytest.approx(naive_ties(rows))
+    times = {user: sorted(time for owner, _, time in rows if owner == user) for user, *_ in rows}
+    sizes = []
+    for moments in times.values():
+        for index, moment in enumerate(moments):
+            if index and moment - moments[index - 1] <= gap:
+                sizes[-1] += 1
+            else:
+                sizes.append(1)
+    assert found.sessions.count == len(sizes)
+    assert list(found.sessions.per_session.values()) == pytest.approx(
+        [np.quantile(sizes, q) for q in QUANTILES]
+    )
+
+
+def test_what_is_not_known_is_not_shown():
+    plain = summary(load(pl.DataFrame({"user": [1, 1, 2], "item": [1, 1, 2]})))
+    assert plain.log is plain.tied is plain.sessions is None
+    timed = pl.DataFrame({"user": [1, 1, 2], "item": [1, 1, 2], "time": [5, 5, 5]})
+    assert summary(load(timed)).tied == 0  # of the pairs: the repeat is gone
+    assert summary(load(timed, keep_log=True)).tied == pytest.approx(2 / 3)
+    events = timed.with_columns(event=pl.Series(["view", "buy", "buy"]))
+    kept = summary(load(events, behaviours=("buy",), keep_log=True))
+    assert kept.behaviours == {"buy": 2, "view": 1}
+    assert json.loads(json.dumps(kept.to_json()))["log"]["events"] == 3

@@ -109,8 +109,8 @@ def test_an_unknown_id_is_named_with_its_neighbour():
 
 
 def test_interactions_have_one_type_and_cannot_be_written():
-    met = pairs(time=np.arange(4.0), weight=[1, 2, 3, 4], label=[True, False, True, True])
-    assert [met.user.dtype, met.item.dtype, met.time.dtype, met.weight.dtype, met.label.dtype] == [
+    met = pairs(time=np.arange(4.0), weight=[1, 2, 3, 4], clean=[True, False, True, True])
+    assert [met.user.dtype, met.item.dtype, met.time.dtype, met.weight.dtype, met.clean.dtype] == [
         np.int32,
         np.int32,
         np.int64,
@@ -170,6 +170,13 @@ def test_take_keeps_the_order_and_every_column():
     assert len(met.take(np.array([], dtype=int))) == 0
 
 
+def test_a_fingerprint_is_that_of_earlier_versions():
+    """It was computed when `clean` was still called `label`."""
+    assert pairs(clean=[1, 0, 1, 1], time=[1, 2, 3, 4]).fingerprint == (
+        "89a15ff81ba5dad4184a7adffe9d80bef242914023c82bbf5fc0ccf6567bb749"
+    )
+
+
 def test_a_fingerprint_sees_every_column():
     several = [
         pairs(),
@@ -180,7 +187,7 @@ def test_a_fingerprint_sees_every_column():
         pairs(time=[1, 2, 3, 4]),
         pairs(weight=[1, 2, 3, 4]),
         pairs(time=[1, 2, 3, 5]),
-        pairs(label=[1, 1, 1, 1]),
+        pairs(clean=[1, 1, 1, 1]),
         pairs(behaviour=[0, 0, 0, 0], behaviours=("a",)),
         pairs(behaviour=[0, 0, 0, 0], behaviours=("b",)),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,42 @@ def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "run.json").stat().st_mtime_ns == before
     with pytest.raises(InputError, match="not empty"):
         execute(experiment(tmp_path), tmp_path / "run")
+
+
+def test_a_run_that_calls_the_noise_flag_label_opens_resumes_and_verifies(tmp_path: Path) -> None:
+    """`[data] clean` was called `label` in earlier versions, in files and in fingerprints."""
+    frame = pl.read_csv(log(tmp_path))
+    flags = np.random.default_rng(1).integers(2, size=frame.height)
+    frame.with_columns(flag=flags).write_csv(tmp_path / "log.csv")
+    columns = {"path": str(tmp_path / "log.csv"), "user": "user", "item": "item", "time": "time"}
+    now = experiment(tmp_path, data={**columns, "clean": "flag"})
+    run = execute(now, tmp_path / "run")
+    deciding = json.loads(json.dumps(now.deciding))
+    assert deciding["data"].pop("clean") == "flag"
+    deciding["data"]["label"] = "flag"
+    earlier = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+    assert run.meta.experiment == earlier
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace('clean = "flag"', 'label = "flag"'))
+    assert 'label = "flag"' in config.read_text()
+    assert open_run(tmp_path / "run").experiment == now
+    execute(experiment(tmp_path, data={**columns, "label": "flag"}), tmp_path / "run", resume=True)
+    assert all(check.holds for check in verify(tmp_path / "run"))
+    assert "label" in pl.read_parquet(tmp_path / "run" / "seen.parquet").columns
+
+
+def test_a_kept_log_changes_no_scorer_of_pairs(tmp_path: Path) -> None:
+    log(tmp_path)
+    plain = execute(experiment(tmp_path, refit=True), tmp_path / "plain")
+    columns = {"path": str(tmp_path / "log.csv"), "user": "user", "item": "item", "time": "time"}
+    kept = experiment(tmp_path, refit=True, data={**columns, "keep_log": True})
+    run = execute(kept, tmp_path / "kept")
+    assert run.fingerprint == plain.fingerprint
+    assert run.pairs_fingerprint == plain.pairs_fingerprint
+    assert "keep_log" not in plain.experiment.deciding["data"]  # earlier fingerprints hold
+    assert open_run(tmp_path / "kept").experiment == kept
+    assert all(check.holds for check in verify(tmp_path / "kept"))
+    assert len(data_of(kept).train.log) > len(data_of(kept).train.pairs)
 
 
 def test_a_split_without_valid_and_test_still_gives_a_scorer(tmp_path: Path) -> None:

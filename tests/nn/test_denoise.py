@@ -458,7 +458,7 @@ def test_it_resumes_to_the_same_bytes(name, tmp_path):
 
 def with_noise(pairs: Interactions) -> Interactions:
     label = np.random.default_rng(1).integers(0, 2, len(pairs))
-    return Interactions(pairs.user, pairs.item, pairs.n_users, pairs.n_items, label=label)
+    return Interactions(pairs.user, pairs.item, pairs.n_users, pairs.n_items, clean=label)
 
 
 @pytest.mark.parametrize("name", list(CASES))
@@ -473,7 +473,7 @@ def test_what_is_told_of_an_epoch(tmp_path):
     fitted = run(CASES["dcf"], train=train, folder=tmp_path)
     state, about = read_tensors(tmp_path / "denoiser.safetensors")
     assert about == {"kind": "dcf", "epochs": 6}
-    told, noise = fitted.history[-1].denoise, torch.tensor(train.pairs.label == 0)
+    told, noise = fitted.history[-1].denoise, torch.tensor(train.pairs.clean == 0)
     gone = (state["weight"] == 0) & (state["relabelled"] == 0)
     assert told["dropped"] == int(gone.sum()) > 0
     assert told["dropped_noisy"] == int((gone & noise).sum())
@@ -515,7 +515,7 @@ def test_planted_noise_is_found():
         np.r_[clean.item, item],
         clean.n_users,
         clean.n_items,
-        label=np.r_[np.ones(len(clean)), np.zeros(30)],
+        clean=np.r_[np.ones(len(clean)), np.zeros(30)],
     )
     told = {}
     for kind in ("tce", "dcf"):

@@ -90,7 +90,7 @@ def test_the_list_speaks_of_the_outside(made):
     row = split.train.pairs
     assert found.pairs["user"].to_list() == split.train.users.ids.gather(row.user).to_list()
     assert found.pairs["item"].to_list() == split.train.items.ids.gather(row.item).to_list()
-    assert found.pairs["label"].to_numpy().tolist() == row.label.tolist()
+    assert found.pairs["label"].to_numpy().tolist() == row.clean.tolist()
     assert found.pairs["title"].to_list() == [
         f"thing {int(item[1:])}" for item in found.pairs["item"]
     ]
@@ -215,7 +215,7 @@ def test_of_a_refit_it_is_the_refit_that_ships(made):
     found = detect(run.folder)
     split = data_of(run.experiment).refit()
     assert found.pairs.height == len(split.train.pairs)
-    assert found.pairs["label"].to_numpy().tolist() == split.train.pairs.label.tolist()
+    assert found.pairs["label"].to_numpy().tolist() == split.train.pairs.clean.tolist()
     assert found.summary["epochs"] == run.meta.best_epoch == found.curve.height
 
 

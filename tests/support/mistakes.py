@@ -550,6 +550,34 @@ DATA = [
         real=plain,
     ),
     Case(
+        "A column of sessions that does not exist",
+        "data stats a.csv session=basket",
+        ("a.csv: no column 'basket' for session", "did you mean"),
+        {"a.csv": "user,item,baskets\n1,1,x\n"},
+    ),
+    Case(
+        "A session of two users",
+        "data stats a.csv session=basket",
+        ("session 'x' belongs to two users, 1 and 2", "session_gap"),
+        {"a.csv": "user,item,basket\n1,1,x\n2,1,x\n"},
+    ),
+    Case(
+        "Sessions by idle time without times",
+        "data stats a.csv session_gap=1800",
+        ("session_gap needs times, which the data lack", "time ="),
+        {"a.csv": HEAD + "1,1,5\n"},
+    ),
+    Case(
+        "An idle time of nothing",
+        "data stats log.csv session_gap=0",
+        ("session_gap must be above 0, got 0",),
+    ),
+    Case(
+        "A column of sessions and an idle time",
+        "data stats log.csv session=visit session_gap=1800",
+        ("leave out one of them",),
+    ),
+    Case(
         "A header and nothing else",
         "data stats a.csv",
         ("a.csv: there is a header and no row",),

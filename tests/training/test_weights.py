@@ -114,11 +114,11 @@ def test_a_log_of_zeros_alone_is_refused_and_told_why() -> None:
 def test_labels_by_weight_keep_all_rows() -> None:
     """0 of a 0/1 column is what `clean_weight = 1` calls noise, not what it leaves out."""
     data = load(polars_log(), clean_weight=4).dataset
-    assert data.pairs.label is not None
-    assert (len(data.pairs), int(data.pairs.label.sum())) == (6, 2)
+    assert data.pairs.clean is not None
+    assert (len(data.pairs), int(data.pairs.clean.sum())) == (6, 2)
     limited = load(polars_log(), clean_weight=4, min_weight=0).dataset.pairs
-    assert limited.label is not None
-    assert (len(limited), int(limited.label.sum())) == (5, 2)
+    assert limited.clean is not None
+    assert (len(limited), int(limited.clean.sum())) == (5, 2)
 
 
 def test_an_entry_of_the_catalogue_whose_zeros_are_meant_asks_for_them() -> None:
@@ -272,7 +272,7 @@ def test_sums_and_labels_are_exact_too() -> None:
         {"user": [1, 1, 2], "item": [1, 1, 1], "weight": [16_777_216, 1, 16_777_216]}
     )
     assert pairs_of(load(frame, duplicates="sum", min_weight=16_777_217)) == [("1", "1")]
-    labels = load(frame, duplicates="sum", clean_weight=16_777_217).dataset.pairs.label
+    labels = load(frame, duplicates="sum", clean_weight=16_777_217).dataset.pairs.clean
     assert labels is not None
     assert labels.tolist() == [1, 0]
 

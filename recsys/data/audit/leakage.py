@@ -105,10 +105,10 @@ def label_findings(
         held: name and interactions of each held-out part.
         features: tables of the items by modality.
     """
-    if train.label is None and all(pairs.label is None for _, pairs in held):
+    if train.clean is None and all(pairs.clean is None for _, pairs in held):
         return [Finding("labels", "ok", 0, "not checked: no pair is labelled as noise or clean")]
     findings = _noisy_answers(held)
-    if train.label is None or len(np.unique(train.label)) < 2:
+    if train.clean is None or len(np.unique(train.clean)) < 2:
         return findings or [
             Finding("labels", "ok", 0, "not checked: train does not have both labels")
         ]
@@ -130,7 +130,7 @@ def label_findings(
 
 def _noisy_answers(held: Sequence[tuple[str, Interactions]]) -> list[Finding]:
     """Return a finding if held-out interactions are known to be noise."""
-    noise = {name: int((pairs.label == 0).sum()) for name, pairs in held if pairs.label is not None}
+    noise = {name: int((pairs.clean == 0).sum()) for name, pairs in held if pairs.clean is not None}
     total = sum(noise.values())
     if not total:
         return []
@@ -148,8 +148,8 @@ def _noisy_answers(held: Sequence[tuple[str, Interactions]]) -> list[Finding]:
 
 def _separating_columns(train: Interactions, features: Mapping[str, FeatureTable]) -> list[str]:
     """Return the names of columns of the pairs or items that separate noise from clean pairs."""
-    assert train.label is not None
-    clean: np.ndarray = np.equal(train.label, 1)
+    assert train.clean is not None
+    clean: np.ndarray = np.equal(train.clean, 1)
     columns = [column for column, values in _pair_columns(train) if _separates(values, clean)]
     # No column of the items tells more than the share of clean pairs of each item.
     if _separates(_clean_share(train.item, clean, train.n_items), clean):

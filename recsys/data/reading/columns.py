@@ -12,8 +12,8 @@ from recsys.errors import InputError, suggest
 
 __all__ = ["KNOWN", "choose", "empty_roles", "folded"]
 
-# Usual names of columns, letters and digits only, in order of preference. `label` has none: in
-# click logs it says whether a row is positive, here whether a positive is known to be noise.
+# Usual names of columns, letters and digits only, in order of preference. `clean` has none:
+# a column is known to judge noise only if the user says so.
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "user": (
         "userid",

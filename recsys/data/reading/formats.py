@@ -55,7 +55,17 @@ def _open_parquet(path: Path, source: Source) -> ParquetTable:
     return open_parquet(path)
 
 
-_OF_X_LABEL = ("user", "item", "time", "weight", "behaviour", "separator", "quote", "ordered")
+_OF_X_LABEL = (
+    "user",
+    "item",
+    "time",
+    "weight",
+    "behaviour",
+    "session",
+    "separator",
+    "quote",
+    "ordered",
+)
 _TABLE = (*ROLES, "ordered", "nulls")
 _FORMATS: Mapping[str, FileFormat] = {
     "csv": FileFormat(partial(read_table, open_csv), (*_TABLE, "separator", "quote", "header")),
@@ -64,7 +74,7 @@ _FORMATS: Mapping[str, FileFormat] = {
     "adjacency": FileFormat(read_adjacency),
     "users-dat": FileFormat(read_users_dat),
     "x-label": FileFormat(read_x_label, _OF_X_LABEL),
-    "noise-flag": FileFormat(read_noise_flag, ("weight", "label", "ordered")),
+    "noise-flag": FileFormat(read_noise_flag, ("weight", "clean", "ordered")),
     "npz": FileFormat(read_npz, in_file_order=False, fixed_size=True),
     "npy": FileFormat(read_npy),
     "json-lists": FileFormat(read_json_lists),
@@ -123,6 +133,8 @@ def _checked(log: RawLog, path: Path, place: str, source: Source) -> RawLog:
         cause = f"the table of {path} lacks the column {' and '.join(map(repr, missing))}"
         raise InputError(cause, place=place, remedy=remedy)
     roles = {role: role for role in (*ROLES, "part") if role in log.frame.columns}
+    if "label" in log.frame.columns:  # the name of `clean` in earlier versions
+        roles.setdefault("clean", "label")
     frame, notes = normalise(
         log.frame, roles, lambda row: f"{path}, row {row + 1}", nulls=source.nulls, typed=True
     )

@@ -121,14 +121,14 @@ def read_noise_flag(path: Path, source: Source) -> RawLog:
 
     The test file may also have lines `user item` or `(user, item)`.
 
-    `label` and `weight` of the source are positions of the column that is a noise flag (1 clean,
+    `clean` and `weight` of the source are positions of the column that is a noise flag (1 clean,
     0 noise) or a rating. If neither is given, a third column of zeros and ones is a flag, any other
     third column a rating. "none": do not read it.
 
     Raises:
         InputError: a column given by name, or an id that is not a number from 0.
     """
-    for role in ("label", "weight"):
+    for role in ("clean", "weight"):
         column = getattr(source, role)
         if isinstance(column, str) and column != NONE:
             raise InputError(
@@ -180,20 +180,20 @@ def _flagged_pairs(path: Path, source: Source) -> tuple[pl.DataFrame, list[str]]
     """Read lines `user item`, `user item flag` or `user item rating`."""
     table = open_delimited(path, separator="\t", header=False)
     chosen = {"user": "0", "item": "1"}
-    for role in ("weight", "label"):
+    for role in ("weight", "clean"):
         position = getattr(source, role)
         if isinstance(position, int) and position < len(table.names):
             chosen[role] = str(position)
     raw, _ = table.collect(table.names)
-    is_given = isinstance(source.label, int) or isinstance(source.weight, int)
+    is_given = isinstance(source.clean, int) or isinstance(source.weight, int)
     if not is_given and len(table.names) > 2:
         is_flag = set(raw["2"].unique().to_list()) <= {"0", "1"}
-        role = "label" if is_flag else "weight"
+        role = "clean" if is_flag else "weight"
         if getattr(source, role) is None:
             chosen[role] = "2"
     frame, notes = normalise(raw, chosen, table.where)
     if "2" in chosen.values():
-        kind = "noise flag, 1 clean" if "label" in chosen else "rating"
+        kind = "noise flag, 1 clean" if "clean" in chosen else "rating"
         notes.append(f"third column read as {kind}")
     return frame, notes
 

@@ -33,9 +33,9 @@ def normalise(
             if all of them are whole numbers.
 
     Returns:
-        A frame with user and item (Int64 or String), time (Datetime), weight (Float64), label
-        (Int8), behaviour and part (String), as far as `chosen` names them; and notes on what was
-        done.
+        A frame with user and item (Int64 or String), time (Datetime), weight (Float64), clean
+        (Int8), behaviour (String), session (as ids) and part (String), as far as `chosen` names
+        them; and notes on what was done.
 
     Raises:
         InputError: an empty id or one that lost digits, a weight that is not a finite number, a
@@ -73,10 +73,13 @@ def normalise(
         columns.append(time)
         if unit not in ("seconds", "dates"):
             notes.append(f"times in '{chosen['time']}' read as {unit}")
-    parsers = {"weight": _weights, "label": _labels, "behaviour": _behaviours, "part": _parts}
+    parsers = {"weight": _weights, "clean": _labels, "behaviour": _behaviours, "part": _parts}
     for role, parse in parsers.items():
         if role in chosen:
             columns.append(parse(frame[role], where, chosen[role]))
+    if "session" in chosen:
+        sessions = _sessions(frame["session"], where, chosen["session"])
+        columns.append(sessions if typed else whole_numbers(sessions, strip_zero_fraction=True))
     return pl.DataFrame(columns), notes
 
 
@@ -136,7 +139,7 @@ def _labels(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
     numbers = values.cast(pl.Float64, strict=False)
     bad = ~numbers.is_in([0.0, 1.0]).fill_null(value=False)
     refuse_rows(bad, values, where, column, _not_a_label, "a label is 1 (clean) or 0 (noise)")
-    return numbers.cast(pl.Int8).alias("label")
+    return numbers.cast(pl.Int8).alias("clean")
 
 
 def _behaviours(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
@@ -145,6 +148,14 @@ def _behaviours(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
     remedy = 'fill it in, or set behaviour = "none"'
     refuse_rows(text.is_null(), values, where, column, lambda _: "the behaviour is empty", remedy)
     return text
+
+
+def _sessions(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
+    """Return the ids of sessions as Int64 or String; a missing one is an error."""
+    ids = read_id_column(values, where, column)
+    remedy = 'fill it in, or set session = "none"'
+    refuse_rows(ids.is_null(), values, where, column, lambda _: "the session is empty", remedy)
+    return ids
 
 
 def _parts(values: pl.Series, where: RowPlace, column: str) -> pl.Series:

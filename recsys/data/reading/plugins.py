@@ -5,10 +5,10 @@ The name of an entry point is the value of `format` in `[data]`. It points to a 
     def read(path: Path, source: Source) -> RawLog
 
 that reads one file. Its result has one row per interaction, with the columns `user` and `item` and,
-where the file has them, `time`, `weight`, `label` and `behaviour`. Columns may have any type; they
-are checked and converted like those of a data frame. For a source that is already split it is
-called once for each part. A folder is passed as it is. `source` holds all settings of `[data]`; the
-function may use any of them.
+where the file has them, `time`, `weight`, `clean`, `behaviour` and `session`. Columns may have any
+type; they are checked and converted like those of a data frame. For a source that is already split
+it is called once for each part. A folder is passed as it is. `source` holds all settings of
+`[data]`; the function may use any of them.
 
     [project.entry-points."recsys.readers"]
     clicks = "my_package.clicks:read"

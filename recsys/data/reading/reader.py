@@ -60,7 +60,10 @@ def read(source: Source) -> RawParts:
         history.append(f"users from {users.start}, items from {items.start}")
     in_file_order = kind.in_file_order and not any(map(_has_many_files, files.values()))
     return RawParts(
-        **frames,
+        all=frames.get("all"),
+        train=frames.get("train"),
+        valid=frames.get("valid"),
+        test=frames.get("test"),
         users=users,
         items=items,
         history=tuple(history),

@@ -16,7 +16,7 @@ Column: TypeAlias = str | int | None
 Core = Annotated[int, Bound(ge=0)]
 
 # What a column can hold.
-ROLES = ("user", "item", "time", "weight", "label", "behaviour")
+ROLES = ("user", "item", "time", "weight", "clean", "behaviour", "session")
 # Value of a role: the data have no such column, so no usual name is tried.
 NONE = "none"
 # The formats of this package. `recsys.data.reading.formats` has a reader for each.
@@ -64,12 +64,13 @@ class Source:
             noise-flag, npz, npy, json-lists, or a format that an installed package registers in the
             entry-point group `recsys.readers`. "auto" recognises a format of this package by the
             name and the first lines of a file; the history records the guess.
-        user, item, time, weight, label, behaviour: name or position (from 0) of each column. If not
-            given, the usual names are tried (user_id, CustomerID, movieId, timestamp, rating, ...),
-            and, in a file without header, the order user item weight time. A label (1 clean, 0
-            known noise) is only read if it is named. "none" for time, weight, label or behaviour:
-            the data have no such column, regardless of names. A column that is not named here and
-            holds no value is left out.
+        user, item, time, weight, clean, behaviour, session: name or position (from 0) of each
+            column. If not given, the usual names are tried (user_id, CustomerID, movieId,
+            timestamp, rating, ...), and, in a file without header, the order user item weight time.
+            `clean` (1 clean, 0 known noise) is only read if it is named; its earlier name `label`
+            still works. `session` (a visit, an invoice, a basket) too is only read if it is named.
+            "none" for all but user and item: the data have no such column, regardless of names. A
+            column that is not named here and holds no value is left out.
         separator, header: of delimited text; recognised by the first lines if not given.
         quote: the quote character of delimited text; "" if no character quotes. Default: `"`, but
             none in text separated by tabs or `::`, where quotes are part of the values, nor in
@@ -90,6 +91,10 @@ class Source:
         clean_weight: label each row by its weight: 1 (clean) if it is at least this, else 0
             (noise), as for ratings where 3 is liked and 2 is not. Without min_weight all rows are
             kept, those of 0 and below too.
+        session_gap: make sessions of the times: a new one begins after more than this many seconds
+            without an event of the user. Not with `session`.
+        keep_log: keep every event in `Dataset.log`, those too that `behaviours`, `min_weight` and
+            `duplicates` leave out of the pairs.
         behaviours: keep rows with these behaviours.
         since, until: keep times from `since` (inclusive) to `until` (exclusive); ISO dates or unix
             times, UTC.
@@ -101,6 +106,9 @@ class Source:
         min_user: remove users with fewer rows, once, without filtering items (the LibCML protocol).
     """
 
+    # Keys of earlier versions that still work, with their current names.
+    RENAMED = (("label", "clean"),)
+
     source: str | None = None
     path: str | None = None
     train: str | None = None
@@ -111,8 +119,9 @@ class Source:
     item: Column = None
     time: Column = None
     weight: Column = None
-    label: Column = None
+    clean: Column = None
     behaviour: Column = None
+    session: Column = None
     separator: str | None = None
     quote: str | None = None
     header: bool | None = None
@@ -122,6 +131,9 @@ class Source:
     features: str | Mapping[str, str] | None = None
     min_weight: float | None = None
     clean_weight: float | None = None
+    session_gap: Annotated[float, Bound(gt=0)] | None = None
+    # None, not False: the fingerprints of earlier runs do not mention it.
+    keep_log: bool | None = None
     behaviours: tuple[str, ...] | None = None
     since: str | int | None = None
     until: str | int | None = None
@@ -131,6 +143,10 @@ class Source:
     min_user: Core = 0
 
     def __post_init__(self) -> None:
+        if self.session_gap is not None and self.session not in (None, NONE):
+            raise InputError(
+                "session names sessions and session_gap makes them", remedy="leave out one of them"
+            )
         known = ("auto", *FORMATS)
         if self.format in known or self.format in reader_plugins():
             return

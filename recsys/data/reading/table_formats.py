@@ -74,7 +74,7 @@ def read_table(open_table: OpenTable, path: Path, source: Source) -> RawLog:
 def _choose(table: Table, given: dict[str, Column], path: Path, source: Source) -> dict[str, str]:
     """Return the column of each role.
 
-    A file of a source that is already split may lack time, weight, label and behaviour.
+    A file of a source that is already split may lack time, weight, clean and behaviour.
     """
     if source.train and path.is_file():
         given = _without_missing(given, table)
@@ -104,8 +104,8 @@ def read_x_label(path: Path, source: Source) -> RawLog:
     table = open_delimited(
         path, separator=source.separator or "\t", header=True, quote=source.quote or ""
     )
-    # `label` is looked up like any other role, and taken out before columns are converted.
-    given = source.columns() | {"label": _X_LABEL}
+    # The parts are looked up like any other role, and taken out before columns are converted.
+    given = source.columns() | {"clean": _X_LABEL}
     named = [role for role, column in given.items() if column is not None]
     chosen = _choose(table, given, path, source)
     rows, _ = table.collect(list(chosen.values()))
@@ -120,7 +120,7 @@ def read_x_label(path: Path, source: Source) -> RawLog:
         "0 is train, 1 valid, 2 test",
     )
     part = labels.replace_strict(dict(enumerate(_PARTS)), return_dtype=pl.String)
-    columns = {role: name for role, name in chosen.items() if role != "label"}
+    columns = {role: name for role, name in chosen.items() if role != "clean"}
     frame, notes = normalise(
         rows.with_columns(part.alias(_PART)), columns | {"part": _PART}, table.where
     )

@@ -37,9 +37,9 @@ class Noise:
 
 def labelled(pairs: Interactions) -> Interactions:
     """Return the interactions with a label each: 1 (clean) if they had none."""
-    if pairs.label is not None:
+    if pairs.clean is not None:
         return pairs
-    return replace(pairs, label=np.ones(len(pairs), dtype=np.int8))
+    return replace(pairs, clean=np.ones(len(pairs), dtype=np.int8))
 
 
 def inject(
@@ -52,9 +52,9 @@ def inject(
 ) -> Interactions:
     """Add false pairs to the interactions of a part.
 
-    A false pair takes time, position, weight and behaviour of a random true pair of the same user,
-    so that no column gives it away. The result does not depend on the order of the rows, provided
-    that no pair occurs twice.
+    A false pair takes time, position, weight, behaviour and session of a random true pair of the
+    same user, so that no column gives it away. The result does not depend on the order of the rows,
+    provided that no pair occurs twice.
 
     Args:
         pairs: interactions of the part; only its users get false pairs.
@@ -79,13 +79,13 @@ def inject(
     first = np.searchsorted(pairs.user, user, "left")
     end = np.searchsorted(pairs.user, user, "right")
     donor = first + (rng.random(len(user)) * (end - first)).astype(np.int64)
-    assert pairs.label is not None
+    assert pairs.clean is not None
     columns: dict[str, Any] = {
         "user": np.concatenate([pairs.user, user]),
         "item": np.concatenate([pairs.item, item]),
-        "label": np.concatenate([pairs.label, np.zeros(len(user), dtype=np.int8)]),
+        "clean": np.concatenate([pairs.clean, np.zeros(len(user), dtype=np.int8)]),
     }
-    for column in ("time", "position", "weight", "behaviour"):
+    for column in ("time", "position", "weight", "behaviour", "session"):
         values = getattr(pairs, column)
         if values is not None:
             columns[column] = np.concatenate([values, values[donor]])

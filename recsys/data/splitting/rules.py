@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recsys.data.hashing import hash_pairs
-from recsys.data.times import Unit, moment, ticks_at
+from recsys.data.times import Unit, moment, rescale, ticks_at
 from recsys.data.types import Interactions
 from recsys.errors import InputError, one_of
 
@@ -22,6 +22,7 @@ __all__ = [
     "by_time",
     "check_ratios",
     "libcml",
+    "time_point",
 ]
 
 TRAIN = 0
@@ -268,7 +269,7 @@ def _canonical(pairs: Interactions) -> np.ndarray:
         return np.arange(len(key))
     columns = [
         values
-        for name in ("label", "behaviour", "weight", "time")
+        for name in ("clean", "behaviour", "weight", "time")
         if (values := getattr(pairs, name)) is not None
     ]
     return np.lexsort((*columns, key))
@@ -317,6 +318,24 @@ def _times(pairs: Interactions, setting: str) -> np.ndarray:
             remedy='name the column in [data]: time = "..."; or choose another rule',
         )
     return pairs.time
+
+
+def time_point(value: Moment, pairs: Interactions, unit: Unit) -> int:
+    """Return a point in time of `by_time` in ticks of a unit.
+
+    Args:
+        value: an ISO date, unix seconds, or a fraction of the time span of the pairs.
+        pairs: the interactions that are split.
+        unit: as fine as that of the pairs, or finer.
+
+    Raises:
+        InputError: the point cannot be read, or is missing.
+    """
+    time = _times(pairs, "by = 'time'")
+    own = pairs.time_unit if isinstance(value, float) else unit
+    point = _point(value, time, own, "test_from")
+    assert point is not None
+    return int(rescale(np.array([point]), own, unit)[0])
 
 
 def _point(value: Moment, time: np.ndarray, unit: Unit, name: str) -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from recsys.data.load import LoadedData
 from recsys.data.plausible import thin_parts
+from recsys.data.splitting.log_cut import LogCut, cut_log, cut_of, cut_presplit, without_pairs
 from recsys.data.splitting.missing_modalities import without
 from recsys.data.splitting.noise import Noise, inject, labelled
 from recsys.data.splitting.rules import (
@@ -23,7 +24,7 @@ from recsys.data.splitting.rules import (
 from recsys.data.splitting.settings import EITHER, SplitRule, refuse_unused
 from recsys.data.splitting.splitters import parts_by
 from recsys.data.splitting.ties import tie_keys, tie_words
-from recsys.data.types import Dataset, Interactions, Sealed, Split, Vocab, join
+from recsys.data.types import Dataset, Interactions, Sealed, Split, Vocab
 from recsys.errors import InputError
 
 __all__ = ["SplitRule", "presplit", "split"]
@@ -37,12 +38,14 @@ class _Parts:
         train: the training data, with the vocabularies of all parts.
         valid, test: interactions, or None.
         words: how they were split.
+        valid_log: the events that join the log of train when valid does, or None.
     """
 
     train: Dataset
     valid: Interactions | None
     test: Interactions | None
     words: str
+    valid_log: Interactions | None = None
 
 
 def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
@@ -68,14 +71,14 @@ def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
     rule = rule or SplitRule()
     loaded = data if isinstance(data, LoadedData) else LoadedData(data)
     if rule.join_parts:
-        loaded = _joined(loaded)
+        loaded = loaded.joined()
     by = rule.by
     if by == "auto":
         by = "presplit" if loaded.parts is not None else "ratio"
     if rule.by in EITHER:
         refuse_unused(rule, ("ratio",) if loaded.parts is None else ("presplit",))
     if loaded.parts is not None:
-        parts = _presplit_parts(loaded.dataset, loaded.parts, by, rule)
+        parts = _presplit_parts(loaded, loaded.parts, by, rule)
     elif by == "presplit":
         raise InputError(
             "by = 'presplit', but the source is one log",
@@ -88,25 +91,6 @@ def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
     if rule.clean_valid:
         result = _clean_valid(result)
     return replace(result, train=without(result.train, rule.missing))
-
-
-def _joined(loaded: LoadedData) -> LoadedData:
-    """Return the parts of a source that is split already as one log, in the order of the parts.
-
-    Raises:
-        InputError: the source is one log.
-    """
-    if loaded.parts is None:
-        raise InputError(
-            "join_parts has no effect, because the source is one log",
-            place="[split]",
-            remedy="leave it out",
-        )
-    whole = loaded.dataset
-    for part in loaded.parts:
-        if part is not None:
-            whole = whole.with_pairs(join(whole.pairs, part))
-    return LoadedData(whole)
 
 
 def presplit(
@@ -140,7 +124,7 @@ def presplit(
 
 
 def _presplit_parts(
-    train: Dataset,
+    loaded: LoadedData,
     held: tuple[Interactions | None, Interactions | None],
     by: str,
     rule: SplitRule,
@@ -156,7 +140,7 @@ def _presplit_parts(
             place="[split]",
             remedy="use by = 'presplit', or give the whole log as path",
         )
-    parts = _Parts(train, *held, "presplit")
+    parts = _Parts(loaded.dataset, *held, "presplit", loaded.valid_log)
     if by == "label":
         parts = _clean_test(parts)
     return _with_valid(parts, rule.valid_share, rule.seed)
@@ -171,11 +155,13 @@ def _log_parts(data: Dataset, by: str, rule: SplitRule) -> _Parts:
     thin = thin_parts(part, _expected_sizes(data.pairs, by, rule), remedy)
     data = replace(data, findings=(*data.findings, *thin))
     train, valid, test = (data.pairs.take(part == number) for number in (TRAIN, VALID, TEST))
+    log = cut_log(data, part, train, cut_of(by, rule))
     parts = _Parts(
-        data.with_pairs(train),
+        data.with_pairs(train, log=log.train),
         valid if len(valid) else None,
         test if len(test) else None,
         words,
+        log.valid,
     )
     return _clean_test(parts) if by == "label" else parts
 
@@ -246,11 +232,14 @@ def _id_ranks(vocab: Vocab) -> np.ndarray:
 
 
 def _with_valid(parts: _Parts, valid_share: float, seed: int) -> _Parts:
-    """Move a share of each user's train rows to valid.
+    """Move a share of each user's train rows to valid, and cut the log.
 
     Raises:
         InputError: there is a valid part already.
     """
+    log = cut_presplit(parts.train, parts.valid, parts.test, parts.valid_log)
+    train = parts.train.with_pairs(parts.train.pairs, log=log.train)
+    parts = replace(parts, train=train, valid_log=log.valid)
     if not valid_share > 0:
         return parts
     if parts.valid is not None:
@@ -261,10 +250,13 @@ def _with_valid(parts: _Parts, valid_share: float, seed: int) -> _Parts:
         )
     pairs = parts.train.pairs
     part = by_ratio(pairs, (1 - valid_share, valid_share, 0.0), seed=seed)
+    train_pairs = pairs.take(part == TRAIN)
+    log = cut_log(parts.train, part, train_pairs, LogCut())
     return replace(
         parts,
-        train=parts.train.with_pairs(pairs.take(part == TRAIN)),
+        train=parts.train.with_pairs(train_pairs, log=log.train),
         valid=pairs.take(part == VALID),
+        valid_log=log.valid,
         words=f"{parts.words}, valid {valid_share:g} of each user's train rows, seed {seed}",
     )
 
@@ -291,7 +283,7 @@ def _assemble(parts: _Parts, *, drop_cold: bool, noise: Noise) -> Split:
     )
     train = parts.train.with_pairs(parts.train.pairs, f"{parts.words}: {sizes}")
     test = Sealed(parts.test) if parts.test is not None else None
-    return Split(train, parts.valid, test, parts.words)
+    return Split(train, parts.valid, test, parts.words, parts.valid_log)
 
 
 def _without_cold_users(parts: _Parts) -> _Parts:
@@ -306,7 +298,8 @@ def _without_cold_users(parts: _Parts) -> _Parts:
     if not dropped:
         return parts
     words = f"{parts.words}; {' and '.join(dropped)} rows of users without train rows dropped"
-    return _Parts(train, valid, test, words)
+    valid_log = _rows_of(parts.valid_log, warm)
+    return replace(parts, valid=valid, test=test, words=words, valid_log=valid_log)
 
 
 def _rows_of(part: Interactions | None, chosen: np.ndarray) -> Interactions | None:
@@ -322,8 +315,18 @@ def _rows_of(part: Interactions | None, chosen: np.ndarray) -> Interactions | No
 
 
 def _with_noise(parts: _Parts, noise: Noise) -> _Parts:
-    """Add false interactions to train and valid, and labels to all parts."""
+    """Add false interactions to train and valid, and labels to all parts.
+
+    Raises:
+        InputError: the log has events that the pairs lack.
+    """
     train = parts.train.pairs
+    if parts.train.log is not train:
+        raise InputError(
+            "noise is added to pairs, and the log holds other events too",
+            place="[split] noise",
+            remedy="leave out noise, or [data] keep_log",
+        )
     valid, test = parts.valid, parts.test
     known = [part for part in (train, valid, test) if part is not None]
     noisy = inject(train, train, known, noise)
@@ -352,14 +355,14 @@ def _clean_test(parts: _Parts) -> _Parts:
     test = parts.test
     if test is None:
         return replace(parts, words=f"{parts.words}, by label")
-    if test.label is None:
+    if test.clean is None:
         raise InputError(
             "by = 'label' keeps noise out of the test, but no row is labelled",
             place="[split]",
-            remedy='name the labels in [data], as in label = "clean" or clean_weight = 3, '
+            remedy='name the labels in [data], as in clean = "kept" or clean_weight = 3, '
             "or choose another rule",
         )
-    clean = test.label == 1
+    clean = test.clean == 1
     return replace(
         parts,
         test=test.take(clean) if clean.any() else None,
@@ -373,12 +376,15 @@ def _clean_valid(result: Split) -> Split:
     Raises:
         InputError: the valid part is missing or has no labels.
     """
-    if result.valid is None or result.valid.label is None:
+    if result.valid is None or result.valid.clean is None:
         raise InputError(
             "clean_valid leaves noise out of valid, but the split has no valid part with labels",
             place="[split]",
-            remedy='name the labels in [data], as in label = "clean", or leave out clean_valid',
+            remedy='name the labels in [data], as in clean = "kept", or leave out clean_valid',
         )
-    clean = result.valid.label == 1
+    clean = result.valid.clean == 1
     words = f"{result.rule}; {int((~clean).sum())} noisy valid rows left out"
-    return replace(result, valid=result.valid.take(clean), rule=words)
+    valid_log = result.valid_log
+    if valid_log is not None:
+        valid_log = without_pairs(valid_log, result.valid.take(~clean))
+    return replace(result, valid=result.valid.take(clean), rule=words, valid_log=valid_log)
