@@ -75,7 +75,7 @@ def report() -> Report:
         (lambda: by_ratio(PAIRS, order="chronological"), "order must be"),
         (
             lambda: Source(nulls="skip"),  # type: ignore[arg-type]
-            "nulls = ",
+            "nulls must be",
         ),
     ],
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,34 @@ def test_the_rule_is_strict_where_it_matters_most() -> None:
     assert max(HEIGHT.values()) == HEIGHT["cli"]
     assert len(HEIGHT) == sum(map(len, WINGS))
     assert len(IN_DATA) == sum(map(len, DATA))
+
+
+def contents(init: Path) -> tuple[set[str], set[str]]:
+    """Return the modules that the docstring of a package lists, and those that it has."""
+    text = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8")), clean=False) or ""
+    listed = set(re.findall(r"(?m)^ {4}([a-z_]+) {2,}\S", text))
+    folder = init.parent
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__"}
+    modules |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    if folder.name == "models":  # `recsys models` lists the methods
+        modules = {name for name in modules if name.startswith("_")}
+    return listed, modules
+
+
+@pytest.mark.parametrize(
+    "init", sorted(PACKAGE.glob("*/**/__init__.py")), ids=lambda path: path.parent.name
+)
+def test_a_package_begins_with_its_table_of_contents(init: Path) -> None:
+    listed, modules = contents(init)
+    assert listed == modules
+
+
+def test_a_module_that_is_not_listed_is_found(tmp_path: Path) -> None:
+    (tmp_path / "__init__.py").write_text('"""A package.\n\n    one  The first module.\n"""\n')
+    (tmp_path / "one.py").touch()
+    assert contents(tmp_path / "__init__.py") == ({"one"}, {"one"})
+    (tmp_path / "two.py").touch()
+    assert contents(tmp_path / "__init__.py") == ({"one"}, {"one", "two"})
 
 
 def test_every_wing_hands_out_its_public_names_and_hides_no_module() -> None:

@@ -1,6 +1,24 @@
 """The command line, the only part that prints.
 
 Each command imports what it needs when it runs, so that help appears at once.
+
+    run              `recsys check`, `run`, `evaluate`, `verify`.
+    tune             `recsys tune`, `tune show`.
+    benchmark        `recsys benchmark`.
+    compare          `recsys compare`.
+    report           `recsys report`.
+    recommend        `recsys recommend`.
+    recommend_notes  Notes about users and items that the model cannot place.
+    export           `recsys export`.
+    audit            `recsys audit`.
+    noise            `recsys noise`.
+    models           `recsys models`.
+    data             `recsys data list`, `show`, `fetch`, `stats`.
+    data_entry       `recsys data add`.
+    data_features    `recsys data features`.
+    demo             `make demo`.
+    show             Results and progress in a terminal.
+    exit_codes       Exit codes apart from 0.
 """
 
 from __future__ import annotations

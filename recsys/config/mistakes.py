@@ -22,7 +22,7 @@ _TYPES = {
     "float": "a number",
     "decimal": "a number",
     "bool": "true or false",
-    "string": "text in quotes",
+    "string": "text",
     "finite_number": "a finite number",
     "dict": "a table",
     "mapping": "a table",
@@ -31,7 +31,7 @@ _REMEDIES = {
     "an integer": "write an integer, without quotes",
     "a number": "write a number, without quotes",
     "true or false": "write true or false, without quotes",
-    "text in quotes": "put the text into quotes",
+    "text": "put the text into quotes",
     "a finite number": "write a finite number",
     "a table": "write { key = value }",
 }

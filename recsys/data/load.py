@@ -22,7 +22,8 @@ from recsys.data.reading import (
     read_array,
     read_frame,
 )
-from recsys.data.types import Dataset, Interactions, history_facts
+from recsys.data.types import Dataset, Interactions, history_facts, join
+from recsys.errors import InputError
 from recsys.notebook import Shown, counted, facts_html
 
 __all__ = ["LoadedData", "catalogued", "folder_of", "load"]
@@ -45,6 +46,30 @@ class LoadedData(Shown):
     dataset: Dataset
     parts: HeldOut = None
     valid_log: Interactions | None = None
+
+    def joined(self) -> LoadedData:
+        """Return the parts of a source that is already split as one log, in their order.
+
+        Raises:
+            InputError: the source is one log, or every event of it is kept.
+        """
+        if self.parts is None:
+            raise InputError(
+                "join_parts has no effect, because the source is one log",
+                place="[split]",
+                remedy="leave it out",
+            )
+        if self.valid_log is not None or self.dataset.log is not self.dataset.pairs:
+            raise InputError(
+                "join_parts joins interactions, not the logs of the parts",
+                place="[split]",
+                remedy="leave out join_parts, or [data] keep_log",
+            )
+        whole = self.dataset
+        for part in self.parts:
+            if part is not None:
+                whole = whole.with_pairs(join(whole.pairs, part))
+        return LoadedData(whole)
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         yield from self.dataset._facts()

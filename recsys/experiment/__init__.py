@@ -11,6 +11,7 @@
     searched_field  The field of the experiment at a searched path.
     verification    Check that a run can be reproduced from its folder.
     reevaluation    Evaluate a finished run with other settings.
+    speed           Measurement of the speed of ranking.
     trackers        Logging to TensorBoard, MLflow and Weights & Biases.
 
 The names below are public; the modules behind them are internal and may change.

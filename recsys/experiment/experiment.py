@@ -49,6 +49,11 @@ _SECTION_ALIASES = {
 }
 
 
+# Settings that were added later. At its default such a setting is not part of the fingerprint, so
+# that earlier runs still match their experiment.
+_ADDED: Mapping[str, tuple[str, ...]] = {"split": ("join_parts",)}
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Everything that decides a run.
@@ -113,9 +118,15 @@ class Experiment:
     @property
     def deciding(self) -> dict[str, Any]:
         """Plain values of all that decides the result: not the name, checkpoints or [tune]."""
-        return replace(
+        tree = replace(
             self, name="", tune=None, train=replace(self.train, checkpoint_seconds=0.0)
         ).to_tree()
+        for section, keys in _ADDED.items():
+            usual = defaults(type(getattr(self, section)))
+            for key in keys:
+                if getattr(getattr(self, section), key) == usual[key]:
+                    tree[section].pop(key, None)
+        return tree
 
     @property
     def fingerprint(self) -> str:

@@ -7,6 +7,11 @@ an underscore are not methods. Methods do not import each other: what several sh
 A recipe is a `@settings` class with `build(train) -> Network | Scorer`. It may declare a class
 variable `reconstructed`, and derive from `NeedsNegatives`. Methods of other packages are found
 through the entry-point group `recsys.models`, which maps names to such modules.
+
+    _base            Network and Recipe.
+    _registry        Names of methods, and their recipes.
+    _finished_run    Parts that are finished runs, for `blend` and `fallback`.
+    _graph_contrast  Shared by `simgcl` and `xsimgcl`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,35 @@
-"""Parts of networks: losses, distances, graph propagation."""
+"""Parts of networks: losses, samplers of hardness, graphs, embedding tables, denoising.
+
+    losses             Losses per observed pair.
+    loss_settings      Settings of the loss.
+    terms              Losses per pair, and the logits behind a loss by labels.
+    hardness           Hard negative sampling among drawn candidates.
+    partial_auc        Partial AUC as a loss.
+    infonce            InfoNCE in blocks of rows.
+    diversity          Diversity of a user's vectors (DCRS).
+
+    distance           Similarities, and the spaces of vectors.
+    scores             Scores of the pairs of a batch and of their negatives.
+    negative_pool      Items from which negatives are drawn.
+    tables             Embedding tables.
+    row_optimizer      Optimisers that update only the touched rows.
+
+    graph              Propagation on the user-item graph.
+    noisy_layers       Propagation with noise, for contrasts between views.
+    item_graph         Graphs between similar items.
+    sparse_product     Products of sparse matrices and tables.
+    neighbours         The k nearest rows of a sparse matrix.
+    histories          Training items of every user, for encoders.
+
+    feature_layers     Item features in a network.
+    modality_shares    The share of each modality in a graph.
+    pretrained         Vectors from pretrained networks on disk.
+    towers             Towers that reproduce the scores of a factor model.
+    als                Alternating least squares for methods that build on factors.
+
+    denoise            Denoising by the loss of each pair.
+    denoise_settings   Settings of the denoiser.
+    denoise_selection  Pairs to drop or relabel.
+
+Import names from the modules; they are internal and may change.
+"""

@@ -22,6 +22,7 @@
     meta            The record of a study, study.json.
     artifact        The folder of a study, opened for reading.
     results         The files that follow from the trials.
+    trial_record    One trial as a value.
     trial_table     The trials as a table.
     trials_file     Export and import of trials.
     plots           Pictures of a study.

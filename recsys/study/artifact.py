@@ -11,8 +11,8 @@ trials/0007/         config.toml and history.jsonl of each trial; a checkpoint w
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from recsys.study.meta import DAMAGED, StudyMeta, Used, is_study, read_meta
 from recsys.study.sampler import from_params, sides
 from recsys.study.storage import open_journal, open_url, quiet
 from recsys.study.trial import directions, objectives, with_settings
+from recsys.study.trial_record import Trial
 from recsys.study.trial_table import trial_table
 
 __all__ = ["JOURNAL", "Opened", "Study", "Trial", "is_study", "open_study", "trial_folder"]
@@ -45,42 +46,6 @@ _STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial.
-
-    Args:
-        number: the number of the trial, from 0, in order of their beginning.
-        state: "complete", "pruned", "failed", "running", "waiting", or "lost" if another trial
-            has taken its place.
-        values: one value per objective; empty unless complete.
-        settings: value of each searched field, by path.
-        origin: "own" settings of the experiment, "warm" from an earlier run, "imported", or the
-            name of the sampler.
-        seconds: duration of training and evaluation on the validation interactions.
-        reason: why the trial was stopped or failed.
-        within: whether the trial is within the limits.
-        curve: the monitored metric on the validation interactions, by epoch.
-        facts: best epoch, validation metrics and other measurements.
-    """
-
-    number: int
-    state: str
-    values: tuple[float, ...]
-    settings: Mapping[str, Any]
-    origin: str = ""
-    seconds: float = 0.0
-    reason: str = ""
-    within: bool = True
-    curve: Mapping[int, float] = field(default_factory=dict)
-    facts: Facts = field(default_factory=Facts)
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the trial counts in the budget: it was run here, and has ended."""
-        return self.origin != "imported" and self.state in ("complete", "pruned", "failed")
 
 
 class Opened:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from recsys.experiment.search_space import Dimension
-
-if TYPE_CHECKING:
-    from recsys.study.artifact import Trial
+from recsys.study.trial_record import Trial
 
 __all__ = ["trial_table"]
 

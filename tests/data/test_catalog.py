@@ -519,7 +519,7 @@ def test_an_entry_is_not_overwritten_unasked(csv):
     [
         ("titel = 'x'\nfolder = '/tmp'\n[read]\n", "did you mean 'title'"),
         ("folder = '/tmp'\n", "'read' is missing"),
-        ("folder = 3\n[read]\n", "folder = 3"),
+        ("folder = 3\n[read]\n", "folder must be text"),
         ("[read]\npath = '/tmp/x'\n", "names no location"),
         ("folder = '/tmp'\nfiles = [{ url = 'https://h/f' }]\n[read]\n", "more than one location"),
         ("files = 'https://h/f'\n[read]\n", "must be a list of tables"),

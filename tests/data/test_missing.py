@@ -124,7 +124,7 @@ def test_in_an_experiment():
                 "model": {"name": "popular"},
             }
         )
-    with pytest.raises(InputError, match="less than or equal to 1"):
+    with pytest.raises(InputError, match="must be at most 1"):
         Missing(new=1.1)
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from oracle import by_id
 
 from recsys.data.load import LoadedData, load
+from recsys.data.reading import Source
 from recsys.data.splitting.rules import by_last, by_new_item, by_ratio, by_time, libcml
 from recsys.data.splitting.splits import SplitRule, presplit, split
 from recsys.data.types import Interactions, Split
@@ -243,7 +244,7 @@ def test_presplit_and_a_valid_part_out_of_train(tmp_path: Path) -> None:
 REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: SplitRule(ratios=(8, 1, 1)), "add up to 1"),
     (lambda: SplitRule(by="time"), "needs test_from"),
-    (lambda: SplitRule(k=0), "k = 0"),
+    (lambda: SplitRule(k=0), "k must be at least 1, got 0"),
     (lambda: SplitRule(by="random"), "by = 'random'"),
     (
         lambda: split(load(pl.DataFrame({"user": [1], "item": [1]})), SplitRule(by="last")),
@@ -381,3 +382,34 @@ def test_settings_that_the_data_have_no_use_for_are_refused(tmp_path: Path) -> N
         split(one, SplitRule(valid_share=0.1))
     with pytest.raises(InputError, match="valid_share is for data without a valid part"):
         split(whole, SplitRule(valid_share=0.1))
+
+
+def test_parts_that_are_split_already_can_be_joined_and_split_again(tmp_path):
+    rows = {"train": [(0, 1), (0, 2), (1, 1), (2, 3)], "valid": [(1, 2), (2, 1)], "test": [(0, 3)]}
+    for name, pairs in rows.items():
+        text = "user,item\n" + "".join(f"u{user},i{item}\n" for user, item in pairs)
+        (tmp_path / f"{name}.csv").write_text(text)
+    files = {name: str(tmp_path / f"{name}.csv") for name in rows}
+    loaded = load(Source(**files))
+    joined = split(loaded, SplitRule(by="new-item", new_items=0.7, join_parts=True))
+    every = {(f"u{user}", f"i{item}") for pairs in rows.values() for user, item in pairs}
+    parts = [joined.train.pairs, joined.valid, joined.test.open("test")]
+    users, items = loaded.dataset.users.ids, loaded.dataset.items.ids
+    seen = [
+        (users[int(user)], items[int(item)])
+        for part in parts
+        for user, item in zip(part.user, part.item, strict=True)
+    ]
+    assert set(seen) <= every
+    assert len(seen) == len(set(seen))
+    held_out = {item for part in parts[1:] for item in part.item.tolist()}
+    assert held_out
+    assert not held_out & set(joined.train.pairs.item.tolist())
+    with pytest.raises(InputError, match="by = 'new-item' splits one log"):
+        split(loaded, SplitRule(by="new-item"))
+
+
+def test_joining_one_log_is_refused(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item\na,x\na,y\nb,x\n")
+    with pytest.raises(InputError, match="join_parts has no effect"):
+        split(load(tmp_path / "log.csv"), SplitRule(join_parts=True))

@@ -130,8 +130,8 @@ def test_a_record_of_an_earlier_version_is_read_and_comes_back(tmp_path: Path) -
     ("changes", "pieces"),
     [
         ({"identity": "absent"}, ("study.json", "key 'identity' is missing", "damaged")),
-        ({"split": 5}, ("study.json", "split = 5", "string", "damaged")),
-        ({"status": "resting"}, ("status = 'resting'", "'running' or 'finished'")),
+        ({"split": 5}, ("study.json", "split must be text, got 5", "damaged")),
+        ({"status": "resting"}, ("got 'resting'", "'running' or 'finished'")),
         ({"queue": [{"origin": "own"}]}, ("study.json: queue[0]", "key 'settings' is missing")),
         ({"known": [{"values": ["x"]}]}, ("known[0]", "damaged")),
         ({"used": {"trails": 3}}, ("study.json: used: unknown key 'trails'", "damaged")),

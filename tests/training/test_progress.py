@@ -60,7 +60,7 @@ def test_a_metric_of_an_entry_is_found_by_any_of_its_names() -> None:
         ("{", "is not valid JSON"),
         ("[1]", "expected the values of an epoch"),
         ('{"epoch": 1}', "'seconds' is missing"),
-        ('{"epoch": "1", "seconds": 1.0}', "epoch = '1'"),
+        ('{"epoch": "1", "seconds": 1.0}', "epoch must be an integer, got '1'"),
         ('{"epoch": 1, "seconds": 1.0, "lost": 2.0}', "unknown key 'lost'"),
     ],
 )

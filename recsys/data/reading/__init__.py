@@ -1,23 +1,25 @@
 """Reading: find the files of a log, recognise their format, read their columns.
 
-    source         Settings `[data]`.
-    reader         The file or files of a source.
-    frames         Data frames in memory.
-    arrays         Matrices and arrays in memory.
+    source          Settings `[data]`.
+    reader          The file or files of a source.
+    frames          Data frames in memory.
+    arrays          Matrices and arrays in memory.
 
-    location       Files and format of a path.
-    formats        The table of formats, with those of other packages.
-    plugins        Formats of other packages: the entry-point group `recsys.readers`.
-    table_formats  csv, parquet, inter, x-label.
-    list_formats   Lists of items per user, and rating files.
-    matrix_formats Matrices and arrays on disk.
+    location        Files and format of a path.
+    formats         The table of formats, with those of other packages.
+    plugins         Formats of other packages: the entry-point group `recsys.readers`.
+    table_formats   csv, parquet, inter, x-label.
+    list_formats    Lists of items per user, and rating files.
+    matrix_formats  Matrices and arrays on disk.
 
-    table          What a table offers before its rows are read.
-    delimited      Delimited text, with `dialect` (how it is written) and `row_checks`.
-    parquet        Parquet.
-    text_files     Bytes and lines of files.
-    columns        Roles of columns.
-    normalisation  Columns of any type to the columns of the package.
+    table           What a table offers before its rows are read.
+    delimited       Delimited text.
+    dialect         Separator, quote and header of a text.
+    row_checks      Broken rows of a text, by line.
+    parquet         Parquet.
+    text_files      Bytes and lines of files.
+    columns         Roles of columns.
+    normalisation   Columns of any type to the columns of the package.
 
 The names below are public; the modules behind them are internal and may change.
 """

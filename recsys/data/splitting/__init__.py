@@ -4,6 +4,7 @@
     settings            Settings `[split]`.
     rules               The rules: by ratio, by last, by time, by new item, as LibCML.
     ties                Rows of equal time.
+    log_cut             The training log: events without those of held-out pairs.
     splitters           Splitters of other packages.
     noise               False interactions that are added to train and valid.
     missing_modalities  Modalities that items lose, and their imputation.

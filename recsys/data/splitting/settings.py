@@ -60,6 +60,8 @@ class SplitRule:
         clean_valid: leave rows known to be noise out of valid too, so that selection uses clean
             interactions only.
         missing: modalities that items lose, to study missing modalities.
+        join_parts: treat the parts of files that are split already as one log, to split it by
+            another rule.
     """
 
     by: Rule | str = "auto"
@@ -77,6 +79,7 @@ class SplitRule:
     noise: Noise = Noise()
     clean_valid: bool = False
     missing: Missing = Missing()
+    join_parts: bool = False
 
     def __post_init__(self) -> None:
         if self.by not in get_args(Rule):

@@ -70,6 +70,8 @@ def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
     """
     rule = rule or SplitRule()
     loaded = data if isinstance(data, LoadedData) else LoadedData(data)
+    if rule.join_parts:
+        loaded = loaded.joined()
     by = rule.by
     if by == "auto":
         by = "presplit" if loaded.parts is not None else "ratio"
