@@ -74,6 +74,7 @@ class SplitOptions(TypedDict, total=False):
     noise: Noise | Table
     clean_valid: bool
     missing: Missing | Table
+    join_parts: bool
 
 
 class TrainOptions(TypedDict, total=False):
