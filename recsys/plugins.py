@@ -16,7 +16,7 @@ import functools
 import importlib.metadata
 from typing import Any
 
-from recsys.errors import InputError
+from recsys.errors import InputError, first_line
 
 __all__ = ["load", "module_of", "names"]
 
@@ -51,9 +51,9 @@ def load(group: str, name: str) -> Any:
         if point.name == name:
             try:
                 return point.load()
-            except (ImportError, AttributeError) as error:
+            except Exception as error:  # the code of another package
                 raise InputError(
-                    f"'{name}' of another package cannot be imported: {error}",
+                    f"'{name}' of another package cannot be imported: {first_line(error)}",
                     place=f"{point.value} (entry point recsys.{group})",
                     remedy="install its dependencies, or remove its package",
                 ) from None

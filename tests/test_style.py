@@ -129,7 +129,7 @@ def report(root: Path) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("folder", ["recsys", "tests", "benchmarks"])
+@pytest.mark.parametrize("folder", ["recsys", "tests", "benchmarks", "data", "docs"])
 def test_the_style_holds(folder: str) -> None:
     assert report(ROOT / folder) == []
 

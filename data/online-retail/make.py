@@ -2,9 +2,10 @@
 
     python data/online-retail/make.py online_retail.csv.xz [--out FOLDER]
 
-Writes interactions.parquet, items.parquet, features-text.parquet, features-price.parquet and SHA256SUMS. The same raw
-file gives the same rows anywhere, and the same bytes under the same versions of polars, numpy, scipy and scikit-learn.
-scikit-learn is needed here alone; what the columns mean stands in README.md.
+Writes interactions.parquet, items.parquet, features-text.parquet, features-price.parquet and
+SHA256SUMS. The same raw file gives the same rows anywhere, and the same bytes under the same
+versions of polars, numpy, scipy and scikit-learn. Only this script needs scikit-learn.
+README.md explains the columns.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ RAW_COLUMNS = [
     "Country",
 ]
 
-# Every article has a stock code of five digits, some with letters after them. What has none is no article: POST, C2 and
-# DOT (carriage), M (manual), D (discount), BANK CHARGES, CRUK (a commission) and PADS (given away at a price of 0).
+# Every article has a stock code of five digits, some with letters after them. A row without one is
+# not an article: POST, C2 and DOT (carriage), M (manual), D (discount), BANK CHARGES, CRUK (a
+# commission) and PADS (given away at a price of 0).
 ARTICLE = r"^\d{5}"
 
 TEXT_DIM = 64
@@ -53,16 +55,17 @@ def main() -> None:
         packed = given.raw.read_bytes()
     except OSError as error:
         sys.exit(f"{given.raw}: cannot be read: {error.strerror}")
-    if (found := hashlib.sha256(packed).hexdigest()) != RAW_SHA256:
+    if (checksum := hashlib.sha256(packed).hexdigest()) != RAW_SHA256:
         sys.exit(
-            f"{given.raw}: not the file this script was written for: SHA-256 is {found}, expected {RAW_SHA256}"
+            f"{given.raw}: not the file this script was written for: "
+            f"SHA-256 is {checksum}, expected {RAW_SHA256}"
         )
     for path in write(tables(lzma.decompress(packed)), given.out):
         print(f"{path.stat().st_size:>9,} {path}")
 
 
 def tables(raw: bytes) -> dict[str, pl.DataFrame]:
-    """The four tables, by file name, out of the text of the raw CSV."""
+    """Return the four tables, by file name, from the text of the raw CSV."""
     log = pl.read_csv(io.BytesIO(raw), infer_schema=False)
     if log.columns != RAW_COLUMNS:
         sys.exit(f"columns are {log.columns}, expected {RAW_COLUMNS}")
@@ -96,8 +99,8 @@ def tables(raw: bytes) -> dict[str, pl.DataFrame]:
 def pairs(bought: pl.DataFrame, cancelled: pl.DataFrame) -> pl.DataFrame:
     """Return one row per customer and article that was bought, in the order of the log.
 
-    A cancellation marks a row; it never makes or removes one. Articles of one invoice share a time and keep the order of
-    its lines.
+    A cancellation marks a row; it never makes or removes one. Articles of one invoice share a time
+    and keep the order of its lines.
     """
     bought = bought.sort("time", "line")
     result = bought.group_by("user", "item").agg(
@@ -142,8 +145,8 @@ def articles(bought: pl.DataFrame) -> pl.DataFrame:
 def text(items: pl.DataFrame) -> pl.DataFrame:
     """TF-IDF of the description's letter groups, reduced by a truncated SVD, rows of length 1.
 
-    Groups of 3 to 5 letters inside words rather than words: they match plurals and misspellings, and leave no article
-    whose words are all its own with next to nothing to say.
+    Groups of 3 to 5 letters inside words replace words: they match plurals and misspellings, so an
+    article with rare words still shares terms with others.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -156,12 +159,16 @@ def text(items: pl.DataFrame) -> pl.DataFrame:
         values = TruncatedSVD(TEXT_DIM, algorithm="arpack", random_state=0).fit_transform(weights)
     values *= np.sign(values[np.abs(values).argmax(axis=0), np.arange(TEXT_DIM)])
     length = np.linalg.norm(values, axis=1)
-    said = length > 1e-6  # nothing in common with any other description: the modality is missing
-    return table(known["item"].filter(pl.Series(said)), values[said] / length[said, None])
+    has_text = (
+        length > 1e-6
+    )  # nothing in common with any other description: the modality is missing
+    return table(
+        known["item"].filter(pl.Series(has_text)), values[has_text] / length[has_text, None]
+    )
 
 
 def price(items: pl.DataFrame) -> pl.DataFrame:
-    """Logarithm of the price, standardised, then the decile of the price as one-hot."""
+    """Return the logarithm of the price, standardised, then the decile of the price as one-hot."""
     known = items.filter(pl.col.price.is_not_null())
     log = np.log(known["price"].to_numpy().astype(np.float64))
     edges = np.quantile(log, np.arange(1, PRICE_BINS) / PRICE_BINS)
@@ -172,7 +179,7 @@ def price(items: pl.DataFrame) -> pl.DataFrame:
 
 
 def table(items: pl.Series, values: np.ndarray) -> pl.DataFrame:
-    """One row per article that has the modality, in half precision."""
+    """Return one row per article that has the modality, in half precision."""
     return pl.DataFrame(
         {
             "item": items,

@@ -1,4 +1,4 @@
-"""The items of the front shelf: those that most users have, the same for everybody."""
+"""The items of the front shelf: those that most users have, the same for all users."""
 
 from typing import Annotated
 

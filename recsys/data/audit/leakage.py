@@ -15,6 +15,7 @@ from scipy import stats
 from recsys.data.audit.popularity import popularity_finding
 from recsys.data.finding import Finding
 from recsys.data.types import FeatureTable, Interactions
+from recsys.statistics.roc import auc
 
 __all__ = ["feature_findings", "label_findings"]
 
@@ -331,7 +332,5 @@ def _clean_share(item: np.ndarray, clean: np.ndarray, n_items: int) -> np.ndarra
 
 def _separates(values: np.ndarray, clean: np.ndarray) -> bool:
     """Return whether values separate clean pairs from noise, either way round."""
-    ranks = stats.rankdata(values)
-    positive, negative = int(clean.sum()), int((~clean).sum())
-    auc = (ranks[clean].sum() - positive * (positive + 1) / 2) / (positive * negative)
-    return bool(max(auc, 1 - auc) > _SEPARATES)
+    area = auc(values, clean)
+    return max(area, 1 - area) > _SEPARATES

@@ -7,7 +7,6 @@
 
     location        Files and format of a path.
     formats         The table of formats, with those of other packages.
-    plugins         Formats of other packages: the entry-point group `recsys.readers`.
     table_formats   csv, parquet, inter, x-label.
     list_formats    Lists of items per user, and rating files.
     matrix_formats  Matrices and arrays on disk.

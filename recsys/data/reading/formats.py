@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TypeAlias
 
 import polars as pl
 
+from recsys import plugins
 from recsys.data.raw_parts import RawLog
 from recsys.data.reading.list_formats import (
     read_adjacency,
@@ -21,14 +21,16 @@ from recsys.data.reading.list_formats import (
 from recsys.data.reading.matrix_formats import read_npy, read_npz
 from recsys.data.reading.normalisation import normalise
 from recsys.data.reading.parquet import ParquetTable, open_parquet
-from recsys.data.reading.plugins import GROUP, reader_plugins
 from recsys.data.reading.source import ROLES, Source
 from recsys.data.reading.table_formats import open_csv, open_inter, read_table, read_x_label
-from recsys.errors import InputError, first_line
+from recsys.errors import InputError
 
 __all__ = ["FileFormat", "Reader", "file_format", "is_plugin"]
 
-# Reads one file.
+# Reads one file. A reader of another package (entry points `recsys.readers`, see recsys.plugins)
+# has the same signature. Its rows are interactions, with `user`, `item` and, where the file has
+# them, `time`, `weight`, `clean`, `behaviour` and `session`, of any type: they are checked and
+# converted like the columns of a data frame. A folder is passed as it is.
 Reader: TypeAlias = Callable[[Path, Source], RawLog]
 
 
@@ -92,25 +94,21 @@ def file_format(name: str) -> FileFormat:
     """
     if name in _FORMATS:
         return _FORMATS[name]
-    return FileFormat(_plugin_reader(reader_plugins()[name]), settings=None, folders=True)
+    return FileFormat(_plugin_reader(name), settings=None, folders=True)
 
 
 def is_plugin(name: str) -> bool:
     """Return whether a format is read by another package."""
-    return name not in _FORMATS and name in reader_plugins()
+    return name not in _FORMATS and name in plugins.names("readers")
 
 
-def _plugin_reader(point: importlib.metadata.EntryPoint) -> Reader:
-    """Return the reader of an entry point, with a check of its result."""
-    place = f"format '{point.name}'"
+def _plugin_reader(name: str) -> Reader:
+    """Return the reader of another package, with a check of its result."""
+    place = f"format '{name}'"
     try:
-        read = point.load()
-    except Exception as error:  # the code of another package
-        raise InputError(
-            f"the reader {point.value} cannot be imported: {first_line(error)}",
-            place=place,
-            remedy="update or reinstall the package that brings it",
-        ) from error
+        read = plugins.load("readers", name)
+    except InputError as error:
+        raise error.at(place) from None
 
     def read_checked(path: Path, source: Source) -> RawLog:
         return _checked(read(path, source), path, place, source)
@@ -124,7 +122,7 @@ def _checked(log: RawLog, path: Path, place: str, source: Source) -> RawLog:
     Raises:
         InputError: the result is not a RawLog, lacks a column, or holds a value that is not valid.
     """
-    remedy = f"correct the reader of the group {GROUP}"
+    remedy = "correct the reader of the group recsys.readers"
     if not isinstance(log, RawLog):
         cause = f"expected a RawLog for {path}, got {type(log).__name__}"
         raise InputError(cause, place=place, remedy=remedy)

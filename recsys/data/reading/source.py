@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
+from recsys import plugins
 from recsys.config import Bound, settings
-from recsys.data.reading.plugins import reader_plugins
 from recsys.errors import InputError, suggest
 
 __all__ = ["COLUMN_SETTINGS", "FILE_SETTINGS", "FORMATS", "NONE", "ROLES", "Column", "Source"]
@@ -148,9 +148,9 @@ class Source:
                 "session names sessions and session_gap makes them", remedy="leave out one of them"
             )
         known = ("auto", *FORMATS)
-        if self.format in known or self.format in reader_plugins():
+        if self.format in (*known, *plugins.names("readers")):
             return
-        names = sorted({*known, *reader_plugins()})
+        names = sorted({*known, *plugins.names("readers")})
         raise InputError(
             f"format = {self.format!r} is not a valid choice",
             remedy=f"{suggest(self.format, names)}; "
