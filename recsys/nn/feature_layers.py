@@ -284,6 +284,8 @@ class _Rows(torch.autograd.Function):
 class FeatureProjection(nn.Module):
     """Project features into the network: an affine map per modality, z_i^m = W_m x_i^m + b_m.
 
+    Methods keep it as `told`, which is part of the names of its tensors in checkpoints.
+
     Args:
         values: features of all items by modality, float32 [n, d_m] each.
         dim: dimension of z.
