@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1
 TEST     := $(TEST_ENV) $(PY) -m pytest -q -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bad-input slow gpu bench table study-kill study-postgres study-overhead benchmark-small clean
+.PHONY: help setup demo test check format bad-input slow gpu bench table table-new-users study-kill study-postgres study-overhead benchmark-small clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +47,9 @@ bad-input: $(READY) ## write docs/bad-input.md: every mistake and the message it
 slow: $(READY) ## the tests that take minutes
 	@$(TEST_ENV) $(PY) -m pytest -m slow
 
-gpu: $(READY) ## the tests that need a CUDA device
-	@$(PY) -m pytest -m gpu
+gpu: $(READY) ## the tests that need a CUDA device, then its benchmark
+	@CUBLAS_WORKSPACE_CONFIG=:4096:8 $(PY) -m pytest -q -m gpu
+	@$(PY) benchmarks/gpu.py
 
 bench: $(READY) ## speed and memory, measured here
 	@$(PY) benchmarks/speed.py
@@ -59,6 +60,9 @@ table: $(READY) ## docs/tables/NAME.md from benchmarks/plans/NAME.toml: make tab
 	else \
 		$(PY) benchmarks/readme_table.py; \
 	fi
+
+table-new-users: $(READY) ## users who are not in train: make table-new-users SET=data.ml-100k.data.path=u.data
+	@$(TEST_ENV) $(PY) benchmarks/tables.py new-users $(SET) --workers 2
 
 study-kill: $(READY) ## a study killed five times and resumed is the same study: make study-kill STEAM=users.dat
 	@OMP_NUM_THREADS=1 $(PY) benchmarks/studies.py kill --path "$(STEAM)"

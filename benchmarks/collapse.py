@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.data.query import Queries
 from recsys.errors import InputError
 from recsys.experiment.execution import open_run
 from recsys.scorer import Factors
@@ -52,7 +53,7 @@ def main() -> None:
                 place=str(folder),
                 remedy="give runs of methods that score by vectors of users and items",
             )
-        scores = scorer.score(torch.arange(min(SOME, scorer.n_users))).double()
+        scores = scorer.score(Queries.of_users(torch.arange(min(SOME, scorer.n_users)))).double()
         users, items = mean_cosine(scorer.user), mean_cosine(scorer.item)
         print(
             f"{folder}: users {users:.3f}, items {items:.3f}, "

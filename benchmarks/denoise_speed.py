@@ -121,6 +121,7 @@ def main() -> None:
     )
     assert split is not None
     assert split.test is not None
+    assert split.valid is not None
     fitted = fit(experiment.model, split.train, None, experiment.train, experiment.evaluate)
     test, rates = split.test.open("speed of evaluation"), []
     for _ in range(arguments.rounds):
@@ -130,7 +131,7 @@ def main() -> None:
             split.train.pairs,
             test,
             Evaluation(metrics=("recall@20", "ndcg@20")),
-            also_seen=split.valid,
+            also_seen=split.valid.pairs,
         )
         rates.append(report.n_users / (time.process_time() - began))
     rate = statistics.median(rates)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from recsys.benchmark import cell_folder, read_plan
+from recsys.data.query import Queries
 from recsys.data.types import Interactions
 from recsys.errors import InputError
 from recsys.experiment.execution import Run, data_of, open_run
@@ -45,7 +46,9 @@ def detection_auc(scorer: Scorer, pairs: Interactions) -> float:
         block = users[start : start + BLOCK]
         rows = order[ends[start] : ends[min(start + BLOCK, len(users))]]
         with torch.inference_mode():
-            scores = scorer.score(torch.as_tensor(block, dtype=torch.int64)).numpy()
+            scores = scorer.score(
+                Queries.of_users(torch.as_tensor(block, dtype=torch.int64))
+            ).numpy()
         score[rows] = scores[np.searchsorted(block, pairs.user[rows]), pairs.item[rows]]
     return area(-score, pairs.clean == 0) or 0.5
 

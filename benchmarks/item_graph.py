@@ -34,7 +34,6 @@ from recsys.experiment.experiment import Experiment
 from recsys.models import Network
 from recsys.nn.infonce import info_nce
 from recsys.nn.sparse_product import SparseProduct
-from recsys.sampling import stream
 from recsys.training.malloc import keep_freed_memory
 from recsys.training.optimizers import make_optimizers
 
@@ -83,13 +82,7 @@ def epoch(
 ) -> float:
     """Return the processor seconds of an epoch, estimated from its first steps."""
     config = experiment.train
-    batches = stream(
-        train.pairs,
-        network.sampler,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        device=torch.device("cpu"),
-    )
+    batches = network.stream.open(train, batch_size=config.batch_size, seed=config.seed)
     optimizers = make_optimizers(network, config.optimizer, config.lr, touched=False)
     done, began = 0, time.process_time()
     for batch in batches.epoch(number, 0):

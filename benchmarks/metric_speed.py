@@ -27,6 +27,7 @@ from synthetic import dataset, log
 from threadpoolctl import threadpool_limits
 
 from recsys.data.load import load
+from recsys.data.query import Queries
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Dataset
 from recsys.models.cml import CML
@@ -173,7 +174,7 @@ def rank() -> None:
         Factors(user[:, 0].contiguous(), item, "euclidean"),
     )
     counts = torch.randint(1, VECTORS + 1, (n_users,), generator=generator)
-    users = np.arange(size)
+    users = Queries.of_users(np.arange(size))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     query, key = (tensor.numpy() for tensor in several.as_dot())
     tile = np.ascontiguousarray(key.T[:, :512])

@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from recsys.data.query import Queries
 from recsys.errors import InputError
 from recsys.experiment.execution import Run, execute
 from recsys.experiment.experiment import from_tree
@@ -221,7 +222,7 @@ def draw(run: Run, customer: str, out: Path) -> None:
     row = int(run.train.users.require([customer], "--customer")[0])
     titles = run.train.titles.to_list()
     bought = run.train.pairs.csr[row].indices
-    best = top_k(run.scorer, np.array([row]), SHOWN, seen=run.train.pairs.csr).item[0]
+    best = top_k(run.scorer, Queries.of_users([row], run.train.pairs.csr[[row]]), SHOWN).item[0]
     winner = squared(user[row], item).argmin(0)
     counts = np.bincount(winner[np.concatenate([bought, best])], minlength=C)
     look = plane(user[row])

@@ -63,6 +63,7 @@ def main() -> None:
 def one(path: Path) -> None:
     """Measure one size and print the figures."""
     from recsys.data.load import load
+    from recsys.data.query import Queries
     from recsys.data.splitting.splits import split
     from recsys.models.mf import MF
     from recsys.ranking import top_k
@@ -85,7 +86,8 @@ def one(path: Path) -> None:
         ),
     )
     began = time.perf_counter()
-    top_k(fitted.scorer, np.arange(parts.train.n_users), 20, seen=parts.train.pairs.csr)
+    everyone = Queries.of_users(np.arange(parts.train.n_users), parts.train.pairs.csr)
+    top_k(fitted.scorer, everyone, 20)
     rank = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(marks[1] - marks[0], marks[2] - marks[1], epochs[-1], rank, peak, parts.train.n_users)

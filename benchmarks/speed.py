@@ -23,6 +23,7 @@ import torch
 from synthetic import dataset, log
 
 from recsys.data.load import load
+from recsys.data.query import Queries
 from recsys.data.types import Dataset
 from recsys.evaluation.evaluator import Evaluation
 from recsys.models.lightgcn import LightGCN
@@ -81,7 +82,7 @@ def ranking(train: Dataset, repeats: int) -> None:
             np.matmul(part, key, out=block[: len(part)])
 
     def rank() -> None:
-        top_k(scorer, users, 20, seen=seen)
+        top_k(scorer, Queries.of_users(users, seen[users]), 20)
 
     ratios: list[float] = []
     gemms, ranks = [], []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recsys.errors import InputError
     from recsys.evaluation import Evaluation
     from recsys.experiment import execute, open_run, verify
-    from recsys.serving import add_items, export, fold_in, similar_items
+    from recsys.serving import add_items, export, similar_items
     from recsys.study import open_study, tune
     from recsys.training import Train
 
@@ -33,7 +33,6 @@ __all__ = [
     "execute",
     "export",
     "fit",
-    "fold_in",
     "load",
     "open_run",
     "open_study",
@@ -59,7 +58,6 @@ _HOMES = {
     "execute": "recsys.experiment",
     "export": "recsys.serving",
     "fit": "recsys.api",
-    "fold_in": "recsys.serving",
     "load": "recsys.api",
     "open_run": "recsys.experiment",
     "open_study": "recsys.study",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 __all__ = [
     "InputError",
+    "RetryError",
     "TrainingError",
     "first_line",
     "is_out_of_memory",
@@ -58,6 +59,14 @@ def _restored(
 ) -> InputError:
     """Rebuild an error that was sent from another process."""
     return kind(cause, place=place, remedy=remedy)
+
+
+class RetryError(InputError):
+    """The request is right and the machine refused: a full disk, a folder in use, a lost volume.
+
+    The same command succeeds once the cause is gone. The command line exits with code 75, so that a
+    scheduler can try again later.
+    """
 
 
 class TrainingError(InputError):

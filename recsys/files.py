@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from recsys.errors import InputError
+from recsys.errors import InputError, RetryError
 
 __all__ = [
     "LOCK",
@@ -28,10 +29,14 @@ __all__ = [
     "exclusive",
     "hold_lock",
     "is_held",
+    "missing",
     "new_folder",
     "read_json",
     "refuse_held",
+    "remove_leftovers",
     "sha256_of",
+    "temporary_of",
+    "user_folder",
     "write_atomic",
     "write_json",
     "write_text",
@@ -44,7 +49,21 @@ _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 # Some network disks have no locks. There, only the creation of the folder keeps two commands apart.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# The disk may be back, mounted for writing or less busy when the same command runs again.
+_PASSING = (
+    *_FULL,
+    errno.EROFS,
+    errno.EIO,
+    errno.ENOENT,
+    errno.ESTALE,
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.ETIMEDOUT,
+    errno.EMFILE,
+    errno.ENFILE,
+)
 _TRIES = 100  # attempts at a folder that another command keeps removing
+_NEAR = 12  # names of other files in an error
 _PAUSE = 0.05  # seconds between two attempts at a lock that cannot be waited for
 
 
@@ -62,7 +81,7 @@ def write_atomic(path: Path, produce: Callable[[Path], object]) -> None:
         InputError: the folder cannot be written or the disk is full; `path` is left unchanged.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         produce(temporary)
@@ -75,6 +94,25 @@ def write_atomic(path: Path, produce: Callable[[Path], object]) -> None:
         if isinstance(error, OSError):
             raise disk_error(OSError(error.errno, error.strerror), path) from None
         raise
+
+
+def temporary_of(path: Path) -> Path:
+    """Return a hidden name next to a path that no other process uses, on any machine."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove the temporary files of processes that were killed while they wrote.
+
+    Only the holder of the folder's lock may call it.
+
+    Returns:
+        The number of files that were removed.
+    """
+    leftovers = [path for path in folder.rglob(".*.tmp") if path.is_file()]
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -117,6 +155,8 @@ def sha256_of(path: str | Path) -> str:
 def disk_error(error: OSError, path: Path, room: str = "") -> InputError:
     """Turn an error of the operating system into an `InputError` with a cause and a remedy.
 
+    It is a `RetryError` if the same write may succeed later.
+
     Args:
         error: the error of a failed write.
         path: the file to write, used if the system names none.
@@ -126,7 +166,8 @@ def disk_error(error: OSError, path: Path, room: str = "") -> InputError:
     remedy = "check the path and its permissions, or choose another folder"
     if error.errno in (*_FULL, errno.EFBIG):
         remedy = room or "free some space or choose another folder"
-    return InputError(f"cannot be written: {_disk_cause(error)}", place=place, remedy=remedy)
+    kind = RetryError if error.errno in _PASSING else InputError
+    return kind(f"cannot be written: {_disk_cause(error)}", place=place, remedy=remedy)
 
 
 def _disk_cause(error: OSError) -> str:
@@ -258,7 +299,7 @@ def refuse_held(folder: Path, what: str, remedy: str) -> None:
 
 
 def _in_use(folder: Path, what: str, remedy: str) -> InputError:
-    return InputError(f"another command works on this {what}", place=str(folder), remedy=remedy)
+    return RetryError(f"another command works on this {what}", place=str(folder), remedy=remedy)
 
 
 @contextlib.contextmanager
@@ -283,11 +324,7 @@ def exclusive(folder: Path, what: str, remedy: str) -> Iterator[None]:
         is_locked = lock.take(wait=False)
     except OSError as error:
         _remove_empty(created)
-        raise InputError(
-            f"cannot be written: {error.strerror or error}",
-            place=str(folder),
-            remedy="free some space or choose another folder",
-        ) from None
+        raise disk_error(error, folder) from None
     if not is_locked:
         raise _in_use(folder, what, remedy)
     try:
@@ -339,3 +376,21 @@ def _remove_empty(created: list[Path]) -> None:
     for path in reversed(created):
         with contextlib.suppress(OSError):
             path.rmdir()
+
+
+def user_folder(variable: str, default: str, leaf: str) -> Path:
+    """Return `$RECSYS_HOME/leaf`, else `${variable}/recsys/leaf`, else `~/default/recsys/leaf`."""
+    if root := os.environ.get("RECSYS_HOME"):
+        return Path(root).expanduser().absolute() / leaf
+    return Path(os.environ.get(variable) or Path.home() / default) / "recsys" / leaf
+
+
+def missing(path: Path) -> InputError:
+    """Return the error of a file or folder that does not exist; it names others of the folder."""
+    folder = path.parent
+    near = sorted(p.name for p in folder.iterdir())[:_NEAR] if folder.is_dir() else []
+    return InputError(
+        "no such file or folder",
+        place=str(path),
+        remedy=f"the folder holds {', '.join(near)}" if near else "check the path",
+    )

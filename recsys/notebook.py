@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Shown", "counted", "facts_html", "table_html"]
+__all__ = ["Shown", "counted", "facts_html", "plural", "table_html"]
 
 _LONGEST = 200  # characters of a line; a longer one ends in "..."
 
@@ -33,7 +33,14 @@ class Shown:
 
 def counted(n: int, word: str) -> str:
     """Return a number with the noun it counts: `1 user`, `1,200 users`."""
-    return f"{n:,} {word}" + ("" if n == 1 else "s")
+    return f"{n:,} {word if n == 1 else plural(word)}"
+
+
+def plural(word: str) -> str:
+    """Return the plural of a regular noun: `users`, `queries`, `days`."""
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}s"
 
 
 def facts_html(title: str, facts: Iterable[tuple[str, object]]) -> str:

@@ -37,7 +37,6 @@ PUBLIC = {
     "execute",
     "export",
     "fit",
-    "fold_in",
     "load",
     "open_run",
     "open_study",
@@ -224,3 +223,12 @@ def test_an_unknown_word_is_answered_with_a_near_one() -> None:
         recsys.compare(["a", "b"], fingerprints={"a": "1"})
     with pytest.raises(InputError, match="expected a list or a mapping of runs, got int"):
         recsys.compare(3)  # type: ignore[arg-type]
+
+
+def test_a_method_is_given_as_a_name() -> None:
+    split = parts()
+    named = recsys.fit("popular", split.train).scorer
+    built = recsys.fit(recsys.recipe("popular"), split.train).scorer
+    assert named.state()[0].keys() == built.state()[0].keys()
+    with pytest.raises(InputError, match="unknown method 'popula'"):
+        recsys.fit("popula", split.train)

@@ -12,17 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from recsys.data.types import Interactions
+from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
+from recsys.models import Network
 from recsys.sampling import (
     Batch,
+    Pairs,
     PairStream,
     Sampler,
     UserBatch,
+    Users,
     UserStream,
     mixture_log_q,
     place_of,
-    stream,
     stream_seed,
 )
 from recsys.sampling.positives import PositivePairs
@@ -507,10 +509,18 @@ def test_a_batch_of_given_users():
 
 def test_which_stream_a_sampler_means():
     pairs = interactions(5, 6, 0.5, 0)
-    assert isinstance(stream(pairs, None, batch_size=2, seed=0), UserStream)
-    paired = stream(pairs, Sampler(), batch_size=2, seed=0)
+    train = Dataset(pairs, Vocab.range(5), Vocab.range(6))
+    network = Network()
+    assert network.stream == Users()
+    users = network.stream.open(train, batch_size=2, seed=0)
+    assert isinstance(users, UserStream)
+    network.sampler = Sampler(negatives=3)
+    assert network.stream == Pairs(Sampler(negatives=3))
+    paired = network.stream.open(train, batch_size=2, seed=0)
     assert isinstance(paired, PairStream)
     assert paired.size == len(pairs)
+    assert users.interactions == paired.interactions == len(pairs)
+    assert users.notes == paired.notes == ()
 
 
 @pytest.mark.parametrize("proposal", ["uniform", "popularity"])

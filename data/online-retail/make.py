@@ -2,9 +2,10 @@
 
     python data/online-retail/make.py online_retail.csv.xz [--out FOLDER]
 
-Writes interactions.parquet, items.parquet, features-text.parquet, features-price.parquet and
-SHA256SUMS. The same raw file gives the same rows anywhere, and the same bytes under the same
-versions of polars, numpy, scipy and scikit-learn. Only this script needs scikit-learn.
+Writes interactions.parquet, items.parquet, users.csv, features-text.parquet,
+features-price.parquet and SHA256SUMS. The same raw file gives the same rows anywhere, and the same
+bytes under the same versions of polars, numpy, scipy and scikit-learn. Only this script needs
+scikit-learn.
 README.md explains the columns.
 """
 
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def tables(raw: bytes) -> dict[str, pl.DataFrame]:
-    """Return the four tables, by file name, from the text of the raw CSV."""
+    """Return the five tables, by file name, from the text of the raw CSV."""
     log = pl.read_csv(io.BytesIO(raw), infer_schema=False)
     if log.columns != RAW_COLUMNS:
         sys.exit(f"columns are {log.columns}, expected {RAW_COLUMNS}")
@@ -82,6 +83,7 @@ def tables(raw: bytes) -> dict[str, pl.DataFrame]:
             quantity=pl.col.Quantity.cast(pl.Int32),
             price=pl.col.UnitPrice.cast(pl.Float64),
             description="Description",
+            country="Country",
             line="line",
         )
     )
@@ -89,33 +91,56 @@ def tables(raw: bytes) -> dict[str, pl.DataFrame]:
     bought = log.filter(~cancelled)
     items = articles(bought)
     return {
-        "interactions.parquet": pairs(bought, log.filter(cancelled)),
+        "interactions.parquet": events(bought, log.filter(cancelled)),
         "items.parquet": items,
+        "users.csv": customers(bought),
         "features-text.parquet": text(items),
         "features-price.parquet": price(items),
     }
 
 
-def pairs(bought: pl.DataFrame, cancelled: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per customer and article that was bought, in the order of the log.
+def events(bought: pl.DataFrame, cancelled: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per customer, article and invoice, in the order of the log.
 
-    A cancellation marks a row; it never makes or removes one. Articles of one invoice share a time
-    and keep the order of its lines.
+    Lines of one invoice with the same article are one event. A cancellation marks the rows of its
+    customer and article; it never makes or removes one. Articles of one invoice keep the order of
+    its lines.
     """
     bought = bought.sort("time", "line")
-    result = bought.group_by("user", "item").agg(
+    result = bought.group_by("user", "item", "invoice").agg(
         time=pl.col.time.first(),
         line=pl.col.line.first(),
-        count=pl.col.invoice.n_unique().cast(pl.Int16),
         quantity=pl.col.quantity.sum().cast(pl.Int32),
     )
     marked = cancelled.select("user", "item", cancelled=pl.lit(value=True)).unique()
     return (
         result.join(marked, on=["user", "item"], how="left")
         .with_columns(pl.col.cancelled.fill_null(value=False))
-        .with_columns(kept=~pl.col.cancelled)
         .sort("time", "line")
-        .drop("line")
+        .select(
+            "user",
+            "item",
+            "time",
+            "quantity",
+            "cancelled",
+            kept=~pl.col.cancelled,
+            InvoiceNo=pl.col.invoice.cast(pl.Int32),
+        )
+    )
+
+
+def customers(bought: pl.DataFrame) -> pl.DataFrame:
+    """Return the country of every customer: the one of the most lines, ties by alphabet.
+
+    "Unspecified" is a missing country.
+    """
+    return (
+        bought.group_by("user", "country")
+        .len()
+        .sort("len", "country", descending=[True, False])
+        .unique("user", keep="first", maintain_order=True)
+        .select("user", country=pl.col.country.replace("Unspecified", None))
+        .sort("user")
     )
 
 
@@ -197,13 +222,16 @@ def write(frames: dict[str, pl.DataFrame], folder: Path) -> list[Path]:
     for name, frame in frames.items():
         path = folder / name
         part = path.with_suffix(".tmp")
-        frame.write_parquet(
-            part,
-            compression="zstd",
-            compression_level=22,
-            row_group_size=1 << 20,
-            data_page_size=1 << 24,
-        )
+        if path.suffix == ".csv":
+            frame.write_csv(part)
+        else:
+            frame.write_parquet(
+                part,
+                compression="zstd",
+                compression_level=22,
+                row_group_size=1 << 20,
+                data_page_size=1 << 24,
+            )
         sums.append(f"{hashlib.sha256(part.read_bytes()).hexdigest()}  {name}\n")
         os.replace(part, path)
         paths.append(path)

@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 from recsys.errors import InputError
 from recsys.evaluation import Report
-from recsys.experiment import Run, open_run
+from recsys.experiment import Run
 
-__all__ = ["Comparable", "Row", "opened", "rows_of"]
+__all__ = ["Comparable", "Row", "rows_of"]
 
 Comparable: TypeAlias = Run | str | Path | Report
 
@@ -22,16 +22,11 @@ class Row:
 
     Args:
         name: name of the row; "" if the run's own name is used. Rows of one name are seeds.
-        value: a run, its folder, or a report.
+        value: a run, its folder, a report, or the folder of a report.
     """
 
     name: str
     value: Comparable
-
-
-def opened(run: Run | str | Path) -> Run:
-    """Return a run, opened if its folder is given."""
-    return run if isinstance(run, Run) else open_run(run)
 
 
 def rows_of(runs: object) -> list[Row]:

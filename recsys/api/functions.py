@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from recsys import comparison, models, serving, training
 from recsys import evaluation as evaluating
-from recsys.api.compared import Comparable, opened, rows_of
+from recsys.api.compared import Comparable, rows_of
 from recsys.api.options import EvaluateOptions, LoadOptions, SplitOptions, TrainOptions
 from recsys.comparison import Comparison
 from recsys.config import build
@@ -25,13 +25,13 @@ from recsys.data.ids import Ids
 from recsys.data.load import LoadedData
 from recsys.data.reading import Source
 from recsys.data.splitting import SplitRule
-from recsys.data.types import Dataset, Interactions, Split
+from recsys.data.types import Dataset, HeldOut, Interactions, Split
 from recsys.errors import InputError
 from recsys.evaluation import Evaluation, Report
 from recsys.experiment import Run
 from recsys.models import Recipe
 from recsys.scorer import Scorer
-from recsys.serving import Request, Unknown
+from recsys.serving import HistoriesLike, Request, Unknown
 from recsys.training import Fitted, Train
 from recsys.training.stopping import Stopping
 
@@ -119,9 +119,9 @@ def recipe(name: str, **settings: object) -> Recipe:
 
 
 def fit(
-    method: Recipe,
+    method: Recipe | str,
     train: Dataset,
-    valid: Interactions | None = None,
+    valid: HeldOut | Interactions | None = None,
     *,
     settings: Train | None = None,
     evaluation: Evaluation | None = None,
@@ -130,10 +130,10 @@ def fit(
     """Train a method.
 
     Args:
-        method: its hyper-parameters, from `recipe`.
+        method: its hyper-parameters, from `recipe`; a name takes the defaults.
         train: training data.
-        valid: validation interactions, which choose the best epoch and stop training; None: train
-            for all epochs.
+        valid: the validation part, which chooses the best epoch and stops training; interactions
+            ask one question per user; None: train for all epochs.
         settings: the settings as an object; None: the defaults.
         evaluation: how validation is measured; None: the defaults.
         options: settings of `[train]`, such as epochs=50, lr=1e-3; they win over those of
@@ -146,6 +146,8 @@ def fit(
         InputError: an invalid setting, or data that the method cannot use.
         TrainingError: the loss is not finite, or has grown a thousandfold.
     """
+    if isinstance(method, str):
+        method = recipe(method)
     config = _settings(Train, settings, options, "train")
     return training.fit(method, train, valid, config, evaluation)
 
@@ -192,7 +194,8 @@ def evaluate(
                 remedy='give one, as in reason="final table", or use part="valid"',
             )
         test = parts.test.open(reason)
-        return evaluating.evaluate(scorer, train, test, chosen, also_seen=parts.valid)
+        also_seen = None if parts.valid is None else parts.valid.pairs
+        return evaluating.evaluate(scorer, train, test, chosen, also_seen=also_seen)
     raise InputError(
         f"the split has no part '{part}'",
         remedy="evaluate on test or valid, whichever the split has",
@@ -213,8 +216,9 @@ def compare(
         recsys.compare({"ours": [run1, run2], "theirs": other})
 
     Args:
-        runs: finished runs or their folders in a list; or a mapping from the name of a row to a
-            run, a folder, a report, or a list of these, one per training seed.
+        runs: finished runs or their folders in a list, or folders of saved reports; or a mapping
+            from the name of a row to a run, a folder, a report, or a list of these, one per
+            training seed.
         metric: one metric to test, or several; None: all, which costs power.
         baseline: name of the row to test the others against; None: every pair.
         test: the test that decides the bold type, paired t or Wilcoxon signed-rank.
@@ -232,9 +236,10 @@ def compare(
             if isinstance(row.value, Report):
                 reports[row.name].append(row.value)
                 continue
-            run = opened(row.value)
-            reports[row.name].append(run.report("test"))
-            ended.setdefault(row.name, []).append(run.stopping)
+            entry = comparison.Entry.of(row.value)
+            reports[row.name].append(entry.report())
+            if entry.run is not None:
+                ended.setdefault(row.name, []).append(entry.run.stopping)
         return comparison.compare(
             reports, metric, baseline, test=test, fingerprints=fingerprints, stopping=ended
         )
@@ -257,6 +262,8 @@ def recommend(
     users: Ids | None = None,
     k: int = 10,
     *,
+    histories: HistoriesLike | None = None,
+    items: Ids | None = None,
     filter_seen: bool = True,
     candidates: Ids | None = None,
     exclude: Ids | None = None,
@@ -264,30 +271,52 @@ def recommend(
     unmet: bool = False,
     titles: bool = False,
 ) -> pl.DataFrame | pd.DataFrame:
-    """Return the k best items of each user.
+    """Return the k best items for each user, each history, or each item.
+
+        recsys.recommend(scorer, train, ["ann", "bob"])
+        recsys.recommend(scorer, train, histories={"visitor-1": ["i07", "i03"]})
+        recsys.recommend(scorer, train, items=["i07"])
+
+    What of the histories could not be read is a warning.
 
     Args:
         scorer: the scorer.
         train: its training data: the ids, and the histories of the users.
-        users: outside ids, in the order of the answer; None: every user. pandas users are answered
-            with a pandas frame.
-        k: items per user; a user with fewer candidates gets fewer rows.
-        filter_seen: whether to leave out the user's training items.
+        users: outside ids, in the order of the answer; None: every user. They name the histories if
+            these are a list.
+        k: items per list; a list with fewer candidates has fewer rows.
+        histories: rank by these: a frame with a row per event (a column of users, sessions or other
+            ids, a column of items, and times if there are any); a mapping from an id to its items,
+            oldest first; a list of such sequences; or the path of a file. A scorer that reads
+            histories needs nothing else of a user; another ranks users of training by what it
+            learned.
+        items: outside ids; rank what goes with each of them.
+        filter_seen: whether to leave out the user's training items, or the items of the history.
         candidates: outside ids of the only items to recommend; None: all.
         exclude: outside ids of items never to recommend.
-        unknown: what users get whom the scorer does not know: "popular", the most popular items;
-            "skip", no rows; "error", an error.
+        unknown: what users get whom the scorer does not know, and histories without a known item:
+            "popular", the most popular items; "skip", no rows; "error", an error.
         unmet: whether items without a training interaction are candidates even if the scorer does
             not place them.
         titles: whether to add a column with the titles of the items.
 
     Returns:
-        user, item (outside ids), rank (1..k), score, source ("model" or "popular"), title.
+        user, item (outside ids), rank (1..k), score, source ("model", "popular", or "vectors" if
+        the vectors of items were compared), title. With `items` the first column is query_item. A
+        pandas frame if users, histories or items are of pandas, else a polars frame.
 
     Raises:
-        InputError: an invalid k or `unknown`, an unknown item, no candidate is left, or an unknown
-            user with unknown = "error".
+        InputError: an invalid k or `unknown`, an unknown item, no candidate is left, a scorer that
+            answers neither histories nor such users, or an unknown user with unknown = "error".
     """
-    request = Request(users, k, filter_seen, candidates, exclude, unknown, unmet, titles)
-    frame = serving.recommend(scorer, train, request)
-    return frame.to_pandas() if isinstance(users, (pd.Series, pd.Index)) else frame
+    request = Request(
+        users, k, filter_seen, candidates, exclude, unknown, unmet, titles, histories, items
+    )
+    recommender = serving.Recommender(scorer, train, request)
+    asked = serving.ask(scorer, train, request)
+    for note in asked.notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    frame = recommender.frame(asked)
+    given = (users, histories, items)
+    of_pandas = any(isinstance(each, (pd.Series, pd.Index, pd.DataFrame)) for each in given)
+    return frame.to_pandas() if of_pandas else frame

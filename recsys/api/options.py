@@ -22,12 +22,13 @@ Table: TypeAlias = Mapping[str, object]  # settings within a setting, as in TOML
 
 
 class LoadOptions(TypedDict, total=False):
-    """Settings `[data]` without `source`; `features` also takes tables in memory."""
+    """Settings `[data]` without `source`; those of features also take tables in memory."""
 
     path: str | None
     train: str | None
     valid: str | None
     test: str | None
+    behaviour_files: Mapping[str, str | Mapping[str, str]] | None
     format: str
     user: Column
     item: Column
@@ -36,6 +37,8 @@ class LoadOptions(TypedDict, total=False):
     clean: Column
     behaviour: Column
     session: Column
+    clicked: Column
+    position: Column
     separator: str | None
     quote: str | None
     header: bool | None
@@ -43,11 +46,14 @@ class LoadOptions(TypedDict, total=False):
     nulls: Literal["error", "drop"]
     titles: str | None
     features: str | Path | Mapping[str, object] | None
+    user_features: str | Path | Mapping[str, object] | None
+    relations: Mapping[str, str | Mapping[str, str]] | None
     min_weight: float | None
     clean_weight: float | None
     session_gap: float | None
     keep_log: bool | None
     behaviours: Sequence[str] | None
+    auxiliary: Sequence[str] | None
     since: str | int | None
     until: str | int | None
     duplicates: Literal["first", "last", "sum", "error"]
@@ -59,7 +65,23 @@ class LoadOptions(TypedDict, total=False):
 class SplitOptions(TypedDict, total=False):
     """Settings `[split]`."""
 
-    by: Literal["auto", "ratio", "last", "time", "new-item", "label", "presplit", "libcml"]
+    by: Literal[
+        "auto",
+        "ratio",
+        "last",
+        "time",
+        "new-item",
+        "label",
+        "presplit",
+        "libcml",
+        "next-item",
+        "global-time",
+        "session",
+        "new-user",
+        "cold-user",
+        "basket",
+        "fold",
+    ]
     ratios: Sequence[float]
     per: Literal["user", "all"]
     order: Literal["random", "time"]
@@ -69,8 +91,18 @@ class SplitOptions(TypedDict, total=False):
     new_items: float
     warm_share: float
     valid_share: float
+    ask: Literal["each", "once"]
+    targets: Literal["next", "all-later"]
+    windows: int | None
+    window: int
+    positions: Literal["all", "last"]
+    new_users: float
+    given: float
+    folds: int | None
+    fold: int
     seed: int
     drop_cold: bool
+    drop_new_items: bool
     noise: Noise | Table
     clean_valid: bool
     missing: Missing | Table
@@ -84,6 +116,7 @@ class TrainOptions(TypedDict, total=False):
     batch_size: int
     lr: float
     optimizer: Literal["adam", "adamw", "adagrad", "sgd"]
+    update: Literal["batch", "pair"]
     rows: Literal["dense", "touched"]
     weight_decay: float
     schedule: Literal["constant", "linear", "cosine", "exponential"]
@@ -116,6 +149,7 @@ class EvaluateOptions(TypedDict, total=False):
     skip_short_users: bool
     min_test_full: int
     keep_valid: bool
+    exclude: Literal["auto", "history", "none"]
     candidates: Candidates | Literal["sampled"] | Sequence[Candidates]
     sampled: int
     sampled_by: Literal["uniform", "popularity"]

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from recsys.data.types import Dataset, FeatureTable, Interactions, Split, Vocab
+from recsys.data.query import QueryKind
+from recsys.data.types import Dataset, FeatureTable, HeldOut, Split, Vocab
 from recsys.errors import InputError, TrainingError
 from recsys.experiment.experiment import Experiment
 from recsys.training.device import pick_device
@@ -45,8 +46,9 @@ def rehearse(experiment: Experiment, split: Split, small: Dataset) -> None:
             to the cell, as is any other failure that is not a mistake in the settings.
     """
     pick_device(experiment.train.device)
-    if _error_of(experiment, small, small.pairs) is not None:
-        error = _error_of(experiment, split.train, split.valid)
+    asks = frozenset() if split.test is None else split.test.kinds
+    if _error_of(experiment, small, HeldOut.of_pairs(small.pairs), asks) is not None:
+        error = _error_of(experiment, split.train, split.valid, asks)
         if error is not None:
             raise error
 
@@ -87,9 +89,16 @@ def miniature(train: Dataset) -> Dataset:
 
 
 def _error_of(
-    experiment: Experiment, train: Dataset, valid: Interactions | None
+    experiment: Experiment, train: Dataset, valid: HeldOut | None, asks: frozenset[QueryKind]
 ) -> InputError | None:
-    """Return the error that the first step of a fit raises, if any."""
+    """Return the error that the first step of a fit raises, if any.
+
+    Args:
+        experiment: of a cell.
+        train: its train part, or a sample of it.
+        valid: the validation part, or None.
+        asks: what the queries of the test have.
+    """
 
     def stop(_: object) -> None:
         raise _FirstStepDone
@@ -100,7 +109,7 @@ def _error_of(
     config = replace(experiment.train, device="cpu", compile=False)
     with contextlib.suppress(Exception):
         try:
-            fit(experiment.model, train, held_out, config, watch=stop)
+            fit(experiment.model, train, held_out, config, watch=stop, asks=asks)
         except TrainingError:
             return None
         except InputError as error:

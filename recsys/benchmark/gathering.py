@@ -14,6 +14,7 @@ from recsys.benchmark.results import Cost, Result
 from recsys.comparison.comparison import Comparison, compare
 from recsys.evaluation.evaluator import Report
 from recsys.evaluation.metrics import parse
+from recsys.evaluation.pooled import pool_reports
 from recsys.experiment.execution import open_run
 from recsys.statistics.critical_difference import MethodRanks, ranking
 from recsys.training.stopping import Stopping
@@ -62,8 +63,9 @@ def gather(plan: Plan, folder: Path) -> Result:
     costs: dict[tuple[str, str], Cost] = {}
     primary = {data: plan.cells[data, plan.methods[0]].evaluate.monitor for data in plan.data}
     notes: list[str] = []
+    finished: dict[str, dict[str, _Finished]] = {}
     for data in plan.data:
-        cells = {}
+        cells = finished[data] = {}
         for method in plan.methods:
             cell = _finished(cell_folder(folder, data, method), plan.seeds)
             if cell is not None:
@@ -72,18 +74,63 @@ def gather(plan: Plan, folder: Path) -> Result:
         if cells:
             tables[data] = _table(cells, primary[data])
             notes += _unfinished(plan, data, cells)
+    pooled: dict[str, Comparison] = {}
+    for base, cells in _pooled(plan, finished).items():
+        primary[base] = primary[next(name for name in plan.data if plan.points[name].base == base)]
+        costs |= {(base, method): cell.cost for method, cell in cells.items()}
+        pooled[base] = _table(cells, primary[base])
     return Result(
         plan.settings.name,
         tables,
         primary,
         costs,
-        _ranked(plan, tables, primary),
+        _ranked(plan, pooled or tables, primary),
         len(plan.seeds),
         (*notes, *_notes(plan, costs)),
         swept="" if plan.sweep is None else plan.sweep.label,
         points=plan.points,
         published=plan.published,
+        pooled=pooled,
     )
+
+
+def _pooled(
+    plan: Plan, finished: Mapping[str, Mapping[str, _Finished]]
+) -> dict[str, dict[str, _Finished]]:
+    """Return the cells of each base data set over all values of the sweep, if they are parts.
+
+    A method is left out until its runs of all values are finished.
+
+    Args:
+        plan: the plan.
+        finished: the cells by data set and method.
+    """
+    if plan.sweep is None or not plan.sweep.pool:
+        return {}
+    pooled: dict[str, dict[str, _Finished]] = {}
+    for base in dict.fromkeys(point.base for point in plan.points.values()):
+        names = [name for name, point in plan.points.items() if point.base == base]
+        for method in plan.methods:
+            cells = [finished[name][method] for name in names if method in finished[name]]
+            n_runs = min((len(cell.reports) for cell in cells), default=0)
+            if len(cells) < len(names) or not n_runs:
+                continue
+            labels = [str(plan.points[name].value) for name in names]
+            reports = [
+                pool_reports(
+                    [(label, cell.reports[run]) for label, cell in zip(labels, cells, strict=True)]
+                )
+                for run in range(n_runs)
+            ]
+            pooled.setdefault(base, {})[method] = _Finished(
+                cells[0].chosen,
+                tuple(cost for cell in cells for cost in cell.costs),
+                tuple(reports),
+                tuple(each for cell in cells for each in cell.stopping),
+                " ".join(cell.fingerprint for cell in cells),
+                no_chance=all(cell.no_chance for cell in cells),
+            )
+    return pooled
 
 
 def _finished(cell: Path, seeds: range) -> _Finished | None:
@@ -150,7 +197,9 @@ def _notes(plan: Plan, costs: Mapping[tuple[str, str], Cost]) -> list[str]:
             "effect."
         )
     untuned = dict.fromkeys(method for (_, method), cost in costs.items() if not cost.trials)
-    if untuned:
+    if len(untuned) == len({method for _, method in costs}):
+        notes.append("Nothing was searched: every method has the settings of the plan.")
+    elif untuned:
         notes.append(
             f"Nothing was searched for {', '.join(untuned)}; every other method had "
             f"{plan.settings.trials} trials, the first with its own settings."
@@ -171,7 +220,9 @@ def _ranked(
     The values of a sweep share their data, so they are not independent data sets.
     """
     data_sets = list(plan.data)
-    if plan.sweep is not None:
+    if plan.sweep is not None and plan.sweep.pool:
+        data_sets = list(dict.fromkeys(point.base for point in plan.points.values()))
+    elif plan.sweep is not None:
         first = plan.sweep.values[0]
         data_sets = [data for data in plan.data if plan.points[data].value == first]
     whole = [

@@ -29,13 +29,13 @@ from recsys.benchmark.method_plan import BUDGET, MethodPlan, method_plans
 from recsys.benchmark.published import Published, read_published
 from recsys.benchmark.sections import check_name, near, table_of
 from recsys.benchmark.sweep import Sweep, SweepPoint, swept
-from recsys.config import Bound, build, override, read_toml, settings, to_dict
+from recsys.config import Bound, build, located, override, read_toml, settings, to_dict
 from recsys.errors import InputError, suggest
 from recsys.experiment.experiment import Experiment, from_tree
 from recsys.study.trial import directions
 from recsys.study.tuning import ready
 
-__all__ = ["Plan", "PlanSettings", "plain", "read_plan"]
+__all__ = ["Plan", "PlanSettings", "plain", "plan_of", "read_plan"]
 
 # Sections of an experiment that all data sets share unless one of them overrides a key.
 SHARED = ("split", "train", "evaluate")
@@ -120,8 +120,21 @@ def read_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         InputError: an unknown key, an unknown method, a method without a search space, or a
             setting that some cell does not accept.
     """
-    path = Path(path)
-    tree, place = override(read_toml(path), overrides), str(path)
+    path = located(path)
+    return plan_of(override(read_toml(path), overrides), path)
+
+
+def plan_of(tree: Mapping[str, Any], path: Path) -> Plan:
+    """Return the plan with these plain values, with every cell checked.
+
+    Args:
+        tree: the values, as in the TOML file.
+        path: the file that they come from, or would come from.
+
+    Raises:
+        InputError: as `read_plan`.
+    """
+    place = str(path)
     own = [field.name for field in dataclasses.fields(PlanSettings)]
     known = [*own, "data", "method", "tune", "sweep", "published", *SHARED]
     for key in tree:

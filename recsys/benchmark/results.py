@@ -68,6 +68,8 @@ class Result:
         swept: the setting of the sweep; empty without one.
         points: base data set and value of each swept data set, by its name.
         published: published numbers, by data set.
+        pooled: by base data set, the table over all values of a sweep whose values are parts of one
+            test. Markdown and LaTeX show it in place of the table of each value.
     """
 
     name: str
@@ -81,13 +83,24 @@ class Result:
     swept: str = ""
     points: Mapping[str, SweepPoint] = field(default_factory=dict)
     published: Mapping[str, tuple[Published, ...]] = field(default_factory=dict)
+    pooled: Mapping[str, Comparison] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> Mapping[str, Comparison]:
+        """The tables that a reader sees first: the pooled ones, where there are any."""
+        return self.pooled or self.tables
+
+    @property
+    def every(self) -> Mapping[str, Comparison]:
+        """All tables by name of the data set."""
+        return {**self.tables, **self.pooled}
 
     def markdown(self) -> str:
         """Return all tables as Markdown."""
         parts = [f"# {self.name}", ""]
-        for data, table in self.tables.items():
+        for data, table in self.shown.items():
             parts += [f"## {data}", "", table.markdown(columns=_columns(self, data)).rstrip("\n")]
-            parts += [f"Methods are in the order of {self.primary[data]}, which selected on valid."]
+            parts += [_order(self, data)]
             parts += [*_published_caption(self, data), ""]
         if self.points:
             parts += list(_sweep_sections(self))
@@ -111,7 +124,7 @@ class Result:
     def latex(self) -> str:
         r"""Return all tables as LaTeX for booktabs: `\usepackage{booktabs}`."""
         parts = []
-        for data, table in self.tables.items():
+        for data, table in self.shown.items():
             parts += [f"% {data}", table.latex(columns=_columns(self, data)).rstrip("\n")]
             parts += [*(f"% {line}" for line in _published_caption(self, data)), ""]
         if self.ranks is not None:
@@ -122,11 +135,11 @@ class Result:
     def table(self) -> pl.DataFrame:
         """Return a row per cell and metric.
 
-        Columns data, method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped,
-        marks, rank, and the fields of `Cost` but its settings.
+        The columns data, those of `Comparison.table`, rank, and the fields of `Cost` but its
+        settings.
         """
         frames = []
-        for data, table in self.tables.items():
+        for data, table in self.every.items():
             costs = []
             for method in table.methods:
                 cost = asdict(self.costs[data, method])
@@ -140,13 +153,14 @@ class Result:
                 maintain_order="left",
             )
             frames.append(own.select(pl.lit(data).alias("data"), pl.all()))
-        return pl.concat(frames)
+        # A data set with several queries per unit has more columns.
+        return pl.concat(frames, how="diagonal")
 
     def tests(self) -> pl.DataFrame:
         """Return every paired test: the column data and those of `Comparison.tests_table`."""
         frames = [
             table.tests_table().select(pl.lit(data).alias("data"), pl.all())
-            for data, table in self.tables.items()
+            for data, table in self.every.items()
         ]
         return pl.concat(frames)
 
@@ -173,7 +187,7 @@ class Result:
                 **json.loads(table.json()),
                 "costs": {method: asdict(self.costs[name, method]) for method in table.methods},
             }
-            for name, table in self.tables.items()
+            for name, table in self.every.items()
         }
         ranks = None
         if self.ranks is not None:
@@ -235,9 +249,16 @@ def write_result(result: Result, folder: Path) -> None:
         write_text(folder / name, text)
 
 
+def _order(result: Result, data: str) -> str:
+    """Return the order of the methods in words."""
+    text = f"Methods are in the order of {result.primary[data]}"
+    searched = any(result.costs[data, method].trials for method in result.every[data].methods)
+    return f"{text}, which selected on valid." if searched else f"{text}."
+
+
 def _columns(result: Result, data: str) -> list[Column]:
     """Return the columns next to the metrics: seeds, costs, and published numbers."""
-    table, primary = result.tables[data], result.primary[data]
+    table, primary = result.every[data], result.primary[data]
     cells = {method: table.cell(method, primary) for method in table.methods}
     costs = {method: result.costs[data, method] for method in table.methods}
     deviations = {
@@ -258,7 +279,7 @@ def _columns(result: Result, data: str) -> list[Column]:
 
 def _published_columns(result: Result, data: str) -> Iterator[Column]:
     """Yield a column for each metric with published numbers; letters name the sources."""
-    for metric in result.tables[data].metrics:
+    for metric in result.every[data].metrics:
         texts: dict[str, str] = {}
         for letter, source in _lettered(result, data):
             for (method, measured), value in source.values.items():
@@ -326,7 +347,7 @@ def _curves(result: Result) -> list[Curve]:
 def _undertrained_ranks(result: Result) -> list[str]:
     """Return a line on the methods whose training ended too early, if there are any."""
     names = []
-    for data, table in result.tables.items():
+    for data, table in result.shown.items():
         methods = [method for method in table.methods if table.signs(method)]
         if methods:
             names.append(f"{data}: {', '.join(methods)}")

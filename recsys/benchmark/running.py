@@ -166,11 +166,12 @@ def _is_trained(folder: Path, data: str, method: str) -> bool:
 
 
 def _load(plan: Plan, data: str) -> Split:
-    """Load a data set and check that it has a valid and a test part."""
+    """Load a data set and check that it has a test part, and a valid part for a search."""
     experiment = plan.cells[data, plan.methods[0]]
     try:
         split = data_of(experiment)
-        train_valid_of(experiment, split)
+        if any(plan.cells[data, method].tune is not None for method in plan.methods):
+            train_valid_of(experiment, split)
     except InputError as error:
         raise error.at(data) from None
     if split.test is None or not len(split.test):

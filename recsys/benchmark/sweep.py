@@ -5,7 +5,9 @@ setting = "split.noise.share"
 values = [0.0, 0.1, 0.2]
 tune = "first"
 
-Every data set is measured once per value, and a table shows the methods over the values.
+Every data set is measured once per value, and a table shows the methods over the values. With
+`pool = true` the values are parts of one test, as folds and windows are: one table has the queries
+of all parts.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ class Sweep:
     tune: Literal["each", "first"] = "each"
     """Where the methods are searched: each: at every value. first: at the first value, and the
     chosen settings are used at all others."""
+    pool: bool = False
+    """Whether the values are parts of one test (folds, windows in time), so that one table pools
+    their queries. Its intervals and tests resample users over all parts."""
 
     def __post_init__(self) -> None:
         if len(self.values) < 2:
@@ -48,6 +53,12 @@ class Sweep:
             raise InputError("a sweep has a value twice", remedy="name each value once")
         if not self.paths:
             raise InputError("a sweep needs a setting", remedy='write setting = "split.seed"')
+        if self.pool and self.tune == "first":
+            raise InputError(
+                "pool needs tune = 'each': what is valid in one part is test in another, so that "
+                "settings searched on the first part would have seen the test of the others",
+                remedy='set tune = "each", or leave out pool',
+            )
         for path in self.paths:
             section, dot, field = path.partition(".")
             if section not in _SECTIONS or not dot or not field:

@@ -204,10 +204,7 @@ def _run(
 
 def _cost_of(run: Run, split: Split, kwh: float | None) -> RunCost:
     """Return the cost of a finished run; the only place that reads the record of a run."""
-    users = split.train.pairs.user
-    if split.valid is not None and len(split.valid):
-        users = split.valid.user
-    seconds = seconds_per_user(run.scorer, users, seen=split.train.pairs.csr)
+    seconds = seconds_per_user(run.scorer, split.train.pairs, split.valid)
     meta = run.meta
     assert meta.best_epoch is not None, "a finished run has an epoch"
     assert meta.train_seconds is not None, "a finished run has a time of training"

@@ -2,29 +2,37 @@
 
 Each command imports what it needs when it runs, so that help appears at once.
 
-    run              `recsys check`, `run`, `evaluate`, `verify`.
-    tune             `recsys tune`, `tune show`.
-    benchmark        `recsys benchmark`.
-    compare          `recsys compare`.
-    report           `recsys report`.
-    recommend        `recsys recommend`.
-    recommend_notes  Notes about users and items that the model cannot place.
-    export           `recsys export`.
-    audit            `recsys audit`.
-    noise            `recsys noise`.
-    models           `recsys models`.
-    data             `recsys data list`, `show`, `fetch`, `stats`.
-    data_entry       `recsys data add`.
-    data_features    `recsys data features`.
-    demo             `make demo`.
-    show             Results and progress in a terminal.
-    exit_codes       Exit codes apart from 0.
+    run                 `recsys check`, `run`, `evaluate`, `verify`.
+    tune                `recsys tune`, `tune show`.
+    benchmark           `recsys benchmark`.
+    init                `recsys init`.
+    compare             `recsys compare`.
+    compare_methods     Methods on data without a TOML file.
+    starting            The experiment that a command line asks for.
+    report              `recsys report`.
+    recommend           `recsys recommend`.
+    recommend_options   Its options.
+    recommend_notes     Notes about queries and items that the model cannot place.
+    recommend_progress  Progress of a job of recommendations.
+    interruption        Interrupted commands: SIGTERM, and how each command goes on.
+    export              `recsys export`.
+    audit               `recsys audit`.
+    noise               `recsys noise`.
+    models              `recsys models`.
+    data                `recsys data list`, `show`, `fetch`, `stats`.
+    data_stats          The lines of `recsys data stats`.
+    data_entry          `recsys data add`.
+    data_features       `recsys data features`.
+    demo                `make demo`.
+    show                Results and progress in a terminal.
+    exit_codes          Exit codes apart from 0.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn, Protocol, runtime_checkable
 
 import typer
@@ -37,6 +45,7 @@ from recsys.cli import (
     data_entry,
     data_features,
     export,
+    init,
     models,
     noise,
     recommend,
@@ -44,8 +53,10 @@ from recsys.cli import (
     run,
     tune,
 )
-from recsys.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, MISTAKE
-from recsys.errors import InputError, is_out_of_memory
+from recsys.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, MISTAKE, RETRY, TERMINATED
+from recsys.cli.interruption import Terminated, how_it_goes_on
+from recsys.errors import InputError, RetryError, is_out_of_memory
+from recsys.files import disk_error
 
 __all__ = ["app", "main"]
 
@@ -74,6 +85,7 @@ app.add_typer(data.app, name="data")
 app.command("models")(models.models)
 app.command("check")(run.check)
 app.command("run")(run.run)
+app.command("init")(init.init)
 app.command("evaluate")(run.evaluate)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
@@ -131,23 +143,27 @@ class _UsageError(Protocol):
 def main() -> None:
     """Run the command line.
 
-    A mistake of the user is reported as one line on standard error, with exit code 2.
+    A mistake of the user is reported as one line on standard error, with exit code 2; a full disk,
+    a folder in use and the like with exit code 75, as the same command may succeed later.
     """
     try:
         code = app(prog_name="recsys", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
-        _stop(str(error))
+        _stop(str(error), RETRY if isinstance(error, RetryError) else MISTAKE)
     except OSError as error:  # of the disk or the network: a traceback would not help
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
         _stop(
             f"{error.filename or 'output'}: {error.strerror or error}; "
-            "check the path, its permissions and the space on the disk"
+            "check the path, its permissions and the space on the disk",
+            RETRY if isinstance(disk_error(error, Path()), RetryError) else MISTAKE,
         )
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except Terminated:
+        code = TERMINATED
     except Exception as error:
         if isinstance(error, _UsageError):
             _report_usage(error)
@@ -157,8 +173,8 @@ def main() -> None:
             "out of memory; use fewer items ([data] item_core), a smaller model or batch, "
             "or another method"
         )
-    if code == INTERRUPTED:
-        sys.stderr.write("recsys: interrupted; a run goes on with `recsys run --resume RUN`\n")
+    if code in (INTERRUPTED, TERMINATED):
+        sys.stderr.write(f"recsys: interrupted; {how_it_goes_on(sys.argv[1:])}\n")
     sys.exit(code or 0)
 
 
@@ -172,6 +188,6 @@ def _report_usage(error: _UsageError) -> NoReturn:
     _stop(f"{message[0].lower()}{message[1:]}; see {command} --help")
 
 
-def _stop(line: str) -> NoReturn:
+def _stop(line: str, code: int = MISTAKE) -> NoReturn:
     sys.stderr.write(f"recsys: {' '.join(line.split())}\n")
-    sys.exit(MISTAKE)
+    sys.exit(code)

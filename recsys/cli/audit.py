@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recsys.cli.show import frame_table, print_json, split_line
+from recsys.cli.starting import Started, started
 
 __all__ = ["audit"]
 
@@ -16,7 +17,7 @@ def audit(
     config: Annotated[
         Path,
         typer.Argument(
-            help="TOML file of an experiment, or the folder of a run.", show_default=False
+            help="TOML file of an experiment, data, or the folder of a run.", show_default=False
         ),
     ],
     overrides: Annotated[
@@ -30,15 +31,18 @@ def audit(
     """
     from recsys.data.audit.checks import audit as look
     from recsys.data.audit.checks import table
-    from recsys.experiment.execution import data_of, open_run
-    from recsys.experiment.experiment import read
+    from recsys.quickstart import Wish
 
-    experiment = (
-        open_run(config, finished=False).experiment
-        if config.is_dir()
-        else read(config, overrides or [])
-    )
-    split = data_of(experiment)
+    if (config / "run.json").exists():
+        from recsys.experiment.execution import open_run
+
+        start = Started(open_run(config, finished=False).experiment)
+    else:
+        start = started(config, overrides or [], Wish(), None, "audit")
+
+    from recsys.experiment.execution import data_of
+
+    split = start.split or data_of(start.experiment)
     findings = look(split, features=split.train.features)
     if json:
         print_json(table(findings).to_dicts())

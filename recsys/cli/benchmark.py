@@ -7,21 +7,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recsys.cli.compare_methods import MethodsOnData, methods_on_data
 from recsys.cli.show import print_findings, print_json, split_line, table
+from recsys.cli.starting import Data, K, MetricName, own_data
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
     from recsys.benchmark.plan import Plan
     from recsys.benchmark.progress import Event, Task, TaskDone, TaskFailed
+    from recsys.quickstart import Wish
 
 __all__ = ["benchmark"]
 
 
 def benchmark(
-    config: Annotated[Path, typer.Argument(help="TOML file of the plan.", show_default=False)],
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            help="TOML file of the plan, name of a shipped one, or data such as ratings.csv.",
+            show_default=False,
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Changes, such as data.retail.data.path=FOLDER.", show_default=False),
+        typer.Argument(
+            metavar="[METHOD...] [KEY=VALUE...]",
+            help="Methods, if data are given; changes, such as data.retail.data.path=FOLDER.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -34,6 +47,9 @@ def benchmark(
         int, typer.Option(min=1, help="Cells at the same time, one process each.")
     ] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each process.")] = 1,
+    data: Data = None,
+    metric: MetricName = None,
+    k: K = None,
     status: Annotated[
         bool, typer.Option("--status", help="Print the state of each cell, and do nothing.")
     ] = False,
@@ -48,15 +64,17 @@ def benchmark(
 ) -> None:
     """Compare methods on data sets over seeds, all tuned alike, with strong simple baselines.
 
+    For data alone: the methods and the baselines, three trials each, two seeds.
+
     The same command resumes a benchmark that was stopped.
     """
-    from recsys.benchmark.plan import read_plan
+    if status and dry_run:
+        raise InputError("--status and --dry-run do not go together", remedy="give one of them")
+    plan = _plan(config, overrides or [], data, metric, k)
+
     from recsys.benchmark.running import benchmark as carry_out
     from recsys.benchmark.running import check
 
-    if status and dry_run:
-        raise InputError("--status and --dry-run do not go together", remedy="give one of them")
-    plan = read_plan(config, overrides or [])
     folder = out or Path("runs") / plan.settings.name
     if status:
         _print_status(plan, folder, json)
@@ -76,10 +94,64 @@ def benchmark(
     else:
         typer.echo(result.markdown() if result.tables else "nothing was finished")
         typer.echo(f"tables: {folder}")
-    for (data, method), reason in result.failed.items():
-        typer.echo(f"recsys: {method} on {data} failed: {reason}", err=True)
+    for (where, method), reason in result.failed.items():
+        typer.echo(f"recsys: {method} on {where} failed: {reason}", err=True)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _plan(
+    config: Path | None, words: list[str], data: str | None, metric: str | None, k: int | None
+) -> Plan:
+    """Return the plan of a TOML file, or the usual one for data."""
+    from recsys.config import read_toml
+    from recsys.quickstart import Wish, is_data, refuse_unknown
+
+    if config is not None and data is None and not is_data(config):
+        refuse_unknown(config, "benchmark")
+        if metric is not None or k is not None:
+            raise InputError(
+                "--metric and --k go with data, not with a plan",
+                place=str(config),
+                remedy='set them in the plan: [evaluate] monitor = "ndcg@10"',
+            )
+        tree = read_toml(config)
+        if "model" in tree and "methods" not in tree:
+            name = tree["model"].get("name", "ease") if isinstance(tree["model"], dict) else "ease"
+            raise InputError(
+                "is an experiment, not the plan of a benchmark",
+                place=str(config),
+                remedy=f"recsys run {config}, or recsys benchmark DATA {name}",
+            )
+
+        from recsys.benchmark.plan import read_plan
+
+        return read_plan(config, words)
+    given = [*([] if config is None else [str(config)]), *words]
+    asked = methods_on_data(given, data) if given or data else None
+    if asked is None:
+        raise InputError(
+            "no plan was given",
+            remedy="give a TOML file or data, as in recsys benchmark ratings.csv ease lightgcn",
+        )
+    return plan_about(asked, Wish(None, metric, k))
+
+
+def plan_about(asked: MethodsOnData, wish: Wish) -> Plan:
+    """Return the usual plan about data: methods and baselines, three trials each, two seeds."""
+    from recsys.config import override
+    from recsys.quickstart import benchmark_tree
+
+    of_data = [each for each in asked.overrides if each.startswith("data.")]
+    others = [each for each in asked.overrides if not each.startswith("data.")]
+    own = own_data(asked.data, of_data)
+    for note in own.notes:
+        typer.echo(f"note: {note}", err=True)
+    tree = override(benchmark_tree(own, asked.methods, wish), others)
+
+    from recsys.benchmark.plan import plan_of
+
+    return plan_of(tree, Path("command line"))
 
 
 def _print_status(plan: Plan, folder: Path, json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`recsys compare`: finished runs side by side, with intervals and paired tests."""
+"""`recsys compare`: finished runs, or methods on data, with intervals and paired tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recsys.cli.compare_methods import methods_on_data, run_methods
 from recsys.cli.show import table
+from recsys.cli.starting import Data, K
+from recsys.errors import InputError
 
 if TYPE_CHECKING:
     from recsys.comparison.comparison import Comparison
@@ -27,9 +30,15 @@ class Form(StrEnum):
 
 
 def compare(
-    folders: Annotated[
-        list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)
-    ],
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN... | DATA [METHOD...]",
+            help="Folders of finished runs or of saved reports; or a file or data set, the methods "
+            "to run on it, and dotted settings.",
+            show_default=False,
+        ),
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -44,24 +53,42 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    data: Data = None,
+    k: K = None,
     form: Annotated[Form, typer.Option("--format", help="Format of the output.")] = Form.table,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Write to this file instead of printing.", show_default=False),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
 ) -> None:
-    """Compare runs on the same test users: means with 95 % intervals, paired tests, effect sizes.
+    """Compare runs, or methods on a file: means with 95 % intervals, paired tests, effect sizes.
 
-    The p-values are corrected after Holm.
+    The p-values are corrected after Holm. Methods have their default settings and are not tuned;
+    `recsys benchmark` tunes them.
     """
-    from recsys.comparison.comparison import compare_runs
     from recsys.files import write_text
 
-    comparison = compare_runs(folders, metric=metric, baseline=baseline)
+    asked = methods_on_data(what or [], data)
+    tested = metric
+    if asked is not None:
+        silent = quiet or json or form is not Form.table
+        runs, tested = run_methods(asked, metric, k, silent)
+    elif k is not None:
+        raise InputError(
+            "--k has no effect on finished runs", remedy="leave it out, or give data and methods"
+        )
+    else:
+        runs = [Path(word) for word in what or []]
+
+    from recsys.comparison.comparison import compare_runs
+
+    only = metric if asked is None else None
+    comparison = compare_runs(runs, metric=only, baseline=baseline)
     chosen = Form.json if json else form
     if chosen is Form.table and out is None:
-        show_comparison(comparison)
+        show_comparison(comparison, tested)
         return
     writers = {Form.latex: comparison.latex, Form.csv: comparison.csv, Form.json: comparison.json}
     text = writers.get(chosen, comparison.markdown)()
@@ -96,16 +123,20 @@ def _print_means(comparison: Comparison) -> None:
         row = [" ".join(filter(None, (method, comparison.signs(method))))]
         for name in comparison.metrics:
             cell = comparison.cell(method, name)
-            interval = "" if cell.low != cell.low else f" [{cell.low:.4f}, {cell.high:.4f}]"
-            star = f" *{comparison.beside(method, name)}" if best.get(name) == method else ""
-            row.append(f"{cell.mean:.4f}{interval}{star}")
+            numbers = [f"{cell.mean:.4f}", *comparison.after_mean(cell)]
+            if best.get(name) == method:
+                numbers.append(f"*{comparison.beside(method, name)}")
+            row.append(" ".join(numbers))
         if comparison.stopping:
             row.append(reasons(comparison.stopping.get(method, ())))
         rows.append(row)
+    mean = "mean with 95 % interval"
+    if comparison.is_clustered:
+        mean += f" (mean over {comparison.unit_name}s)"
     table(
         ["method", *comparison.metrics, *(["stopped by"] if comparison.stopping else [])],
         rows,
-        title=f"test, {comparison.n_users:,} users, mean with 95 % interval; "
+        title=f"test, {comparison.size}, {mean}; "
         "* significantly better than every other one it is tested against",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,6 @@ from recsys.errors import InputError
 
 if TYPE_CHECKING:
     from recsys.data.catalog.catalog import Entry
-    from recsys.data.summary import Statistics
 
 __all__ = ["app"]
 
@@ -212,7 +211,8 @@ def stats(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Count users, items, interactions, sessions and events; show times, labels and features."""
+    """Count users, items, interactions, events, sessions, clicks; show times, labels, features."""
+    from recsys.cli.data_stats import stats_rows
     from recsys.config import override
     from recsys.data.load import load
     from recsys.data.summary import summary
@@ -228,78 +228,7 @@ def stats(
     if json:
         print_json(statistics.to_json())
         return
-    rows = [*_size_rows(statistics), *_event_rows(statistics), *_content_rows(statistics)]
-    for number, line in enumerate(statistics.history):
-        rows.append(["" if number else "read", line])
-    rows += [[f"note: {finding.check}", finding.message] for finding in statistics.findings]
-    rows.append(["fingerprint", statistics.fingerprint])
-    table(["", what], rows)
-
-
-def _size_rows(statistics: Statistics) -> list[list[str]]:
-    """Return the lines about the numbers of users, items and interactions."""
-    interactions = f"{statistics.interactions:,}"
-    for part, size in (("valid", statistics.valid), ("test", statistics.test)):
-        if size is not None:
-            interactions += f" + {size:,} {part}"
-    rows = [
-        ["users", _vocabulary_size(statistics.users, statistics.users_that_occur)],
-        ["items", _vocabulary_size(statistics.items, statistics.items_that_occur)],
-        ["interactions", interactions],
-        ["density", f"{statistics.density:.4%}"],
-    ]
-    for label, shares in (("per user", statistics.per_user), ("per item", statistics.per_item)):
-        rows.append([label, _quantile_text(shares)])
-    return rows
-
-
-def _quantile_text(quantiles: Mapping[str, float]) -> str:
-    return "  ".join(f"{share} {value:,.0f}" for share, value in quantiles.items())
-
-
-def _event_rows(statistics: Statistics) -> list[list[str]]:
-    """Return the lines about the log, equal times and sessions, as far as they are known."""
-    rows = []
-    log, sessions = statistics.log, statistics.sessions
-    if log is not None:
-        rows.append(
-            ["events", f"{log.events:,}, {log.repeated:.2%} of them repeat an item of the user"]
-        )
-        rows.append(["events per user", _quantile_text(log.per_user)])
-    if statistics.tied is not None:
-        rows.append(
-            ["equal times", f"{statistics.tied:.2%} of the events, with another of the user"]
-        )
-    if sessions is not None:
-        rows.append(["sessions", f"{sessions.count:,}"])
-        rows.append(["per session", _quantile_text(sessions.per_session)])
-    return rows
-
-
-def _vocabulary_size(size: int, occurring: int) -> str:
-    """Return the number of users or items, and how many of them have no interaction."""
-    unused = size - occurring
-    return f"{size:,}" + (f" ({unused:,} of them never occur)" if unused else "")
-
-
-def _content_rows(statistics: Statistics) -> list[list[str]]:
-    """Return the lines about times, weights, labels, behaviours, features and titles."""
-    rows = [["time", " to ".join(statistics.time) if statistics.time else "none"]]
-    weight, clean = statistics.weight, statistics.labels
-    if weight is not None:
-        shown = f"{weight.least:g} to {weight.most:g}, mean {weight.mean:.3g}"
-        rows.append(["weight", shown])
-    if clean is not None:
-        rows.append(["labels", f"{clean:.2%} clean, {1 - clean:.2%} noise"])
-    if statistics.behaviours:
-        counts = (f"{name} {count:,}" for name, count in statistics.behaviours.items())
-        rows.append(["behaviours", ", ".join(counts)])
-    for name, modality in statistics.features.items():
-        size = f"{modality.dim} numbers, {modality.present:.1%} of the items"
-        rows.append([f"feature {name}", size])
-    if statistics.titles is not None:
-        rows.append(["titles", f"{statistics.titles:.1%} of the items"])
-    return rows
+    table(["", what], stats_rows(statistics))
 
 
 def _file_rows(entry: Entry) -> list[_FileRow]:

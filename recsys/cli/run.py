@@ -19,21 +19,22 @@ from recsys.cli.show import (
     stamped,
     table,
 )
+from recsys.cli.starting import Data, K, MetricName, Model, started
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
+    from recsys.cli.starting import Started
     from recsys.experiment.execution import Run
     from recsys.experiment.experiment import Experiment
     from recsys.experiment.progress import Event
 
 __all__ = ["check", "evaluate", "run", "verify"]
 
-Config = Annotated[Path, typer.Argument(help="TOML file of the experiment.", show_default=False)]
+_CONFIG = "TOML file of an experiment, name of a shipped one, or data such as ratings.csv"
+Config = Annotated[Path, typer.Argument(help=f"{_CONFIG}.", show_default=False)]
 OptionalConfig = Annotated[
     Path | None,
-    typer.Argument(
-        help="TOML file of the experiment; not needed with --resume.", show_default=False
-    ),
+    typer.Argument(help=f"{_CONFIG}; not needed with --resume or --data.", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -69,15 +70,16 @@ def check(
 ) -> None:
     """Read an experiment strictly and print all its settings, without running it."""
     from recsys.data.load import catalogued
-    from recsys.experiment.experiment import read
+    from recsys.quickstart import Wish
 
-    experiment = read(config, overrides or [])
+    start = started(config, overrides or [], Wish(), None, "check")
+    experiment = start.experiment
     _note_idle(experiment)
     resolved = replace(experiment, data=catalogued(experiment.data))
     if data:
         from recsys.experiment.execution import data_of
 
-        split = data_of(experiment)
+        split = start.split or data_of(experiment)
         typer.echo(split_line(split), err=json)
         print_findings(split.train.findings)
     if json:
@@ -97,28 +99,58 @@ def run(
     overrides: Overrides = None,
     out: Out = None,
     resume: Resume = None,
+    model: Model = None,
+    data: Data = None,
+    metric: MetricName = None,
+    k: K = None,
     track: Track = None,
     threads: Threads = 0,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train, evaluate, and write everything into the folder of a run."""
+    """Train, evaluate, and write everything into the folder of a run.
+
+    For data alone the method is itemknn with its default settings, unless --model names another.
+    """
+    from recsys.quickstart import Wish
+
+    if resume is not None and out is not None:
+        raise InputError(
+            "--resume and --out do not go together", remedy="a resumed run stays in its folder"
+        )
+    if resume is None:
+        start = started(config, overrides or [], Wish(model, metric, k), data, "run")
+        _note_idle(start.experiment)
+        _note_start(start, quiet or json)
+    elif any(value is not None for value in (model, data, metric, k)):
+        raise InputError(
+            "--resume goes with none of --model, --data, --metric and --k",
+            remedy="a resumed run keeps its settings",
+        )
+    else:
+        start = _resumed(config, overrides or [], resume)
+    _carry_out(start, out, resume, track, threads, quiet, json)
+
+
+def _carry_out(
+    start: Started,
+    out: Path | None,
+    resume: Path | None,
+    track: list[str] | None,
+    threads: int,
+    quiet: bool,
+    json: bool,
+) -> None:
+    """Execute an experiment with its progress on the screen, and print its results."""
     import torch
 
     from recsys.experiment.execution import execute
     from recsys.experiment.trackers import tracked
     from recsys.files import new_folder, refuse_held
 
+    experiment = start.experiment
     if threads:
         torch.set_num_threads(threads)
-    if resume is None:
-        experiment = _new(config, overrides or [])
-    elif out is not None:
-        raise InputError(
-            "--resume and --out do not go together", remedy="a resumed run stays in its folder"
-        )
-    else:
-        experiment = _resumed(config, overrides or [], resume)
     folder = resume or out
     follow = Follow(quiet or json, experiment.evaluate.monitor)
     with ExitStack() as stack:
@@ -135,36 +167,52 @@ def run(
             tell(event)
 
         try:
-            done = execute(experiment, folder, resume=resume is not None, watch=watch)
+            done = execute(
+                experiment, folder, resume=resume is not None, split=start.split, watch=watch
+            )
         except KeyboardInterrupt:
             _print_state(folder)
             raise
     _print_result(done, folder, json)
+    if not (quiet or json):
+        typer.echo(f"next: {_next_step(start, folder)}")
 
 
-def _resumed(config: Path | None, overrides: list[str], folder: Path) -> Experiment:
+def _next_step(start: Started, folder: Path) -> str:
+    """Return the command that most users need after a run."""
+    step = f"recsys recommend {folder} --out lists.parquet"
+    if start.data is None:
+        return step
+    word = start.data.table.get("path") or start.data.table.get("source")
+    return f"{step}, or recsys compare {word} {start.experiment.method} ease lightgcn"
+
+
+def _note_start(start: Started, quiet: bool) -> None:
+    """Print what an experiment without a TOML file does, and what was guessed."""
+    if start.data is None or quiet:
+        return
+    for note in start.data.notes:
+        typer.echo(f"note: {note}", err=True)
+    experiment = start.experiment
+    word = start.data.table.get("path") or start.data.table.get("source")
+    refit = ", then a last fit on train + valid" if experiment.refit else ""
+    typer.echo(
+        f"{experiment.method} with its default settings, not tuned{refit}; "
+        f"`recsys init {word} --model {experiment.method}` writes the TOML of this",
+        err=True,
+    )
+
+
+def _resumed(config: Path | None, overrides: list[str], folder: Path) -> Started:
     """Return the experiment of a run to resume, from its folder or from a file."""
+    from recsys.cli.starting import Started
     from recsys.experiment.execution import open_run
     from recsys.experiment.experiment import read
 
     if config is not None:
         refuse_override(config)
     begun = open_run(folder, finished=False)
-    return begun.experiment if config is None else read(config, overrides)
-
-
-def _new(config: Path | None, overrides: list[str]) -> Experiment:
-    """Return the experiment of a new run."""
-    from recsys.experiment.experiment import read
-
-    if config is None:
-        raise InputError(
-            "no experiment to run was given",
-            remedy="give a TOML file, or --resume RUN",
-        )
-    experiment = read(config, overrides)
-    _note_idle(experiment)
-    return experiment
+    return Started(begun.experiment if config is None else read(config, overrides))
 
 
 def _print_note(text: str) -> None:
@@ -227,7 +275,7 @@ def evaluate(
     from recsys.cli.show import frame_table
 
     for name, frame in tables.items():
-        frame_table(frame, title=name)
+        frame_table(frame.rename({"users": f"{report.unit_name}s"}), title=name)
 
 
 def verify(folder: Folder, json: Json = False) -> None:

@@ -79,33 +79,35 @@ def _cell(cell: object) -> str:
 
 def report_table(report: Report, title: str) -> None:
     """Print each metric of a report: its mean with the 95 % interval."""
-    rows = []
-    for row in report.table().iter_rows(named=True):
-        interval = "" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
-        rows.append(
-            [
-                row["metric"],
-                "" if row["mean"] is None else f"{row['mean']:.4f}",
-                interval,
-                f"{row['users']:,}",
-            ]
-        )
-    table(["metric", "mean", "95 % interval", "users"], rows, title=title, right=["mean", "users"])
+    heads, rows = report.texts()
+    right = [head for head in heads if head not in ("metric", "95 % interval")]
+    table(heads, rows, title=title, right=right)
     for note in report.notes:
         typer.echo(f"note: {note}")
 
 
 def split_line(split: Split) -> str:
     """Return the sizes of a split, its density and its rule in one line."""
-    train, valid = split.train, split.valid
+    train = split.train
+    valid, test = split.valid, split.test
     density = len(train.pairs) / max(1, train.n_users * train.n_items)
     sizes = " / ".join(
         [
             f"{len(train.pairs):,} train",
             f"{0 if valid is None else len(valid):,} valid",
-            f"{0 if split.test is None else len(split.test):,} test",
+            f"{0 if test is None else len(test):,} test",
         ]
     )
+    asked = [
+        f"{n:,} {name}"
+        for name, n in (
+            ("valid", 0 if valid is None or valid.by_user else len(valid.queries)),
+            ("test", 0 if test is None or test.by_user else test.n_queries),
+        )
+        if n
+    ]
+    if asked:
+        sizes += f", {' / '.join(asked)} queries"
     return (
         f"{train.n_users:,} users x {train.n_items:,} items, {sizes}, "
         f"density {density:.3%} ({split.rule})"
@@ -139,12 +141,19 @@ def refuse_override(config: Path) -> None:
 
 
 class Follow:
-    """Prints the progress of a run: a bar while an epoch runs, a line when it ends."""
+    """Prints the progress of a run: a bar while an epoch runs, a line when it ends.
 
-    def __init__(self, quiet: bool = False, monitor: str = "") -> None:
+    Args:
+        quiet: print nothing but problems of the data.
+        monitor: the metric to print after an epoch.
+        brief: print the bar alone.
+    """
+
+    def __init__(self, quiet: bool = False, monitor: str = "", *, brief: bool = False) -> None:
         from rich.console import Console
 
         self.quiet, self.monitor = quiet, monitor
+        self.brief = brief
         # Without markup: [new] in ndcg@20[new] is not a style.
         self.console = Console(stderr=True, soft_wrap=True, markup=False)
         self.bar: Any = None
@@ -154,11 +163,18 @@ class Follow:
         from recsys.experiment.progress import (
             DataLoaded,
             EpochDone,
+            Note,
             RefitStarted,
             Resumed,
             StepDone,
         )
 
+        if self.brief:
+            if isinstance(event, StepDone):
+                self._step(event)
+            elif isinstance(event, EpochDone):
+                self._end_bar()
+            return
         if self.quiet:
             if isinstance(event, DataLoaded):
                 print_findings(event.split.train.findings, quiet=True)
@@ -170,11 +186,14 @@ class Follow:
                 self._step(event)
             case EpochDone():
                 self._epoch(event.entry)
+            case Note():
+                self._print(f"note: {event.text}")
             case Resumed():
                 self._print(f"resumed at epoch {event.epoch + 1}, step {event.step}")
             case RefitStarted():
                 self._end_bar()
-                self._print(f"refit on train + valid for {event.epochs} epochs")
+                length = f" for {event.epochs} epochs" if event.epochs else ""
+                self._print(f"refit on train + valid{length}")
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False)

@@ -118,6 +118,10 @@ def start(
 
     The word `start` may be left out: recsys tune CONFIG.
     """
+    _check_resume(config, resume, out)
+    if config is not None:
+        _refuse_data(config)
+
     import torch
 
     from recsys.study.space_file import read_with_space
@@ -125,7 +129,6 @@ def start(
 
     if threads:
         torch.set_num_threads(threads)
-    _check_resume(config, resume, out)
     experiment = None if config is None else read_with_space(config, overrides or [], space)
     with ExitStack() as stack:
         folder = resume or out
@@ -165,6 +168,20 @@ def _check_resume(config: Path | None, resume: Path | None, out: Path | None) ->
         )
     if resume is not None and config is not None:
         refuse_override(config)
+
+
+def _refuse_data(config: Path) -> None:
+    """Refuse data and names in the place of an experiment, with the commands that work."""
+    from recsys.quickstart import is_data, refuse_unknown
+
+    refuse_unknown(config, "tune")
+    if is_data(config):
+        raise InputError(
+            "is data, not an experiment",
+            place=str(config),
+            remedy=f"recsys init {config} --model mf, and tune the TOML file that this writes with "
+            "--space spaces/mf",
+        )
 
 
 @contextmanager

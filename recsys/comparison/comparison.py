@@ -1,7 +1,8 @@
 """Compare several reports in one table: means with intervals, paired tests, Holm's correction.
 
-Means are over the users that all methods share. A method may have a report per training seed; the
-variance of the seeds is then part of every interval and test.
+Means are over the users that all methods share, or over the queries that they share if a user, a
+session or an item has several. Intervals and tests take these units for independent. A method may
+have a report per training seed; the variance of the seeds is then part of every interval and test.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 from recsys.comparison.alignment import (
     AlignedReports,
     common_metrics,
+    per_report,
     refuse_different,
 )
+from recsys.comparison.entries import Entry
 from recsys.comparison.outcomes import (
     Columns,
     Key,
@@ -31,9 +34,11 @@ from recsys.comparison.table import LEVEL, Comparison, PairedTest, TableCell
 from recsys.errors import InputError, one_of, suggest
 from recsys.evaluation.metrics import parse
 from recsys.evaluation.report import Report
-from recsys.experiment.execution import Run, open_run
+from recsys.experiment.execution import Run
+from recsys.notebook import counted
 from recsys.statistics.intervals import defined_mean
 from recsys.statistics.paired_tests import holm
+from recsys.statistics.units import unit_means
 from recsys.training.stopping import Stopping, signs
 
 __all__ = ["Comparison", "compare", "compare_runs"]
@@ -73,7 +78,7 @@ def compare(
     prints = fingerprints or {}
     if prints:
         refuse_different("data or split", {name: prints.get(name, "") for name in by_method})
-    refuse_different("protocol", _protocols(by_method))
+    refuse_different("protocol", per_report(by_method, lambda report: report.protocol))
     metrics = common_metrics([each for seeds in by_method.values() for each in seeds], metric)
     if baseline is not None and baseline not in reports:
         raise InputError(f"unknown baseline '{baseline}'", remedy=suggest(baseline, by_method))
@@ -90,7 +95,11 @@ def compare(
         columns |= {(method, name): matrix for method, matrix in values.items()}
         ranked[name] = _best_first({m: defined_mean(v) for m, v in values.items()}, name)
         pairs += _pairs(name, tuple(by_method), ranked[name], baseline)
-    outcomes = over_users_and_seeds(columns, pairs) if several else over_users(columns, pairs, test)
+    outcomes = (
+        over_users_and_seeds(columns, pairs, aligned.unit)
+        if several
+        else over_users(columns, pairs, test, aligned.unit)
+    )
     ends = {
         method: (each,) if isinstance(each, Stopping) else tuple(each)
         for method, each in (stopping or {}).items()
@@ -102,7 +111,8 @@ def compare(
         is_best = ranked[name][:1] == [method]
         if (method, name) in columns:
             is_bold = is_best and _beats_the_others(name, ranked[name], tests)
-            cell = _cell((method, name), columns, outcomes, is_best, is_bold)
+            cell = _cell((method, name), columns, outcomes, aligned.unit)
+            cell = replace(cell, best=is_best, bold=is_bold)
         else:
             cell = _whole_cell((method, name), by_method[method], is_best)
         cells.append(cell)
@@ -112,10 +122,13 @@ def compare(
         cells=tuple(cells),
         tests=tests,
         n_users=aligned.n_users,
+        n_queries=len(aligned.unit),
         dropped=aligned.dropped,
+        dropped_queries=aligned.dropped_queries,
         test=test,
         notes=_notes(aligned),
         stopping=ends,
+        unit_name=aligned.unit_name,
     )
 
 
@@ -130,46 +143,56 @@ def compare_runs(
     """Compare the test reports of finished runs.
 
     Args:
-        folders: folders of the runs, or the runs. All must have the same split and protocol.
+        folders: folders of the runs, or the runs; or folders of reports alone, see `Report.save`.
+            All must have the same split and protocol.
         metric: as in `compare`.
         baseline: name of the run to test the others against; None tests every pair.
         test: as in `compare`.
         names: names of the rows in place of those of the runs. Runs with one name are its seeds.
 
     Raises:
-        InputError: a folder is given twice, is not a finished run, or has no test report; or its
-            data or protocol differ from those of the other runs.
+        InputError: a folder is given twice, holds neither a finished run nor a report, or has no
+            test report; or its data or protocol differ from those of the others.
     """
     paths = [each.folder if isinstance(each, Run) else Path(each) for each in folders]
     resolved = [path.resolve() for path in paths]
     for path in paths:
         if resolved.count(path.resolve()) > 1:
             raise InputError("is given twice", place=str(path), remedy="name each run once")
-    runs = [open_run(path) for path in paths]
-    labels = _labels(runs) if names is None else names
+    entries = [Entry.of(each) for each in folders]
+    labels = _labels(entries) if names is None else names
     reports: dict[str, list[Report]] = {}
     ends: dict[str, list[Stopping]] = {}
-    for label, run in zip(labels, runs, strict=True):
-        reports.setdefault(label, []).append(run.report("test"))
-        ends.setdefault(label, []).append(run.stopping)
-    prints = {}
-    for label, run in zip(labels, runs, strict=True):
-        several = len(reports[label]) > 1
-        prints[f"{label} ({run.folder})" if several else label] = run.pairs_fingerprint
+    for label, entry in zip(labels, entries, strict=True):
+        reports.setdefault(label, []).append(entry.report())
+        if entry.run is not None:
+            ends.setdefault(label, []).append(entry.run.stopping)
+    prints, alone = {}, []
+    for label, entry in zip(labels, entries, strict=True):
+        place = f"{label} ({entry.folder})" if len(reports[label]) > 1 else label
+        if entry.run is None:
+            alone.append(place)
+        else:
+            prints[place] = entry.run.pairs_fingerprint
     refuse_different("data or split", prints)
     comparison = compare(reports, metric, baseline, test=test, stopping=ends)
-    if len(_feature_fingerprints(runs)) > 1:
-        note = "The runs did not all have the same item features."
-        return replace(comparison, notes=(*comparison.notes, note))
-    return comparison
+    notes = list(comparison.notes)
+    if len(_feature_fingerprints(entry.run for entry in entries if entry.run is not None)) > 1:
+        notes.append("The runs did not all have the same item features.")
+    if alone and len(entries) > 1:
+        notes.append(
+            f"That data and split are the same was not checked for {', '.join(alone)}: "
+            "a report without its run does not know them."
+        )
+    return replace(comparison, notes=tuple(notes))
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """Return the names of runs; runs with the same name get their folder as name."""
-    names = [run.name for run in runs]
+def _labels(entries: Sequence[Entry]) -> list[str]:
+    """Return the names of runs and reports; those with the same name get their folder as name."""
+    names = [entry.name for entry in entries]
     return [
-        name if names.count(name) == 1 else str(run.folder)
-        for name, run in zip(names, runs, strict=True)
+        name if names.count(name) == 1 else str(entry.folder)
+        for name, entry in zip(names, entries, strict=True)
     ]
 
 
@@ -204,15 +227,6 @@ def _check_test(test: str, several: bool) -> None:
             f"test = '{test}' cannot take the variance of seeds into account",
             remedy="use test = 't', or give one report per method",
         )
-
-
-def _protocols(by_method: Mapping[str, Sequence[Report]]) -> dict[str, str]:
-    """Return the protocol of each report, by method and seed."""
-    return {
-        f"{method}, seed {seed}" if seed else method: report.protocol
-        for method, seeds in by_method.items()
-        for seed, report in enumerate(seeds)
-    }
 
 
 def _best_first(means: Mapping[str, float], metric: str) -> list[str]:
@@ -270,22 +284,30 @@ def _beats_the_others(metric: str, ranked: Sequence[str], tests: Sequence[Paired
     return has_second and all(test.p_holm < LEVEL for test in own)
 
 
-def _cell(key: Key, columns: Columns, outcomes: Outcomes, best: bool, bold: bool) -> TableCell:
-    """Return the cell of a metric with values per user."""
+def _cell(key: Key, columns: Columns, outcomes: Outcomes, unit: np.ndarray) -> TableCell:
+    """Return the cell of a metric with values per query.
+
+    Args:
+        key: method and metric.
+        columns: values by method and metric.
+        outcomes: their intervals.
+        unit: unit of each query, int [n].
+    """
     method, metric = key
     values = columns[key]
     low, high = outcomes.intervals[key]
+    known = ~np.isnan(values[0])
     return TableCell(
         method=method,
         metric=metric,
         mean=defined_mean(values),
         low=low,
         high=high,
-        users=int((~np.isnan(values[0])).sum()),
-        best=best,
-        bold=bold,
+        users=len(np.unique(unit[known])),
         seeds=len(values),
         seeds_sd=_standard_deviation([defined_mean(row) for row in values]),
+        queries=int(np.count_nonzero(known)),
+        unit_mean=defined_mean(unit_means(values.mean(0), unit)),
     )
 
 
@@ -300,6 +322,7 @@ def _whole_cell(key: Key, reports: Sequence[Report], best: bool) -> TableCell:
         low=float("nan"),
         high=float("nan"),
         users=reports[0].n_users,
+        queries=reports[0].n_queries,
         best=best,
         seeds=len(reports),
         seeds_sd=_standard_deviation(numbers),
@@ -312,12 +335,15 @@ def _standard_deviation(means: Sequence[float]) -> float:
 
 
 def _notes(aligned: AlignedReports) -> tuple[str, ...]:
-    """Return the note on users left out, and the notes of all reports, each once."""
+    """Return the note on what is left out, and the notes of all reports, each once."""
     notes = []
-    if aligned.dropped:
-        notes.append(
-            f"{aligned.dropped} users that not every method was evaluated on are left out."
-        )
+    units = f"{aligned.dropped} {aligned.unit_name}s"
+    left_out = "that not every method was evaluated on are left out"
+    if aligned.dropped_queries != aligned.dropped:
+        with_them = f", and with them {units}" if aligned.dropped else ""
+        notes.append(f"{counted(aligned.dropped_queries, 'query')} {left_out}{with_them}.")
+    elif aligned.dropped:
+        notes.append(f"{units} {left_out}.")
     for method, seeds in aligned.reports.items():
         notes += [f"{method}: {note}" for report in seeds for note in report.notes]
     return tuple(dict.fromkeys(notes))

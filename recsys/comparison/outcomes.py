@@ -1,4 +1,7 @@
-"""Intervals of all means and paired tests of all pairs, over users, or over users and seeds."""
+"""Intervals of all means and paired tests of all pairs, over users, or over users and seeds.
+
+A user here is any unit: a user, a session or an item, with one query or with several.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from recsys.statistics.seeds import gap, over_seeds
 __all__ = ["Columns", "Key", "Outcomes", "Pair", "over_users", "over_users_and_seeds"]
 
 Key = tuple[str, str]  # method, metric
-Columns = Mapping[Key, np.ndarray]  # values per user, float64 [seeds, users]
+Columns = Mapping[Key, np.ndarray]  # values per query, float64 [seeds, queries]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Pair:
     second: str
 
     def values(self, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values of both methods, float64 [seeds, users] each."""
+        """Return the values of both methods, float64 [seeds, queries] each."""
         return columns[self.first, self.metric], columns[self.second, self.metric]
 
 
@@ -47,10 +50,16 @@ class Outcomes:
     seed_shares: Sequence[float]
 
 
-def over_users(columns: Columns, pairs: Sequence[Pair], test: str) -> Outcomes:
+def over_users(columns: Columns, pairs: Sequence[Pair], test: str, unit: np.ndarray) -> Outcomes:
     """Return intervals and paired tests over users, with one report per method.
 
     One set of resamples serves every mean and every difference.
+
+    Args:
+        columns: values by method and metric.
+        pairs: what to test.
+        test: the test that the p values are of, "t" or "wilcoxon".
+        unit: unit of each query, int [n].
     """
     if not columns:
         return Outcomes({}, [], [], [])
@@ -59,12 +68,12 @@ def over_users(columns: Columns, pairs: Sequence[Pair], test: str) -> Outcomes:
         first, second = pair.values(columns)
         differences.append(first[0] - second[0])
     means = [values[0] for values in columns.values()]
-    low, high = bootstrap(np.stack([*means, *differences], axis=1))
+    low, high = bootstrap(np.stack([*means, *differences], axis=1), unit=unit)
     bounds = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
     results = []
     for pair, interval in zip(pairs, bounds[len(columns) :], strict=True):
         first, second = pair.values(columns)
-        results.append(paired(first[0], second[0], interval=interval))
+        results.append(paired(first[0], second[0], interval=interval, unit=unit))
     return Outcomes(
         intervals=dict(zip(columns, bounds, strict=False)),
         results=results,
@@ -73,26 +82,31 @@ def over_users(columns: Columns, pairs: Sequence[Pair], test: str) -> Outcomes:
     )
 
 
-def over_users_and_seeds(columns: Columns, pairs: Sequence[Pair]) -> Outcomes:
+def over_users_and_seeds(columns: Columns, pairs: Sequence[Pair], unit: np.ndarray) -> Outcomes:
     """Return intervals and tests over users and seeds, with several reports for some methods.
 
     A method with one report has an interval over users.
+
+    Args:
+        columns: values by method and metric.
+        pairs: what to test.
+        unit: unit of each query, int [n].
     """
     single = {key: values[0] for key, values in columns.items() if len(values) == 1}
     intervals: dict[Key, tuple[float, float]] = {}
     if single:
-        low, high = bootstrap(np.stack(list(single.values()), axis=1))
+        low, high = bootstrap(np.stack(list(single.values()), axis=1), unit=unit)
         intervals = {key: (float(a), float(b)) for key, a, b in zip(single, low, high, strict=True)}
     for key, values in columns.items():
         if key not in intervals:
-            mean = over_seeds(values)
+            mean = over_seeds(values, unit=unit)
             intervals[key] = (mean.low, mean.high)
-    gaps = [gap(*pair.values(columns)) for pair in pairs]
+    gaps = [gap(*pair.values(columns), unit=unit) for pair in pairs]
     results = []
     for pair, difference in zip(pairs, gaps, strict=True):
         first, second = pair.values(columns)
         interval = (difference.low, difference.high)
-        results.append(paired(first.mean(0), second.mean(0), interval=interval))
+        results.append(paired(first.mean(0), second.mean(0), interval=interval, unit=unit))
     return Outcomes(
         intervals=intervals,
         results=results,

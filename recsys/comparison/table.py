@@ -19,6 +19,8 @@ from recsys.comparison.rendering import (
     number,
     plain_text,
 )
+from recsys.data.held_out import Unit
+from recsys.evaluation.query_rows import rows_counted
 from recsys.notebook import Shown, counted, table_html
 from recsys.statistics.paired_tests import Paired
 from recsys.training.stopping import SIGNS, Stopping, legend, marked, reasons, signs
@@ -57,17 +59,20 @@ class TableCell:
     Args:
         method: name of the method.
         metric: name of the metric.
-        mean: over the common users for whom the metric is defined, and over seeds if there are
+        mean: over the common queries for which the metric is defined, and over seeds if there are
             several.
         low: lower bound of the 95 % interval of the mean; NaN for a metric with one number for all
             users.
         high: upper bound.
-        users: common users for whom the metric is defined.
+        users: common units (users, sessions or items) for which the metric is defined.
         best: whether it is the best mean of its metric.
         bold: whether it also beats every method that it is tested against, with an adjusted p
             value below `LEVEL`.
         seeds: number of reports.
         seeds_sd: standard deviation of the means of the seeds; NaN with one seed.
+        queries: common queries for which the metric is defined; `users` with one per unit.
+        unit_mean: mean over units of their means over queries, each unit with the same weight;
+            `mean` with one query per unit, NaN for a metric with one number for all users.
     """
 
     method: str
@@ -80,6 +85,8 @@ class TableCell:
     bold: bool = False
     seeds: int = 1
     seeds_sd: float = float("nan")
+    queries: int = 0
+    unit_mean: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -120,11 +127,14 @@ class Comparison(Shown):
         cells: one per method and metric, methods outermost.
         tests: the paired tests: of every pair or against the baseline, and of the best method
             against the second.
-        n_users: users common to all methods.
-        dropped: users that are in some reports only.
+        n_users: units (users, sessions or items) common to all methods.
+        n_queries: queries common to all methods; `n_users` with one per unit.
+        dropped: units that are in some reports only.
+        dropped_queries: queries that are in some reports only.
         test: the test that `p` comes from, "t" or "wilcoxon".
         notes: what a reader should know.
         stopping: how the training of each run of a method ended, where that is known.
+        unit_name: what a unit is: "user", "session" or "item".
     """
 
     methods: tuple[str, ...]
@@ -132,10 +142,23 @@ class Comparison(Shown):
     cells: tuple[TableCell, ...]
     tests: tuple[PairedTest, ...]
     n_users: int
+    n_queries: int
     dropped: int
+    dropped_queries: int
     test: str
     notes: tuple[str, ...] = ()
     stopping: Mapping[str, tuple[Stopping, ...]] = field(default_factory=dict)
+    unit_name: Unit = "user"
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether a unit has several queries."""
+        return self.n_queries > self.n_users
+
+    @property
+    def size(self) -> str:
+        """The number of common units in words, and that of queries if a unit has several."""
+        return rows_counted(self.n_queries, self.n_users, self.unit_name)
 
     def signs(self, method: str) -> str:
         """Return the signs after the name of a method: "", "†", "‡" or "†‡".
@@ -170,7 +193,7 @@ class Comparison(Shown):
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         yield "", counted(len(self.methods), "method")
-        yield "", f"{self.n_users:,} common users"
+        yield "", self._common(",")
         for metric in self.metrics:
             means = (
                 f"{name} {number(self.cell(name, metric).mean, DIGITS)}" for name in self.methods
@@ -184,8 +207,8 @@ class Comparison(Shown):
             texts = [method]
             for column, metric in enumerate(self.metrics, start=1):
                 cell = self.cell(method, metric)
-                interval = interval_text(cell.low, cell.high, DIGITS)
-                texts.append(" ".join(filter(None, (number(cell.mean, DIGITS), interval))))
+                numbers = number(cell.mean, DIGITS), *self.after_mean(cell, DIGITS)
+                texts.append(" ".join(numbers))
                 bold[row, column] = cell.bold
             rows.append(texts)
         return table_html(("method", *self.metrics), rows, notes=self._caption(), bold=bold)
@@ -194,12 +217,13 @@ class Comparison(Shown):
         """Return a row per cell.
 
         Columns method, metric, mean, low, high, users, best, bold, seeds, seeds_sd, stopped,
-        marks. Null for a missing interval, and where nothing is known about the training.
+        marks. Null for a missing interval, and where nothing is known about the training. If a
+        unit has several queries, there are also queries and unit_mean.
         """
-        frame = pl.DataFrame([asdict(cell) for cell in self.cells], infer_schema_length=None)
+        frame = pl.DataFrame(self._plain_cells(), infer_schema_length=None)
         runs = [self.stopping.get(cell.method, ()) for cell in self.cells]
         return frame.with_columns(
-            pl.col("mean", "low", "high", "seeds_sd").cast(pl.Float64).fill_nan(None),
+            pl.col("^(mean|low|high|seeds_sd|unit_mean)$").cast(pl.Float64).fill_nan(None),
             stopped=pl.Series([reasons(each) or None for each in runs], dtype=pl.String),
             marks=pl.Series([marked(each) or None for each in runs], dtype=pl.String),
         )
@@ -225,16 +249,18 @@ class Comparison(Shown):
     def json(self) -> str:
         """Return everything as JSON; numbers that are not finite are null.
 
-        Keys methods, metrics, n_users, dropped, test, notes, cells, tests, stopping, undertrained.
+        Keys methods, metrics, n_users, dropped, test, notes, cells, tests, stopping, undertrained;
+        with sessions, items or several queries per user also unit, n_queries and dropped_queries.
         """
         plain = {
             "methods": self.methods,
             "metrics": self.metrics,
             "n_users": self.n_users,
             "dropped": self.dropped,
+            **self._plain_units(),
             "test": self.test,
             "notes": self.notes,
-            "cells": [asdict(cell) for cell in self.cells],
+            "cells": self._plain_cells(),
             "tests": [asdict(test) for test in self.tests],
             "stopping": {
                 method: [each.plain() for each in runs] for method, runs in self.stopping.items()
@@ -244,6 +270,34 @@ class Comparison(Shown):
             },
         }
         return json.dumps(_finite(plain), indent=1, allow_nan=False)
+
+    def _plain_cells(self) -> list[dict[str, Any]]:
+        """Return the cells as plain values, without what would repeat `users` and `mean`."""
+        cells = [asdict(cell) for cell in self.cells]
+        if not self.is_clustered:
+            for cell in cells:
+                del cell["queries"], cell["unit_mean"]
+        return cells
+
+    def _plain_units(self) -> dict[str, Any]:
+        """Return what the units are; empty with one query per user."""
+        if self.unit_name == "user" and not self.is_clustered:
+            return {}
+        return {
+            "unit": self.unit_name,
+            "n_queries": self.n_queries,
+            "dropped_queries": self.dropped_queries,
+        }
+
+    def after_mean(self, cell: TableCell, digits: int = DIGITS) -> Iterator[str]:
+        """Yield what a table shows after a mean: its interval, and the mean over units.
+
+        The latter is in parentheses, and there if a unit has several queries.
+        """
+        if interval := interval_text(cell.low, cell.high, digits):
+            yield interval
+        if self.is_clustered and np.isfinite(cell.unit_mean):
+            yield f"({number(cell.unit_mean, digits)})"
 
     def markdown(self, digits: int = DIGITS, columns: Sequence[Column] = ()) -> str:
         """Return a Markdown table with a row per method: mean, and interval in brackets.
@@ -262,8 +316,7 @@ class Comparison(Shown):
                 mean = number(cell.mean, digits)
                 if cell.bold:
                     mean = f"**{mean}**{self.beside(method, metric)}"
-                interval = interval_text(cell.low, cell.high, digits)
-                row.append(" ".join(filter(None, (mean, interval))))
+                row.append(" ".join((mean, *self.after_mean(cell, digits))))
             rows.append(row + [plain_text(column.texts.get(method, "")) for column in columns])
         titles = [*self.metrics, *(column.title for column in columns)]
         head = ["method", *map(plain_text, titles)]
@@ -284,8 +337,8 @@ class Comparison(Shown):
                 mean = number(cell.mean, digits)
                 if cell.bold:
                     mean = rf"\textbf{{{mean}}}{latex_text(self.beside(method, metric))}"
-                interval = interval_text(cell.low, cell.high, digits)
-                row.append(mean + (rf" {{\scriptsize {interval}}}" if interval else ""))
+                beside = " ".join(self.after_mean(cell, digits))
+                row.append(mean + (rf" {{\scriptsize {beside}}}" if beside else ""))
             rows.append(row + [latex_text(column.texts.get(method, "")) for column in columns])
         titles = [*self.metrics, *(column.title for column in columns)]
         return latex_table(["Method", *map(latex_text, titles)], rows, self._caption())
@@ -293,11 +346,15 @@ class Comparison(Shown):
     def _caption(self) -> list[str]:
         """Return the lines below a table."""
         what = {"t": "paired t test", "wilcoxon": "Wilcoxon signed-rank test"}[self.test]
-        intervals = "bootstrap intervals"
+        units, intervals = f"{self.unit_name}s", "bootstrap intervals"
+        if self.is_clustered:
+            what, intervals = f"{what} over {units}", f"{intervals} over {units}"
         if any(cell.seeds > 1 for cell in self.cells):
-            what = "t test over users, paired, and seeds"
-            intervals = "intervals over users and seeds"
-        lines = [f"Means over {self.n_users} common users, 95 % {intervals}."]
+            what = f"t test over {units}, paired, and seeds"
+            intervals = f"intervals over {units} and seeds"
+        lines = [f"Means over {self._common()}, 95 % {intervals}."]
+        if self.is_clustered:
+            lines.append(f"In parentheses: mean over {units}, each with the same weight.")
         if self.tests:
             lines.append(
                 f"Bold: the best, where it beats every other it is tested against ({what}, "
@@ -307,6 +364,15 @@ class Comparison(Shown):
         if ended:
             lines.append(f"What ended the training: {'; '.join(ended)}.")
         return [*lines, *self.undertrained, *self.notes]
+
+    def _common(self, form: str = "") -> str:
+        """Return the number of common units, and that of queries if a unit has several.
+
+        Args:
+            form: format of the numbers.
+        """
+        units = f"{self.n_users:{form}} common {self.unit_name}s"
+        return f"{self.n_queries:{form}} queries of {units}" if self.is_clustered else units
 
 
 def _finite(value: Any) -> Any:

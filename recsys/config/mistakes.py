@@ -64,7 +64,7 @@ def first_mistake(error: pydantic.ValidationError, cls: type) -> InputError:
     message = message[0].lower() + message[1:]
     if detail["type"] == "value_error":  # a rule of the class itself, over several keys
         return InputError(message + more, place=key or None)
-    return _wrong_value(detail, message, more, is_only=len(details) == 1)
+    return _wrong_value(details, message, more)
 
 
 def _mistakes(details: list[Any]) -> int:
@@ -76,8 +76,9 @@ def _mistakes(details: list[Any]) -> int:
     return len(places)
 
 
-def _wrong_value(detail: Any, message: str, more: str, *, is_only: bool) -> InputError:
-    """Return the error for one value of a wrong type or out of bounds."""
+def _wrong_value(details: list[Any], message: str, more: str) -> InputError:
+    """Return the error for a value of a wrong type or out of bounds, the first of all mistakes."""
+    detail = details[0]
     key = ".".join(str(part) for part in detail["loc"])
     root = str(detail["loc"][0]) if detail["loc"] else key
     value = detail["input"]
@@ -90,7 +91,7 @@ def _wrong_value(detail: Any, message: str, more: str, *, is_only: bool) -> Inpu
     if isinstance(value, float) and not math.isfinite(value):
         # If several types are allowed, the first complaint may be about another one.
         required = "a finite number"
-    if detail["type"] == "tuple_type" and is_only and not isinstance(value, Mapping):
+    if detail["type"] == "tuple_type" and len(details) == 1 and not isinstance(value, Mapping):
         return InputError(
             f"{root} must be a list, got {short(value)}{more}",
             remedy=f"write {root} = [{value_text(value)}]",
@@ -98,10 +99,16 @@ def _wrong_value(detail: Any, message: str, more: str, *, is_only: bool) -> Inpu
     if required is None:
         cause = f"{root} = {short(value)}: {message}{more}"
         return InputError(cause, remedy="choose a value that the setting accepts")
-    cause = f"{root} must be {required}, got {short(value)}{more}"
+    # A word that is allowed in place of a number, such as "auto".
+    words = [
+        str(requirement(other))
+        for other in details[1:]
+        if other["type"] == "literal_error" and other["loc"][0] == root
+    ]
+    cause = f"{root} must be {' or '.join([required, *words])}, got {short(value)}{more}"
     if detail["type"] == "literal_error":
-        words = re.findall(r"'([^']*)'", required)
-        return InputError(cause, remedy=suggest(str(value), words))
+        choices = re.findall(r"'([^']*)'", required)
+        return InputError(cause, remedy=suggest(str(value), choices))
     return InputError(cause, remedy=_REMEDIES.get(required, f"choose a value that is {required}"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import tomllib
@@ -10,27 +11,31 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
-from recsys.errors import InputError, suggest
+from recsys.config.shipped import located, shipped_names
+from recsys.errors import InputError
 
-__all__ = ["from_toml", "key_text", "override", "read_toml", "to_toml", "value_text"]
+__all__ = [
+    "from_toml",
+    "key_text",
+    "no_such_file",
+    "override",
+    "read_toml",
+    "to_toml",
+    "value_text",
+]
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file into plain values.
+    """Read a TOML file, or the shipped one of this name, into plain values.
 
     Raises:
         InputError: the file is missing, unreadable or not TOML (with line and column).
     """
-    path = Path(path)
+    path = located(path)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        near = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        raise InputError(
-            "no such file",
-            place=str(path),
-            remedy=suggest(str(path), near) if near else "check the path",
-        ) from None
+        raise no_such_file(path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f"not valid TOML: {error}", place=str(path), remedy="see https://toml.io for the syntax"
@@ -41,6 +46,22 @@ def read_toml(path: str | Path) -> dict[str, Any]:
             place=str(path),
             remedy="check the path and its permissions",
         ) from None
+
+
+def no_such_file(path: Path) -> InputError:
+    """Return the error of a TOML file that does not exist; near names are suggested."""
+    own = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    word = str(path).removesuffix(".toml")
+    near = difflib.get_close_matches(str(path), own, n=1) or difflib.get_close_matches(
+        word, shipped_names(), n=1
+    )
+    guess = f"did you mean '{near[0]}'? " if near else ""
+    listing = f"the folder holds {', '.join(own[:8])}" if own else "check the path"
+    return InputError(
+        "no such file",
+        place=str(path),
+        remedy=f"{guess}{listing}; `recsys configs` lists the shipped experiments",
+    )
 
 
 def from_toml(text: str) -> dict[str, Any]:

@@ -8,12 +8,17 @@
     numbering     External ids to row numbers.
     splitting     A data set to train, valid and test.
     catalog       Data sets by name.
-    features      Item features and titles.
+    features      Features of items and users, relations, titles.
     audit         Checks of a split.
     summary       Figures of a data set.
+    log_figures   Figures of its log.
 
     types         Dataset, Split, FeatureTable, Sealed.
     interactions  Interactions.
+    histories     Items in the order of their interactions.
+    query         What a scorer is asked.
+    relations     Graphs around the items or users.
+    held_out      Queries with their answers.
     vocab         External ids and their rows.
     raw_parts     Interactions with external ids.
     ids           Types of ids.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from recsys.data.numbering import HeldOut, has_ties, interactions, log_order, with_ticks
+from recsys.data.numbering import HeldOutPairs, has_ties, interactions, log_order, with_ticks
 from recsys.data.raw_parts import RawParts
 from recsys.data.types import Dataset, Interactions
 from recsys.data.vocab import Vocab
@@ -22,14 +22,16 @@ class Logged:
 
     Args:
         dataset: all interactions, or the train part.
-        valid_log: the events of the valid part of a source that is already split, or None.
+        valid_log, test_log: the events of the valid and of the test part of a source that is
+            already split, or None.
     """
 
     dataset: Dataset
     valid_log: Interactions | None = None
+    test_log: Interactions | None = None
 
 
-def with_log(data: Dataset, held_out: HeldOut, parts: RawParts) -> Logged:
+def with_log(data: Dataset, held_out: HeldOutPairs, parts: RawParts) -> Logged:
     """Return the data set with every event, if the parts keep them.
 
     Events of users and items without a pair are left out, because the vocabularies lack them; a
@@ -43,13 +45,12 @@ def with_log(data: Dataset, held_out: HeldOut, parts: RawParts) -> Logged:
     """
     if not parts.logs:
         return Logged(data)
-    valid = None if held_out is None else held_out[0]
     if _are_pairs(parts):
-        return Logged(replace(data, events=data.pairs), valid)
+        return Logged(replace(data, events=data.pairs), *(held_out or ()))
     frames, unit = with_ticks(dict(parts.logs))
     orders = {name: log_order(frame, parts.in_file_order) for name, frame in frames.items()}
-    # Positions order equal times, and rows without times.
-    needs_position = parts.in_file_order and any(
+    # Rows of the source order equal times, and rows without times.
+    is_ordered = parts.in_file_order and any(
         "time" not in frame.columns or has_ties(frame, orders[name])
         for name, frame in frames.items()
     )
@@ -61,7 +62,7 @@ def with_log(data: Dataset, held_out: HeldOut, parts: RawParts) -> Logged:
     start = 0
     for name, frame in frames.items():
         known = (data.users.rows(frame["user"]) >= 0) & (data.items.rows(frame["item"]) >= 0)
-        position = np.arange(start, start + frame.height)[known] if needs_position else None
+        order = np.arange(start, start + frame.height)[known] if is_ordered else None
         logs[name] = interactions(
             frame.filter(pl.Series(known)),
             data.users,
@@ -69,7 +70,7 @@ def with_log(data: Dataset, held_out: HeldOut, parts: RawParts) -> Logged:
             behaviours,
             sessions=sessions,
             unit=unit,
-            position=position,
+            order=order,
         )
         n_left_out += int((~known).sum())
         start += frame.height
@@ -78,7 +79,7 @@ def with_log(data: Dataset, held_out: HeldOut, parts: RawParts) -> Logged:
     if n_left_out:
         note += f", {n_left_out} of users or items without a pair left out"
     data = replace(data, events=log, sessions=sessions, history=(*data.history, note))
-    return Logged(data, logs.get("valid"))
+    return Logged(data, logs.get("valid"), logs.get("test"))
 
 
 def _are_pairs(parts: RawParts) -> bool:
@@ -86,8 +87,10 @@ def _are_pairs(parts: RawParts) -> bool:
     for name, frame in parts.frames.items():
         if parts.logs[name].height != frame.height:
             return False
+        if {"clicked", "position"} & set(parts.logs[name].columns):
+            return False  # columns of the log alone
         if parts.in_file_order and "time" not in frame.columns:
-            return False  # pairs without times do not keep their positions
+            return False  # pairs without times do not keep their order
     return True
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import polars as pl
 
 from recsys.data.ids import match_id_type
-from recsys.data.reading.columns import KNOWN, folded
+from recsys.data.reading.columns import folded
 from recsys.data.reading.delimited import open_delimited
 from recsys.data.reading.dialect import is_number
 from recsys.data.reading.parquet import open_parquet
 from recsys.data.reading.text_files import lines, require, stem
+from recsys.data.reading.usual_names import KNOWN
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 

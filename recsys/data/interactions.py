@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.data.histories import Histories
 from recsys.data.times import TICKS, Unit, rescale
 from recsys.notebook import Shown, counted
 
@@ -21,17 +22,24 @@ _COLUMNS = {
     "user": np.int32,
     "item": np.int32,
     "time": np.int64,
-    "position": np.int32,
+    "order": np.int32,
     "weight": np.float64,
     "clean": np.int8,
     "behaviour": np.int16,
     "session": np.int32,
+    "clicked": np.int8,
+    "position": np.int16,
 }
 
+# Columns that a notebook mentions.
+_SHOWN = ("time", "weight", "clean", "behaviour", "session", "clicked", "position")
+
 # Columns that a fingerprint calls by an earlier name, so that stored fingerprints stay valid.
-_HASHED_AS = {"clean": "label"}
+_HASHED_AS = {"clean": "label", "order": "position", "position": "place"}
 # Columns of later versions: a fingerprint does not mention them where they are missing.
-_LATER = ("session",)
+_LATER = ("session", "clicked", "position")
+# What a missing column means, where it means one value.
+_IMPLIED = {"clicked": 1}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,8 +52,8 @@ class Interactions(Shown):
         user, item: row numbers, int32 [n].
         n_users, n_items: sizes of the two vocabularies. They also count rows without interactions.
         time: since 1970 in `time_unit`, int64 [n], or None.
-        position: row in the source, int32 [n]; it orders interactions of the same time. None if
-            no two times are equal, or if the rows of the source have no order.
+        order: row in the source, int32 [n]; it orders interactions of the same time. None if no
+            two times are equal, or if the rows of the source have no order.
         weight: rating or count, float64 [n], or None.
         clean: 1 for a pair known to be clean, 0 for one known to be noise, int8 [n], or None.
             Never used in training, only to evaluate a denoising method.
@@ -55,6 +63,10 @@ class Interactions(Shown):
         session: row of the session in `Dataset.sessions`, int32 [n], or None. A session is a visit,
             an invoice or a basket; it has one user.
         time_unit: "s", "ms", "us" or "ns": the coarsest unit that holds every time exactly.
+        clicked: 1 for an item that was clicked, 0 for one that was shown and not clicked, int8 [n];
+            None: all are positives. Only a log has it.
+        position: place in the list where the item was shown, 1 the first, int16 [n], or None. Only
+            a log has it.
 
     Raises:
         ValueError: a row number out of range, arrays of different lengths, or 2^31 or more pairs.
@@ -69,9 +81,11 @@ class Interactions(Shown):
     clean: np.ndarray | None = None
     behaviour: np.ndarray | None = None
     behaviours: tuple[str, ...] = ()
-    position: np.ndarray | None = None
+    order: np.ndarray | None = None
     time_unit: Unit = "s"
     session: np.ndarray | None = None
+    clicked: np.ndarray | None = None
+    position: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.user) >= 2**31:
@@ -97,11 +111,7 @@ class Interactions(Shown):
     def _facts(self) -> Iterator[tuple[str, object]]:
         yield "", counted(len(self), "pair")
         yield "", f"{counted(self.n_users, 'user')} x {counted(self.n_items, 'item')}"
-        known = [
-            name
-            for name in ("time", "weight", "clean", "behaviour", "session")
-            if getattr(self, name) is not None
-        ]
+        known = [name for name in _SHOWN if getattr(self, name) is not None]
         if known:
             yield "with", " and ".join(known)
 
@@ -118,16 +128,54 @@ class Interactions(Shown):
 
     @cached_property
     def chronological(self) -> np.ndarray:
-        """Rows in the order in which they happened, int64 [n]: by time, then by position.
+        """Rows in the order in which they happened, int64 [n]: by time, then by `order`.
 
-        Without times and positions the rows have no order, and are returned as they are.
+        Without times and `order` the rows have no order, and are returned as they are.
         """
-        keys = [values for values in (self.position, self.time) if values is not None]
+        keys = [values for values in (self.order, self.time) if values is not None]
         return np.lexsort(keys) if keys else np.arange(len(self))
 
+    @cached_property
+    def histories(self) -> Histories:
+        """The interactions of each user in the order in which they happened, n_users histories.
+
+        Items that were shown and not clicked are left out.
+        """
+        return self._histories(self.user, self.n_users)
+
+    @cached_property
+    def visits(self) -> Histories:
+        """The interactions of each session in the order in which they happened.
+
+        History i belongs to session i, up to the largest session that occurs. Items that were
+        shown and not clicked are left out.
+
+        Raises:
+            ValueError: the interactions have no sessions.
+        """
+        if self.session is None:
+            raise ValueError("the interactions have no sessions")
+        return self._histories(self.session, int(self.session.max(initial=-1)) + 1)
+
+    def _histories(self, owner: np.ndarray, n: int) -> Histories:
+        """Return the interactions of each owner in the order in which they happened.
+
+        Args:
+            owner: who each interaction belongs to, int [len(self)].
+            n: number of owners.
+        """
+        rows = self.chronological
+        if self.clicked is not None:
+            rows = rows[self.clicked[rows] == 1]
+        rows = rows[np.argsort(owner[rows], kind="stable")]
+        end = np.cumsum(np.bincount(owner[rows], minlength=n))
+        time = None if self.time is None else self.time[rows]
+        begin = np.concatenate([[0], end[:-1]]) if n else end
+        return Histories(self.item[rows], begin, end, time, self.time_unit)
+
     def ordered(self) -> Interactions:
-        """Return the interactions in order of user, item, time and position."""
-        keys = [values for values in (self.position, self.time) if values is not None]
+        """Return the interactions in order of user, item, time and `order`."""
+        keys = [values for values in (self.order, self.time) if values is not None]
         return self.take(np.lexsort((*keys, self.key)))
 
     @property
@@ -184,12 +232,18 @@ class Interactions(Shown):
 def join(first: Interactions, second: Interactions) -> Interactions:
     """Return the interactions of both, those of `first` in front.
 
-    Times are in the finer of the two units. A column that one of them lacks is dropped.
+    Times are in the finer of the two units. A column that one of them lacks is dropped; without
+    `clicked`, all of its rows were.
     """
     unit = max(first.time_unit, second.time_unit, key=lambda each: TICKS[each])
     columns: dict[str, Any] = {}
     for name in _COLUMNS:
         values = [getattr(each, name) for each in (first, second)]
+        if name in _IMPLIED and any(value is not None for value in values):
+            values = [
+                np.full(len(each), _IMPLIED[name]) if value is None else value
+                for each, value in zip((first, second), values, strict=True)
+            ]
         if any(value is None for value in values):
             columns[name] = None
             continue

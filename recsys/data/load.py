@@ -9,10 +9,12 @@ from typing import Any
 
 from recsys.config import build, current_names
 from recsys.data import catalog
+from recsys.data.auxiliary import with_auxiliary
 from recsys.data.event_log import with_log
-from recsys.data.features.tables import feature_tables, seen_from
+from recsys.data.features.relation_files import relations_of
+from recsys.data.features.tables import feature_tables, seen_from, user_tables
 from recsys.data.features.titles import read_titles
-from recsys.data.numbering import HeldOut, dataset
+from recsys.data.numbering import HeldOutPairs, dataset
 from recsys.data.plausible import odd_times
 from recsys.data.prepare import prepare
 from recsys.data.reading import (
@@ -40,12 +42,13 @@ class LoadedData(Shown):
         dataset: all interactions, or the train part of a source that is already split.
         parts: (valid, test) of a source that is already split, either may be None; None for one
             log.
-        valid_log: every event of the valid part, if they are kept.
+        valid_log, test_log: every event of the valid and of the test part, if they are kept.
     """
 
     dataset: Dataset
-    parts: HeldOut = None
+    parts: HeldOutPairs = None
     valid_log: Interactions | None = None
+    test_log: Interactions | None = None
 
     def joined(self) -> LoadedData:
         """Return the parts of a source that is already split as one log, in their order.
@@ -95,12 +98,13 @@ def load(
         settings: keys of `Source`, which replace those of `source`, as in
             `load("ratings.csv", min_weight=4)`. Here `features` may also hold tables in memory, in
             any form that `recsys.data.features.tables.feature_table` takes:
-            `features={"text": frame, "image": (ids, vectors)}`.
+            `features={"text": frame, "image": (ids, vectors)}`; and `user_features` frames.
 
     Raises:
         InputError: an unknown name or key, and every error of `read` and `prepare`.
     """
-    settings, tables = _split_features(settings)
+    settings, tables = _split_features(settings, "features")
+    settings, user_given = _split_features(settings, "user_features")
     chosen, name = _settings_of(source, resolve, settings)
     if isinstance(source, Source | str | Path):
         raw = read(chosen)
@@ -111,21 +115,35 @@ def load(
     prepared = prepare(raw, chosen)
     data, held_out = dataset(prepared)
     logged = with_log(data, held_out, prepared)
-    data = logged.dataset
+    data = with_auxiliary(logged.dataset, prepared, chosen)
     findings = odd_times([data.pairs, *(part for part in held_out or () if part is not None)])
     tell = findings.append
     titles = None
     features = {}
+    user_features = {}
     if name is not None:
         titles = catalog.titles(name, data.items, tell)
         features = dict(catalog.features(name, data.items, tell))
+        user_features = catalog.user_features(name, data.users, tell)
     folder = folder_of(chosen)
     if chosen.titles is not None:
         titles = read_titles(seen_from(folder, chosen.titles), data.items, tell=tell)
     if given := tables if tables is not None else chosen.features:
         features |= feature_tables(given, folder, data.items, tell)
-    data = dataclasses.replace(data, titles=titles, features=features, findings=tuple(findings))
-    return LoadedData(data, held_out, logged.valid_log)
+    if of_users := user_given if user_given is not None else chosen.user_features:
+        user_features |= user_tables(of_users, folder, data.users, tell)
+    relations = {}
+    if chosen.relations:
+        relations = relations_of(chosen.relations, folder, data.users, data.items, tell)
+    data = dataclasses.replace(
+        data,
+        titles=titles,
+        features=features,
+        user_features=user_features,
+        relations=relations,
+        findings=tuple(findings),
+    )
+    return LoadedData(data, held_out, logged.valid_log, logged.test_log)
 
 
 def _settings_of(
@@ -177,20 +195,25 @@ def folder_of(source: Source) -> Path:
 
 
 def _split_features(
-    settings: dict[str, Any],
+    settings: dict[str, Any], key: str
 ) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
     """Return the settings with all paths as text, and feature tables in memory.
 
-    `features` in memory are not a setting, because a run cannot store them in its TOML file.
+    Tables in memory are not a setting, because a run cannot store them in its TOML file.
+
+    Args:
+        settings: keys of `Source`.
+        key: "features" or "user_features".
     """
-    given = settings.get("features")
+    given = settings.get(key)
     if isinstance(given, Path):
-        return settings | {"features": str(given)}, None
-    if not isinstance(given, Mapping) or all(isinstance(value, str) for value in given.values()):
+        return settings | {key: str(given)}, None
+    if not isinstance(given, Mapping):
         return settings, None
-    if all(isinstance(value, str | Path) for value in given.values()):
-        return settings | {"features": {name: str(path) for name, path in given.items()}}, None
-    return {key: value for key, value in settings.items() if key != "features"}, given
+    if all(isinstance(value, str | Path | Mapping) for value in given.values()):
+        plain = {n: str(v) if isinstance(v, Path) else v for n, v in given.items()}
+        return settings | {key: plain}, None
+    return {name: value for name, value in settings.items() if name != key}, given
 
 
 def _changed(source: Source) -> dict[str, Any]:

@@ -20,13 +20,13 @@ from recsys.data.times import Unit, count_ticks
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 
-__all__ = ["HeldOut", "dataset", "has_ties", "interactions", "log_order", "with_ticks"]
+__all__ = ["HeldOutPairs", "dataset", "has_ties", "interactions", "log_order", "with_ticks"]
 
 # Valid and test of a source that is already split; None for one log.
-HeldOut: TypeAlias = tuple[Interactions | None, Interactions | None] | None
+HeldOutPairs: TypeAlias = tuple[Interactions | None, Interactions | None] | None
 
 
-def dataset(data: RawParts | pl.DataFrame) -> tuple[Dataset, HeldOut]:
+def dataset(data: RawParts | pl.DataFrame) -> tuple[Dataset, HeldOutPairs]:
     """Number the ids, and return the interactions in row numbers.
 
     Ids are numbered in the order of the log. If the format numbers its ids, ids of its range
@@ -58,9 +58,9 @@ def dataset(data: RawParts | pl.DataFrame) -> tuple[Dataset, HeldOut]:
     pairs = {}
     start = 0
     for name, frame in frames.items():
-        position = np.arange(start, start + frame.height) if tied else None
+        order = np.arange(start, start + frame.height) if tied else None
         pairs[name] = interactions(
-            frame, users, items, behaviours, sessions=sessions, unit=unit, position=position
+            frame, users, items, behaviours, sessions=sessions, unit=unit, order=order
         )
         start += frame.height
     if parts.all is not None:
@@ -77,7 +77,7 @@ def interactions(
     *,
     sessions: Vocab | None = None,
     unit: Unit = "s",
-    position: np.ndarray | None = None,
+    order: np.ndarray | None = None,
 ) -> Interactions:
     """Return the rows of a frame in row numbers, sorted by user, item and time.
 
@@ -87,7 +87,7 @@ def interactions(
         behaviours: names of the behaviours; None: those of the frame.
         sessions: ids of the sessions; None: do not read them.
         unit: of times that are integers.
-        position: row of each interaction in the source [n], if equal times have an order.
+        order: row of each interaction in the source [n], if equal times have an order.
 
     Raises:
         InputError: an id that is not in a vocabulary.
@@ -101,9 +101,9 @@ def interactions(
             (columns["time"],), unit = count_ticks([frame["time"]])
         else:
             columns["time"] = frame["time"].to_numpy()
-    if position is not None:
-        columns["position"] = position
-    for name in ("weight", "clean"):
+    if order is not None:
+        columns["order"] = order
+    for name in ("weight", "clean", "clicked", "position"):
         if name in frame.columns:
             columns[name] = frame[name].to_numpy()
     names: tuple[str, ...] = ()
@@ -115,10 +115,10 @@ def interactions(
         columns["session"] = sessions.require(frame["session"])
     key = columns["user"].astype(np.int64) * len(items) + columns["item"]
     if len(key) > 1 and not (key[1:] > key[:-1]).all():
-        order = np.argsort(key, kind="stable")
-        if "time" in columns and (key[order[1:]] == key[order[:-1]]).any():
-            order = np.lexsort((columns["time"], key))
-        columns = {name: values[order] for name, values in columns.items()}
+        rows = np.argsort(key, kind="stable")
+        if "time" in columns and (key[rows[1:]] == key[rows[:-1]]).any():
+            rows = np.lexsort((columns["time"], key))
+        columns = {name: values[rows] for name, values in columns.items()}
     return Interactions(
         **columns,
         n_users=len(users),

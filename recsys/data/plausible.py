@@ -10,11 +10,19 @@ from recsys.data.finding import Finding
 from recsys.data.times import TICKS, iso_time
 from recsys.data.types import Interactions
 
-__all__ = ["odd_times", "thin_parts"]
+__all__ = ["are_dates", "odd_times", "thin_parts"]
 
 # 1990 and 2100 in seconds; times of a real log lie between them.
 _FIRST, _LAST = 631_152_000, 4_102_444_800
 _NAMES = ("train", "valid", "test")
+
+
+def are_dates(pairs: Interactions) -> bool:
+    """Return whether most times are of 1990 to 2100; row numbers and counters are not."""
+    if pairs.time is None or not len(pairs):
+        return False
+    ticks = TICKS[pairs.time_unit]
+    return bool(_FIRST * ticks <= np.median(pairs.time) < _LAST * ticks)
 
 
 def odd_times(parts: Sequence[Interactions]) -> list[Finding]:

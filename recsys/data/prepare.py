@@ -14,8 +14,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from recsys.data.pair_numbers import pair_numbers, repeated_pairs
 from recsys.data.raw_parts import RawParts
-from recsys.data.reading.source import Source
+from recsys.data.reading.source import LOG_ROLES, NONE, Source
 from recsys.data.sessions import with_sessions
 from recsys.data.times import count_ticks, moment, ticks_at
 from recsys.data.types import Vocab
@@ -23,6 +24,7 @@ from recsys.errors import InputError, suggest
 
 __all__ = [
     "behaviours",
+    "clicks",
     "duplicates",
     "k_core",
     "labels",
@@ -51,11 +53,13 @@ def prepare(parts: RawParts, source: Source) -> RawParts:
             set).
     """
     _check_cores(parts, source)
+    _check_columns(parts, source)
     parts = with_sessions(parts, source)
     frames = parts.frames
     logs = _logs(frames, source) if source.keep_log else {}
+    auxiliary = _auxiliary(frames, source)
     history = list(parts.history)
-    for step in steps_of(source):
+    for step in (clicks, *steps_of(source, _behaviours_of(frames))):
         for name in list(frames):
             frames[name], note = step(frames[name])
             if note:
@@ -79,6 +83,7 @@ def prepare(parts: RawParts, source: Source) -> RawParts:
         history=tuple(history),
         in_file_order=parts.in_file_order,
         logs=logs,
+        auxiliary=auxiliary,
     )
 
 
@@ -89,7 +94,28 @@ def _logs(frames: Mapping[str, pl.DataFrame], source: Source) -> dict[str, pl.Da
     return {name: window(each, source.since, source.until)[0] for name, each in frames.items()}
 
 
-def steps_of(source: Source) -> list[Step]:
+def _auxiliary(frames: Mapping[str, pl.DataFrame], source: Source) -> dict[str, pl.DataFrame]:
+    """Return the events of the auxiliary behaviours of each part, between `since` and `until`.
+
+    What was shown and not clicked is left out.
+
+    Raises:
+        InputError: the data have no behaviours, or a behaviour never occurs.
+    """
+    if not source.auxiliary:
+        return {}
+    known = _behaviours_of(frames)
+    kept = {}
+    for name, frame in frames.items():
+        events, _ = behaviours(frame, source.auxiliary, known, setting="auxiliary")
+        events, _ = clicks(events)
+        if source.since is not None or source.until is not None:
+            events, _ = window(events, source.since, source.until)
+        kept[name] = events
+    return kept
+
+
+def steps_of(source: Source, known: Sequence[str] | None = None) -> list[Step]:
     """Return the steps that the settings ask for, in their order.
 
     The order is: behaviours, threshold, window, duplicates, labels, min_user, core. The threshold
@@ -97,10 +123,14 @@ def steps_of(source: Source) -> list[Step]:
     known only after duplicates are merged, so the threshold follows then: a purchase that was
     returned is not a positive. Otherwise every row is compared with the threshold, before the first
     of those that pass is kept.
+
+    Args:
+        source: the settings.
+        known: the behaviours of all parts, as for `behaviours`.
     """
     steps: list[Step] = []
     if source.behaviours is not None:
-        steps.append(partial(behaviours, names=source.behaviours))
+        steps.append(partial(behaviours, names=source.behaviours, known=known))
     threshold: list[Step] = [partial(positives, min_weight=source.min_weight)]
     if source.min_weight is None and source.clean_weight is not None:
         threshold = []  # clean_weight keeps all rows, and labels those below it as noise
@@ -130,6 +160,27 @@ def _check_cores(parts: RawParts, source: Source) -> None:
             place="[data]",
             remedy="leave it out, or give the whole log as path",
         )
+
+
+def _check_columns(parts: RawParts, source: Source) -> None:
+    """Raise an error if no file has a named column of sessions, clicks or places."""
+    for role in ("session", *LOG_ROLES):
+        column = getattr(source, role)
+        if column in (None, NONE) or any(role in each.columns for each in parts.frames.values()):
+            continue
+        raise InputError(
+            f"no file has the column {column!r} for {role}",
+            place=f"[data] {role}",
+            remedy="name a column of the files, or leave it out",
+        )
+
+
+def clicks(frame: pl.DataFrame) -> StepResult:
+    """Keep rows that were clicked, without the columns that belong to the log alone."""
+    pairs = frame.drop(LOG_ROLES, strict=False)
+    if "clicked" not in frame.columns:
+        return pairs, None
+    return _counted(frame, pairs.filter(frame["clicked"] == 1), "clicked")
 
 
 def positives(frame: pl.DataFrame, min_weight: float | None = None) -> StepResult:
@@ -176,23 +227,38 @@ def labels(frame: pl.DataFrame, clean_weight: float) -> StepResult:
     )
 
 
-def behaviours(frame: pl.DataFrame, names: Sequence[str]) -> StepResult:
+def _behaviours_of(frames: Mapping[str, pl.DataFrame]) -> list[str] | None:
+    """Return the behaviours of all parts, or None if no part has behaviours."""
+    named = [frame["behaviour"] for frame in frames.values() if "behaviour" in frame.columns]
+    return pl.concat(named).unique().sort().to_list() if named else None
+
+
+def behaviours(
+    frame: pl.DataFrame,
+    names: Sequence[str],
+    known: Sequence[str] | None = None,
+    *,
+    setting: str = "behaviours",
+) -> StepResult:
     """Keep rows with one of some behaviours.
 
     Args:
         frame: the rows.
         names: the behaviours to keep.
+        known: the behaviours that occur in any part of the source; None: those of the frame.
+        setting: the key that names them, for errors.
 
     Raises:
         InputError: the column of behaviours is missing, or a behaviour never occurs.
     """
-    _need(frame, "behaviour", "behaviours")
-    known = [str(name) for name in frame["behaviour"].unique().sort()]
+    _need(frame, "behaviour", setting)
+    if known is None:
+        known = [str(name) for name in frame["behaviour"].unique().sort()]
     for name in names:
         if name not in known:
             raise InputError(
                 f"no row has the behaviour '{name}'",
-                place="[data] behaviours",
+                place=f"[data] {setting}",
                 remedy=suggest(name, known),
             )
     kept = frame.filter(pl.col("behaviour").is_in(list(names)))
@@ -239,25 +305,27 @@ def duplicates(frame: pl.DataFrame, how: str = "first") -> StepResult:
     if how == "sum":
         weight = pl.col("weight").cast(pl.Float64) if "weight" in frame.columns else pl.lit(1.0)
         frame = frame.with_columns(weight.alias("weight"))
-    repeated = _repeated(frame)
+    pairs = pair_numbers(frame)
+    repeated = repeated_pairs(pairs)
     if not repeated.any():
         return frame, None
-    several = frame.filter(repeated)
+    rows = np.flatnonzero(repeated)
     if how == "error":
-        user, item = several.row(0)[:2]
+        user, item = frame.row(int(rows[0]))[:2]
         raise InputError(
             f"user {user!r} interacted with item {item!r} more than once",
             place="[data]",
             remedy='set duplicates to "first", "last" or "sum"',
         )
-    several = several.with_columns(repeated.arg_true().alias("row"))
+    known = [frame[name].gather(rows) for name in ("time", "weight") if name in frame.columns]
+    several = pl.DataFrame([pl.Series("pair", pairs[rows]), pl.Series("row", rows), *known])
     if "time" in frame.columns:
         several = several.sort("time", maintain_order=True)
     if how == "sum":
-        several = several.with_columns(_sum().over("user", "item").alias("weight"))
+        several = several.with_columns(_sum().over("pair").alias("weight"))
     keep: Literal["first", "last"] = "last" if how == "last" else "first"
-    one = several.unique(["user", "item"], keep=keep, maintain_order=True)
-    is_kept = (~repeated).to_numpy().copy()
+    one = several.unique("pair", keep=keep, maintain_order=True)
+    is_kept = ~repeated
     is_kept[one["row"].to_numpy()] = True
     if how == "sum":
         weights = frame["weight"].to_numpy().copy()
@@ -301,24 +369,6 @@ def k_core(frame: pl.DataFrame, user_core: int = 0, item_core: int = 0) -> StepR
     if user_core == item_core:
         words = f"k_core {user_core}"
     return _counted(frame, frame[rows], words)
-
-
-def _repeated(frame: pl.DataFrame) -> pl.Series:
-    """Return whether the pair of a row occurs more than once, bool [n].
-
-    Sorting one number per pair is several times faster than hashing two columns.
-    """
-    users, items = (Vocab.of(frame[role]) for role in ("user", "item"))
-    user_rows = users.rows(frame["user"]).astype(np.int64)
-    key = user_rows * max(len(items), 1) + items.rows(frame["item"])
-    repeated = np.zeros(len(key), dtype=bool)
-    ordered = np.sort(key)
-    if (ordered[1:] == ordered[:-1]).any():
-        order = np.argsort(key)
-        same = key[order[1:]] == key[order[:-1]]
-        repeated[order[1:][same]] = True
-        repeated[order[:-1][same]] = True
-    return pl.Series(repeated)
 
 
 def _need(frame: pl.DataFrame, column: str, setting: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from recsys.data.raw_parts import RawParts
-from recsys.data.reading.source import NONE, Source
+from recsys.data.reading.source import Source
 from recsys.data.times import TICKS, count_ticks
 from recsys.errors import InputError
 
@@ -29,18 +29,11 @@ def with_sessions(parts: RawParts, source: Source) -> RawParts:
         source: the settings `session` and `session_gap`.
 
     Raises:
-        InputError: no file has the column of sessions, a session has two users, or `session_gap`
-            without times.
+        InputError: a session has two users, or `session_gap` without times.
     """
     if source.session_gap is not None:
         return _by_gap(parts, source.session_gap)
     named = [frame for frame in parts.frames.values() if "session" in frame.columns]
-    if not named and source.session not in (None, NONE):
-        raise InputError(
-            f"no file has the column {source.session!r} for session",
-            place=_PLACE,
-            remedy="name a column of the files, or leave it out",
-        )
     if named:
         _check_owners(named)
     return parts

@@ -9,15 +9,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recsys.data.features.attribute_table import AttributeTable
 from recsys.data.finding import Finding
 from recsys.data.load import LoadedData
+from recsys.data.log_figures import (
+    Clicks,
+    LogSize,
+    SessionSize,
+    TimeOrder,
+    clicks_of,
+    log_size,
+    positives,
+    quantiles,
+    session_size,
+    time_order,
+)
 from recsys.data.times import iso_time
-from recsys.data.types import Dataset, Interactions, Sealed, Split
+from recsys.data.types import Dataset, FeatureTable, HeldOut, Interactions, Sealed, Split
 
 __all__ = [
     "QUANTILES",
-    "LogSize",
-    "SessionSize",
+    "RelationSize",
     "Statistics",
     "TableSize",
     "TimeSpan",
@@ -48,40 +60,29 @@ class TableSize:
     """The size of a feature table.
 
     Args:
-        dim: length of a vector.
-        present: share of items with a vector.
+        dim: length of a vector, or number of columns.
+        present: share of items, or users, with a vector.
+        missing: of attributes, share of rows without a value by column of the file.
     """
 
     dim: int
     present: float
+    missing: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
-class LogSize:
-    """The events of a log that was kept.
+class RelationSize:
+    """The size of a graph of relations.
 
     Args:
-        events: number of events.
-        per_user: quantiles of the events of a user, by name, such as "50%".
-        repeated: share of events whose user had an earlier event with the same item.
+        triples, entities, relations: their numbers; entities include all items, or all users.
+        linked: share of the items or users that have a triple.
     """
 
-    events: int
-    per_user: Mapping[str, float]
-    repeated: float
-
-
-@dataclass(frozen=True)
-class SessionSize:
-    """The sessions of the events.
-
-    Args:
-        count: number of sessions with an event.
-        per_session: quantiles of the events of a session, by name, such as "50%".
-    """
-
-    count: int
-    per_session: Mapping[str, float]
+    triples: int
+    entities: int
+    relations: int
+    linked: float
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,16 @@ class Statistics:
         time: first and last time, or None.
         weight: smallest, mean and largest weight, or None.
         labels: share of clean interactions, or None.
-        behaviours: number of events of the log by name, or None.
+        behaviours: number of events of the log by name, or None. Of a log of clicks, those that
+            were clicked.
+        auxiliary: number of events of each auxiliary behaviour by name, or None.
         log: size of the log; None if it is not kept.
-        tied: share of events of the log whose user has another event at the same time; None
-            without times.
+        order: how far times order the events of each user in the log; None without times.
         sessions: number and lengths of the sessions in the log, or None.
+        clicks: what was shown and clicked; None if that is not known.
         features: size of each feature table, by modality.
+        user_features: size of each table of users, by name.
+        relations: size of each graph of relations, by name.
         titles: share of items with a title, or None.
         history: what was done while reading, one line a step.
         findings: the results of the checks that are not in order.
@@ -125,10 +130,14 @@ class Statistics:
     weight: WeightRange | None
     labels: float | None
     behaviours: Mapping[str, int] | None
+    auxiliary: Mapping[str, int] | None
     log: LogSize | None
-    tied: float | None
+    order: TimeOrder | None
     sessions: SessionSize | None
+    clicks: Clicks | None
     features: Mapping[str, TableSize]
+    user_features: Mapping[str, TableSize]
+    relations: Mapping[str, RelationSize]
     titles: float | None
     history: tuple[str, ...]
     findings: tuple[Finding, ...]
@@ -150,7 +159,7 @@ def summary(loaded: LoadedData) -> Statistics:
         loaded: what `load` returns.
     """
     data = loaded.dataset
-    pairs = data.pairs
+    pairs, events = data.pairs, positives(data.log)
     valid, test = loaded.parts or (None, None)
     per_user, per_item = pairs.user_counts(), pairs.item_counts()
     return Statistics(
@@ -162,24 +171,41 @@ def summary(loaded: LoadedData) -> Statistics:
         valid=None if valid is None else len(valid),
         test=None if test is None else len(test),
         density=len(pairs) / max(1, data.n_users * data.n_items),
-        per_user=_quantiles(per_user),
-        per_item=_quantiles(per_item),
+        per_user=quantiles(per_user, QUANTILES),
+        per_item=quantiles(per_item, QUANTILES),
         time=_time_span(pairs),
         weight=_weight_range(pairs),
         labels=_share_of_clean(pairs),
-        behaviours=_behaviour_counts(data.log),
-        log=None if data.events is None else _log_size(data.events),
-        tied=_share_of_ties(data.log),
-        sessions=_session_size(data.log),
-        features={
-            name: TableSize(table.dim, float(table.present.mean()))
-            for name, table in data.features.items()
+        behaviours=_behaviour_counts(events),
+        auxiliary=None if data.auxiliary is None else _behaviour_counts(data.auxiliary),
+        log=None if data.events is None else log_size(events),
+        order=time_order(events),
+        sessions=session_size(events),
+        clicks=clicks_of(data.log),
+        features=_table_sizes(data.features),
+        user_features=_table_sizes(data.user_features),
+        relations={
+            name: RelationSize(
+                len(each), each.n_entities, len(each.names), float(each.linked.mean())
+            )
+            for name, each in data.relations.items()
         },
         titles=_share_of_titles(data),
         history=tuple(data.history),
         findings=tuple(data.findings),
         fingerprint=_fingerprint(loaded),
     )
+
+
+def _table_sizes(tables: Mapping[str, FeatureTable]) -> dict[str, TableSize]:
+    return {
+        name: TableSize(
+            table.dim,
+            float(table.present.mean()),
+            dict(table.gaps) if isinstance(table, AttributeTable) else None,
+        )
+        for name, table in tables.items()
+    }
 
 
 def _time_span(pairs: Interactions) -> TimeSpan | None:
@@ -202,28 +228,6 @@ def _share_of_clean(pairs: Interactions) -> float | None:
     return float((pairs.clean == 1).mean())
 
 
-def _log_size(log: Interactions) -> LogSize:
-    repeated = 1 - len(np.unique(log.key)) / max(1, len(log))
-    return LogSize(len(log), _quantiles(log.user_counts()), repeated)
-
-
-def _share_of_ties(log: Interactions) -> float | None:
-    if log.time is None or not len(log):
-        return None
-    order = np.lexsort((log.time, log.user))
-    user, time = log.user[order], log.time[order]
-    equal = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
-    tied = np.append(equal, False) | np.append(False, equal)
-    return float(tied.mean())
-
-
-def _session_size(log: Interactions) -> SessionSize | None:
-    if log.session is None:
-        return None
-    counts = np.bincount(log.session)
-    return SessionSize(int((counts > 0).sum()), _quantiles(counts))
-
-
 def _behaviour_counts(pairs: Interactions) -> dict[str, int] | None:
     if pairs.behaviour is None:
         return None
@@ -241,14 +245,5 @@ def _fingerprint(loaded: LoadedData) -> str:
     """Return the fingerprint of the data set, or of all parts if there are several."""
     if loaded.parts is None:
         return loaded.dataset.fingerprint
-    valid, test = loaded.parts
-    return Split(loaded.dataset, valid, Sealed(test) if test is not None else None).fingerprint
-
-
-def _quantiles(counts: np.ndarray) -> dict[str, float]:
-    """Return the quantiles of the counts above 0, by name, such as "50%"."""
-    counts = counts[counts > 0]
-    if not len(counts):
-        return {}
-    values = np.quantile(counts, QUANTILES)
-    return {f"{q:.0%}": float(value) for q, value in zip(QUANTILES, values, strict=True)}
+    valid, test = (None if part is None else HeldOut.of_pairs(part) for part in loaded.parts)
+    return Split(loaded.dataset, valid, None if test is None else Sealed(test)).fingerprint

@@ -44,6 +44,8 @@ _STAMPS = (
     ("%Y%m%d", 19700101, 21001231),
     ("%Y%m%d%H%M%S", 19700101_000000, 21001231_235959),
 )
+# From here on float32 does not hold every whole number; present-day seconds are 128 s apart.
+_FLOAT32 = 2.0**24
 _REMEDY = "write unix seconds or ISO dates, as in 2011-12-09 08:26:00"
 
 
@@ -65,8 +67,8 @@ def parse_times(values: pl.Series, where: RowPlace, column: str = "time") -> tup
         "dates", "seconds", "milliseconds", "microseconds" or "nanoseconds".
 
     Raises:
-        InputError: a value in another notation, numbers in several units, or numbers that are all
-            dates, such as 20111209.
+        InputError: a value in another notation, numbers in several units, numbers that are all
+            dates, such as 20111209, or float32 that has lost digits.
     """
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
         _refuse(values.is_null(), values, where, column, 'fill it in, or set time = "none"')
@@ -80,6 +82,9 @@ def parse_times(values: pl.Series, where: RowPlace, column: str = "time") -> tup
             _refuse(dates.is_null(), values, where, column, _REMEDY)
             return _from_datetimes(dates), "dates"
     else:
+        if str(values.dtype) in ("Float32", "Float16"):
+            lost = (values.abs() >= _FLOAT32).fill_null(value=False)
+            refuse_rows(lost, values, where, column, _lost_digits, "write float64 or whole seconds")
         kind = pl.Int64 if values.dtype.is_integer() else pl.Float64
         numbers = values.cast(kind, strict=False)
     return _from_numbers(numbers, values, where, column)
@@ -265,6 +270,10 @@ def _are_dates(whole: pl.Series) -> bool:
 def _refuse(bad: pl.Series, values: pl.Series, where: RowPlace, column: str, remedy: str) -> None:
     """Raise an error about the first value that is not a time."""
     refuse_rows(bad, values, where, column, _not_a_time, remedy)
+
+
+def _lost_digits(value: object) -> str:
+    return f"time '{value}' is a float32 that has lost digits"
 
 
 def _not_a_time(value: object) -> str:

@@ -2,7 +2,10 @@
 
     settings           Settings `[evaluate]`.
     evaluator          Evaluate a scorer on held-out interactions.
-    report             The result: values per user, means, intervals, and its two files.
+    report             The result: values per query, means, intervals, and its two files.
+    query_rows         The rows of a report: the unit, the query and the test part of each.
+    report_file        The content of report.json, and its checks.
+    pooled             One report of several test parts.
     slices             Slices of the test set: new items, popular items, cold users.
     contexts           The data that a metric is a function of.
     metrics            The table of metrics, names, and metrics of other packages.
@@ -26,6 +29,7 @@ from recsys.evaluation.contexts import DrawContext, ListContext, RankContext
 from recsys.evaluation.evaluator import evaluate
 from recsys.evaluation.item_terms import PerItem
 from recsys.evaluation.metrics import ListMetric, MetricKind, RankMetric
+from recsys.evaluation.pooled import pool_reports
 from recsys.evaluation.report import Report
 from recsys.evaluation.settings import Evaluation
 from recsys.evaluation.slices import Slice
@@ -44,4 +48,5 @@ __all__ = [
     "by_activity",
     "by_popularity",
     "evaluate",
+    "pool_reports",
 ]

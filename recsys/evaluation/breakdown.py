@@ -1,4 +1,4 @@
-"""Metrics of a report by user activity and by item popularity."""
+"""Metrics of a report by the activity of the units and by item popularity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import polars as pl
 from recsys.data.types import Interactions
 from recsys.errors import InputError
 from recsys.evaluation.report import Report
-from recsys.evaluation.slices import GROUPS
+from recsys.evaluation.slices import GROUPS, item_counts
+from recsys.notebook import plural
 from recsys.statistics.intervals import bootstrap
 
 __all__ = ["by_activity", "by_popularity"]
@@ -22,36 +23,45 @@ SCHEMA = {
     "low": pl.Float64,
     "high": pl.Float64,
     "users": pl.Int64,
+    "queries": pl.Int64,
 }
-Row = tuple[str, str, float, float, float, int]
+Row = tuple[str, str, float, float, float, int, int]
 
 
 def by_activity(report: Report, train: Interactions, groups: int = 4) -> pl.DataFrame:
-    """Return every metric with values per user by the number of training items of the users.
+    """Return every metric with values per query by the activity of the units.
 
-    Groups are quantiles of the test users' numbers of training items. Users with the same number
-    are in the same group, so groups may differ in size, and there may be fewer than asked for.
+    The activity of a user is the number of training items; that of an item the number of training
+    users; that of a session, which has no training items, the number of its queries. Groups are
+    quantiles of the activity. Units with the same activity are in the same group, so groups may
+    differ in size, and there may be fewer than asked for.
 
     Args:
         report: the report.
-        train: training interactions.
+        train: training interactions; not used for sessions.
         groups: number of quantile groups to aim at.
 
     Returns:
-        Columns group ("3-7 items"), metric, mean, low, high (95 % interval), users (for whom the
-        metric is defined), in order of activity; a missing interval is null.
+        Columns group ("3-7 items"), metric, mean, low, high (95 % interval), users (units for which
+        the metric is defined), and queries if a unit has several; in order of activity; a missing
+        interval is null.
 
     Raises:
         InputError: `groups` is below 1.
     """
     if groups < 1:
         raise InputError(f"groups must be at least 1, got {groups}", remedy="use 4, for example")
-    users = report.per_user["user"].to_numpy()
-    activity = np.diff(train.csr.indptr)[users]
-    bounds = np.empty(0)
+    units, row_of = np.unique(report.unit, return_inverse=True)
+    if report.unit_name == "session":
+        of_unit, noun = np.bincount(row_of), "query"
+    elif report.unit_name == "item":
+        of_unit, noun = item_counts(train.csr)[units], "user"
+    else:
+        of_unit, noun = np.diff(train.csr.indptr)[units], "item"
+    activity, bounds = of_unit[row_of], np.empty(0)
     if len(activity):
         quantiles = np.arange(1, groups) / groups
-        bounds = np.unique(np.quantile(activity, quantiles, method="lower"))
+        bounds = np.unique(np.quantile(of_unit, quantiles, method="lower"))
     group = np.searchsorted(bounds, activity, side="left")  # a bound belongs to the group below
     names = [name for name in report.names if name not in report.whole]
     values = _matrix(report, names)
@@ -59,11 +69,10 @@ def by_activity(report: Report, train: Interactions, groups: int = 4) -> pl.Data
     for code in np.unique(group):
         inside = group == code
         low, high = int(activity[inside].min()), int(activity[inside].max())
-        label = f"{low}-{high} items"
-        if low == high:
-            label = f"{low} item{'' if low == 1 else 's'}"
-        rows += _rows(label, names, values[inside])
-    return _frame(rows)
+        span = f"{low}-{high}" if low < high else f"{low}"
+        label = f"{span} {noun if span == '1' else plural(noun)}"
+        rows += _rows(label, names, values[inside], report.unit[inside])
+    return _frame(rows, report)
 
 
 def by_popularity(report: Report) -> pl.DataFrame:
@@ -77,7 +86,7 @@ def by_popularity(report: Report) -> pl.DataFrame:
             such as `recall@20[head]`, `recall@20[mid]` and `recall@20[tail]`.
 
     Returns:
-        As `by_activity`; `users` are those with a test item of the group.
+        As `by_activity`; `users` are the units with a test item of the group.
 
     Raises:
         InputError: the report has no metric on all three groups.
@@ -95,33 +104,39 @@ def by_popularity(report: Report) -> pl.DataFrame:
         )
     rows: list[Row] = []
     for group in GROUPS:
-        rows += _rows(group, bases, _matrix(report, [f"{base}[{group}]" for base in bases]))
-    return _frame(rows)
+        values = _matrix(report, [f"{base}[{group}]" for base in bases])
+        rows += _rows(group, bases, values, report.unit)
+    return _frame(rows, report)
 
 
 def _matrix(report: Report, names: Sequence[str]) -> np.ndarray:
-    """Return the values per user of some metrics, float64 [U, metrics]."""
+    """Return the values per query of some metrics, float64 [n, metrics]."""
     if not names:
         return np.empty((len(report.per_user), 0))
     return np.stack([report.values(name) for name in names], axis=1)
 
 
-def _rows(group: str, names: Sequence[str], values: np.ndarray) -> Iterator[Row]:
-    """Yield a row per metric, for the users of a group.
+def _rows(group: str, names: Sequence[str], values: np.ndarray, unit: np.ndarray) -> Iterator[Row]:
+    """Yield a row per metric, for the queries of a group.
 
     Args:
         group: label of the group.
         names: of the metrics.
-        values: float [U, metrics].
+        values: float [n, metrics].
+        unit: unit of each query, int [n].
     """
-    low, high = bootstrap(values)
-    counts = (~np.isnan(values)).sum(0)
+    low, high = bootstrap(values, unit=unit)
+    known = ~np.isnan(values)
+    counts = known.sum(0)
     means = np.nansum(values, axis=0) / np.where(counts > 0, counts, np.nan)
     for j, name in enumerate(names):
-        yield group, name, float(means[j]), float(low[j]), float(high[j]), int(counts[j])
+        bounds = float(low[j]), float(high[j])
+        units = len(np.unique(unit[known[:, j]]))
+        yield group, name, float(means[j]), *bounds, units, int(counts[j])
 
 
-def _frame(rows: Sequence[Row]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(
+def _frame(rows: Sequence[Row], report: Report) -> pl.DataFrame:
+    frame = pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(
         pl.col("mean", "low", "high").fill_nan(None)
     )
+    return frame if report.is_clustered else frame.drop("queries")

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 
+from recsys.data.query import Queries
 from recsys.data.types import FeatureTable, Interactions
 
 __all__ = ["DrawContext", "ListContext", "RankContext"]
@@ -18,10 +20,10 @@ __all__ = ["DrawContext", "ListContext", "RankContext"]
 
 @dataclass(frozen=True, eq=False)
 class ListContext:
-    """The recommendation lists of some users, and what metrics may know about users and items.
+    """The recommendation lists of some queries, and what metrics may know about users and items.
 
     Args:
-        users: user rows, int [U].
+        queries: the queries [U]. In the common case each is a user of training.
         items: recommended item rows, best first, int [U, k]; -1 pads a short list.
         hits: whether the item at each position is a test item of the user, bool [U, k].
         n_relevant: test items per user, int64 [U]; those that cannot be recommended count too.
@@ -32,7 +34,7 @@ class ListContext:
         pool: item rows that could be recommended, int [n]; None for the whole catalogue.
     """
 
-    users: np.ndarray
+    queries: Queries
     items: np.ndarray
     hits: np.ndarray
     n_relevant: np.ndarray
@@ -41,6 +43,22 @@ class ListContext:
     features: FeatureTable | None = None
     item_vectors: np.ndarray | None = None
     pool: np.ndarray | None = None
+
+    @property
+    def users(self) -> np.ndarray:
+        """Rows of the users who ask, int [U]; -1 for queries without a user of training."""
+        users = self.queries.user
+        return np.full(len(self.queries), -1) if users is None else users
+
+    @property
+    def history(self) -> sp.csr_matrix:
+        """Distinct items of each query's history, CSR [U, n_items].
+
+        They are the training items of the user, unless the query has a history of its own.
+        """
+        if self.queries.history is not None:
+            return self.queries.history.csr(self.train.n_items)
+        return self.train.csr[self.queries.user]
 
     @property
     def k(self) -> int:

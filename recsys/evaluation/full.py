@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
+from recsys.data.query import Queries
 from recsys.data.types import FeatureTable, Interactions
+from recsys.errors import InputError
 from recsys.evaluation.contexts import ListContext, RankContext
 from recsys.evaluation.measured import Measured
 from recsys.evaluation.metrics import ListMetric, Metric, RankMetric, hit_matrix, parse
@@ -22,13 +23,13 @@ from recsys.evaluation.slices import (
     EVERYTHING,
     GROUPS,
     SLICES,
-    HeldOut,
     Slice,
+    TestPart,
     item_counts,
     popularity_group,
 )
 from recsys.ranking import TopK, ranks, top_k
-from recsys.scorer import Scorer, VectorScorer
+from recsys.scorer import Listed, Scorer, VectorScorer
 
 __all__ = ["FullRanking"]
 
@@ -37,20 +38,18 @@ _GROUPS_CUTOFF = 20  # of recall by popularity, if no metric has a cut-off
 
 @dataclass(frozen=True, eq=False)
 class FullRanking:
-    """A scorer that ranks all candidates of every test user.
+    """A scorer that ranks all candidates of every test query.
 
     Args:
         scorer: the scorer.
         train: training interactions: the source of item popularity and co-occurrence. Its items
             are warm.
-        seen: interactions that are not recommended again, CSR [n_users, n_items].
         evaluation: the settings.
         features: item features for the metric `diversity`, or None.
     """
 
     scorer: Scorer
     train: Interactions
-    seen: sp.csr_matrix
     evaluation: Evaluation
     features: FeatureTable | None = None
 
@@ -64,10 +63,11 @@ class FullRanking:
         """Popularity group of each item, int8 [n_items], as codes into `GROUPS`."""
         return popularity_group(self.item_counts)
 
-    @cached_property
-    def cold(self) -> np.ndarray:
-        """Whether a user has no training interaction, bool [n_users]."""
-        return np.diff(self.train.csr.indptr) == 0
+    def cold(self, queries: Queries) -> np.ndarray:
+        """Return which queries have no history, and no user with one, bool [n]."""
+        if queries.history is not None:
+            return queries.history.length == 0
+        return (np.diff(self.train.csr.indptr) == 0)[queries.user]
 
     @cached_property
     def item_vectors(self) -> np.ndarray | None:
@@ -83,17 +83,17 @@ class FullRanking:
             vectors = torch.nn.functional.normalize(vectors, dim=-1)
         return np.asarray(vectors.detach().float().cpu().numpy())
 
-    def measure(self, metrics: Sequence[Metric], every: HeldOut) -> Measured:
+    def measure(self, metrics: Sequence[Metric], every: TestPart) -> Measured:
         """Compute metrics, slice by slice.
 
         Args:
             metrics: the metrics; each has its slice.
-            every: all test users with all their test items.
+            every: all test queries with all their answers.
 
         Raises:
             InputError: a score is not a number, or a metric returned something unexpected.
         """
-        measured = Measured(len(every.users))
+        measured = Measured(len(every.queries))
         slices = dict.fromkeys(metric.slice for metric in metrics)
         measured.notes += self._notes_on_new_items(slices)
         is_shared = EVERYTHING in slices or self.evaluation.groups
@@ -103,7 +103,7 @@ class FullRanking:
             part, pool = self.on(test_slice, every) if test_slice.name else (every, None)
             if is_shared and pool is None and shared is None:
                 shared = self._lists(every, _of_catalogue(metrics), None)
-                measured.notes += self._notes_on_ties(shared)
+                measured.notes += self._notes_on_ties(shared, every)
             if pool is None and shared is not None:
                 lists: np.ndarray | None = shared.item[part.index]
             else:
@@ -111,7 +111,7 @@ class FullRanking:
             if lists is not None:
                 self._measure_lists(chosen, part, lists, pool, measured)
             self._measure_ranks(chosen, part, pool, measured)
-            if not len(part.users):
+            if not len(part.queries):
                 measured.notes.append(_note_on_empty(test_slice))
         if self.evaluation.groups:
             lists = _items(shared or self._lists(every, [], None))
@@ -119,16 +119,17 @@ class FullRanking:
                 self._measure_groups(metrics, every, lists, measured)
         return measured
 
-    def on(self, test_slice: Slice, every: HeldOut) -> tuple[HeldOut, np.ndarray | None]:
-        """Return the users and test items of a slice, and the ranked items; None for all items.
+    def on(self, test_slice: Slice, every: TestPart) -> tuple[TestPart, np.ndarray | None]:
+        """Return the queries and answers of a slice, and the ranked items; None for all items.
 
         Args:
             test_slice: a slice that selects items or users.
-            every: all test users with all their test items.
+            every: all test queries with all their answers.
         """
         users, items = test_slice.users, test_slice.items
         if users != "all":
-            return every.only_users(self.cold if users == "cold" else ~self.cold), None
+            cold = self.cold(every.queries)
+            return every.only(cold if users == "cold" else ~cold), None
         kept = (self.item_counts == 0) == (items == "new")
         if items in GROUPS:
             kept = self.groups == GROUPS.index(items)
@@ -136,7 +137,7 @@ class FullRanking:
         return every.only_items(kept), pool
 
     def _lists(
-        self, part: HeldOut, metrics: Sequence[Metric], pool: np.ndarray | None
+        self, part: TestPart, metrics: Sequence[Metric], pool: np.ndarray | None
     ) -> TopK | None:
         """Return the lists of some users at the largest cut-off; None if no metric needs them."""
         default = _GROUPS_CUTOFF if self.evaluation.groups and pool is None else 0
@@ -145,9 +146,8 @@ class FullRanking:
             return None
         return top_k(
             self.scorer,
-            part.users,
+            part.queries,
             k,
-            seen=self.seen,
             candidates=pool,
             block=self.evaluation.block,
         )
@@ -155,7 +155,7 @@ class FullRanking:
     def _measure_lists(
         self,
         metrics: Sequence[Metric],
-        part: HeldOut,
+        part: TestPart,
         items: np.ndarray,
         pool: np.ndarray | None,
         measured: Measured,
@@ -172,7 +172,7 @@ class FullRanking:
         kinds = [(each, each.kind) for each in metrics if isinstance(each.kind, ListMetric)]
         with_vectors = [metric.word for metric, kind in kinds if kind.needs_item_vectors]
         context = ListContext(
-            users=part.users,
+            queries=part.queries,
             items=items,
             hits=hit_matrix(items, part.relevant),
             n_relevant=part.n_relevant,
@@ -196,7 +196,7 @@ class FullRanking:
     def _measure_ranks(
         self,
         metrics: Sequence[Metric],
-        part: HeldOut,
+        part: TestPart,
         pool: np.ndarray | None,
         measured: Measured,
     ) -> None:
@@ -204,11 +204,18 @@ class FullRanking:
         kinds = [(each, each.kind) for each in metrics if isinstance(each.kind, RankMetric)]
         if not kinds:
             return
+        if isinstance(self.scorer.plan(), Listed):
+            names = ", ".join(metric.name for metric, _ in kinds)
+            raise InputError(
+                f"{names}: this '{self.scorer.kind}' scorer makes lists, without a rank for every "
+                "item",
+                place="[evaluate] metrics",
+                remedy="leave out metrics of the full ranking",
+            )
         ranked = ranks(
             self.scorer,
-            part.users,
-            part.targets(self.train.n_users),
-            seen=self.seen,
+            part.queries,
+            part.reachable,
             candidates=pool,
             block=self.evaluation.block,
         )
@@ -228,7 +235,7 @@ class FullRanking:
                 )
 
     def _measure_groups(
-        self, metrics: Sequence[Metric], every: HeldOut, items: np.ndarray, measured: Measured
+        self, metrics: Sequence[Metric], every: TestPart, items: np.ndarray, measured: Measured
     ) -> None:
         """Add recall by item popularity, at the cut-offs of recall, for users with any test item.
 
@@ -241,7 +248,7 @@ class FullRanking:
             hits = hit_matrix(items[part.index], part.relevant)
             for k in cuts or [items.shape[1]]:
                 metric = parse(f"recall@{k}[{group}]")
-                if metric.name not in measured.per_user:
+                if metric.name not in measured.per_query:
                     measured.add(metric, hits[:, :k].sum(1) / part.n_relevant, part, least=0)
 
     def _notes_on_new_items(self, slices: Iterable[Slice]) -> Iterator[str]:
@@ -253,7 +260,7 @@ class FullRanking:
                 "the others are warm"
             )
 
-    def _notes_on_ties(self, lists: TopK | None) -> Iterator[str]:
+    def _notes_on_ties(self, lists: TopK | None, every: TestPart) -> Iterator[str]:
         """Yield how many users with training interactions have equal scores for all candidates.
 
         Their lists are in the order of ties, so they do not depend on the user.
@@ -263,10 +270,10 @@ class FullRanking:
         several = (lists.item >= 0).sum(1) > 1
         lowest = np.where(lists.item < 0, np.inf, lists.score).min(1)
         equal = lists.score[:, 0] == lowest
-        users = lists.user[several & equal & ~self.cold[lists.user]]
-        if not len(users):
+        tied = every.only(several & equal & ~self.cold(every.queries))
+        if not len(tied.queries):
             return
-        flat = top_k(self.scorer, users, 2, seen=self.seen, flat=True).flat
+        flat = top_k(self.scorer, tied.queries, 2, flat=True).flat
         n = 0 if flat is None else int(flat.sum())
         if n:
             yield (

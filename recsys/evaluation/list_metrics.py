@@ -40,7 +40,7 @@ def lift(context: ListContext) -> np.ndarray:
     0 is calibrated. NaN for a user without training interactions. Source: Abdollahpouri et al.
     2019, per user.
     """
-    history = context.train.csr[context.users]
+    history = context.history
     size = np.diff(history.indptr)
     own = np.divide(
         history.astype(bool).astype(np.float64) @ context.item_counts,

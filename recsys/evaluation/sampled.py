@@ -7,14 +7,14 @@ metrics of the full ranking.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from torch import Tensor
 
 from recsys.data.hashing import tie_order
+from recsys.data.query import Queries
 from recsys.data.types import Interactions
 from recsys.errors import InputError
 from recsys.evaluation.contexts import DrawContext
@@ -23,9 +23,9 @@ from recsys.evaluation.estimators import estimate
 from recsys.evaluation.measured import Measured
 from recsys.evaluation.metrics import Metric
 from recsys.evaluation.settings import Evaluation
-from recsys.evaluation.slices import HeldOut, item_counts
+from recsys.evaluation.slices import TestPart, item_counts
 from recsys.ranking import score_blocks
-from recsys.scorer import Gemm, Scorer
+from recsys.scorer import Dot, Scorer
 
 __all__ = ["SampledRanking", "draw", "worthwhile"]
 
@@ -44,21 +44,19 @@ class SampledRanking:
     Args:
         scorer: the scorer.
         train: training interactions, the source of item popularity.
-        seen: interactions that are not candidates, CSR [n_users, n_items].
         evaluation: the settings.
     """
 
     scorer: Scorer
     train: Interactions
-    seen: sp.csr_matrix
     evaluation: Evaluation
 
-    def _pool(self, held_out: HeldOut) -> np.ndarray:
+    def _pool(self, held_out: TestPart) -> np.ndarray:
         """Return the number of candidates of each user that are not test items, int64 [U]."""
-        excluded = np.diff(self.seen.indptr)[held_out.users]
+        excluded = np.diff(held_out.queries.exclusion(self.train.n_items).indptr)
         return self.train.n_items - excluded - np.diff(held_out.reachable.indptr)
 
-    def reason_against(self, held_out: HeldOut) -> str:
+    def reason_against(self, held_out: TestPart) -> str:
         """Return why ranking all candidates is better, as a note; empty if sampling is better."""
         m = self.evaluation.sampled
         most = int(self._pool(held_out).max())
@@ -74,12 +72,12 @@ class SampledRanking:
             )
         return ""
 
-    def measure(self, metrics: Sequence[Metric], held_out: HeldOut) -> Measured:
+    def measure(self, metrics: Sequence[Metric], held_out: TestPart) -> Measured:
         """Estimate metrics from sampled candidates.
 
         Args:
             metrics: the metrics; all can be sampled, see `Metric.can_be_sampled`.
-            held_out: all test users with their test items.
+            held_out: all test queries with their answers.
 
         Raises:
             InputError: a score is not a number.
@@ -88,14 +86,13 @@ class SampledRanking:
         by_popularity = settings.sampled_by == "popularity"
         drawn = draw(
             self.scorer,
-            held_out.users,
+            held_out.queries,
             held_out.reachable,
-            self.seen,
             settings.sampled,
             counts=item_counts(self.train.csr) if by_popularity else None,
             seed=settings.seed,
         )
-        measured = Measured(len(held_out.users))
+        measured = Measured(len(held_out.queries))
         columns = estimate(drawn, metrics, held_out.n_relevant, settings.estimator)
         for metric in metrics:
             least = settings.least_test_items(metric)
@@ -126,55 +123,57 @@ def worthwhile(m: int, test: sp.csr_matrix) -> bool:
 
 def draw(
     scorer: Scorer,
-    users: np.ndarray,
+    queries: Queries,
     test: sp.csr_matrix,
-    seen: sp.csr_matrix,
     m: int,
     *,
     counts: np.ndarray | None = None,
     seed: int = 0,
 ) -> DrawContext:
-    """Sample m candidates per user, and rank the test items of the user among them.
+    """Sample m candidates per query, and rank the answers of the query among them.
 
-    Candidates are items that are neither seen nor test items of the user. The vectors of `Factors`
+    Candidates are items that are neither excluded nor answers. The vectors of `Factors`
     are gathered where that is cheaper than the full product. Other scorers score all items, and
     the scores of the sampled items are read, without a top-k. `worthwhile` says whether sampling
     is cheaper than a full ranking at all.
 
     Args:
         scorer: the scorer.
-        users: user rows, int [U].
-        test: test items of these users that were not seen, CSR [U, n_items].
-        seen: interactions that are not candidates, CSR [n_users, n_items].
+        queries: the queries [U]; items that they exclude are not candidates.
+        test: answers that are not excluded, CSR [U, n_items].
         m: candidates per user, without replacement; a user with fewer candidates has all of them.
         counts: sample in proportion to counts + 1, int [n_items], so that every item can be
             sampled; None samples uniformly.
         seed: of the sample. The candidates of a user depend on the seed and the user row only, not
-            on the scorer or the other users.
+            on the scorer or the other users. Without users, or with several queries of one user,
+            the position of the query takes the place of the user row.
 
     Raises:
         InputError: a score is not a number.
     """
     sizes = np.diff(test.indptr)
-    excluded = sp.csr_matrix(seen[users] + test)
+    excluded = sp.csr_matrix(queries.exclusion(scorer.n_items) + test)
+    names = _names(queries)
     excluded.sort_indices()
     pool = (scorer.n_items - np.diff(excluded.indptr)).astype(np.int64)
     width = int(min(m, pool.max(initial=0)))
     most = int(sizes.max(initial=0))
-    tables: tuple[Tensor, Tensor] | None = None
+    gathered: Dot | None = None
     cells = scorer.n_items
     plan = scorer.plan()
-    if isinstance(plan, Gemm) and (width + sizes.mean()) * GATHER < scorer.n_items:
-        tables = (plan.query, plan.key)
-        cells = (width + most) * (plan.query.shape[1] + 1)
-    step = min((4 if tables else 16) * _SCORES // cells, _COMPARISONS // (1 + width * max(1, most)))
+    if isinstance(plan, Dot) and (width + sizes.mean()) * GATHER < scorer.n_items:
+        gathered = plan
+        cells = (width + most) * (plan.key.shape[1] + 1)
+    step = min(
+        (4 if gathered else 16) * _SCORES // cells, _COMPARISONS // (1 + width * max(1, most))
+    )
     step = max(1, step)
     weight = None if counts is None else counts + 1.0
     parts = [_Places.empty()]
-    for start in range(0, len(users), step):
+    for start in range(0, len(queries), step):
         span = slice(start, start + step)
-        sample = draw_items(users[span], excluded[span], m, weight=weight, seed=seed)
-        scores = _scores(scorer, tables, users[span], sample.items, test[span])
+        sample = draw_items(names[span], excluded[span], m, weight=weight, seed=seed)
+        scores = _scores(scorer, gathered, queries.take(span), sample.items, test[span])
         scale = None
         if counts is None:
             scale = pool[span] / np.maximum(np.minimum(m, pool[span]), 1)
@@ -202,8 +201,8 @@ class _Scores:
 
 def _scores(
     scorer: Scorer,
-    tables: tuple[Tensor, Tensor] | None,
-    users: np.ndarray,
+    gathered: Dot | None,
+    queries: Queries,
     items: np.ndarray,
     test: sp.csr_matrix,
 ) -> _Scores:
@@ -213,9 +212,8 @@ def _scores(
 
     Args:
         scorer: the scorer.
-        tables: its user and item vectors for an inner product, to gather from; None scores all
-            items.
-        users: user rows, int [B].
+        gathered: its plan, to gather item vectors from; None scores all items.
+        queries: the queries [B].
         items: sampled item rows, int [B, w]; -1 as padding.
         test: test items, CSR [B, n_items].
 
@@ -223,18 +221,18 @@ def _scores(
         InputError: a score is not a number.
     """
     width, sizes = items.shape[1], np.diff(test.indptr)
-    owner = np.repeat(np.arange(len(users)), sizes)
+    owner = np.repeat(np.arange(len(queries)), sizes)
     column = width + np.arange(test.nnz) - test.indptr[:-1][owner]
-    rows = np.zeros((len(users), width + int(sizes.max(initial=0))), dtype=np.int64)
+    rows = np.zeros((len(queries), width + int(sizes.max(initial=0))), dtype=np.int64)
     rows[:, :width] = np.maximum(items, 0)
     rows[owner, column] = test.indices
-    if tables is None:
-        [(_, scored)] = score_blocks(scorer, users, block=len(users))
+    if gathered is None:
+        [(_, scored)] = score_blocks(scorer, _freely(queries), block=len(queries))
         scored = scored.gather(1, torch.as_tensor(rows, device=scored.device))
     else:
         index = torch.as_tensor(rows, device=scorer.device)
-        query = tables[0][torch.as_tensor(users, dtype=torch.long, device=scorer.device)]
-        key = torch.nn.functional.embedding(index, tables[1])
+        query, _ = gathered.encode(queries)
+        key = torch.nn.functional.embedding(index, gathered.key)
         scored = torch.bmm(key, query[:, :, None])[:, :, 0]
     if bool(torch.isnan(scored).any()):
         raise InputError(
@@ -243,6 +241,19 @@ def _scores(
         )
     score = scored.float().cpu().numpy()
     return _Scores(score[:, :width], score[owner, column])
+
+
+def _freely(queries: Queries) -> Queries:
+    """Return the queries without what they exclude."""
+    return replace(queries, exclude=None, excludes_history=False)
+
+
+def _names(queries: Queries) -> np.ndarray:
+    """Return a number for each query, from which its sample is drawn, int [n]."""
+    users = queries.user
+    if users is None or len(np.unique(users)) < len(users):
+        return np.arange(len(queries))
+    return users
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,9 @@ class Evaluation:
             ranking (LibCML: 3).
         keep_valid: whether validation items stay candidates when testing (LibCML). By default they
             are excluded, as the training items are.
+        exclude: "history" leaves items of the history (of users: their training items) out of the
+            candidates, "none" keeps them. "auto" keeps them where the split asks questions whose
+            answers may repeat the history, as those of sessions.
         candidates: the ranked items, and the slices of the test set. "all" ranks the whole
             catalogue. "sampled" estimates the same numbers from a few candidates per user; where
             ranking everything is cheaper, it ranks everything and a note says so. "new" takes test
@@ -68,6 +71,7 @@ class Evaluation:
     skip_short_users: bool = False
     min_test_full: Annotated[int, Bound(ge=1)] = 1
     keep_valid: bool = False
+    exclude: Literal["auto", "history", "none"] = "auto"
     candidates: (
         Literal[
             "all", "sampled", "new", "new in all", "warm", "warm in all", "cold users", "warm users"
@@ -144,11 +148,21 @@ class Evaluation:
             return self.min_test_full
         return metric.k if self.skip_short_users else 1
 
-    def protocol(self, drawn: bool) -> str:
+    def excludes_history(self, repeats: bool) -> bool:
+        """Return whether items of the history are left out of the candidates.
+
+        Args:
+            repeats: whether answers may repeat the history.
+        """
+        return self.exclude == "history" or (self.exclude == "auto" and not repeats)
+
+    def protocol(self, drawn: bool, *, question: str = "", repeats: bool = False) -> str:
         """Return in words what decides the numbers. Reports of different protocols do not compare.
 
         Args:
             drawn: whether candidates were drawn.
+            question: which queries are asked; empty for one per user.
+            repeats: whether answers may repeat the history.
         """
         parts = ["all candidates"]
         if drawn:
@@ -156,6 +170,12 @@ class Evaluation:
                 f"{self.sampled} {self.sampled_by} candidates, estimator {self.estimator}, "
                 f"seed {self.seed}"
             ]
+        if question:
+            parts.insert(0, question)
+        if not self.excludes_history(repeats):
+            parts.append("items of the history are candidates")
+        elif question:
+            parts.append("items of the history are left out")
         if self.skip_short_users:
             parts.append("users with fewer than k test items skipped")
         if self.min_test_full > 1:

@@ -25,9 +25,12 @@ from typing import Literal
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["EVERYTHING", "GROUPS", "SLICES", "HeldOut", "Slice", "item_counts", "popularity_group"]
+from recsys.data.query import Queries
+
+__all__ = ["EVERYTHING", "GROUPS", "SLICES", "Slice", "TestPart", "item_counts", "popularity_group"]
 
 GROUPS = ("head", "mid", "tail")
+_BLOCK = 1 << 17  # queries whose answers are compared with what they exclude at a time
 
 
 @dataclass(frozen=True)
@@ -81,63 +84,63 @@ SLICES: Mapping[str, Slice] = {
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Some test users with some of their test items.
+class TestPart:
+    """Some test queries with some of their answers.
 
     Args:
-        users: user rows, int [U]; each has at least one of the test items.
-        index: positions of these users among all test users, int [U].
-        relevant: their test items, CSR [U, n_items].
-        reachable: the test items that can be recommended, that is, which the user has not
-            interacted with before, CSR [U, n_items].
+        queries: n queries, each with at least one of the answers; items that cannot be recommended
+            are excluded.
+        index: positions of these queries among all test queries, int [n].
+        relevant: the answers, CSR [n, n_items].
+        reachable: the answers that can be recommended, CSR [n, n_items].
     """
 
-    users: np.ndarray
+    __test__ = False  # pytest takes a class of this name for tests
+
+    queries: Queries
     index: np.ndarray
     relevant: sp.csr_matrix
     reachable: sp.csr_matrix
 
     @classmethod
-    def of(cls, test: sp.csr_matrix, seen: sp.csr_matrix) -> HeldOut:
-        """Return all test users with all their test items.
+    def of(cls, queries: Queries, answers: sp.csr_matrix) -> TestPart:
+        """Return all queries with all their answers.
 
         Args:
-            test: test interactions, CSR [n_users, n_items], binary.
-            seen: interactions that cannot be recommended, CSR [n_users, n_items].
+            queries: n queries with what they exclude.
+            answers: CSR [n, n_items], binary.
         """
-        users = np.flatnonzero(np.diff(test.indptr)).astype(np.int32)
-        relevant = test[users]
-        reachable = sp.csr_matrix(relevant - relevant.multiply(seen[users].astype(bool)))
-        reachable.eliminate_zeros()
-        reachable.sort_indices()
-        return cls(users, np.arange(len(users)), relevant, reachable)
+        parts = [sp.csr_matrix((0, answers.shape[1]), dtype=answers.dtype)]
+        for start in range(0, len(queries), _BLOCK):
+            span = slice(start, start + _BLOCK)
+            own = answers[span]
+            excluded = queries.take(span).exclusion(answers.shape[1]).astype(bool)
+            part = sp.csr_matrix(own - own.multiply(excluded))
+            part.eliminate_zeros()
+            part.sort_indices()
+            parts.append(part)
+        reachable = parts[1] if len(parts) == 2 else sp.vstack(parts, format="csr")
+        return cls(queries, np.arange(len(queries)), answers, reachable)
 
     @property
     def n_relevant(self) -> np.ndarray:
-        """Test items per user, int64 [U]."""
+        """Answers per query, int64 [n]."""
         return np.diff(self.relevant.indptr).astype(np.int64)
 
-    def only_items(self, kept: np.ndarray) -> HeldOut:
-        """Return the part with the test items of a mask, bool [n_items], and their users."""
+    def only_items(self, kept: np.ndarray) -> TestPart:
+        """Return the part with the answers of a mask, bool [n_items], and their queries."""
         relevant = _columns(self.relevant, kept)
         reachable = _columns(self.reachable, kept)
         some = np.flatnonzero(np.diff(relevant.indptr))
-        return HeldOut(self.users[some], self.index[some], relevant[some], reachable[some])
+        queries = self.queries.take(some)
+        return TestPart(queries, self.index[some], relevant[some], reachable[some])
 
-    def only_users(self, kept: np.ndarray) -> HeldOut:
-        """Return the part with the users of a mask, bool [n_users], and all their test items."""
-        some = np.flatnonzero(kept[self.users])
-        return HeldOut(
-            self.users[some], self.index[some], self.relevant[some], self.reachable[some]
+    def only(self, kept: np.ndarray) -> TestPart:
+        """Return the part with the queries of a mask, bool [n], and all their answers."""
+        some = np.flatnonzero(kept)
+        return TestPart(
+            self.queries.take(some), self.index[some], self.relevant[some], self.reachable[some]
         )
-
-    def targets(self, n_users: int) -> sp.csr_matrix:
-        """Return the reachable test items as a matrix of all users, CSR [n_users, n_items]."""
-        rows = self.reachable
-        sizes = np.zeros(n_users, dtype=np.int64)
-        sizes[self.users] = np.diff(rows.indptr)
-        indptr = np.concatenate([[0], np.cumsum(sizes)])
-        return sp.csr_matrix((rows.data, rows.indices, indptr), shape=(n_users, rows.shape[1]))
 
 
 def item_counts(train: sp.csr_matrix) -> np.ndarray:

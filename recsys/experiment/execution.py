@@ -16,7 +16,7 @@ import polars as pl
 from recsys.config import difference
 from recsys.data.load import load
 from recsys.data.splitting.splits import split as make_split
-from recsys.data.types import Dataset, Interactions, Split
+from recsys.data.types import Dataset, HeldOut, Interactions, Split
 from recsys.errors import InputError
 from recsys.evaluation.evaluator import evaluate
 from recsys.experiment.environment import current_environment, now
@@ -24,7 +24,15 @@ from recsys.experiment.experiment import Experiment
 from recsys.experiment.progress import DataLoaded, Evaluated, Event, RefitStarted, Watch
 from recsys.experiment.run import Run, open_run
 from recsys.experiment.run_meta import FORMAT, RunMeta, SplitSummary
-from recsys.files import LOCK, exclusive, refuse_held, write_atomic, write_json, write_text
+from recsys.files import (
+    LOCK,
+    exclusive,
+    refuse_held,
+    remove_leftovers,
+    write_atomic,
+    write_json,
+    write_text,
+)
 from recsys.scorer import Scorer
 from recsys.tensors import save_scorer
 from recsys.training import progress as training
@@ -75,8 +83,8 @@ def execute(
         return _Execution(experiment, folder, meta, resume, watch or ignore).run(split)
 
 
-def open_test(split: Split, folder: Path, reason: str) -> Interactions:
-    """Open the sealed test set, after the opening was recorded in the folder."""
+def open_test(split: Split, folder: Path, reason: str) -> HeldOut:
+    """Open the sealed test part, after the opening was recorded in the folder."""
     assert split.test is not None
     entry = {
         "time": now(),
@@ -132,8 +140,7 @@ def _resumed(experiment: Experiment, folder: Path) -> RunMeta:
             place=str(folder),
             remedy="resume without changing them, or start a new run",
         )
-    for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
-        leftover.unlink()
+    remove_leftovers(folder)
     if run.meta.status == "finished":
         return run.meta
     return replace(run.meta, status="running", stopping=None)
@@ -174,7 +181,8 @@ class _Execution:
         _write_vocabularies(self.folder, train)
         if split.test is not None and len(split.test):
             test = open_test(split, self.folder, "run: evaluation of the chosen scorer")
-            also_seen = split.valid if train is split.train else None
+            valid = split.valid if train is split.train else None
+            also_seen = None if valid is None else valid.pairs
             self._evaluate("test", shipped.scorer, train, test, also_seen)
         encoders = {name: table.encoder for name, table in train.features.items() if table.encoder}
         self.meta = replace(
@@ -184,6 +192,7 @@ class _Execution:
             best_epoch=fitted.best_epoch,
             stopped=fitted.stopped,
             stopping=fitted.stopping,
+            notes=shipped.notes or None,
             train_seconds=round(sum(entry.seconds for entry in fitted.history), 3),
             seconds=round(time.perf_counter() - started, 3),
             finished=now(),
@@ -253,6 +262,7 @@ class _Execution:
             folder=folder,
             resume=self.resume,
             watch=follow,
+            asks=frozenset() if split.test is None else split.test.kinds,
         )
         write_history(history, fitted.history)
         return fitted
@@ -262,11 +272,13 @@ class _Execution:
         part: Literal["valid", "test"],
         scorer: Scorer,
         train: Dataset,
-        pairs: Interactions,
+        held_out: HeldOut,
         also_seen: Interactions | None = None,
     ) -> None:
         """Evaluate a scorer on one part of the split, and write the report."""
-        report = evaluate(scorer, train.pairs, pairs, self.experiment.evaluate, also_seen=also_seen)
+        report = evaluate(
+            scorer, train.pairs, held_out, self.experiment.evaluate, also_seen=also_seen
+        )
         report.save(self.folder / part)
         self.watch(Evaluated(part, report))
 

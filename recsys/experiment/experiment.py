@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from recsys import models
-from recsys.config import build, defaults, override, read_toml, to_dict, to_toml
+from recsys.config import build, defaults, located, override, read_toml, to_dict, to_toml
 from recsys.data.features.tables import seen_from
 from recsys.data.load import folder_of
 from recsys.data.reading import Source
@@ -51,7 +51,25 @@ _SECTION_ALIASES = {
 
 # Settings that were added later. At its default such a setting is not part of the fingerprint, so
 # that earlier runs still match their experiment.
-_ADDED: Mapping[str, tuple[str, ...]] = {"split": ("join_parts",)}
+_ADDED: Mapping[str, tuple[str, ...]] = {
+    "split": (
+        "join_parts",
+        "ask",
+        "targets",
+        "windows",
+        "window",
+        "positions",
+        "new_users",
+        "given",
+        "folds",
+        "fold",
+        "drop_new_items",
+    ),
+    "train": ("update",),
+    "evaluate": ("exclude",),
+}
+# The same for the settings of a method, by its name.
+_ADDED_TO_METHODS: Mapping[str, tuple[str, ...]] = {"ials": ("solver", "cg_steps")}
 
 
 @dataclass(frozen=True)
@@ -106,13 +124,12 @@ class Experiment:
     def idle(self) -> list[str]:
         """Settings that were given but have no effect with the other settings, each in words."""
         return [
-            f"[{section}] {name}.{key} = {getattr(inner, key)!r} "
+            f"[{section}] {prefix}{key} = {getattr(table, key)!r} "
             f"has no effect with the rest of {name}"
-            for section, value in (("model", self.model), ("train", self.train))
-            for name, usual in defaults(type(value)).items()
-            if hasattr(inner := getattr(value, name), "idle")
-            for key in sorted(inner.idle())
-            if getattr(inner, key) != getattr(usual, key)
+            for section in ("model", "train")
+            for prefix, name, table, usual in _tables(section, getattr(self, section))
+            for key in sorted(table.idle())
+            if getattr(table, key) != usual[key]
         ]
 
     @property
@@ -126,6 +143,10 @@ class Experiment:
             for key in keys:
                 if getattr(getattr(self, section), key) == usual[key]:
                     tree[section].pop(key, None)
+        usual = defaults(type(self.model))
+        for key in _ADDED_TO_METHODS.get(str(tree["model"].get("name")), ()):
+            if getattr(self.model, key) == usual[key]:
+                tree["model"].pop(key, None)
         return tree
 
     @property
@@ -133,6 +154,20 @@ class Experiment:
         """SHA-256 of everything that decides the result."""
         tree = earlier_names(self.deciding)
         return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _tables(section: str, value: Any) -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
+    """Yield the tables of a section that know their idle settings, the section itself included.
+
+    Yields:
+        The prefix of the table's keys, its name, its values and its defaults.
+    """
+    usual = defaults(type(value))
+    if hasattr(value, "idle"):
+        yield "", section, value, usual
+    for name, inner in usual.items():
+        if hasattr(table := getattr(value, name), "idle"):
+            yield f"{name}.", name, table, defaults(type(inner), inner)
 
 
 def earlier_names(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,14 +194,15 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     in neither place is kept unchanged.
 
     Args:
-        path: the TOML file.
+        path: the TOML file, or the name of a shipped one, such as "ease-online-retail".
         overrides: assignments such as `model.dim=128`.
 
     Raises:
         InputError: with the file, the section, the key and a suggestion.
     """
+    path = located(path)
     tree = override(read_toml(path), overrides)
-    return from_tree(tree, str(path), default_name=Path(path).stem)
+    return from_tree(tree, str(path), default_name=path.stem)
 
 
 def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") -> Experiment:
@@ -265,15 +301,24 @@ def _absolute(source: Source) -> Source:
     placed = replace(source, **paths) if paths else source
     tables: dict[str, Any] = {
         key: _located(value, placed)
-        for key in ("titles", "features")
+        for key in ("titles", "features", "user_features", "relations")
         if (value := getattr(placed, key)) is not None
     }
     return replace(placed, **tables) if tables else placed
 
 
-def _located(value: str | Mapping[str, str], source: Source) -> Any:
-    """Return the absolute form of a path, or of several by name; unchanged if it does not exist."""
+def _located(value: str | Mapping[str, Any], source: Source) -> Any:
+    """Return the absolute form of a path, or of several by name; unchanged if it does not exist.
+
+    Of the settings of a file, only its paths are changed.
+    """
     if not isinstance(value, str):
-        return {name: _located(path, source) for name, path in value.items()}
+        of_file = isinstance(value.get("path"), str)
+        return {
+            name: _located(inner, source)
+            if isinstance(inner, str | Mapping) and (not of_file or name in ("path", "link"))
+            else inner
+            for name, inner in value.items()
+        }
     path = seen_from(folder_of(source), value)
     return str(path.resolve()) if path.exists() else value

@@ -9,13 +9,14 @@ from typing import Literal
 from recsys.data.types import Split
 from recsys.evaluation.evaluator import Report
 from recsys.training import progress as training
-from recsys.training.progress import EpochDone, Resumed, StepDone
+from recsys.training.progress import EpochDone, Note, Resumed, StepDone
 
 __all__ = [
     "DataLoaded",
     "EpochDone",
     "Evaluated",
     "Event",
+    "Note",
     "RefitStarted",
     "Resumed",
     "StepDone",

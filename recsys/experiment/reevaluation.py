@@ -50,7 +50,8 @@ def reevaluate(
         report = evaluate(run.scorer, train.pairs, split.valid, evaluation)
     elif part == "test" and split.test is not None:
         train = split.refit().train if experiment.refit else split.train
-        also_seen = None if experiment.refit else split.valid
+        valid = None if experiment.refit else split.valid
+        also_seen = None if valid is None else valid.pairs
         test = open_test(split, run.folder, "evaluate: other metrics")
         report = evaluate(run.scorer, train.pairs, test, evaluation, also_seen=also_seen)
     else:
@@ -65,7 +66,7 @@ def reevaluate(
     if not groups:
         return report, {}
     return report, {
-        "by user activity": by_activity(report, train.pairs),
+        f"by {report.unit_name} activity": by_activity(report, train.pairs),
         "by item popularity": by_popularity(report),
     }
 

@@ -109,6 +109,8 @@ class RunMeta:
     """Why training ended, in words."""
     stopping: Stopping | None = None
     """Why training ended; None in early runs, whose history shows it."""
+    notes: tuple[str, ...] | None = None
+    """What the reader of the numbers must know, such as interactions that were not trained on."""
     train_seconds: float | None = None
     """Seconds of training, without evaluation."""
     seconds: float | None = None

@@ -86,13 +86,14 @@ def _part(run: Run, part: Literal["valid", "test"], split: Split, train: Dataset
         return [Check(f"{part} report", False, "is missing")]
     stored, also_seen = run.report(part), None
     if part == "test":
-        pairs = open_test(split, run.folder, "verify: recomputation of the metrics")
-        also_seen = None if run.experiment.refit else split.valid
+        held_out = open_test(split, run.folder, "verify: recomputation of the metrics")
+        valid = None if run.experiment.refit else split.valid
+        also_seen = None if valid is None else valid.pairs
     else:
         assert split.valid is not None
-        pairs = split.valid
+        held_out = split.valid
     recomputed = evaluate(
-        run.scorer, train.pairs, pairs, run.experiment.evaluate, also_seen=also_seen
+        run.scorer, train.pairs, held_out, run.experiment.evaluate, also_seen=also_seen
     )
     return [_metric(part, name, stored, recomputed) for name in stored.names]
 

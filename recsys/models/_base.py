@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import nn
 
 from recsys.data.types import Dataset
 from recsys.errors import InputError
+from recsys.kernels import PairTask
 from recsys.nn.losses import Loss, Terms
-from recsys.sampling import Sampler
+from recsys.sampling import Pairs, Sampler, StreamKind, Users
 from recsys.scorer import Scorer
 
-__all__ = ["NeedsNegatives", "Network", "Recipe"]
+__all__ = ["BuildsOnDevice", "NeedsNegatives", "Network", "Recipe"]
 
 
 class Network(nn.Module):
@@ -22,15 +24,34 @@ class Network(nn.Module):
     """
 
     sampler: Sampler | None = None
-    """The stream of batches: pairs with the negatives of this sampler, or, with None, users with
-    all their items."""
+    """How the negatives of a pair are drawn, for a network that trains on pairs."""
+
+    @property
+    def stream(self) -> StreamKind:
+        """What a batch of the training holds, here pairs if there is a sampler, else whole users.
+
+        A network that trains on something else returns another value, such as `Sequences`.
+        """
+        return Users() if self.sampler is None else Pairs(self.sampler)
 
     rows: tuple[nn.Embedding, ...] = ()
     """Tables whose gradient may be sparse: they are read only through their own forward."""
 
     def loss(self, batch: Any) -> Terms:
-        """Return the loss of the pairs (or users) of a batch, [B], before reduction."""
+        """Return the loss of the pairs, users or positions of a batch, [B], before reduction."""
         raise TypeError(f"{type(self).__name__} defines no loss")
+
+    def pair_task(self) -> PairTask:
+        """Return the objective of one pair, for `train.update = "pair"`.
+
+        Raises:
+            InputError: the method, or one of its settings, has no compiled kernel.
+        """
+        raise InputError(
+            "update = 'pair' has compiled kernels for cml, dpcml and mf only",
+            place="[train] update",
+            remedy='set update = "batch"',
+        )
 
     def scorer(self) -> Scorer:
         """Return a detached value that scores as the network does now."""
@@ -44,6 +65,17 @@ class Recipe(Protocol):
     """The hyper-parameters of one method: a frozen value that can build it on training data."""
 
     def build(self, train: Dataset) -> Network | Scorer: ...
+
+
+@runtime_checkable
+class BuildsOnDevice(Protocol):
+    """A recipe of a method in closed form that can do its computation on a device.
+
+    `build` is the same on the CPU. The scorers differ by rounding; none depends on the device that
+    built it once it is saved.
+    """
+
+    def build_on(self, train: Dataset, device: torch.device) -> Scorer: ...
 
 
 class NeedsNegatives:

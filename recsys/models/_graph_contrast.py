@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recsys.data.types import Dataset
 from recsys.models._base import Network
+from recsys.nn.distinct import counted, distinct, once
 from recsys.nn.graph import mean_layers, normalised_adjacency
 from recsys.nn.infonce import contrast
 from recsys.nn.losses import Logits, pair_terms
@@ -27,23 +28,22 @@ class Rows:
 
     Args:
         batch: pairs with negatives.
-        n_users: number of nodes before the first item.
+        n_users, n_items: numbers of nodes; users come first.
 
     Attributes:
         nodes: int64 [R], distinct users in ascending order, then distinct items.
         user, pos, neg: indices into `nodes`, shaped as in the batch.
-        users, positives: indices of the distinct users and of the distinct positives, which are
-            contrasted.
+        contrasted: indices of the distinct users and of the distinct positives, each with their
+            weights, see `recsys.nn.distinct`.
     """
 
-    def __init__(self, batch: Batch, n_users: int) -> None:
-        users, self.user = torch.unique(batch.user, return_inverse=True)
-        items, at = torch.unique(torch.cat([batch.pos, batch.neg.reshape(-1)]), return_inverse=True)
-        at = at + len(users)
+    def __init__(self, batch: Batch, n_users: int, n_items: int) -> None:
+        users, (self.user,) = distinct(batch.user, n=n_users)
+        items, (pos, neg) = distinct(batch.pos, batch.neg, n=n_items)
+        self.pos, self.neg = pos + len(users), neg + len(users)
         self.nodes = torch.cat([users, n_users + items])
-        self.pos, self.neg = at[: len(batch)], at[len(batch) :].view(batch.neg.shape)
-        self.users = torch.arange(len(users), device=users.device)
-        self.positives = torch.unique(self.pos)
+        parts = (counted(at, len(self.nodes)) for at in (self.user, self.pos))
+        self.contrasted = [(at, once(count)) for at, count in parts]
 
 
 class GraphContrast(Network):
@@ -89,8 +89,10 @@ class GraphContrast(Network):
         total = zeroth.new_zeros(())
         if recipe.contrast:
             parts = [
-                contrast(one.index_select(0, at), other.index_select(0, at), recipe.temperature)
-                for at in (rows.users, rows.positives)
+                contrast(
+                    one.index_select(0, at), other.index_select(0, at), recipe.temperature, weight
+                )
+                for at, weight in rows.contrasted
             ]
             total = recipe.contrast * (parts[0] + parts[1])
         if recipe.l2:

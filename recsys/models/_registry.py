@@ -6,81 +6,32 @@ Files whose name begins with an underscore are not methods.
 from __future__ import annotations
 
 import importlib
-import pkgutil
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from recsys import plugins
-from recsys.errors import InputError, suggest
+from recsys.errors import InputError
 from recsys.models._base import Recipe
+from recsys.quickstart.method_words import canonical, method_names
 
 __all__ = ["names", "recipe", "recipe_name", "reconstructed", "summary"]
 
 _PACKAGE = "recsys.models"
 
-# Names that other libraries use for a method, and the name of its file here.
-_ALIASES = {
-    "bpr": "mf",
-    "bpr_mf": "mf",
-    "bprmf": "mf",
-    "matrix_factorization": "mf",
-    "pop": "popular",
-    "popularity": "popular",
-    "mostpop": "popular",
-    "als": "ials",
-    "wmf": "ials",
-    "implicit_als": "ials",
-    "item_knn": "itemknn",
-    "user_knn": "userknn",
-    "knn": "itemknn",
-    "ease_r": "ease",
-    "gf_cf": "gfcf",
-    "light_gcn": "lightgcn",
-    "unis": "cml",
-    "pops": "cml",
-    "hars": "cml",
-    "2sts": "cml",
-    "sf_cml": "sfcml",
-    "cocml": "dpcml",
-    "harcml": "dpcml",
-    "dpcml1": "dpcml",
-    "dpcml2": "dpcml",
-    "gfja": "dpcml",
-    "mgmf": "m2f",
-    "ncf": "neumf",
-    "neural_mf": "neumf",
-    "multivae": "multvae",
-    "mult_vae": "multvae",
-    "vae_cf": "multvae",
-    "direct_au": "directau",
-    "ultra_gcn": "ultragcn",
-    "clc": "clcrec",
-    "dropout_net": "dropoutnet",
-    "content_knn": "contentknn",
-    "content": "contentknn",
-    "ensemble": "blend",
-    "hybrid": "blend",
-    "switching": "fallback",
-}
-
 
 def names() -> list[str]:
     """Return the names of all methods in alphabetical order, without importing any of them."""
-    files = pkgutil.iter_modules([str(Path(__file__).parent)])
-    own = [module.name for module in files if not module.name.startswith("_")]
-    return sorted({*own, *plugins.names("models")})
+    return method_names()
 
 
 def recipe(name: str) -> type[Any]:
-    """Return the recipe class of a method.
+    """Return the recipe class of a method; upper and lower case are the same.
 
     Raises:
         InputError: the method is unknown (the message suggests the nearest name), or its file does
             not hold exactly one recipe.
     """
-    if name not in names():
-        raise InputError(f"unknown method '{name}'", remedy=suggest(name, names(), _ALIASES))
+    name = canonical(name)
     module = _module(name)
     recipes = [
         value

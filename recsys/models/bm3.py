@@ -50,12 +50,12 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
+from recsys.nn.distinct import distinct
 from recsys.nn.feature_layers import (
     FeatureProjection,
     Impute,
     Scale,
     affine,
-    distinct,
     each_its_own,
     layer,
     reader,

@@ -17,7 +17,9 @@ systems", WSDM 2016. tanh, 32 hidden units, half of the input hidden, `normalise
 cross-entropy against one sampled negative per pair are the form in which denoising studies use it
 as a backbone (DCF, KDD 2024; the SIGIR 2025 re-evaluation).
 
-Items are ranked by an inner product: h_u, computed without corruption, with W', plus b'.
+Items are ranked by an inner product: h_u, computed without corruption, with W', plus b'. Every user
+has a V_u that training found, and the paper defines no h without one, so a history that comes after
+training is not answered.
 
 Differs: it is trained on batches of pairs, so that a denoiser sees each pair alone, while the
 studies take whole users with as many negatives as positives. The released path of DCF puts
@@ -41,12 +43,12 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
-from recsys.nn.feature_layers import distinct
+from recsys.nn.distinct import distinct
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.nn.scores import pair_scores
 from recsys.nn.tables import embedding, frozen
-from recsys.sampling import Batch, Sampler
+from recsys.sampling import Batch, Sampler, to_device
 from recsys.scorer import Factors
 
 __all__ = ["CDAE"]
@@ -102,22 +104,30 @@ class _CDAE(Network):
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return s of the pairs [B] and of their negatives [B, K]."""
-        users, (at,) = distinct(batch.user, n=len(self.user.weight))
-        hidden = F.embedding(at, self._hidden(users))
+        users, (at,) = distinct(batch.user_on_host, n=len(self.user.weight))
+        hidden = F.embedding(to_device(at, batch.user.device), self._hidden(users))
         items = self.output(torch.cat([batch.pos, batch.neg.reshape(-1)]))
         pos, neg = pair_scores(batch, hidden, items[: len(batch)], items[len(batch) :])
         return pos + self.bias[batch.pos], neg + self.bias[batch.neg]
 
     def _hidden(self, user: Tensor) -> Tensor:
-        """Return the hidden layer of users [B], [B, dim]; in training, of corrupted histories."""
+        """Return the hidden layer of users [B], [B, dim]; in training, of corrupted histories.
+
+        The users are on the CPU.
+        """
         item, owner, first = self.histories.of(user)
-        keep = 1.0
+        user = to_device(user, item.device)
+        keep, kept = 1.0, None
         if self.training and self.recipe.dropout:
             keep = 1 - self.recipe.dropout
-            kept = (torch.rand(len(item), device=item.device) < keep).nonzero()[:, 0]
-            item, owner = item.index_select(0, kept), owner.index_select(0, kept)
-            first = torch.searchsorted(owner, torch.arange(len(user), device=owner.device))
+            kept = torch.rand(len(item), device=item.device) < keep
+            if item.device.type == "cpu":
+                # An accelerator would have to be waited for to know how many are kept.
+                index, kept = kept.nonzero()[:, 0], None
+                item, owner = item.index_select(0, index), owner.index_select(0, index)
+                first = torch.searchsorted(owner, torch.arange(len(user)))
         value, table = self.by_user[user[owner]] * self.by_item[item] / keep, self.input.weight
+        value = value if kept is None else value * kept
         history = F.embedding_bag(
             item, table, first, mode="sum", per_sample_weights=value.to(table.dtype)
         )
@@ -125,7 +135,7 @@ class _CDAE(Network):
 
     @torch.no_grad()
     def scorer(self) -> Factors:
-        users = torch.arange(len(self.user.weight), device=self.bias.device)
+        users = torch.arange(len(self.user.weight))
         training = self.training
         self.eval()
         hidden = torch.cat([self._hidden(block) for block in torch.split(users, _BLOCK)])

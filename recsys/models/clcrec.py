@@ -37,12 +37,12 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import similarity
+from recsys.nn.distinct import distinct
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
     chain_of_all,
-    distinct,
     layer,
     reader,
     side_by_side,
@@ -112,7 +112,7 @@ class _CLCRec(Network):
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
-        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.item.num_embeddings)
         own, by_features = self.item(items), self.told(self.features(items))
         user, item = self.user(batch.user), F.embedding(pos_at, own)
         # Items are scored by vector and by features; a random draw decides which of them counts.

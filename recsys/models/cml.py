@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
+from recsys.kernels import PairTask, without_kernel
 from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import Space, keep_in, project, similarity, similarity_pool
 from recsys.nn.losses import Loss, Terms, choose, pair_loss, refuse_fitting
@@ -233,6 +234,24 @@ class _CML(Network):
         keep_in(self.user, self.recipe.user_space, self.recipe.radius)
         keep_in(self.item, self.recipe.item_space, self.recipe.radius)
 
+    def pair_task(self) -> PairTask:
+        recipe = self.recipe
+        for name, weight in (
+            ("covariance", recipe.covariance.weight),
+            ("content", recipe.content.weight),
+        ):
+            if weight:
+                raise without_kernel(f"{name}.weight = {weight:g}")
+        return PairTask(
+            self.user,
+            self.item,
+            recipe.loss,
+            "euclidean",
+            user_space=recipe.user_space,
+            item_space=recipe.item_space,
+            radius=recipe.radius,
+        )
+
     def scorer(self) -> Factors:
         return Factors(frozen(self.user), frozen(self.item), "euclidean")
 
@@ -258,6 +277,7 @@ class _Features(nn.Module):
             torch.from_numpy(np.logical_or.reduce([table.present for table in tables])),
             persistent=False,
         )
+        self.register_buffer("rows", self.present.nonzero().view(-1), persistent=False)
         self.layers = nn.Sequential(
             nn.Linear(values.shape[1], settings.hidden),
             nn.ReLU(),
@@ -267,10 +287,11 @@ class _Features(nn.Module):
 
     values: Tensor
     present: Tensor
+    rows: Tensor
 
     def known(self) -> Tensor:
         """Return the rows of the items that have features."""
-        return self.present.nonzero().view(-1)
+        return self.rows
 
     def forward(self, rows: Tensor) -> Tensor:
         out: Tensor = self.layers(self.values[rows])

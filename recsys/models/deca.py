@@ -55,6 +55,7 @@ from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.models import NeedsNegatives, Network
 from recsys.models import recipe as recipe_of
+from recsys.nn.distinct import distinct
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.scores import pair_scores
 from recsys.nn.tables import embedding, half_square
@@ -210,7 +211,7 @@ class _Likes(nn.Module):
         if self.adjacency is None:
             vectors = self.nodes(nodes)
         else:
-            rows, index = torch.unique(nodes, return_inverse=True)
+            rows, (index,) = distinct(nodes, n=len(self.nodes.weight))
             mean, _ = mean_layers_rows(self.adjacency, self.nodes.weight, rows, self.layers)
             vectors = F.embedding(index, mean)
         return pair_scores(batch, vectors[:size], vectors[size : 2 * size], vectors[2 * size :])

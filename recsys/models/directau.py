@@ -42,6 +42,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
 from recsys.nn.distance import similarity
+from recsys.nn.distinct import distinct
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.losses import Terms
 from recsys.nn.tables import embedding, half_square
@@ -95,10 +96,9 @@ class _DirectAU(Network):
         """Return the vectors of the users and of the items of the pairs, each [B, d]."""
         if not self.recipe.layers:
             return self.user(batch.user), self.item(batch.pos)
-        rows, where = torch.unique(
-            torch.cat([batch.user, len(self.user.weight) + batch.pos]), return_inverse=True
-        )
         start = torch.cat([self.user.weight, self.item.weight])
+        nodes = torch.cat([batch.user, len(self.user.weight) + batch.pos])
+        rows, (where,) = distinct(nodes, n=len(start))
         vectors = F.embedding(
             where, mean_layers_rows(self.adjacency, start, rows, self.recipe.layers)[0]
         )
@@ -127,4 +127,4 @@ def uniformity(vectors: Tensor) -> Tensor:
     with torch.autocast(vectors.device.type, enabled=False):
         vectors = vectors.float() if vectors.dtype == torch.bfloat16 else vectors
         exponent = (4 * (vectors @ vectors.T) - 4).fill_diagonal_(-torch.inf)
-        return exponent.flatten().logsumexp(0) - torch.log(vectors.new_tensor(float(n * (n - 1))))
+        return exponent.flatten().logsumexp(0) - torch.log(vectors.new_full((), float(n * (n - 1))))

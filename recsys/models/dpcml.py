@@ -54,6 +54,7 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
+from recsys.kernels import PairTask, without_kernel
 from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import Space, keep_in, project, similarity_multi, similarity_of_winner
 from recsys.nn.diversity import Diversity, diversity
@@ -262,6 +263,26 @@ class _DPCML(Network):
         if self.gamma is not None:
             with torch.no_grad():
                 self.gamma.weight.clamp_(min=0)
+
+    def pair_task(self) -> PairTask:
+        recipe = self.recipe
+        if recipe.gamma == "learned":
+            raise without_kernel("gamma = 'learned'", "use closed")
+        if recipe.item_space == "lazy-ball":
+            raise without_kernel("item_space = 'lazy-ball'", "use ball")
+        if self._diverse and recipe.diversity.over == "all":
+            raise without_kernel("diversity.over = 'all'", "use batch")
+        return PairTask(
+            self.user,
+            self.item,
+            recipe.loss,
+            recipe.similarity,
+            vectors=recipe.vectors,
+            count=self.count,
+            user_space=recipe.user_space,
+            item_space=recipe.item_space,
+            diversity=recipe.diversity,
+        )
 
     def scorer(self) -> Factors | MultiFactors:
         users, items = frozen(self.user), frozen(self.item)

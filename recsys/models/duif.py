@@ -26,13 +26,13 @@ import torch.nn.functional as F
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
+from recsys.nn.distinct import distinct
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
     affine,
     chain_of_all,
-    distinct,
     layer,
     reader,
     side_by_side,
@@ -85,7 +85,7 @@ class _DUIF(Network):
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
-        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=len(self.features.values))
         vectors = self.map(self.features(items))
         user = self.user(batch.user)
         item, negatives = F.embedding(pos_at, vectors), F.embedding(neg_at, vectors)

@@ -33,6 +33,7 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.scorer import Product
+from recsys.scorer.placed import csr_on, dense_on
 
 __all__ = ["EASE", "available_bytes", "invert_lower"]
 
@@ -52,25 +53,33 @@ class EASE:
     """Limit on the memory to use, in GB; none: the free memory of the machine."""
 
     def build(self, train: Dataset) -> Product:
+        return self.build_on(train, torch.device("cpu"))
+
+    def build_on(self, train: Dataset, device: torch.device) -> Product:
         n = train.n_items
-        self._check_memory(n)
+        self._check_memory(n, device)
         observed = train.pairs.csr
         diagonal = np.bincount(observed.indices, minlength=n) + self.l2
         scale = 1 / np.sqrt(diagonal)
-        matrix = _gram(observed, scale, self.l2)
-        invert_lower(matrix)
-        _to_weights(matrix, torch.from_numpy(scale.astype(np.float32)))
-        return Product(
-            (observed, matrix if self.keep is None else _largest(matrix, self.keep)), "history"
+        on_cpu = device.type == "cpu"
+        matrix = (
+            _gram(observed, scale, self.l2)
+            if on_cpu
+            else _gram_on(observed, scale, self.l2, device)
         )
+        invert_lower(matrix)
+        _to_weights(matrix, torch.from_numpy(scale.astype(np.float32)).to(device))
+        weights = matrix if self.keep is None else _largest(matrix, self.keep)
+        return Product((observed, weights), "history", on=device)
 
-    def _check_memory(self, n: int) -> None:
+    def _check_memory(self, n: int, device: torch.device) -> None:
         gigabyte = 1e9
         # The matrix, and four panels of it during the inversion.
         needed = (4 * n * n + 4 * 4 * n * _BLOCK) / gigabyte
         if self.keep is not None:
             needed += 2 * 12 * n * min(self.keep, n) / gigabyte
-        free = available_bytes() / gigabyte
+        there = available_bytes() if device.type != "cuda" else torch.cuda.mem_get_info(device)[0]
+        free = there / gigabyte
         limit = free if self.memory_gb is None else min(self.memory_gb, free)
         if needed > limit:
             why = (
@@ -118,6 +127,17 @@ def _gram(observed: sp.csr_matrix, scale: np.ndarray, l2: float) -> Tensor:
     for a in range(0, n, _BLOCK):
         matrix[a : a + _BLOCK] = torch.from_numpy((transposed[a : a + _BLOCK] @ scaled).toarray())
     matrix.diagonal().add_(torch.from_numpy((l2 * scale**2).astype(np.float32)))
+    return matrix
+
+
+def _gram_on(observed: sp.csr_matrix, scale: np.ndarray, l2: float, device: torch.device) -> Tensor:
+    """Return the same on a device, by blocks of columns."""
+    turned = (observed @ sp.diags(scale)).T.tocsr()
+    rows, n = csr_on(turned, device), len(scale)
+    matrix = torch.empty(n, n, device=device)
+    for a in range(0, n, _BLOCK):
+        matrix[:, a : a + _BLOCK] = rows @ dense_on(turned[a : a + _BLOCK], device).T
+    matrix.diagonal().add_(torch.from_numpy((l2 * scale**2).astype(np.float32)).to(device))
     return matrix
 
 
@@ -194,8 +214,8 @@ def _largest(matrix: Tensor, keep: int) -> sp.csr_matrix:
     for c in range(0, n, _BLOCK):
         panel = matrix[:, c : c + _BLOCK].T.contiguous()
         largest = panel.abs().topk(keep, dim=1).indices.sort(dim=1).values
-        rows.append(largest.int().numpy())
-        values.append(panel.gather(1, largest).numpy())
+        rows.append(largest.int().cpu().numpy())
+        values.append(panel.gather(1, largest).cpu().numpy())
     indptr = np.arange(0, n * keep + 1, keep)
     return sp.csc_matrix(
         (np.concatenate(values).ravel(), np.concatenate(rows).ravel(), indptr), shape=(n, n)

@@ -37,7 +37,8 @@ from torch import Tensor
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import NeedsNegatives, Network
-from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, distinct, values_and_known
+from recsys.nn.distinct import distinct
+from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, values_and_known
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.item_graph import as_matrix, nearest_items
 from recsys.nn.losses import Loss, Terms, pair_loss
@@ -150,7 +151,8 @@ class _FREEDOM(Network):
         if self.thin is None or self.thin[0] != epoch:
             generator = torch.Generator().manual_seed(stream_seed(self.seed, epoch))
             kept = normalised_adjacency(thinned(self.pairs, self.recipe.prune, generator))
-            self.thin = epoch, kept.to(self.adjacency.device, self.adjacency.dtype)
+            kept = kept.to(self.adjacency.device, self.adjacency.dtype, non_blocking=True)
+            self.thin = epoch, kept
         return self.thin[1]
 
     @torch.no_grad()

@@ -28,7 +28,9 @@ import torch
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
+from recsys.nn.singular_vectors import right_singular_vectors_on
 from recsys.scorer import Product, Scorer, Sum
+from recsys.scorer.placed import csr_on
 
 __all__ = ["GFCF", "right_singular_vectors"]
 
@@ -50,18 +52,26 @@ class GFCF:
     """Seed of the start of the singular vectors, on which they depend only through rounding."""
 
     def build(self, train: Dataset) -> Scorer:
+        return self.build_on(train, torch.device("cpu"))
+
+    def build_on(self, train: Dataset, device: torch.device) -> Scorer:
         observed = train.pairs.csr
         root_u, root_i = (_inverse_root(np.asarray(observed.sum(axis)).ravel()) for axis in (1, 0))
         normal = (sp.diags(root_u) @ observed @ sp.diags(root_i)).tocsr().astype(np.float32)
-        linear = _linear(observed, normal)
+        on_cpu = device.type == "cpu"
+        linear = _linear(observed, normal) if on_cpu else _chain(observed, normal).to(device)
         if not self.low_pass:
             return linear
-        vectors = right_singular_vectors(normal, self.rank, self.seed)
+        if on_cpu:
+            vectors = right_singular_vectors(normal, self.rank, self.seed)
+        else:
+            sparse = csr_on(normal, device), csr_on(normal.T.tocsr(), device)
+            vectors = right_singular_vectors_on(*sparse, self.rank, self.seed).cpu().numpy()
         into = (root_i[:, None] * vectors).astype(np.float32)
         scale = np.divide(1.0, root_i, out=np.zeros_like(root_i), where=root_i > 0)
         out = np.ascontiguousarray((scale[:, None] * vectors).astype(np.float32).T)
         low = Product((observed, torch.from_numpy(into), torch.from_numpy(out)), "history")
-        return Sum((linear, low), (1.0, self.low_pass))
+        return Sum((linear, low.to(device)), (1.0, self.low_pass))
 
 
 def _inverse_root(degree: np.ndarray) -> np.ndarray:
@@ -70,10 +80,15 @@ def _inverse_root(degree: np.ndarray) -> np.ndarray:
     return np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
 
 
+def _chain(observed: sp.csr_matrix, normal: sp.csr_matrix) -> Product:
+    """Return R N^T N without N^T N, which is a sparse product of the CPU."""
+    return Product((observed, normal.T.tocsr(), normal), "history")
+
+
 def _linear(observed: sp.csr_matrix, normal: sp.csr_matrix) -> Product:
     """Return R N^T N as a chain; N^T N is formed if scoring gets cheaper and memory allows it."""
     transposed = normal.T.tocsr()
-    chain = Product((observed, transposed, normal), "history")
+    chain = _chain(observed, normal)
     of_user = np.diff(normal.indptr).astype(np.float64)
     # A row of N^T N has at most as many entries as summands, and at most as many as columns.
     summands = (transposed != 0).astype(np.float64) @ of_user

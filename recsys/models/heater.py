@@ -36,12 +36,12 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
 from recsys.nn.als import ALS
+from recsys.nn.distinct import counted, distinct
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
     chain_of_all,
-    distinct,
     layer,
     reader,
     side_by_side,
@@ -114,7 +114,7 @@ class _Heater(Network):
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
-        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=len(self.warm))
         mapped = self.experts(self.features(items))
         target = self.teacher_item.index_select(0, items)
         known = self.warm[items]
@@ -129,6 +129,7 @@ class _Heater(Network):
         )
         if not recipe.likeness:
             return Terms(pair)
+        known = known & (counted(at, len(items))[1] > 0)
         distance = (mapped - target).square().sum(1) * known
         return Terms(pair, recipe.likeness * distance.sum() / known.sum().clamp_min(1))
 

@@ -9,7 +9,7 @@ binary rated datasets", RecSys 2013.
     S_ij = sum_v x_vi x_vj / (n_i^history_power n_j^target_power + shrink),
 
 where n_i is the number of users of i, x_vi = d_v^(-user_power / 2) for an observed pair, d_v the
-number of items of v, times the factor of `weighting` (`recsys.nn.neighbours.weigh`). An item is
+number of items of v, times the factor of `weighting` (`recsys.scorer.row_neighbours`). An item is
 never its own neighbour; equal similarities are ordered by item row. The cosine of the papers is
 user_power 0 and both powers 1/2. With user_power 1, both powers 1/2 and all neighbours it is the
 linear part of GF-CF. A target_power below 1/2 favours popular items.
@@ -27,11 +27,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+import torch
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.nn.neighbours import Weighting, nearest, weigh
 from recsys.scorer import Product
+from recsys.scorer.row_neighbours import Weighting, nearest, weigh
+from recsys.scorer.row_neighbours_on_device import nearest_on
 
 __all__ = ["ItemKNN"]
 
@@ -57,15 +59,16 @@ class ItemKNN:
     """Only for "bm25": how much the length of a row counts."""
 
     def build(self, train: Dataset) -> Product:
+        return self.build_on(train, torch.device("cpu"))
+
+    def build_on(self, train: Dataset, device: torch.device) -> Product:
         observed = train.pairs.csr
         users_of = observed.T.tocsr()
         count = np.maximum(np.diff(users_of.indptr), 1).astype(np.float64)
         rows = weigh(users_of, self.weighting, self.user_power, self.k1, self.b)
-        similar = nearest(
-            rows,
-            self.k,
-            left=count**self.target_power,
-            right=count**self.history_power,
-            shrink=self.shrink,
-        )
-        return Product((observed, similar.T.tocsr()), "history")
+        left, right = count**self.target_power, count**self.history_power
+        if device.type == "cpu":
+            similar = nearest(rows, self.k, left=left, right=right, shrink=self.shrink)
+        else:
+            similar = nearest_on(rows, self.k, left, right, self.shrink, device)
+        return Product((observed, similar.T.tocsr()), "history", on=device)

@@ -45,9 +45,10 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.models import NeedsNegatives, Network
-from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, distinct, values_and_known
+from recsys.nn.distinct import distinct
+from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, values_and_known
 from recsys.nn.graph import mean_layers, mean_layers_rows, symmetric
-from recsys.nn.item_graph import as_matrix, nearest_items, normalised, similarities, spread
+from recsys.nn.item_graph import nearest_items, normalised, similarities, spread
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.nn.negative_pool import Pool, from_pool
 from recsys.nn.scores import pair_scores
@@ -211,8 +212,8 @@ class _LATTICE(Network):
         version = self.weight._version
         if self.still is None or self.still[0] != version:
             every = torch.arange(self.n_items, device=self.weight.device)
-            graph = SparseProduct(as_matrix(self._neighbours(every), self.weight))
-            self.still = version, graph.to(self.weight)
+            graph = SparseProduct.of_neighbours(self._neighbours(every), self.weight)
+            self.still = version, graph
         return self.still[1]
 
     @torch.no_grad()

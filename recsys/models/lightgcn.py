@@ -35,6 +35,7 @@ from recsys.data.types import Dataset
 from recsys.errors import InputError
 from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import similarity
+from recsys.nn.distinct import distinct
 from recsys.nn.graph import mean_layers, mean_layers_rows, normalised_adjacency
 from recsys.nn.hardness import hardest_layers, mixed
 from recsys.nn.losses import Loss, Terms, pair_terms
@@ -98,7 +99,7 @@ class _LightGCN(Network):
         if self.recipe.mix:
             return self._mixed(batch)
         recipe, size = self.recipe, len(batch)
-        rows, where = torch.unique(self._nodes_of(batch), return_inverse=True)
+        rows, (where,) = self._rows(batch)
         mean, zeroth = mean_layers_rows(self.adjacency, self.nodes.weight, rows, recipe.layers)
         vectors = F.embedding(where, mean)
         user, item = vectors[:size], vectors[size : 2 * size]
@@ -114,22 +115,26 @@ class _LightGCN(Network):
             extra=extra,
         )
 
-    def _nodes_of(self, batch: Batch) -> torch.Tensor:
-        """Return the nodes of users, positives and negatives, in this order, [2 B + B K or K]."""
-        return torch.cat(
+    def _rows(self, batch: Batch) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Return the distinct nodes of a batch, and the index among them of its nodes.
+
+        They are users, positives and negatives, in this order, [2 B + B K or K].
+        """
+        nodes = torch.cat(
             [batch.user, self.n_users + batch.pos, self.n_users + batch.neg.reshape(-1)]
         )
+        return distinct(nodes, n=self.n_users + self.n_items)
 
     def _mixed(self, batch: Batch) -> Terms:
         """Return the loss with one synthetic negative per pair."""
         recipe, size = self.recipe, len(batch)
-        rows, where = torch.unique(self._nodes_of(batch), return_inverse=True)
+        rows, (where,) = self._rows(batch)
         layers = self._layers(rows)
         # All layers in one table: layer l of row r is its row l * R + r.
         table = layers.flatten(0, 1)
         each = torch.arange(len(layers), device=rows.device) * len(rows)
         user, item = (
-            F.embedding(at[:, None] + each, table) for at in where[: 2 * size].split(size)
+            F.embedding(at[:, None] + each, table) for at in torch.split(where[: 2 * size], size)
         )
         mean, candidates = user.mean(1), where[2 * size :].view(batch.neg.shape)
         index = hardest_layers(

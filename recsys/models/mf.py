@@ -24,6 +24,7 @@ from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
+from recsys.kernels import PairTask, without_kernel
 from recsys.models import NeedsNegatives, Network
 from recsys.nn.losses import Loss, Terms, pair_terms, refuse_fitting
 from recsys.nn.scores import pair_scores
@@ -90,6 +91,12 @@ class _MF(Network):
 
     def _l2(self, user: Tensor, items: Tensor, size: int) -> Tensor | None:
         return self.recipe.l2 / size * half_square(user, items) if self.recipe.l2 else None
+
+    def pair_task(self) -> PairTask:
+        recipe = self.recipe
+        if self.bias is not None:
+            raise without_kernel("item_bias = true")
+        return PairTask(self.user, self.item, recipe.loss, recipe.similarity, l2=recipe.l2)
 
     def scorer(self) -> Factors:
         bias = None if self.bias is None else frozen(self.bias)

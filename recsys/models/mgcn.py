@@ -46,15 +46,8 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
-from recsys.nn.feature_layers import (
-    FeatureProjection,
-    Impute,
-    Scale,
-    affine,
-    counted,
-    distinct,
-    values_and_known,
-)
+from recsys.nn.distinct import counted, distinct, once
+from recsys.nn.feature_layers import FeatureProjection, Impute, Scale, affine, values_and_known
 from recsys.nn.graph import (
     mean_layers,
     mean_layers_rows,
@@ -163,7 +156,7 @@ class _MGCN(Network):
                 nodes, count = counted(at, len(both))
                 views = side.index_select(0, nodes), behaviour.index_select(0, nodes)
                 extra = extra + recipe.contrast * contrast(
-                    *views, recipe.temperature, None if recipe.distinct_nodes else count
+                    *views, recipe.temperature, once(count) if recipe.distinct_nodes else count
                 )
         return Terms(pair, extra)
 

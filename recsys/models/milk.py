@@ -47,20 +47,12 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import similarity
-from recsys.nn.feature_layers import (
-    Impute,
-    Scale,
-    Table,
-    affine,
-    distinct,
-    each_its_own,
-    layer,
-    reader,
-)
+from recsys.nn.distinct import counted, distinct
+from recsys.nn.feature_layers import Impute, Scale, Table, affine, each_its_own, layer, reader
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.nn.negative_pool import Pool, from_pool
 from recsys.nn.tables import embedding
-from recsys.sampling import Batch, Sampler
+from recsys.sampling import Batch, Sampler, to_device
 from recsys.scorer import Factors
 
 __all__ = ["MILK", "dirichlet", "environments"]
@@ -124,13 +116,14 @@ class _MILK(Network):
 
     def loss(self, batch: Batch) -> Terms:
         recipe = self.recipe
-        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg)
+        items, (pos_at, neg_at) = distinct(batch.pos, batch.neg, n=self.n_items)
         maps = zip(self.tables, self.maps, strict=True)
         projected = torch.stack(
             [linear(table(items)) for table, linear in maps], dim=1
         )  # [R, M, d]
         user = self.user(batch.user)
-        theta = environments(recipe.alpha, len(self.maps), recipe.mixing).to(projected)
+        theta = environments(recipe.alpha, len(self.maps), recipe.mixing).to(projected.dtype)
+        theta = to_device(theta, projected.device)
         # One pass over memory; products of each user with a few rows are several times slower.
         pos = similarity("dot", user, _at(projected, pos_at)) @ theta.T
         if batch.shared:
@@ -167,8 +160,8 @@ class _MILK(Network):
         """Return the alignment of the distinct positives plus the squared norms, a scalar."""
         recipe, total = self.recipe, projected.new_zeros(())
         if recipe.alignment:
-            positives = torch.unique(pos_at)
-            own, present = projected[positives], self.present[:, items[positives]]
+            positives, count = counted(pos_at, len(items))
+            own, present = projected[positives], self.present[:, items[positives]] & (count > 0)
             for one, other in combinations(range(len(self.maps)), 2):
                 both = (present[one] & present[other]).to(own)
                 distance = (own[:, one] - own[:, other]).square().mean(1)

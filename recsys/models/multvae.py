@@ -16,7 +16,9 @@ WWW 2018. f, g, dropout and beta are those of the authors' code: 600 and 200 uni
 is a step, so that beta stops rising at `kl` * `anneal` = 40000 steps.
 
 The encoder reads the items of a user and never a row of zeros. The decoder ends in an inner
-product, which ranks: the last hidden layer of a user with the output weights, plus their bias.
+product, which ranks: the last hidden layer of a user with the output weights, plus their bias. No
+user has a vector of its own, so a history that comes after training is encoded and ranked as one of
+training.
 
 Differs: biases start from 0, where theirs are drawn from N(0, 1e-6). A user of the training data is
 scored from all training items. Their users for validation and test are disjoint from those of
@@ -38,11 +40,14 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import Network
+from recsys.nn.feature_layers import layer
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Terms
 from recsys.nn.tables import frozen
 from recsys.sampling import UserBatch
 from recsys.scorer import Factors
+from recsys.scorer.feature_encoder import Layer
+from recsys.scorer.history_encoder import HistoryEncoder
 
 __all__ = ["MultVAE"]
 
@@ -82,8 +87,8 @@ class _MultVAE(Network):
         self.to_z = nn.Linear(recipe.hidden, 2 * recipe.dim)
         self.from_z = nn.Linear(recipe.dim, recipe.hidden)
         self.output = nn.Linear(recipe.hidden, train.n_items)
-        for layer in (self.to_z, self.from_z, self.output):
-            nn.init.zeros_(layer.bias)
+        for linear in (self.to_z, self.from_z, self.output):
+            nn.init.zeros_(linear.bias)
         for part in (self.input, self.to_z, self.from_z, self.output):
             nn.init.xavier_uniform_(part.weight)
         # Part of a checkpoint, so that a resumed run has the same weight of the divergence.
@@ -135,7 +140,7 @@ class _MultVAE(Network):
 
     @torch.no_grad()
     def scorer(self) -> Factors:
-        training, users = self.training, torch.arange(self.n_users, device=self.updates.device)
+        training, users = self.training, torch.arange(self.n_users)
         self.eval()
         hidden = torch.cat(
             [
@@ -144,4 +149,21 @@ class _MultVAE(Network):
             ]
         )
         self.train(training)
-        return Factors(hidden, frozen(self.output.weight), item_bias=frozen(self.output.bias))
+        return Factors(
+            hidden,
+            frozen(self.output.weight),
+            item_bias=frozen(self.output.bias),
+            encoder=self._encoder(),
+        )
+
+    def _encoder(self) -> HistoryEncoder:
+        """Return the map from a history to the last hidden layer as a value, without noise."""
+        dim = self.recipe.dim
+        to_mean = Layer(frozen(self.to_z.weight[:dim]), frozen(self.to_z.bias[:dim]))
+        return HistoryEncoder(
+            frozen(self.input),
+            power=0.5,
+            bias=frozen(self.input_bias),
+            activation="tanh",
+            layers=(to_mean, layer(self.from_z, "tanh")),
+        )

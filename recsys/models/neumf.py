@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
-from recsys.nn.feature_layers import distinct
+from recsys.nn.distinct import distinct
 from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.nn.scores import pair_scores
 from recsys.nn.tables import embedding, frozen, half_square

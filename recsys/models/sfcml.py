@@ -227,7 +227,8 @@ def all_pairs_dense(
 
 def _counts(owner: Tensor, n: int, item: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return n+ and n- of each user [n], at least 1, and whether the user has a pair, 0 or 1."""
-    n_positive = torch.bincount(owner, minlength=n).to(item.dtype)
+    ends = torch.searchsorted(owner.contiguous(), torch.arange(n + 1, device=owner.device))
+    n_positive = ends.diff().to(item.dtype)
     n_other = len(item) - n_positive
     has_pair = ((n_positive > 0) & (n_other > 0)).to(item.dtype)
     return n_positive.clamp_min(1), n_other.clamp_min(1), has_pair

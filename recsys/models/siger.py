@@ -66,13 +66,12 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset, Interactions
 from recsys.errors import InputError
 from recsys.models import NeedsNegatives, Network
+from recsys.nn.distinct import counted, distinct, once
 from recsys.nn.feature_layers import (
     FeatureProjection,
     Impute,
     Scale,
     affine,
-    counted,
-    distinct,
     values_and_known,
     warm_items,
 )
@@ -86,12 +85,12 @@ from recsys.nn.infonce import contrast
 from recsys.nn.item_graph import as_matrix, nearest_items, similarities
 from recsys.nn.losses import Loss, Terms, pair_loss
 from recsys.nn.negative_pool import Pool, from_pool
-from recsys.nn.neighbours import nearest
 from recsys.nn.scores import pair_scores
 from recsys.nn.sparse_product import SparseProduct
 from recsys.nn.tables import half_square, node_table
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
+from recsys.scorer.row_neighbours import nearest
 
 __all__ = ["SIGER", "alike", "balanced", "perturbed", "together"]
 
@@ -230,34 +229,41 @@ class _SIGER(Network):
                 *(F.embedding(at, zeroth) for at in (user_at, pos_at, neg_at))
             )
         for at in (user_at, pos_at):
-            index, _ = counted(at, len(both))
-            for term in self._contrasts(index, behaviour, content, fused):
+            index, count = counted(at, len(both))
+            for term in self._contrasts(index, once(count), behaviour, content, fused):
                 extra = extra + term
         return Terms(pair, extra)
 
     def _contrasts(
-        self, at: Tensor, behaviour: Tensor, content: Tensor, fused: Tensor
+        self,
+        at: Tensor,
+        weight: Tensor | None,
+        behaviour: Tensor,
+        content: Tensor,
+        fused: Tensor,
     ) -> Iterator[Tensor]:
         """Yield the weighted contrasts of some of the R nodes of a batch, scalars.
 
         Args:
             at: distinct indices of the nodes, int64 [n].
+            weight: of these nodes, [n]; None: 1 each.
             behaviour, content, fused: b [R, d], the z^m [R, M, d] and z [R, d] of the nodes.
         """
         recipe = self.recipe
         if recipe.perturb:
             rows = F.embedding(at, fused)
             one, other = (perturbed(rows, recipe.noise) for _ in range(2))
-            yield recipe.perturb * contrast(one, other, recipe.noise_temperature)
+            yield recipe.perturb * contrast(one, other, recipe.noise_temperature, weight)
         if recipe.align:
             anchor, modal, whole = (
                 part.index_select(0, at) for part in (behaviour, content, fused)
             )
             each = [
-                contrast(anchor, modal[:, m], recipe.temperature) for m in range(modal.shape[1])
+                contrast(anchor, modal[:, m], recipe.temperature, weight)
+                for m in range(modal.shape[1])
             ]
-            aligned = torch.stack(each).sum() + contrast(anchor, whole, recipe.temperature)
-            yield recipe.align * aligned
+            each.append(contrast(anchor, whole, recipe.temperature, weight))
+            yield recipe.align * torch.stack(each).sum()
 
     def _spread(self) -> Tensor:
         """Return the z^m of all items in all modalities, [n_items, M, d]."""

@@ -77,7 +77,7 @@ class SimGCL(NeedsNegatives):
 
 class _SimGCL(GraphContrast):
     def loss(self, batch: Batch) -> Terms:
-        recipe, rows = self.recipe, Rows(batch, self.n_users)
+        recipe, rows = self.recipe, Rows(batch, self.n_users, self.n_items)
         levels = (0.0, recipe.eps, recipe.eps) if recipe.contrast else (0.0,)
         layers, zeroth = noisy_layers_rows(
             self.adjacency, self.nodes.weight, rows.nodes, recipe.layers, levels

@@ -12,7 +12,9 @@ Symbols: p_u, q_i are vectors of user u and item i in R^dim, I_u the training it
 
 Objective: mean over observed pairs (u, i) of [1 - s(u, i)]+ + weight * mean over sampled negatives
 j of [s(u, j) - margin]+ + l2 / 2 * squared norms of all p and q. The history of u contains the item
-i of the pair. Items are ranked by the cosine of z_u and q_i.
+i of the pair. Items are ranked by the cosine of z_u and q_i. With own = 0 and an aggregate other
+than "user", p has no part in z, so a history that comes after training is ranked as one of
+training.
 
 Source: Mao, Zhu, Wang, Dai, Dong, Xiao, He, "SimpleX: a simple and strong baseline for
 collaborative filtering", CIKM 2021. Dropout, the form of the two attentions and the start N(0,
@@ -41,12 +43,14 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
+from recsys.nn.feature_layers import layer
 from recsys.nn.histories import Histories
 from recsys.nn.losses import Loss, Terms, pair_terms
 from recsys.nn.scores import pair_scores
 from recsys.nn.tables import embedding, frozen, half_square
-from recsys.sampling import Batch, Sampler
+from recsys.sampling import Batch, Sampler, to_device
 from recsys.scorer import Factors
+from recsys.scorer.history_encoder import HistoryEncoder
 
 __all__ = ["SimpleX"]
 
@@ -102,7 +106,9 @@ class _SimpleX(Network):
     def loss(self, batch: Batch) -> Terms:
         recipe, size = self.recipe, len(batch)
         user = F.dropout(
-            F.normalize(self._vectors(batch.user), dim=-1), recipe.dropout, self.training
+            F.normalize(self._vectors(batch.user, batch.user_on_host), dim=-1),
+            recipe.dropout,
+            self.training,
         )
         items = F.normalize(self.item(torch.cat([batch.pos, batch.neg.reshape(-1)])), dim=-1)
         item, negatives = items[:size], items[size:]
@@ -118,12 +124,12 @@ class _SimpleX(Network):
             extra=extra,
         )
 
-    def _vectors(self, user: Tensor) -> Tensor:
-        """Return the vectors z of users [B], [B, d]."""
+    def _vectors(self, user: Tensor, on_host: Tensor | None = None) -> Tensor:
+        """Return the vectors z of users [B], [B, d]; `on_host`: them on the CPU."""
         own = self.user(user)
         if self.recipe.own == 1:
             return own
-        item, owner, first = self.histories.of(user)
+        item, owner, first = self.histories.of(user if on_host is None else on_host)
         if self.recipe.aggregate == "mean":
             mixed = F.embedding_bag(item, self.item.weight, first, mode="mean")
         else:
@@ -163,6 +169,19 @@ class _SimpleX(Network):
 
     @torch.no_grad()
     def scorer(self) -> Factors:
-        users = torch.arange(len(self.user.weight), device=self.user.weight.device)
-        vectors = torch.cat([self._vectors(block) for block in torch.split(users, _BLOCK)])
-        return Factors(vectors.clone(), frozen(self.item), "cosine")
+        on_host = torch.split(torch.arange(len(self.user.weight)), _BLOCK)
+        device = self.user.weight.device
+        vectors = torch.cat([self._vectors(to_device(part, device), part) for part in on_host])
+        return Factors(vectors.clone(), frozen(self.item), "cosine", encoder=self._encoder())
+
+    def _encoder(self) -> HistoryEncoder | None:
+        """Return the map from a history to z as a value; None if z depends on the user's vector."""
+        if self.recipe.own > 0 or self.recipe.aggregate == "user":
+            return None
+        table, weight = frozen(self.item), None
+        if self.recipe.aggregate == "self":
+            logits = torch.tanh(self.key(table)) @ self.query
+            weight = (logits - logits.max()).exp()
+        return HistoryEncoder(
+            table, power=1.0, weight=weight, layers=(layer(self.value),), last=self.recipe.history
+        )

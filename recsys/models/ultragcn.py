@@ -49,12 +49,12 @@ from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
 from recsys.nn.distance import similarity
-from recsys.nn.neighbours import nearest
 from recsys.nn.scores import pair_scores
 from recsys.nn.tables import embedding, frozen, half_square
 from recsys.nn.terms import Terms, mean_of
 from recsys.sampling import Batch, Sampler
 from recsys.scorer import Factors
+from recsys.scorer.row_neighbours import nearest
 
 __all__ = ["UltraGCN", "item_graph"]
 

@@ -9,9 +9,14 @@ recommendation for very large scale binary rated datasets", RecSys 2013.
     S_uv = sum_i x_ui x_vi / (d_u^own_power d_v^neighbour_power + shrink),
 
 where d_u is the number of items of u, n_j the number of users of j, and x_ui = n_i^(-item_power /
-2) for an observed pair, times the factor of `weighting` (`recsys.nn.neighbours.weigh`). A user is
+2) for an observed pair, times the factor of `weighting` (`recsys.scorer.row_neighbours`). A user is
 never their own neighbour; equal similarities are ordered by user row. The cosine of the papers is
 item_power 0, both user powers 1/2, target_power 0.
+
+A history that comes after training is one more user: its neighbours are found by the same formula,
+with the n_i and the mean length of training. Every user of training can be one of them. So the
+history of a user of training, asked for as a history, has this user as a neighbour, whose items
+gain; asked for by user, it has not.
 
 Differs from the papers: interactions are binary, so neither ratings nor means of users are used.
 
@@ -27,8 +32,9 @@ import scipy.sparse as sp
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
-from recsys.nn.neighbours import Weighting, nearest, weigh
 from recsys.scorer import Product
+from recsys.scorer.row_neighbours import Weighting
+from recsys.scorer.user_neighbours import UserNeighbours, UserSimilarity
 
 __all__ = ["UserKNN"]
 
@@ -57,17 +63,19 @@ class UserKNN:
 
     def build(self, train: Dataset) -> Product:
         observed = train.pairs.csr
-        length = np.maximum(np.diff(observed.indptr), 1).astype(np.float64)
-        rows = weigh(observed, self.weighting, self.item_power, self.k1, self.b)
-        similar = nearest(
-            rows,
-            self.k,
-            left=length**self.own_power,
-            right=length**self.neighbour_power,
+        similarity = UserSimilarity(
+            k=self.k,
+            weighting=self.weighting,
+            item_power=self.item_power,
+            own_power=self.own_power,
+            neighbour_power=self.neighbour_power,
             shrink=self.shrink,
+            k1=self.k1,
+            b=self.b,
         )
-        if not self.target_power:
-            return Product((similar, observed))
-        users = np.bincount(observed.indices, minlength=train.n_items)
-        scale = np.maximum(users, 1).astype(np.float64) ** -self.target_power
-        return Product((similar, (observed @ sp.diags(scale)).tocsr().astype(np.float32)))
+        similar = UserNeighbours(observed, similarity).of_users()
+        if self.target_power:
+            users = np.bincount(observed.indices, minlength=train.n_items)
+            scale = np.maximum(users, 1).astype(np.float64) ** -self.target_power
+            observed = (observed @ sp.diags(scale)).tocsr().astype(np.float32)
+        return Product((similar, observed), similar=similarity)

@@ -33,13 +33,13 @@ from torch import Tensor, nn
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.models import NeedsNegatives, Network
+from recsys.nn.distinct import distinct
 from recsys.nn.feature_layers import (
     Impute,
     Scale,
     Table,
     affine,
     chain_of_all,
-    distinct,
     reader,
     side_by_side,
     warm_items,

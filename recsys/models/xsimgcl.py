@@ -71,7 +71,7 @@ class XSimGCL(NeedsNegatives):
 
 class _XSimGCL(GraphContrast):
     def loss(self, batch: Batch) -> Terms:
-        recipe, rows = self.recipe, Rows(batch, self.n_users)
+        recipe, rows = self.recipe, Rows(batch, self.n_users, self.n_items)
         layers, zeroth = noisy_layers_rows(
             self.adjacency, self.nodes.weight, rows.nodes, recipe.layers, (recipe.eps,)
         )

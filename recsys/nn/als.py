@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import scipy.sparse as sp
 import torch
+from torch import Tensor
 
 from recsys.config import Bound, settings
 from recsys.data.types import Dataset
 from recsys.scorer import Factors
-from recsys.scorer.als_fold_in import RowSolve, solve_rows
+from recsys.scorer.als_fold_in import RowSolve, RowSolver
 
 __all__ = ["ALS"]
 
@@ -33,15 +35,34 @@ class ALS:
     seed: int = 0
     """Seed of the start values."""
 
-    def factors(self, train: Dataset) -> Factors:
-        """Return the factors after `sweeps` sweeps over users and items, each solved exactly."""
+    def factors(
+        self,
+        train: Dataset,
+        device: torch.device | str = "cpu",
+        *,
+        steps: int | None = None,
+    ) -> Factors:
+        """Return the factors after `sweeps` sweeps over users and items.
+
+        Args:
+            train: training data.
+            device: where rows are solved; the start values are the same on all devices.
+            steps: conjugate gradient steps for each row, from its vector of the last sweep; None:
+                each row is solved exactly.
+        """
         observed = train.pairs.csr
         by_item = observed.T.tocsr()
+        weights = RowSolve(self.unobserved, self.l2, self.nu)
         generator = torch.Generator().manual_seed(self.seed)
         scale = self.init_std / self.dim**0.5
-        item = torch.randn(train.n_items, self.dim, generator=generator).mul_(scale)
-        user = torch.zeros(train.n_users, self.dim)
+        item = torch.randn(train.n_items, self.dim, generator=generator).mul_(scale).to(device)
+        user = torch.zeros(train.n_users, self.dim, device=item.device)
         for _ in range(self.sweeps):
-            user = solve_rows(observed, item, self.unobserved, self.l2, self.nu)
-            item = solve_rows(by_item, user, self.unobserved, self.l2, self.nu)
-        return Factors(user, item, solve=RowSolve(self.unobserved, self.l2, self.nu))
+            user = _solved(RowSolver(item, weights), observed, user, steps)
+            item = _solved(RowSolver(user, weights), by_item, item, steps)
+        return Factors(user, item, solve=weights)
+
+
+def _solved(solver: RowSolver, observed: sp.csr_matrix, start: Tensor, steps: int | None) -> Tensor:
+    """Return the solved rows, [n, d]; `start` [n, d] is used by conjugate gradient steps only."""
+    return solver(observed) if steps is None else solver.descend(observed, start, steps)

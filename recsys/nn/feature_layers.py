@@ -34,8 +34,6 @@ __all__ = [
     "Table",
     "affine",
     "chain_of_all",
-    "counted",
-    "distinct",
     "each_its_own",
     "feature_values",
     "layer",
@@ -156,41 +154,6 @@ def warm_items(train: Dataset) -> np.ndarray:
     return np.bincount(train.pairs.item, minlength=train.n_items) > 0
 
 
-def distinct(*rows: Tensor, n: int | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return the distinct values of several tensors, and the index of each value among them.
-
-    Args:
-        rows: int64 of any shape.
-        n: all rows are below it, if known; they are then marked instead of sorted.
-
-    Returns:
-        Distinct values, ascending, int64 [R], and a tensor of indices for each argument, of its
-        shape.
-    """
-    every = torch.cat([part.reshape(-1) for part in rows])
-    if n is None:
-        values, index = torch.unique(every, return_inverse=True)
-    else:
-        values = (
-            torch.zeros(n, dtype=torch.bool, device=every.device)
-            .index_fill_(0, every, True)
-            .nonzero()[:, 0]
-        )
-        position = torch.empty(n, dtype=torch.int64, device=every.device).index_copy_(
-            0, values, torch.arange(len(values), device=every.device)
-        )
-        index = position.index_select(0, every)
-    split = torch.split(index, [part.numel() for part in rows])
-    return values, tuple(own.view(part.shape) for own, part in zip(split, rows, strict=True))
-
-
-def counted(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return the distinct values of rows below n, ascending, and their counts, int64 [R] each."""
-    count = torch.bincount(rows, minlength=n)
-    values = count.nonzero()[:, 0]
-    return values, count.index_select(0, values)
-
-
 class Table(nn.Module):
     """A row of numbers per item: constants, or initial values of a trained table.
 
@@ -233,13 +196,15 @@ class Table(nn.Module):
             return self.fixed.index_select(0, rows)
         out: Tensor = (
             self.learned(rows)
-            if self.learned.sparse
+            if self.learned.sparse or rows.device.type != "cpu"
             else _Rows.apply(self.learned.weight, rows, self)  # type: ignore[no-untyped-call]
         )
         return out
 
     def room(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the dense gradient [n, d] to fill at the distinct `rows`, zeros elsewhere.
+
+        Used on the CPU only.
 
         The second tensor is the value to return to autograd.
         """

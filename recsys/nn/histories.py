@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from recsys.data.types import Interactions
 from recsys.nn.sparse_product import entries
+from recsys.sampling import to_device
 
 __all__ = ["Histories"]
 
@@ -33,6 +34,8 @@ class Histories(nn.Module):
         if limit is not None:
             from_end = np.repeat(np.cumsum(count), count) - np.arange(len(rows))
             rows, count = rows[from_end <= limit], np.minimum(count, limit)
+        # Stays on the host: from it follows how many items some histories have together.
+        self.count = torch.from_numpy(count.astype(np.int64))
         self.register_buffer(
             "first",
             torch.from_numpy(np.append(0, np.cumsum(count)).astype(np.int64)),
@@ -46,16 +49,17 @@ class Histories(nn.Module):
         """Return the histories of a batch of users, concatenated.
 
         Args:
-            user: user indices, int64 [B].
+            user: user indices, int64 [B], on the CPU.
 
         Returns:
             item: item indices, int64 [P].
             owner: position in the batch of the user of each item, int64 [P], ascending.
             begin: start of each history in `item`, int64 [B].
         """
-        positions, begin = entries(self.first, user)
-        return (
-            self.item[positions],
-            torch.repeat_interleave(torch.arange(len(user), device=user.device), begin.diff()),
-            begin[:-1],
+        total = int(self.count[user].sum())
+        user = to_device(user, self.first.device)
+        positions, begin = entries(self.first, user, total)
+        owner = torch.repeat_interleave(
+            torch.arange(len(user), device=user.device), begin.diff(), output_size=total
         )
+        return self.item[positions], owner, begin[:-1]

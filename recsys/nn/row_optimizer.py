@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["RowOptimizer"]
+from recsys.nn.distinct import distinct
+
+__all__ = ["RowOptimizer", "sum_by_row"]
 
 
 class RowOptimizer(torch.optim.Optimizer):
@@ -50,7 +52,7 @@ class RowOptimizer(torch.optim.Optimizer):
                     self._update(table, table.grad, group)
 
     def _update(self, table: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        rows, total = _sum_by_row(grad)
+        rows, total = _to_update(grad)
         state = self.state[table]
         lr = group["lr"]
         eps = group["eps"]
@@ -83,19 +85,39 @@ class RowOptimizer(torch.optim.Optimizer):
         )
 
 
-def _sum_by_row(grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distinct rows [R] of a sparse gradient and the summed gradient of each, [R, d]."""
+def sum_by_row(grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct rows [R] of a sparse gradient and the summed gradient of each, [R, d].
+
+    On an accelerator some rows are repetitions with a gradient of zeros, see `distinct`.
+    """
+    rows, total, _ = _summed(grad)
+    return rows, total
+
+
+def _summed(grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `sum_by_row`, and the index of each entry of the gradient among the rows."""
     index, values = grad._indices()[0], grad._values()
+    if values.device.type != "cpu":
+        rows, (inverse,) = distinct(index, n=len(grad))
+        total = torch.ops.aten.embedding_dense_backward(values, inverse, len(rows), -1, False)
+        return rows, total, inverse
     rows, inverse = torch.unique(index, return_inverse=True)
     if len(rows) == len(index):  # every row once: a permutation, nothing to add up
         total = torch.empty_like(values)
         _write(total, inverse, values)
+    else:  # sequential on the CPU, so the result is reproducible to the bit
+        total = values.new_zeros(len(rows), values.shape[1]).index_add_(0, inverse, values)
+    return rows, total, inverse
+
+
+def _to_update(grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows to write and the gradient of each; equal rows have equal gradients."""
+    rows, total, inverse = _summed(grad)
+    if rows.device.type == "cpu" or not len(rows):
         return rows, total
-    if (
-        values.device.type == "cpu"
-    ):  # sequential on the CPU, so the result is reproducible to the bit
-        return rows, values.new_zeros(len(rows), values.shape[1]).index_add_(0, inverse, values)
-    return rows, torch.ops.aten.embedding_dense_backward(values, inverse, len(rows), -1, False)
+    every = torch.arange(len(rows), device=rows.device)
+    source = torch.minimum(every, inverse.max())  # the last real row instead of repetitions
+    return rows.index_select(0, source), total.index_select(0, source)
 
 
 def _read(table: Tensor, rows: Tensor) -> Tensor:
@@ -103,7 +125,10 @@ def _read(table: Tensor, rows: Tensor) -> Tensor:
 
 
 def _write(table: Tensor, rows: Tensor, values: Tensor) -> None:
-    """Assign table[rows] = values for distinct rows. On the CPU numpy is twice as fast as torch."""
+    """Assign table[rows] = values; equal rows need equal values.
+
+    On the CPU numpy is twice as fast as torch.
+    """
     if table.device.type == "cpu":
         _view(table)[rows.numpy()] = values.numpy()
     else:

@@ -41,12 +41,13 @@ def _sums(start: Tensor, column: Tensor, weight: Tensor, table: Tensor) -> Tenso
     )
 
 
-def entries(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+def entries(start: Tensor, rows: Tensor, total: int | None = None) -> tuple[Tensor, Tensor]:
     """Return the positions of the entries of some rows of a CSR matrix, row after row.
 
     Args:
         start: start of each row, and the end of the last, [n + 1].
         rows: the requested rows, int64 [R].
+        total: number of their entries; None reads it, which waits for an accelerator.
 
     Returns:
         positions: int64 [P].
@@ -55,8 +56,9 @@ def entries(start: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     first = start[rows].long()
     count = start[rows + 1] - first
     begin = F.pad(count.cumsum(0), (1, 0))
-    positions = torch.arange(int(begin[-1]), device=rows.device) + torch.repeat_interleave(
-        first - begin[:-1], count
+    total = int(begin[-1]) if total is None else total
+    positions = torch.arange(total, device=rows.device) + torch.repeat_interleave(
+        first - begin[:-1], count, output_size=total
     )
     return positions, begin
 
@@ -91,19 +93,45 @@ class SparseProduct(nn.Module):
                 f"{name}weight", torch.from_numpy(part.data.astype(np.float32)), persistent=False
             )
 
+    @classmethod
+    def of_neighbours(cls, neighbours: Tensor, weight: Tensor) -> SparseProduct:
+        """Return the product with a graph of K neighbours per node, on their device.
+
+        Args:
+            neighbours: int64 [n, K].
+            weight: of the neighbours of each node, float [n, K].
+        """
+        n, k = neighbours.shape
+        if weight.device.type == "cpu":  # scipy transposes by counting
+            column, value = (part.numpy().ravel() for part in (neighbours, weight))
+            return cls(sp.csr_matrix((value, column, np.arange(n + 1) * k), shape=(n, n))).to(
+                weight
+            )
+        graph = cls(sp.csr_matrix((n, n)))  # its buffers are replaced
+        ordered, order = neighbours.reshape(-1).sort(stable=True)
+        every = torch.arange(n + 1, device=weight.device)
+        graph.start, graph.turned_start = every * k, torch.searchsorted(ordered, every)
+        graph.column = neighbours.reshape(-1)
+        graph.turned_column = order.div(k, rounding_mode="floor")
+        graph.weight = weight.reshape(-1)
+        graph.turned_weight = graph.weight.index_select(0, order)
+        return graph
+
     def forward(self, table: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return the product or some rows of it: [m, ...] -> [n, ...], or -> [R, ...].
 
         If few rows are requested, only their entries are read. Otherwise all rows are computed: a
         pass over all entries in order is faster than a lookup of half of them, whose gradient would
-        also be added up in an undefined order.
+        also be added up in an undefined order. An accelerator always computes all rows: how many
+        entries some of them have it could only tell by a wait.
 
         Args:
             table: dense table, float [m, ...].
             rows: distinct rows, int64 [R]; None: all.
         """
         flat = table.to(self.weight).flatten(1)  # mixed precision
-        if rows is not None and _FEW * len(rows) < self.start.numel() - 1:
+        few = rows is not None and _FEW * len(rows) < self.start.numel() - 1
+        if rows is not None and few and rows.device.type == "cpu":
             positions, begin = entries(self.start, rows)
             some = self.column.index_select(0, positions).long()
             out = _sums(begin, some, self.weight.index_select(0, positions), flat)

@@ -3,13 +3,14 @@
 Evaluation and serving both call `top_k`, so the lists that are shipped are the lists that were
 measured. Equal scores are ordered by a fixed hash of the item (`recsys.data.hashing.tie_order`).
 
-Users are scored one block at a time, into a buffer that is used again, so memory does not grow with
-the number of users. How a block is scored follows from the plan of the scorer
+Queries are scored one block at a time, into a buffer that is used again, so memory does not grow
+with the number of queries. How a block is scored follows from the plan of the scorer
 (`recsys.scorer.plan`): a new kind of scorer needs no change here.
 
     lists          Top-k lists.
     target_ranks   Ranks of given items in the full ranking.
     masked_scores  Blocks of scores, without the items that must not be ranked.
+    pruning        Lists from part of the scores, where the rest cannot matter.
     products       Scores of factor models by tiled matrix products.
     selection      The k largest scores of each row, with a fixed order of ties.
 

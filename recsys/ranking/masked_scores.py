@@ -1,4 +1,4 @@
-"""Scores of blocks of users, -inf where an item must not be ranked.
+"""Scores of blocks of queries, -inf where an item must not be ranked.
 
 On the CPU each thread works on blocks of its own with a BLAS of one thread. That is faster than one
 block at a time by several threads, which would wait for each other after every step, and makes the
@@ -16,45 +16,46 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from recsys.data.query import Queries
 from recsys.errors import InputError
 from recsys.ranking.products import TiledProduct
 from recsys.ranking.selection import WIDTH
-from recsys.scorer import BestOfSeveral, Gemm, Plan, Scorer
+from recsys.scorer import Dot, Listed, NearestOf, Plan, Pointwise, Scorer
 
-__all__ = ["Block", "Masks", "each_block", "not_numbers", "score_blocks"]
+__all__ = ["Block", "Masks", "each_block", "each_span", "not_numbers", "score_blocks"]
 
 _BUFFER_BYTES = 32 << 20  # of one block of scores
+_PAIRS = 1 << 16  # of a query and an item that are scored at a time by a pointwise plan
 
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Which items are ranked for a user, and how many users are ranked at a time.
+    """Which items are ranked, and how many queries are ranked at a time.
+
+    Items that a query excludes are not ranked for it either.
 
     Args:
-        seen: CSR [n_users, n_items], whose entries are not ranked; None: no entries.
         candidates: item rows that are ranked; None: all.
-        block: users at a time; 0 chooses by memory. No result depends on it.
+        block: queries at a time; 0 chooses by memory. No result depends on it.
     """
 
-    seen: sp.csr_matrix | None = None
     candidates: np.ndarray | None = None
     block: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The masked scores of a block of users.
+    """The masked scores of a block of queries.
 
     Args:
         scores: [B, n_items padded], -inf for masked items and padding. The next block of the same
             thread overwrites it.
-        term: what to add to the scores of each user, [B]; None: zero.
-        largest: largest absolute score of each user before the mask, [B], if it was asked for.
+        term: what to add to the scores of each query, [B]; None: zero.
+        largest: largest absolute score of each query before the mask, [B], if it was asked for.
     """
 
     scores: Tensor
@@ -67,62 +68,71 @@ Work: TypeAlias = Callable[[slice, Block], None]
 
 def score_blocks(
     scorer: Scorer,
-    users: np.ndarray,
+    queries: Queries,
     *,
-    seen: sp.csr_matrix | None = None,
     candidates: np.ndarray | None = None,
     block: int = 0,
-) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Yield user rows [B] and their masked scores [B, n_items], -inf for masked items.
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield positions of B queries and their masked scores [B, n_items], -inf for masked items.
 
     The scores are a buffer that the next block overwrites.
 
     Args:
-        scorer: any scorer.
-        users: user rows [U].
-        seen, candidates, block: as in `Masks`.
+        scorer: any scorer with scores of all items.
+        queries: what is asked.
+        candidates, block: as in `Masks`.
+
+    Raises:
+        InputError: the scorer makes lists only, or does not answer such queries.
     """
-    masks = Masks(seen, candidates, block)
+    masks = Masks(candidates, block)
     masked = _MaskedScores(scorer, scorer.plan(), masks)
     size = masks.block or masked.default_block
-    for start in range(0, len(users), size):
-        rows = users[start : start + size]
-        filled = masked(rows)
+    for start in range(0, len(queries), size):
+        span = slice(start, min(start + size, len(queries)))
+        filled = masked(queries.take(span))
         scores = filled.scores
         if filled.term is not None:
             scores.add_(filled.term[:, None])
-        yield rows, scores[:, : scorer.n_items]
+        yield span, scores[:, : scorer.n_items]
 
 
 def each_block(
     scorer: Scorer,
     plan: Plan,
-    users: np.ndarray,
+    queries: Queries,
     masks: Masks,
     work: Work,
     *,
     largest: bool = False,
 ) -> None:
-    """Call a function for every block of users, on as many threads as torch uses.
+    """Call a function for every block of queries, on as many threads as torch uses.
 
     Args:
         scorer: any scorer.
         plan: the plan of the scorer.
-        users: user rows [U].
+        queries: what is asked.
         masks: which items are ranked.
-        work: called with the positions of the users in `users` and their block of scores.
+        work: called with the positions of some queries and their block of scores.
         largest: whether the blocks hold the largest absolute scores.
     """
-    if not len(users):
+    if not len(queries):
         return
     masked = _MaskedScores(scorer, plan, masks, largest=largest)
     size = masks.block or masked.default_block
-    spans = [slice(start, min(start + size, len(users))) for start in range(0, len(users), size)]
 
     def do(span: slice) -> None:
-        work(span, masked(users[span]))
+        work(span, masked(queries.take(span)))
 
-    on_cpu = scorer.device.type == "cpu"
+    each_span(len(queries), size, do, on_cpu=scorer.device.type == "cpu")
+
+
+def each_span(n: int, size: int, do: Callable[[slice], None], *, on_cpu: bool = True) -> None:
+    """Call a function for every span of `size` of n queries, on the CPU by several threads.
+
+    Each thread has a BLAS of one thread.
+    """
+    spans = [slice(start, min(start + size, n)) for start in range(0, n, size)]
     threads = min(torch.get_num_threads(), len(spans)) if on_cpu else 1
     with _one_thread_each() if on_cpu else contextlib.nullcontext():
         if threads == 1:
@@ -153,15 +163,20 @@ def _one_thread_each() -> Iterator[None]:
 
 
 class _MaskedScores:
-    """Fills a buffer with the masked scores of a block of users; each thread has its own buffer."""
+    """Fills a buffer with the masked scores of a block of queries; each thread has its own."""
 
     def __init__(self, scorer: Scorer, plan: Plan, masks: Masks, *, largest: bool = False) -> None:
-        self.scorer, self.seen = scorer, masks.seen
+        if isinstance(plan, Listed):
+            raise InputError(
+                f"this '{scorer.kind}' scorer makes lists, and has no score for every item",
+                remedy="use metrics of lists, such as ndcg@20, with candidates = 'all'",
+            )
+        self.scorer, self.plan = scorer, plan
         self.largest = largest
         self.padded = -(-scorer.n_items // WIDTH) * WIDTH
         self.default_block = max(1, _BUFFER_BYTES // (4 * self.padded))
         self.product: TiledProduct | None = None
-        if isinstance(plan, Gemm | BestOfSeveral):
+        if isinstance(plan, Dot | NearestOf):
             self.product = TiledProduct(plan, self.padded)
         self.barred: Tensor | None = None
         if masks.candidates is not None:
@@ -170,21 +185,21 @@ class _MaskedScores:
             self.barred = torch.from_numpy(np.flatnonzero(~allowed)).to(scorer.device)
         self.own = threading.local()
 
-    def __call__(self, rows: np.ndarray) -> Block:
+    def __call__(self, queries: Queries) -> Block:
         n_items = self.scorer.n_items
-        scores = self._buffer(len(rows))
-        index = torch.as_tensor(np.asarray(rows, dtype=np.int64), device=self.scorer.device)
+        scores = self._buffer(len(queries))
         term = None
         if self.product is not None:
-            term = self.product(index, scores)
+            term = self.product(queries, scores)
+        elif isinstance(self.plan, Pointwise):
+            _score_each(self.plan, queries, scores[:, :n_items])
         else:
-            scores[:, :n_items] = self.scorer.score(index)
+            scores[:, :n_items] = self.scorer.score(queries)
         largest = _largest_absolute(scores[:, :n_items]) if self.largest else None
         scores[:, n_items:] = -torch.inf
-        if self.seen is not None:
-            part = self.seen[rows]
-            start = np.arange(len(rows), dtype=np.int64) * self.padded
-            cells = np.repeat(start, np.diff(part.indptr)) + part.indices
+        rows, items = queries.excluded()
+        if len(rows):
+            cells = rows * self.padded + items
             scores.view(-1)[torch.as_tensor(cells, device=scores.device)] = -torch.inf
         if self.barred is not None:
             scores.index_fill_(1, self.barred, -torch.inf)
@@ -195,6 +210,17 @@ class _MaskedScores:
         if buffer is None or len(buffer) < size:
             buffer = self.own.buffer = torch.empty(size, self.padded, device=self.scorer.device)
         return buffer[:size]
+
+
+def _score_each(plan: Pointwise, queries: Queries, out: Tensor) -> None:
+    """Fill `out` [B, n_items] with scores of single items, a few items of all queries at a time."""
+    n, n_items = out.shape
+    step = max(1, _PAIRS // max(1, n))
+    for start in range(0, n_items, step):
+        items = torch.arange(start, min(start + step, n_items), device=out.device)
+        repeated = queries.take(np.repeat(np.arange(n), len(items)))
+        scores = plan.score(repeated, items.repeat(n))
+        out[:, start : start + len(items)] = scores.view(n, len(items))
 
 
 def _largest_absolute(scores: Tensor) -> Tensor:

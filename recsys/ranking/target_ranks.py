@@ -1,4 +1,4 @@
-"""Ranks of given items in the full ranking of their user."""
+"""Ranks of given items in the full ranking of their query."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from recsys.data.query import Queries
 from recsys.ranking.masked_scores import Block, Masks, each_block, not_numbers
 from recsys.scorer import Scorer
 
 __all__ = ["Ranks", "ranks"]
 
-_FEW = 16  # targets of a user up to which counting costs less than sorting
+_FEW = 16  # targets of a query up to which counting costs less than sorting
 
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """Ranks of target items in the full ranking of their user.
+    """Ranks of target items in the full ranking of their query.
 
     Args:
-        user: user rows, int32 [U].
-        indptr: int64 [U + 1]; the targets of user i are rank[indptr[i]:indptr[i + 1]].
-        rank: 1-based ranks, float64 [number of targets], ascending within a user; equal scores
+        indptr: int64 [n + 1]; the targets of query i are rank[indptr[i]:indptr[i + 1]].
+        rank: 1-based ranks, float64 [number of targets], ascending within a query; equal scores
             share their mean rank.
-        candidates: number of ranked items of each user, int64 [U].
+        candidates: number of ranked items of each query, int64 [n].
         tied: number of candidates with the score of each target, the target included, int64 [number
             of targets], in the order of `rank`.
     """
 
-    user: np.ndarray
     indptr: np.ndarray
     rank: np.ndarray
     candidates: np.ndarray
@@ -39,32 +38,29 @@ class Ranks:
 
 def ranks(
     scorer: Scorer,
-    users: np.ndarray,
+    queries: Queries,
     targets: sp.csr_matrix,
     *,
-    seen: sp.csr_matrix | None = None,
     candidates: np.ndarray | None = None,
     block: int = 0,
 ) -> Ranks:
-    """Return the rank of every target item among the candidates of its user.
+    """Return the rank of every target item among the candidates of its query.
 
     Args:
         scorer: any scorer.
-        users: user rows [U].
-        targets: CSR [n_users, n_items], the items to rank. A masked target ranks after all
+        queries: n queries; what they exclude is masked.
+        targets: the items to rank for each query, CSR [n, n_items]. A masked target ranks after all
             candidates and shares the mean of the remaining ranks with all masked items.
-        seen: CSR [n_users, n_items], whose entries are masked; None: no entries.
         candidates: item rows that are ranked; None: all.
-        block: users at a time; 0 chooses by memory.
+        block: queries at a time; 0 chooses by memory.
 
     Raises:
-        InputError: a score that is not a number.
+        InputError: a score that is not a number, or a scorer that makes lists only.
     """
-    part = targets[users]
-    indptr = part.indptr.astype(np.int64)
-    rank = np.empty(len(part.indices), dtype=np.float64)
-    tied = np.empty(len(part.indices), dtype=np.int64)
-    counts = np.empty(len(users), dtype=np.int64)
+    indptr = targets.indptr.astype(np.int64)
+    rank = np.empty(len(targets.indices), dtype=np.float64)
+    tied = np.empty(len(targets.indices), dtype=np.int64)
+    counts = np.empty(len(queries), dtype=np.int64)
 
     def count_above(span: slice, filled: Block) -> None:
         # A NaN is neither above nor equal to another score, so it would pass for a perfect rank.
@@ -74,17 +70,16 @@ def ranks(
         rows = filled.scores[:, : scorer.n_items].cpu().numpy()
         for row, index in enumerate(range(span.start, span.stop)):
             own = slice(indptr[index], indptr[index + 1])
-            rank[own], tied[own] = _rank_of(rows[row], part.indices[own])
+            rank[own], tied[own] = _rank_of(rows[row], targets.indices[own])
 
-    masks = Masks(seen, candidates, block)
-    each_block(scorer, scorer.plan(), users, masks, count_above)
-    owner = np.repeat(np.arange(len(users)), np.diff(indptr))
+    each_block(scorer, scorer.plan(), queries, Masks(candidates, block), count_above)
+    owner = np.repeat(np.arange(len(queries)), np.diff(indptr))
     order = np.lexsort((rank, owner))
-    return Ranks(np.asarray(users, dtype=np.int32), indptr, rank[order], counts, tied[order])
+    return Ranks(indptr, rank[order], counts, tied[order])
 
 
 def _rank_of(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean ranks of some items among the scores of one user, and the number of equals.
+    """Return the mean ranks of some items among the scores of one query, and the number of equals.
 
     A few targets are counted one by one; for many, one sort serves all.
     """

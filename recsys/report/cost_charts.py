@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from recsys.experiment.run import Run
+from recsys.notebook import plural
 from recsys.report import charts
 from recsys.report.charts import Mark, Series
 from recsys.report.elements import amount, details_table, figure, grid, mean_text
@@ -15,18 +16,18 @@ from recsys.report.section import Section
 
 __all__ = ["costs"]
 
-_AXES = ("training, s", "users evaluated per s", "numbers in the scorer")
-
 
 def costs(section: Section) -> Markup:
     """Return a chart per cost, with the metric on the test set as the other axis."""
     metric = section.metric
-    series: dict[str, list[Series]] = {axis: [] for axis in _AXES}
+    asked = "query" if section.comparison.is_clustered else section.comparison.unit_name
+    axes = ("training, s", f"{plural(asked)} evaluated per s", "numbers in the scorer")
+    series: dict[str, list[Series]] = {axis: [] for axis in axes}
     rows = []
     for order, method in enumerate(section.methods):
         cell = section.comparison.cell(method.label, metric)
         seconds, speed, size = values = _costs_of(method)
-        for axis, value in zip(_AXES, values, strict=True):
+        for axis, value in zip(axes, values, strict=True):
             if math.isfinite(value) and value > 0 and math.isfinite(cell.mean):
                 text = f"{method.label}: {metric} {cell.mean:.4f}, {axis} {value:,.4g}"
                 mark = Mark(value, cell.mean, text, cell.low, cell.high)
@@ -45,19 +46,19 @@ def costs(section: Section) -> Markup:
         if drawn
     ]
     return join(
-        element("p", _note(section.methods), class_="note"),
+        element("p", _note(section.methods, asked), class_="note"),
         charts.key([method.label for method in section.methods]),
         grid(figures),
-        details_table("The costs in numbers", ("method", f"test {metric}", *_AXES), rows),
+        details_table("The costs in numbers", ("method", f"test {metric}", *axes), rows),
     )
 
 
 def _costs_of(method: Method) -> tuple[float, float, float]:
-    """Return a method's costs in the order of `_AXES`, each the mean over its runs."""
+    """Return a method's costs in the order of the axes, each the mean over its runs."""
     n = len(method.runs)
     seconds = sum(_or_nan(run.meta.train_seconds) for run in method.runs)
     speed = sum(
-        report.n_users / report.seconds if report.seconds > 0 else math.nan
+        report.n_queries / report.seconds if report.seconds > 0 else math.nan
         for report in method.reports
     )
     size = sum(_or_nan(run.meta.parameters) for run in method.runs)
@@ -68,7 +69,13 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _note(methods: Sequence[Method]) -> str:
+def _note(methods: Sequence[Method], asked: str) -> str:
+    """Return where and what was measured.
+
+    Args:
+        methods: the methods.
+        asked: what was ranked for, "user", "query" or the like.
+    """
     machines = {_machine(run) for method in methods for run in method.runs}
     where = f"All on {next(iter(machines))}."
     if len(machines) > 1:
@@ -76,7 +83,7 @@ def _note(methods: Sequence[Method]) -> str:
         where = f"Measured on different machines ({names}): times differ."
     return (
         f"{where} Training: epochs of the fit that selected, or the one step. "
-        "Evaluated: test users ranked and measured by all metrics per second."
+        f"Evaluated: test {plural(asked)} ranked and measured by all metrics per second."
     )
 
 

@@ -145,7 +145,7 @@ def _section(section: Section, name: str, *, is_alone: bool) -> Markup:
         "curves": curves(section) or _note("No method was trained by epochs."),
         "costs": costs(section),
         "groups": groups(section) or _note("No metric has values per user."),
-        "users": user_lists(section, name) or _note("No users were asked for."),
+        "users": user_lists(section, name) or _note(section.no_users),
         "runs": provenance(section, name),
     }
     parts = [

@@ -6,6 +6,7 @@ import math
 
 from recsys.comparison.table import LEVEL, TableCell
 from recsys.evaluation.metrics import parse
+from recsys.evaluation.query_rows import rows_counted
 from recsys.report.elements import (
     details_table,
     dot,
@@ -127,12 +128,15 @@ def _cell(section: Section, cell: TableCell, target: str) -> Markup:
     mean: object = mean_text(cell.mean)
     if cell.bold:
         mean = join(element("b", mean), comparison.beside(cell.method, cell.metric))
-    exact = f"{cell.mean!r}; {cell.users:,} users"
+    counts = rows_counted(cell.queries, cell.users, comparison.unit_name)
+    exact = f"{cell.mean!r}; {counts}"
     if cell.seeds > 1:
         exact += f"; standard deviation of {cell.seeds} seeds {cell.seeds_sd:.4f}"
     lines = [element("a", mean, href=f"#{target}", title=exact)]
     if math.isfinite(cell.low):
         lines.append(element("small", _interval(cell)))
+    if comparison.is_clustered and math.isfinite(cell.unit_mean):
+        lines.append(element("small", f"over {comparison.unit_name}s {mean_text(cell.unit_mean)}"))
     if cell.best:
         lines.append(element("small", "best"))
     elif p := _p_against_best(section, cell):
@@ -161,10 +165,13 @@ def _best(section: Section, metric: str) -> TableCell | None:
 def _caption(section: Section) -> str:
     comparison = section.comparison
     several = any(len(method.runs) > 1 for method in section.methods)
-    over = " over users and seeds" if several else ", bootstrap over users"
-    text = f"Mean over {comparison.n_users:,} users; in brackets the 95 % interval{over}."
+    units = f"{comparison.unit_name}s"
+    over = f" over {units} and seeds" if several else f", bootstrap over {units}"
+    text = f"Mean over {comparison.size}; in brackets the 95 % interval{over}."
+    if comparison.is_clustered:
+        text += f" Below it the mean over {units}, each with the same weight."
     if comparison.tests:
-        kind = "t test over users and seeds" if several else _TESTS[comparison.test]
+        kind = f"t test over {units} and seeds" if several else _TESTS[comparison.test]
         text += (
             f" p: {kind} against the best of the column, Holm over all "
             f"{len(comparison.tests)} tests. Bold: the best, where every p is below {LEVEL}."

@@ -20,7 +20,27 @@ from recsys.experiment.run import Run, open_run
 from recsys.report.methods import Method, methods_of, methods_of_benchmark
 from recsys.report.shown_users import ShownUser, shown_users
 
-__all__ = ["Section", "sections"]
+__all__ = ["ACTIVITIES", "Activity", "Section", "sections"]
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What the groups by the activity of the units are.
+
+    Args:
+        title: heading of the groups.
+        meaning: what the activity of a unit is.
+    """
+
+    title: str
+    meaning: str
+
+
+ACTIVITIES = {
+    "user": Activity("users by activity", "number of training items of a user"),
+    "session": Activity("sessions by length", "number of test queries of a session"),
+    "item": Activity("query items by popularity", "number of training users of a query item"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +56,7 @@ class Section:
         users: some users, with the list of each method.
         hits_known: whether the test part was opened, so that hits can be marked.
         notes: what the reader should know.
+        no_users: why `users` is empty.
     """
 
     title: str
@@ -46,6 +67,7 @@ class Section:
     users: tuple[ShownUser, ...]
     hits_known: bool
     notes: tuple[str, ...] = ()
+    no_users: str = "No users were asked for."
 
 
 @dataclass(frozen=True)
@@ -106,7 +128,9 @@ def _section(title: str, methods: tuple[Method, ...], options: _Options) -> Sect
             remedy=suggest(metric, comparison.metrics),
         )
     split, notes = None, []
-    if options.hits and options.users:
+    reason = _reason_against_lists(methods[0].reports[0]) if options.users else ""
+    users = 0 if reason else options.users
+    if options.hits and users:
         try:
             split = _split_of(first)
         except InputError as error:
@@ -114,15 +138,19 @@ def _section(title: str, methods: tuple[Method, ...], options: _Options) -> Sect
                 "The lists do not show what was found, "
                 f"as the data could not be read again: {error}"
             )
+    shown = shown_users(methods, split, users, options.k)
+    if users and not shown:
+        reason = "No lists are shown, as the test part does not ask once per user."
     return Section(
         title,
         methods,
         comparison,
         metric,
         groups=_groups(methods, metric),
-        users=shown_users(methods, split, options.users, options.k),
+        users=shown,
         hits_known=split is not None,
         notes=tuple(notes),
+        no_users=reason or Section.no_users,
     )
 
 
@@ -159,13 +187,26 @@ def _split_of(run: Run) -> Split:
     return split
 
 
+def _reason_against_lists(report: Report) -> str:
+    """Return why no lists of users can be shown; "" if they can.
+
+    A list is that of a user as the scorer has stored the user. It answers one query of a user, and
+    neither a session nor several queries.
+    """
+    if report.unit_name != "user":
+        return f"No lists are shown, as the test queries are of {report.unit_name}s, not of users."
+    if report.is_clustered:
+        return "No lists are shown, as a user has several test queries."
+    return ""
+
+
 def _groups(methods: Sequence[Method], metric: str) -> dict[str, dict[str, pl.DataFrame]]:
-    """Return the metric by user activity, and recall by item popularity if all reports have it."""
+    """Return the metric by activity, and recall by item popularity if all reports have it."""
     train = methods[0].runs[0].train.pairs
     reports = {method.label: _over_seeds(method.reports) for method in methods}
     groups: dict[str, dict[str, pl.DataFrame]] = {}
     if metric not in methods[0].reports[0].whole:
-        groups["users by activity"] = {
+        groups[ACTIVITIES[methods[0].reports[0].unit_name].title] = {
             label: by_activity(replace(report, names=(metric,)), train)
             for label, report in reports.items()
         }
@@ -174,7 +215,9 @@ def _groups(methods: Sequence[Method], metric: str) -> dict[str, dict[str, pl.Da
         column in report.per_user.columns for report in reports.values() for column in columns
     ):
         groups["items by popularity"] = {
-            label: by_popularity(replace(report, per_user=report.per_user.select("user", *columns)))
+            label: by_popularity(
+                replace(report, per_user=report.per_user.select(*report.keys, *columns))
+            )
             for label, report in reports.items()
         }
     return groups
@@ -189,21 +232,20 @@ def _popularity_columns(report: Report) -> list[str]:
 
 
 def _over_seeds(reports: Sequence[Report]) -> Report:
-    """Return one report with each user's mean over the seeds.
+    """Return one report with the mean of each query over the seeds.
 
-    The test part is the same for all seeds, and so are its users.
+    The test part is the same for all seeds, and so are its queries.
     """
+    first = reports[0]
     if len(reports) == 1:
-        return reports[0]
+        return first
     columns = [
         name
-        for name in reports[0].per_user.columns
-        if name != "user" and all(name in report.per_user.columns for report in reports)
+        for name in first.per_user.columns
+        if name not in first.keys and all(name in report.per_user.columns for report in reports)
     ]
     values = {
         name: np.mean([report.values(name) for report in reports], axis=0) for name in columns
     }
-    frame = pl.DataFrame({"user": reports[0].per_user["user"], **values}).with_columns(
-        pl.col(columns).fill_nan(None)
-    )
-    return replace(reports[0], per_user=frame)
+    frame = first.per_user.select(first.keys).with_columns(**values)
+    return replace(first, per_user=frame.with_columns(pl.col(columns).fill_nan(None)))

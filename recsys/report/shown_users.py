@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.data.query import Queries
 from recsys.data.types import Dataset, Split
 from recsys.errors import InputError
 from recsys.experiment.execution import open_test
@@ -60,14 +61,14 @@ def shown_users(
     Args:
         methods: the methods; the first run of each is used.
         split: the data of the runs; the test part is opened, and each run records it. None: no
-            hits are marked.
+            hits are marked. Where it does not ask once per user, no user is drawn.
         n_users: how many users to draw.
         k: length of a list.
 
     Raises:
         InputError: the runs number their users or items differently.
     """
-    if not n_users:
+    if not n_users or (split is not None and split.test is not None and not split.test.by_user):
         return ()
     train = methods[0].runs[0].train
     users = _draw(methods, n_users)
@@ -121,7 +122,7 @@ def _test_items(
     if split is None or split.test is None:
         return None
     opened = [open_test(split, method.runs[0].folder, REASON) for method in methods]
-    return [opened[0].csr[user].indices for user in users]
+    return [opened[0].pairs.csr[user].indices for user in users]
 
 
 def _ranked(run: Run, split: Split | None, users: np.ndarray, k: int) -> np.ndarray:
@@ -132,8 +133,8 @@ def _ranked(run: Run, split: Split | None, users: np.ndarray, k: int) -> np.ndar
     seen = run.train.pairs.csr
     leaves_valid_out = not run.experiment.refit and not run.experiment.evaluate.keep_valid
     if split is not None and split.valid is not None and leaves_valid_out:
-        seen = sp.csr_matrix(seen + split.valid.csr)
-    return top_k(run.scorer, users, k, seen=seen).item
+        seen = sp.csr_matrix(seen + split.valid.pairs.csr)
+    return top_k(run.scorer, Queries.of_users(users, seen[users]), k).item
 
 
 def _listed(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recsys.sampling.settings import Sampler
 
-__all__ = ["Proposal", "mixture_log_q", "proposal_of"]
+__all__ = ["Proposal", "mixture_log_q", "proposal_of", "proposal_weights"]
 
 _LEAST = 1e-12  # probabilities below this are raised to it, so that their logarithm is finite
 
@@ -40,21 +40,36 @@ def proposal_of(sampler: Sampler, counts: Tensor, warm: Tensor | None) -> Propos
     """
     if sampler.pool == "all":
         return Proposal()
-    frequency = counts.double()
     if sampler.pool == "in-batch":
+        frequency = counts.double()
         return Proposal(log_q=_log(frequency / frequency.sum()))
-    uniform = sampler.proposal == "uniform" or sampler.alpha == 0
-    if uniform:
-        if warm is None:
-            return Proposal()
-        weight = warm.double()
-    else:
-        weight = frequency.pow(sampler.alpha) * (frequency > 0)
+    weight = proposal_weights(sampler, counts, warm)
+    if weight is None:
+        return Proposal()
     q = weight / weight.sum()
     cdf = q.cumsum(0)
     # Rounded sums may end below 1, and no draw may fall behind the last item that can be drawn.
     cdf = torch.where(cdf >= cdf[-1:], 1.0, cdf)
-    return Proposal(cdf, None if uniform else _log(q))
+    return Proposal(cdf, None if _is_uniform(sampler) else _log(q))
+
+
+def proposal_weights(sampler: Sampler, counts: Tensor, warm: Tensor | None) -> Tensor | None:
+    """Return how likely each item is drawn, up to a factor; None: all are equally likely.
+
+    Args:
+        sampler, counts, warm: as in `proposal_of`.
+
+    Returns:
+        float64 [n_items].
+    """
+    if _is_uniform(sampler):
+        return None if warm is None else warm.double()
+    frequency = counts.double()
+    return frequency.pow(sampler.alpha) * (frequency > 0)
+
+
+def _is_uniform(sampler: Sampler) -> bool:
+    return sampler.proposal == "uniform" or sampler.alpha == 0
 
 
 def _log(q: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The interface of a stream of batches, its seeds, and the even batches of an epoch."""
+"""The interface of streams of batches, their seeds, and the even batches of an epoch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-__all__ = ["Stream", "place_of", "stream_seed"]
+import torch
+
+from recsys.data.types import Dataset
+
+__all__ = ["Stream", "StreamKind", "place_of", "stream_seed"]
 
 
 class Stream(Protocol):
@@ -14,7 +18,17 @@ class Stream(Protocol):
 
     @property
     def size(self) -> int:
-        """Number of pairs, triplets or users of an epoch, the sum of the lengths of its batches."""
+        """Sum of the lengths of an epoch's batches: pairs, triplets, users or positions."""
+        ...
+
+    @property
+    def interactions(self) -> int:
+        """Number of training interactions that an epoch predicts, for the speed of training."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of a result must know, such as interactions that no batch holds."""
         ...
 
     def __len__(self) -> int: ...
@@ -25,6 +39,31 @@ class Stream(Protocol):
         Args:
             epoch: number of the epoch.
             start: first step.
+        """
+        ...
+
+
+class StreamKind(Protocol):
+    """What a network trains on, as a value: `Pairs`, `Users` or `Sequences`."""
+
+    @property
+    def of(self) -> str:
+        """What a batch holds, in words: "pairs", "whole users", "histories"."""
+        ...
+
+    def open(
+        self, train: Dataset, *, batch_size: int, seed: int, device: torch.device | str = "cpu"
+    ) -> Stream:
+        """Return the stream of a training set.
+
+        Args:
+            train: the training set.
+            batch_size: `train.batch_size`.
+            seed: seed of every draw.
+            device: device of the batches.
+
+        Raises:
+            InputError: the training set lacks what the stream needs.
         """
         ...
 

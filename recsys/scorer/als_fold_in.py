@@ -1,13 +1,13 @@
-"""Exact row solves of alternating least squares over all pairs, observed or not.
+"""Row solves of alternating least squares over all pairs, observed or not.
 
 One side's best vectors are solved for fixed vectors of the other side. `recsys.models.ials` gives
 the objective and says how a row is solved cheaply. The solve is part of the scorer, because a user
-who comes after training is one more such row.
+who comes after training is one more such row. `recsys.scorer.als_steps` has approximate solves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,9 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["RowSolve", "solve_rows"]
+from recsys.scorer.als_steps import CONVERGED, compiled, descend_compiled, descend_together
+
+__all__ = ["RowSolve", "RowSolver", "solve_rows"]
 
 _BLOCK_BYTES = 16 << 20  # of the gathered factors [B, L, d] of the rows that are solved together
+_DEVICE_BYTES = 512 << 20  # the same on a GPU, where more rows at a time keep it busy
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,126 @@ class RowSolve:
     nu: float
 
 
+class RowSolver:
+    """Best vectors of one side for fixed vectors of the other, on the device of these.
+
+    Args:
+        other: vectors of the fixed side, float32 [m, d].
+        weights: of the least squares problem.
+    """
+
+    def __init__(self, other: Tensor, weights: RowSolve) -> None:
+        self.weights, self.dim = weights, other.shape[1]
+        e, basis = torch.linalg.eigh((other.T @ other).double())
+        # [d]; rounding may give a negative eigenvalue
+        self.floor = weights.unobserved * e.clamp_(min=0)
+        self.basis = basis.float()
+        # The last row, of zeros, pads short rows.
+        self.turned = F.pad(other @ self.basis, (0, 0, 0, 1))
+        self.device = other.device
+
+    def __call__(self, observed: sp.csr_matrix) -> Tensor:
+        """Return the vectors, float32 [n, d]; those of rows without interactions are zero.
+
+        A row is solved together with rows of similar length, so its last bits depend on them.
+
+        Args:
+            observed: CSR [n, m]; its pattern holds the interactions.
+        """
+
+        def solve(rows: Tensor, scaled: Tensor, root: Tensor) -> Tensor:
+            return _solve(scaled, root)
+
+        return self._by_groups(observed, solve) @ self.basis.T
+
+    def of_histories(self, observed: sp.csr_matrix) -> Tensor:
+        """Return the same vectors, by compiled steps until they converge where numba is installed.
+
+        For histories this is several times as fast; the two differ by rounding. Without numba, and
+        on a GPU, it is the call itself.
+
+        Args:
+            observed: CSR [n, m]; its pattern holds the interactions.
+        """
+        kernel = compiled() if self.device.type == "cpu" else None
+        if kernel is None:
+            return self(observed)
+        start = torch.zeros(observed.shape[0], self.dim)
+        return self._compiled(kernel, observed, start, 2 * self.dim + 10, CONVERGED)
+
+    def descend(self, observed: sp.csr_matrix, start: Tensor, steps: int) -> Tensor:
+        """Return the vectors after some conjugate gradient steps, float32 [n, d].
+
+        Args:
+            observed: CSR [n, m]; its pattern holds the interactions.
+            start: the vectors before the first step, float32 [n, d].
+            steps: number of steps, at least 1.
+        """
+        kernel = compiled() if self.device.type == "cpu" else None
+        turned = start @ self.basis
+        if kernel is not None:
+            return self._compiled(kernel, observed, turned, steps)
+
+        def solve(rows: Tensor, scaled: Tensor, root: Tensor) -> Tensor:
+            return descend_together(scaled, turned.index_select(0, rows) / root, steps) * root
+
+        return self._by_groups(observed, solve) @ self.basis.T
+
+    def _strength(self, length: np.ndarray, n_columns: int) -> np.ndarray:
+        """Return the weight of the squared norm of rows of some lengths, float64."""
+        weights = self.weights
+        return np.asarray(weights.l2 * (length + weights.unobserved * n_columns) ** weights.nu)
+
+    def _compiled(
+        self,
+        kernel: Callable[..., None],
+        observed: sp.csr_matrix,
+        start: Tensor,
+        steps: int,
+        tolerance: float = 0.0,
+    ) -> Tensor:
+        strength = self._strength(np.diff(observed.indptr), observed.shape[1])
+        solved = descend_compiled(
+            kernel, observed, self.turned, self.floor, strength, start, steps, tolerance
+        )
+        return solved @ self.basis.T
+
+    def _by_groups(
+        self, observed: sp.csr_matrix, solve: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """Return the vectors of all rows in the basis, some rows of similar length at a time.
+
+        Args:
+            observed: CSR [n, m].
+            solve: returns the vectors of some rows [B, d] for the rows, int64 [B], their scaled
+                factors F [B, L, d] and m^-1/2 [B, d].
+        """
+        length = np.diff(observed.indptr)
+        solved = torch.zeros(observed.shape[0], self.dim, device=self.device)
+        on_cpu = self.device.type == "cpu"
+        place = _Members(observed, self.device)
+
+        def fill(group: np.ndarray) -> None:
+            own = length[group]
+            rows = torch.from_numpy(group).to(self.device)
+            strength = torch.from_numpy(self._strength(own, observed.shape[1])).to(self.device)
+            root = (self.floor + strength[:, None]).rsqrt_().float()  # m^-1/2 [B, d]
+            members = place(rows, int(own.max()))
+            gathered = self.turned.index_select(0, members.view(-1)).view(*members.shape, -1)
+            solved[rows] = solve(rows, gathered.mul_(root[:, None, :]), root)
+
+        groups = list(_groups(length, self.dim, _BLOCK_BYTES if on_cpu else _DEVICE_BYTES))
+        threads = torch.get_num_threads() if on_cpu else 1
+        if threads == 1 or len(groups) < 2:
+            for group in groups:
+                fill(group)
+            return solved
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for _ in pool.map(fill, groups):
+                pass
+        return solved
+
+
 def solve_rows(
     observed: sp.csr_matrix, other: Tensor, unobserved: float, l2: float, nu: float
 ) -> Tensor:
@@ -50,31 +173,7 @@ def solve_rows(
     Returns:
         float32 [n, d]; rows without interactions are zero.
     """
-    length = np.diff(observed.indptr)
-    e, basis = torch.linalg.eigh((other.T @ other).double())
-    floor = unobserved * e.clamp_(min=0)  # [d]; rounding may give a negative eigenvalue
-    # The last row, of zeros, pads short rows.
-    turned = F.pad(other @ basis.float(), (0, 0, 0, 1))
-    solved = torch.zeros(observed.shape[0], other.shape[1])
-
-    def solve(rows: np.ndarray) -> None:
-        own = length[rows]
-        strength = torch.from_numpy(l2 * (own + unobserved * observed.shape[1]) ** nu)
-        root = (floor + strength[:, None]).rsqrt_().float()  # m^-1/2 [B, d]
-        members = torch.from_numpy(_members(observed, rows, own))
-        gathered = turned.index_select(0, members.view(-1)).view(*members.shape, -1)
-        solved[torch.from_numpy(rows)] = _solve(gathered.mul_(root[:, None, :]), root)
-
-    groups = list(_groups(length, other.shape[1]))
-    threads = torch.get_num_threads()
-    if threads == 1 or len(groups) < 2:
-        for rows in groups:
-            solve(rows)
-    else:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for _ in pool.map(solve, groups):
-                pass
-    return solved @ basis.T.float()
+    return RowSolver(other, RowSolve(unobserved, l2, nu))(observed)
 
 
 def _solve(scaled: Tensor, root: Tensor) -> Tensor:
@@ -93,28 +192,40 @@ def _solve(scaled: Tensor, root: Tensor) -> Tensor:
     return answer[..., 0] * root
 
 
-def _groups(length: np.ndarray, dim: int) -> Iterator[np.ndarray]:
+def _groups(length: np.ndarray, dim: int, block_bytes: int | None = None) -> Iterator[np.ndarray]:
     """Yield rows of similar length, longest first.
 
     At most a fifth of the gathered vectors is padding, and the vectors of a group fit the block.
     """
+    block_bytes = _BLOCK_BYTES if block_bytes is None else block_bytes
     order = np.argsort(-length, kind="stable")
     order = order[length[order] > 0]
     start = 0
     while start < len(order):
         longest = int(length[order[start]])
-        stop = start + max(1, _BLOCK_BYTES // (4 * longest * max(dim, min(longest, dim))))
+        stop = start + max(1, block_bytes // (4 * longest * max(dim, min(longest, dim))))
         stop = min(stop, int(np.searchsorted(-length[order], -(longest * 4 // 5), side="right")))
         stop = max(stop, start + 1)
         yield order[start:stop]
         start = stop
 
 
-def _members(observed: sp.csr_matrix, rows: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Return the columns of the rows, int64 [B, longest]; padded with the number of columns."""
-    position = np.arange(own.max())
-    inside = position < own[:, None]
-    members = np.full(inside.shape, observed.shape[1], dtype=np.int64)
-    start = observed.indptr[rows].astype(np.int64)[:, None]
-    members[inside] = observed.indices[(start + position)[inside]]
-    return members
+class _Members:
+    """Columns of the rows of a matrix, on a device.
+
+    Args:
+        observed: CSR [n, m].
+        device: of the columns.
+    """
+
+    def __init__(self, observed: sp.csr_matrix, device: torch.device) -> None:
+        self.absent = observed.shape[1]
+        self.indptr = torch.from_numpy(observed.indptr.astype(np.int64)).to(device)
+        self.column = torch.from_numpy(observed.indices.astype(np.int64)).to(device)
+
+    def __call__(self, rows: Tensor, longest: int) -> Tensor:
+        """Return the columns of some rows, int64 [B, longest]; m where a row has ended."""
+        index = torch.arange(longest, device=rows.device) + self.indptr[rows][:, None]
+        inside = index < self.indptr[rows + 1][:, None]
+        members = self.column[index.clamp_(max=len(self.column) - 1)]
+        return members.masked_fill_(~inside, self.absent)

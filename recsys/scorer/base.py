@@ -1,10 +1,12 @@
 """The interface of a scorer, and the abilities that only some scorers have.
 
-    Scorer        scores all items for a block of users, and can be saved
+    Scorer        scores all items for a block of queries, and can be saved
     ItemVectors   has one vector per item
     VectorScorer  ranks by an inner product, a cosine or a distance of user and item vectors
-    FoldsIn       computes the scores of new users from their histories
     TakesItems    computes the scores of new items from their features
+
+Which queries a scorer answers is a value, `Scorer.answers`: those of users of training, or those of
+histories, which serve new users, sessions and items as well.
 
 An ability is a protocol: a scorer has it if it has its methods. Callers use `require`, which raises
 the error that a user sees. A class whose ability depends on its values (`Factors` computes new
@@ -17,22 +19,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, cast, runtime_checkable
 
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from recsys.data.query import Queries, QueryKind
 from recsys.data.types import FeatureTable
 from recsys.errors import InputError
 from recsys.scorer.plan import Plan
 
 __all__ = [
-    "FoldsIn",
     "ItemVectors",
     "Scorer",
     "Similarity",
     "TakesItems",
     "VectorScorer",
+    "answered_by",
     "lacks",
+    "readable",
     "require",
 ]
 
@@ -42,7 +45,7 @@ Ability = TypeVar("Ability")
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A frozen value that scores every item for a block of users.
+    """A frozen value that scores every item for a block of queries.
 
     A scorer with an attribute `places` declares whether its scores are informative for users and
     items without a training interaction (`recsys.scorer.ability`).
@@ -62,15 +65,26 @@ class Scorer(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def answers(self) -> frozenset[QueryKind]:
+        """Which queries it answers: of users of training, of histories, or both."""
+        ...
+
     def to(self, device: torch.device | str) -> Scorer:
         """Return the scorer with its tensors on a device."""
         ...
 
-    def score(self, users: Tensor) -> Tensor:
+    def score(self, queries: Queries) -> Tensor:
         """Return the scores of all items, float32 [B, n_items]; higher is better.
 
+        What the queries exclude is scored too: the ranking leaves it out. The scores of a query do
+        not depend on the other queries.
+
         Args:
-            users: user rows, int64 [B].
+            queries: B queries of a kind that the scorer answers.
+
+        Raises:
+            InputError: the scorer does not answer such queries.
         """
         ...
 
@@ -123,23 +137,6 @@ class VectorScorer(ItemVectors, Protocol):
 
 
 @runtime_checkable
-class FoldsIn(Protocol):
-    """A scorer that computes the scores of new users from their histories, without training."""
-
-    def fold_in(self, histories: sp.csr_matrix) -> Scorer:
-        """Return the scorer of other users.
-
-        Args:
-            histories: CSR [n, n_items] over the items of training. Its pattern counts, its values
-                do not.
-
-        Raises:
-            InputError: another number of items, or scores that do not follow from a history.
-        """
-        ...
-
-
-@runtime_checkable
 class TakesItems(Protocol):
     """A scorer that computes the scores of new items from their features, without training."""
 
@@ -172,9 +169,14 @@ class _Lack:
 
 
 _LACKS: Mapping[object, _Lack] = {
-    FoldsIn: _Lack(
+    "history": _Lack(
         "has a learned vector per user, which cannot be computed from a history",
-        "use itemknn, ease, gfcf, ials, contentknn or popular, or train again with these users",
+        "use itemknn, ease, gfcf, ials, userknn, multvae, contentknn, sasrec, gru4rec, "
+        "bert4rec, hstu, fpmc, sknn, markov, dual, copurchase or popular, or train again with "
+        "these users",
+    ),
+    "user": _Lack(
+        "answers histories only, and the query has a user and no history", "give the history"
     ),
     TakesItems: _Lack(
         "does not compute the vector of an item from its features",
@@ -194,7 +196,7 @@ def require(scorer: Scorer, ability: Callable[..., Ability], purpose: str) -> Ab
 
     Args:
         scorer: any scorer.
-        ability: `ItemVectors`, `VectorScorer`, `FoldsIn` or `TakesItems`.
+        ability: `ItemVectors`, `VectorScorer` or `TakesItems`.
         purpose: what the ability is needed for, as in "serve new users".
 
     Raises:
@@ -211,3 +213,36 @@ def lacks(scorer: Scorer, ability: object, purpose: str) -> InputError:
     lack = _LACKS[ability]
     cause = f"cannot {purpose}: this '{scorer.kind}' scorer {lack.cause}"
     return InputError(cause, remedy=lack.remedy)
+
+
+def answered_by(scorer: Scorer, queries: Queries, purpose: str = "answer a history") -> QueryKind:
+    """Return what a scorer reads of the queries: the history where it can, else the user.
+
+    Args:
+        scorer: any scorer.
+        queries: the queries.
+        purpose: what is asked for, for the error.
+
+    Raises:
+        InputError: the scorer answers no kind of query that these are.
+    """
+    return readable(scorer, queries.kinds, purpose)
+
+
+def readable(scorer: Scorer, kinds: frozenset[QueryKind], purpose: str) -> QueryKind:
+    """Return what a scorer reads of queries that have users, histories or both.
+
+    Args:
+        scorer: any scorer.
+        kinds: what the queries have.
+        purpose: what is asked for, for the error.
+
+    Raises:
+        InputError: the scorer answers no kind of query that these are.
+    """
+    both = kinds & scorer.answers
+    if "history" in both:
+        return "history"
+    if "user" in both:
+        return "user"
+    raise lacks(scorer, "user" if "user" in kinds else "history", purpose)

@@ -11,31 +11,32 @@ switching between methods. The scale of `Fallback` is ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.data.query import Queries, QueryKind
 from recsys.data.types import FeatureTable, Interactions
 from recsys.errors import InputError
 from recsys.scorer.ability import Places, places_of
-from recsys.scorer.base import Scorer
+from recsys.scorer.base import Scorer, answered_by
 from recsys.scorer.parts import (
     RestorePart,
     WeightedParts,
+    answers_of_all,
     append_items,
     each_part,
-    fold_in_part,
     modalities,
     numbered,
     pack,
     unpack,
 )
-from recsys.scorer.plan import Blocks, Plan
+from recsys.scorer.plan import Dense, Plan
+from recsys.scorer.rows import user_rows
 from recsys.scorer.scales import Standard, moments, standardised
 
 __all__ = ["Blend", "Calibration", "Fallback", "Standard", "standardised"]
@@ -71,10 +72,11 @@ class Blend(WeightedParts):
             )
         _check_sizes(*self.parts)
 
-    def score(self, users: Tensor) -> Tensor:
-        total = standardised(self.parts[0].score(users), self.by).mul_(self.weights[0])
+    def score(self, queries: Queries) -> Tensor:
+        self._check(queries)
+        total = standardised(self.parts[0].score(queries), self.by).mul_(self.weights[0])
         for part, weight in zip(self.parts[1:], self.weights[1:], strict=True):
-            total.add_(standardised(part.score(users), self.by).to(total.device), alpha=weight)
+            total.add_(standardised(part.score(queries), self.by).to(total.device), alpha=weight)
         return total
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -178,6 +180,11 @@ class Fallback:
         return self.first.device
 
     @property
+    def answers(self) -> frozenset[QueryKind]:
+        """The queries that both answer."""
+        return answers_of_all((self.first, self.second))
+
+    @property
     def places(self) -> Places:
         """What the second places; users only if the first places them too or is not asked."""
         first, second = places_of(self.first), places_of(self.second)
@@ -192,23 +199,7 @@ class Fallback:
         )
 
     def plan(self) -> Plan:
-        return Blocks()
-
-    def fold_in(self, histories: sp.csr_matrix) -> Fallback:
-        """Return the scorer of other users, see `FoldsIn.fold_in`.
-
-        Raises:
-            InputError: one of the two cannot serve new users; it is named.
-        """
-        known = None
-        if self.user_known is not None:
-            known = torch.from_numpy(np.diff(histories.indptr) > 0).to(self.device)
-        first, second = each_part(
-            self.kind,
-            {"first": self.first, "second": self.second},
-            lambda part: fold_in_part(part, histories[:, : part.n_items]),
-        )
-        return Fallback(first, second, self.item_known, known, self.calibrate, self.advantage)
+        return Dense()
 
     def reads(self) -> dict[str, int]:
         """Return the modalities that the second needs for new items, see `TakesItems.reads`.
@@ -229,9 +220,14 @@ class Fallback:
         known = F.pad(self.item_known, (0, second.n_items - self.n_items))
         return Fallback(self.first, second, known, self.user_known, self.calibrate, self.advantage)
 
-    def score(self, users: Tensor) -> Tensor:
-        first = self.first.score(users)
-        second = self.second.score(users).to(first.device)
+    def score(self, queries: Queries) -> Tensor:
+        parts = {"first": self.first, "second": self.second}
+        each_part(self.kind, parts, lambda part: answered_by(part, queries))
+        to_first = queries
+        if queries.history is not None and self.first.n_items < self.n_items:
+            to_first = replace(queries, history=queries.history.within(self.first.n_items))
+        first = self.first.score(to_first)
+        second = self.second.score(queries).to(first.device)
         # Items that the first lacks are not known to it, so these zeros are not used.
         first = F.pad(first, (0, second.shape[1] - first.shape[1]))
         known = self.item_known
@@ -244,7 +240,20 @@ class Fallback:
         scores = torch.where(known, first, matched)
         if self.user_known is None:
             return scores
-        return torch.where(self.user_known[users.to(first.device)][:, None], scores, second)
+        by_first = self._known_to_first(queries, self.user_known)
+        return torch.where(by_first[:, None], scores, second)
+
+    def _known_to_first(self, queries: Queries, user_known: Tensor) -> Tensor:
+        """Return which queries the first scorer answers, bool [B]; those of an empty history not.
+
+        Args:
+            queries: the queries.
+            user_known: users whom the first knows, bool [n_users].
+        """
+        if answered_by(self.first, queries) == "user":
+            return user_known[user_rows(queries, self.device)]
+        assert queries.history is not None
+        return torch.from_numpy(queries.history.length > 0).to(self.device)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, (first, second) = pack({"first": self.first, "second": self.second})

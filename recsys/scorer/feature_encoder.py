@@ -27,12 +27,20 @@ __all__ = [
     "Layer",
     "Modality",
     "Reader",
+    "activated",
 ]
 
 Activation = Literal["none", "tanh", "leaky-relu"]
 Gate = Literal["tanh", "softmax"]
 
 _EXPERTS = "experts by "  # prefix of the name of a gate, where a layer has its activation
+
+
+def activated(rows: Tensor, activation: Activation) -> Tensor:
+    """Return the outputs of an activation for inputs of any shape."""
+    if activation == "tanh":
+        return torch.tanh(rows)
+    return F.leaky_relu(rows) if activation == "leaky-relu" else rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +58,28 @@ class Layer:
     activation: Activation = "none"
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Return the outputs [n, out] of inputs [n, in], on the CPU."""
-        bias = None if self.bias is None else self.bias.cpu()
-        outputs = F.linear(rows, self.weight.cpu(), bias)
-        if self.activation == "tanh":
-            return torch.tanh(outputs)
-        return F.leaky_relu(outputs) if self.activation == "leaky-relu" else outputs
+        """Return the outputs [n, out] of inputs [n, in], on the device of the inputs."""
+        bias = None if self.bias is None else self.bias.to(rows.device)
+        return activated(F.linear(rows, self.weight.to(rows.device), bias), self.activation)
+
+    def to(self, device: torch.device | str) -> Layer:
+        """Return the layer with its tensors on a device."""
+        bias = None if self.bias is None else self.bias.to(device)
+        return Layer(self.weight.to(device), bias, self.activation)
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors, with `name` before their own names."""
+        tensors = {f"{name}weight": self.weight}
+        if self.bias is not None:
+            tensors[f"{name}bias"] = self.bias
+        return tensors
+
+    @classmethod
+    def restore(
+        cls, name: str, tensors: Mapping[str, Tensor], activation: Activation = "none"
+    ) -> Layer:
+        """Build a layer from the tensors that `state` returned."""
+        return cls(tensors[f"{name}weight"], tensors.get(f"{name}bias"), activation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +186,8 @@ class ContentEncoder:
 def _layer_state(name: str, layer: Layer | Experts) -> dict[str, Tensor]:
     """Return the tensors of a layer, with `name` before their own names."""
     if isinstance(layer, Experts):
-        return _layer_state(f"{name}maps.", layer.maps) | _layer_state(f"{name}gate.", layer.gate)
-    tensors = {f"{name}weight": layer.weight}
-    if layer.bias is not None:
-        tensors[f"{name}bias"] = layer.bias
-    return tensors
+        return layer.maps.state(f"{name}maps.") | layer.gate.state(f"{name}gate.")
+    return layer.state(name)
 
 
 def _activation(layer: Layer | Experts) -> str:
@@ -177,9 +198,6 @@ def _activation(layer: Layer | Experts) -> str:
 def _layer(name: str, tensors: Mapping[str, Tensor], activation: Any) -> Layer | Experts:
     """Build a layer from its tensors and the name that `_activation` gave."""
     if not str(activation).startswith(_EXPERTS):
-        return Layer(tensors[f"{name}weight"], tensors.get(f"{name}bias"), activation)
-    maps, gate = (
-        Layer(tensors[f"{name}{part}.weight"], tensors.get(f"{name}{part}.bias"))
-        for part in ("maps", "gate")
-    )
+        return Layer.restore(name, tensors, activation)
+    maps, gate = (Layer.restore(f"{name}{part}.", tensors) for part in ("maps", "gate"))
     return Experts(maps, gate, "softmax" if activation == f"{_EXPERTS}softmax" else "tanh")

@@ -12,8 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from recsys.data.query import Queries, QueryKind
 from recsys.scorer.ability import Places
-from recsys.scorer.plan import Blocks
+from recsys.scorer.base import answered_by
+from recsys.scorer.plan import Dense
+from recsys.scorer.rows import user_rows
 
 __all__ = ["Deep", "Relational"]
 
@@ -44,6 +47,7 @@ class Relational:
 
     kind: ClassVar[str] = "relational"
     places: ClassVar[Places] = Places()
+    answers: ClassVar[frozenset[QueryKind]] = frozenset(("user",))
 
     @property
     def n_users(self) -> int:
@@ -62,10 +66,12 @@ class Relational:
             self.user.to(device), self.item.to(device), self.key.to(device), self.memory.to(device)
         )
 
-    def plan(self) -> Blocks:
-        return Blocks()
+    def plan(self) -> Dense:
+        return Dense()
 
-    def score(self, users: Tensor) -> Tensor:
+    def score(self, queries: Queries) -> Tensor:
+        answered_by(self, queries)
+        users = user_rows(queries, self.device)
         user, memories = self.user[users], len(self.memory)
         scores = user.new_empty(len(users), self.n_items)
         for rows in _blocks(len(users), _ROOM // (64 * memories)):
@@ -133,6 +139,7 @@ class Deep:
 
     kind: ClassVar[str] = "deep"
     places: ClassVar[Places] = Places()
+    answers: ClassVar[frozenset[QueryKind]] = frozenset(("user",))
 
     @property
     def n_users(self) -> int:
@@ -153,10 +160,12 @@ class Deep:
             **tables, layers=layers, output=self.output.to(device), bias=self.bias.to(device)
         )
 
-    def plan(self) -> Blocks:
-        return Blocks()
+    def plan(self) -> Dense:
+        return Dense()
 
-    def score(self, users: Tensor) -> Tensor:
+    def score(self, queries: Queries) -> Tensor:
+        answered_by(self, queries)
+        users = user_rows(queries, self.device)
         scores = torch.addmm(self.bias, self.user[users], self.item.T)
         part, width = self.user_part[users], self.user_part.shape[1]
         # Blocks that fit a cache are too small to keep an accelerator busy.

@@ -6,27 +6,27 @@ part: "the second part of this blend: cannot serve new users: ...".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from recsys.data.query import Queries, QueryKind
 from recsys.data.types import FeatureTable
 from recsys.errors import InputError
 from recsys.scorer.ability import Places, shared_by
-from recsys.scorer.base import FoldsIn, Scorer, TakesItems, require
+from recsys.scorer.base import Scorer, TakesItems, answered_by, require
 from recsys.scorer.nested_state import prefixed, under
-from recsys.scorer.plan import Blocks, Plan
+from recsys.scorer.plan import Dense, Plan
 
 __all__ = [
     "RestorePart",
     "WeightedParts",
+    "answers_of_all",
     "append_items",
     "each_part",
-    "fold_in_part",
     "modalities",
     "numbered",
     "pack",
@@ -74,16 +74,16 @@ class WeightedParts:
         return replace(self, parts=tuple(part.to(device) for part in self.parts))
 
     def plan(self) -> Plan:
-        return Blocks()
+        return Dense()
 
-    def fold_in(self, histories: sp.csr_matrix) -> Self:
-        """Return the scorer of other users, see `FoldsIn.fold_in`.
+    @property
+    def answers(self) -> frozenset[QueryKind]:
+        """The queries that all parts answer."""
+        return answers_of_all(self.parts)
 
-        Raises:
-            InputError: a part cannot serve new users; it is named.
-        """
-        folded = each_part(self.kind, self._named(), lambda part: fold_in_part(part, histories))
-        return replace(self, parts=folded)
+    def _check(self, queries: Queries) -> None:
+        """Refuse queries that a part does not answer, with its name."""
+        each_part(self.kind, self._named(), lambda part: answered_by(part, queries))
 
     def reads(self) -> dict[str, int]:
         """Return the modalities that all parts need, see `TakesItems.reads`.
@@ -140,9 +140,12 @@ def each_part(
     return tuple(results)
 
 
-def fold_in_part(part: Scorer, histories: sp.csr_matrix) -> Scorer:
-    """Return a scorer of other users; arguments and errors as `FoldsIn.fold_in`."""
-    return require(part, FoldsIn, "serve new users").fold_in(histories)
+def answers_of_all(parts: Iterable[Scorer]) -> frozenset[QueryKind]:
+    """Return the kinds of queries that every one of the scorers answers."""
+    answers: frozenset[QueryKind] = frozenset(("user", "history"))
+    for part in parts:
+        answers &= part.answers
+    return answers
 
 
 def append_items(part: Scorer, features: Mapping[str, FeatureTable]) -> Scorer:

@@ -10,11 +10,16 @@ from torch import Tensor
 from recsys.errors import InputError
 from recsys.scorer.base import Scorer
 from recsys.scorer.blend import Blend, Fallback
+from recsys.scorer.chain_factors import ChainFactors
 from recsys.scorer.factors import Factors, MultiFactors
+from recsys.scorer.item_vectors import AskedItems
 from recsys.scorer.pairwise import Deep, Relational
 from recsys.scorer.parts import RestorePart
 from recsys.scorer.product import Product
+from recsys.scorer.sequence_encoder import SequenceEncoder
+from recsys.scorer.session_neighbours import SessionNeighbours
 from recsys.scorer.sum import Sum
+from recsys.scorer.transitions import Transitions
 
 __all__ = ["KINDS", "from_state"]
 
@@ -41,6 +46,11 @@ _SINGLE: Mapping[str, type[_Single]] = {
     Relational.kind: Relational,
     Product.kind: Product,
     Deep.kind: Deep,
+    Transitions.kind: Transitions,
+    SessionNeighbours.kind: SessionNeighbours,
+    SequenceEncoder.kind: SequenceEncoder,
+    ChainFactors.kind: ChainFactors,
+    AskedItems.kind: AskedItems,
 }
 _JOINED: Mapping[str, type[_Joined]] = {
     Sum.kind: Sum,

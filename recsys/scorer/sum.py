@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from recsys.data.query import Queries
 from recsys.scorer.parts import RestorePart, WeightedParts, numbered, unpack
 
 __all__ = ["Sum"]
@@ -24,10 +25,11 @@ class Sum(WeightedParts):
 
     kind: ClassVar[str] = "sum"
 
-    def score(self, users: Tensor) -> Tensor:
-        total = self.parts[0].score(users).mul(self.weights[0])
+    def score(self, queries: Queries) -> Tensor:
+        self._check(queries)
+        total = self.parts[0].score(queries).mul(self.weights[0])
         for part, weight in zip(self.parts[1:], self.weights[1:], strict=True):
-            total.add_(part.score(users).to(total.device), alpha=weight)
+            total.add_(part.score(queries).to(total.device), alpha=weight)
         return total
 
     @classmethod

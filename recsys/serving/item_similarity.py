@@ -5,32 +5,25 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from recsys.data.ids import Ids, match_id_type
+from recsys.data.ids import Ids
 from recsys.data.types import Dataset
-from recsys.errors import InputError
-from recsys.ranking import top_k
-from recsys.scorer import (
-    Factors,
-    ItemVectors,
-    Scorer,
-    Similarity,
-    VectorScorer,
-    require,
-    unplaced,
-)
-from recsys.serving.request import length_of
+from recsys.scorer import ItemVectors, Scorer, require
+from recsys.serving.asked import by_items
+from recsys.serving.recommender import Recommender
+from recsys.serving.request import Request
 
 __all__ = ["similar_items"]
 
 
 def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl.DataFrame:
-    """Return the k items with the most similar vectors for each given item.
+    """Return the k most similar items of each given item.
 
-    Vectors are compared by distance if the scorer ranks by distance, and by cosine otherwise. Items
-    without a training interaction are left out, unless the scorer places them.
+    The vectors of the items are compared, by distance if the scorer ranks by distance, and by
+    cosine otherwise. A scorer without item vectors that reads histories is asked with a history of
+    the item. Items without a training interaction are left out, unless the scorer places them.
 
     Args:
-        scorer: a scorer with item vectors.
+        scorer: a scorer with item vectors, or one that reads histories.
         train: its training data.
         items: outside ids.
         k: similar items of each item, at least 1.
@@ -39,36 +32,21 @@ def similar_items(scorer: Scorer, train: Dataset, items: Ids, k: int = 10) -> pl
         item, similar (outside ids), rank (1..k), score.
 
     Raises:
-        InputError: the scorer has no item vectors, an item is unknown or has no training
-            interaction, or k is not an integer of at least 1.
+        InputError: the scorer can do neither, an item is unknown or has no training interaction, or
+            k is not an integer of at least 1.
     """
-    k = length_of(k)
-    vectors = require(scorer, ItemVectors, "find similar items").item
-    rows = train.items.require(match_id_type(items, train.items.ids.dtype, "items"), "items")
-    _, without = unplaced(scorer, train)
-    if without[rows].any():
-        first = train.items.ids[int(rows[without[rows]][0])]
-        raise InputError(
-            f"item {first!r} has no training interaction, so its vector is not informative",
-            place="items",
-            remedy="leave it out, or use a method that places items by their features",
-        )
-    # An inner product favours popular items for every query; the cosine does not.
-    by_distance = isinstance(scorer, VectorScorer) and scorer.similarity == "euclidean"
-    similarity: Similarity = "euclidean" if by_distance else "cosine"
-    among_items = Factors(vectors[rows], vectors, similarity)
-    # One more than asked for, because an item is most similar to itself.
-    pool = np.flatnonzero(~without) if without.any() else None
-    best = top_k(among_items, np.arange(len(rows)), k + 1, candidates=pool)
-    keep = (best.item != rows[:, None]) & (best.item >= 0)
-    keep &= keep.cumsum(1) <= k
-    owner = np.repeat(np.arange(len(rows)), keep.sum(1))
-    ids = train.items.ids
+    request = Request(k=k, unknown="error")
+    if "history" not in scorer.answers:
+        require(scorer, ItemVectors, "find similar items")
+    asked = by_items(items, scorer, train, request, by_vectors=True)
+    best = Recommender(scorer, train, request).lists(asked)
+    filled = best.item >= 0
+    owner = np.repeat(np.arange(len(asked)), filled.sum(1))
     return pl.DataFrame(
         {
-            "item": ids.gather(rows[owner]),
-            "similar": ids.gather(best.item[keep]),
-            "rank": keep.cumsum(1)[keep].astype(np.int32),
-            "score": best.score[keep],
+            "item": asked.ids.gather(owner),
+            "similar": train.items.ids.gather(best.item[filled]),
+            "rank": filled.cumsum(1)[filled].astype(np.int32),
+            "score": best.score[filled],
         }
     )

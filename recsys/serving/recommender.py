@@ -1,9 +1,9 @@
-"""Lists of a request, in outside ids: by the model, or by popularity for users it does not know.
+"""Lists of a request, in outside ids: by the model, or by popularity for whom it cannot answer.
 
 The ranking is `recsys.ranking.top_k`, as in evaluation: what is shipped is what was measured. Rows
 whose scores carry no information are not ranked by the model: users without a training interaction,
-users whose candidates all have the same score, and items without a training interaction, unless the
-scorer places them (`recsys.scorer.ability`).
+histories without a known item, queries whose candidates all have the same score, and items without
+a training interaction, unless the scorer places them (`recsys.scorer.ability`).
 """
 
 from __future__ import annotations
@@ -13,98 +13,88 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import scipy.sparse as sp
 import torch
 
-from recsys.data.types import Dataset, Vocab
-from recsys.errors import InputError
+from recsys.data.types import Dataset
 from recsys.ranking import TopK, top_k
 from recsys.scorer import Product, Scorer, unplaced
+from recsys.serving.asked import Asked, refuse
 from recsys.serving.request import Request, allowed_rows, without_unplaced
 
 __all__ = ["Recommender"]
 
 
 class Recommender:
-    """A request, resolved once to rows.
+    """How a request is answered: list length, candidates, treatment of unknown users.
 
     Args:
         scorer: the scorer.
-        train: its training data: the ids, and the histories of the users.
-        request: what is asked for; its `users` are given to the methods instead.
+        train: its training data: the ids, and the training counts of the items.
+        request: what is asked for; who asks is given to the methods, as `recsys.serving.asked`
+            resolves it.
 
     Raises:
         InputError: an unknown item, or no candidate is left.
     """
 
     def __init__(self, scorer: Scorer, train: Dataset, request: Request) -> None:
-        self.scorer, self.train = scorer, train
-        self.request = request
+        self.train, self.request = train, request
         self.k = min(request.k, train.n_items)  # a longer list has no more items
-        self.seen = train.pairs.csr if request.filter_seen else None
         self.titles = train.titles if request.titles else None
         self.allowed = allowed_rows(train.items, request)
-        self.unplaced_users, items = unplaced(scorer, train)
-        self.ranked = self.allowed
-        if not request.unmet:
-            self.ranked = without_unplaced(self.allowed, items, scorer)
+        self.unplaced_items = unplaced(scorer, train)[1] & (not request.unmet)
+        self.ranked = without_unplaced(self.allowed, self.unplaced_items, scorer)
 
-    def check(self, users: pl.Series) -> None:
-        """Refuse users whom the model does not know, if the request says so.
+    def lists(self, asked: Asked) -> TopK:
+        """Return the k best candidates of queries that the scorer answers.
 
         Args:
-            users: outside ids.
-
-        Raises:
-            InputError: there is one.
+            asked: the queries.
         """
-        if self.request.unknown == "error":
-            rows = self.train.users.require(users, "users")
-            self._refuse(
-                users,
-                self.unplaced_users[rows],
-                "has no training interaction, so the model cannot rank items for them",
-            )
+        return top_k(asked.scorer, asked.queries, self.k, candidates=self.ranked, flat=True)
 
-    def frame(self, users: pl.Series) -> pl.DataFrame:
-        """Return the recommendations of users, in their order.
+    def frame(self, asked: Asked) -> pl.DataFrame:
+        """Return the recommendations of queries, in their order.
 
         Args:
-            users: outside ids.
+            asked: the queries.
 
         Returns:
-            user, item (outside ids), rank (1..k), score, source, and title if it was asked for.
+            user or query_item, item (outside ids), rank (1..k), score, source, and title if it was
+            asked for.
 
         Raises:
-            InputError: a user whose candidates all have the same score, with unknown = "error".
+            InputError: a query whose candidates all have the same score, with unknown = "error".
         """
-        rows = self.train.users.rows(users)
-        known = rows >= 0
-        known[known] = ~self.unplaced_users[rows[known]]
+        known = asked.answered
         served = np.flatnonzero(known)
-        best = top_k(
-            self.scorer, rows[served], self.k, seen=self.seen, candidates=self.ranked, flat=True
-        )
+        best = self.lists(asked.take(served))
         assert best.flat is not None
         known[served[best.flat]] = False
         if self.request.unknown == "error":
-            self._refuse(users, ~known, "gets the same score for every candidate")
+            refuse(asked, ~known, "gets the same score for every candidate")
         by_model = ~best.flat
         frames = [
-            self._table(users, served[by_model], best.item[by_model], best.score[by_model], "model")
+            self._table(
+                asked.ids,
+                served[by_model],
+                best.item[by_model],
+                best.score[by_model],
+                asked.source,
+            )
         ]
         left = np.flatnonzero(~known)
         if len(left) and self.request.unknown == "popular":
-            popular = self._popular(rows[left])
-            frames.append(self._table(users, left, popular.item, popular.score, "popular"))
+            popular = self._popular(asked.take(left))
+            frames.append(self._table(asked.ids, left, popular.item, popular.score, "popular"))
         frame = pl.concat(frames).sort("position", "rank").drop("position")
-        if self.request.unknown == "popular":
+        if self.request.unknown == "popular" or asked.kind != "user":
             return frame
         return frame.with_columns(pl.col("user").cast(self.train.users.ids.dtype))
 
     def _table(
         self,
-        users: pl.Series,
+        ids: pl.Series,
         positions: np.ndarray,
         items: np.ndarray,
         scores: np.ndarray,
@@ -113,8 +103,8 @@ class Recommender:
         """Return lists as a table, a row per recommendation.
 
         Args:
-            users: outside ids of all users of the request.
-            positions: positions in `users` of the lists [n].
+            ids: outside ids of all queries of the request.
+            positions: positions in `ids` of the lists [n].
             items, scores: the lists, [n, k] each; item -1 where a list has ended.
             source: where the lists come from.
         """
@@ -123,7 +113,7 @@ class Recommender:
         rank = np.broadcast_to(np.arange(1, self.k + 1, dtype=np.int32), items.shape)[filled]
         columns = {
             "position": pl.Series(owner.astype(np.int64)),
-            "user": users.gather(owner),
+            ids.name: ids.gather(owner),
             "item": self.train.items.ids.gather(items[filled]),
             "rank": pl.Series(rank),
             "score": pl.Series(scores[filled].astype(np.float32)),
@@ -133,56 +123,47 @@ class Recommender:
             columns["title"] = self.titles.gather(items[filled])
         return pl.DataFrame(columns)
 
-    def _refuse(self, users: pl.Series, refused: np.ndarray, why: str) -> None:
-        """Raise the error of the first user of a mask [n], if it has one."""
-        if refused.any():
-            first = users[int(np.flatnonzero(refused)[0])]
-            raise InputError(
-                f"user {first!r} {why} ({refused.sum()} of {len(users)} users)",
-                place="users",
-                remedy="leave such users out, or use --unknown popular or skip",
-            )
-
-    def _popular(self, rows: np.ndarray) -> TopK:
-        """Return the most popular candidates of some users, less the items they have seen.
+    def _popular(self, asked: Asked) -> TopK:
+        """Return the most popular candidates of queries, less what they exclude.
 
         Equal counts are ordered as in every ranking. Items without a training interaction are left
         out.
 
         Args:
-            rows: user rows [n]; -1 for a user who is not in the run.
+            asked: the queries.
         """
         counts = self.train.item_counts
         pool = np.arange(self.train.n_items) if self.allowed is None else self.allowed
         pool = pool[counts[pool] > 0]
-        # One more row, of a user without a history, for all users who are not in the run.
-        n_users, seen = self.train.n_users, self.seen
         scores = torch.from_numpy(counts.astype(np.float32))
-        scorer = Product((torch.ones(n_users + 1, 1), scores[None, :]), "ones")
-        if seen is not None:
-            indptr = np.append(seen.indptr, seen.indptr[-1])
-            seen = sp.csr_matrix(
-                (seen.data, seen.indices, indptr), shape=(n_users + 1, seen.shape[1])
-            )
-        users = np.where(rows < 0, n_users, rows)
-        return top_k(scorer, users, self.k, seen=seen, candidates=pool)
+        scorer = Product((torch.ones(1, 1), scores[None, :]), "ones")
+        return top_k(scorer, asked.queries, self.k, candidates=pool)
 
-    def identity(self, users: pl.Series) -> dict[str, Any]:
+    def identity(self, asked: Asked) -> dict[str, Any]:
         """Return what decides the bytes of an answer, apart from the model and the format.
 
         Args:
-            users: outside ids.
+            asked: the queries.
         """
         candidates = "all"
         if self.ranked is not None:
             candidates = hashlib.sha256(self.ranked.tobytes()).hexdigest()
         return {
-            "users_fingerprint": Vocab(users).fingerprint,
+            "users_fingerprint": asked.fingerprint,
             "seen_fingerprint": self.train.pairs_fingerprint,
             "candidates": candidates,
             "k": self.k,
             "filter_seen": self.request.filter_seen,
             "unknown": self.request.unknown,
             "unmet": self.request.unmet,
-            "titles": self.titles is not None,
+            "titles": None if self.titles is None else _fingerprint(self.titles),
         }
+
+
+def _fingerprint(titles: pl.Series) -> str:
+    """Return the SHA-256 of titles, of which some may be missing."""
+    digest = hashlib.sha256()
+    for start in range(0, len(titles), 1 << 16):
+        some = titles[start : start + (1 << 16)]
+        digest.update("\0".join(title if title is not None else "\1" for title in some).encode())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A request for recommendations: users, list length, candidates, treatment of unknown users."""
+"""A request for recommendations: who asks, list length, candidates, treatment of the unknown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from recsys.data.ids import Ids, match_id_type
 from recsys.data.types import Vocab
 from recsys.errors import InputError, one_of
 from recsys.scorer import Scorer
+from recsys.serving.given_histories import HistoriesLike
 
 __all__ = ["Request", "Unknown", "allowed_rows", "length_of", "without_unplaced"]
 
@@ -20,24 +21,30 @@ Unknown = Literal["popular", "skip", "error"]
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A request for recommendations, in outside ids.
+    """A request for recommendations, in outside ids: for users, for histories, or for items.
 
     Args:
-        users: ids, in the order of the answer; None: every user of the run.
-        k: items per user, at least 1; a user with fewer candidates gets fewer rows.
-        filter_seen: whether to leave out the user's training items.
+        users: ids, in the order of the answer; None: every user of the run, if neither histories
+            nor items are given.
+        k: items per list, at least 1; a list with fewer candidates has fewer rows.
+        filter_seen: whether to leave out the user's training items, or the items of the history.
         candidates: ids of the only items to recommend; None: all.
         exclude: ids of items never to recommend.
         unknown: what users get whom the scorer does not know. "popular": the most popular
             candidates; "skip": no rows; "error": an error. Unknown is a user who is not in the
             training data; who has no training interaction, unless the scorer places such users; or
-            whose candidates all have the same score.
+            whose candidates all have the same score. So is a history without a known item, and an
+            item without a training interaction.
         unmet: whether items without a training interaction are candidates even if the scorer does
             not place them.
         titles: whether to add a column with the titles of the items, where the data have them.
+        histories: the histories to rank by, in any form that
+            `recsys.serving.given_histories.given_histories` takes. `users` names those of a list.
+        items: ids of the items to rank what goes with them.
 
     Raises:
-        InputError: k is not an integer of at least 1, or `unknown` is not a valid choice.
+        InputError: k is not an integer of at least 1, `unknown` is not a valid choice, items are
+            given together with users or histories, or filter_seen = False together with items.
     """
 
     users: Ids | None = None
@@ -48,10 +55,28 @@ class Request:
     unknown: Unknown = "popular"
     unmet: bool = False
     titles: bool = False
+    histories: HistoriesLike | None = None
+    items: Ids | None = None
 
     def __post_init__(self) -> None:
+        if self.items is not None:
+            self._check_items()
         one_of(self.unknown, get_args(Unknown), "unknown")
         object.__setattr__(self, "k", length_of(self.k))
+
+    def _check_items(self) -> None:
+        """Refuse settings that have no effect on what goes with items."""
+        for name in ("users", "histories"):
+            if getattr(self, name) is not None:
+                raise InputError(
+                    f"items and {name} do not go together", remedy="ask for each on its own"
+                )
+        if not self.filter_seen:
+            raise InputError(
+                "an item never goes with itself, so filter_seen = False (--keep-seen) has no "
+                "effect on items",
+                remedy="leave it out",
+            )
 
 
 def length_of(k: int) -> int:

@@ -1,9 +1,11 @@
 """Export of a run's vectors, and of an index of them, for systems that search vectors.
 
-The folder holds items.parquet, users.parquet, manifest.json and, if asked for, items.faiss. The
-vectors are those of `recsys.serving.plain_vectors`. If a user has several vectors, the best of them
-counts: search with each, and keep the best hit of each item. `recsys.serving.ann_index.nearest`
-does that:
+The folder holds items.parquet, users.parquet, manifest.json and, if asked for, items.faiss. A run
+without vectors whose scores are sums of weights of the items of a history, such as EASE, is written
+as these weights (`recsys.serving.history_export`).
+
+The vectors are those of `recsys.serving.plain_vectors`. If a user has several vectors, the best of
+them counts: search with each, and keep the best hit of each item. `ann_index.nearest` does that:
 
     index = read_index("vectors/items.faiss")
     items = pl.read_parquet("vectors/items.parquet")
@@ -20,19 +22,14 @@ features (`recsys.scorer.ability`) or they are asked for.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 from recsys.errors import InputError
 from recsys.experiment.execution import Run
@@ -47,6 +44,14 @@ from recsys.serving.ann_index import (
     build_index,
     owned,
     serialized,
+)
+from recsys.serving.export_files import LeftOut, filled, item_columns, libraries, write_table
+from recsys.serving.history_export import (
+    Solve,
+    WeightManifest,
+    export_weights,
+    has_weights,
+    solve_of,
 )
 from recsys.serving.plain_vectors import Vectors, vectors
 
@@ -74,14 +79,6 @@ _ELSEWHERE = {
         "elasticsearch": "l2_norm, in the same order",
     },
 }
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """How many users and items were left out because they have no training interaction."""
-
-    users: int
-    items: int
 
 
 @dataclass(frozen=True)
@@ -137,6 +134,8 @@ class Manifest:
         index: the index, None if none was asked for.
         elsewhere: name of the search in other systems, and what it returns.
         libraries: versions of the libraries that wrote the folder.
+        history: how the vector of a history is solved; None if the scorer has no such problem, and
+            then it is not in the file.
     """
 
     format: int
@@ -157,11 +156,15 @@ class Manifest:
     index: IndexFacts | None
     elsewhere: Mapping[str, str]
     libraries: Mapping[str, str]
+    history: Solve | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content as plain values."""
         index = None if self.index is None else self.index.to_json()
-        return {**dataclasses.asdict(self), "index": index}
+        content = {**dataclasses.asdict(self), "index": index}
+        if self.history is None:
+            del content["history"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -171,12 +174,12 @@ class Exported:
     Args:
         folder: the folder.
         files: paths of the files in it.
-        description: how to search the vectors, and what was left out.
+        description: how to search the vectors or to use the weights, and what was left out.
     """
 
     folder: Path
     files: tuple[Path, ...]
-    description: Manifest
+    description: Manifest | WeightManifest
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -204,6 +207,9 @@ def export(
     the same files, byte for byte, except an HNSW index, which several threads build in varying
     order.
 
+    A run without vectors whose scores are sums of weights of the items of a history gives
+    items.parquet without vectors, and weights.npy or weights.parquet.
+
     Args:
         run: a finished run.
         out: a folder that does not exist yet, or is empty.
@@ -212,19 +218,28 @@ def export(
         unmet: whether to write users and items without a training interaction, too.
 
     Raises:
-        InputError: the scorer has no such vectors; the folder is not empty or cannot be written;
-            faiss is not installed.
+        InputError: the scorer has neither such vectors nor weights, or an index of weights is asked
+            for; the folder is not empty or cannot be written; faiss is not installed.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             "already exists and is not empty", place=str(out), remedy="choose another --out"
         )
+    rows = _rows(run, unmet)
+    if has_weights(run.scorer):
+        if index is not None:
+            raise InputError(
+                f"an index needs vectors, and this '{run.scorer.kind}' scorer has weights of items",
+                place=str(run.folder),
+                remedy="leave out --index",
+            )
+        weights = export_weights(run, out, rows.items, _left_out(run, rows))
+        return Exported(out, tuple(out / name for name in weights.files), weights)
     try:
         whole = vectors(run.scorer)
     except InputError as error:
         raise error.at(str(run.folder)) from None
-    rows = _rows(run, unmet)
     written = replace(
         whole,
         user=whole.user[rows.users],
@@ -233,24 +248,14 @@ def export(
     )
     built = None if index is None else build_index(written.item, written.search, index)
     manifest = _manifest(run, written, rows, index)
-    home = Path(os.path.abspath(out))
-    temporary = home.with_name(f".{home.name}.{os.getpid()}.tmp")
-    try:
-        files = _write_folder(temporary, run, written, rows, built)
-        write_json(temporary / "manifest.json", manifest.to_json())
-        if out.exists():
-            out.rmdir()
-        temporary.replace(home)
-    except BaseException as error:  # an interrupt, too, leaves nothing incomplete behind
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, InputError) and error.place:
-            raise InputError(
-                error.cause,
-                place=error.place.replace(str(temporary), str(out)),
-                remedy=error.remedy,
-            ) from None
-        raise
-    return Exported(out, tuple(out / name for name in (*files, "manifest.json")), manifest)
+
+    def fill(folder: Path) -> list[str]:
+        names = _write_folder(folder, run, written, rows, built)
+        write_json(folder / "manifest.json", manifest.to_json())
+        return names
+
+    names = filled(out, fill)
+    return Exported(out, tuple(out / name for name in (*names, "manifest.json")), manifest)
 
 
 def _rows(run: Run, unmet: bool) -> _Rows:
@@ -279,12 +284,10 @@ def _write_folder(
 def _write_items(path: Path, run: Run, written: Vectors, items: np.ndarray) -> None:
     def rows(start: int) -> pl.DataFrame:
         span = slice(start, start + _ROWS)
-        frame = pl.DataFrame({"item": run.train.items.ids.gather(items[span])})
-        if run.train.titles is not None:
-            frame = frame.with_columns(run.train.titles.gather(items[span]).alias("title"))
+        frame = item_columns(run.train, items[span])
         return frame.with_columns(pl.Series("vector", written.item[span]))
 
-    _write_table(path, (rows(start) for start in range(0, len(written.item), _ROWS)))
+    write_table(path, (rows(start) for start in range(0, len(written.item), _ROWS)))
 
 
 def _write_users(path: Path, run: Run, written: Vectors, users: np.ndarray) -> None:
@@ -302,21 +305,13 @@ def _write_users(path: Path, run: Run, written: Vectors, users: np.ndarray) -> N
             }
         )
 
-    _write_table(path, (rows(start) for start in range(0, len(written.user), step)))
+    write_table(path, (rows(start) for start in range(0, len(written.user), step)))
 
 
-def _write_table(path: Path, frames: Iterator[pl.DataFrame]) -> None:
-    """Write frames one after the other, with never more than one in memory."""
-
-    def produce(temporary: Path) -> None:
-        tables = (frame.to_arrow(compat_level=pl.CompatLevel.oldest()) for frame in frames)
-        first = next(tables)
-        with pq.ParquetWriter(str(temporary), first.schema, compression="zstd") as writer:
-            writer.write_table(first)
-            for table in tables:
-                writer.write_table(table)
-
-    write_atomic(path, produce)
+def _left_out(run: Run, rows: _Rows) -> LeftOut:
+    return LeftOut(
+        users=run.train.n_users - len(rows.users), items=run.train.n_items - len(rows.items)
+    )
 
 
 def _manifest(run: Run, written: Vectors, rows: _Rows, index: IndexKind | None) -> Manifest:
@@ -338,10 +333,7 @@ def _manifest(run: Run, written: Vectors, rows: _Rows, index: IndexKind | None) 
         dim=written.dim,
         users=len(written.user),
         items=len(written.item),
-        without_training_pair_left_out=LeftOut(
-            users=run.train.n_users - len(rows.users),
-            items=run.train.n_items - len(rows.items),
-        ),
+        without_training_pair_left_out=_left_out(run, rows),
         vectors_per_user=VectorCounts(
             least=int(written.count.min()),
             most=int(written.count.max()),
@@ -350,14 +342,6 @@ def _manifest(run: Run, written: Vectors, rows: _Rows, index: IndexKind | None) 
         merge=_MERGE,
         index=None if index is None else IndexFacts(index, hnsw=HNSW if index == "hnsw" else None),
         elsewhere=_ELSEWHERE[written.search],
-        libraries=_libraries(index),
+        libraries=libraries(*(("faiss-cpu",) if index else ())),
+        history=solve_of(run.scorer),
     )
-
-
-def _libraries(index: IndexKind | None) -> dict[str, str]:
-    """Return the versions of the libraries that wrote the folder."""
-    versions = {}
-    for name in ("recsys", "numpy", "polars", "torch", *(("faiss-cpu",) if index else ())):
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions

@@ -1,7 +1,8 @@
 """Statistics: confidence intervals, paired tests, several seeds, critical differences.
 
-    intervals            Bootstrap intervals of means over users.
-    paired_tests         Two methods on the same users, effect sizes, Holm's correction.
+    units                Rows that belong to units: sums, means and linearised values.
+    intervals            Bootstrap intervals of means, units resampled.
+    paired_tests         Two methods on the same units, effect sizes, Holm's correction.
     seeds                Means and differences over users and training seeds.
     critical_difference  Mean ranks over data sets and their critical difference.
     roc                  Area under the ROC curve from ranks.

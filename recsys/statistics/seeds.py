@@ -1,5 +1,9 @@
 """Metrics and differences of methods over several training seeds and the same users.
 
+A user here is any unit: a user, a session or an item. Of a unit with several rows, such as
+queries, the linearised value is taken, see `recsys.statistics.units.linearised`; its mean over
+units is the mean over rows.
+
 An interval or a paired test over the users of one run is about that run. Trained with another seed,
 a method is another scorer, and the mean over a few seeds still holds a part of that variance. Here
 the variance has both parts: that over users, paired, and that over seeds, which are independent
@@ -11,10 +15,13 @@ Negative estimates are set to 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
+import scipy.special
+
+from recsys.statistics.units import linearised, numbered_units
 
 __all__ = ["Gap", "Seeds", "gap", "over_seeds"]
 
@@ -24,14 +31,14 @@ class Seeds:
     """A metric over several training seeds and the same users, with its variance components.
 
     Args:
-        mean: over seeds and users.
+        mean: over seeds and users, or rows where users have several.
         low: lower bound of the interval of the mean, over users and seeds; NaN with one seed.
         high: upper bound.
         se: standard error of the mean.
         seed_sd: standard deviation between seeds.
         user_sd: standard deviation between users.
         residual_sd: standard deviation of the rest.
-        per_seed: mean over users of each seed, [S].
+        per_seed: mean of each seed over users, or rows, [S].
     """
 
     mean: float
@@ -44,7 +51,7 @@ class Seeds:
     per_seed: tuple[float, ...]
 
 
-def over_seeds(values: np.ndarray, level: float = 0.95) -> Seeds:
+def over_seeds(values: np.ndarray, level: float = 0.95, *, unit: np.ndarray | None = None) -> Seeds:
     """Return the mean over seeds and users with its interval and variance components.
 
     Two-way random-effects analysis of variance: value[s, u] = mean + seed_s + user_u + residual.
@@ -55,16 +62,17 @@ def over_seeds(values: np.ndarray, level: float = 0.95) -> Seeds:
     squares and t quantiles with Satterthwaite's degrees of freedom.
 
     Args:
-        values: float [S, U]; users with a NaN in any seed are left out.
+        values: float [S, n], a column per user or row; those with a NaN in any seed are left out.
         level: coverage of the interval.
+        unit: user of each column, int [n]; None: each column is a user.
 
     Raises:
-        ValueError: not a matrix.
+        ValueError: not a matrix, or there is not one unit for each column.
     """
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim != 2:
         raise ValueError(f"values must be [seeds, users], not of shape {matrix.shape}")
-    matrix = matrix[:, ~np.isnan(matrix).any(0)]
+    matrix = _of_units([matrix], unit)[0]
     seeds, users = matrix.shape
     nan = float("nan")
     if not users or not seeds:
@@ -91,7 +99,7 @@ def over_seeds(values: np.ndarray, level: float = 0.95) -> Seeds:
     # The terms add up to the variance.
     terms = squares * np.append(among, 1 - among.sum()) / (seeds * users)
     spread = float((terms**2 / freedom).sum())
-    quantile = scipy.stats.t.ppf(0.5 + level / 2, variance**2 / spread) if spread > 0 else 0.0
+    quantile = scipy.special.stdtrit(variance**2 / spread, 0.5 + level / 2) if spread > 0 else 0.0
     half = float(quantile) * se
     return Seeds(
         mean=mean,
@@ -130,7 +138,13 @@ class Gap:
     seed_share: float
 
 
-def gap(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Gap:
+def gap(
+    first: np.ndarray,
+    second: np.ndarray,
+    level: float = 0.95,
+    *,
+    unit: np.ndarray | None = None,
+) -> Gap:
     """Compare two methods over seeds and users.
 
     The model of each method is value[s, u] = mean + seed_s + user_u + residual, with the same
@@ -144,13 +158,14 @@ def gap(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Gap:
     which is right if the seed has no effect, and otherwise too little.
 
     Args:
-        first: values of the first method, float [S, U], a row per seed; users with a NaN anywhere
-            are left out.
-        second: values of the second method for the same users, float [S', U].
+        first: values of the first method, float [S, n], a row per seed and a column per user or
+            row of a user; columns with a NaN anywhere are left out.
+        second: values of the second method for the same users, float [S', n].
         level: coverage of the interval.
+        unit: user of each column, int [n]; None: each column is a user.
 
     Raises:
-        ValueError: not two matrices over the same users.
+        ValueError: not two matrices over the same users, or there is not one unit for each column.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
@@ -158,8 +173,7 @@ def gap(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Gap:
             "values must be [seeds, users] over the same users, not of shapes "
             f"{a.shape} and {b.shape}"
         )
-    both = ~(np.isnan(a).any(0) | np.isnan(b).any(0))
-    a, b = a[:, both], b[:, both]
+    a, b = _of_units([a, b], unit)
     users, nan = a.shape[1], float("nan")
     if users < 2:
         difference = float(a.mean() - b.mean()) if users else nan
@@ -178,7 +192,7 @@ def gap(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Gap:
         p = 1.0 if abs(difference) <= 1e-14 * largest else 0.0
         return Gap(users, difference, difference, difference, 0.0, float(users - 1), p, 0.0)
     se, freedom = float(np.sqrt(squared)), squared**2 / spread
-    half = float(scipy.stats.t.ppf(0.5 + level / 2, freedom)) * se
+    half = float(scipy.special.stdtrit(freedom, 0.5 + level / 2)) * se
     return Gap(
         n=users,
         difference=difference,
@@ -186,9 +200,24 @@ def gap(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Gap:
         high=difference + half,
         se=se,
         freedom=freedom,
-        p=float(2 * scipy.stats.t.sf(abs(difference) / se, freedom)),
+        p=float(2 * scipy.special.stdtr(freedom, -abs(difference) / se)),
         seed_share=of_seeds / squared,
     )
+
+
+def _of_units(methods: Sequence[np.ndarray], unit: np.ndarray | None) -> list[np.ndarray]:
+    """Return the values of each method and seed with a column per unit, float64 [S, U] each.
+
+    Columns with a NaN in any method are left out.
+
+    Args:
+        methods: values of each method, float [S, n], S may differ.
+        unit: unit of each column, int [n]; None: each column is a unit.
+    """
+    known = ~np.isnan(np.concatenate(methods)).any(0)
+    code = numbered_units(unit, len(known))
+    unit = None if code is None else code[known]
+    return [linearised(values[:, known], unit) for values in methods]
 
 
 def _variance_of_seeds(values: np.ndarray) -> tuple[float, float]:

@@ -16,12 +16,11 @@ __all__ = ["latency_ms", "peak_mb", "reset_peak"]
 
 
 def latency_ms(scorer: Scorer, material: TrainValid) -> float:
-    """Return the milliseconds to rank all items for one user.
+    """Return the milliseconds to rank all items for one validation query.
 
-    This is the median of three passes over the validation users, at most a thousand.
+    This is the median of three passes over the queries, at most a thousand.
     """
-    seen = material.train.pairs.csr
-    return 1000 * seconds_per_user(scorer, material.valid.user, seen=seen)
+    return 1000 * seconds_per_user(scorer, material.train.pairs, material.valid)
 
 
 def reset_peak(device: torch.device) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recsys.data.types import Dataset, Interactions, Split
+from recsys.data.types import Dataset, HeldOut, Split
 from recsys.errors import InputError
 from recsys.experiment.execution import data_of
 from recsys.experiment.experiment import Experiment
@@ -18,21 +18,23 @@ class TrainValid:
 
     Args:
         train: the training data.
-        valid: the validation interactions, which select.
+        valid: the validation part, which selects.
         fingerprint: fingerprint of their split.
         rule: the split rule in words.
         pairs_fingerprint: fingerprint of the interactions of the split alone, without features.
+        items_fingerprint: fingerprint of the split without features of users and relations.
     """
 
     train: Dataset
-    valid: Interactions
+    valid: HeldOut
     fingerprint: str
     rule: str = ""
     pairs_fingerprint: str = ""
+    items_fingerprint: str = ""
 
     def matches(self, kept: str) -> bool:
         """Return whether a stored fingerprint is that of these data, as `Split.matches`."""
-        return kept in (self.fingerprint, self.pairs_fingerprint)
+        return kept in (self.fingerprint, self.pairs_fingerprint, self.items_fingerprint)
 
     def require_match(self, kept: str, place: str) -> None:
         """Refuse data that differ from those with which a study was begun.
@@ -70,5 +72,10 @@ def train_valid_of(experiment: Experiment, split: Split | None = None) -> TrainV
             remedy="give valid a share in [split] ratios, valid_share or valid_from",
         )
     return TrainValid(
-        split.train, split.valid, split.fingerprint, split.rule, split.pairs_fingerprint
+        split.train,
+        split.valid,
+        split.fingerprint,
+        split.rule,
+        split.pairs_fingerprint,
+        split.items_fingerprint,
     )

@@ -6,6 +6,7 @@ The loop gets training and validation data only; it cannot reach the test set.
     loop           The loop that trains one recipe.
     job            What one training consists of.
     learner        One training step.
+    pair_learner   One round of the compiled kernels in its place.
     loss_meter     The mean loss of an epoch, and the check for divergence.
     selection      The best epoch on the validation set, and early stopping.
     checkpoint     Checkpoints from which a training is resumed exactly.

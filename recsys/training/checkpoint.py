@@ -121,10 +121,13 @@ def identity(job: Job) -> str:
     )
     if not depends_on_length:
         shaping = replace(shaping, epochs=1, patience=None, min_epochs=0)
+    config = to_dict(shaping)
+    if shaping.update == "batch":
+        config.pop("update")  # checkpoints of earlier versions do not mention it
     parts = [
         recipe_name(job.recipe),
         to_dict(job.recipe),
-        to_dict(shaping),
+        config,
         job.train.fingerprint,
         {name: table.fingerprint for name, table in job.train.features.items()},
         job.valid.fingerprint if job.valid is not None else "-",

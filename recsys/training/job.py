@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from recsys.data.types import Dataset, Interactions
+from recsys.data.types import Dataset, HeldOut
 from recsys.evaluation.evaluator import Evaluation
 from recsys.models import Recipe
 from recsys.training.progress import Watch
@@ -23,7 +23,7 @@ class Job:
     Args:
         recipe: the method and its hyper-parameters.
         train: training data.
-        valid: validation interactions; None or empty: training runs to the last epoch.
+        valid: the validation part; None or empty: training runs to the last epoch.
         config: settings of training.
         evaluation: metrics on `valid`; `evaluation.monitor` chooses the best epoch.
         device: where to train.
@@ -33,7 +33,7 @@ class Job:
 
     recipe: Recipe
     train: Dataset
-    valid: Interactions | None
+    valid: HeldOut | None
     config: Train
     evaluation: Evaluation
     device: torch.device
@@ -41,6 +41,6 @@ class Job:
     watch: Watch
 
     @property
-    def held_out(self) -> Interactions | None:
-        """The validation interactions; None instead of an empty set."""
+    def held_out(self) -> HeldOut | None:
+        """The validation part; None instead of an empty one."""
         return self.valid if self.valid is not None and len(self.valid) else None

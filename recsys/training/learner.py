@@ -10,7 +10,7 @@ from torch import Tensor
 from recsys.errors import InputError
 from recsys.models import Network
 from recsys.nn.denoise import Denoiser
-from recsys.sampling import Batch, UserBatch, stream_seed
+from recsys.sampling import AnyBatch, Batch, stream_seed
 from recsys.training.device import seed_device
 from recsys.training.job import Job
 from recsys.training.optimizers import clip, lr_factor, make_optimizers, put_state, state_of
@@ -49,7 +49,7 @@ class Learner:
         clean = job.train.pairs.clean
         self.noise = None if clean is None else torch.tensor(clean == 0, device=job.device)
 
-    def step(self, batch: Batch | UserBatch) -> Tensor:
+    def step(self, batch: AnyBatch) -> Tensor:
         """Update the network with one batch.
 
         Returns:
@@ -95,7 +95,8 @@ class Learner:
 
     def weights_are_finite(self) -> bool:
         """Return whether every weight is a finite number."""
-        return all(bool(torch.isfinite(param).all()) for param in self.network.parameters())
+        finite = [torch.isfinite(param).all() for param in self.network.parameters()]
+        return not finite or bool(torch.stack(finite).all())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors that training changes, by their name in a checkpoint."""
@@ -145,7 +146,7 @@ def _denoiser(network: Network, job: Job, steps: int) -> Denoiser | None:
         return None
     if sampler is None:
         raise InputError(
-            f"'{settings.kind}' judges pairs, and this method trains on whole users",
+            f"'{settings.kind}' judges pairs, and this method trains on {network.stream.of}",
             place="[train] denoise",
             remedy="choose a method that draws negatives for pairs",
         )

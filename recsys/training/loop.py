@@ -15,14 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recsys.data.types import Dataset, Interactions
+import torch
+
+from recsys.data.query import QueryKind
+from recsys.data.types import Dataset, HeldOut, Interactions
 from recsys.errors import InputError, first_line
 from recsys.evaluation.evaluator import Evaluation
 from recsys.evaluation.metrics import parse
-from recsys.models import Network, Recipe
+from recsys.models import BuildsOnDevice, Network, Recipe
 from recsys.notebook import Shown, counted
-from recsys.sampling import stream, stream_seed
-from recsys.scorer import Scorer
+from recsys.sampling import Stream, stream_seed
+from recsys.scorer import Scorer, readable
 from recsys.tensors import save_scorer, write_tensors
 from recsys.training.checkpoint import Checkpoint, State
 from recsys.training.device import own_random_numbers, pick_device, seed_device
@@ -30,9 +33,11 @@ from recsys.training.job import Job
 from recsys.training.learner import Learner
 from recsys.training.loss_meter import LossMeter, refuse_divergence, weights_not_finite
 from recsys.training.malloc import keep_freed_memory
+from recsys.training.pair_learner import PairLearner, pair_learner
 from recsys.training.progress import (
     EpochDone,
     EpochEntry,
+    Note,
     Resumed,
     StepDone,
     Watch,
@@ -54,12 +59,15 @@ class Fitted(Shown):
         best_epoch: number of epochs it was trained for (0 for a closed-form method).
         history: one entry per epoch.
         stopping: why training ended, and whether that was too early.
+        notes: what the reader of the result must know, such as interactions that are not trained
+            on.
     """
 
     scorer: Scorer
     best_epoch: int
     history: list[EpochEntry]
     stopping: Stopping
+    notes: tuple[str, ...] = ()
 
     @property
     def stopped(self) -> str:
@@ -81,26 +89,29 @@ class Fitted(Shown):
 def fit(
     recipe: Recipe,
     train: Dataset,
-    valid: Interactions | None = None,
+    valid: HeldOut | Interactions | None = None,
     config: Train | None = None,
     evaluation: Evaluation | None = None,
     *,
     folder: Path | None = None,
     resume: bool = False,
     watch: Watch | None = None,
+    asks: frozenset[QueryKind] = frozenset(),
 ) -> Fitted:
     """Train a method and return its best scorer.
 
     Args:
         recipe: the method and its hyper-parameters.
         train: training data.
-        valid: validation interactions, for early stopping and the choice of the best epoch; None
-            trains to the last epoch.
+        valid: the validation part, for early stopping and the choice of the best epoch;
+            interactions ask one question per user; None trains to the last epoch.
         config: settings of training.
         evaluation: metrics on `valid`; `evaluation.monitor` chooses the best epoch.
         folder: where checkpoint and best scorer are written; None: nowhere.
         resume: continue from the checkpoint in `folder`, if there is one.
         watch: called with each progress event; it cannot change the result.
+        asks: what queries of a later test give the scorer, so that a method which cannot answer
+            them is refused before it is trained.
 
     Raises:
         TrainingError: the loss is not a finite number, with the step, or has grown a thousandfold.
@@ -113,22 +124,60 @@ def fit(
     device = pick_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
+    if isinstance(valid, Interactions):
+        valid = HeldOut.of_pairs(valid)
     job = Job(recipe, train, valid, config, evaluation, device, folder, watch or ignore)
     with own_random_numbers(device):
         seed_device(device, stream_seed(config.seed, "start"))
         started = time.perf_counter()
-        built = recipe.build(train)
+        built: Network | Scorer
+        on_device = False
+        if device.type != "cpu" and isinstance(recipe, BuildsOnDevice):
+            built, on_device = recipe.build_on(train, device), True
+        else:
+            built = recipe.build(train)
+        _refuse_unanswerable(built, asks, valid)
         if not isinstance(built, Network):
-            return _closed_form(built, job, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            return _closed_form(built.to(device), job, seconds, on_device=on_device)
         loop = _Loop(built.to(device), job)
         if resume:
             loop.restore()
         return loop.run()
 
 
-def _closed_form(scorer: Scorer, job: Job, seconds: float) -> Fitted:
-    """Return the result of a method that is built in one step."""
+def _refuse_unanswerable(
+    built: Network | Scorer, asks: frozenset[QueryKind], valid: HeldOut | None
+) -> None:
+    """Refuse a method that cannot answer the queries of valid or test.
+
+    Args:
+        built: what the recipe built.
+        asks: what the queries of the test have.
+        valid: the validation part, or None.
+
+    Raises:
+        InputError: it cannot answer them.
+    """
+    for kinds in (asks, frozenset() if valid is None else valid.queries.kinds):
+        if kinds and "user" not in kinds:  # every method answers users
+            scorer = built.scorer() if isinstance(built, Network) else built
+            readable(scorer, kinds, "answer the queries of this split")
+
+
+def _closed_form(scorer: Scorer, job: Job, seconds: float, *, on_device: bool) -> Fitted:
+    """Return the result of a method that is built in one step.
+
+    Args:
+        scorer: the scorer, on the device if it can be there.
+        job: what is trained on.
+        seconds: how long it took to build.
+        on_device: whether it was built on a device other than the CPU.
+    """
     _refuse_pair_losses(job.config)
+    notes = _notes_on_device(scorer, job.device, on_device=on_device)
+    for note in notes:
+        job.watch(Note(note))
     entry, monitor = EpochEntry(epoch=0, seconds=round(seconds, 3)), job.evaluation.monitor
     if job.held_out is not None:
         metrics = validation_metrics(scorer, job.train, job.held_out, job.evaluation)
@@ -138,7 +187,18 @@ def _closed_form(scorer: Scorer, job: Job, seconds: float) -> Fitted:
         if is_asked and math.isnan(entry.metric(monitor)):
             raise undefined_monitor(monitor)
     job.watch(EpochDone(entry))
-    return Fitted(scorer, 0, [entry], stopping((), "closed form", 0, 0))
+    return Fitted(scorer, 0, [entry], stopping((), "closed form", 0, 0), notes)
+
+
+def _notes_on_device(scorer: Scorer, device: torch.device, *, on_device: bool) -> tuple[str, ...]:
+    """Return what a method in closed form does not do on the device."""
+    if device.type == "cpu":
+        return ()
+    ranks = scorer.device.type == device.type
+    on_cpu = [work for work, there in (("built", on_device), ("ranked", ranks)) if not there]
+    if not on_cpu:
+        return ()
+    return (f"[train] device: this method is {' and '.join(on_cpu)} on the CPU, not on {device}",)
 
 
 def _refuse_pair_losses(config: Train) -> None:
@@ -168,14 +228,16 @@ class _Loop:
             )
         self.job = job
         self.network = network
-        self.stream = stream(
-            pairs,
-            network.sampler,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            device=job.device,
-        )
-        self.learner = Learner(network, job, len(self.stream))
+        self.stream: Stream
+        self.learner: Learner | PairLearner
+        if config.update == "pair":
+            self.learner = pair_learner(network, job)
+            self.stream = self.learner.stream
+        else:
+            self.stream = network.stream.open(
+                job.train, batch_size=config.batch_size, seed=config.seed, device=job.device
+            )
+            self.learner = Learner(network, job, len(self.stream))
         self.selection = Selection(network, job)
         self.losses = LossMeter(job.device)
         self.checkpoint = Checkpoint(job)
@@ -184,6 +246,8 @@ class _Loop:
     def run(self) -> Fitted:
         """Train to the last epoch, or until patience has run out."""
         state, epochs = self.state, self.job.config.epochs
+        for note in self.stream.notes:
+            self.job.watch(Note(note))
         while state.epoch < epochs and not self.selection.has_run_out(state.history):
             self._epoch()
         self.save()
@@ -193,7 +257,7 @@ class _Loop:
             scorer, best_epoch = self._last_scorer(), state.epoch
         reason: Reason = "epochs" if state.epoch >= epochs else "patience"
         end = stopping(self.selection.curve(state.history), reason, state.epoch, epochs)
-        return Fitted(scorer, best_epoch, state.history, end)
+        return Fitted(scorer, best_epoch, state.history, end, self.stream.notes)
 
     def _epoch(self) -> None:
         state, steps = self.state, len(self.stream)
@@ -224,7 +288,7 @@ class _Loop:
             epoch=state.epoch + 1,
             loss=mean,
             seconds=round(seconds, 4),
-            pairs_per_second=round(len(self.job.train.pairs) / max(seconds, 1e-9)),
+            pairs_per_second=round(self.stream.interactions / max(seconds, 1e-9)),
             denoise=self.learner.denoiser_statistics(),
         )
         state.epoch, state.step = state.epoch + 1, 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recsys.errors import TrainingError
-from recsys.sampling import Batch, UserBatch
+from recsys.sampling import AnyBatch
 
 __all__ = ["LossMeter", "refuse_divergence", "weights_not_finite"]
 
@@ -30,7 +30,7 @@ class LossMeter:
         self.total = torch.zeros((), dtype=torch.float64, device=device)
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=device)
 
-    def add(self, loss: Tensor, batch: Batch | UserBatch) -> None:
+    def add(self, loss: Tensor, batch: AnyBatch) -> None:
         """Add the mean loss of a batch.
 
         Raises:

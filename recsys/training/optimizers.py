@@ -10,9 +10,10 @@ from torch import Tensor
 
 from recsys.errors import InputError
 from recsys.models import Network
-from recsys.nn.row_optimizer import RowOptimizer
+from recsys.nn.row_optimizer import RowOptimizer, sum_by_row
 
 __all__ = [
+    "EPS",
     "OptimizerName",
     "Schedule",
     "check_state",
@@ -37,7 +38,7 @@ _ROW_STATE: dict[str, set[str]] = {
     "adagrad": {"second"},
     "adam": {"first", "second", "step"},
 }
-_EPS = 1e-8  # of Adam and Adagrad, for dense and for touched rows
+EPS = 1e-8  # of Adam and Adagrad, for dense and for touched rows
 
 
 def make_optimizers(
@@ -77,7 +78,7 @@ def make_optimizers(
     if whole:
         optimizers.append(_dense(whole, kind, lr, weight_decay))
     if rows and kind != "adamw":
-        optimizers.append(RowOptimizer(rows, kind, lr, eps=_EPS))
+        optimizers.append(RowOptimizer(rows, kind, lr, eps=EPS))
     return optimizers
 
 
@@ -90,7 +91,7 @@ def _dense(
         return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
     if kind == "adagrad":
         return torch.optim.Adagrad(
-            params, lr=lr, eps=_EPS, fused=all(param.device.type == "cpu" for param in params)
+            params, lr=lr, eps=EPS, fused=all(param.device.type == "cpu" for param in params)
         )
     return torch.optim.SGD(params, lr=lr, fused=True)
 
@@ -110,7 +111,7 @@ def clip(network: Network, limit: float) -> None:
         if param.grad is None:
             continue
         if param.grad.is_sparse:
-            param.grad = param.grad.coalesce()
+            param.grad = _coalesced(param.grad)
             dense.append(param.grad._values())
         else:
             dense.append(param.grad)
@@ -118,6 +119,14 @@ def clip(network: Network, limit: float) -> None:
     scale = (limit / norm.clamp_min(1e-12)).clamp_max(1.0)
     for grad in dense:
         grad.mul_(scale)
+
+
+def _coalesced(grad: Tensor) -> Tensor:
+    """Return a sparse gradient whose entries are added up per row."""
+    if grad.device.type == "cpu":
+        return grad.coalesce()
+    rows, total = sum_by_row(grad)  # `coalesce` would wait for the device
+    return torch.sparse_coo_tensor(rows[None], total, grad.shape, check_invariants=False)
 
 
 def lr_factor(

@@ -18,6 +18,7 @@ __all__ = [
     "EpochDone",
     "EpochEntry",
     "Event",
+    "Note",
     "Resumed",
     "StepDone",
     "Watch",
@@ -115,7 +116,14 @@ class Resumed:
     history: tuple[EpochEntry, ...]
 
 
-Event = StepDone | EpochDone | Resumed
+@dataclass(frozen=True)
+class Note:
+    """What the reader of the result must know, such as interactions that are not trained on."""
+
+    text: str
+
+
+Event = StepDone | EpochDone | Resumed | Note
 Watch = Callable[[Event], None]
 """Called with each progress event; an exception that it raises ends the training."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from recsys.data.types import Dataset, Interactions
+from recsys.data.types import Dataset, HeldOut
 from recsys.errors import InputError
 from recsys.evaluation.evaluator import Evaluation, evaluate
 from recsys.evaluation.metrics import parse
@@ -38,7 +38,8 @@ class Selection:
         job: the training.
 
     Raises:
-        InputError: the held-out loss selects, and the method does not train on interactions.
+        InputError: the held-out loss selects, and the method does not train on interactions, or the
+            users of valid are not those of train.
     """
 
     def __init__(self, network: Network, job: Job) -> None:
@@ -131,9 +132,9 @@ class Selection:
 
 
 def validation_metrics(
-    scorer: Scorer, train: Dataset, valid: Interactions, evaluation: Evaluation
+    scorer: Scorer, train: Dataset, valid: HeldOut, evaluation: Evaluation
 ) -> dict[str, float]:
-    """Return the metrics of a scorer on the validation set.
+    """Return the metrics of a scorer on the validation part.
 
     A metric that is undefined for every user is left out: JSON has no NaN, and other programs read
     the history.
@@ -162,12 +163,19 @@ def _held_out_stream(network: Network, job: Job) -> PairStream | None:
         return None
     if network.sampler is None:
         raise InputError(
-            "select = 'loss' looks at pairs, and this method trains on whole users",
+            f"select = 'loss' looks at pairs, and this method trains on {network.stream.of}",
+            place="[train] select",
+            remedy='set select = "metric"',
+        )
+    if valid.queries.user is None:
+        raise InputError(
+            "select = 'loss' looks at pairs of users of train, and this split asks with histories "
+            "of others",
             place="[train] select",
             remedy='set select = "metric"',
         )
     return PairStream(
-        valid,
+        valid.pairs,
         network.sampler,
         batch_size=config.batch_size,
         seed=stream_seed(config.seed, "held"),

@@ -20,10 +20,15 @@ class Train:
     batch_size: Annotated[int, Bound(ge=1)] = 2048
     """Maximum number of training interactions per step; the batches of an epoch are of even size.
     Users instead of interactions for methods that train on whole users; triplets with
-    sampler.unit = "triplet"."""
+    sampler.unit = "triplet". Methods that train on histories keep them whole: a step has about this
+    many positions, or with batch_of = "histories" at most this many histories."""
     lr: Annotated[float, Bound(gt=0)] = 1e-3
     """Peak learning rate."""
     optimizer: OptimizerName = "adam"
+    update: Literal["batch", "pair"] = "batch"
+    """batch: a step is the gradient of a batch. pair: compiled kernels update after every pair, for
+    mf, cml and dpcml on the CPU with optimizer = "sgd" or "adagrad"; needs numba. `batch_size` then
+    only scales the diversity of dpcml."""
     rows: Literal["dense", "touched"] = "dense"
     """dense: each step updates every row of an embedding table, as the optimiser is defined.
     touched: it updates only the rows of the batch (lazy Adam). That is several times faster with

@@ -101,6 +101,28 @@ def test_ranks_use_the_first_value_of_each_data_set(log, tmp_path):
     assert result.ranks.ranks[result.ranks.methods.index("ease")] == sum(ease) / 2
 
 
+def test_folds_are_pooled_into_one_table(log, tmp_path):
+    """Every query of every fold is a row; the table of the fold counts are in the files alone."""
+    folds = {"setting": "split.fold", "values": [1, 2, 3], "pool": True}
+    rule = {"by": "fold", "folds": 3, "valid_share": 0.2}
+    plan = swept(log, sweep=folds, split=rule, trials=1, seeds=1)
+    result = benchmark(written(tmp_path, plan), tmp_path / "out")
+    assert not result.failed
+    (pooled,) = result.pooled.values()
+    parts = [result.tables[f"one+fold-{fold}"] for fold in (1, 2, 3)]
+    cells = [part.cell("mf", "ndcg@5") for part in parts]
+    whole = pooled.cell("mf", "ndcg@5")
+    n = [cell.queries for cell in cells]
+    assert whole.queries == sum(n)
+    mean = sum(cell.mean * count for cell, count in zip(cells, n, strict=True)) / sum(n)
+    assert whole.mean == pytest.approx(mean)
+    assert whole.high - whole.low < max(cell.high - cell.low for cell in cells)
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "## one\n" in text
+    assert "## one+fold-1" not in text
+    assert set(result.table()["data"]) == {"one", "one+fold-1", "one+fold-2", "one+fold-3"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -114,6 +136,7 @@ def test_ranks_use_the_first_value_of_each_data_set(log, tmp_path):
         ({"setting": "split.by", "values": ["ratio", "a/b"]}, "cannot name a data set"),
         ({"values": [0.1, -1.0]}, "share"),
         ({"tune": "last"}, "tune"),
+        ({"pool": True}, "pool needs tune = 'each'"),
         ({"sets": 1}, "unknown key 'sets'"),
     ],
 )

@@ -360,6 +360,17 @@ def told(command: str, *notes: str) -> object:
     return json.loads(out)
 
 
+def job(command: str, *notes: str) -> object:
+    """What a job prints for machines; its notes and progress are lines of JSON."""
+    code, out, err = invoke(command)
+    assert code == 0, err
+    events = [json.loads(line) for line in err.splitlines()]
+    assert [event["text"] for event in events if event["event"] == "note"] == list(notes)
+    last = [event for event in events if event["event"] == "progress"][-1]
+    assert last["done"] == last["total"]
+    return json.loads(out)
+
+
 def test_who_gets_nothing_is_said(here: Path) -> None:
     """Half of the users have seen the only candidate; unknown users get it as a popular item."""
     item = pl.read_parquet("runs/one/items.parquet")["id"][0]
@@ -367,12 +378,12 @@ def test_who_gets_nothing_is_said(here: Path) -> None:
     assert 0 < met < 30
     (here / "items.txt").write_text(f"item\n{item}\n")
     note = f"{met} of 30 users get nothing: no item is left for them"
-    job = told(
+    printed = job(
         f"recommend runs/one --candidates {here / 'items.txt'} "
         f"--out {here / 'best.parquet'} --json",
         note,
     )
-    assert job == {
+    assert printed == {
         "files": [str(here / "best.parquet")],
         "users": 30 - met,
         "fallback": 0,
@@ -383,7 +394,7 @@ def test_who_gets_nothing_is_said(here: Path) -> None:
     assert rows == pl.read_parquet(here / "best.parquet").to_dicts()
     (here / "users.txt").write_text("x1\nu00\nx2\nx1\n")
     note = "2 of 3 users unknown to the run, such as 'x1': left out"
-    told(
+    job(
         f"recommend runs/one --users {here / 'users.txt'} --unknown skip "
         f"--out {here / 'parts'} --json",
         note,
@@ -424,7 +435,7 @@ def test_a_file_of_users_is_read_as_the_log_was(here: Path) -> None:
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
 def test_recommend_into_a_file(here: Path, ending: str) -> None:
     out = here / f"best.{ending}"
-    assert plain(f"recommend runs/one --out {out} -k 4 --json") == {
+    assert job(f"recommend runs/one --out {out} -k 4 --json") == {
         "files": [str(out)],
         "users": 30,
         "fallback": 0,
@@ -458,29 +469,18 @@ def plainly(command: str, out: Path) -> list[tuple[str, str]]:
 
 def test_recommend_in_parts_and_again(here: Path) -> None:
     out = here / "parts"
-    job = f"recommend runs/one --out {out} -k 2 --batch 7 --format csv"
-    assert plain(f"{job} --json") == {
-        "files": [str(out / f"part-0000{i}.csv") for i in range(5)],
+    command = f"recommend runs/one --out {out} -k 2 --batch 7 --format csv"
+    assert job(f"{command} --json") == {
+        "files": [str(out / "lists" / f"part-0000{i}.csv") for i in range(5)],
         "users": 30,
         "fallback": 0,
         "rows": 60,
         "reused": 0,
     }
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    (out / "part-00003.csv").unlink()
-    manifest = json.loads((out / "manifest.json").read_text())
-    (out / "manifest.json").write_text(
-        json.dumps(
-            {
-                key: value
-                for key, value in manifest.items()
-                if key not in ("files", "rows", "users", "fallback")
-            }
-            | {"status": "running"}
-        )
-    )
-    assert "reused 4 parts" in run(job)
-    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (out / "lists" / "part-00003.csv").unlink()
+    assert "reused 4 parts" in run(command)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 def test_recommend_for_listed_users_among_listed_items(here: Path) -> None:
@@ -514,21 +514,41 @@ def test_recommend_to_users_of_a_log(here: Path) -> None:
     pl.DataFrame({"user": ["zoe", "zoe", "u01"], "item": ["i02", "i04", "i06"]}).write_csv(
         here / "visits.csv"
     )
-    found = plain(f"recommend {here / 'knn'} --new-users {here / 'visits.csv'} -k 3 --json")
-    assert isinstance(found, list)
-    assert {row["user"] for row in found} == {"zoe", "u01"}
+    ask = f"recommend {here / 'knn'} --histories {here / 'visits.csv'} -k 3"
+    code, out, err = invoke(f"{ask} --json")
+    assert code == 0
+    assert err.endswith(
+        "visits.csv: a log, 2 histories in order of rows (ids: user, items: item)\n"
+    )
+    found = json.loads(out)
+    assert [row["user"] for row in found] == ["zoe"] * 3 + ["u01"] * 3
     assert {row["source"] for row in found} == {"model"}
     assert not {"i02", "i04"} & {row["item"] for row in found if row["user"] == "zoe"}
-    run(
-        f"recommend {here / 'knn'} --new-users {here / 'visits.csv'} -k 3 "
-        f"--out {here / 'out.parquet'}"
-    )
+    code, out, _ = invoke(f"{ask} --out {here / 'out.parquet'}")
+    assert "6 recommendations for 2 histories (0 by popularity)" in out
     assert pl.read_parquet(here / "out.parquet").to_dicts() == found
-    code, _, err = invoke(f"recommend runs/one --new-users {here / 'visits.csv'}")
+
+
+def test_a_method_without_histories_ranks_users_by_training(here: Path) -> None:
+    """The user row, and a line that what they did since is not read; without users an error."""
+    (here / "since.csv").write_text("user,item\nu01,i06\nzoe,i02\n")
+    code, out, err = invoke(f"recommend runs/one --histories {here / 'since.csv'} -k 3 --json")
+    assert code == 0, err
+    rows = {user: [r for r in json.loads(out) if r["user"] == user] for user in ("u01", "zoe")}
+    usual = plain("recommend runs/one --user u01 -k 4 --json")
+    items = [row["item"] for row in usual if row["item"] != "i06"]
+    assert [row["item"] for row in rows["u01"]] == items[:3]
+    assert {row["source"] for row in rows["zoe"]} == {"popular"}
+    assert (
+        "this method reads no history: 1 of 2 histories are ranked by what it learned of their "
+        "users in training, and what they did since is not read"
+    ) in err
+    (here / "new.csv").write_text("user,item\nzoe,i02\n")
+    code, _, err = invoke(f"recommend runs/one --histories {here / 'new.csv'}")
     assert code == 2
     assert (
-        "runs/one (mf): cannot serve new users: this 'factors' scorer has a learned vector per user"
-        in err
+        "runs/one (mf): cannot answer a history: this 'factors' scorer has a learned vector per "
+        "user, which cannot be computed from a history; use itemknn, ease" in err
     )
 
 
@@ -631,6 +651,17 @@ def test_data(here: Path) -> None:
     shown = run("data stats log.csv keep_log=true session_gap=80000")
     for words in ("events per user", "repeat an item", "equal times", "sessions", "per session"):
         assert words in shown
+    shown_log = "user,item,time,hit,place\n1,a,1600000000,1,1\n1,b,1600000000,0,2\n"
+    (here / "shown.csv").write_text(shown_log + "1,b,1600000900,1,1\n1,b,1600009600,1,1\n")
+    shown = run(f"data stats {here}/shown.csv keep_log=true clicked=hit position=place")
+    for words in (
+        "3; 1 (33.33%) repeat an item of the user, in 1 user; 1 directly after it",
+        "min 3  median 3  75% 3  90% 3  95% 3  99% 3  max 3",
+        "100.00% of users span less than a day, median 3 hours",
+        "4, 75.00% of them clicked",
+        "1: 100.00% of 3  2: 0.00% of 1",
+    ):
+        assert words in shown
     (here / "visits.csv").write_text("user,item,visit\n1,1,a\n1,2,a\n1,3,b\n")
     run(f"data add visits --path {here}/visits.csv --session visit")
     assert plain("data stats visits --json")["sessions"]["count"] == 2
@@ -662,7 +693,7 @@ def test_a_full_disk_behind_standard_output(here: Path) -> None:
             timeout=120,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-    assert done.returncode == 2
+    assert done.returncode == 75
     assert done.stderr.startswith("recsys: output: ")
     assert done.stderr.count("\n") == 1
 

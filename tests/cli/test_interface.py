@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import asked
 
 import recsys
 from recsys.comparison.comparison import compare_runs
@@ -392,7 +393,7 @@ def test_the_example_package_brings_a_method(tmp_path: Path) -> None:
     # By hand: n / (n + 2) of the users who have it, the same for everyone.
     pairs = run.train.pairs
     counts = np.bincount(pairs.item, minlength=pairs.n_items)
-    scores = run.scorer.score(torch.tensor([0, 3])).numpy()
+    scores = run.scorer.score(asked(torch.tensor([0, 3]))).numpy()
     np.testing.assert_allclose(scores, np.tile(counts / (counts + 2), (2, 1)), rtol=1e-6)
     wrong = recsys_command(site, "check", str(config), "model.dampnig=1")
     assert wrong.returncode == 2

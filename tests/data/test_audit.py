@@ -21,7 +21,7 @@ from recsys.data.finding import Finding
 from recsys.data.load import load
 from recsys.data.splitting.splits import SplitRule
 from recsys.data.splitting.splits import split as make_split
-from recsys.data.types import Dataset, FeatureTable, Interactions, Sealed, Split, Vocab
+from recsys.data.types import Dataset, FeatureTable, HeldOut, Interactions, Sealed, Split, Vocab
 
 USERS, ITEMS, CAMPS = 400, 300, 4
 DAY = 86_400
@@ -59,7 +59,8 @@ def parted(
         Vocab.range(pairs.n_items, "item"),
         **dataset,
     )
-    return Split(train, pairs.take(part == 1), Sealed(pairs.take(part == 2)), rule)
+    valid, test = (HeldOut.of_pairs(pairs.take(part == number)) for number in (1, 2))
+    return Split(train, valid, Sealed(test), rule)
 
 
 def by_chance(pairs: Interactions, seed: int = 2) -> np.ndarray:
@@ -80,12 +81,13 @@ def with_pairs(split: Split, part: str, pairs: Interactions) -> Split:
     """The split with other pairs in one part."""
     if part == "train":
         return replace(split, train=split.train.with_pairs(pairs))
-    return replace(split, valid=pairs) if part == "valid" else replace(split, test=Sealed(pairs))
+    held = HeldOut.of_pairs(pairs)
+    return replace(split, valid=held) if part == "valid" else replace(split, test=Sealed(held))
 
 
 def test_of(split: Split) -> Interactions:
     assert split.test is not None
-    return split.test.open("look inside")
+    return split.test.open("look inside").pairs
 
 
 test_of.__test__ = False  # not a test
@@ -154,7 +156,7 @@ def test_a_split_that_claims_an_order_it_has_not(rule: SplitRule, severity: str)
 
 
 def test_the_test_is_opened_once_and_says_why() -> None:
-    split = replace(CHANCE, test=Sealed(test_of(CHANCE)))
+    split = replace(CHANCE, test=Sealed(HeldOut.of_pairs(test_of(CHANCE))))
     audit(split)
     assert split.test.openings == ["audit"]
 
@@ -165,7 +167,7 @@ def test_the_same_seed_gives_the_same_findings() -> None:
 
 @pytest.mark.parametrize("part", ["train", "valid", "test"])
 def test_duplicates_inside_a_part(part: str) -> None:
-    pairs = {"train": TIME.train.pairs, "valid": TIME.valid, "test": test_of(TIME)}[part]
+    pairs = {"train": TIME.train.pairs, "valid": TIME.valid.pairs, "test": test_of(TIME)}[part]
     finding = found(
         with_pairs(TIME, part, both(pairs, pairs.take(np.array([0, 0, 5])))), "duplicates"
     )
@@ -178,7 +180,7 @@ def test_duplicates_inside_a_part(part: str) -> None:
     ("source", "target"), [("train", "valid"), ("train", "test"), ("valid", "test")]
 )
 def test_a_pair_in_two_parts(source: str, target: str) -> None:
-    parts = {"train": TIME.train.pairs, "valid": TIME.valid, "test": test_of(TIME)}
+    parts = {"train": TIME.train.pairs, "valid": TIME.valid.pairs, "test": test_of(TIME)}
     finding = found(
         with_pairs(TIME, target, both(parts[target], parts[source].take(np.arange(7)))), "overlap"
     )
@@ -231,15 +233,15 @@ def test_users_whose_answers_are_all_masked() -> None:
 
 
 def test_pairs_older_than_what_their_user_trains_on() -> None:
-    train, test = CHANCE.train.pairs, test_of(CHANCE)
+    train, valid, test = CHANCE.train.pairs, CHANCE.valid.pairs, test_of(CHANCE)
     last = {
-        u: max(train.time[train.user == u].max(), *CHANCE.valid.time[CHANCE.valid.user == u], 0)
+        u: max(train.time[train.user == u].max(), *valid.time[valid.user == u], 0)
         for u in range(USERS)
     }
     expected = sum(t < last[u] for u, t in zip(test.user.tolist(), test.time.tolist(), strict=True))
     expected += sum(
         t < train.time[train.user == u].max()
-        for u, t in zip(CHANCE.valid.user.tolist(), CHANCE.valid.time.tolist(), strict=True)
+        for u, t in zip(valid.user.tolist(), valid.time.tolist(), strict=True)
     )
     finding = found(CHANCE, "time order")
     assert (finding.severity, finding.count) == ("warning", expected)
@@ -297,7 +299,7 @@ def test_users_and_items_that_training_never_met(kind: str) -> None:
     new = np.unique(getattr(test, kind))[:20]
     split = with_pairs(TIME, "train", train.take(~np.isin(getattr(train, kind), new)))
     known = getattr(split.train.pairs, kind)
-    asked = [1 - np.isin(getattr(pairs, kind), known).mean() for pairs in (split.valid, test)]
+    asked = [1 - np.isin(getattr(pairs, kind), known).mean() for pairs in (split.valid.pairs, test)]
     finding = found(split, f"cold {kind}s")
     assert finding.severity == "warning"
     assert all(f"{share:.1%} of the" in finding.message for share in asked)
@@ -607,7 +609,7 @@ def test_a_published_split_whose_validation_is_part_of_its_test(shared_data: Pat
     part = np.repeat([0, 1, 2], [sum(map(len, rows)) for rows in parts])
     split = parted(Interactions(user, item, int(user.max()) + 1, int(item.max()) + 1), part)
     assert found(split, "overlap").severity == "ok"
-    leaky = with_pairs(split, "test", both(test_of(split), split.valid))
+    leaky = with_pairs(split, "test", both(test_of(split), split.valid.pairs))
     assert (found(leaky, "overlap").severity, found(leaky, "overlap").count) == (
         "error",
         len(split.valid),

@@ -15,7 +15,6 @@ from recsys.data.id_files import read_ids
 from recsys.data.types import Vocab
 from recsys.errors import InputError
 from recsys.experiment.execution import open_run
-from recsys.serving.cold_start import serve_users
 
 KNN = MF.replace('name = "mf"\ndim = 8', 'name = "itemknn"')
 
@@ -245,31 +244,29 @@ def test_an_unknown_item_to_exclude_is_a_note(
 def test_an_unknown_item_of_a_new_user_is_a_note(here: Path, tmp_path: Path) -> None:
     """The others say of a user what they say without it; a user with no other item has no pair."""
     clean = "user,item\nzoe,i02\nzoe,i04\nmax,i06\n"
-    plain, err = answered(f"--new-users {write(tmp_path / 'clean.csv', clean)} -k 3")
-    assert not err
+    path = write(tmp_path / "clean.csv", clean)
+    plain, err = answered(f"--histories {path} -k 3")
+    line = f"recsys: {path}: a log, 2 histories in order of rows (ids: user, items: item)\n"
+    assert err == line
     more = "user,item\nzoe,i02\nzoe,x1\nzoe,i04\nmax,x2\nmax,i06\neve,x1\n"
     path = write(tmp_path / "more.csv", more)
-    rows, err = answered(f"--new-users {path} -k 3")
+    rows, err = answered(f"--histories {path} -k 3")
     assert [row for row in rows if row["user"] != "eve"] == plain
-    assert "eve" in {row["user"] for row in rows}
-    assert "2 of 5 items of the new users unknown to the run, such as 'x1'" in err
-    assert "3 of 6 rows left out" in err
+    assert {row["source"] for row in rows if row["user"] == "eve"} == {"popular"}
+    assert "2 of 5 items of the histories unknown to the run, such as 'x1'" in err
+    assert "3 of 6 events left out" in err
+    assert "1 of 3 histories without a known item, such as 'eve': ranked by popularity" in err
 
 
-def test_new_users_without_any_known_item_are_refused(here: Path, tmp_path: Path) -> None:
+def test_new_users_without_any_known_item_get_what_is_popular(here: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "visits.csv", "user,item\nzoe,x1\nmax,x2\n")
-    code, out, err = invoke(f"recommend runs/knn --new-users {path}")
+    rows, err = answered(f"--histories {path} -k 2")
+    assert {row["source"] for row in rows} == {"popular"}
+    assert "2 of 2 histories without a known item, such as 'zoe'" in err
+    code, out, err = invoke(f"recommend runs/knn --histories {path} --unknown error")
     assert (code, out) == (2, "")
-    assert "unknown item 'x1' (2 of 2 are unknown)" in err
-    run = open_run(here / "runs/knn")
-    grown = serve_users(
-        run.scorer, run.train, pl.DataFrame({"user": ["a", "b", "c"], "item": ["x", "i01", "i02"]})
-    )
-    assert grown.train.users.ids.to_list() == grown.new.to_list() == ["a", "b", "c"]
-    assert grown.train.pairs.user.tolist() == [1, 2]
-    assert len(grown.notes) == 1
-    met = grown.train.items.ids.gather(grown.train.pairs.item).to_list()
-    assert met == ["i01", "i02"]
+    assert "histories: history 'zoe' holds no known item (2 of 2 histories)" in err
+    assert answered(f"--histories {path} --unknown skip")[0] == []
 
 
 TUNE = """

@@ -49,7 +49,7 @@ def made(
 def parts(of: Split) -> list[Interactions]:
     assert of.valid is not None
     assert of.test is not None
-    return [of.train.pairs, of.valid, of.test.open("a test")]
+    return [of.train.pairs, of.valid.pairs, of.test.open("a test").pairs]
 
 
 def rows(pairs: Interactions, label: int | None = None) -> list[tuple[Any, ...]]:
@@ -221,9 +221,9 @@ def test_by_label_of_files_that_are_split_already(tmp_path: Path):
 def test_selection_on_clean_pairs_alone():
     noise = Noise(kind="random", share=0.5)
     noisy, clean = (made(noise, clean_valid=clean) for clean in (False, True))
-    assert (noisy.valid.clean == 0).any()
-    assert (clean.valid.clean == 1).all()
-    assert set(clean.valid.key) == set(noisy.valid.key[noisy.valid.clean == 1])
+    assert (noisy.valid.pairs.clean == 0).any()
+    assert (clean.valid.pairs.clean == 1).all()
+    assert set(clean.valid.pairs.key) == set(noisy.valid.pairs.key[noisy.valid.pairs.clean == 1])
     assert np.array_equal(clean.train.pairs.key, noisy.train.pairs.key)
     assert "noisy valid rows left out" in clean.rule
     with pytest.raises(InputError, match="no valid part with labels"):

@@ -150,9 +150,9 @@ RULES: dict[str, SplitRule] = {
 
 def held_out(result: Split, *, refit: bool) -> list[Interactions]:
     assert result.test is not None
-    parts = [result.test.open("test of the log")]
+    parts = [result.test.open("test of the log").pairs]
     if not refit and result.valid is not None:
-        parts.append(result.valid)
+        parts.append(result.valid.pairs)
     return parts
 
 
@@ -210,7 +210,7 @@ def planted(loaded: LoadedData, user: int, item: int, time: int) -> LoadedData:
         log.n_users,
         log.n_items,
         time=np.array([time]),
-        position=np.array([len(log)]),
+        order=np.array([len(log)]),
         behaviour=np.array([log.behaviours.index("view")]),
         behaviours=log.behaviours,
         time_unit=log.time_unit,
@@ -251,7 +251,7 @@ def test_a_planted_event_does_not_reach_train(
     loaded = shop()
     before = split(loaded, RULES[name])
     assert before.test is not None
-    user, item, time = plant(before.train.pairs, before.test.open("where to plant"))
+    user, item, time = plant(before.train.pairs, before.test.open("where to plant").pairs)
     more = planted(loaded, user, item, time)
     after = split(more, RULES[name])
     assert len(more.dataset.log) == len(loaded.dataset.log) + 1
@@ -259,7 +259,7 @@ def test_a_planted_event_does_not_reach_train(
     assert after.train.log.fingerprint == before.train.log.fingerprint
     assert after.refit().train.log.fingerprint == before.refit().train.log.fingerprint
     # An event long before the cut, of a pair of train, is seen.
-    own = _repeat(before.train.pairs, before.test.open("where to plant"))
+    own = _repeat(before.train.pairs, before.test.open("where to plant").pairs)
     early = split(planted(loaded, *own, 1_500_000_000), RULES[name])
     assert len(early.train.log) == len(before.train.log) + 1
 
@@ -273,7 +273,7 @@ def test_events_of_valid_join_at_the_refit() -> None:
     assert log.time is not None
     assert refitted.time.max() > log.time.max()
     keys = np.stack([refitted.key, refitted.time])
-    assert (keys[:, np.lexsort((refitted.position, *keys[::-1]))] == keys).all()  # still in order
+    assert (keys[:, np.lexsort((refitted.order, *keys[::-1]))] == keys).all()  # still in order
 
 
 def test_a_log_with_finer_times_than_the_pairs_is_cut_in_its_own_unit() -> None:
@@ -323,9 +323,9 @@ def test_files_that_are_split_already(tmp_path: Path) -> None:
     without_valid = load(tmp_path, train="train.csv", test="test.csv", keep_log=True)
     made = split(without_valid, SplitRule(valid_share=0.4))
     assert made.valid is not None
-    assert not np.isin(made.train.log.key, made.valid.key).any()
+    assert not np.isin(made.train.log.key, made.valid.pairs.key).any()
     assert made.valid_log is not None
-    assert np.isin(made.valid_log.key, made.valid.key).all()
+    assert np.isin(made.valid_log.key, made.valid.pairs.key).all()
 
 
 def test_noise_is_refused_beside_a_log_and_shared_with_it_where_it_is_the_pairs() -> None:

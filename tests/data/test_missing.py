@@ -288,7 +288,7 @@ def test_who_loses_a_modality_does_not_hang_on_who_is_in_the_test(seed):
     whole = Dataset(pairs, Vocab.range(100), Vocab.range(2000), features=tables)
     parts = split(whole, SplitRule(by="new-item", seed=seed, missing=Missing(new=0.5, seed=seed)))
     whole_items = present(dict(parts.train.features)).all(1)
-    for part in (parts.valid, parts.test.open("a test")):
+    for part in (parts.valid.pairs, parts.test.open("a test").pairs):
         assert (
             0.35 < whole_items[np.unique(part.item)].mean() < 0.65
         )  # 200 items: a standard deviation is 0.035

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import asked, asked_by
 from mistakes import invoke
 from planted import two_camps
 
@@ -40,7 +41,7 @@ from recsys.models.vbpr import VBPR
 from recsys.nn.feature_layers import warm_items
 from recsys.sampling import Sampler
 from recsys.scorer import Blend, Factors, Fallback, Sum
-from recsys.serving.cold_start import add_items, fold_in, read_items
+from recsys.serving.cold_start import add_items, read_items
 from recsys.tensors import load_scorer, save_scorer
 from recsys.training.loop import Train, fit
 
@@ -76,12 +77,12 @@ def learned(recipe: Any, train: Dataset) -> Any:
 def test_there_are_new_items():
     assert len(NEW) == 9  # a fifth of 40, and the one that nobody has met
     assert SPLIT.valid is not None
-    assert set(SPLIT.valid.item.tolist()) <= set(NEW.tolist())
+    assert set(SPLIT.valid.pairs.item.tolist()) <= set(NEW.tolist())
 
 
 @pytest.mark.parametrize("name", list(BY_CONTENT))
 def test_users_like_the_new_items_of_their_camp(name):
-    scores = learned(BY_CONTENT[name], TRAIN).score(torch.arange(120)).numpy()
+    scores = learned(BY_CONTENT[name], TRAIN).score(asked(torch.arange(120))).numpy()
     even, odd = NEW[NEW % 2 == 0], NEW[NEW % 2 == 1]
     assert len(even) > 1
     assert len(odd) > 1
@@ -179,10 +180,10 @@ def test_features_given_after_training_are_as_good_as_features_given_before(
     users = torch.arange(TRAIN.n_users)
     order = grown.train.items.rows(TRAIN.items.ids)
     torch.testing.assert_close(
-        grown.scorer.score(users)[:, order], made.score(users), rtol=1e-5, atol=1e-5
+        grown.scorer.score(asked(users))[:, order], made.score(asked(users)), rtol=1e-5, atol=1e-5
     )
     assert not TRAIN.features["text"].present[NEW].all()
-    assert not torch.allclose(made.score(users)[:, NEW], torch.zeros(()))
+    assert not torch.allclose(made.score(asked(users))[:, NEW], torch.zeros(()))
     assert (grown.train.n_items, len(grown.train.items), grown.train.pairs.csr.shape[1]) == (
         41,
         41,
@@ -216,7 +217,10 @@ def test_items_that_were_never_there() -> None:
     users = torch.arange(TRAIN.n_users)
     order = grown.train.items.rows(TRAIN.items.ids)
     torch.testing.assert_close(
-        grown.scorer.score(users)[:, order], larger.scorer().score(users), rtol=1e-5, atol=1e-5
+        grown.scorer.score(asked(users))[:, order],
+        larger.scorer().score(asked(users)),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -306,33 +310,38 @@ def test_joined_scorers_rank_items_that_came_later_as_cold_ones(
     grown = add_items(
         load_scorer(tmp_path / "scorer.safetensors")[0], without(TRAIN, NEW), *of(TRAIN, NEW)
     )
-    expected = JOINED[name](whole, TRAIN).score(torch.arange(TRAIN.n_users))
+    expected = JOINED[name](whole, TRAIN).score(asked(torch.arange(TRAIN.n_users)))
     order = grown.train.items.rows(TRAIN.items.ids)
     torch.testing.assert_close(
-        grown.scorer.score(torch.arange(TRAIN.n_users))[:, order], expected, rtol=1e-4, atol=1e-4
+        grown.scorer.score(asked(torch.arange(TRAIN.n_users)))[:, order],
+        expected,
+        rtol=1e-4,
+        atol=1e-4,
     )
     # And once more through a file, as a value like any other.
     save_scorer(tmp_path / "grown.safetensors", grown.scorer)
     again = load_scorer(tmp_path / "grown.safetensors")[0]
     assert (again.n_users, again.n_items) == (TRAIN.n_users, TRAIN.n_items)
-    assert torch.equal(again.score(torch.arange(9)), grown.scorer.score(torch.arange(9)))
-    assert torch.equal(again.to("cpu").score(torch.arange(9)), grown.scorer.score(torch.arange(9)))
+    assert torch.equal(
+        again.score(asked(torch.arange(9))), grown.scorer.score(asked(torch.arange(9)))
+    )
+    assert torch.equal(
+        again.to("cpu").score(asked(torch.arange(9))), grown.scorer.score(asked(torch.arange(9)))
+    )
 
 
 def test_new_items_and_new_users_at_once(parts: Any) -> None:
-    """In either order; a fallback whose first part has never heard of the new items."""
+    """A fallback whose first part has never heard of the new items."""
     _, before = parts
     data = without(TRAIN, NEW)
     scorer = Fallback.of(before["itemknn"], before["contentknn"], data.pairs)
     met = data.pairs.csr[[3, 4]]
-    items_first = fold_in(
-        add_items(scorer, data, *of(TRAIN, NEW)).scorer,
-        sp.csr_matrix(sp.hstack([met, sp.csr_matrix((2, len(NEW)))])),
-    )
-    users_first = add_items(fold_in(scorer, met), data, *of(TRAIN, NEW)).scorer
-    expected = add_items(scorer, data, *of(TRAIN, NEW)).scorer.score(torch.tensor([3, 4]))
-    torch.testing.assert_close(items_first.score(torch.arange(2)), expected)
-    torch.testing.assert_close(users_first.score(torch.arange(2)), expected)
+    grown = add_items(scorer, data, *of(TRAIN, NEW)).scorer
+    assert torch.equal(grown.score(asked_by(met)), grown.score(asked(torch.tensor([3, 4]))))
+    with_new = sp.lil_matrix((2, grown.n_items), dtype=np.float32)
+    with_new[:, : data.n_items] = met
+    with_new[:, data.n_items] = 1.0  # the first part has never heard of this item
+    assert torch.isfinite(grown.score(asked_by(with_new))).all()
 
 
 @pytest.mark.parametrize(
@@ -686,14 +695,16 @@ def test_from_evaluation_to_shipping_on_the_command_line(home: Path, tmp_path: P
         ),
         ("--new-items gone.parquet", "gone.parquet: no such file or folder"),
         ("--new-items text.parquet", "no column 'text'"),
-        ("--new-users log.csv", "cannot serve new users"),
-        ("--new-users log.csv --user 3", "--user and --users do not go with --new-users"),
+        ("--histories {visits}", "cannot answer a history"),
+        ("--histories log.csv --user 3", "--user and --users do not go with --histories"),
+        ("--new-users log.csv", "--new-users has another name now; recsys recommend runs/milk --h"),
     ],
 )
 def test_what_does_not_go(home: Path, tmp_path: Path, arguments: str, says: str) -> None:
-    code, _, err = invoke(
-        f"recommend runs/milk {arguments.format(file=features_of_later(tmp_path))}"
-    )
+    visits = tmp_path / "visits.jsonl"
+    visits.write_text('{"id": "zoe", "items": ["c00"]}\n')
+    given = arguments.format(file=features_of_later(tmp_path), visits=visits)
+    code, _, err = invoke(f"recommend runs/milk {given}")
     assert code == 2
     assert says in err
     assert err.count("\n") == 1
@@ -758,10 +769,11 @@ def test_new_items_for_new_users_on_the_command_line(home: Path, tmp_path: Path)
     pl.DataFrame({"user": ["visitor"] * 3, "item": met}).write_csv(tmp_path / "visits.csv")
     out = tmp_path / "out.parquet"
     code, _, err = invoke(
-        f"recommend runs/both --new-users {tmp_path / 'visits.csv'} "
+        f"recommend runs/both --histories {tmp_path / 'visits.csv'} "
         f"--new-items {features_of_later(tmp_path)} -k 3 --only-new --out {out}"
     )
-    assert (code, err) == (0, ""), err
+    assert code == 0, err
+    assert err.count("\n") == 1
     frame = pl.read_parquet(out)
     assert frame["user"].to_list() == ["visitor"] * 3
     assert (frame["item"].str.slice(1).cast(pl.Int64) % 2 == 1).all(), (

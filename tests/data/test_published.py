@@ -20,7 +20,6 @@ from recsys.models.lattice import LATTICE
 from recsys.models.mgcn import MGCN
 from recsys.models.milk import MILK, environments
 from recsys.models.siger import SIGER
-from recsys.sampling import stream
 
 TRAIN, _ = two_camps()
 
@@ -34,6 +33,7 @@ TOWERS = {"hidden": (200, 100)} | {f"preference.{key}": value for key, value in 
 # value.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "blend": {"share": 0.5, "scale": "zscore"},
+    "bert4rec": {"blocks": 2, "heads": 2, "width": 4, "masked": 0.2, "loss": "softmax"},
     "bm3": {"layers": 1, "dropout": 0.5, "content": 2.0, "l2": 0.1, "norms": "released"}
     | {"train_features": True, "new_items": "id"},
     "cdae": BCE | {"dim": 32, "dropout": 0.5, "normalise": True},
@@ -59,10 +59,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "ease": {"l2": 200.0},
     "fallback": {"calibrate": "moments", "advantage": 0.0},
     "freedom": BPR | {"layers": 2, "k": 10, "prune": 0.8, "content": 1e-3, "train_features": True},
+    "fpmc": BPR | {"last": 1, "init_std": 0.01},
     "gfcf": {"rank": 256, "low_pass": 0.3},
     "gmf": BCE | {"dim": 32, "init_std": 0.01, "l2": 0.0},
     "gnn": BPR | {"convolution": "sage", "dim": 64, "layers": 2, "combine": "mean", "dropout": 0.0},
+    "gru4rec": {"length": 50, "layers": 1, "constrained": True, "sampler.pool": "shared"},
     "heater": TOWERS | {"experts": 5, "gate": "tanh", "mixed": 0.5, "likeness": 1.0},
+    "hstu": {"similarity": "cosine", "temperature": 0.05, "times": "auto", "dim": 64},
     "ials": IALS | {"dim": 128},
     "itemknn": {"k": 200, "weighting": "cosine", "shrink": 0.0, "k1": 1.2, "b": 0.75}
     | {"user_power": 0.0, "history_power": 0.5, "target_power": 0.5},
@@ -78,6 +81,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "milk": BPR
     | {"alpha": 0.1, "invariance": 50.0, "alignment": 0.05, "mixing": "cyclic", "over": "sum"}
     | {"l2": 1e-4, "scale": "row", "negatives_from": "warm", "init_std": 0.1},
+    "markov": {"gap": 1, "last": 1, "weighting": "div"},
     "multvae": {"dim": 200, "hidden": 600, "dropout": 0.5, "kl": 0.2, "anneal": 200_000},
     "nbpo": {"variant": "nbpo", "dim": 50, "flip_dim": 50, "l2": 1.0, "flip_l2": 5.0}
     | {"sampler.negatives": 4},
@@ -95,6 +99,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "ultragcn": {"weights": (1e-8, 1.0, 1e-8, 1.0), "negative_weight": 300.0, "l2": 1e-4}
     | {"item_weight": 5e-4, "neighbours": 10, "itself": True, "init_std": 1e-4}
     | {"sampler.negatives": 800, "sampler.pool": "shared", "sampler.reject": False},
+    "sasrec": {"length": 50, "variant": "original", "dim": 64, "sampler.pool": "shared"},
+    "sknn": {"similarity.kind": "position", "similarity.weighting": "div"},
     "userknn": {"k": 200, "weighting": "cosine", "shrink": 0.0, "k1": 1.2, "b": 0.75}
     | {"item_power": 0.0, "own_power": 0.5, "neighbour_power": 0.5, "target_power": 0.0},
     "vbpr": BPR | {"l2": 0.1, "norms": "released", "new_items": "id", "item_bias": False},
@@ -108,6 +114,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 TOWER = {"user.maps", "user.norms", "user.out", "item.maps", "item.norms", "item.out"}
 READ = {"nodes", "told.maps", "told.tables"}
 LEARNS: dict[str, set[str]] = {
+    "bert4rec": {"item", "mask", "encoder.position"}
+    | {"encoder.blocks", "encoder.blocks.norm", "encoder.blocks.head"},
     "bm3": READ | {"predict"},
     "cdae": {"bias", "hidden_bias", "input", "output", "user"},
     "clcrec": {"user", "item", "told"},
@@ -120,9 +128,12 @@ LEARNS: dict[str, set[str]] = {
     "dropoutnet": TOWER,
     "duif": {"user", "map"},
     "freedom": READ,
+    "fpmc": {"user", "previous", "item"},
     "gmf": {"user", "item", "output", "bias"},
     "gnn": {"nodes", "convolutions"},
+    "gru4rec": {"item", "encoder.layers"},
     "heater": TOWER | {"experts.gate", "experts.maps"},
+    "hstu": {"item", "encoder.blocks"} | {f"encoder.biases.{block}:position" for block in range(2)},
     "lattice": READ | {"mix"},
     "lightgcn": {"nodes"},
     "lrml": {"user", "item", "key", "memory"},
@@ -130,6 +141,7 @@ LEARNS: dict[str, set[str]] = {
     "mf": {"user", "item"},
     "mgcn": READ | {"answer", "ask", "gates", "own_gates"},
     "milk": {"user", "maps"},
+    "sasrec": {"item", "encoder.position", "encoder.blocks", "encoder.blocks.norm"},
     "multvae": {"input", "input_bias", "to_z", "from_z", "output"},
     "nbpo": {"user", "item", "flip_user", "flip_item"},
     "neumf": {"user", "item", "tower", "output", "bias"},
@@ -192,7 +204,7 @@ def test_nothing_learns_but_what_should(name):
         if not key.endswith(COUNTED) and key not in graph
     }
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
-    batches = stream(TRAIN.pairs, net.sampler, batch_size=30, seed=0)
+    batches = net.stream.open(TRAIN, batch_size=30, seed=0)
     net.train()
     for _, batch in zip(range(3), batches.epoch(0), strict=False):
         optimizer.zero_grad()
@@ -219,7 +231,7 @@ def test_features_of_milk_are_what_was_given():
     rows = {name: torch.from_numpy(t.values).float() for name, t in TRAIN.features.items()}
     present = {name: torch.from_numpy(t.present) for name, t in TRAIN.features.items()}
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
-    for batch in stream(TRAIN.pairs, net.sampler, batch_size=30, seed=0).epoch(0):
+    for batch in net.stream.open(TRAIN, batch_size=30, seed=0).epoch(0):
         optimizer.zero_grad()
         net.loss(batch).total().backward()
         optimizer.step()
@@ -247,7 +259,7 @@ def test_a_ready_teacher_of_deca_does_not_learn(pretrain):
     """The auxiliary model has a gradient while the target learns only without `pretrain`."""
     torch.manual_seed(0)
     net = DeCA(dim=4, pretrain=pretrain, init_std=0.5, l2=0.3).build(TRAIN)
-    for batch in stream(TRAIN.pairs, net.sampler, batch_size=30, seed=0).epoch(2):
+    for batch in net.stream.open(TRAIN, batch_size=30, seed=0).epoch(2):
         net.loss(batch).total().backward()
     gradient = net.auxiliary.nodes.weight.grad
     assert (gradient is None or not gradient.any()) == (pretrain == 2)

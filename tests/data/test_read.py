@@ -304,11 +304,12 @@ def test_counts_that_begin_at_zero_are_of_one_unit() -> None:
 def test_parts_without_times_get_none_beside_one_that_has_them(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("user,item,when\n1,10,1600000000\n2,11,1600000001\n")
     (tmp_path / "test.csv").write_text("user,item\n1,11\n")
-    parts = read(
-        Source(path=str(tmp_path), train="train.csv", test="test.csv", time="when", ordered=True)
-    )
+    files = {"path": str(tmp_path), "train": "train.csv", "test": "test.csv", "time": "when"}
+    parts = read(Source(**files))
     assert parts.test is not None
     assert parts.test.columns == ["user", "item"]
+    with pytest.raises(InputError, match="ordered has no effect, because the data have times"):
+        read(Source(**files, ordered=True))
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,11 @@ def labelled(path, source):
     return RawLog(pl.DataFrame({"user": [0, 1], "item": [1, 0], "label": [1, 0]}))
 
 
+def shown(path, source):
+    columns = {"user": [0, 1, 0], "item": [1, 0, 0], "clicked": [1, 1, 0], "position": [0, 1, 2]}
+    return RawLog(pl.DataFrame(columns))
+
+
 def a_frame(path, source):
     return pl.DataFrame({"user": [0], "item": [1]})
 '''
@@ -73,6 +78,7 @@ READERS = {
     "a-frame": "shop_clicks:a_frame",
     "gone": "shop_clicks:gone",
     "labelled": "shop_clicks:labelled",
+    "shown": "shop_clicks:shown",
     "csv": "shop_clicks:in_parts",
 }
 
@@ -201,3 +207,11 @@ def test_a_reader_of_an_earlier_version_calls_the_noise_flag_label(
     clean = load(path, format="labelled").dataset.pairs.clean
     assert clean is not None
     assert clean.tolist() == [1, 0]
+
+
+def test_a_reader_may_return_clicks(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("anything")
+    # Without the log its column `position` is not looked at: in earlier versions it meant nothing.
+    assert load(tmp_path / "log", format="shown").dataset.pairs.user.tolist() == [0, 1]
+    with pytest.raises(InputError, match="'0' is not a position"):
+        load(tmp_path / "log", format="shown", keep_log=True)

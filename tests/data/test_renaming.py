@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import top_k
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_methods import METHODS, NETWORKS, recipe
@@ -28,8 +29,7 @@ from recsys.data.splitting import splits as splitting
 from recsys.data.splitting.noise import Noise
 from recsys.data.splitting.splits import SplitRule, split
 from recsys.data.types import Interactions, Split, Vocab
-from recsys.ranking import top_k
-from recsys.sampling import Sampler, stream
+from recsys.sampling import PairStream, Sampler
 
 USERS, ITEMS = 24, 30
 RULES = {
@@ -99,7 +99,8 @@ def columns(pairs: Interactions | None) -> list[Any]:
 def parts(parted: Split) -> list[Any]:
     """Return the parts without the names: the same lists for logs that differ in names alone."""
     test = parted.test.open("a test of renaming") if parted.test is not None else None
-    return [columns(part) for part in (parted.train.pairs, parted.valid, test)]
+    held = [None if part is None else part.pairs for part in (parted.valid, test)]
+    return [columns(part) for part in (parted.train.pairs, *held)]
 
 
 def loaded(frame: pl.DataFrame, **source: Any) -> LoadedData:
@@ -154,7 +155,7 @@ def held_out(frame: pl.DataFrame, k: int) -> set[tuple[int, int]]:
     data = load(frame.select("user", "item", "time"))
     sealed = split(data, SplitRule(by="last", k=k)).test
     assert sealed is not None
-    pairs = sealed.open("a test of renaming")
+    pairs = sealed.open("a test of renaming").pairs
     users, items = data.dataset.users.ids, data.dataset.items.ids
     return set(zip(users.gather(pairs.user), items.gather(pairs.item), strict=True))
 
@@ -267,7 +268,7 @@ def test_every_sampler_draws_the_same(pool: Any, proposal: Any) -> None:
     sampler = Sampler(negatives=3, pool=pool, proposal=proposal)
     batches = []
     for parted, _ in both():
-        steps = stream(parted.train.pairs, sampler, batch_size=64, seed=3).epoch(1)
+        steps = PairStream(parted.train.pairs, sampler, batch_size=64, seed=3).epoch(1)
         batches.append([(batch.user, batch.pos, batch.neg, batch.mask) for batch in steps])
     assert len(batches[0]) == len(batches[1]) > 1
     for first, second in zip(*batches, strict=True):

@@ -170,9 +170,9 @@ def test_sessions_follow_their_rows_through_a_split() -> None:
     assert result.train.sessions is data.sessions
     assert result.test is not None
     found = events(result.train)
-    for pairs in (result.valid, result.test.open("test")):
-        assert pairs is not None
-        found |= events(data.with_pairs(pairs))
+    for held in (result.valid, result.test.open("test")):
+        assert held is not None
+        found |= events(data.with_pairs(held.pairs))
     assert found == whole
     noisy = split(data, SplitRule(noise=Noise(kind="random", share=0.2))).train
     assert noisy.pairs.session is not None
@@ -187,7 +187,7 @@ def test_sessions_follow_their_rows_through_a_split() -> None:
 
 REFUSED: list[tuple[pl.DataFrame, dict[str, Any], str]] = [
     (SHOP, {"session": "basket"}, "no column 'basket' for session"),
-    (SHOP, {"session": "user", "user": "user"}, "two roles"),
+    (SHOP, {"session": "item", "item": "item"}, "has two roles"),
     (
         SHOP.with_columns(invoice=pl.lit("x")),
         {"session": "invoice"},

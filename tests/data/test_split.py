@@ -55,7 +55,9 @@ def keys(pairs: Interactions | None) -> list[int]:
 
 
 def parts(made: Split) -> tuple[Interactions, Interactions | None, Interactions | None]:
-    return made.train.pairs, made.valid, made.test.open("a test") if made.test is not None else None
+    test = made.test.open("a test") if made.test is not None else None
+    valid, test = (None if part is None else part.pairs for part in (made.valid, test))
+    return made.train.pairs, valid, test
 
 
 @settings(deadline=None, max_examples=20)
@@ -236,8 +238,8 @@ def test_presplit_and_a_valid_part_out_of_train(tmp_path: Path) -> None:
     assert (len(plain.train.pairs), plain.valid, plain.rule) == (40, None, "presplit")
     made = split(loaded, SplitRule(valid_share=0.2))
     assert made.valid is not None
-    assert np.bincount(made.valid.user).tolist() == [2, 2, 2, 2]
-    assert sorted(keys(made.train.pairs) + keys(made.valid)) == keys(loaded.dataset.pairs)
+    assert np.bincount(made.valid.pairs.user).tolist() == [2, 2, 2, 2]
+    assert sorted(keys(made.train.pairs) + keys(made.valid.pairs)) == keys(loaded.dataset.pairs)
     assert presplit(loaded.dataset, None, None).test is None
 
 
@@ -348,7 +350,10 @@ def test_gowalla(shared_data: Path) -> None:
             "warm_share has no effect with by = 'auto'; it is for by = 'new-item'",
         ),
         ({"by": "ratio", "new_items": 0.5}, "new_items has no effect with by = 'ratio'"),
-        ({"by": "last", "ratios": (0.5, 0.25, 0.25)}, "it is for by = 'ratio'; leave it out"),
+        (
+            {"by": "last", "ratios": (0.5, 0.25, 0.25)},
+            "it is for by = 'ratio' or 'session'; leave it out",
+        ),
         ({"by": "ratio", "k": 2}, "k has no effect with by = 'ratio'"),
         ({"by": "ratio", "test_from": 0.8}, "test_from has no effect"),
         ({"by": "ratio", "valid_share": 0.1}, "valid_share has no effect"),
@@ -393,7 +398,7 @@ def test_parts_that_are_split_already_can_be_joined_and_split_again(tmp_path):
     loaded = load(Source(**files))
     joined = split(loaded, SplitRule(by="new-item", new_items=0.7, join_parts=True))
     every = {(f"u{user}", f"i{item}") for pairs in rows.values() for user, item in pairs}
-    parts = [joined.train.pairs, joined.valid, joined.test.open("test")]
+    parts = [joined.train.pairs, joined.valid.pairs, joined.test.open("test").pairs]
     users, items = loaded.dataset.users.ids, loaded.dataset.items.ids
     seen = [
         (users[int(user)], items[int(item)])

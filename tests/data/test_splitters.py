@@ -95,12 +95,12 @@ def log() -> pl.DataFrame:
 def rows(result: Split) -> list[list[tuple[int, int]]]:
     """Return the (user, item) ids of train, valid and test."""
     users, items = result.train.users.ids.to_list(), result.train.items.ids.to_list()
-    test = result.test.open("test") if result.test else None
+    test = result.test.open("test").pairs if result.test else None
     return [
         []
         if part is None
         else [(users[u], items[i]) for u, i in zip(part.user, part.item, strict=True)]
-        for part in (result.train.pairs, result.valid, test)
+        for part in (result.train.pairs, result.valid and result.valid.pairs, test)
     ]
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.data.load import load
+from recsys.data.log_figures import LENGTHS
 from recsys.data.summary import QUANTILES, Statistics, summary
 
 
@@ -96,9 +97,9 @@ def test_events_ties_and_sessions_equal_a_count(rows, gap):
     assert found.log.repeated == pytest.approx(1 - len({row[:2] for row in rows}) / len(rows))
     lengths = list(np.unique([user for user, _, _ in rows], return_counts=True)[1])
     assert list(found.log.per_user.values()) == pytest.approx(
-        [np.quantile(lengths, q) for q in QUANTILES]
+        [np.quantile(lengths, q) for q in LENGTHS]
     )
-    assert found.tied == pytest.approx(naive_ties(rows))
+    assert found.order.tied == pytest.approx(naive_ties(rows))
     times = {user: sorted(time for owner, _, time in rows if owner == user) for user, *_ in rows}
     sizes = []
     for moments in times.values():
@@ -109,16 +110,16 @@ def test_events_ties_and_sessions_equal_a_count(rows, gap):
                 sizes.append(1)
     assert found.sessions.count == len(sizes)
     assert list(found.sessions.per_session.values()) == pytest.approx(
-        [np.quantile(sizes, q) for q in QUANTILES]
+        [np.quantile(sizes, q) for q in LENGTHS]
     )
 
 
 def test_what_is_not_known_is_not_shown():
     plain = summary(load(pl.DataFrame({"user": [1, 1, 2], "item": [1, 1, 2]})))
-    assert plain.log is plain.tied is plain.sessions is None
+    assert plain.log is plain.order is plain.sessions is plain.clicks is None
     timed = pl.DataFrame({"user": [1, 1, 2], "item": [1, 1, 2], "time": [5, 5, 5]})
-    assert summary(load(timed)).tied == 0  # of the pairs: the repeat is gone
-    assert summary(load(timed, keep_log=True)).tied == pytest.approx(2 / 3)
+    assert summary(load(timed)).order.tied == 0  # of the pairs: the repeat is gone
+    assert summary(load(timed, keep_log=True)).order.tied == pytest.approx(2 / 3)
     events = timed.with_columns(event=pl.Series(["view", "buy", "buy"]))
     kept = summary(load(events, behaviours=("buy",), keep_log=True))
     assert kept.behaviours == {"buy": 2, "view": 1}

@@ -93,11 +93,11 @@ def test_the_last_event_is_the_last_below_the_second(form: str, tmp_path: Path) 
     data = load(source(form, tmp_path))
     test = split(data, SplitRule(by="last")).test
     assert test is not None
-    pairs = test.open("a test of times")
+    pairs = test.open("a test of times").pairs
     users, items = data.dataset.users.ids, data.dataset.items.ids
     assert dict(zip(users.gather(pairs.user), items.gather(pairs.item), strict=True)) == LAST
     assert data.dataset.pairs.time_unit == "ms", "the coarsest unit that is exact"
-    assert pairs.position is None, "no two times are equal"
+    assert pairs.order is None, "no two times are equal"
 
 
 def test_nanoseconds_are_kept() -> None:

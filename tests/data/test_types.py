@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.types import Dataset, FeatureTable, Interactions, Sealed, Split, Vocab, join
+from recsys.data.types import (
+    Dataset,
+    FeatureTable,
+    HeldOut,
+    Interactions,
+    Sealed,
+    Split,
+    Vocab,
+    join,
+)
 from recsys.errors import InputError
 
 
@@ -26,6 +35,10 @@ def pairs(**columns: object) -> Interactions:
         }
         | columns
     )
+
+
+def held(**columns: object) -> HeldOut:
+    return HeldOut.of_pairs(pairs(**columns))
 
 
 @given(
@@ -171,10 +184,13 @@ def test_take_keeps_the_order_and_every_column():
 
 
 def test_a_fingerprint_is_that_of_earlier_versions():
-    """It was computed when `clean` was still called `label`."""
+    """The first was computed when `clean` was still called `label`."""
     assert pairs(clean=[1, 0, 1, 1], time=[1, 2, 3, 4]).fingerprint == (
         "89a15ff81ba5dad4184a7adffe9d80bef242914023c82bbf5fc0ccf6567bb749"
     )
+    # And this one when `order` was called `position`.
+    ordered = pairs(order=[3, 1, 2, 0], time=[1, 1, 2, 2], clean=[1, 0, 1, 1])
+    assert ordered.fingerprint == "774a5912af90999c25c0cb01830835f0197e1ba14109963a7423c7f110d3af9b"
 
 
 def test_a_fingerprint_sees_every_column():
@@ -246,13 +262,13 @@ def test_a_fingerprint_sees_features_and_where_they_are_missing():
     data = [replace(dataset(), features=features) for features in tables]
     assert len({each.fingerprint for each in data}) == len(tables)
     assert {each.pairs_fingerprint for each in data} == {dataset().fingerprint}
-    splits = [Split(each, None, Sealed(pairs())) for each in data]
+    splits = [Split(each, None, Sealed(held())) for each in data]
     assert len({each.fingerprint for each in splits}) == len(tables)
     assert {each.pairs_fingerprint for each in splits} == {splits[-1].fingerprint}
     again = Split(
         replace(dataset(), features={"a": FeatureTable(np.asfortranarray(values), there.copy())}),
         None,
-        Sealed(pairs()),
+        Sealed(held()),
     )
     assert again.fingerprint == splits[0].fingerprint
     assert splits[0].matches(splits[0].fingerprint)
@@ -267,15 +283,15 @@ def test_a_fingerprint_sees_features_and_where_they_are_missing():
 
 def test_the_bytes_of_features_are_read_once():
     table = FeatureTable(np.ones((4, 2), np.float32), np.ones(4, bool))
-    split = Split(replace(dataset(), features={"a": table}), pairs(), None)
+    split = Split(replace(dataset(), features={"a": table}), held(), None)
     before = split.fingerprint
     table.values[:] = 2  # against the rules; what is not read again cannot notice
-    assert Split(split.train.with_pairs(pairs()), pairs(), None).fingerprint == before
+    assert Split(split.train.with_pairs(pairs()), held(), None).fingerprint == before
     assert split.refit().fingerprint != before
 
 
 def test_every_opening_of_the_test_is_kept():
-    sealed = Sealed(pairs())
+    sealed = Sealed(held())
     assert (len(sealed), sealed.openings) == (4, [])
     assert sealed.fingerprint == pairs().fingerprint
     assert sealed.openings == []
@@ -285,7 +301,7 @@ def test_every_opening_of_the_test_is_kept():
 
 
 def test_a_split_joins_train_and_valid():
-    valid, test = pairs(user=[2, 2, 2, 2], item=[0, 1, 2, 3]), Sealed(pairs())
+    valid, test = held(user=[2, 2, 2, 2], item=[0, 1, 2, 3]), Sealed(held())
     split = Split(dataset(), valid, test, "by ratio")
     joined = split.refit()
     assert joined.valid is None

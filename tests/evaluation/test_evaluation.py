@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import asked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import best_first
@@ -245,7 +246,7 @@ def test_a_slice_without_users():
         parts.train.pairs,
         parts.test.open("a test"),
         evaluation,
-        also_seen=parts.valid,
+        also_seen=parts.valid.pairs,
     )
     assert "no user has a held-back warm item: [warm] is not defined" in report.notes
     assert np.isnan(report["ndcg@5[warm]"])
@@ -436,7 +437,7 @@ def test_partial_auc_ties_what_the_ranking_ties():
         torch.tensor([[1000.0, 0.0]]),
         torch.tensor([[1.0e-6, 0.0], [2.0e-6, 0.0], [0.0, 0.0]]),
     )
-    assert Factors(user, item, "euclidean").score(torch.tensor([0]))[0].unique().numel() == 1
+    assert Factors(user, item, "euclidean").score(asked(torch.tensor([0])))[0].unique().numel() == 1
     how = Evaluation(metrics=("opauc@50%", "opauc@100%"))
     report = evaluate(
         Factors(user, item, "euclidean"), pairs(np.zeros((1, 3))), pairs(np.array([[1, 0, 0]])), how
@@ -486,7 +487,7 @@ def test_maxdiv_equals_a_loop(seed, kind, several):
     )
     wanted = []
     for user_row in np.flatnonzero(test.any(1)):
-        score = scorer.score(torch.tensor([int(user_row)]))[0].numpy().copy()
+        score = scorer.score(asked(torch.tensor([int(user_row)])))[0].numpy().copy()
         score[train[user_row]] = -np.inf
         top = [i for i in best_first(score)[:4] if np.isfinite(score[i])]
         wanted.append(sum(float(((vectors[i] - vectors[j]) ** 2).sum()) for i in top for j in top))
@@ -713,7 +714,7 @@ def test_factors_and_the_same_scores_as_a_product_agree():
         torch.randn(30, 4, generator=generator), torch.randn(40, 4, generator=generator)
     )
     _, train, _, test = world(3, 30, 40, False)
-    scores = factors.score(torch.arange(30)).numpy()
+    scores = factors.score(asked(torch.arange(30))).numpy()
     one, other = (
         evaluate(s, pairs(train), pairs(test), Evaluation(metrics=EVERYTHING))
         for s in (factors, scorer_of(scores))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from asking import asked
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
@@ -19,7 +20,7 @@ from recsys.evaluation import metrics
 from recsys.evaluation import ranking_metrics as m
 from recsys.evaluation.contexts import ListContext, RankContext
 from recsys.evaluation.metrics import hit_matrix, parse
-from recsys.evaluation.slices import GROUPS, SLICES, HeldOut, popularity_group
+from recsys.evaluation.slices import GROUPS, SLICES, TestPart, popularity_group
 
 
 @st.composite
@@ -54,7 +55,7 @@ def lists_of(
     rows = sp.coo_matrix((n_users, n_items) if train is None else train)
     known = Interactions(rows.row, rows.col, n_users, n_items)
     count = np.bincount(rows.col, minlength=n_items)
-    return ListContext(np.arange(len(items)), items, hits, n_relevant, known, count)
+    return ListContext(asked(np.arange(len(items))), items, hits, n_relevant, known, count)
 
 
 def of_hits(hits: np.ndarray, n_relevant: np.ndarray) -> ListContext:
@@ -438,7 +439,7 @@ def test_recall_of_popularity_groups_adds_up():
     relevant = sp.csr_matrix((generator.random((20, 40)) < 0.2).astype(np.float32))
     items = np.stack([generator.permutation(40)[:10] for _ in range(20)])
     group = popularity_group(generator.integers(0, 50, size=40))
-    every = HeldOut.of(relevant, sp.csr_matrix((20, 40)))
+    every = TestPart.of(asked(np.arange(20)), relevant)
     for k in (5, 10):
         total = np.zeros(20)
         for code in range(len(GROUPS)):

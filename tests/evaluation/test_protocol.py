@@ -65,7 +65,7 @@ def by_name(name: str, shared: Path, folder: str) -> LoadedData:
 def parts(made: Split) -> tuple[Interactions, Interactions, Interactions]:
     assert made.valid is not None
     assert made.test is not None
-    return made.train.pairs, made.valid, made.test.open("test of the protocol")
+    return made.train.pairs, made.valid.pairs, made.test.open("test of the protocol").pairs
 
 
 def plain(scores: np.ndarray, train: Interactions, held: Interactions) -> dict[str, list[float]]:

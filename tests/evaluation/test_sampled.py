@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import asked, draw
 
 from recsys.data.hashing import tie_order
 from recsys.data.types import Interactions
@@ -13,7 +14,7 @@ from recsys.evaluation import sampled
 from recsys.evaluation.estimators import estimate
 from recsys.evaluation.evaluator import Evaluation, evaluate
 from recsys.evaluation.metrics import parse
-from recsys.evaluation.sampled import draw, worthwhile
+from recsys.evaluation.sampled import worthwhile
 from recsys.scorer import Factors, Product
 
 NAMES = ("recall@10", "recall@50", "precision@50", "ndcg@50", "hit@50", "map@50", "auc")
@@ -106,7 +107,7 @@ def test_popularity_draws_are_weighed_back(noise):
 def test_the_estimated_rank_is_unbiased():
     scorer, train, test = planted(n_users=40, n_items=200)
     users = np.flatnonzero(np.diff(test.csr.indptr))
-    score = scorer.score(torch.arange(40)).numpy()
+    score = scorer.score(asked(torch.arange(40))).numpy()
     exact = []
     for row, user in enumerate(users):
         mine = test.csr[users].indices[

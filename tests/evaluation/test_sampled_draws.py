@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import asked, draw
 
 from recsys.data.hashing import tie_order
 from recsys.data.types import Interactions
@@ -23,7 +24,6 @@ from recsys.evaluation.estimators import estimate
 from recsys.evaluation.evaluator import Evaluation, evaluate
 from recsys.evaluation.metrics import parse
 from recsys.evaluation.rank_distribution import decoder, rank_cells, rank_likelihood
-from recsys.evaluation.sampled import draw
 from recsys.scorer import Factors, Product
 
 ESTIMATORS = ("none", "rank", "bv", "mle", "bv_mle", "entropy")
@@ -227,7 +227,7 @@ def test_uncorrected_ranks_are_those_of_a_loop_over_the_drawn(popular):
     scorer, train, test = world(seed=5, levels=6)
     counts = np.bincount(train.item, minlength=70)
     weight = counts + 1.0 if popular else None
-    score = scorer.score(torch.arange(40)).numpy()
+    score = scorer.score(asked(torch.arange(40))).numpy()
     barred = sp.csr_matrix(train.csr + test.csr)
     barred.sort_indices()
     sample = draw_items(np.arange(40), barred, 15, weight=weight, seed=7)

@@ -16,10 +16,12 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import top_k
 from mistakes import invoke
 from oracle import tie
 from test_methods import METHODS, TRAIN, fitted, recipe, scores
 
+from recsys import serving
 from recsys.api import recommend
 from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
@@ -32,10 +34,9 @@ from recsys.models.ials import IALS
 from recsys.models.itemknn import ItemKNN
 from recsys.models.popular import Popular
 from recsys.models.userknn import UserKNN
-from recsys.ranking import top_k
 from recsys.scorer import (
     Blend,
-    Blocks,
+    Dense,
     Factors,
     Fallback,
     MultiFactors,
@@ -47,7 +48,7 @@ from recsys.scorer import (
     unplaced,
 )
 from recsys.serving import Job, Request, similar_items, write_recommendations
-from recsys.serving.cold_start import add_items, fold_in, serve_users
+from recsys.serving.cold_start import add_items
 from recsys.serving.vector_export import export
 
 STRANGER, NEW = TRAIN.n_users - 1, TRAIN.n_items - 1  # no pair; nobody has met it
@@ -146,7 +147,6 @@ def test_what_joined_scorers_declare() -> None:
     assert places_of(Blend((content, knn), (1.0, 0.0))) == Places(items=True)
     assert places_of(Sum((popular, popular), (1.0, 2.0))) == Places(users=True)
     assert places_of(SimpleNamespace()) == places_of(SimpleNamespace(places=None)) == Places()
-    assert places_of(fold_in(popular, pairs.csr[:2])) == Places(users=True)
 
 
 def test_a_fallback_answers_who_has_no_pair_by_its_second_part() -> None:
@@ -254,8 +254,8 @@ def test_scores_that_bar_items_are_no_scores() -> None:
         n_users=3,
         n_items=3,
         device=scorer.device,
-        score=lambda users: table[users],
-        plan=Blocks,
+        score=lambda queries: table[queries.user.tolist()],
+        plan=Dense,
     )
     assert top_k(given, np.arange(3), 2, flat=True).flat.tolist() == [True, False, False]
     assert top_k(given, np.arange(3), 2).flat is None
@@ -296,31 +296,29 @@ def test_users_who_came_later_are_offered_all_that_was_learned_from() -> None:
     """Their log is short: what a candidate is, and what is popular, is told by training."""
     train = island()
     log = pl.DataFrame({"user": ["a", "a", "b"], "item": ["i00", "i01", "i10"]})
-    grown = serve_users(ItemKNN(k=20).build(train), train, log)
-    lists = recommend(grown.scorer, grown.train, k=20)
+    scorer = ItemKNN(k=20).build(train)
+    lists = serving.recommend(scorer, train, Request(k=20, histories=log))
     a, b = (lists.filter(pl.col("user") == user) for user in "ab")
     assert set(a["source"]) == {"model"}
     assert set(a["item"]) == {f"i{i:02d}" for i in range(2, 12)}
     # b has met what `z` has: of the rest one item resembles it, so this list is the model's.
     assert b["item"][0] == "i11"
-    alone = serve_users(
-        ItemKNN(k=20).build(train), train, pl.DataFrame({"user": ["c"] * 2, "item": ["i10", "i11"]})
-    )
-    c = recommend(alone.scorer, alone.train, k=20)
+    c = recommend(scorer, train, k=20, histories={"c": ["i10", "i11"]})
     right = naive_popular(train, {10, 11}, list(range(13)), 20)
     assert train.items.rows(c["item"]).tolist() == [item for item, _ in right]
     assert set(c["source"]) == {"popular"}
-    assert unplaced(grown.scorer, grown.train)[1].tolist() == [False] * 12 + [True]
+    assert unplaced(scorer, train)[1].tolist() == [False] * 12 + [True]
 
 
 def test_items_and_users_that_came_later_go_together() -> None:
     train = island()
-    log = pl.DataFrame({"user": ["a", "a"], "item": ["i00", "i01"]})
-    users = serve_users(ContentKNN(k=5).build(train), train, log)
     table = FeatureTable(np.array([[1.0, 0.0]], dtype=np.float32), np.array([True]))
-    both = add_items(users.scorer, users.train, pl.Series(["fresh"]), {"text": table})
+    scorer = ContentKNN(k=5).build(train)
+    both = add_items(scorer, train, pl.Series(["fresh"]), {"text": table})
     assert both.train.item_counts.tolist() == [*train.item_counts.tolist(), 0]
-    assert "fresh" in recommend(both.scorer, both.train, k=20)["item"]
+    lists = recommend(both.scorer, both.train, k=20, histories={"a": ["i00", "i01"]})
+    assert "fresh" in lists["item"]
+    assert set(lists["source"]) == {"model"}
 
 
 # Jobs.
@@ -659,8 +657,9 @@ def test_a_user_who_came_later_with_nothing_that_is_known_is_a_stranger() -> Non
     """Of the log only what training has met counts; who has nothing of it has no pair."""
     train = island()
     log = pl.DataFrame({"user": ["a", "b"], "item": ["i00", "elsewhere"]})
-    grown = serve_users(ItemKNN(k=20).build(train), train, log)
-    b = recommend(grown.scorer, grown.train, ["b"], 20)
+    with pytest.warns(UserWarning, match="1 of 2 items of the histories unknown to the run"):
+        lists = recommend(ItemKNN(k=20).build(train), train, k=20, histories=log)
+    b = lists.filter(pl.col("user") == "b")
     right = naive_popular(train, set(), list(range(13)), 20)
     assert train.items.rows(b["item"]).tolist() == [item for item, _ in right]
     assert set(b["source"]) == {"popular"}

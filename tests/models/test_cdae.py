@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import asked
 from differences import check_gradients
 from planted import two_camps
 
@@ -119,7 +120,7 @@ def test_what_is_ranked_is_the_output_with_nothing_hidden(normalise, monkeypatch
     monkeypatch.setattr("recsys.models.cdae._BLOCK", 9)
     net = start(normalise=normalise)
     users = [0, 8, 9, 60]  # the last has met nothing
-    scores = net.scorer().score(torch.tensor(users))
+    scores = net.scorer().score(asked(torch.tensor(users)))
     for b, user in enumerate(users):
         out = (
             net.output.weight.detach() @ hidden(net, user, row(TRAIN, user, normalise=normalise))

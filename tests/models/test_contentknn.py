@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import asked, asked_by, top_k
 from planted import two_camps
 
 from recsys.data.splitting.splits import SplitRule, split
@@ -16,10 +17,9 @@ from recsys.data.types import Dataset, FeatureTable, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.models.contentknn import ContentKNN
 from recsys.nn.feature_layers import warm_items
-from recsys.ranking import top_k
 from recsys.scorer import Product, from_state
 from recsys.scorer.feature_neighbours import Aspect, nearest_among
-from recsys.serving.cold_start import add_items, fold_in
+from recsys.serving.cold_start import add_items
 from recsys.tensors import load_scorer, save_scorer
 
 USERS, ITEMS = 8, 13
@@ -89,7 +89,7 @@ def naive(train: Dataset, recipe: ContentKNN) -> np.ndarray:
 )
 def test_scores_are_their_definition(recipe, gaps):
     train = data(gaps=gaps)
-    scores = recipe.build(train).score(torch.arange(USERS)).numpy()
+    scores = recipe.build(train).score(asked(torch.arange(USERS))).numpy()
     assert np.allclose(scores, naive(train, recipe), atol=1e-5)
     assert scores[:, 10:].any(), "new items are scored"
     if gaps:
@@ -152,7 +152,7 @@ def test_features_of_new_items_change_no_other_score():
     for table in changed.values():
         table.values[10:] = 50
     one, other = (
-        ContentKNN(k=3).build(part).score(torch.arange(USERS))
+        ContentKNN(k=3).build(part).score(asked(torch.arange(USERS)))
         for part in (train, replace(train, features=changed))
     )
     assert torch.equal(one[:, :10], other[:, :10])
@@ -168,7 +168,7 @@ def test_what_stands_where_a_modality_is_missing_is_not_read():
         for name, table in train.features.items()
     }
     one, other = (
-        ContentKNN(k=3).build(part).score(torch.arange(USERS))
+        ContentKNN(k=3).build(part).score(asked(torch.arange(USERS)))
         for part in (train, replace(train, features=changed))
     )
     assert torch.equal(one, other)
@@ -238,11 +238,11 @@ def test_an_item_that_comes_later_is_scored_by_the_definition(recipe, seed, tmp_
     train = data(seed)
     save_scorer(tmp_path / "scorer.safetensors", recipe.build(before(train)))
     grown = add_items(load_scorer(tmp_path / "scorer.safetensors")[0], before(train), *later(train))
-    scores = grown.scorer.score(torch.arange(USERS)).numpy()
+    scores = grown.scorer.score(asked(torch.arange(USERS))).numpy()
     assert scores.shape == (USERS, ITEMS)
     assert scores[:, 10:].any()
     assert np.allclose(scores, naive(train, recipe), atol=1e-5)
-    assert np.allclose(scores, recipe.build(train).score(torch.arange(USERS)), atol=1e-6)
+    assert np.allclose(scores, recipe.build(train).score(asked(torch.arange(USERS))), atol=1e-6)
 
 
 def test_items_in_two_deliveries_and_users_who_met_them():
@@ -250,22 +250,18 @@ def test_items_in_two_deliveries_and_users_who_met_them():
     ids, tables = later(train)
     first = add_items(ContentKNN(k=3).build(before(train)), before(train), ids, tables)
     again = add_items(first.scorer, first.train, ids + 3, tables)
-    scores = again.scorer.score(torch.arange(USERS))
+    scores = again.scorer.score(asked(torch.arange(USERS)))
     assert scores.shape == (USERS, 16)
     assert torch.equal(scores[:, 13:], scores[:, 10:13])
     met = sp.csr_matrix(
         np.eye(16, dtype=np.float32)[[2, 11]] + np.eye(16, dtype=np.float32)[[5, 15]]
     )
-    served = fold_in(again.scorer, met).score(torch.arange(2))
+    served = again.scorer.score(asked_by(met))
     matrix = again.scorer.matrices[1].toarray()
     assert np.allclose(served, [matrix[2] + matrix[5], np.zeros(16)]), (
         "what a new item resembles is not known of old ones"
     )
     assert served[0, 10:].any()
-    both = add_items(fold_in(first.scorer, met[:, :13]), first.train, ids + 3, tables).scorer.score(
-        torch.arange(2)
-    )
-    assert np.allclose(both, served)
 
 
 def test_a_scorer_of_an_earlier_version_and_a_damaged_one():
@@ -276,7 +272,9 @@ def test_a_scorer_of_an_earlier_version_and_a_damaged_one():
         {name: tensor for name, tensor in tensors.items() if not name.startswith("content")},
         {k: v for k, v in meta.items() if k != "content"},
     )
-    assert torch.equal(old.score(torch.arange(USERS)), made.score(torch.arange(USERS)))
+    assert torch.equal(
+        old.score(asked(torch.arange(USERS))), made.score(asked(torch.arange(USERS)))
+    )
     with pytest.raises(InputError, match="cannot rank new items: this 'product' scorer"):
         add_items(old, before(train), *later(train))
     faults = {

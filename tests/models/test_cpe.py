@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import asked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import two_camps
@@ -203,6 +204,6 @@ def test_the_scorer_comes_back(tmp_path):
     scorer = start().scorer()
     save_scorer(tmp_path / "scorer.safetensors", scorer, epoch=0)
     loaded, _ = load_scorer(tmp_path / "scorer.safetensors")
-    assert torch.equal(loaded.score(torch.arange(3)), scorer.score(torch.arange(3)))
+    assert torch.equal(loaded.score(asked(torch.arange(3))), scorer.score(asked(torch.arange(3))))
     direct = -(scorer.user[:3, None] - scorer.item).square().sum(-1)
-    assert torch.allclose(scorer.score(torch.arange(3)), direct, atol=1e-5)
+    assert torch.allclose(scorer.score(asked(torch.arange(3))), direct, atol=1e-5)

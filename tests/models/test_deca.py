@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from asking import asked
 from planted import two_camps
 
 from recsys.errors import InputError
 from recsys.models.deca import DeCA, agreement, expectation
-from recsys.sampling import Sampler, stream
+from recsys.sampling import Sampler
 from recsys.training.loop import Train, fit
 
 TRAIN, _ = two_camps(users=20, items=20, each=5, kept=2)
@@ -114,7 +115,7 @@ def test_only_the_target_pays_for_its_norm(step):
     for l2 in (0.0, 3.0):
         torch.manual_seed(0)
         net = DeCA(dim=4, init_std=1.0, l2=l2).build(TRAIN).double()
-        batch = [*stream(TRAIN.pairs, net.sampler, batch_size=10, seed=0).epoch(1)][step]
+        batch = [*net.stream.open(TRAIN, batch_size=10, seed=0).epoch(1)][step]
         net.loss(batch).total().backward()
         grads.append({name: p.grad for name, p in net.named_parameters()})
     for name, weight in net.named_parameters():
@@ -137,7 +138,7 @@ def test_the_loss_is_the_sum_of_its_terms(step):
     )
     torch.manual_seed(0)
     net = recipe.build(TRAIN).double()
-    batch = [*stream(TRAIN.pairs, net.sampler, batch_size=10, seed=0).epoch(0)][step]
+    batch = [*net.stream.open(TRAIN, batch_size=10, seed=0).epoch(0)][step]
     positives = step == 0
     likelihood = net.false_positive if positives else net.true_positive
     pairs = []
@@ -175,8 +176,8 @@ def test_a_backbone_is_what_ranks(target):
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    batch = next(iter(stream(TRAIN.pairs, net.sampler, batch_size=10, seed=0).epoch(0)))
-    scores = net.scorer().score(torch.arange(TRAIN.n_users))
+    batch = next(iter(net.stream.open(TRAIN, batch_size=10, seed=0).epoch(0)))
+    scores = net.scorer().score(asked(torch.arange(TRAIN.n_users)))
     pos, neg = net.target.logits(batch)
     assert torch.allclose(pos, scores[batch.user, batch.pos], atol=1e-5)
     assert torch.allclose(neg, scores[batch.user[:, None], batch.neg], atol=1e-5)
@@ -227,7 +228,7 @@ def test_the_auxiliary_model_of_deca_p_learns_first_and_then_stays(layers):
         (1, ["auxiliary"]),
         (2, ["target", "false_positive", "true_positive"]),
     ):
-        for batch in stream(TRAIN.pairs, net.sampler, batch_size=30, seed=0).epoch(epoch):
+        for batch in net.stream.open(TRAIN, batch_size=30, seed=0).epoch(epoch):
             net.loss(batch).total().backward()
         moved = {
             name.split(".")[0]

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import asked
 from differences import check_gradients
 from planted import two_camps
 
@@ -112,14 +113,16 @@ def test_gradients(layers):
 def test_what_is_ranked_is_the_product_of_the_vectors_as_they_are():
     net = start()
     assert torch.allclose(
-        net.scorer().score(torch.arange(3)),
+        net.scorer().score(asked(torch.arange(3))),
         net.user.weight[:3].detach() @ net.item.weight.detach().T,
         atol=1e-6,
     )
     graph, light = start(layers=2), LightGCN(dim=5, layers=2).build(TRAIN)
     with torch.no_grad():
         light.nodes.weight.copy_(torch.cat([graph.user.weight, graph.item.weight]))
-    assert torch.equal(graph.scorer().score(torch.arange(N)), light.scorer().score(torch.arange(N)))
+    assert torch.equal(
+        graph.scorer().score(asked(torch.arange(N))), light.scorer().score(asked(torch.arange(N)))
+    )
 
 
 def test_rows_are_touched_singly_where_nothing_else_moves_them():

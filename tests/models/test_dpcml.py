@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asking import asked
 from planted import two_camps
 from torch import Tensor
 
@@ -282,7 +283,7 @@ def test_vectors_a_user_lacks_never_win_and_never_move():
     assert torch.equal(~scorer.valid, lacking)
     each = -(scorer.user[:, :, None, :] - scorer.item).square().sum(-1)
     assert torch.allclose(
-        scorer.score(torch.arange(scorer.n_users)),
+        scorer.score(asked(torch.arange(scorer.n_users))),
         each.masked_fill(lacking[:, :, None], -torch.inf).amax(1),
         atol=1e-5,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from asking import asked
 from differences import check_gradients
 from planted import two_camps
 
@@ -116,7 +117,7 @@ def test_new_items_are_ranked_by_what_they_look_like():
     scorer = fit(
         DropoutNet(dim=8), TRAIN, None, Train(epochs=20, batch_size=64, lr=0.01, device="cpu")
     ).scorer
-    scores = scorer.score(torch.arange(60)).numpy()
+    scores = scorer.score(asked(torch.arange(60))).numpy()
     even, odd = scores[::2], scores[1::2]
     assert np.mean(even[:, 40:] > even[:, 1:40:2]) > 0.8
     assert np.mean(odd[:, 40:] < odd[:, 1:40:2]) > 0.8

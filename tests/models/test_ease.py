@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from asking import asked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,11 +103,11 @@ def test_few_items_and_items_nobody_met():
         Vocab.range(2, "user"),
         Vocab.range(3, "item"),
     )
-    assert torch.isfinite(EASE().build(train).score(torch.arange(2))).all()
+    assert torch.isfinite(EASE().build(train).score(asked(torch.arange(2)))).all()
     single = Dataset(
         Interactions(np.array([0]), np.array([0]), 1, 1),
         Vocab.range(1, "user"),
         Vocab.range(1, "item"),
     )
     for keep in (None, 1):
-        assert EASE(keep=keep).build(single).score(torch.arange(1)).tolist() == [[0.0]]
+        assert EASE(keep=keep).build(single).score(asked(torch.arange(1))).tolist() == [[0.0]]

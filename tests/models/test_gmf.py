@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from asking import asked
 from differences import check_gradients
 from planted import two_camps
 
@@ -74,7 +75,7 @@ def test_gradients():
 
 def test_a_score_is_the_logit():
     net = start()
-    scores = net.scorer().score(torch.tensor([3, 0]))
+    scores = net.scorer().score(asked(torch.tensor([3, 0])))
     assert scores[0].tolist() == pytest.approx(
         [logit(net, 3, item) for item in range(TRAIN.n_items)], abs=1e-5
     )
@@ -91,7 +92,9 @@ def test_with_equal_weights_it_is_matrix_factorisation():
     assert torch.allclose(gmf.loss(batch).pair, mf.loss(batch).pair)
     assert torch.allclose(gmf.loss(batch).extra, mf.loss(batch).extra)
     assert torch.allclose(
-        gmf.scorer().score(torch.arange(4)), mf.scorer().score(torch.arange(4)), atol=1e-6
+        gmf.scorer().score(asked(torch.arange(4))),
+        mf.scorer().score(asked(torch.arange(4))),
+        atol=1e-6,
     )
 
 
@@ -116,7 +119,7 @@ def test_a_denoiser_finds_the_logits(pool):
     terms = net.loss(batch)
     pos, neg = label_losses(terms.logits)
     assert torch.equal(terms.pair, pos + mean_negatives(terms.logits, neg))
-    scores = net.scorer().score(batch.user)
+    scores = net.scorer().score(asked(batch.user))
     assert torch.allclose(terms.logits.pos, scores.gather(1, batch.pos[:, None])[:, 0], atol=1e-5)
     assert torch.allclose(
         terms.logits.neg, scores.gather(1, batch.neg.expand(len(batch), -1)), atol=1e-5

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import asked
 from planted import two_camps
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from recsys.errors import InputError
 from recsys.models.gnn import GNN
 from recsys.models.lightgcn import LightGCN
 from recsys.nn.graph import normalised_adjacency
-from recsys.sampling import stream
 from recsys.training.loop import Train, fit
 
 TRAIN, _ = two_camps()
@@ -87,7 +87,9 @@ def test_light_convolutions_are_lightgcn() -> None:
     ours = fit(GNN(convolution="lg", combine="mean", **shared), TRAIN, None, config).scorer
     light = fit(LightGCN(**shared), TRAIN, None, config).scorer
     users = torch.arange(TRAIN.n_users)
-    torch.testing.assert_close(ours.score(users), light.score(users), rtol=2e-3, atol=2e-4)
+    torch.testing.assert_close(
+        ours.score(asked(users)), light.score(asked(users)), rtol=2e-3, atol=2e-4
+    )
 
 
 @pytest.mark.parametrize("combine", ["last", "mean", "concat"])
@@ -108,7 +110,7 @@ def test_layers_are_combined(combine: str) -> None:
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 def test_every_parameter_has_a_gradient(kind: str) -> None:
     net = network(convolution=kind, layers=2, combine="mean")
-    batch = next(stream(TRAIN.pairs, net.sampler, batch_size=64, seed=0).epoch(0))
+    batch = next(net.stream.open(TRAIN, batch_size=64, seed=0).epoch(0))
     net.loss(batch).total().backward()
     assert all(param.grad is not None and param.grad.any() for param in net.parameters())
 
@@ -120,7 +122,7 @@ def test_dropout_acts_in_training_only() -> None:
         assert net.training
         scorers = net.scorer(), net.scorer()
         users = torch.arange(3)
-        assert torch.equal(scorers[0].score(users), scorers[1].score(users))
+        assert torch.equal(scorers[0].score(asked(users)), scorers[1].score(asked(users)))
         assert net.training
 
 
@@ -129,7 +131,7 @@ def test_the_same_seed_gives_the_same_bytes(kind: str) -> None:
     recipe = GNN(convolution=kind, dim=8, heads=2 if kind == "gat" else 1, dropout=0.1)
     config = Train(epochs=2, batch_size=64, device="cpu")
     users = torch.arange(TRAIN.n_users)
-    first, second = (fit(recipe, TRAIN, None, config).scorer.score(users) for _ in range(2))
+    first, second = (fit(recipe, TRAIN, None, config).scorer.score(asked(users)) for _ in range(2))
     assert torch.equal(first, second)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from asking import asked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import two_camps
@@ -66,7 +67,7 @@ def test_scores_are_their_definition(users, items, dim, memories, room, seed):
     scorer = relational(users, items, dim, memories, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scorers, "_ROOM", room)  # blocks of one user and one item, of some, of all
-        got = scorer.score(torch.arange(users).flip(0))
+        got = scorer.score(asked(torch.arange(users).flip(0)))
     for b, u in enumerate(reversed(range(users))):
         for i in range(items):
             r = relation(scorer.user[u], scorer.item[i], scorer.key, scorer.memory)
@@ -79,8 +80,8 @@ def test_the_scorer_as_a_value(tmp_path):
     scorer = relational()
     users = torch.tensor([3, 0, 0])
     assert (scorer.n_users, scorer.n_items, scorer.device.type) == (5, 7, "cpu")
-    assert scorer.score(users).dtype == torch.float32
-    assert scorer.score(torch.tensor([], dtype=torch.int64)).shape == (0, 7)
+    assert scorer.score(asked(users)).dtype == torch.float32
+    assert scorer.score(asked(torch.tensor([], dtype=torch.int64))).shape == (0, 7)
     tensors, meta = scorer.state()
     assert meta == {"kind": "relational"}
     again = from_state({name: tensor.clone() for name, tensor in tensors.items()}, meta)
@@ -88,7 +89,7 @@ def test_the_scorer_as_a_value(tmp_path):
     for other in (again, load_scorer(tmp_path / "scorer.safetensors")[0], scorer.to("cpu")):
         assert isinstance(other, Relational)
         assert all(torch.equal(other.state()[0][name], tensor) for name, tensor in tensors.items())
-        assert torch.allclose(other.score(users), scorer.score(users), rtol=1e-5)
+        assert torch.allclose(other.score(asked(users)), scorer.score(asked(users)), rtol=1e-5)
     del tensors["memory"]
     with pytest.raises(InputError, match="without its part 'memory'"):
         from_state(tensors, meta)
@@ -110,11 +111,11 @@ class Largest(TorchDispatchMode):
 def test_no_relation_of_a_user_and_an_item_is_built(monkeypatch):
     scorer = relational(users=50, items=400, dim=16, memories=4)
     with Largest() as largest:
-        whole = scorer.score(torch.arange(50))
+        whole = scorer.score(asked(torch.arange(50)))
     assert largest.numel <= 50 * 400 * 4  # attention; relations would take 16
     monkeypatch.setattr(scorers, "_ROOM", 4096)
     with Largest() as largest:
-        parts = scorer.score(torch.arange(50))
+        parts = scorer.score(asked(torch.arange(50)))
     assert largest.numel <= 50 * 400  # the result itself
     assert torch.allclose(whole, parts, atol=1e-4)
 
@@ -122,7 +123,9 @@ def test_no_relation_of_a_user_and_an_item_is_built(monkeypatch):
 def test_one_memory_is_one_shift_of_all_users():
     scorer = relational(memories=1)
     shifted = Factors(scorer.user + scorer.memory, scorer.item, "euclidean")
-    assert torch.allclose(scorer.score(torch.arange(5)), shifted.score(torch.arange(5)), atol=1e-4)
+    assert torch.allclose(
+        scorer.score(asked(torch.arange(5))), shifted.score(asked(torch.arange(5))), atol=1e-4
+    )
 
 
 def start(**changes: Any) -> Any:
@@ -204,7 +207,9 @@ def test_with_an_empty_memory_it_is_cml():
     batch = next(PairStream(TRAIN.pairs, sampler, batch_size=9, seed=0).epoch(0))
     assert torch.allclose(lrml.loss(batch).pair, cml.loss(batch).pair, atol=1e-5)
     users = torch.arange(TRAIN.n_users)
-    assert torch.allclose(lrml.scorer().score(users), cml.scorer().score(users), atol=1e-5)
+    assert torch.allclose(
+        lrml.scorer().score(asked(users)), cml.scorer().score(asked(users)), atol=1e-5
+    )
 
 
 def test_what_is_ranked_is_what_was_trained():
@@ -217,7 +222,7 @@ def test_what_is_ranked_is_what_was_trained():
         sampler=Sampler(negatives=1),
     )
     batch = next(PairStream(TRAIN.pairs, net.sampler, batch_size=9, seed=0).epoch(0))
-    scores = net.scorer().score(batch.user)
+    scores = net.scorer().score(asked(batch.user))
     difference = scores.gather(1, batch.neg)[:, 0] - scores.gather(1, batch.pos[:, None])[:, 0]
     assert torch.allclose(net.loss(batch).pair, 100 + difference, atol=1e-4)
 

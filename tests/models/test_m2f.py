@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from asking import asked
 from planted import two_camps
 
 from recsys.models.m2f import M2F
@@ -65,7 +66,7 @@ def test_the_loss_is_its_definition(weights, pool):
     terms = net.loss(batch)
     assert terms.pair.tolist() == pytest.approx(expected, rel=1e-4)
     assert float(terms.extra.detach()) == pytest.approx(0.3 / 20 * squares / 2, rel=1e-4)
-    scores = net.scorer().score(torch.arange(TRAIN.n_users))
+    scores = net.scorer().score(asked(torch.arange(TRAIN.n_users)))
     assert float(scores[7, 11]) == pytest.approx(score(7, 11), abs=1e-5)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from asking import asked
 from differences import check_gradients
 from oracle import set_to, three_by_four, wave
 from planted import two_camps
@@ -197,7 +198,9 @@ def test_with_one_environment_and_no_alignment_it_is_duif():
     assert torch.allclose(ours.pair, theirs.pair, atol=1e-6)
     assert ours.extra.item() == pytest.approx(theirs.extra.item(), rel=1e-5)
     users = torch.arange(TRAIN.n_users)
-    assert torch.allclose(net.scorer().score(users), duif.scorer().score(users), atol=1e-5)
+    assert torch.allclose(
+        net.scorer().score(asked(users)), duif.scorer().score(asked(users)), atol=1e-5
+    )
 
 
 def test_equal_losses_do_not_vary():
@@ -235,7 +238,7 @@ def test_new_items_are_ranked_by_what_they_look_like():
     scorer = fit(
         MILK(dim=8), TRAIN, None, Train(epochs=12, batch_size=64, lr=0.03, device="cpu")
     ).scorer
-    scores = scorer.score(torch.arange(60))
+    scores = scorer.score(asked(torch.arange(60)))
     even, odd = scores[::2], scores[1::2]
     assert float((even[:, 40:] > even[:, 1:40:2]).float().mean()) > 0.8
     assert float((odd[:, 40:] < odd[:, 1:40:2]).float().mean()) > 0.8

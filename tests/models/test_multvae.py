@@ -8,9 +8,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import asked
 from differences import check_gradients
 from planted import two_camps
 
+from recsys.data.histories import Histories
+from recsys.data.query import Queries
 from recsys.models.multvae import MultVAE
 from recsys.sampling import UserStream
 from recsys.training.loop import Train, fit
@@ -112,12 +115,23 @@ def test_what_is_ranked_has_nothing_hidden_and_no_noise(monkeypatch):
     monkeypatch.setattr("recsys.models.multvae._BLOCK", 9)
     net = start()
     users = [0, 8, 9, 60]  # the last has met nothing
-    scores = net.scorer().score(torch.tensor(users))
+    scores = net.scorer().score(asked(torch.tensor(users)))
     for b, user in enumerate(users):
         x = row(user)
         mean, _ = encode(net, x / max(1.0, math.sqrt(float(x.sum()))))
         assert torch.allclose(scores[b], decode(net, mean), atol=1e-5)
     assert net.training
+
+
+def test_a_history_that_no_user_has_is_encoded_by_the_formula():
+    net = start()
+    lists = [[3, 1, 40], [], [7]]
+    scores = net.scorer().score(Queries.of_histories(Histories.of_lists(lists)))
+    for own, items in zip(scores, lists, strict=True):
+        x = torch.zeros(TRAIN.n_items)
+        x[items] = 1.0
+        mean, _ = encode(net, x / max(1.0, math.sqrt(len(items))))
+        assert torch.allclose(own, decode(net, mean), atol=1e-5)
 
 
 def test_the_start():

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from asking import asked
 from planted import two_camps
 
 from recsys.errors import InputError
 from recsys.models.nbpo import NBPO, observed_loss, surrogate_loss, unobserved_loss
 from recsys.nn.denoise import Denoise
-from recsys.sampling import Sampler, stream, stream_seed
+from recsys.sampling import Sampler, stream_seed
 from recsys.training.loop import Train, fit
 
 TRAIN, _ = two_camps(users=20, items=20, each=5, kept=2)
@@ -138,7 +139,7 @@ def test_a_step_is_that_of_a_plain_loop(variant):
     eta = 0.05
     torch.manual_seed(0)
     network = recipe.build(TRAIN).double()
-    batch = next(stream(TRAIN.pairs, network.sampler, batch_size=30, seed=0).epoch(0))
+    batch = next(network.stream.open(TRAIN, batch_size=30, seed=0).epoch(0))
     size = len(batch)
     before = {name: param.detach().clone() for name, param in network.named_parameters()}
     step = {name: torch.zeros_like(value) for name, value in before.items()}
@@ -201,7 +202,7 @@ def test_the_step_shrinks_by_a_hundredth_an_epoch():
         network = recipe.build(TRAIN)
     for epoch in range(4):
         eta *= 0.99
-        (batch,) = stream(TRAIN.pairs, network.sampler, batch_size=size, seed=0).epoch(epoch)
+        (batch,) = network.stream.open(TRAIN, batch_size=size, seed=0).epoch(epoch)
         network.zero_grad()
         (network.loss(batch).total() * size * 4).backward()
         with torch.no_grad():
@@ -237,7 +238,7 @@ def test_likes_that_went_unobserved_are_pushed_down_less():
         scorer = fit(
             recipe, train, None, Train(epochs=40, batch_size=60, lr=0.02, device="cpu")
         ).scorer
-        probability = torch.sigmoid(scorer.score(torch.arange(41))).numpy()
+        probability = torch.sigmoid(scorer.score(asked(torch.arange(41)))).numpy()
         gap[variant] = probability[unmet].mean()
     assert gap["nbpo"] > gap["bpo"] + 0.05
 

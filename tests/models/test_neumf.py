@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from asking import asked
 from differences import check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,7 +102,7 @@ def test_shapes_of_the_studies():
 @pytest.mark.parametrize("depth", [1, 3])
 def test_a_score_is_the_logit(depth):
     net = start(depth=depth, dropout=0.5)
-    scores = net.scorer().score(torch.tensor([3, 0]))
+    scores = net.scorer().score(asked(torch.tensor([3, 0])))
     assert scores[0].tolist() == pytest.approx(
         [logit(net, 3, item) for item in range(TRAIN.n_items)], abs=1e-5
     )
@@ -119,7 +120,9 @@ def test_without_a_tower_it_is_gmf():
     batch = batch_of(gmf, 9)
     assert torch.allclose(neumf.loss(batch).pair, gmf.loss(batch).pair, atol=1e-6)
     assert torch.allclose(
-        neumf.scorer().score(torch.arange(4)), gmf.scorer().score(torch.arange(4)), atol=1e-6
+        neumf.scorer().score(asked(torch.arange(4))),
+        gmf.scorer().score(asked(torch.arange(4))),
+        atol=1e-6,
     )
 
 
@@ -163,7 +166,7 @@ def test_scores_are_their_definition(users, items, widths, room, seed):
     scorer = deep(users, items, widths, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scorers, "_ROOM", room)  # blocks of one user and one item, of some, of all
-        got = scorer.score(torch.arange(users).flip(0))
+        got = scorer.score(asked(torch.arange(users).flip(0)))
     assert got.dtype == torch.float32
     for b, u in enumerate(reversed(range(users))):
         for i in range(items):
@@ -179,7 +182,7 @@ def test_the_scorer_as_a_value(tmp_path):
     scorer = deep()
     users = torch.tensor([3, 0, 0])
     assert (scorer.n_users, scorer.n_items, scorer.device.type) == (5, 7, "cpu")
-    assert scorer.score(torch.tensor([], dtype=torch.int64)).shape == (0, 7)
+    assert scorer.score(asked(torch.tensor([], dtype=torch.int64))).shape == (0, 7)
     tensors, meta = scorer.state()
     assert meta == {"kind": "deep", "layers": 1}
     again = from_state({name: tensor.clone() for name, tensor in tensors.items()}, meta)
@@ -187,7 +190,7 @@ def test_the_scorer_as_a_value(tmp_path):
     for other in (again, load_scorer(tmp_path / "scorer.safetensors")[0], scorer.to("cpu")):
         assert isinstance(other, Deep)
         assert all(torch.equal(other.state()[0][name], tensor) for name, tensor in tensors.items())
-        assert torch.equal(other.score(users), scorer.score(users))
+        assert torch.equal(other.score(asked(users)), scorer.score(asked(users)))
     del tensors["0.bias"]
     with pytest.raises(InputError, match=r"without its part '0\.bias'"):
         from_state(tensors, meta)
@@ -208,10 +211,10 @@ class Largest(TorchDispatchMode):
 
 def test_users_and_items_are_not_all_put_together_at_once(monkeypatch):
     scorer = deep(50, 400, (16, 8))
-    whole = scorer.score(torch.arange(50))
+    whole = scorer.score(asked(torch.arange(50)))
     monkeypatch.setattr(scorers, "_ROOM", 4096)
     with Largest() as largest:
-        parts = scorer.score(torch.arange(50))
+        parts = scorer.score(asked(torch.arange(50)))
     assert (
         largest.numel <= 50 * 400
     )  # the result itself; all pairs in the first layer would be 16 times that
@@ -231,7 +234,7 @@ def test_a_denoiser_finds_the_logits(pool):
     terms = net.loss(batch)
     pos, neg = label_losses(terms.logits)
     assert torch.equal(terms.pair, pos + mean_negatives(terms.logits, neg))
-    scores = net.scorer().score(batch.user)
+    scores = net.scorer().score(asked(batch.user))
     assert torch.allclose(terms.logits.pos, scores.gather(1, batch.pos[:, None])[:, 0], atol=1e-5)
     assert torch.allclose(
         terms.logits.neg, scores.gather(1, batch.neg.expand(len(batch), -1)), atol=1e-5

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # As the heads of the files say it; what is only a detail of a method stands there alone.
 EXPECTED = {
+    "dual": "synthetic pairs",
     "cml": "2stS",
     "dpcml": "APA, DiHarS",
     "siger": "all of it",

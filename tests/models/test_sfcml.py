@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import asked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import two_camps
@@ -284,7 +285,7 @@ def test_touched_rows_are_the_same_under_adagrad():
 
 def test_the_score_orders_items_as_their_distance_does():
     scorer = course(SFCML(dim=6, user_space="ball")).scorer
-    scores = scorer.score(torch.arange(5))
+    scores = scorer.score(asked(torch.arange(5)))
     distance = (scorer.user[:5, None].double() - scorer.item.double()).square().sum(-1)
     assert torch.allclose(
         2 * scores.double(),
@@ -297,4 +298,4 @@ def test_the_scorer_comes_back(tmp_path):
     scorer = course(SFCML(dim=6)).scorer
     save_scorer(tmp_path / "scorer.safetensors", scorer, epoch=4)
     loaded, _ = load_scorer(tmp_path / "scorer.safetensors")
-    assert torch.equal(loaded.score(torch.arange(3)), scorer.score(torch.arange(3)))
+    assert torch.equal(loaded.score(asked(torch.arange(3))), scorer.score(asked(torch.arange(3))))

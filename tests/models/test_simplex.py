@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import asked
 from differences import check_gradients
 from planted import two_camps
 
+from recsys.data.histories import Histories
+from recsys.data.query import Queries
 from recsys.data.types import Dataset, Interactions, Vocab
 from recsys.errors import InputError
 from recsys.models.mf import MF
@@ -136,7 +139,9 @@ def test_with_nothing_of_the_history_it_is_matrix_factorisation():
         mf.item.weight.copy_(simplex.item.weight)
     batch = batch_of(simplex)
     assert torch.allclose(simplex.loss(batch).pair, mf.loss(batch).pair, atol=1e-5)
-    assert torch.equal(simplex.scorer().score(torch.arange(9)), mf.scorer().score(torch.arange(9)))
+    assert torch.equal(
+        simplex.scorer().score(asked(torch.arange(9))), mf.scorer().score(asked(torch.arange(9)))
+    )
     assert len(simplex.rows) == 2
     assert len(list(simplex.parameters())) == 2
 
@@ -154,3 +159,29 @@ def test_users_without_any_history(aggregate):
 def test_it_needs_negatives():
     with pytest.raises(InputError, match="compares with negatives"):
         SimpleX(sampler=Sampler(negatives=0))
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "self"])
+def test_without_user_vectors_a_history_is_ranked_by_the_formula(aggregate):
+    net = start(aggregate=aggregate, own=0.0, history=4)
+    scorer = net.scorer()
+    assert scorer.answers == {"user", "history"}
+    lists = [[3, 1, 40], [9, 8, 7, 2, 5], [6]]
+    scores = scorer.score(Queries.of_histories(Histories.of_lists(lists)))
+    for row, items in zip(scores, lists, strict=True):
+        z = vector(net, 0, items[-4:])
+        expected = F.cosine_similarity(z[None], net.item.weight.detach())
+        assert torch.allclose(row, expected, atol=1e-5)
+    pairs = TRAIN.pairs
+    users = [history_of(user) for user in range(TRAIN.n_users)]
+    by_history = scorer.score(Queries.of_histories(Histories.of_lists(users)))
+    by_user = scorer.score(asked(torch.arange(pairs.n_users)))
+    assert torch.allclose(by_history, by_user, atol=1e-5)
+
+
+@pytest.mark.parametrize(("aggregate", "own"), [("user", 0.0), ("mean", 0.1), ("self", 1.0)])
+def test_with_user_vectors_a_history_is_refused(aggregate, own):
+    scorer = start(aggregate=aggregate, own=own).scorer()
+    assert scorer.answers == {"user"}
+    with pytest.raises(InputError, match="cannot answer a history"):
+        scorer.score(Queries.of_items([1]))

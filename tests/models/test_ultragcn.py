@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from asking import asked
 from differences import check_gradients
 from planted import two_camps
 
@@ -171,7 +172,7 @@ def test_a_neighbour_that_nobody_met_has_no_part():
 def test_what_is_ranked_is_the_inner_product():
     net = start()
     assert torch.allclose(
-        net.scorer().score(torch.arange(4)),
+        net.scorer().score(asked(torch.arange(4))),
         (net.user.weight[:4] @ net.item.weight.T).detach(),
         atol=1e-6,
     )

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from asking import asked
 from differences import check_gradients
 from planted import two_camps
 
@@ -95,7 +96,7 @@ def test_gradients(recipe, changes):
 @pytest.mark.parametrize(("recipe", "changes"), CASES)
 def test_what_is_ranked_is_what_was_trained(recipe, changes):
     net = start(recipe, **changes)
-    scores = net.scorer().score(torch.tensor([0, 60]))
+    scores = net.scorer().score(asked(torch.tensor([0, 60])))
     for place, user in enumerate((0, 60)):
         assert scores[place].tolist() == pytest.approx(
             [score(net, user, item) for item in range(41)], abs=1e-5

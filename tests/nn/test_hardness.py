@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import asked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import two_camps
@@ -307,7 +308,7 @@ def test_methods_that_give_a_gradient_to_the_chosen_alone_have_the_loss_of_all_s
     torch.manual_seed(0)
     network = recipe.build(TRAIN)
     batch = next(PairStream(TRAIN.pairs, sampler, batch_size=24, seed=0).epoch(0))
-    scored = network.scorer().score(batch.user)
+    scored = network.scorer().score(asked(batch.user))
     pos, neg = (
         scored.gather(1, batch.pos[:, None])[:, 0],
         scored.gather(1, batch.neg.expand(len(batch), -1)),

@@ -248,14 +248,14 @@ def test_lists_and_hits_against_a_naive_loop(three: list[Path]) -> None:
     assert len({person.id for person in found.users}) == 7
     run = open_run(three[1])
     split = data_of(run.experiment)
-    test = split.test.open("test")
+    test = split.test.open("test").pairs
     ids, titles, n_hits = split.train.items.ids.to_list(), run.train.titles.to_list(), 0
     for person in found.users:
         user = split.train.users.rows([person.id])[0]
         wanted = {int(i) for i, u in zip(test.item, test.user, strict=True) if u == user}
         seen = {
             int(i)
-            for part in (split.train.pairs, split.valid)
+            for part in (split.train.pairs, split.valid.pairs)
             for i, u in zip(part.item, part.user, strict=True)
             if u == user
         }

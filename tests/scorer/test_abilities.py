@@ -13,33 +13,44 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import asked
 
 import recsys.scorer
+from recsys.data.histories import Histories
+from recsys.data.query import Queries
 from recsys.errors import InputError
 from recsys.scorer import (
     KINDS,
-    BestOfSeveral,
     Blend,
-    Blocks,
+    ChainFactors,
     Deep,
+    Dense,
+    Dot,
     Factors,
     Fallback,
-    FoldsIn,
-    Gemm,
     ItemVectors,
     MultiFactors,
+    NearestOf,
     OneOrder,
+    PastSessions,
     Product,
     Relational,
     Scorer,
+    SequenceEncoder,
+    SessionNeighbours,
+    SessionSimilarity,
+    StoredHistories,
     Sum,
     TakesItems,
+    Transitions,
     VectorScorer,
+    answered_by,
     require,
 )
+from recsys.scorer.transformer import Blocks, Transformer
 
 USERS, ITEMS = 5, 7
-ABILITIES = (ItemVectors, VectorScorer, FoldsIn, TakesItems)
+ABILITIES = (ItemVectors, VectorScorer, TakesItems)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -57,21 +68,55 @@ def examples() -> dict[str, Any]:
         "product": product,
         "relational": Relational(user, item, normal(4, 2), normal(2, 4)),
         "deep": Deep(user, item, user, item, (), normal(4), torch.zeros(())),
+        "sequence-encoder": sequence_encoder(),
+        "chain-factors": ChainFactors(user, normal(ITEMS, 4), normal(ITEMS, 8), stored()),
+        "transitions": transitions(),
+        "session-neighbours": session_neighbours(),
         "sum": Sum((factors, product), (1.0, 0.5)),
         "blend": Blend((factors, product), (1.0, 0.5)),
         "fallback": Fallback(product, factors, torch.ones(ITEMS, dtype=torch.bool)),
     }
 
 
+def sequence_encoder() -> SequenceEncoder:
+    """Return an encoder whose one block has random matrices."""
+    shapes = {"read": (9, 3), "write": (3, 3), "inner": (3, 3), "outer": (3, 3)}
+    weights = {f"0.{name}.weight": normal(*shape) for name, shape in shapes.items()}
+    weights |= {f"0.{name}.bias": normal(shape[0]) for name, shape in shapes.items()}
+    for norm in ("0.norm1", "0.norm2", "norm"):
+        weights |= {f"{norm}.weight": torch.ones(3), f"{norm}.bias": normal(3)}
+    network = Transformer(normal(ITEMS, 3), normal(4, 3), weights, Blocks(1, 1, "pre-norm"))
+    return SequenceEncoder(network, stored())
+
+
+def stored() -> StoredHistories:
+    return StoredHistories(Histories.of_lists([[1, 2], [3], [4, 5, 6], [0, 0], []]), 3)
+
+
+def transitions() -> Transitions:
+    chance = sp.csr_matrix(np.eye(ITEMS, k=1, dtype=np.float32))
+    part = np.full(ITEMS, 0.5, dtype=np.float32)
+    return Transitions(chance, part, part, stored(), 0.5)
+
+
+def session_neighbours() -> SessionNeighbours:
+    sessions = PastSessions.of(Histories.of_lists([[1, 2, 3], [3, 4], [0, 5]]), ITEMS)
+    return SessionNeighbours(sessions, stored(), SessionSimilarity(), 2, 3)
+
+
 HAVE: dict[str, set[Any]] = {
-    "factors": {ItemVectors, VectorScorer, FoldsIn, TakesItems},
+    "factors": {ItemVectors, VectorScorer, TakesItems},
     "multi-factors": {ItemVectors, VectorScorer},
-    "product": {FoldsIn, TakesItems},
+    "product": {TakesItems},
     "relational": {ItemVectors},
     "deep": {ItemVectors},
-    "sum": {FoldsIn, TakesItems},
-    "blend": {FoldsIn, TakesItems},
-    "fallback": {FoldsIn, TakesItems},
+    "sequence-encoder": {ItemVectors},
+    "chain-factors": {ItemVectors},
+    "transitions": set(),
+    "session-neighbours": set(),
+    "sum": {TakesItems},
+    "blend": {TakesItems},
+    "fallback": {TakesItems},
 }
 
 
@@ -100,9 +145,13 @@ def test_the_remedy_names_methods_that_exist() -> None:
         module.name
         for module in pkgutil.iter_modules(importlib.import_module("recsys.models").__path__)
     }
-    for ability in (FoldsIn, TakesItems):
+    deep = examples()["deep"]
+    for ask in (
+        lambda: require(deep, TakesItems, "do this"),
+        lambda: answered_by(deep, Queries.of_items([0]), "do this"),
+    ):
         with pytest.raises(InputError) as caught:
-            require(examples()["deep"], ability, "do this")
+            ask()
         words = (caught.value.remedy or "").replace(",", " ").split()
         listed = [word for word in words if word in methods]
         assert len(listed) >= 6, listed
@@ -114,7 +163,7 @@ def test_an_ability_that_depends_on_values_has_the_same_error() -> None:
     for call, purpose in (
         (scorer.reads, "rank new items"),
         (lambda: scorer.with_items({}), "rank new items"),
-        (lambda: scorer.fold_in(sp.csr_matrix((1, ITEMS))), "serve new users"),
+        (lambda: scorer.score(Queries.of_items([0])), "answer a history"),
     ):
         with pytest.raises(InputError, match=f"^cannot {purpose}: this 'factors' scorer "):
             call()
@@ -123,35 +172,37 @@ def test_an_ability_that_depends_on_values_has_the_same_error() -> None:
 @pytest.mark.parametrize("kind", HAVE)
 def test_the_plan_gives_the_scores(kind: str) -> None:
     scorer = examples()[kind]
-    plan, scores = scorer.plan(), scorer.score(torch.arange(USERS))
-    if isinstance(plan, Gemm):
-        expected = plan.query @ plan.key.T
-        expected = expected if plan.term is None else expected + plan.term[:, None]
-    elif isinstance(plan, BestOfSeveral):
-        expected = torch.einsum("ucd,id->uci", plan.query, plan.key).amax(1)
+    plan, scores = scorer.plan(), scorer.score(asked(torch.arange(USERS)))
+    if isinstance(plan, Dot):
+        query, term = plan.encode(asked(torch.arange(USERS)))
+        expected = query @ plan.key.T
+        expected = expected if term is None else expected + term[:, None]
+    elif isinstance(plan, NearestOf):
+        query = plan.encode(asked(torch.arange(USERS)))
+        expected = torch.einsum("ucd,id->uci", query, plan.key).amax(1)
     else:
-        assert isinstance(plan, Blocks)
+        assert isinstance(plan, Dense)
         expected = scores
     torch.testing.assert_close(scores, expected)
-    expected_plan = {"factors": Gemm, "multi-factors": BestOfSeveral}.get(kind, Blocks)
+    plans = {"factors": Dot, "multi-factors": NearestOf, "sequence-encoder": Dot}
+    plans["chain-factors"] = Dot
+    expected_plan = plans.get(kind, Dense)
     assert type(plan) is expected_plan
 
 
 def test_the_plan_of_equal_users_is_one_order() -> None:
     popular = Product((torch.ones(USERS, 1), normal(1, ITEMS)), "ones")
-    assert popular.plan() == OneOrder()
-    scores = popular.score(torch.arange(USERS))
+    plan, scores = popular.plan(), popular.score(asked(torch.arange(USERS)))
+    assert isinstance(plan, OneOrder)
+    assert torch.equal(plan.scores, scores[0])
     assert torch.equal(scores, scores[:1].expand(USERS, ITEMS))
 
 
-def test_a_sum_folds_in_its_parts() -> None:
+def test_a_sum_answers_a_history_by_its_parts() -> None:
     scorer = examples()["product"]
     total = Sum((scorer, scorer), (1.0, 2.0))
-    histories = sp.csr_matrix(np.eye(2, ITEMS, k=1, dtype=np.float32))
-    rows = torch.arange(2)
-    torch.testing.assert_close(
-        total.fold_in(histories).score(rows), 3 * scorer.fold_in(histories).score(rows)
-    )
+    queries = Queries.of_items([1, 2])
+    torch.testing.assert_close(total.score(queries), 3 * scorer.score(queries))
 
 
 def test_the_modules_of_scorers_import_each_other_in_one_direction() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from asking import asked
 from torch import Tensor
 
 from recsys.errors import InputError
@@ -105,11 +106,11 @@ def test_scores_are_their_definition(name):
     expected = naive(scorer)
     assert (scorer.n_users, scorer.n_items) == (USERS, ITEMS)
     users = torch.tensor([5, 0, 0, 3])
-    got = scorer.score(users)
+    got = scorer.score(asked(users))
     assert got.shape == (4, ITEMS)
     assert got.dtype == torch.float32
     assert np.allclose(got, expected[users.numpy()], atol=1e-5)
-    assert scorer.score(torch.tensor([], dtype=torch.int64)).shape == (0, ITEMS)
+    assert scorer.score(asked(torch.tensor([], dtype=torch.int64))).shape == (0, ITEMS)
 
 
 @pytest.mark.parametrize("name", list(examples()))
@@ -119,8 +120,8 @@ def test_a_scorer_comes_back_from_its_state(name):
     again = from_state({key: tensor.clone() for key, tensor in tensors.items()}, meta)
     users = torch.arange(USERS)
     assert type(again) is type(scorer)
-    assert torch.equal(again.score(users), scorer.score(users))
-    assert torch.equal(scorer.to("cpu").score(users), scorer.score(users))
+    assert torch.equal(again.score(asked(users)), scorer.score(asked(users)))
+    assert torch.equal(scorer.to("cpu").score(asked(users)), scorer.score(asked(users)))
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine", "euclidean"])
@@ -137,13 +138,13 @@ def test_scoring_twice_gives_the_same_and_changes_nothing():
     for scorer in examples().values():
         before = {name: tensor.clone() for name, tensor in scorer.state()[0].items()}
         users = torch.arange(USERS)
-        assert torch.equal(scorer.score(users), scorer.score(users))
+        assert torch.equal(scorer.score(asked(users)), scorer.score(asked(users)))
         assert all(torch.equal(before[name], tensor) for name, tensor in scorer.state()[0].items())
 
 
 def test_a_zero_vector_has_a_cosine_of_zero():
     scorer = Factors(torch.zeros(1, 2), torch.eye(2), "cosine")
-    assert scorer.score(torch.tensor([0])).tolist() == [[0.0, 0.0]]
+    assert scorer.score(asked(torch.tensor([0]))).tolist() == [[0.0, 0.0]]
 
 
 def test_scorers_are_frozen():

@@ -372,6 +372,15 @@ def test_a_file(tmp_path: Path, ending: str) -> None:
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file under a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
 def read(path: Path) -> pl.DataFrame:
     return {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[
         path.suffix
@@ -405,7 +414,9 @@ def test_parts_together_are_the_whole(tmp_path: Path, ending: str, asked: list[s
     assert told[-1] == (size, size)
     manifest = json.loads((tmp_path / "job" / "manifest.json").read_text())
     assert manifest["status"] == "finished"
-    assert manifest["files"] == [path.name for path in job.files]
+    assert [part["file"] for part in manifest["parts"]] == [
+        f"lists/{path.name}" for path in job.files
+    ]
     assert {key: manifest[key] for key in ("rows", "k", "model", "batch", "format")} == {
         "rows": job.rows,
         "k": 4,
@@ -413,9 +424,10 @@ def test_parts_together_are_the_whole(tmp_path: Path, ending: str, asked: list[s
         "batch": 2,
         "format": ending,
     }
-    assert sorted(path.name for path in (tmp_path / "job").iterdir()) == sorted(
-        [*manifest["files"], "manifest.json"]
-    )
+    assert contents(tmp_path / "job").keys() == {
+        *(part["file"] for part in manifest["parts"]),
+        "manifest.json",
+    }
     again = write(tmp_path / "job", scorer, train, asked, 4, batch=2, format=ending, model="m")
     assert (again.rows, again.users, again.fallback, again.reused) == (
         job.rows,
@@ -443,26 +455,25 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
             write(tmp_path / "cut", scorer, train, tell=stop, **options)
         stopped += 1
         assert json.loads((tmp_path / "cut" / "manifest.json").read_text())["status"] == "running"
-        assert len(list((tmp_path / "cut").glob("part-*"))) == after // 5
-    kept = (tmp_path / "cut" / f"part-00000.{ending}").stat().st_mtime_ns
+        assert len(list((tmp_path / "cut" / "lists").iterdir())) == after // 5
+    kept = (tmp_path / "cut" / "lists" / f"part-00000.{ending}").stat().st_mtime_ns
     job = write(tmp_path / "cut", scorer, train, **options)
     assert (stopped, job.reused) == (2, 3)
-    assert (tmp_path / "cut" / f"part-00000.{ending}").stat().st_mtime_ns == kept, (
+    assert (tmp_path / "cut" / "lists" / f"part-00000.{ending}").stat().st_mtime_ns == kept, (
         "a finished part is not made again"
     )
-    files = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "cut").iterdir()}
+    assert contents(tmp_path / "whole") == contents(tmp_path / "cut")
 
 
 def test_a_killed_write_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, train = world()
     monkeypatch.setattr(
-        "recsys.serving.recommendations._save",
+        "recsys.serving.job_folder.save",
         lambda frame, path, format: (path.write_bytes(b"half"), 1 / 0),
     )
     with pytest.raises(ZeroDivisionError):
         write(tmp_path / "job", scorer, train)
-    assert [path.name for path in (tmp_path / "job").iterdir()] == ["manifest.json"]
+    assert contents(tmp_path / "job").keys() == {"manifest.json", "parts.jsonl"}
 
 
 OTHERS = {
@@ -483,10 +494,10 @@ def test_parts_of_another_job_are_refused(tmp_path: Path, what: str) -> None:
     scorer, train = world()
     usual = {"k": 4, "batch": 5, "model": "m"}
     write(tmp_path / "job", scorer, train, **usual)
-    before = {path.name: path.read_bytes() for path in (tmp_path / "job").iterdir()}
+    before = contents(tmp_path / "job")
     with pytest.raises(InputError, match=rf"parts of another job \({what} differ\)"):
         write(tmp_path / "job", scorer, train, **(usual | OTHERS[what]))
-    assert before == {path.name: path.read_bytes() for path in (tmp_path / "job").iterdir()}
+    assert before == contents(tmp_path / "job")
 
 
 def test_other_learning_data_are_another_job(tmp_path: Path) -> None:

@@ -327,7 +327,7 @@ def test_a_trial_is_given_nothing_that_could_open_the_test() -> None:
 FORBIDDEN = {
     "test",
     "open",
-    "_pairs",
+    "_content",
     "open_test",
     "execute",
     "refit",
@@ -372,7 +372,7 @@ def test_the_source_of_tuning_has_no_way_to_the_test_set() -> None:
         "execute(e, f)",
         "split.refit()",
         "getattr(split, 'test')",
-        "sealed._pairs",
+        "sealed._content",
         "run.report()",
     ],
 )

@@ -15,8 +15,7 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -24,67 +23,10 @@ import numpy as np
 import polars as pl
 import safetensors.torch
 import torch
+from mistakes_base import HEAD, LATE, LOG, MF, Case
+from mistakes_of_queries import HISTORIES, LOGS, QUESTIONS
 
 from recsys.files import LOCK, Lock
-
-LOG = "user,item,rating,time\n" + "".join(
-    f"u{user:02d},i{user % 2 + 2 * ((7 * user + 4 * j) % 15):02d},{1 + (user + j) % 5},"
-    f"{1_700_000_000 + 100 * user + 86_400 * j}\n"
-    for user in range(30)
-    for j in range(8)
-)
-MF = """[data]
-path = "log.csv"
-
-[model]
-name = "mf"
-dim = 8
-
-[train]
-epochs = 2
-batch_size = 64
-device = "cpu"
-
-[evaluate]
-metrics = ["recall@5", "ndcg@5"]
-monitor = "ndcg@5"
-"""
-HEAD = "user,item,rating\n"
-# u31 and i77 occur in the test period alone.
-LATE = {
-    "late.csv": "user,item,time\n"
-    + "".join(f"u{n % 8:02d},i{n % 7:02d},{n}\n" for n in range(24))
-    + "u31,i01,30\nu02,i77,31\n",
-    "late.toml": MF.replace("log.csv", "late.csv")
-    .replace("[model]", '[split]\nby = "time"\ntest_from = 0.8\n\n[model]', 1)
-    .replace("epochs = 2", "epochs = 1"),
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One mistake.
-
-    Args:
-        what: the mistake, in words.
-        command: the arguments of `recsys`.
-        says: pieces that the line must hold: the place, the cause, the remedy.
-        files: what lies in the working folder besides the usual; None removes.
-        before: what else is done before, with its words for the page.
-        around: what is true while the command runs, with its words for the page.
-        theirs: a pattern whose group is the text of a library or of the operating system, which
-            the page replaces by dots.
-        real: in a process of its own, after this.
-    """
-
-    what: str
-    command: str
-    says: tuple[str, ...]
-    files: Mapping[str, str | bytes | None] = field(default_factory=dict)
-    before: tuple[str, Callable[[Path], object]] | None = None
-    around: tuple[str, Callable[[], contextlib.AbstractContextManager[object]]] | None = None
-    theirs: str = ""
-    real: Callable[[], None] | None = None
 
 
 def invoke(command: str) -> tuple[object, str, str]:
@@ -184,6 +126,19 @@ def full_disk() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def job_at_work() -> Iterator[None]:
+    """Another command writes recommendations into `parts`."""
+    Path("parts").mkdir()
+    lock = Lock(Path("parts") / LOCK)
+    assert lock.take(wait=False)
+    try:
+        yield
+    finally:
+        lock.free(remove=True)
+        Path("parts").rmdir()
+
+
+@contextlib.contextmanager
 def busy() -> Iterator[None]:
     """Another command works in `runs/half`."""
     lock = Lock(Path("runs/half") / LOCK)
@@ -242,7 +197,7 @@ COMMANDS = [
         ("--outt", "--out", "recsys run --help"),
     ),
     Case("An argument left out", "check", ("config", "recsys check --help")),
-    Case("Nothing to run", "run", ("no experiment", "--resume RUN")),
+    Case("Nothing to run", "run", ("no experiment", "recsys run ratings.csv")),
     Case(
         "Two words that exclude each other",
         "run mf.toml --resume runs/half --out runs/new",
@@ -299,8 +254,7 @@ SETTINGS = [
     Case(
         "A folder for an experiment",
         "check runs",
-        ("runs: cannot be read", "check the path"),
-        theirs=r"read: ([^;]*)",
+        ("runs: holds runs, not data", "recsys compare runs/*"),
     ),
     Case(
         "Invalid TOML",
@@ -525,6 +479,28 @@ SETTINGS = [
         "A setting that its optimiser cannot do",
         "run mf.toml -q --out runs/new train.optimizer=adamw train.rows=touched",
         ("[train] rows", "adamw", "rows = 'dense'"),
+    ),
+    Case(
+        "An optimiser without a compiled kernel",
+        "run mf.toml -q --out runs/new train.update=pair",
+        ("[train] optimizer", "optimizer = 'adam'", 'update = "batch"'),
+    ),
+    Case(
+        "Compiled kernels without numba",
+        "run mf.toml -q --out runs/new train.update=pair train.optimizer=adagrad",
+        ("[train] update", "numba", 'pip install "recsys[compiled]"'),
+        around=("numba is not installed", without("numba")),
+    ),
+    Case(
+        "A loss without a compiled kernel",
+        "run mf.toml -q --out runs/new train.update=pair train.optimizer=sgd"
+        " model.similarity=cosine",
+        ("[model]", "similarity = 'cosine'", 'train.update = "batch"'),
+    ),
+    Case(
+        "A method without a compiled kernel",
+        "run mf.toml -q --out runs/new train.update=pair train.optimizer=sgd model.name=lightgcn",
+        ("[train] update", "cml, dpcml and mf", 'update = "batch"'),
     ),
     Case(
         "An unknown device",
@@ -1047,12 +1023,14 @@ TRAINING = [
         "run mf.toml -q --out runs/half",
         ("runs/half: another command", "another --out"),
         around=("another run works in runs/half", busy),
+        code=75,
     ),
     Case(
         "A run that is still going",
         "run --resume runs/half -q",
         ("runs/half: another command works on this run", "wait for it"),
         around=("its first process is still at work", busy),
+        code=75,
     ),
     Case(
         "A folder below a file",
@@ -1065,6 +1043,7 @@ TRAINING = [
         "run mf.toml -q --out runs/new",
         ("runs/new", "the disk is full", "free some space"),
         around=("the disk is full", full_disk),
+        code=75,
     ),
     Case(
         "No room for the file",
@@ -1443,12 +1422,6 @@ RECOMMENDING = [
         {"ids.parquet": parquet(pl.DataFrame({"user": [["u01"]]}))},
     ),
     Case(
-        "New users without an item that the run knows",
-        "recommend runs/done --new-users visits.csv",
-        ("new users", "'x1' (2 of 2 are unknown)"),
-        {"visits.csv": "user,item\nzoe,x1\nmax,x2\n"},
-    ),
-    Case(
         "A Parquet file of users without a column",
         "recommend runs/done --users ids.parquet",
         ("ids.parquet: holds no id",),
@@ -1498,14 +1471,11 @@ RECOMMENDING = [
         ),
     ),
     Case(
-        "A part that is cut off",
+        "A folder in which another job works",
         "recommend runs/done --out parts -k 3",
-        ("parts/part-00000.parquet", "delete this part"),
-        before=(
-            "the first part of the job is cut off",
-            job_and(shorten("parts/part-00000.parquet")),
-        ),
-        theirs=r"read: ([^;]*)",
+        ("parts: another command works on this job", "wait for it"),
+        around=("another `recsys recommend` works in `parts`", job_at_work),
+        code=75,
     ),
     Case(
         "A manifest that is damaged",
@@ -1520,6 +1490,7 @@ RECOMMENDING = [
         ("best.parquet", "the disk is full"),
         {"best.parquet": "yesterday's\n"},
         around=("the disk is full", full_disk),
+        code=75,
     ),
     Case(
         "A folder below a file",
@@ -1538,8 +1509,8 @@ RECOMMENDING = [
 EXPORTING = [
     Case(
         "A method without vectors",
-        "export runs/knn --out vectors",
-        ("runs/knn: cannot export vectors: this 'product' scorer", "use a factor method"),
+        "export runs/knn --out vectors --index flat",
+        ("runs/knn: an index needs vectors, and this 'product' scorer", "leave out --index"),
         {"knn.toml": MF.replace('name = "mf"\ndim = 8', 'name = "itemknn"')},
         before=(
             "`recsys run knn.toml --out runs/knn` ran before",
@@ -1573,6 +1544,7 @@ EXPORTING = [
         "export runs/done --out vectors",
         ("vectors/items.parquet", "the disk is full"),
         around=("the disk is full", full_disk),
+        code=75,
     ),
     Case(
         "Vectors below a file",
@@ -1824,6 +1796,7 @@ TUNING = [
         "tune mf.toml --out runs/new",
         ("runs/new", "the disk is full"),
         around=("the disk is full", full_disk),
+        code=75,
     ),
 ]
 
@@ -1831,10 +1804,13 @@ GROUPS = {
     "The command line": COMMANDS,
     "Settings": SETTINGS,
     "Data": DATA,
+    "Logs": LOGS,
     "Splits": SPLITS,
+    "Splits that ask with histories": QUESTIONS,
     "Training": TRAINING,
     "Runs": RUNS,
     "Recommending": RECOMMENDING,
+    "Recommending by histories": HISTORIES,
     "Tuning": TUNING,
     "Exporting": EXPORTING,
 }

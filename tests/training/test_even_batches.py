@@ -23,7 +23,7 @@ from recsys.models.mf import MF
 from recsys.models.sfcml import SFCML
 from recsys.nn.denoise import Denoise
 from recsys.nn.losses import Loss, Terms
-from recsys.sampling import Batch, Sampler, stream
+from recsys.sampling import Batch, Sampler, Users
 from recsys.scorer import Factors, Scorer
 from recsys.training.loop import Train, fit
 from recsys.training.progress import Event, StepDone, Watch
@@ -145,7 +145,7 @@ def test_a_step_of_triplets_is_the_mean_of_its_triplets(kind):
     net = kind(dim=4, loss=loss, sampler=Sampler(negatives=10, unit="triplet"), **changes).build(
         TRAIN
     )
-    batches = stream(TRAIN.pairs, net.sampler, batch_size=16, seed=0)
+    batches = net.stream.open(TRAIN, batch_size=16, seed=0)
     assert batches.size == 10 * len(TRAIN.pairs)
     batch = next(iter(batches.epoch(0)))
     values = []
@@ -183,7 +183,7 @@ def test_whom_sfcml_decays(decay):
     for l2 in (0.0, 0.5):
         torch.manual_seed(0)
         net = SFCML(dim=4, l2=l2, decay=decay).build(TRAIN).double()
-        batch = next(iter(stream(TRAIN.pairs, None, batch_size=5, seed=0).epoch(0)))
+        batch = next(iter(Users().open(TRAIN, batch_size=5, seed=0).epoch(0)))
         net.loss(batch).total().backward()
         gradients.append((net.user.weight.grad, net.item.weight.grad))
     users = gradients[1][0] - gradients[0][0]
@@ -203,7 +203,7 @@ def test_under_adagrad_decay_of_the_table_scatters_who_was_not_met():
         torch.manual_seed(0)
         net = SFCML(dim=16, l2=1e-9, decay=decay, user_space="ball").build(TRAIN).double()
         start = net.user.weight.detach().clone()
-        batch = next(iter(stream(TRAIN.pairs, None, batch_size=5, seed=0).epoch(0)))
+        batch = next(iter(Users().open(TRAIN, batch_size=5, seed=0).epoch(0)))
         optimizer = torch.optim.Adagrad(net.parameters(), lr=0.05, eps=1e-30)
         net.loss(batch).total().backward()
         optimizer.step()

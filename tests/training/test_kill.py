@@ -19,6 +19,9 @@ METHODS = {
     "mf": 'sampler = { negatives = 2 }\nloss = { kind = "softmax" }',
     "lightgcn": "layers = 2",
     "cml": "dim = 16",
+    "gru4rec": 'dim = 16\nlength = 10\nsampler = { pool = "shared", negatives = 32 }',
+    "bert4rec": "dim = 16\nlength = 10",
+    "sasrec": 'dim = 16\nlength = 10\nsampler = { pool = "shared", negatives = 32 }',
 }
 # Long enough that a kill falls into every phase: start, training, evaluation, refit, writing.
 CONFIG = """
@@ -182,6 +185,10 @@ def test_two_kills_leave_no_trace(tmp_path: Path) -> None:
         ("cml", "touched", 0.0),
         ("lightgcn", "dense", 0.0),
         ("lightgcn", "dense", 0.2),
+        ("sasrec", "touched", 0.0),
+        ("sasrec", "dense", 0.2),
+        ("gru4rec", "touched", 0.0),
+        ("bert4rec", "dense", 0.0),
     ],
 )
 def test_many_kills_leave_no_trace(tmp_path: Path, method: str, rows: str, every: float) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from asking import asked
 from planted import two_camps
 
 from recsys.config import settings
@@ -359,7 +360,7 @@ def test_the_callers_random_numbers_are_left_alone():
 def test_it_runs(recipe, changes):
     fitted = fit(recipe, TRAIN, VALID, Train(**SHORT | changes), EVALUATION)
     assert all(math.isfinite(entry.loss) for entry in fitted.history)
-    assert torch.isfinite(fitted.scorer.score(torch.arange(TRAIN.n_users))).all()
+    assert torch.isfinite(fitted.scorer.score(asked(torch.arange(TRAIN.n_users)))).all()
     assert fitted.scorer.user.dtype == torch.float32
 
 
@@ -377,7 +378,7 @@ def test_one_user_and_one_item(recipe):
     one = Dataset(Interactions(np.array([0]), np.array([0]), 1, 1), Vocab.range(1), Vocab.range(1))
     fitted = fit(recipe, one, None, Train(**SHORT))
     assert fitted.history[-1].loss == pytest.approx(0, abs=1e-5)  # regularisation is all there is
-    assert torch.isfinite(fitted.scorer.score(torch.tensor([0]))).all()
+    assert torch.isfinite(fitted.scorer.score(asked(torch.tensor([0])))).all()
 
 
 def test_without_validation_the_last_epoch_is_returned():
@@ -765,12 +766,12 @@ def test_a_closed_form_needs_no_loop():
 
 
 def test_a_closed_form_has_no_losses_of_pairs():
-    for asked, said in (
+    for denoised, said in (
         ({"denoise": Denoise(kind="tce")}, "'tce' judges pairs by their losses"),
         ({"select": "loss"}, "select = 'loss' judges"),
     ):
         with pytest.raises(InputError, match=said):
-            fit(Counted(), TRAIN, VALID, Train(**SHORT, **asked), EVALUATION)
+            fit(Counted(), TRAIN, VALID, Train(**SHORT, **denoised), EVALUATION)
 
 
 def test_features_reach_the_evaluation():

@@ -344,6 +344,6 @@ def test_equal_times_stay_in_the_order_of_the_file_beside_repeated_pairs() -> No
         assert parts.all is not None
         assert "".join(parts.all["item"]) == right
         data, _ = dataset(parts)
-        assert data.pairs.position is not None
-        order = np.argsort(data.pairs.position)
+        assert data.pairs.order is not None
+        order = np.argsort(data.pairs.order)
         assert "".join(data.items.ids.to_list()[i] for i in data.pairs.item[order]) == right

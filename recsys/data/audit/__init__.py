@@ -5,6 +5,11 @@
     time_order  Held-out pairs that are older than what is known.
     coverage    Unknown users and items, unused items, a lost k-core.
     shift       Popularity that differs between the parts.
+    log_time    Events after a cut, events without an order.
+    log_sessions  Sessions that are cut in two, or shared.
+    answers     Answers that the log knows, or that are masked.
+    attributes  Attributes of users and items.
+    auxiliary   Answers that auxiliary events know.
     leakage     Features and labels that leak the held-out interactions.
     popularity  Features that know the held-out popularity.
     ranks       Rank correlations.

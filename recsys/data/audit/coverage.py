@@ -31,9 +31,11 @@ def cold(kind: Kind, train: Interactions, held: NamedParts, *, with_features: bo
         kind: which of the two.
         train: the training interactions.
         held: the held-out parts.
-        with_features: whether items have features, so that a method can know new ones.
+        with_features: whether they have features, so that a method can know new ones.
     """
     check = f"cold {kind}s"
+    if not held:
+        return Finding(check, "ok", 0, "not checked: the questions bring a history and no user")
     known = np.zeros(train.n_users if kind == "user" else train.n_items, dtype=bool)
     known[_rows(train, kind)] = True
     listing = []
@@ -53,10 +55,12 @@ def cold(kind: Kind, train: Interactions, held: NamedParts, *, with_features: bo
         return Finding(check, "ok", 0, f"every held-out {kind} is in train")
     if kind == "item":
         limit = f"without features no method scores above {1 - largest:.1%} recall there"
+    elif with_features:
+        limit = "without features of users no method can tell them apart"
     else:
         limit = "a method that learns from interactions cannot know them"
     severity: Severity = "warning" if largest >= SMALL else "ok"
-    if largest == 1.0 and not (kind == "item" and with_features):
+    if largest == 1.0 and not with_features:
         severity = "error"
     message = f"not in train: {' and '.join(listing)}; {limit}"
     return Finding(check, severity, count, message, _REMEDIES[kind] if severity != "ok" else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy  # scipy.stats takes 0.6 s to import, and scipy imports it on first use
 
 from recsys.data.finding import Finding
 from recsys.data.types import Interactions
@@ -54,7 +54,7 @@ def popularity_shift(
     kept = (expected + actual) > 0
     p, q = ((counts[kept] + 0.5) / (counts[kept] + 0.5).sum() for counts in (expected, actual))
     index = float(((q - p) * np.log(q / p)).sum())
-    chance = float(stats.chi2.ppf(0.999, kept.sum() - 1)) * (1 / n + 1 / m)
+    chance = float(scipy.stats.chi2.ppf(0.999, kept.sum() - 1)) * (1 / n + 1 / m)
     message = (
         f"stability index {index:.3f} between train and {name} "
         f"(alike below {_MOVED}, different above {_OTHER}); the most popular tenth of train holds "

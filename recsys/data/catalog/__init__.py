@@ -22,6 +22,7 @@ from recsys.data.catalog.catalog import (
     source_of,
     state,
     titles,
+    user_features,
 )
 from recsys.data.catalog.downloads import Downloaded, download
 from recsys.data.catalog.entries import Entry, File
@@ -50,4 +51,5 @@ __all__ = [
     "state",
     "titles",
     "unpack",
+    "user_features",
 ]

@@ -27,7 +27,7 @@ from recsys.data.catalog.cache import download_files
 from recsys.data.catalog.downloads import Progress
 from recsys.data.catalog.entries import Entry, parse_entry
 from recsys.data.catalog.folders import builtin_folder, catalogue_folder, data_folder
-from recsys.data.features.tables import feature_table
+from recsys.data.features.tables import feature_table, user_tables
 from recsys.data.features.titles import read_titles
 from recsys.data.reading import Source
 from recsys.data.types import FeatureTable, Vocab
@@ -44,6 +44,7 @@ __all__ = [
     "source_of",
     "state",
     "titles",
+    "user_features",
 ]
 
 
@@ -216,6 +217,14 @@ def features(name: str, items: Vocab, tell: Tell | None = None) -> Mapping[str, 
         modality: feature_table(folder / path, items, name=modality, tell=tell)
         for modality, path in asked.features.items()
     }
+
+
+def user_features(name: str, users: Vocab, tell: Tell | None = None) -> dict[str, FeatureTable]:
+    """Return the attributes of the users of a data set by name; arguments as for `features`."""
+    asked = entry(name)
+    if not asked.user_features:
+        return {}
+    return user_tables(asked.user_features, ensure_local(asked), users, tell)
 
 
 @cache

@@ -59,6 +59,7 @@ class Entry:
         read: how to read the files; paths are relative to the data set's folder.
         texts: where the titles of the items are.
         features: Parquet files with the columns `item` and `values`, by modality.
+        user_features: tables of attributes with the column `user`, by name.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Entry:
     folder: str | None = None
     texts: ItemTable | None = None
     features: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    user_features: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def size(self) -> int | None:

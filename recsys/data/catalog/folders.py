@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from recsys.errors import InputError
+from recsys.files import user_folder
 
 __all__ = ["builtin_folder", "catalogue_folder", "data_folder"]
 
@@ -15,7 +15,7 @@ def data_folder() -> Path:
 
     It is `$RECSYS_HOME/data`, else `$XDG_CACHE_HOME/recsys/data`, else `~/.cache/recsys/data`.
     """
-    return _user_folder("XDG_CACHE_HOME", ".cache", "data")
+    return user_folder("XDG_CACHE_HOME", ".cache", "data")
 
 
 def catalogue_folder() -> Path:
@@ -24,7 +24,7 @@ def catalogue_folder() -> Path:
     It is `$RECSYS_HOME/catalog`, else `$XDG_CONFIG_HOME/recsys/catalog`, else
     `~/.config/recsys/catalog`.
     """
-    return _user_folder("XDG_CONFIG_HOME", ".config", "catalog")
+    return user_folder("XDG_CONFIG_HOME", ".config", "catalog")
 
 
 def builtin_folder() -> Path:
@@ -42,10 +42,3 @@ def builtin_folder() -> Path:
         place=str(package / "online-retail"),
         remedy="install the package again",
     )
-
-
-def _user_folder(variable: str, default: str, leaf: str) -> Path:
-    """Return `$RECSYS_HOME/leaf`, else `${variable}/recsys/leaf`, else `~/default/recsys/leaf`."""
-    if root := os.environ.get("RECSYS_HOME"):
-        return Path(root).expanduser().absolute() / leaf
-    return Path(os.environ.get(variable) or Path.home() / default) / "recsys" / leaf

@@ -1,6 +1,10 @@
 """Features: tables of item attributes and vectors, aligned with the items of a data set.
 
     tables          Feature tables of a data set.
+    attribute_table    Sparse tables of attributes, and how a row becomes one.
+    attribute_columns  Kinds and values of the columns of attributes.
+    attribute_files    Attributes from files.
+    relation_files     Relations from files.
     frames          Vectors from Parquet, frames and pairs of ids and an array.
     arrays          Vectors from NumPy files.
     new_items       Features of items that come after training.
@@ -15,6 +19,7 @@
 The names below are public; the modules behind them are internal and may change.
 """
 
+from recsys.data.features.attribute_table import AttributeEncoding, AttributeTable
 from recsys.data.features.column_vectors import ColumnVectorizer, fit_columns
 from recsys.data.features.encoder import (
     PATH_OPTIONS,
@@ -32,6 +37,8 @@ from recsys.data.features.titles import read_titles
 
 __all__ = [
     "PATH_OPTIONS",
+    "AttributeEncoding",
+    "AttributeTable",
     "ColumnVectorizer",
     "Encoder",
     "ItemTable",

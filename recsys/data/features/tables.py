@@ -10,15 +10,23 @@ import numpy as np
 import polars as pl
 
 from recsys.data.features.arrays import from_array, from_folder
+from recsys.data.features.attribute_files import (
+    ATTRIBUTE_ENDINGS,
+    AttributeFile,
+    attribute_table,
+    form_of,
+)
 from recsys.data.features.encoder import encoder_of
 from recsys.data.features.frames import columns_of, from_memory, from_parquet
 from recsys.data.features.validation import require_finite
 from recsys.data.reading.text_files import require
 from recsys.data.types import FeatureTable, Vocab
 from recsys.data.unmatched import Tell, tell_unmatched
-from recsys.errors import InputError
+from recsys.errors import InputError, first_line
 
-__all__ = ["feature_table", "feature_tables", "seen_from"]
+__all__ = ["feature_table", "feature_tables", "seen_from", "user_tables"]
+
+_ALONE = "attributes"  # name of the only table of attributes
 
 
 def feature_tables(
@@ -38,7 +46,7 @@ def feature_tables(
         InputError: as `feature_table`; no modality is given, or no item of the data has one.
     """
     if isinstance(where, str | Path):
-        sources = _of_folder(where, base)
+        sources: dict[str, Any] = _of_folder(where, base)
     else:
         sources = {
             name: seen_from(base, source) if isinstance(source, str | Path) else source
@@ -46,6 +54,9 @@ def feature_tables(
         }
     tables = {}
     for name, source in sources.items():
+        if _holds_attributes(source):
+            tables[name] = _attributes(source, base, items, name, tell)
+            continue
         if isinstance(source, Path):
             _require_exists(base, source)
         place = str(source) if isinstance(source, Path) else f"features '{name}'"
@@ -57,6 +68,56 @@ def feature_tables(
                 remedy=f"its ids must be those of the data, such as {items.ids[0]!r}",
             )
     return tables
+
+
+def user_tables(
+    where: str | Path | Mapping[str, Any], base: Path, users: Vocab, tell: Tell | None = None
+) -> dict[str, FeatureTable]:
+    """Return the attributes that `[data] user_features` names, aligned with the vocabulary.
+
+    Args:
+        where: a file, the settings of one, or a frame in memory, by name; or one file.
+        base: folder that relative paths are looked up in first; then the working folder.
+        users: the vocabulary whose rows the tables get.
+        tell: called with findings about columns and rows that are left out.
+
+    Raises:
+        InputError: as `attribute_table`.
+    """
+    sources = {_ALONE: where} if isinstance(where, str | Path) else where
+    return {name: _attributes(source, base, users, name, tell) for name, source in sources.items()}
+
+
+def _holds_attributes(source: Any) -> bool:
+    """Return whether a source holds columns of attributes, not vectors."""
+    if isinstance(source, Path):
+        return source.suffix in ATTRIBUTE_ENDINGS
+    if isinstance(source, Mapping):
+        return True
+    columns = list(getattr(source, "columns", ()))
+    return len(columns) > 1 and "values" not in columns
+
+
+def _attributes(
+    source: Any, base: Path, vocab: Vocab, name: str, tell: Tell | None
+) -> FeatureTable:
+    """Return the attributes of one file, of its settings, or of a frame."""
+    if isinstance(source, str | Path | Mapping):
+        form = form_of(source, f"features {name}")
+        path = seen_from(base, form.path)
+        _require_exists(base, path)
+        return attribute_table(path, form, vocab, name=name, tell=tell)
+    if isinstance(source, pl.LazyFrame):
+        source = source.collect()
+    try:
+        frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{type(source).__name__} is not a table of attributes: {first_line(error)}",
+            place=f"features '{name}'",
+            remedy=f"give a path or a frame with a row per {vocab.name}",
+        ) from None
+    return attribute_table(frame, AttributeFile(path=""), vocab, name=name, tell=tell)
 
 
 def feature_table(
@@ -155,6 +216,8 @@ def _of_folder(where: str | Path, base: Path) -> dict[str, Path]:
         InputError: the folder does not exist, is a file, or holds no feature table.
     """
     folder = seen_from(base, where)
+    if folder.suffix in ATTRIBUTE_ENDINGS and not folder.is_dir():
+        return {_ALONE: folder}
     if not folder.is_dir():
         _require_exists(base, folder)
         raise InputError(

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from recsys.data.raw_parts import RawLog, RawParts
 from recsys.data.reading.matrix_formats import is_pairs, log_of_matrix, log_of_pairs
-from recsys.data.reading.reader import number_rows
+from recsys.data.reading.order import number_rows
 from recsys.data.reading.source import COLUMN_SETTINGS, FILE_SETTINGS, Source
 from recsys.errors import InputError
 
@@ -40,8 +40,9 @@ def read_array(data: Any, source: Source) -> RawParts:
     log, shape = _of_matrix(data, place) if sp.issparse(data) else _of_pairs(data, place)
     if not log.frame.height:
         raise InputError("holds no pair", place=place, remedy="give one with interactions")
+    frame = number_rows({"all": log.frame}, place)["all"] if source.ordered else log.frame
     return RawParts(
-        all=number_rows(log.frame) if source.ordered else log.frame,
+        all=frame,
         users=log.users,
         items=log.items,
         history=(shape, *log.notes),

@@ -8,53 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 import polars as pl
 
 from recsys.data.reading.source import NONE, ROLES, Column
+from recsys.data.reading.usual_names import KNOWN
 from recsys.errors import InputError, suggest
 
-__all__ = ["KNOWN", "choose", "empty_roles", "folded"]
+__all__ = ["choose", "empty_roles", "folded"]
 
-# Usual names of columns, letters and digits only, in order of preference. `clean` has none:
-# a column is known to judge noise only if the user says so.
-KNOWN: Mapping[str, tuple[str, ...]] = {
-    "user": (
-        "userid",
-        "user",
-        "uid",
-        "customerid",
-        "customer",
-        "visitorid",
-        "reviewerid",
-        "memberid",
-        "clientid",
-        "userindex",
-    ),
-    "item": (
-        "itemid",
-        "item",
-        "iid",
-        "movieid",
-        "productid",
-        "stockcode",
-        "parentasin",
-        "asin",
-        "bookid",
-        "isbn",
-        "artistid",
-        "trackid",
-        "businessid",
-        "itemindex",
-    ),
-    "time": ("timestamp", "time", "datetime", "unixreviewtime", "invoicedate", "date", "ts"),
-    "weight": ("rating", "weight", "count", "overall", "score", "stars", "plays"),
-    "behaviour": (
-        "behaviour",
-        "behavior",
-        "behaviourtype",
-        "behaviortype",
-        "event",
-        "eventtype",
-        "action",
-    ),
-}
+# Usual names of sessions. They are only looked for in a log without users.
+_SESSIONS = ("sessionid", "session", "visitid")
 _OPTIONAL = ROLES[2:]
 # A third column of numbers above this holds times, not weights.
 _SMALLEST_TIME = 1e8
@@ -69,6 +29,9 @@ def choose(
     sample: pl.DataFrame | None = None,
 ) -> dict[str, str]:
     """Return the column of each role.
+
+    In a table without users, whose other columns all have a role, the column of sessions is that of
+    users too.
 
     Args:
         names: the columns of the table.
@@ -100,6 +63,7 @@ def choose(
     if header:
         looked_for = [r for r in KNOWN if r in given and r not in chosen and r not in left_out]
         chosen |= _by_usual_name(free, looked_for)
+        chosen |= _sessions_as_users(names, chosen, given)
     else:
         chosen |= _by_position(names, free, chosen, sample, place)
         # Only now: a weight that is not read still has its position.
@@ -137,13 +101,30 @@ def _given_column(
 
 def _by_usual_name(free: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
     """Return the columns whose names are usual for a role."""
-    by_folded_name = {folded(name): name for name in reversed(free)}
-    chosen = {}
-    for role in roles:
-        word = next((word for word in KNOWN[role] if word in by_folded_name), None)
-        if word is not None:
-            chosen[role] = by_folded_name[word]
-    return chosen
+    chosen = {role: _first_usual(KNOWN[role], free) for role in roles}
+    return {role: name for role, name in chosen.items() if name is not None}
+
+
+def _first_usual(words: Sequence[str], names: Sequence[str]) -> str | None:
+    """Return the first usual name, in order of preference; None without one."""
+    by_folded_name = {folded(name): name for name in reversed(names)}
+    return next((by_folded_name[word] for word in words if word in by_folded_name), None)
+
+
+def _sessions_as_users(
+    names: Sequence[str], chosen: Mapping[str, str], given: Mapping[str, Column]
+) -> dict[str, str]:
+    """Return the column of sessions as that of users too, if the table cannot have another."""
+    if "user" in chosen or "item" not in chosen:
+        return {}
+    session = chosen.get("session")
+    usual = {word for role, words in KNOWN.items() if role != "user" for word in words}
+    unknown = [n for n in names if n not in chosen.values() and folded(n) not in usual]
+    if session is None and given.get("session", NONE) is None:
+        session = _first_usual(_SESSIONS, unknown)
+    if session is None or set(unknown) - {session}:
+        return {}
+    return {"user": session, "session": session}
 
 
 def _by_position(
@@ -194,16 +175,34 @@ def _check_roles(chosen: Mapping[str, str], names: Sequence[str], place: str) ->
             raise InputError(
                 f"no column looks like the {role}s; found: {', '.join(names)}",
                 place=place,
-                remedy=f'name it: {role} = "{names[0] if names else "..."}"',
+                remedy=_name_it(role, chosen, names),
             )
     for name in set(chosen.values()):
         roles = [role for role, own in chosen.items() if own == name]
-        if len(roles) > 1:
+        if len(roles) > 1 and set(roles) != {"user", "session"}:
             raise InputError(
                 f"column '{name}' has two roles: {' and '.join(roles)}",
                 place=place,
                 remedy="name a column for each",
             )
+
+
+def _name_it(role: str, chosen: Mapping[str, str], names: Sequence[str]) -> str:
+    """Return the remedy for a table in which no column looks like users or items."""
+    missing = [each for each in ("user", "item") if each not in chosen]
+    usual = {word for words in KNOWN.values() for word in words}
+    free = [name for name in names if name not in chosen.values()]
+    likely = [name for name in free if folded(name) not in usual and folded(name) not in _SESSIONS]
+    columns = (likely or free)[: len(missing)]
+    guesses = list(zip(missing, columns, strict=False)) or [(role, "...")]
+    settings = " and ".join(f'{each} = "{name}"' for each, name in guesses)
+    unsure = " (a guess by the order of the columns: check it)" if columns else ""
+    typed = " ".join(f"data.{each}={name}" for each, name in guesses)
+    remedy = f"name it{unsure}: {settings} in [data], or {typed} on the command line"
+    session = chosen.get("session", _first_usual(_SESSIONS, names))
+    if role == "user" and session is not None:
+        remedy += f'; if each session is a user: user = "{session}" and session = "{session}"'
+    return remedy
 
 
 def empty_roles(

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.data.reading.columns import KNOWN, folded
+from recsys.data.reading.columns import folded
+from recsys.data.reading.usual_names import KNOWN
 from recsys.errors import InputError
 
 __all__ = [

@@ -12,6 +12,7 @@ import polars as pl
 
 from recsys import plugins
 from recsys.data.raw_parts import RawLog
+from recsys.data.reading.basket_format import read_baskets
 from recsys.data.reading.list_formats import (
     read_adjacency,
     read_json_lists,
@@ -22,15 +23,22 @@ from recsys.data.reading.matrix_formats import read_npy, read_npz
 from recsys.data.reading.normalisation import normalise
 from recsys.data.reading.parquet import ParquetTable, open_parquet
 from recsys.data.reading.source import ROLES, Source
-from recsys.data.reading.table_formats import open_csv, open_inter, read_table, read_x_label
+from recsys.data.reading.table_formats import (
+    OpenTable,
+    open_csv,
+    open_inter,
+    read_inter,
+    read_table,
+    read_x_label,
+)
 from recsys.errors import InputError
 
 __all__ = ["FileFormat", "Reader", "file_format", "is_plugin"]
 
 # Reads one file. A reader of another package (entry points `recsys.readers`, see recsys.plugins)
 # has the same signature. Its rows are interactions, with `user`, `item` and, where the file has
-# them, `time`, `weight`, `clean`, `behaviour` and `session`, of any type: they are checked and
-# converted like the columns of a data frame. A folder is passed as it is.
+# them, `time`, `weight`, `clean`, `behaviour`, `session`, `clicked` and `position`, of any type:
+# they are checked and converted like the columns of a data frame. A folder is passed as it is.
 Reader: TypeAlias = Callable[[Path, Source], RawLog]
 
 
@@ -44,6 +52,8 @@ class FileFormat:
         folders: whether a folder can be read as one table.
         in_file_order: whether the order of the rows has a meaning.
         fixed_size: whether all parts must have the same number of users and items.
+        lists: whether a user has a list of items, whose order counts only with `ordered`.
+        open_table: opens a file as a table with columns; None for a format without columns.
     """
 
     read: Reader
@@ -51,6 +61,8 @@ class FileFormat:
     folders: bool = False
     in_file_order: bool = True
     fixed_size: bool = False
+    lists: bool = False
+    open_table: OpenTable | None = None
 
 
 def _open_parquet(path: Path, source: Source) -> ParquetTable:
@@ -70,16 +82,23 @@ _OF_X_LABEL = (
 )
 _TABLE = (*ROLES, "ordered", "nulls")
 _FORMATS: Mapping[str, FileFormat] = {
-    "csv": FileFormat(partial(read_table, open_csv), (*_TABLE, "separator", "quote", "header")),
-    "parquet": FileFormat(partial(read_table, _open_parquet), _TABLE, folders=True),
-    "inter": FileFormat(partial(read_table, open_inter), (*_TABLE, "separator", "quote")),
-    "adjacency": FileFormat(read_adjacency),
-    "users-dat": FileFormat(read_users_dat),
+    "csv": FileFormat(
+        partial(read_table, open_csv),
+        (*_TABLE, "separator", "quote", "header"),
+        open_table=open_csv,
+    ),
+    "parquet": FileFormat(
+        partial(read_table, _open_parquet), _TABLE, folders=True, open_table=_open_parquet
+    ),
+    "inter": FileFormat(read_inter, (*_TABLE, "separator", "quote"), open_table=open_inter),
+    "adjacency": FileFormat(read_adjacency, lists=True),
+    "users-dat": FileFormat(read_users_dat, lists=True),
     "x-label": FileFormat(read_x_label, _OF_X_LABEL),
     "noise-flag": FileFormat(read_noise_flag, ("weight", "clean", "ordered")),
     "npz": FileFormat(read_npz, in_file_order=False, fixed_size=True),
     "npy": FileFormat(read_npy),
-    "json-lists": FileFormat(read_json_lists),
+    "json-lists": FileFormat(read_json_lists, lists=True),
+    "baskets": FileFormat(read_baskets, ("separator",)),
 }
 
 
@@ -131,6 +150,8 @@ def _checked(log: RawLog, path: Path, place: str, source: Source) -> RawLog:
         cause = f"the table of {path} lacks the column {' and '.join(map(repr, missing))}"
         raise InputError(cause, place=place, remedy=remedy)
     roles = {role: role for role in (*ROLES, "part") if role in log.frame.columns}
+    if not source.keep_log:
+        roles.pop("position", None)  # in earlier versions any column could be called so
     if "label" in log.frame.columns:  # the name of `clean` in earlier versions
         roles.setdefault("clean", "label")
     frame, notes = normalise(
@@ -140,4 +161,4 @@ def _checked(log: RawLog, path: Path, place: str, source: Source) -> RawLog:
         if numbered is not None and frame[role].dtype != pl.Int64:
             cause = f"{role}s are a range of numbers, but the column '{role}' holds text"
             raise InputError(cause, place=place, remedy=remedy)
-    return RawLog(frame, log.users, log.items, (*log.notes, *notes))
+    return RawLog(frame, log.users, log.items, (*log.notes, *notes), log.histories)

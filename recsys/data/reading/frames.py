@@ -11,7 +11,8 @@ import polars as pl
 from recsys.data.raw_parts import RawParts
 from recsys.data.reading.columns import choose, empty_roles
 from recsys.data.reading.normalisation import normalise
-from recsys.data.reading.reader import number_rows
+from recsys.data.reading.order import number_rows
+from recsys.data.reading.session_logs import session_notes
 from recsys.data.reading.source import FILE_SETTINGS, Column, Source
 from recsys.errors import InputError, first_line
 
@@ -44,7 +45,7 @@ def read_frame(data: Any, source: Source) -> RawParts:
     given = {role: _by_name(column, role, data) for role, column in source.columns().items()}
     named = [role for role, column in given.items() if column is not None]
     chosen = choose(names, given, place=_PLACE)
-    rows = _to_polars(data, list(chosen.values()), names)
+    rows = _to_polars(data, list(dict.fromkeys(chosen.values())), names)
     if not rows.height:
         raise InputError(
             "the frame has no rows", place=_PLACE, remedy="give a frame with interactions"
@@ -53,10 +54,10 @@ def read_frame(data: Any, source: Source) -> RawParts:
     frame, notes = normalise(
         rows, chosen, lambda row: f"{_PLACE}, row {row}", nulls=source.nulls, typed=True
     )
-    return RawParts(
-        all=number_rows(frame) if source.ordered and "time" not in frame.columns else frame,
-        history=(f"{_PLACE}: {rows.height} rows", *empty_notes, *notes),
-    )
+    notes += session_notes(frame, chosen)
+    if source.ordered:
+        frame = number_rows({"all": frame}, _PLACE)["all"]
+    return RawParts(all=frame, history=(f"{_PLACE}: {rows.height} rows", *empty_notes, *notes))
 
 
 def _is_pandas(data: Any) -> bool:

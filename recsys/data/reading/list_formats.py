@@ -29,10 +29,21 @@ _LISTS = "give one list of lists of item numbers"
 def read_adjacency(path: Path, source: Source) -> RawLog:
     """Read lines `user item item ...` (LightGCN).
 
-    Users without items are kept. Ids count from 1 if 0 does not occur.
+    Users without items are kept. Ids count from 1 if 0 does not occur. With `ordered` the items of
+    a line are in time order (S3Rec).
+
+    Raises:
+        InputError: with `ordered`, a line without items.
     """
-    first, token, _ = _tokens(path, "adjacency")
+    first, token, line = _tokens(path, "adjacency")
     lengths = np.diff(np.append(np.flatnonzero(first), len(token)))
+    if source.ordered and (lengths == 1).any():
+        row = int(np.flatnonzero(lengths == 1)[0])
+        raise InputError(
+            f"the line holds user {token[first][row]} and no item",
+            place=f"{path}, line {line[first][row] + 1}",
+            remedy="write the items of the user in time order, or leave the line out",
+        )
     users = token[first]
     items = token[~first]
     frame = pl.DataFrame({"user": np.repeat(users, lengths - 1), "item": items})

@@ -11,12 +11,13 @@ from recsys.data.reading.parquet import parquet_files
 from recsys.data.reading.text_files import head, lines, require, stem
 from recsys.errors import InputError
 
-__all__ = ["guess", "listing", "locate"]
+__all__ = ["guess", "listing", "locate", "shortened"]
 
 # Usual names of files that are already split, per convention: train, valid, test. Of several names
 # for one part, the first that exists counts.
 _LAYOUTS: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
     (("train.txt",), ("valid.txt", "val.txt", "validation.txt"), ("test.txt",)),
+    (("train_full.txt", "*_train_full.txt"), (), ("test.txt", "*_test.txt")),
     (("*.train.rating",), ("*.valid.rating",), ("*.test.negative",)),
     (
         ("trnMat.npz", "train.npz"),
@@ -226,5 +227,9 @@ def _first_number(row: Sequence[str]) -> int:
 
 def listing(folder: Path) -> str:
     """Return the first names of the files in a folder."""
-    names = sorted(p.name for p in folder.iterdir())
+    return shortened(sorted(p.name for p in folder.iterdir()))
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return the first of some names, with dots for the others."""
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

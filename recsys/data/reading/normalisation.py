@@ -13,6 +13,8 @@ from recsys.errors import InputError
 
 __all__ = ["doubles", "normalise"]
 
+_LAST_PLACE = 32_767  # the largest int16
+
 
 def normalise(
     frame: pl.DataFrame,
@@ -34,13 +36,13 @@ def normalise(
 
     Returns:
         A frame with user and item (Int64 or String), time (Datetime), weight (Float64), clean
-        (Int8), behaviour (String), session (as ids) and part (String), as far as `chosen` names
-        them; and notes on what was done.
+        (Int8), behaviour (String), session (as ids), clicked (Int8), position (Int16) and part
+        (String), as far as `chosen` names them; and notes on what was done.
 
     Raises:
         InputError: an empty id or one that lost digits, a weight that is not a finite number, a
-            value that is not a time, a label other than 0 and 1, a column of lists or of Python
-            objects.
+            value that is not a time, a label or a click other than 0 and 1, a place that does not
+            count from 1, a column of lists or of Python objects.
     """
     for name in chosen.values():
         _check_type(frame[name], where)
@@ -73,7 +75,14 @@ def normalise(
         columns.append(time)
         if unit not in ("seconds", "dates"):
             notes.append(f"times in '{chosen['time']}' read as {unit}")
-    parsers = {"weight": _weights, "clean": _labels, "behaviour": _behaviours, "part": _parts}
+    parsers = {
+        "weight": _weights,
+        "clean": _labels,
+        "behaviour": _behaviours,
+        "clicked": _clicks,
+        "position": _positions,
+        "part": _parts,
+    }
     for role, parse in parsers.items():
         if role in chosen:
             columns.append(parse(frame[role], where, chosen[role]))
@@ -136,10 +145,46 @@ def _weights(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
 
 def _labels(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
     """Return labels as Int8; a value other than 0 and 1 is an error."""
+    remedy = "a label is 1 (clean) or 0 (noise)"
+    return _flags(values, where, column, "label", remedy).alias("clean")
+
+
+def _clicks(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
+    """Return clicks as Int8; a value other than 0 and 1 is an error."""
+    remedy = "a click is 1 (clicked) or 0 (shown and not clicked)"
+    return _flags(values, where, column, "click", remedy).alias("clicked")
+
+
+def _flags(values: pl.Series, where: RowPlace, column: str, word: str, remedy: str) -> pl.Series:
+    """Return zeros and ones as Int8.
+
+    Args:
+        values: the column.
+        where: gives the place of a row, for errors.
+        column: its name.
+        word: what a value is, for errors.
+        remedy: what it has to be.
+    """
     numbers = values.cast(pl.Float64, strict=False)
     bad = ~numbers.is_in([0.0, 1.0]).fill_null(value=False)
-    refuse_rows(bad, values, where, column, _not_a_label, "a label is 1 (clean) or 0 (noise)")
-    return numbers.cast(pl.Int8).alias("clean")
+    refuse_rows(bad, values, where, column, lambda value: _not_a(word, value), remedy)
+    return numbers.cast(pl.Int8)
+
+
+def _positions(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
+    """Return places in a list as Int16; a value that is not a whole number from 1 is an error."""
+    numbers = values.cast(pl.Float64, strict=False)
+    bad = ~((numbers == numbers.floor()) & numbers.is_between(1, _LAST_PLACE))
+    remedy = f"a position counts from 1, the first place shown, to {_LAST_PLACE}"
+    refuse_rows(
+        bad.fill_null(value=True),
+        values,
+        where,
+        column,
+        lambda value: _not_a("position", value),
+        remedy,
+    )
+    return numbers.cast(pl.Int16).alias("position")
 
 
 def _behaviours(values: pl.Series, where: RowPlace, column: str) -> pl.Series:
@@ -171,5 +216,5 @@ def _not_a_weight(value: object) -> str:
     return "the weight is empty" if value is None else f"'{value}' is not a finite number"
 
 
-def _not_a_label(value: object) -> str:
-    return "the label is empty" if value is None else f"'{value}' is not a label"
+def _not_a(word: str, value: object) -> str:
+    return f"the {word} is empty" if value is None else f"'{value}' is not a {word}"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -15,11 +16,13 @@ from recsys.data.raw_parts import RawLog
 from recsys.data.reading.columns import choose, empty_roles
 from recsys.data.reading.delimited import DelimitedTable, open_delimited
 from recsys.data.reading.normalisation import normalise
+from recsys.data.reading.session_logs import session_notes
 from recsys.data.reading.source import NONE, ROLES, Column, Source
 from recsys.data.reading.table import Table
+from recsys.data.reading.target_rows import column_types, read_target_rows
 from recsys.data.row_errors import refuse_rows
 
-__all__ = ["OpenTable", "open_csv", "open_inter", "read_table", "read_x_label"]
+__all__ = ["OpenTable", "open_csv", "open_inter", "read_inter", "read_table", "read_x_label"]
 
 # Opens a file as a table with columns.
 OpenTable: TypeAlias = Callable[[Path, Source], Table]
@@ -41,17 +44,6 @@ def open_csv(path: Path, source: Source) -> DelimitedTable:
     )
 
 
-def open_inter(path: Path, source: Source) -> DelimitedTable:
-    """Open a file of RecBole: header `user_id:token`, `rating:float`, ...; quotes are text."""
-    return open_delimited(
-        path,
-        separator=source.separator or "\t",
-        header=True,
-        quote=source.quote or "",
-        typed_names=True,
-    )
-
-
 def read_table(open_table: OpenTable, path: Path, source: Source) -> RawLog:
     """Read the columns of a table that have a role.
 
@@ -60,14 +52,48 @@ def read_table(open_table: OpenTable, path: Path, source: Source) -> RawLog:
         path: of the file.
         source: the settings.
     """
-    table = open_table(path, source)
+    return _read(open_table(path, source), path, source)
+
+
+def open_inter(path: Path, source: Source) -> DelimitedTable:
+    """Open a file of RecBole; columns of sequences are left out."""
+    table = open_delimited(
+        path,
+        separator=source.separator or "\t",
+        header=True,
+        quote=source.quote or "",
+        typed_names=True,
+    )
+    types = column_types(path, source.separator or "\t")
+    single = tuple(name for name in table.names if not types[name].endswith("_seq"))
+    return dataclasses.replace(table, names=single)
+
+
+def read_inter(path: Path, source: Source) -> RawLog:
+    """Read a file of RecBole: header `user_id:token`, `rating:float`, ...; quotes are text.
+
+    With `item_id_list:token_seq` next to `item_id:token` a row is a target with its history; see
+    `recsys.data.reading.target_rows`. Other columns of sequences are not read.
+    """
+    table = open_inter(path, source)
+    types = column_types(path, source.separator or "\t")
+    chosen = _choose(table, source.columns(), path, source)
+    history = f"{chosen['item']}_list"
+    if types.get(history) == "token_seq":
+        return read_target_rows(table, chosen, history, source)
+    return _read(table, path, source)
+
+
+def _read(table: Table, path: Path, source: Source) -> RawLog:
+    """Read the columns of an open table that have a role."""
     given = source.columns()
     named = [role for role, column in given.items() if column is not None]
     chosen = _choose(table, given, path, source)
-    rows, row_notes = table.collect(list(chosen.values()))
+    rows, row_notes = table.collect(list(dict.fromkeys(chosen.values())))
     chosen, empty_notes = empty_roles(rows, chosen, named)
     frame, notes = normalise(rows, chosen, table.where, nulls=source.nulls, typed=table.typed)
     guessed = [f"{role} = '{name}'" for role, name in chosen.items() if role not in named]
+    notes += session_notes(frame, chosen)
     return RawLog(frame, notes=(*table.notes, *guessed, *empty_notes, *row_notes, *notes))
 
 
@@ -108,7 +134,7 @@ def read_x_label(path: Path, source: Source) -> RawLog:
     given = source.columns() | {"clean": _X_LABEL}
     named = [role for role, column in given.items() if column is not None]
     chosen = _choose(table, given, path, source)
-    rows, _ = table.collect(list(chosen.values()))
+    rows, _ = table.collect(list(dict.fromkeys(chosen.values())))
     chosen, empty_notes = empty_roles(rows, chosen, named)
     labels = rows[_X_LABEL].cast(pl.Int64, strict=False)
     refuse_rows(
@@ -125,7 +151,7 @@ def read_x_label(path: Path, source: Source) -> RawLog:
         rows.with_columns(part.alias(_PART)), columns | {"part": _PART}, table.where
     )
     users, items = (_row_numbers(frame[role]) for role in ("user", "item"))
-    return RawLog(frame, users, items, (*empty_notes, *notes))
+    return RawLog(frame, users, items, (*empty_notes, *notes, *session_notes(frame, columns)))
 
 
 def _row_numbers(ids: pl.Series) -> range | None:

@@ -12,6 +12,7 @@ from typing import IO, cast
 import polars as pl
 
 from recsys.errors import InputError, first_line
+from recsys.files import missing
 
 __all__ = [
     "contents",
@@ -27,7 +28,6 @@ __all__ = [
 
 _COMPRESSED = (".gz", ".xz", ".zst")
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
-_NEAR = 12  # names of other files in an error
 
 
 def stem(path: Path) -> str:
@@ -153,13 +153,7 @@ def require(path: Path) -> None:
         InputError: names the files of the folder.
     """
     if not path.exists():
-        folder = path.parent
-        near = sorted(p.name for p in folder.iterdir())[:_NEAR] if folder.is_dir() else []
-        raise InputError(
-            "no such file or folder",
-            place=str(path),
-            remedy=f"the folder holds {', '.join(near)}" if near else "check the path",
-        )
+        raise missing(path)
 
 
 def damaged(path: Path, error: Exception) -> InputError:

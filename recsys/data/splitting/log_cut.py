@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from recsys.data.interactions import contains
+from recsys.data.splitting.event_pairs import among
 from recsys.data.splitting.rules import TEST, VALID, Moment, time_point
 from recsys.data.splitting.settings import SplitRule
 from recsys.data.times import rescale
@@ -110,7 +110,7 @@ def cut_presplit(
         valid_log = None if valid_log is None else without_pairs(valid_log, test)
     if valid is None:
         return CutLog(log, valid_log)
-    of_valid = _among(log, valid.key)
+    of_valid = among(log, valid.key)
     moved = log.take(of_valid)
     joined = moved if valid_log is None else join(moved, valid_log).ordered()
     return CutLog(log.take(~of_valid), joined)
@@ -118,13 +118,7 @@ def cut_presplit(
 
 def without_pairs(log: Interactions, pairs: Interactions) -> Interactions:
     """Return the events whose user and item are not among the pairs."""
-    return log.take(~_among(log, pairs.key))
-
-
-def _among(log: Interactions, keys: np.ndarray) -> np.ndarray:
-    """Return which events have one of the keys of pairs, bool [m]."""
-    is_sorted = bool((keys[1:] >= keys[:-1]).all())
-    return contains(keys if is_sorted else np.sort(keys), log.key)
+    return log.take(~among(log, pairs.key))
 
 
 def _kept(data: Dataset, held: np.ndarray, cut: LogCut, point: Moment) -> np.ndarray:
@@ -137,7 +131,7 @@ def _kept(data: Dataset, held: np.ndarray, cut: LogCut, point: Moment) -> np.nda
         point: the point in time, for the order "time".
     """
     log, pairs = data.log, data.pairs
-    kept = ~_among(log, pairs.key[held])
+    kept = ~among(log, pairs.key[held])
     if cut.order == "new-item":
         left = np.bincount(pairs.item[~held], minlength=pairs.n_items) > 0
         return kept & left[log.item]
@@ -155,5 +149,5 @@ def _kept(data: Dataset, held: np.ndarray, cut: LogCut, point: Moment) -> np.nda
     else:
         limits = np.full(pairs.n_users, held_time.min(), dtype=np.int64)
     limit_of_event = limits[log.user]
-    tied = (log.time == limit_of_event) & _among(log, pairs.key[~held])
+    tied = (log.time == limit_of_event) & among(log, pairs.key[~held])
     return kept & ((log.time < limit_of_event) | tied)

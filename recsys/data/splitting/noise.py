@@ -53,7 +53,7 @@ def inject(
 ) -> Interactions:
     """Add false pairs to the interactions of a part.
 
-    A false pair takes time, position, weight, behaviour and session of a random true pair of the
+    A false pair takes time, order, weight, behaviour and session of a random true pair of the
     same user, so that no column gives it away. The result does not depend on the order of the rows,
     provided that no pair occurs twice.
 
@@ -86,7 +86,7 @@ def inject(
         "item": np.concatenate([pairs.item, item]),
         "clean": np.concatenate([pairs.clean, np.zeros(len(user), dtype=np.int8)]),
     }
-    for column in ("time", "position", "weight", "behaviour", "session"):
+    for column in ("time", "order", "weight", "behaviour", "session"):
         values = getattr(pairs, column)
         if values is not None:
             columns[column] = np.concatenate([values, values[donor]])

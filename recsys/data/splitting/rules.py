@@ -20,9 +20,12 @@ __all__ = [
     "by_new_item",
     "by_ratio",
     "by_time",
+    "canonical_order",
     "check_ratios",
     "libcml",
+    "ranks_within",
     "time_point",
+    "time_points",
 ]
 
 TRAIN = 0
@@ -67,14 +70,14 @@ def by_ratio(
     group = pairs.user if per == "user" else np.zeros(len(pairs), dtype=np.int32)
     if order == "time":
         time = _times(pairs, "order = 'time'")
-        rank, counts = _ranks(group, _tie_order(pairs, seed, ties), time)
+        rank, counts = ranks_within(group, _tie_order(pairs, seed, ties), time)
     else:
         # One random number per row, assigned in order of user and item: the order of the rows
         # cannot matter.
-        canonical = _canonical(pairs)
+        canonical = canonical_order(pairs)
         draw = np.empty(len(pairs), dtype=np.int64)
         draw[canonical] = np.random.default_rng(seed).integers(0, 2**32, len(pairs))
-        rank, counts = _ranks(group, canonical, draw)
+        rank, counts = ranks_within(group, canonical, draw)
     shares = [np.floor(counts * share + 1e-9).astype(np.int64) for share in ratios[1:]]
     if per == "user":
         for i in (1, 0):
@@ -103,7 +106,7 @@ def by_last(
         InputError: the interactions have no times.
     """
     time = _times(pairs, "by = 'last'")
-    rank, counts = _ranks(pairs.user, _tie_order(pairs, seed, ties), time)
+    rank, counts = ranks_within(pairs.user, _tie_order(pairs, seed, ties), time)
     test = np.minimum(k, np.maximum(counts - 1, 0))
     valid = np.minimum(k, np.maximum(counts - test - 1, 0))
     return _cut(rank, counts, valid, test)
@@ -124,7 +127,25 @@ def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.nd
         InputError: no times; points that cannot be read or are in the wrong order; no row at or
             after `test_from`.
     """
-    time = _times(pairs, "by = 'time'")
+    first, last = time_points(pairs, valid_from, test_from)
+    assert pairs.time is not None
+    return ((pairs.time >= first).astype(np.int8) + (pairs.time >= last)).astype(np.int8)
+
+
+def time_points(
+    pairs: Interactions, valid_from: Moment, test_from: Moment, by: str = "time"
+) -> tuple[int, int]:
+    """Return where valid and test begin, in the unit of the pairs; equal without `valid_from`.
+
+    Args:
+        pairs: the interactions that are split.
+        valid_from, test_from: as in `by_time`.
+        by: the rule, for an error.
+
+    Raises:
+        InputError: as `by_time`.
+    """
+    time = _times(pairs, f"by = '{by}'")
     first = _point(valid_from, time, pairs.time_unit, "valid_from")
     last = _point(test_from, time, pairs.time_unit, "test_from")
     if last is None:
@@ -147,7 +168,7 @@ def by_time(pairs: Interactions, valid_from: Moment, test_from: Moment) -> np.nd
             place="[split]",
             remedy="choose an earlier point, or a fraction of the time span such as 0.9",
         )
-    return ((time >= first).astype(np.int8) + (time >= last)).astype(np.int8)
+    return first, last
 
 
 def by_new_item(
@@ -256,13 +277,13 @@ def check_ratios(ratios: Sequence[float]) -> None:
 def _tie_order(pairs: Interactions, seed: int, ties: np.ndarray | None) -> np.ndarray:
     """Return the rows in the order that decides between equal times [n]."""
     if ties is None:
-        ties = pairs.position
+        ties = pairs.order
     if ties is None:
         ties = hash_pairs(pairs.user, pairs.item, seed)
     return np.argsort(ties, kind="stable")
 
 
-def _canonical(pairs: Interactions) -> np.ndarray:
+def canonical_order(pairs: Interactions) -> np.ndarray:
     """Return the rows in order of user, item and time [n]; those of `dataset` are in it already."""
     key = pairs.key
     if len(key) < 2 or (key[1:] > key[:-1]).all():
@@ -275,7 +296,7 @@ def _canonical(pairs: Interactions) -> np.ndarray:
     return np.lexsort((*columns, key))
 
 
-def _ranks(
+def ranks_within(
     group: np.ndarray, canonical: np.ndarray, value: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rank of each row within its group, and the size of the group; int64 [n] both.

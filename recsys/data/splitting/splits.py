@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from recsys.config import defaults
 from recsys.data.load import LoadedData
 from recsys.data.plausible import thin_parts
-from recsys.data.splitting.log_cut import LogCut, cut_log, cut_of, cut_presplit, without_pairs
+from recsys.data.splitting.asking import assemble
+from recsys.data.splitting.auxiliary_cut import without_answers
+from recsys.data.splitting.by_basket import by_basket
+from recsys.data.splitting.by_session import by_session, split_sessions
+from recsys.data.splitting.cold_user import by_cold_user
+from recsys.data.splitting.folds import by_fold
+from recsys.data.splitting.global_time import global_time, sizes_in_time
+from recsys.data.splitting.log_cut import cut_log, cut_of
 from recsys.data.splitting.missing_modalities import without
-from recsys.data.splitting.noise import Noise, inject, labelled
+from recsys.data.splitting.new_user import new_user
+from recsys.data.splitting.next_item import next_item
+from recsys.data.splitting.noise import Noise
+from recsys.data.splitting.parts import (
+    Parts,
+    clean_test,
+    clean_valid,
+    with_noise,
+    with_valid_share,
+    without_cold_users,
+    without_held_out,
+)
 from recsys.data.splitting.rules import (
     TEST,
     TRAIN,
@@ -21,31 +40,13 @@ from recsys.data.splitting.rules import (
     by_time,
     libcml,
 )
-from recsys.data.splitting.settings import EITHER, SplitRule, refuse_unused
+from recsys.data.splitting.settings import ASKING, EITHER, SplitRule, refuse_unused
 from recsys.data.splitting.splitters import parts_by
 from recsys.data.splitting.ties import tie_keys, tie_words
-from recsys.data.types import Dataset, Interactions, Sealed, Split, Vocab
+from recsys.data.types import Dataset, HeldOut, Interactions, Sealed, Split, Vocab
 from recsys.errors import InputError
 
 __all__ = ["SplitRule", "presplit", "split"]
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """Train, and the held-out parts that exist.
-
-    Args:
-        train: the training data, with the vocabularies of all parts.
-        valid, test: interactions, or None.
-        words: how they were split.
-        valid_log: the events that join the log of train when valid does, or None.
-    """
-
-    train: Dataset
-    valid: Interactions | None
-    test: Interactions | None
-    words: str
-    valid_log: Interactions | None = None
 
 
 def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
@@ -77,6 +78,9 @@ def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
         by = "presplit" if loaded.parts is not None else "ratio"
     if rule.by in EITHER:
         refuse_unused(rule, ("ratio",) if loaded.parts is None else ("presplit",))
+    if by in ASKING:
+        result = without_answers(_asked(loaded, by, rule), by, rule)
+        return replace(result, train=without(result.train, rule.missing))
     if loaded.parts is not None:
         parts = _presplit_parts(loaded, loaded.parts, by, rule)
     elif by == "presplit":
@@ -87,10 +91,57 @@ def split(data: LoadedData | Dataset, rule: SplitRule | None = None) -> Split:
         )
     else:
         parts = _log_parts(loaded.dataset, by, rule)
-    result = _assemble(parts, drop_cold=rule.drop_cold, noise=rule.noise)
+    drop_cold = rule.drop_cold and by != "cold-user"
+    result = _assemble(parts, drop_cold=drop_cold, noise=rule.noise)
     if rule.clean_valid:
-        result = _clean_valid(result)
+        result = clean_valid(result)
+    result = without_answers(result, by, rule)
     return replace(result, train=without(result.train, rule.missing))
+
+
+def _asked(loaded: LoadedData, by: str, rule: SplitRule) -> Split:
+    """Return the split of a rule that asks with histories.
+
+    Raises:
+        InputError: the rule is for one log, and the files are split already; `valid_share` for one
+            log.
+    """
+    if by == "basket" and loaded.parts is None:
+        return by_basket(loaded.dataset, rule)
+    if loaded.parts is not None:
+        if by != "session":
+            raise _for_one_log(by)
+        for key in ("ratios", "valid_from", "test_from"):
+            if getattr(rule, key) != defaults(SplitRule)[key]:
+                raise InputError(
+                    f"{key} has no effect with by = 'session' on data that are split already",
+                    place="[split]",
+                    remedy="leave it out",
+                )
+        asked, given = split_sessions(loaded, rule)
+        return assemble(loaded.dataset, asked, rule, given)
+    if by == "session" and rule.valid_share:
+        raise InputError(
+            "valid_share has no effect with by = 'session' on one log",
+            place="[split]",
+            remedy="leave it out, and give valid a share in ratios",
+        )
+    ask = {
+        "next-item": next_item,
+        "global-time": global_time,
+        "session": by_session,
+        "new-user": new_user,
+    }
+    return assemble(loaded.dataset, ask[by](loaded.dataset, rule), rule)
+
+
+def _for_one_log(by: str) -> InputError:
+    """Return the error of a rule for one log on files that are split already."""
+    return InputError(
+        f"by = '{by}' splits one log, but the source is split already",
+        place="[split]",
+        remedy="use by = 'presplit', or give the whole log as path",
+    )
 
 
 def presplit(
@@ -119,7 +170,8 @@ def presplit(
     Raises:
         InputError: `valid_share` with a valid part, or an empty train.
     """
-    parts = _with_valid(_Parts(train, valid, test, words), valid_share, seed)
+    parts = without_held_out(Parts(train, valid, test, words))
+    parts = with_valid_share(parts, valid_share, seed)
     return _assemble(parts, drop_cold=drop_cold, noise=noise or Noise())
 
 
@@ -128,25 +180,21 @@ def _presplit_parts(
     held: tuple[Interactions | None, Interactions | None],
     by: str,
     rule: SplitRule,
-) -> _Parts:
+) -> Parts:
     """Return the parts of files that are split already.
 
     Raises:
         InputError: the rule is for one log.
     """
     if by not in ("presplit", "label"):
-        raise InputError(
-            f"by = '{by}' splits one log, but the source is split already",
-            place="[split]",
-            remedy="use by = 'presplit', or give the whole log as path",
-        )
-    parts = _Parts(loaded.dataset, *held, "presplit", loaded.valid_log)
+        raise _for_one_log(by)
+    parts = Parts(loaded.dataset, *held, "presplit", loaded.valid_log)
     if by == "label":
-        parts = _clean_test(parts)
-    return _with_valid(parts, rule.valid_share, rule.seed)
+        parts = clean_test(parts)
+    return with_valid_share(without_held_out(parts), rule.valid_share, rule.seed)
 
 
-def _log_parts(data: Dataset, by: str, rule: SplitRule) -> _Parts:
+def _log_parts(data: Dataset, by: str, rule: SplitRule) -> Parts:
     """Return the parts of one log."""
     part, words = _parts_of_rows(data, by, rule)
     remedy = "choose other ratios"
@@ -156,14 +204,16 @@ def _log_parts(data: Dataset, by: str, rule: SplitRule) -> _Parts:
     data = replace(data, findings=(*data.findings, *thin))
     train, valid, test = (data.pairs.take(part == number) for number in (TRAIN, VALID, TEST))
     log = cut_log(data, part, train, cut_of(by, rule))
-    parts = _Parts(
+    parts = Parts(
         data.with_pairs(train, log=log.train),
         valid if len(valid) else None,
         test if len(test) else None,
         words,
         log.valid,
     )
-    return _clean_test(parts) if by == "label" else parts
+    if by == "fold":
+        return with_valid_share(parts, rule.valid_share, rule.seed)
+    return clean_test(parts) if by == "label" else parts
 
 
 def _parts_of_rows(data: Dataset, by: str, rule: SplitRule) -> tuple[np.ndarray, str]:
@@ -191,6 +241,13 @@ def _parts_of_rows(data: Dataset, by: str, rule: SplitRule) -> tuple[np.ndarray,
             part = by_new_item(pairs, rule.new_items, warm_share=rule.warm_share, seed=seed)
             warm = f" and {rule.warm_share:g} of each user's other rows" if rule.warm_share else ""
             words = f"new items {rule.new_items:g}{warm}, half valid, half test, seed {seed}"
+        case "cold-user":
+            part = by_cold_user(pairs, rule.new_users, seed=seed)
+            words = f"cold users {rule.new_users:g}, half valid, half test, seed {seed}"
+        case "fold":
+            assert rule.folds is not None
+            part = by_fold(pairs, rule.folds, rule.fold, per=rule.per, seed=seed)
+            words = f"fold {rule.fold} of {rule.folds} per {rule.per}, random with seed {seed}"
         case "libcml":
             users, items = _id_ranks(data.users), _id_ranks(data.items)
             part = libcml(pairs, seed or 1234, users=users, items=items)
@@ -214,14 +271,9 @@ def _expected_sizes(
     if by == "last":
         held = float(rule.k * len(np.unique(pairs.user)))
         return None, held, held
-    if by != "time" or not isinstance(rule.test_from, float):
+    if by != "time":
         return None, None, None
-    after = (1 - rule.test_from) * rows
-    if rule.valid_from is None:
-        return rule.test_from * rows, 0.0, after
-    if not isinstance(rule.valid_from, float):
-        return None, None, after
-    return rule.valid_from * rows, (rule.test_from - rule.valid_from) * rows, after
+    return sizes_in_time(rows, rule.valid_from, rule.test_from)
 
 
 def _id_ranks(vocab: Vocab) -> np.ndarray:
@@ -231,37 +283,7 @@ def _id_ranks(vocab: Vocab) -> np.ndarray:
     return rank
 
 
-def _with_valid(parts: _Parts, valid_share: float, seed: int) -> _Parts:
-    """Move a share of each user's train rows to valid, and cut the log.
-
-    Raises:
-        InputError: there is a valid part already.
-    """
-    log = cut_presplit(parts.train, parts.valid, parts.test, parts.valid_log)
-    train = parts.train.with_pairs(parts.train.pairs, log=log.train)
-    parts = replace(parts, train=train, valid_log=log.valid)
-    if not valid_share > 0:
-        return parts
-    if parts.valid is not None:
-        raise InputError(
-            "valid_share is for data without a valid part, and these have one",
-            place="[split] valid_share",
-            remedy="leave it out, or leave the valid file out of [data]",
-        )
-    pairs = parts.train.pairs
-    part = by_ratio(pairs, (1 - valid_share, valid_share, 0.0), seed=seed)
-    train_pairs = pairs.take(part == TRAIN)
-    log = cut_log(parts.train, part, train_pairs, LogCut())
-    return replace(
-        parts,
-        train=parts.train.with_pairs(train_pairs, log=log.train),
-        valid=pairs.take(part == VALID),
-        valid_log=log.valid,
-        words=f"{parts.words}, valid {valid_share:g} of each user's train rows, seed {seed}",
-    )
-
-
-def _assemble(parts: _Parts, *, drop_cold: bool, noise: Noise) -> Split:
+def _assemble(parts: Parts, *, drop_cold: bool, noise: Noise) -> Split:
     """Drop cold users, add noise, and seal the test.
 
     Raises:
@@ -274,117 +296,16 @@ def _assemble(parts: _Parts, *, drop_cold: bool, noise: Noise) -> Split:
             remedy="give train a larger share, or move the points in time",
         )
     if drop_cold:
-        parts = _without_cold_users(parts)
+        parts = without_cold_users(parts)
     if noise.kind != "none":
-        parts = _with_noise(parts, noise)
+        parts = with_noise(parts, noise)
     sizes = " / ".join(
         str(len(part)) if part is not None else "-"
         for part in (parts.train.pairs, parts.valid, parts.test)
     )
     train = parts.train.with_pairs(parts.train.pairs, f"{parts.words}: {sizes}")
-    test = Sealed(parts.test) if parts.test is not None else None
-    return Split(train, parts.valid, test, parts.words, parts.valid_log)
-
-
-def _without_cold_users(parts: _Parts) -> _Parts:
-    """Leave out the held-out rows of users without a row in train."""
-    train = parts.train
-    warm = train.pairs.user_counts() > 0
-    valid, test = _rows_of(parts.valid, warm), _rows_of(parts.test, warm)
-    dropped = []
-    for name, before, after in (("valid", parts.valid, valid), ("test", parts.test, test)):
-        if before is not None and after is not None and len(after) < len(before):
-            dropped.append(f"{len(before) - len(after)} {name}")
-    if not dropped:
-        return parts
-    words = f"{parts.words}; {' and '.join(dropped)} rows of users without train rows dropped"
-    valid_log = _rows_of(parts.valid_log, warm)
-    return replace(parts, valid=valid, test=test, words=words, valid_log=valid_log)
-
-
-def _rows_of(part: Interactions | None, chosen: np.ndarray) -> Interactions | None:
-    """Return the rows of the chosen users.
-
-    Args:
-        part: held-out interactions, or None.
-        chosen: whether a user is chosen, bool [n_users].
-    """
-    if part is None or chosen[part.user].all():
-        return part
-    return part.take(chosen[part.user])
-
-
-def _with_noise(parts: _Parts, noise: Noise) -> _Parts:
-    """Add false interactions to train and valid, and labels to all parts.
-
-    Raises:
-        InputError: the log has events that the pairs lack.
-    """
-    train = parts.train.pairs
-    if parts.train.log is not train:
-        raise InputError(
-            "noise is added to pairs, and the log holds other events too",
-            place="[split] noise",
-            remedy="leave out noise, or [data] keep_log",
-        )
-    valid, test = parts.valid, parts.test
-    known = [part for part in (train, valid, test) if part is not None]
-    noisy = inject(train, train, known, noise)
-    words = (
-        f"noise {noise.kind} {noise.share:g} per {noise.per}, seed {noise.seed}: "
-        f"{len(noisy) - len(train)} false pairs in train"
+    valid, test = (
+        None if pairs is None else HeldOut.of_pairs(pairs) for pairs in (parts.valid, parts.test)
     )
-    noisy_valid = None if valid is None else labelled(valid)
-    if valid is not None and noise.valid:
-        noisy_valid = inject(valid, train, [*known, noisy], noise, name="valid")
-        words += f", {len(noisy_valid) - len(valid)} in valid"
-    return _Parts(
-        parts.train.with_pairs(noisy),
-        noisy_valid,
-        None if test is None else labelled(test),
-        f"{parts.words}; {words}",
-    )
-
-
-def _clean_test(parts: _Parts) -> _Parts:
-    """Leave rows known to be noise out of the test.
-
-    Raises:
-        InputError: the test has no labels.
-    """
-    test = parts.test
-    if test is None:
-        return replace(parts, words=f"{parts.words}, by label")
-    if test.clean is None:
-        raise InputError(
-            "by = 'label' keeps noise out of the test, but no row is labelled",
-            place="[split]",
-            remedy='name the labels in [data], as in clean = "kept" or clean_weight = 3, '
-            "or choose another rule",
-        )
-    clean = test.clean == 1
-    return replace(
-        parts,
-        test=test.take(clean) if clean.any() else None,
-        words=f"{parts.words}, {int((~clean).sum())} noisy test rows left out",
-    )
-
-
-def _clean_valid(result: Split) -> Split:
-    """Leave rows known to be noise out of valid.
-
-    Raises:
-        InputError: the valid part is missing or has no labels.
-    """
-    if result.valid is None or result.valid.clean is None:
-        raise InputError(
-            "clean_valid leaves noise out of valid, but the split has no valid part with labels",
-            place="[split]",
-            remedy='name the labels in [data], as in clean = "kept", or leave out clean_valid',
-        )
-    clean = result.valid.clean == 1
-    words = f"{result.rule}; {int((~clean).sum())} noisy valid rows left out"
-    valid_log = result.valid_log
-    if valid_log is not None:
-        valid_log = without_pairs(valid_log, result.valid.take(~clean))
-    return replace(result, valid=result.valid.take(clean), rule=words, valid_log=valid_log)
+    sealed = None if test is None else Sealed(test)
+    return Split(train, valid, sealed, parts.words, parts.valid_log)

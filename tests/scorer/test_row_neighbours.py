@@ -4,19 +4,20 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.nn import neighbours
-from recsys.nn.neighbours import nearest, weigh
+from recsys.scorer import row_neighbours as neighbours
+from recsys.scorer.row_neighbours import EntryWeights, nearest, weigh
 
 
-def naive(rows, k, left, right, shrink):
+def naive(rows, k, left, right, shrink, among=None):
     """Every pair in a loop, sorted by value and then by number."""
     dense = rows.toarray().astype(np.float64)
-    out = np.zeros((len(dense), len(dense)))
+    others = dense if among is None else among.toarray().astype(np.float64)
+    out = np.zeros((len(dense), len(others)))
     for i in range(len(dense)):
         found = []
-        for j in range(len(dense)):
-            dot, scale = dense[i] @ dense[j], left[i] * right[j] + shrink
-            if i != j and dot > 0:
+        for j in range(len(others)):
+            dot, scale = dense[i] @ others[j], left[i] * right[j] + shrink
+            if (among is not None or i != j) and dot > 0:
                 found.append((-dot / scale, j))
         for value, j in sorted(found)[:k]:
             out[i, j] = -value
@@ -49,6 +50,25 @@ def test_every_pair_compared_in_a_loop_gives_the_same(seed, n, m, density, k, sh
     assert got.has_sorted_indices
     assert got.dtype == np.float32
     np.testing.assert_allclose(got.toarray(), naive(rows, k, left, right, shrink), rtol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(0, 9),
+    st.integers(1, 20),
+    st.sampled_from([0.1, 0.6]),
+    st.integers(1, 25),
+    st.integers(1, 5000),
+)
+def test_rows_among_other_rows(seed, n, others, density, k, block_bytes):
+    """Every one of the others can be a neighbour, also one that is equal to the row."""
+    rows, among = binary(seed, n, 7, density), binary(seed + 1, others, 7, density)
+    rng = np.random.default_rng(seed + 2)
+    left, right = 2.0 ** rng.integers(0, 3, n), 2.0 ** rng.integers(0, 2, others)
+    got = nearest(rows, k, left=left, right=right, among=among.T.tocsr(), block_bytes=block_bytes)
+    assert got.shape == (n, others)
+    np.testing.assert_allclose(got.toarray(), naive(rows, k, left, right, 0.0, among), rtol=1e-6)
 
 
 def test_the_size_of_a_block_changes_nothing_and_is_kept(monkeypatch):
@@ -109,3 +129,14 @@ def test_weights_are_those_of_the_formula(weighting, power):
         if weighting == "bm25":
             want[i, u] *= (k1 + 1) / (1 + k1 * (1 - b + b * lengths[i] / lengths.mean()))
     np.testing.assert_allclose(weigh(rows, weighting, power, k1, b).toarray(), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weighting", ["cosine", "tfidf", "bm25"])
+def test_other_rows_are_weighted_by_the_statistics_of_training(weighting):
+    rows = binary(5, 9, 6, 0.4)
+    weights = EntryWeights.of(rows, weighting, 0.5, 1.5, 0.6)
+    for some in (rows[[3]], rows[[8, 1, 1]]):
+        np.testing.assert_array_equal(
+            weights(some).toarray(),
+            weights(rows).toarray()[[3] if some.shape[0] == 1 else [8, 1, 1]],
+        )
