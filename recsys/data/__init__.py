@@ -5,6 +5,7 @@
     prepare       Which interactions are kept.
     sessions      Which events of a user belong together.
     event_log     Every event, also those that the pairs leave out.
+    auxiliary     Events of other behaviours than the target.
     numbering     External ids to row numbers.
     splitting     A data set to train, valid and test.
     catalog       Data sets by name.
@@ -19,9 +20,11 @@
     query         What a scorer is asked.
     relations     Graphs around the items or users.
     held_out      Queries with their answers.
+    answers       Events that know a held-out answer.
     vocab         External ids and their rows.
     raw_parts     Interactions with external ids.
     ids           Types of ids.
+    pair_numbers  One number per pair.
     id_files      Ids of a request, from a file.
     times         Points in time.
     hashing       Orders that depend neither on row numbers nor on the spelling of ids.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from recsys.data.types import Vocab
+from recsys.data.vocab import Vocab
 
 __all__ = ["pair_numbers", "repeated_pairs"]
 

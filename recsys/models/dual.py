@@ -18,7 +18,8 @@ list of its most similar trained item.
     the two items, divided by the mean; the paper draws. The negatives of a pair are K times the
     mean over a pool that the batch shares, which has the same expectation. Valid is a set of
     baskets, as the test is, where the paper holds out a tenth of the pairs and removes them from
-    train. The similarity is the cosine of a feature table, where the paper trains vectors on clicks.
+    train. The similarity is the cosine of a feature table, where the paper trains vectors on
+    clicks.
     RECONSTRUCTED: counts of synthetic pairs (`recsys.nn.item_pairs`); a query of several items
     takes the mean of their vectors; items of one row of the table `taxonomy` are one category.
 

@@ -18,6 +18,7 @@
     graph              Propagation on the user-item graph.
     noisy_layers       Propagation with noise, for contrasts between views.
     item_graph         Graphs between similar items.
+    item_pairs         Pairs of items that were bought together.
     singular_vectors  Singular vectors of a sparse matrix on a device.
     sparse_product     Products of sparse matrices and tables.
     histories          Training items of every user, for encoders.

@@ -21,6 +21,7 @@ as even as whole histories allow.
     pair_stream      Batches of pairs with negatives.
     user_stream      Batches of users with all their items.
     sequence_stream  Batches of packed histories.
+    item_pair_stream  Batches of pairs of items that were bought together.
     windows          Histories that are longer than a batch reads.
     masking          Masked positions of histories.
     negatives        Negatives of pairs, and the mask of false negatives.

@@ -12,6 +12,7 @@ scorers whose scores are on different scales.
     ability             Users and items without a training interaction.
     factors             Vectors of users and items.
     product             Chains of matrices, sparse ones included.
+    item_vectors        Two vectors per item: one asked about, one as an answer.
     pairwise            Small networks over user and item.
     sum                 Weighted sums of scores.
     transitions         Markov chains.

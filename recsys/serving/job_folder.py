@@ -213,7 +213,7 @@ class JobFolder:
         return head if self.order is None else {**head, "order": self.order}
 
     def _read(self) -> dict[str, Any] | None:
-        """Return the manifest of an earlier try at this job; None if there is none.
+        """Return the manifest of an earlier try at this job; None if no earlier try exists.
 
         Raises:
             InputError: the folder holds another job, or other files.

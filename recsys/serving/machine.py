@@ -28,11 +28,12 @@ def environment(device: torch.device) -> dict[str, str]:
 
 @functools.cache
 def _processor() -> str:
+    # The library of NumPy alone: which others are loaded depends on what else the process imported.
     blas = sorted(
         {
             str(library["architecture"])
             for library in threadpool_info()
-            if library.get("user_api") == "blas" and library.get("architecture")
+            if library.get("architecture") and "numpy" in library["filepath"]
         }
     )
     return " ".join([platform.machine(), torch.backends.cpu.get_cpu_capability(), *blas])

@@ -44,6 +44,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {"content.hidden": 256, "content.dropout": 0.5, "radius": 1.0}
     | {"user_space": "ball", "item_space": "ball"},
     "contentknn": {"k": 50, "centre": True},
+    "copurchase": {"weighting": "share", "least": 1},
     "cpe": {"margin": 1.2, "reduce": "each", "sampler.negatives": 30, "covariance": 0.0}
     | {"radius": 1.0},
     "deca": {"dim": 32, "alpha": 0.5, "c1": 1000.0, "c2": 10.0, "init_std": 0.01, "l2": 0.0}
@@ -55,6 +56,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {"diversity.form": "released", "user_space": "sphere", "item_space": "ball"}
     | {"growth": "log2", "rounding": "floor", "gamma": "closed"},
     "dropoutnet": TOWERS | {"dropout": 0.5, "sampler.negatives": 1},
+    "dual": {"rank": "in-out", "subsample": 1e-3, "augment": "none"},
     "duif": BPR | {"l2": 1e-4, "scale": "row", "init_std": 0.1},
     "ease": {"l2": 200.0},
     "fallback": {"calibrate": "moments", "advantage": 0.0},
@@ -126,6 +128,7 @@ LEARNS: dict[str, set[str]] = {
     "directau": {"user", "item"},
     "dpcml": {"user", "item"},
     "dropoutnet": TOWER,
+    "dual": {"first", "second"},
     "duif": {"user", "map"},
     "freedom": READ,
     "fpmc": {"user", "previous", "item"},

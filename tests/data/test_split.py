@@ -352,7 +352,7 @@ def test_gowalla(shared_data: Path) -> None:
         ({"by": "ratio", "new_items": 0.5}, "new_items has no effect with by = 'ratio'"),
         (
             {"by": "last", "ratios": (0.5, 0.25, 0.25)},
-            "it is for by = 'ratio' or 'session'; leave it out",
+            "it is for by = 'ratio' or 'session' or 'basket'; leave it out",
         ),
         ({"by": "ratio", "k": 2}, "k has no effect with by = 'ratio'"),
         ({"by": "ratio", "test_from": 0.8}, "test_from has no effect"),

@@ -338,11 +338,14 @@ def test_names():
     for word, meant in (
         ("bpr", "mf"),
         ("lightgnc", "lightgcn"),
-        ("CML", "cml"),
-        ("light-gcn", "lightgcn"),
     ):
         with pytest.raises(InputError, match=f"unknown method '{word}'; did you mean '{meant}'"):
             models.recipe(word)
+
+
+def test_the_case_of_a_name_and_dashes_do_not_matter():
+    assert models.recipe("CML") is models.recipe("cml")
+    assert models.recipe("light-gcn") is models.recipe("lightgcn")
 
 
 def test_a_file_holds_one_recipe(monkeypatch):

@@ -47,6 +47,7 @@ from recsys.scorer import (
     answered_by,
     require,
 )
+from recsys.scorer.item_vectors import AskedItems
 from recsys.scorer.transformer import Blocks, Transformer
 
 USERS, ITEMS = 5, 7
@@ -65,6 +66,7 @@ def examples() -> dict[str, Any]:
     return {
         "factors": factors,
         "multi-factors": MultiFactors(normal(USERS, 2, 3), normal(ITEMS, 3), "cosine"),
+        "asked-items": AskedItems(normal(ITEMS, 3), normal(ITEMS, 3, seed=1), stored()),
         "product": product,
         "relational": Relational(user, item, normal(4, 2), normal(2, 4)),
         "deep": Deep(user, item, user, item, (), normal(4), torch.zeros(())),
@@ -107,6 +109,7 @@ def session_neighbours() -> SessionNeighbours:
 HAVE: dict[str, set[Any]] = {
     "factors": {ItemVectors, VectorScorer, TakesItems},
     "multi-factors": {ItemVectors, VectorScorer},
+    "asked-items": set(),
     "product": {TakesItems},
     "relational": {ItemVectors},
     "deep": {ItemVectors},
@@ -185,7 +188,7 @@ def test_the_plan_gives_the_scores(kind: str) -> None:
         expected = scores
     torch.testing.assert_close(scores, expected)
     plans = {"factors": Dot, "multi-factors": NearestOf, "sequence-encoder": Dot}
-    plans["chain-factors"] = Dot
+    plans |= {"chain-factors": Dot, "asked-items": Dot}
     expected_plan = plans.get(kind, Dense)
     assert type(plan) is expected_plan
 

@@ -468,8 +468,8 @@ def test_other_histories_are_another_job(tmp_path: Path) -> None:
             "histories: users and histories go together only if histories is a list",
         ),
         (
-            {"histories": pl.DataFrame({"user": ["a"], "sku": ["i05"]})},
-            "histories: no column looks like the items; the columns are user, sku; call it item",
+            {"histories": pl.DataFrame({"user": ["a"], "colour": ["i05"]})},
+            "histories: no column looks like the items; the columns are user, colour; call it item",
         ),
         (
             {"histories": pl.DataFrame({"who": ["a"], "item": ["i05"]})},

@@ -444,7 +444,8 @@ def test_signals(runs: Path, tmp_path: Path, number: signal.Signals, code: int) 
             "parts.jsonl",
         ]
     with contextlib.chdir(runs):
-        assert invoke(f"recommend one --out {out} --batch 2")[0] == 0
+        resumed, _, err = invoke(f"recommend one --out {out} --batch 2")
+        assert resumed == 0, err
         assert invoke(f"recommend one --out {tmp_path / 'whole'} --batch 2")[0] == 0
     assert contents(out) == contents(tmp_path / "whole")
 

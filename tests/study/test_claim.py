@@ -144,7 +144,7 @@ def test_the_second_into_a_folder_is_refused_while_the_first_reads_its_data(
         second = Command(work, "second", *arguments, "--out", "out")
         begun.append(second)
         code, err = second.end()
-        assert code == 2
+        assert code == 75
         assert err.startswith(f"recsys: out: another command works on this {what}; wait for it")
         assert len(err.splitlines()) == 1
         assert not (work / "reading-second").exists(), "refused before it reads anything"
@@ -190,7 +190,7 @@ def test_a_run_that_is_still_going_is_not_resumed_until_its_process_is_killed(wo
         second = Command(work, "second", "run", "--resume", "out")
         begun.append(second)
         code, err = second.end()
-        assert (code, "another command works on this run" in err) == (2, True)
+        assert (code, "another command works on this run" in err) == (75, True)
         first.process.kill()
         first.process.wait()
         assert (work / "out" / LOCK).exists(), "left by the killed process, and held by nobody"

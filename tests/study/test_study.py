@@ -319,6 +319,7 @@ def test_a_trial_is_given_nothing_that_could_open_the_test() -> None:
         "train",
         "valid",
         "fingerprint",
+        "items_fingerprint",
         "rule",
         "pairs_fingerprint",
     }

@@ -11,6 +11,7 @@
     table_formats    csv, parquet, inter, x-label.
     list_formats     Lists of items per user, and rating files.
     matrix_formats   Matrices and arrays on disk.
+    basket_format    One basket per line.
     target_rows      RecBole files with one row per target.
     session_logs     Logs of sessions without users.
     order            The order of data without times.

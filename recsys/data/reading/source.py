@@ -89,8 +89,8 @@ class Source:
             "test.txt" }; the files of other behaviours then belong to train.
         format: how the files are written: csv, parquet, inter, adjacency, users-dat, x-label,
             noise-flag, npz, npy, json-lists, baskets, or a format that an installed package
-            registers in the entry-point group `recsys.readers`. "auto" recognises a format of this package by the
-            name and the first lines of a file; the history records the guess.
+            registers in the entry-point group `recsys.readers`. "auto" recognises a format of
+            this package by the name and the first lines of a file; the history records the guess.
         user, item, time, weight, clean, behaviour, session: name or position (from 0) of each
             column. If not given, the usual names are tried (user_id, CustomerID, movieId,
             timestamp, rating, ...), and, in a file without header, the order user item weight time.

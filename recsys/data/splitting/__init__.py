@@ -7,9 +7,11 @@
     parts               Parts of pairs, on their way from a rule to a split.
     ties                Rows of equal time.
     log_cut             The training log: events without those of held-out pairs.
+    auxiliary_cut       Auxiliary events that do not know an answer.
     next_item           The last events of each user, asked with those before.
     global_time         What users do from a point in time on; windows in time.
     by_session          Whole sessions, position by position.
+    by_basket           Whole baskets: what goes with an item.
     new_user            Whole users, given a part of what they did.
     cold_user           Whole users of whom only attributes are known.
     paths               Events in order, and the path of each user or session through them.
