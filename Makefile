@@ -24,7 +24,7 @@ help: ## this list
 
 setup: $(READY) ## .venv with the package and its tools; the other targets call it
 
-demo: $(READY) ## seven methods on the built-in data, one honest table, recommendations for every customer
+demo: $(READY) ## eight methods on the built-in data, one honest table, recommendations for every customer
 	@$(PY) -m recsys.cli.demo
 
 test: $(READY) ## the whole suite

@@ -1,4 +1,4 @@
-"""`make demo`: seven methods on the built-in data, compared in one table.
+"""`make demo`: eight methods on the built-in data, compared in one table.
 
 It also writes recommendations for every customer, and ranks products without any purchase.
 
@@ -19,7 +19,7 @@ from recsys.errors import InputError
 
 __all__ = ["demo", "main"]
 
-METHODS = ("popular", "itemknn", "ease", "mf", "lightgcn", "cml", "freedom")
+METHODS = ("popular", "itemknn", "ease", "mf", "lightgcn", "cml", "freedom", "sasrec")
 
 
 def demo(folder: Path) -> None:

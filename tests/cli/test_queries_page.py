@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mistakes import invoke
+from pages import blocks, commands, plain
 
 PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
 # The page says that it leaves this line out.
 LEFT_OUT = "51 of 3,659 items have no training pair"
-
-
-def blocks(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield name of the file before a block ("" without), its language and its content."""
-    for match in re.finditer(r"(?:`([\w.]+)`:\n\n)?```(\w*)\n(.*?)```", text, re.DOTALL):
-        yield match[1] or "", match[2], match[3]
-
-
-def commands(content: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield each command of a console block, with the lines below it."""
-    for part in content.split("$ ")[1:]:
-        command, *lines = part.split("\n")
-        yield command, lines
-
-
-def plain(lines: list[str]) -> tuple[list[str], list[float]]:
-    """Return lines for comparison, sorted, without decimals and blank lines; and the decimals.
-
-    The last digits of a score depend on the processor; the order of the items does not.
-    """
-    kept = sorted(" ".join(line.split()) for line in lines if line.strip())
-    kept = [line for line in kept if set(line) != {"─"} and LEFT_OUT not in line]
-    numbers = [float(number) for line in kept for number in re.findall(r"\d+\.\d+", line)]
-    return [re.sub(r"\d+\.\d+", "#", line) for line in kept], numbers
 
 
 def test_the_page_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +38,8 @@ def test_the_page_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.Monk
                 code, out, err = invoke(command.removeprefix("recsys "))
                 assert code == 0, err
                 if not command.startswith("recsys run "):
-                    printed, scores = plain([*out.splitlines(), *err.splitlines()])
-                    shown, shown_scores = plain(lines)
+                    printed, scores = plain([*out.splitlines(), *err.splitlines()], LEFT_OUT)
+                    shown, shown_scores = plain(lines, LEFT_OUT)
                     assert printed == shown, command
                     assert scores == pytest.approx(shown_scores, abs=2e-3), command
                 ran += 1
