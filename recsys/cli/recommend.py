@@ -46,6 +46,7 @@ def recommend(
     unknown: opt.UnknownUsers = opt.Unknown.popular,
     unmet: opt.Unmet = False,
     titles: opt.Titles = False,
+    rerank: opt.Rerank = None,
     batch: opt.Batch = 50_000,
     format: opt.PartFormat = opt.Format.parquet,
     verify: opt.Verify = None,
@@ -85,6 +86,7 @@ def recommend(
         unknown=unknown.value,
         unmet=unmet,
         titles=titles,
+        rerank=tuple(rerank or ()),
     )
     if threads:
         torch.set_num_threads(threads)
@@ -144,6 +146,7 @@ def _into_files(order: Order, out: Path, batch: int, format: opt.Format, json: b
 def _lasting(order: Order) -> Order:
     """Return an order with absolute paths, which another working folder can read."""
     from recsys.config import to_dict
+    from recsys.ranking.rerank.settings import absolute_paths
     from recsys.serving.order import STDIN, Order
 
     values = {**to_dict(order)}
@@ -152,6 +155,7 @@ def _lasting(order: Order) -> Order:
         if path is not None and path != STDIN:
             values[name] = os.path.abspath(path)
     values["user"] = order.user
+    values["rerank"] = absolute_paths(order.rerank)
     return Order(**values)
 
 
@@ -191,7 +195,7 @@ def _print_job(job: Job, asked: Asked, out: Path, json: bool) -> None:
 
 
 def _verify(out: Path, run: Path | None, json: bool) -> None:
-    """Check a finished job and print each check; the exit code is 1 if one fails."""
+    """Check a finished job and print each check; the exit code is 2 if one fails."""
     from recsys.serving.job_check import check_job
 
     checks = check_job(out, _text(run), note=lambda _: None)
@@ -209,4 +213,4 @@ def _verify(out: Path, run: Path | None, json: bool) -> None:
             title=f"verify {out}",
         )
     if not all(check.holds for check in checks):
-        raise typer.Exit(1)
+        raise typer.Exit(2)

@@ -24,6 +24,7 @@ __all__ = [
     "OnlyNew",
     "Out",
     "PartFormat",
+    "Rerank",
     "Threads",
     "Titles",
     "Unknown",
@@ -110,6 +111,13 @@ Unmet = Annotated[
         help="Rank items without a training interaction, even if the method cannot place them.",
     ),
 ]
+Rerank = Annotated[
+    list[str] | None,
+    _option(
+        "A setting of [rerank], such as by=mmr, weight=0.3, at_most.brand=2 or "
+        "exclusions=blocked.csv; wins over that of the run. May be repeated."
+    ),
+]
 Titles = Annotated[bool, typer.Option("--titles", help="Add the titles of the items.")]
 Batch = Annotated[
     int,
@@ -124,7 +132,7 @@ Verify = Annotated[
     Path | None,
     _option(
         "Folder of a finished job to check: sizes and hashes of its parts, and a sample of its "
-        "lists computed again. The exit code is 1 if a check fails."
+        "lists computed again. The exit code is 2 if a check fails."
     ),
 ]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets torch choose.")]

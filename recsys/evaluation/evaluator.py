@@ -20,9 +20,10 @@ from recsys.evaluation.report import Report
 from recsys.evaluation.sampled import SampledRanking
 from recsys.evaluation.settings import Evaluation
 from recsys.evaluation.slices import TestPart
+from recsys.ranking.rerank import Reranker
 from recsys.scorer import Scorer, answered_by, places_of
 
-__all__ = ["Evaluation", "Report", "evaluate"]
+__all__ = ["Evaluation", "Report", "evaluate", "refuse_drawn"]
 
 
 def evaluate(
@@ -33,6 +34,7 @@ def evaluate(
     *,
     also_seen: Interactions | None = None,
     features: FeatureTable | None = None,
+    rerank: Reranker | None = None,
 ) -> Report:
     """Rank all candidates of every test query, and compute metrics.
 
@@ -61,6 +63,8 @@ def evaluate(
             interactions when testing. They concern queries without a history of their own.
         features: item features for `diversity`. Without them, items are compared by the users they
             have in common.
+        rerank: how lists are made of the best items of the scorer (`recsys.ranking.rerank`); None:
+            they are its lists. Metrics of the full ranking are those of the scorer in any case.
 
     Raises:
         InputError: the numbers of users or items disagree, the test set is empty, a score is NaN,
@@ -78,6 +82,8 @@ def evaluate(
             remedy='leave it out; exclude = "none" keeps items of the history as candidates',
         )
     metrics = evaluation.resolved
+    if rerank is not None:
+        refuse_drawn(evaluation)
     excludes = evaluation.excludes_history(held_out.repeats)
     seen = None
     if excludes:
@@ -85,7 +91,7 @@ def evaluate(
         if also_seen is not None and not evaluation.keep_valid:
             seen = sp.csr_matrix(train.csr + also_seen.csr)
     every = TestPart.of(_excluding(held_out.queries, seen), held_out.answers)
-    ranking = FullRanking(scorer, train, evaluation, features)
+    ranking = FullRanking(scorer, train, evaluation, features, rerank)
     notes = [*_notes_on_seen(every), *_notes_on_queries(scorer, held_out, ranking)]
     is_sampled = evaluation.candidates == "sampled"
     sampling = SampledRanking(scorer, train, evaluation)
@@ -96,17 +102,31 @@ def evaluate(
     columns = measured.per_query
     order = [metric.name for metric in metrics if metric.name in columns]
     order += [name for name in columns if name not in order]
+    protocol = evaluation.protocol(is_sampled, question=held_out.rule, repeats=held_out.repeats)
     return Report(
         per_user=query_rows(held_out.unit, {name: columns[name] for name in order}),
         whole=measured.whole,
         names=tuple(metric.name for metric in metrics),
         n_users=len(np.unique(held_out.unit)),
-        protocol=evaluation.protocol(is_sampled, question=held_out.rule, repeats=held_out.repeats),
+        protocol=protocol if rerank is None else f"{protocol}; {rerank.settings.words()}",
         notes=(*notes, *measured.notes),
         seconds=time.perf_counter() - started,
         settings=to_dict(evaluation),
         unit_name=held_out.unit_name,
     )
+
+
+def refuse_drawn(evaluation: Evaluation) -> None:
+    """Refuse lists that are re-ranked where candidates are drawn.
+
+    Raises:
+        InputError: candidates are drawn.
+    """
+    if evaluation.candidates == "sampled":
+        raise InputError(
+            "[rerank] makes lists, and candidates = 'sampled' makes none",
+            remedy="use candidates = 'all', or leave [rerank] out",
+        )
 
 
 def _excluding(queries: Queries, seen: sp.csr_matrix | None) -> Queries:

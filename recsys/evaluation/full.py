@@ -29,6 +29,7 @@ from recsys.evaluation.slices import (
     popularity_group,
 )
 from recsys.ranking import TopK, ranks, top_k
+from recsys.ranking.rerank import Reranker
 from recsys.scorer import Listed, Scorer, VectorScorer
 
 __all__ = ["FullRanking"]
@@ -46,12 +47,14 @@ class FullRanking:
             are warm.
         evaluation: the settings.
         features: item features for the metric `diversity`, or None.
+        rerank: how lists are made of the best items of the scorer; None: they are its lists.
     """
 
     scorer: Scorer
     train: Interactions
     evaluation: Evaluation
     features: FeatureTable | None = None
+    rerank: Reranker | None = None
 
     @cached_property
     def item_counts(self) -> np.ndarray:
@@ -144,13 +147,10 @@ class FullRanking:
         k = max((metric.k for metric in metrics if metric.k is not None), default=default)
         if not k:
             return None
-        return top_k(
-            self.scorer,
-            part.queries,
-            k,
-            candidates=pool,
-            block=self.evaluation.block,
-        )
+        block = self.evaluation.block
+        if self.rerank is not None:
+            return self.rerank.lists(self.scorer, part.queries, k, candidates=pool, block=block)
+        return top_k(self.scorer, part.queries, k, candidates=pool, block=block)
 
     def _measure_lists(
         self,
@@ -265,7 +265,7 @@ class FullRanking:
 
         Their lists are in the order of ties, so they do not depend on the user.
         """
-        if lists is None:
+        if lists is None or self.rerank is not None:
             return
         several = (lists.item >= 0).sum(1) > 1
         lowest = np.where(lists.item < 0, np.inf, lists.score).min(1)

@@ -33,6 +33,7 @@ from recsys.files import (
     write_json,
     write_text,
 )
+from recsys.ranking.rerank import resolve
 from recsys.scorer import Scorer
 from recsys.tensors import save_scorer
 from recsys.training import progress as training
@@ -210,6 +211,7 @@ class _Execution:
             if self.is_new:
                 write_text(self.folder / "config.toml", self.experiment.to_toml())
             self._check_data(split)
+            resolve(self.experiment.rerank, None, split.train)  # before training
             if self.is_new:
                 self._write_meta()
             self.watch(DataLoaded(split))
@@ -277,7 +279,12 @@ class _Execution:
     ) -> None:
         """Evaluate a scorer on one part of the split, and write the report."""
         report = evaluate(
-            scorer, train.pairs, held_out, self.experiment.evaluate, also_seen=also_seen
+            scorer,
+            train.pairs,
+            held_out,
+            self.experiment.evaluate,
+            also_seen=also_seen,
+            rerank=resolve(self.experiment.rerank, scorer, train),
         )
         report.save(self.folder / part)
         self.watch(Evaluated(part, report))

@@ -1,7 +1,7 @@
 """An experiment: one TOML file as one frozen value.
 
-Its sections are data, split, model, train, evaluate and tune. Every name in it is resolved when
-the file is read.
+Its sections are data, split, model, train, evaluate, rerank and tune. Every name in it is resolved
+when the file is read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from recsys.data.load import folder_of
 from recsys.data.reading import Source
 from recsys.data.splitting.splits import SplitRule
 from recsys.errors import InputError, suggest
-from recsys.evaluation.evaluator import Evaluation
+from recsys.evaluation.evaluator import Evaluation, refuse_drawn
 from recsys.experiment.search_space import Dimension, Tune, check, flatten
 from recsys.models import Recipe
+from recsys.ranking.rerank import Rerank
 from recsys.training.settings import Train
 
-__all__ = ["SECTIONS", "Experiment", "earlier_names", "from_tree", "read"]
+__all__ = ["SECTIONS", "Experiment", "absolute_path", "earlier_names", "from_tree", "read"]
 
 SECTIONS: Mapping[str, type] = {
     "data": Source,
@@ -46,6 +47,7 @@ _SECTION_ALIASES = {
     "optuna": "tune",
     "hpo": "tune",
     "sweep": "tune",
+    "reranking": "rerank",
 }
 
 
@@ -84,6 +86,7 @@ class Experiment:
             scorer is tested and shipped. The validation metrics stay those of the first fit.
         tune: how a study of the experiment searches; it has no effect on a run. None without such
             a section.
+        rerank: how lists are made of the best items of the scorer.
     """
 
     data: Source
@@ -94,6 +97,7 @@ class Experiment:
     name: str = ""
     refit: bool = False
     tune: Tune | None = None
+    rerank: Rerank = field(default_factory=Rerank)
 
     @property
     def method(self) -> str:
@@ -106,6 +110,8 @@ class Experiment:
         tree |= {section: to_dict(getattr(self, section)) for section in ("data", "split")}
         tree["model"] = {"name": self.method, **to_dict(self.model)}
         tree |= {section: to_dict(getattr(self, section)) for section in ("train", "evaluate")}
+        if self.rerank != Rerank():
+            tree["rerank"] = self.rerank.to_json()
         return tree | ({"tune": to_dict(self.tune)} if self.tune is not None else {})
 
     def to_toml(self) -> str:
@@ -216,7 +222,7 @@ def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") 
     Raises:
         InputError: as `read`.
     """
-    known = [*SECTIONS, "model", "name", "refit", "tune"]
+    known = [*SECTIONS, "model", "name", "refit", "rerank", "tune"]
     for key in tree:
         if key not in known:
             raise InputError(
@@ -249,12 +255,19 @@ def from_tree(tree: Mapping[str, Any], place: str = "", default_name: str = "") 
         )
     data = _absolute(sections.pop("data"))
     tune = _tune(tree, place) if "tune" in tree else None
+    rerank = build(Rerank, _table(tree, "rerank", place), _place(place, "rerank"))
+    if rerank.active:
+        try:
+            refuse_drawn(sections["evaluate"])
+        except InputError as error:
+            raise error.at(_place(place, "evaluate")) from None
     experiment = Experiment(
         data=data,
         model=build(recipe, model, where),
         name=name or default_name or str(chosen),
         refit=refit,
         tune=tune,
+        rerank=rerank.with_paths(absolute_path),
         **sections,
     )
     try:
@@ -305,6 +318,11 @@ def _absolute(source: Source) -> Source:
         if (value := getattr(placed, key)) is not None
     }
     return replace(placed, **tables) if tables else placed
+
+
+def absolute_path(path: str) -> str:
+    """Return a path as seen from any working folder."""
+    return str(Path(path).expanduser().resolve())
 
 
 def _located(value: str | Mapping[str, Any], source: Source) -> Any:

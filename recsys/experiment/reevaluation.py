@@ -14,6 +14,7 @@ from recsys.evaluation.evaluator import Evaluation, Report, evaluate
 from recsys.experiment.execution import data_of, open_test
 from recsys.experiment.experiment import Experiment
 from recsys.experiment.run import open_run
+from recsys.ranking.rerank import resolve
 
 __all__ = ["reevaluate"]
 
@@ -21,11 +22,12 @@ __all__ = ["reevaluate"]
 def reevaluate(
     folder: str | Path, overrides: Sequence[str] = (), *, part: str = "test", groups: bool = False
 ) -> tuple[Report, dict[str, pl.DataFrame]]:
-    """Evaluate a finished run with other settings of `[evaluate]`; its own report is kept.
+    """Evaluate a finished run with other settings; its own report is kept.
 
     Args:
         folder: the folder of the run.
-        overrides: settings of `[evaluate]`, such as `metrics=["recall@50"]`.
+        overrides: settings of `[evaluate]`, such as `metrics=["recall@50"]`, and of `[rerank]`,
+            such as `rerank.by=mmr`.
         part: "test" (the opening is recorded) or "valid".
         groups: also return tables by user activity and by item popularity.
 
@@ -38,7 +40,10 @@ def reevaluate(
     """
     run = open_run(folder)
     experiment, split = run.experiment, data_of(run.experiment)
-    evaluation = _overridden(experiment, overrides, groups)
+    of_lists = [text for text in overrides if text.startswith("rerank.")]
+    others = [text for text in overrides if text not in of_lists]
+    evaluation = _overridden(experiment, others, groups)
+    rules = experiment.rerank.overridden(of_lists)
     if not split.matches(run.split.fingerprint):
         raise InputError(
             "the data have changed since this run",
@@ -47,13 +52,17 @@ def reevaluate(
         )
     if part == "valid" and split.valid is not None and not experiment.refit:
         train = split.train
-        report = evaluate(run.scorer, train.pairs, split.valid, evaluation)
+        rerank = resolve(rules, run.scorer, train)
+        report = evaluate(run.scorer, train.pairs, split.valid, evaluation, rerank=rerank)
     elif part == "test" and split.test is not None:
         train = split.refit().train if experiment.refit else split.train
         valid = None if experiment.refit else split.valid
         also_seen = None if valid is None else valid.pairs
         test = open_test(split, run.folder, "evaluate: other metrics")
-        report = evaluate(run.scorer, train.pairs, test, evaluation, also_seen=also_seen)
+        rerank = resolve(rules, run.scorer, train)
+        report = evaluate(
+            run.scorer, train.pairs, test, evaluation, also_seen=also_seen, rerank=rerank
+        )
     else:
         cause = f"its split has no {part} part"
         if part == "valid" and experiment.refit:

@@ -12,6 +12,7 @@ from recsys.data.types import Dataset, Split
 from recsys.evaluation.evaluator import Report, evaluate
 from recsys.experiment.execution import data_of, open_test
 from recsys.experiment.run import Run, open_run
+from recsys.ranking.rerank import resolve
 
 __all__ = ["Check", "verify"]
 
@@ -93,7 +94,12 @@ def _part(run: Run, part: Literal["valid", "test"], split: Split, train: Dataset
         assert split.valid is not None
         held_out = split.valid
     recomputed = evaluate(
-        run.scorer, train.pairs, held_out, run.experiment.evaluate, also_seen=also_seen
+        run.scorer,
+        train.pairs,
+        held_out,
+        run.experiment.evaluate,
+        also_seen=also_seen,
+        rerank=resolve(run.experiment.rerank, run.scorer, train),
     )
     return [_metric(part, name, stored, recomputed) for name in stored.names]
 

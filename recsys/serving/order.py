@@ -22,6 +22,7 @@ from recsys.data.types import Dataset, Vocab
 from recsys.data.unmatched import near_miss
 from recsys.errors import InputError
 from recsys.experiment.execution import Run, open_run
+from recsys.ranking.rerank import Rerank
 from recsys.scorer import Scorer
 from recsys.serving import cold_start
 from recsys.serving.asked import Asked, ask
@@ -52,6 +53,7 @@ class Order:
         unknown: what users get whom the model cannot serve.
         unmet: whether to rank items without a training interaction in any case.
         titles: whether to add titles.
+        rerank: settings of `[rerank]`, as "by=mmr", that win over those of the run.
 
     Raises:
         InputError: options that do not go together.
@@ -71,6 +73,7 @@ class Order:
     unknown: Literal["popular", "skip", "error"] = "popular"
     unmet: bool = False
     titles: bool = False
+    rerank: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.user and self.users is not None:
@@ -168,6 +171,7 @@ def prepare(order: Order, note: Note = lambda _: None) -> Prepared:
         unknown=order.unknown,
         unmet=order.unmet,
         titles=order.titles,
+        rerank=_rules(run).overridden(order.rerank, "--rerank"),
         candidates=model.new_items if order.only_new else allowed,
         exclude=_known_items(excluded, model.train, note),
     )
@@ -240,6 +244,14 @@ def _columns(run: Run) -> dict[str, str | int]:
         return {}
     named = {role: getattr(data, role) for role in ("user", "item", "time")}
     return {role: name for role, name in named.items() if isinstance(name, str | int)}
+
+
+def _rules(run: Run) -> Rerank:
+    """Return the section `[rerank]` of a run."""
+    try:
+        return run.experiment.rerank
+    except InputError:  # a run that has lost its settings
+        return Rerank()
 
 
 def _extended(run: Run, new_items: str | None, note: Note) -> _Model:

@@ -17,6 +17,7 @@ import torch
 
 from recsys.data.types import Dataset
 from recsys.ranking import TopK, top_k
+from recsys.ranking.rerank import resolve
 from recsys.scorer import Product, Scorer, unplaced
 from recsys.serving.asked import Asked, refuse
 from recsys.serving.request import Request, allowed_rows, without_unplaced
@@ -44,6 +45,7 @@ class Recommender:
         self.allowed = allowed_rows(train.items, request)
         self.unplaced_items = unplaced(scorer, train)[1] & (not request.unmet)
         self.ranked = without_unplaced(self.allowed, self.unplaced_items, scorer)
+        self.reranker = resolve(request.rerank, scorer, train)
 
     def lists(self, asked: Asked) -> TopK:
         """Return the k best candidates of queries that the scorer answers.
@@ -51,7 +53,7 @@ class Recommender:
         Args:
             asked: the queries.
         """
-        return top_k(asked.scorer, asked.queries, self.k, candidates=self.ranked, flat=True)
+        return self._top_k(asked.scorer, asked, self.ranked, flat=True)
 
     def frame(self, asked: Asked) -> pl.DataFrame:
         """Return the recommendations of queries, in their order.
@@ -137,7 +139,17 @@ class Recommender:
         pool = pool[counts[pool] > 0]
         scores = torch.from_numpy(counts.astype(np.float32))
         scorer = Product((torch.ones(1, 1), scores[None, :]), "ones")
-        return top_k(scorer, asked.queries, self.k, candidates=pool)
+        return self._top_k(scorer, asked, pool)
+
+    def _top_k(
+        self, scorer: Scorer, asked: Asked, candidates: np.ndarray | None, *, flat: bool = False
+    ) -> TopK:
+        """Return the lists of queries by a scorer, under the rules of the request."""
+        if self.reranker is None:
+            return top_k(scorer, asked.queries, self.k, candidates=candidates, flat=flat)
+        return self.reranker.lists(
+            scorer, asked.queries, self.k, ids=asked.ids, candidates=candidates, flat=flat
+        )
 
     def identity(self, asked: Asked) -> dict[str, Any]:
         """Return what decides the bytes of an answer, apart from the model and the format.
@@ -156,6 +168,7 @@ class Recommender:
             "filter_seen": self.request.filter_seen,
             "unknown": self.request.unknown,
             "unmet": self.request.unmet,
+            "rerank": None if self.reranker is None else self.reranker.identity(),
             "titles": None if self.titles is None else _fingerprint(self.titles),
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from recsys.data.ids import Ids, match_id_type
 from recsys.data.types import Vocab
 from recsys.errors import InputError, one_of
+from recsys.ranking.rerank import Rerank
 from recsys.scorer import Scorer
 from recsys.serving.given_histories import HistoriesLike
 
@@ -41,6 +42,7 @@ class Request:
         histories: the histories to rank by, in any form that
             `recsys.serving.given_histories.given_histories` takes. `users` names those of a list.
         items: ids of the items to rank what goes with them.
+        rerank: how lists are made of the best items of the scorer, also those by popularity.
 
     Raises:
         InputError: k is not an integer of at least 1, `unknown` is not a valid choice, items are
@@ -57,6 +59,7 @@ class Request:
     titles: bool = False
     histories: HistoriesLike | None = None
     items: Ids | None = None
+    rerank: Rerank = field(default_factory=Rerank)
 
     def __post_init__(self) -> None:
         if self.items is not None:
