@@ -2,7 +2,7 @@
 
     python benchmarks/rerank_cost.py --method ease
 
-The built-in data have no categories, so the last word of a title stands for one where at least ten
+The built-in data have no categories, so the last word of a title is one where at least ten
 items share it ("HOLDER", "BOX", "MUG"); other items have none. Differences are paired by test user
 against the lists of the scorer, with 95 % bootstrap intervals. The method has its shipped settings.
 """
