@@ -8,6 +8,7 @@ with the number of queries. How a block is scored follows from the plan of the s
 (`recsys.scorer.plan`): a new kind of scorer needs no change here.
 
     lists          Top-k lists.
+    rerank         Business rules and second aims, between the best items and the list.
     target_ranks   Ranks of given items in the full ranking.
     masked_scores  Blocks of scores, without the items that must not be ranked.
     pruning        Lists from part of the scores, where the rest cannot matter.
