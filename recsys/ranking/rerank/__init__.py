@@ -5,7 +5,7 @@ and serving call the same `Reranker`, so the cost of a rule is measured before i
 
     settings     The section `[rerank]`.
     reranker     The lists of queries under the rules of a section.
-    resolve      The files of a section in rows of a data set.
+    resolution   The files of a section in rows of a data set.
     tables       Tables of users, items, groups and categories.
     pool         The k' best items of some queries.
     greedy       One place after the other, with at most n items per category.
@@ -19,7 +19,7 @@ The names below are public; the modules behind them are internal and may change.
 """
 
 from recsys.ranking.rerank.reranker import Reranker
-from recsys.ranking.rerank.resolve import resolve
+from recsys.ranking.rerank.resolution import resolve
 from recsys.ranking.rerank.settings import Rerank
 
 __all__ = ["Rerank", "Reranker", "resolve"]
